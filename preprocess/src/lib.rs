@@ -1,0 +1,1 @@
+//! Encoded image to model input.
