@@ -1,4 +1,32 @@
-//! The wire.
+//! The wire: KServe v2 with Triton's extensions, shared by the server and its clients.
+//!
+//! * [`DataType`] and [`elements`]: the vocabulary, free of any protocol library;
+//! * [`inference`]: the protobuf messages and the gRPC service (feature `wire`);
+//! * [`rest`]: the JSON messages of the HTTP protocol (feature `wire`);
+//! * [`lanes`]: the five lanes, their names and default ports.
+
+mod datatype;
+pub mod elements;
+pub mod lanes;
 #[cfg(feature = "wire")]
-#[allow(missing_docs, clippy::all)]
-pub mod inference { tonic::include_proto!("inference"); }
+pub mod rest;
+
+pub use datatype::DataType;
+
+/// Messages and services of the protobuf package `inference`, as Triton declares them.
+#[cfg(feature = "wire")]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod inference {
+    tonic::include_proto!("inference");
+
+    /// The encoded `FileDescriptorSet` of this package: for gRPC reflection and for text and JSON forms.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}
+
+/// HTTP header that gives the length of the JSON part of a body with binary tensors.
+pub const INFERENCE_HEADER_CONTENT_LENGTH: &str = "inference-header-content-length";
+
+/// HTTP header, and gRPC trailing metadata key, that carries a request's stage times.
+///
+/// The syntax is that of the W3C's *Server Timing*: `queue;dur=0.041, infer;dur=18.2`, in milliseconds.
+pub const SERVER_TIMING: &str = "server-timing";
