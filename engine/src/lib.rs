@@ -1,1 +1,41 @@
-//! engine
+//! The heart of the server: what a request is, and how it gets from a queue to an instance and back.
+//!
+//! ```text
+//! InferRequest -> Model::infer -> Queue (bounded) -> instance thread -> Backend -> InferResponse
+//! ```
+//!
+//! Nothing here knows a protocol, a serialisation format or an inference library. Invariants, held by
+//! the property tests of [`batch`]:
+//!
+//! * every accepted request gets exactly one outcome;
+//! * a batch never exceeds its maximum, and a request larger than it is refused at admission;
+//! * requests of one priority and shape are served first in, first out;
+//! * expired or cancelled work never runs;
+//! * the queue's length equals its counter on every path;
+//! * with no `max_queue_delay`, a lone request is dispatched at once; with one, no request waits past
+//!   it while an instance is idle.
+
+pub mod admit;
+pub mod backend;
+pub mod batch;
+pub mod buffer;
+pub mod error;
+pub mod model;
+pub mod registry;
+pub mod request;
+pub mod spec;
+pub mod stats;
+pub mod tensor;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod worker;
+
+pub use backend::{Instance, Placement, RunTimings};
+pub use buffer::BufferPool;
+pub use error::{ErrorKind, InferError};
+pub use model::{Model, StartError};
+pub use quintet_proto::DataType;
+pub use registry::{Registry, VersionState};
+pub use request::{InferRequest, InferResponse, OutputSet, Stage, StageTimings};
+pub use spec::{BatchPolicy, ModelSpec, SpecError, TensorSpec};
+pub use tensor::{Shape, Tensor, TensorError};

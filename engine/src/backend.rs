@@ -1,0 +1,60 @@
+//! What runs a model: implemented outside, by ONNX Runtime for one.
+
+use std::{fmt, time::Duration};
+
+use crate::{error::InferError, request::OutputSet, tensor::Tensor};
+
+/// Times inside one run of an [`Instance`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunTimings {
+    /// Batch to the backend's input.
+    pub copy_in: Duration,
+    /// The model's run.
+    pub infer: Duration,
+    /// The backend's output to the server's buffers.
+    pub copy_out: Duration,
+}
+
+/// One loaded copy of a model. It is owned by one thread and runs one batch at a time.
+pub trait Instance: Send {
+    /// Runs the model on `inputs`: one tensor for each of its inputs, in its order, with all rows of
+    /// the batch. Returns one entry for each of its outputs, `None` where it is not in `wanted`.
+    ///
+    /// # Errors
+    /// Whatever the backend reports; the instance must stay usable.
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError>;
+
+    /// Where the model really runs.
+    fn placement(&self) -> Placement;
+}
+
+/// Where a model really runs, as read back from the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The effective provider: the one that runs most of the model's nodes, e.g. `CPUExecutionProvider`.
+    pub provider: String,
+    /// Nodes of the graph on each provider, most first.
+    pub nodes: Vec<(String, usize)>,
+    /// Why a provider that was asked for is not the effective one.
+    pub reason: Option<String>,
+}
+
+/// `CUDAExecutionProvider (120 nodes), CPUExecutionProvider (2 nodes); ...reason`
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.provider)?;
+        if !self.nodes.is_empty() {
+            let nodes: Vec<_> = self.nodes.iter().map(|(provider, n)| format!("{n} on {provider}")).collect();
+            write!(f, " (nodes: {})", nodes.join(", "))?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, "; {reason}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Rows of many requests to one batch, and its outputs back to each request.
+
+use bytes::{Bytes, BytesMut};
+use quintet_proto::{DataType, elements};
+
+use crate::{
+    buffer::BufferPool,
+    error::InferError,
+    request::{InferRequest, OutputSet},
+    spec::ModelSpec,
+    tensor::Tensor,
+};
+
+/// The inputs of a batch.
+///
+/// A batch of one shares its request's buffers; larger ones are copied once, into reused buffers. Data
+/// that is not aligned to its element type (a slice out of a protobuf message may not be) is copied too.
+pub fn gather(requests: &[&InferRequest], pool: &BufferPool) -> Result<Vec<Tensor>, InferError> {
+    let Some((first, rest)) = requests.split_first() else {
+        return Ok(Vec::new());
+    };
+    if rest.is_empty() {
+        return first.inputs.iter().map(|input| aligned(input, pool)).collect();
+    }
+    let rows = requests.iter().map(|request| request.rows).sum();
+    (0..first.inputs.len())
+        .map(|index| {
+            let parts: Vec<&Bytes> = requests.iter().map(|request| request.inputs[index].data()).collect();
+            let model = &first.inputs[index];
+            tensor(model.data_type(), model.shape().with_rows(rows), concatenate(&parts, pool))
+        })
+        .collect()
+}
+
+fn aligned(input: &Tensor, pool: &BufferPool) -> Result<Tensor, InferError> {
+    if input.is_aligned() {
+        return Ok(input.clone());
+    }
+    tensor(input.data_type(), input.shape().clone(), concatenate(&[input.data()], pool))
+}
+
+fn concatenate(parts: &[&Bytes], pool: &BufferPool) -> Bytes {
+    let mut buffer = pool.take(parts.iter().map(|part| part.len()).sum());
+    let mut rest = &mut buffer[..];
+    for part in parts {
+        let (here, behind) = rest.split_at_mut(part.len());
+        here.copy_from_slice(part);
+        rest = behind;
+    }
+    buffer.freeze()
+}
+
+/// Gives each request its rows of the batch's outputs, as slices of one buffer.
+///
+/// # Errors
+/// When an output does not have the batch's rows: the model does not batch as it is configured to.
+pub fn scatter(
+    spec: &ModelSpec,
+    requests: &[&InferRequest],
+    outputs: Vec<Option<Tensor>>,
+) -> Result<Vec<Vec<(usize, Tensor)>>, InferError> {
+    let mut answers: Vec<Vec<(usize, Tensor)>> = requests.iter().map(|_| Vec::new()).collect();
+    let rows: usize = requests.iter().map(|request| request.rows).sum();
+    for (index, output) in outputs.into_iter().enumerate() {
+        let Some(output) = output else { continue };
+        let wanted = |outputs: OutputSet| outputs.contains(index);
+        if spec.batches() && output.shape().dims().first() != Some(&rows) {
+            let name = spec.outputs().get(index).map_or("?", |output| &output.name);
+            return Err(InferError::internal(format_args!(
+                "output '{name}' of model '{}' has shape {} for a batch of {rows}; expected {rows} as its first dimension",
+                spec.name(),
+                output.shape()
+            )));
+        }
+        if let ([request], [answer]) = (requests, &mut answers[..]) {
+            if wanted(request.outputs) {
+                answer.push((index, output));
+            }
+            continue;
+        }
+        let mut from = 0;
+        for (request, answer) in requests.iter().zip(&mut answers) {
+            let part = slice_rows(&output, from, request.rows, rows)?;
+            from += request.rows;
+            if wanted(request.outputs) {
+                answer.push((index, part));
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// Rows `from..from + count` of a tensor with `rows` rows.
+fn slice_rows(output: &Tensor, from: usize, count: usize, rows: usize) -> Result<Tensor, InferError> {
+    let data = output.data();
+    let part = if output.data_type() == DataType::Bytes {
+        let per_row = output.shape().elements().unwrap_or(0) / rows.max(1);
+        let lengths: Vec<usize> =
+            elements::iter(data).map(|element| element.map_or(0, |element| element.len() + 4)).collect();
+        let bytes_of = |rows: usize| lengths.iter().take(rows * per_row).sum::<usize>();
+        data.slice(bytes_of(from)..bytes_of(from + count))
+    } else {
+        let row_bytes = data.len() / rows.max(1);
+        data.slice(from * row_bytes..(from + count) * row_bytes)
+    };
+    tensor(output.data_type(), output.shape().with_rows(count), part)
+}
+
+fn tensor(data_type: DataType, shape: crate::tensor::Shape, data: Bytes) -> Result<Tensor, InferError> {
+    Tensor::new(data_type, shape, data).map_err(InferError::internal)
+}
+
+/// A tensor of zeros (empty strings for BYTES) in this shape: what models are warmed with.
+pub fn zeros(data_type: DataType, shape: crate::tensor::Shape) -> Result<Tensor, InferError> {
+    let count = shape.elements().unwrap_or(usize::MAX);
+    let bytes = count.saturating_mul(data_type.size().unwrap_or(4));
+    const MAX_BYTES: usize = 1 << 32;
+    if bytes > MAX_BYTES {
+        return Err(InferError::internal(format_args!("a warm-up tensor of shape {shape} is over 4 GiB")));
+    }
+    tensor(data_type, shape, BytesMut::zeroed(bytes).freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        request::StageTimings,
+        spec::{BatchPolicy, TensorSpec},
+        tensor::Shape,
+    };
+
+    fn request(data_type: DataType, rows: usize, width: usize, data: Bytes) -> InferRequest {
+        InferRequest {
+            started: Instant::now(),
+            inputs: vec![Tensor::new(data_type, Shape::new([rows, width]), data).unwrap()],
+            rows,
+            outputs: OutputSet::all(1),
+            priority: 0,
+            deadline: None,
+            timings: StageTimings::default(),
+        }
+    }
+
+    fn spec(data_type: DataType) -> ModelSpec {
+        let tensor = |name| TensorSpec::new(name, data_type, [None]);
+        let policy =
+            BatchPolicy { max_batch_size: 64, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 1 };
+        ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn each_request_gets_its_own_rows_back(batch in prop::collection::vec((1usize..5, any::<u8>()), 1..6), width in 1usize..9) {
+            let pool = BufferPool::new(1 << 20);
+            let requests: Vec<_> = batch.iter()
+                .map(|&(rows, mark)| request(DataType::Uint8, rows, width, Bytes::from(vec![mark; rows * width])))
+                .collect();
+            let requests: Vec<_> = requests.iter().collect();
+            let inputs = gather(&requests, &pool).unwrap();
+            let outputs = inputs.into_iter().map(Some).collect();
+            let answers = scatter(&spec(DataType::Uint8), &requests, outputs).unwrap();
+            for (answer, request) in answers.iter().zip(&requests) {
+                prop_assert_eq!(&answer[0].1, &request.inputs[0]);
+            }
+        }
+
+        #[test]
+        fn strings_too(batch in prop::collection::vec(prop::collection::vec("[a-z]{0,6}", 2), 1..6)) {
+            let pool = BufferPool::new(1 << 20);
+            let requests: Vec<_> =
+                batch.iter().map(|row| request(DataType::Bytes, 1, 2, elements::encode(row))).collect();
+            let requests: Vec<_> = requests.iter().collect();
+            let inputs = gather(&requests, &pool).unwrap();
+            let answers = scatter(&spec(DataType::Bytes), &requests, inputs.into_iter().map(Some).collect()).unwrap();
+            for (answer, request) in answers.iter().zip(&requests) {
+                prop_assert_eq!(&answer[0].1, &request.inputs[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_moves_without_a_copy() {
+        let pool = BufferPool::new(1 << 20);
+        let data = pool.take(64).freeze();
+        let one = request(DataType::Fp32, 1, 16, data.clone());
+        let inputs = gather(&[&one], &pool).unwrap();
+        assert_eq!(inputs[0].data().as_ptr(), data.as_ptr());
+        let answers = scatter(&spec(DataType::Fp32), &[&one], inputs.into_iter().map(Some).collect()).unwrap();
+        assert_eq!(answers[0][0].1.data().as_ptr(), data.as_ptr());
+    }
+
+    #[test]
+    fn misaligned_data_is_copied_to_where_it_may_be_viewed() {
+        let pool = BufferPool::new(1 << 20);
+        let one = request(DataType::Fp32, 1, 4, pool.take(64).freeze().slice(1..17));
+        let inputs = gather(&[&one], &pool).unwrap();
+        assert!(!one.inputs[0].is_aligned() && inputs[0].is_aligned());
+        assert_eq!(inputs[0].data(), one.inputs[0].data());
+    }
+
+    #[test]
+    fn a_model_that_loses_rows_is_found_out() {
+        let two = request(DataType::Uint8, 2, 1, Bytes::from_static(b"ab"));
+        let short = Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"a")).unwrap();
+        let error = scatter(&spec(DataType::Uint8), &[&two], vec![Some(short)]).unwrap_err();
+        assert!(error.message().contains("output 'y' of model 'echo' has shape [1,1] for a batch of 2"));
+    }
+}

@@ -1,0 +1,179 @@
+//! A model in service: its queue, its instances' threads, its counters.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    backend::{Instance, Placement},
+    batch::queue::Queue,
+    buffer::BufferPool,
+    error::{ErrorKind, InferError},
+    request::{InferRequest, InferResponse},
+    spec::ModelSpec,
+    stats::{ModelStats, StatsSnapshot},
+    worker,
+};
+
+/// A model in service. Dropping it closes its queue; [`drain`](Self::drain) also waits for its threads.
+pub struct Model {
+    shared: Arc<worker::Shared>,
+    placement: Placement,
+    load_time: Duration,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A model that could not be put into service.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is nothing to run on.
+    #[error("model '{0}' has no instance")]
+    NoInstance(String),
+    /// A warm-up run failed.
+    #[error("model '{model}' failed its warm-up: {error}")]
+    WarmUp {
+        /// The model.
+        model: String,
+        /// What the backend said.
+        error: InferError,
+    },
+    /// The system has no thread for an instance.
+    #[error("cannot start a thread for model '{model}': {error}")]
+    Thread {
+        /// The model.
+        model: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl Model {
+    /// Warms the instances, one after the other, and starts a thread for each. Blocks until all are
+    /// warm. `load_time` is what loading took so far.
+    ///
+    /// # Errors
+    /// When a warm-up run fails; nothing is left running then.
+    pub fn start(
+        spec: ModelSpec,
+        mut instances: Vec<Box<dyn Instance>>,
+        pool: BufferPool,
+        load_time: Duration,
+    ) -> Result<Self, StartError> {
+        let started = std::time::Instant::now();
+        let name = || spec.name().to_owned();
+        let placement = instances.first().ok_or_else(|| StartError::NoInstance(name()))?.placement();
+        for instance in &mut instances {
+            worker::warm_up(&spec, instance.as_mut()).map_err(|error| StartError::WarmUp { model: name(), error })?;
+        }
+        let shared = Arc::new(worker::Shared {
+            queue: Queue::new(spec.policy().clone()),
+            stats: ModelStats::default(),
+            pool,
+            spec: Arc::new(spec),
+        });
+        let model = Self { shared, placement, load_time: load_time + started.elapsed(), threads: Mutex::default() };
+        for (index, mut instance) in instances.into_iter().enumerate() {
+            let shared = Arc::clone(&model.shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("{}/{index}", shared.spec.name()))
+                .spawn(move || worker::serve(&shared, instance.as_mut()))
+                .map_err(|error| StartError::Thread { model: model.spec().name().to_owned(), error })?;
+            model.threads.lock().push(thread);
+        }
+        Ok(model)
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &Arc<ModelSpec> {
+        &self.shared.spec
+    }
+
+    /// Where it really runs.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// How long it took to load and warm.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// Reads its counters.
+    pub fn stats(&self) -> StatsSnapshot {
+        self.shared.stats.snapshot()
+    }
+
+    /// Requests that wait.
+    pub fn pending_requests(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// The pool that its batches, and its clients' bodies, are kept in.
+    pub fn pool(&self) -> &BufferPool {
+        &self.shared.pool
+    }
+
+    /// Counts a request that failed before it reached the queue.
+    pub fn refused(&self, kind: ErrorKind) {
+        self.shared.stats.failed(kind);
+    }
+
+    /// Runs a request. Dropping the future cancels it: it leaves the queue at once, or, if it is
+    /// running already, its answer goes nowhere.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QueueFull`], [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], or what the
+    /// backend reports.
+    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
+        let deadline = request.deadline;
+        let place = self.shared.queue.push(request).inspect_err(|error| self.refused(error.kind()))?;
+        let mut leave = LeaveOnDrop { shared: &self.shared, ticket: Some(place.ticket) };
+        let mut outcome = place.outcome;
+        let ended = match deadline {
+            None => outcome.await,
+            Some(deadline) => match timeout_at(Instant::from_std(deadline), &mut outcome).await {
+                Ok(ended) => ended,
+                Err(_) if self.shared.queue.remove(place.ticket).is_some() => {
+                    leave.ticket = None;
+                    self.refused(ErrorKind::DeadlineExceeded);
+                    return Err(InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired"));
+                }
+                // It is running: the deadline is about waiting.
+                Err(_) => outcome.await,
+            },
+        };
+        leave.ticket = None;
+        ended.unwrap_or_else(|_| Err(InferError::internal("the model's instance ended without an answer")))
+    }
+
+    /// Refuses new requests, answers those that wait, and ends the threads. Blocks until they have ended.
+    pub fn drain(&self) {
+        self.shared.queue.close();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+/// Takes a request out of the queue when nobody waits for it any more.
+struct LeaveOnDrop<'a> {
+    shared: &'a worker::Shared,
+    ticket: Option<u64>,
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket
+            && self.shared.queue.remove(ticket).is_some()
+        {
+            self.shared.stats.failed(ErrorKind::Cancelled);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The models of a service by name and version, and the state of each.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+
+use crate::{
+    error::{ErrorKind, InferError},
+    model::Model,
+};
+
+/// State of one version of a model.
+#[derive(Clone)]
+pub enum VersionState {
+    /// Being loaded and warmed.
+    Loading,
+    /// In service.
+    Ready(Arc<Model>),
+    /// Refuses new requests, answers those that it has.
+    Draining,
+    /// Not to be had, and why.
+    Failed(String),
+}
+
+/// The models of a service. All methods are short: nothing waits for a load.
+#[derive(Default)]
+pub struct Registry {
+    models: RwLock<HashMap<String, BTreeMap<u64, VersionState>>>,
+}
+
+impl Registry {
+    /// Sets the state of a version.
+    pub fn set(&self, name: &str, version: u64, state: VersionState) {
+        self.models.write().entry(name.to_owned()).or_default().insert(version, state);
+    }
+
+    /// The ready version asked for, or the latest ready one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] with Triton's words, or [`ErrorKind::Unavailable`] while it loads or drains.
+    pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, InferError> {
+        let models = self.models.read();
+        let unknown = || {
+            let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
+            InferError::new(
+                ErrorKind::NotFound,
+                format_args!("Request for unknown model: '{name}'{version} is not found"),
+            )
+        };
+        let versions = models.get(name).ok_or_else(unknown)?;
+        let state = match version {
+            Some(version) => versions.get(&version),
+            None => {
+                let ready = versions.values().rev().find(|state| matches!(state, VersionState::Ready(_)));
+                ready.or_else(|| versions.values().next_back())
+            }
+        };
+        let not_ready = |why: String| {
+            Err(InferError::new(
+                ErrorKind::Unavailable,
+                format_args!("Request for unknown model: '{name}' has no available versions: {why}"),
+            ))
+        };
+        match state.ok_or_else(unknown)? {
+            VersionState::Ready(model) => Ok(Arc::clone(model)),
+            VersionState::Loading => not_ready("it is loading".into()),
+            VersionState::Draining => not_ready("it is shutting down".into()),
+            VersionState::Failed(reason) => not_ready(reason.clone()),
+        }
+    }
+
+    /// Every version with its state, by name, then version.
+    pub fn index(&self) -> Vec<(String, u64, VersionState)> {
+        let models = self.models.read();
+        let mut index: Vec<_> = models
+            .iter()
+            .flat_map(|(name, versions)| {
+                versions.iter().map(move |(version, state)| (name.clone(), *version, state.clone()))
+            })
+            .collect();
+        index.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        index
+    }
+
+    /// The models in service.
+    pub fn ready_models(&self) -> Vec<Arc<Model>> {
+        let ready = |(_, _, state)| match state {
+            VersionState::Ready(model) => Some(model),
+            _ => None,
+        };
+        self.index().into_iter().filter_map(ready).collect()
+    }
+
+    /// Whether there is a model and all of them are in service.
+    pub fn is_ready(&self) -> bool {
+        let models = self.models.read();
+        let mut states = models.values().flat_map(BTreeMap::values).peekable();
+        states.peek().is_some() && states.all(|state| matches!(state, VersionState::Ready(_)))
+    }
+
+    /// Refuses new requests everywhere and answers those that were accepted. Blocks until then.
+    pub fn drain(&self) {
+        let models: Vec<_> = {
+            let mut models = self.models.write();
+            let states = models.values_mut().flat_map(BTreeMap::values_mut);
+            states.map(|state| std::mem::replace(state, VersionState::Draining)).collect()
+        };
+        for state in models {
+            if let VersionState::Ready(model) = state {
+                model.drain();
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A scripted backend: known latency, known faults, and outputs that show which rows they belong to.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use crate::{
+    backend::{Instance, Placement, RunTimings},
+    error::InferError,
+    request::OutputSet,
+    tensor::Tensor,
+};
+
+/// Answers each output with the first input, after `latency`.
+#[derive(Clone, Default)]
+pub struct Echo {
+    /// How long each run takes.
+    pub latency: Duration,
+    /// A batch that holds this byte at the start of any row fails, or panics if `panics` is set.
+    pub poison: Option<u8>,
+    /// Whether poison panics instead of failing.
+    pub panics: bool,
+    /// Rows of the largest batch so far.
+    pub largest: Arc<AtomicUsize>,
+    /// Runs so far.
+    pub runs: Arc<AtomicUsize>,
+}
+
+impl Instance for Echo {
+    #[allow(clippy::panic)] // On purpose: a backend may.
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let input = inputs.first().ok_or_else(|| InferError::internal("no input"))?;
+        let rows = input.shape().dims().first().copied().unwrap_or(1);
+        self.runs.fetch_add(1, SeqCst);
+        self.largest.fetch_max(rows, SeqCst);
+        std::thread::sleep(self.latency);
+        timings.infer = self.latency;
+        let row_bytes = (input.data().len() / rows.max(1)).max(1);
+        let poisoned = |poison| input.data().chunks(row_bytes).any(|row| row.first() == Some(&poison));
+        if self.poison.is_some_and(poisoned) {
+            if self.panics {
+                panic!("poisoned row");
+            }
+            return Err(InferError::internal("poisoned row"));
+        }
+        Ok(vec![wanted.contains(0).then(|| input.clone())])
+    }
+
+    fn placement(&self) -> Placement {
+        Placement { provider: "Echo".into(), nodes: Vec::new(), reason: None }
+    }
+}
