@@ -1,0 +1,3 @@
+//! What runs models: ONNX Runtime, on whichever provider it really gets.
+
+pub mod onnx;

@@ -1,0 +1,10 @@
+//! ONNX Runtime as a backend: sessions on the first provider that works, and the runs themselves.
+
+mod assignment;
+mod instance;
+mod provider;
+mod session;
+mod values;
+
+pub use provider::Provider;
+pub use session::{LoadError, LoadOptions, LoadedSession, load};

@@ -1,0 +1,145 @@
+//! Sessions on the first provider that works, with the reasons why others did not.
+
+use std::path::{Path, PathBuf};
+
+use ort::{environment::Environment, session::Session, value::ValueType};
+use quintet_engine::{Instance, Placement, TensorSpec};
+
+use super::{
+    assignment::{RECORD_ASSIGNMENT, nodes_by_provider},
+    instance::OnnxInstance,
+    provider::Provider,
+    values,
+};
+
+/// How sessions are made.
+#[derive(Clone)]
+pub struct LoadOptions {
+    /// The process's one environment, which owns the thread pool.
+    pub environment: Environment,
+    /// Providers to try, in order. The CPU comes last, asked for or not.
+    pub providers: Vec<Provider>,
+}
+
+/// A model that ONNX Runtime cannot load.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No provider works: what each said.
+    #[error("cannot load {path}: {reasons}", path = path.display())]
+    Session {
+        /// The model file.
+        path: PathBuf,
+        /// One reason for each provider.
+        reasons: String,
+    },
+    /// An input or an output that no request can carry.
+    #[error("{path}: '{name}' is of type {what}, which is not supported", path = path.display())]
+    Type {
+        /// The model file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// ONNX Runtime's name of its type.
+        what: String,
+    },
+}
+
+/// A session with what the model file says of itself.
+pub struct LoadedSession {
+    session: Session,
+    placement: Placement,
+    /// Inputs; dimensions include the batch's.
+    pub inputs: Vec<TensorSpec>,
+    /// Outputs; dimensions include the batch's.
+    pub outputs: Vec<TensorSpec>,
+}
+
+impl LoadedSession {
+    /// Where the model really runs.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// An instance that runs the session. `outputs` are the names of the outputs in the order of the
+    /// model's configuration, which may leave some out; `inputs` likewise.
+    pub fn into_instance(self, inputs: Vec<String>, outputs: Vec<String>) -> Box<dyn Instance> {
+        Box::new(OnnxInstance::new(self.session, self.placement, inputs, outputs))
+    }
+}
+
+/// Loads a model file on the first of the providers that takes it.
+///
+/// # Errors
+/// When none does, or when the model has tensors of types that the protocol does not have.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<LoadedSession, LoadError> {
+    let mut reasons: Vec<String> = Vec::new();
+    let cpu_last = options.providers.iter().copied().filter(|&provider| provider != Provider::Cpu);
+    for provider in cpu_last.chain([Provider::Cpu]) {
+        let built = build(path, provider, &options.environment)
+            .and_then(|session| nodes_by_provider(&session).map(|nodes| (session, nodes)));
+        match built {
+            Ok((session, nodes)) => {
+                let effective = nodes.first().map_or_else(|| provider.name().to_owned(), |(name, _)| name.clone());
+                let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+                let placement = Placement { provider: effective, nodes, reason };
+                let inputs = tensors(path, session.inputs())?;
+                let outputs = tensors(path, session.outputs())?;
+                return Ok(LoadedSession { session, placement, inputs, outputs });
+            }
+            Err(error) => {
+                let reason = one_line(error.message());
+                tracing::debug!(path = %path.display(), %provider, reason, "provider does not work");
+                reasons.push(format!("{provider}: {reason}"));
+            }
+        }
+    }
+    Err(LoadError::Session { path: path.to_owned(), reasons: reasons.join("; ") })
+}
+
+/// The whole build of a session: registration may succeed where the commit fails.
+fn build(path: &Path, provider: Provider, environment: &Environment) -> ort::Result<Session> {
+    Session::builder(environment)?
+        .with_execution_providers(provider.registrations())?
+        .with_config_entry(RECORD_ASSIGNMENT, "1")?
+        .commit_from_file(path)
+}
+
+/// ONNX Runtime's messages begin with a source location and may run over many lines; the end of the
+/// first sentence that names the missing library is what a person needs.
+fn one_line(message: &str) -> String {
+    const MAX_CHARS: usize = 300;
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // e.g. "/onnxruntime_src/.../provider_bridge_ort.cc:1992 onnxruntime::Provider& ...::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load ..."
+    let line = line.rsplit_once(" : FAIL : ").map_or(line.as_str(), |(_, reason)| reason);
+    line.chars().take(MAX_CHARS).collect()
+}
+
+fn tensors(path: &Path, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
+    outlets
+        .iter()
+        .map(|outlet| {
+            let refuse = |what: String| LoadError::Type { path: path.to_owned(), name: outlet.name().to_owned(), what };
+            match outlet.dtype() {
+                ValueType::Tensor { ty, shape, .. } => {
+                    let data_type = values::data_type(*ty).ok_or_else(|| refuse(format!("{ty:?}")))?;
+                    let dims: Vec<_> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+                    Ok(TensorSpec::new(outlet.name(), data_type, dims))
+                }
+                other => Err(refuse(format!("{other:?}"))),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_fit_in_a_line() {
+        let message = "/src/provider_bridge.cc:1992 Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library\n \
+                       libcublasLt.so.13: cannot open shared object file";
+        assert_eq!(one_line(message), "Failed to load library libcublasLt.so.13: cannot open shared object file");
+        assert_eq!(one_line("CUDA execution provider is not enabled in this build."), "CUDA execution provider is not enabled in this build.");
+    }
+}

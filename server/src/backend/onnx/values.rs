@@ -1,0 +1,174 @@
+//! Tensors to ONNX Runtime's values and back, without copying numbers.
+
+use std::{
+    ffi::{c_char, c_void},
+    ptr, slice,
+};
+
+use bytemuck::{AnyBitPattern, NoUninit, checked};
+use bytes::Bytes;
+use ort::{
+    AsPointer as _,
+    memory::Allocator,
+    session::SessionInputValue,
+    value::{DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType},
+};
+use quintet_engine::{DataType, InferError, Shape, Tensor};
+use quintet_proto::elements;
+
+/// The element type's name here; `None` for types that the protocol does not have.
+pub(super) fn data_type(element: TensorElementType) -> Option<DataType> {
+    Some(match element {
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Uint16 => DataType::Uint16,
+        TensorElementType::Uint32 => DataType::Uint32,
+        TensorElementType::Uint64 => DataType::Uint64,
+        TensorElementType::Int8 => DataType::Int8,
+        TensorElementType::Int16 => DataType::Int16,
+        TensorElementType::Int32 => DataType::Int32,
+        TensorElementType::Int64 => DataType::Int64,
+        TensorElementType::Float16 => DataType::Fp16,
+        TensorElementType::Float32 => DataType::Fp32,
+        TensorElementType::Float64 => DataType::Fp64,
+        TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::String => DataType::Bytes,
+        _ => return None,
+    })
+}
+
+/// A value that views the tensor's data in place; only BYTES are copied.
+///
+/// # Errors
+/// When the data cannot be viewed: misaligned, or BOOL bytes other than 0 and 1.
+pub(super) fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, InferError> {
+    match tensor.data_type() {
+        DataType::Bool => view::<bool>(tensor),
+        DataType::Uint8 => view::<u8>(tensor),
+        DataType::Uint16 => view::<u16>(tensor),
+        DataType::Uint32 => view::<u32>(tensor),
+        DataType::Uint64 => view::<u64>(tensor),
+        DataType::Int8 => view::<i8>(tensor),
+        DataType::Int16 => view::<i16>(tensor),
+        DataType::Int32 => view::<i32>(tensor),
+        DataType::Int64 => view::<i64>(tensor),
+        DataType::Fp16 => view::<half::f16>(tensor),
+        DataType::Bf16 => view::<half::bf16>(tensor),
+        DataType::Fp32 => view::<f32>(tensor),
+        DataType::Fp64 => view::<f64>(tensor),
+        DataType::Bytes => strings(tensor).map(Into::into).map_err(InferError::internal),
+    }
+}
+
+fn view<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>, InferError>
+where
+    T: checked::CheckedBitPattern + NoUninit + PrimitiveTensorElementType + std::fmt::Debug + 'static,
+    T::Bits: AnyBitPattern,
+{
+    let elements: &[T] = checked::try_cast_slice(tensor.data()).map_err(|error| match error {
+        checked::CheckedCastError::InvalidBitPattern => {
+            InferError::invalid(format_args!("{} elements must be 0 or 1", tensor.data_type()))
+        }
+        error => InferError::internal(format_args!("{} data cannot be viewed: {error}", tensor.data_type())),
+    })?;
+    let view = TensorRef::from_array_view((tensor.shape().dims(), elements)).map_err(InferError::internal)?;
+    Ok(view.into())
+}
+
+/// BYTES need not be UTF-8 and may hold NUL, so ort's string constructors do not serve.
+fn strings(tensor: &Tensor) -> ort::Result<DynTensor> {
+    let mut value = DynTensor::new(&Allocator::default(), TensorElementType::String, tensor.shape().dims())?;
+    for (index, element) in elements::iter(tensor.data()).enumerate() {
+        let element = element.map_err(ort::Error::wrap)?;
+        let mut buffer: *mut c_char = ptr::null_mut();
+        // SAFETY: the value is a live string tensor with one element for each of `data` (Tensor::new
+        // has counted them); the out-pointer is valid for writes.
+        unsafe {
+            ort::Error::result_from_status((ort::api().GetResizedStringTensorElementBuffer)(
+                value.ptr_mut(),
+                index,
+                element.len(),
+                &mut buffer,
+            ))?;
+        }
+        if !element.is_empty() {
+            // SAFETY: ONNX Runtime has just sized the buffer for `element.len()` bytes.
+            unsafe { ptr::copy_nonoverlapping(element.as_ptr(), buffer.cast::<u8>(), element.len()) };
+        }
+    }
+    Ok(value)
+}
+
+/// A tensor over an output's memory, without copying it; only BYTES are copied.
+///
+/// # Errors
+/// When the output is not a tensor of a type that the protocol has, in memory that the CPU reaches.
+pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> {
+    let ValueType::Tensor { ty, .. } = value.dtype().clone() else {
+        return Err(InferError::internal(format_args!("output '{name}' is not a tensor")));
+    };
+    let data_type = data_type(ty)
+        .ok_or_else(|| InferError::internal(format_args!("output '{name}' has the unsupported type {ty:?}")))?;
+    let value = value
+        .downcast::<DynTensorValueType>()
+        .map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))?;
+    if !value.memory_info().is_cpu_accessible() {
+        return Err(InferError::internal(format_args!("output '{name}' is not in the CPU's memory")));
+    }
+    let dims: Vec<usize> = value.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
+    let shape = Shape::new(dims);
+    let count = shape.elements().unwrap_or(0);
+    let data = match data_type.size() {
+        Some(size) => Bytes::from_owner(OutputMemory { value, len: count * size }),
+        None => output_strings(&value, count).map_err(InferError::internal)?,
+    };
+    Tensor::new(data_type, shape, data)
+        .map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))
+}
+
+/// An output that stays in ONNX Runtime's memory for as long as a response needs it.
+struct OutputMemory {
+    value: DynTensor,
+    len: usize,
+}
+
+// SAFETY: the value is only read, through a pointer that never changes, and freed once; ONNX Runtime's
+// CPU allocators may be called from any thread. The value has no Rust owner behind it (`_backing` is
+// for inputs), so nothing else is moved along.
+unsafe impl Send for OutputMemory {}
+// SAFETY: as above: shared access is reading plain numbers.
+unsafe impl Sync for OutputMemory {}
+
+impl AsRef<[u8]> for OutputMemory {
+    fn as_ref(&self) -> &[u8] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: the tensor is on the CPU and has `len` bytes: the product of its dimensions and its
+        // element's size. It lives as long as `self`.
+        unsafe { slice::from_raw_parts(self.value.data_ptr().cast::<u8>(), self.len) }
+    }
+}
+
+fn output_strings(value: &DynTensor, count: usize) -> ort::Result<Bytes> {
+    let api = ort::api();
+    let mut total = 0;
+    // SAFETY: the value is a live string tensor; the out-pointer is valid for writes.
+    unsafe { ort::Error::result_from_status((api.GetStringTensorDataLength)(value.ptr(), &mut total))? };
+    let mut content = vec![0u8; total];
+    let mut offsets = vec![0usize; count];
+    if count > 0 {
+        // SAFETY: `content` and `offsets` have the sizes that ONNX Runtime was just asked for and told.
+        unsafe {
+            ort::Error::result_from_status((api.GetStringTensorContent)(
+                value.ptr(),
+                content.as_mut_ptr().cast::<c_void>(),
+                total,
+                offsets.as_mut_ptr(),
+                count,
+            ))?;
+        }
+    }
+    let ends = offsets.iter().copied().skip(1).chain([total]);
+    Ok(elements::encode(offsets.iter().zip(ends).map(|(&from, to)| content.get(from..to).unwrap_or_default())))
+}
