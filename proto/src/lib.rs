@@ -30,3 +30,11 @@ pub const INFERENCE_HEADER_CONTENT_LENGTH: &str = "inference-header-content-leng
 ///
 /// The syntax is that of the W3C's *Server Timing*: `queue;dur=0.041, infer;dur=18.2`, in milliseconds.
 pub const SERVER_TIMING: &str = "server-timing";
+
+/// HTTP header, and gRPC metadata key, on answers about a model: the provider that really runs it.
+///
+/// A header, because the bodies are Triton's to the letter.
+pub const EFFECTIVE_PROVIDER: &str = "quintet-effective-provider";
+
+/// HTTP header, and gRPC metadata key: why a provider that was asked for does not run the model.
+pub const PROVIDER_REASON: &str = "quintet-provider-reason";

@@ -118,9 +118,6 @@ pub struct ModelMetadata {
     pub inputs: Vec<TensorMetadata>,
     /// Outputs, in the model's order.
     pub outputs: Vec<TensorMetadata>,
-    /// What the model really runs on; our addition to the protocol.
-    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
-    pub parameters: Parameters,
 }
 
 /// One tensor of a [`ModelMetadata`].

@@ -1,3 +1,4 @@
 //! server
 pub mod backend;
+pub mod repository;
 pub mod status;

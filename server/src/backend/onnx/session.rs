@@ -140,6 +140,9 @@ mod tests {
         let message = "/src/provider_bridge.cc:1992 Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library\n \
                        libcublasLt.so.13: cannot open shared object file";
         assert_eq!(one_line(message), "Failed to load library libcublasLt.so.13: cannot open shared object file");
-        assert_eq!(one_line("CUDA execution provider is not enabled in this build."), "CUDA execution provider is not enabled in this build.");
+        assert_eq!(
+            one_line("CUDA execution provider is not enabled in this build."),
+            "CUDA execution provider is not enabled in this build."
+        );
     }
 }

@@ -11,7 +11,9 @@ use ort::{
     AsPointer as _,
     memory::Allocator,
     session::SessionInputValue,
-    value::{DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType},
+    value::{
+        DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
+    },
 };
 use quintet_engine::{DataType, InferError, Shape, Tensor};
 use quintet_proto::elements;
@@ -122,8 +124,7 @@ pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> 
         Some(size) => Bytes::from_owner(OutputMemory { value, len: count * size }),
         None => output_strings(&value, count).map_err(InferError::internal)?,
     };
-    Tensor::new(data_type, shape, data)
-        .map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))
+    Tensor::new(data_type, shape, data).map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))
 }
 
 /// An output that stays in ONNX Runtime's memory for as long as a response needs it.
