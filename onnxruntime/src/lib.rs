@@ -1,1 +1,10 @@
-//! Finds and loads the ONNX Runtime library.
+//! Finds and loads the ONNX Runtime library, once for the process.
+//!
+//! The library is not linked: it comes from the PyPI wheel `onnxruntime` (or `onnxruntime-gpu`) and is
+//! opened when the program starts. [`locate`] says where it is looked for.
+
+mod load;
+mod locate;
+
+pub use load::{LoadError, Loaded, ThreadPool, load};
+pub use locate::{FOLDER, LocateError, Places, locate};
