@@ -1,0 +1,197 @@
+//! A server's own counters: Triton's Prometheus metrics, read before and after a window.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One model's counters (versions and devices summed), as Triton names and defines them:
+/// the durations are cumulative over requests, in µs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// `nv_inference_request_success`: requests answered.
+    pub requests: u64,
+    /// `nv_inference_request_failure`: requests refused or failed.
+    pub failures: u64,
+    /// `nv_inference_count`: images (a batch of n counts n).
+    pub images: u64,
+    /// `nv_inference_exec_count`: batches run.
+    pub executions: u64,
+    /// `nv_inference_request_duration_us`.
+    pub request_us: u64,
+    /// `nv_inference_queue_duration_us`.
+    pub queue_us: u64,
+    /// `nv_inference_compute_input_duration_us`.
+    pub compute_input_us: u64,
+    /// `nv_inference_compute_infer_duration_us`.
+    pub compute_infer_us: u64,
+    /// `nv_inference_compute_output_duration_us`.
+    pub compute_output_us: u64,
+}
+
+impl Counters {
+    /// Reads one model's counters out of a Prometheus text page.
+    /// `None` when the page says nothing about the model.
+    pub fn parse(page: &str, model: &str) -> Option<Self> {
+        let mut counters = Self::default();
+        let mut found = false;
+        for (name, labels, value) in page.lines().filter_map(parse_line) {
+            let Some(counter) = counters.by_name(name) else { continue };
+            if labels.get("model").is_some_and(|label| label == model) {
+                *counter += value;
+                found = true;
+            }
+        }
+        found.then_some(counters)
+    }
+
+    fn by_name(&mut self, name: &str) -> Option<&mut u64> {
+        Some(match name {
+            "nv_inference_request_success" => &mut self.requests,
+            "nv_inference_request_failure" => &mut self.failures,
+            "nv_inference_count" => &mut self.images,
+            "nv_inference_exec_count" => &mut self.executions,
+            "nv_inference_request_duration_us" => &mut self.request_us,
+            "nv_inference_queue_duration_us" => &mut self.queue_us,
+            "nv_inference_compute_input_duration_us" => &mut self.compute_input_us,
+            "nv_inference_compute_infer_duration_us" => &mut self.compute_infer_us,
+            "nv_inference_compute_output_duration_us" => &mut self.compute_output_us,
+            _ => return None,
+        })
+    }
+
+    /// What was counted since `earlier`; `None` when a counter fell, that is, the server restarted.
+    pub fn since(&self, earlier: &Self) -> Option<Self> {
+        self.zip(earlier, u64::checked_sub)
+    }
+
+    /// The sum of two windows.
+    pub fn plus(&self, other: &Self) -> Self {
+        self.zip(other, |a, b| Some(a.saturating_add(b))).unwrap_or(*self)
+    }
+
+    fn zip(&self, other: &Self, op: impl Fn(u64, u64) -> Option<u64>) -> Option<Self> {
+        Some(Self {
+            requests: op(self.requests, other.requests)?,
+            failures: op(self.failures, other.failures)?,
+            images: op(self.images, other.images)?,
+            executions: op(self.executions, other.executions)?,
+            request_us: op(self.request_us, other.request_us)?,
+            queue_us: op(self.queue_us, other.queue_us)?,
+            compute_input_us: op(self.compute_input_us, other.compute_input_us)?,
+            compute_infer_us: op(self.compute_infer_us, other.compute_infer_us)?,
+            compute_output_us: op(self.compute_output_us, other.compute_output_us)?,
+        })
+    }
+}
+
+/// One sample line of the text format: `name{label="value",...} value [timestamp]`.
+fn parse_line(line: &str) -> Option<(&str, BTreeMap<&str, String>, u64)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let (name, labels, rest) = match line.split_once('{') {
+        Some((name, rest)) => {
+            let (labels, rest) = parse_labels(rest)?;
+            (name, labels, rest)
+        }
+        None => {
+            let (name, rest) = line.split_once(char::is_whitespace)?;
+            (name, BTreeMap::new(), rest)
+        }
+    };
+    let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
+    (value.is_finite() && value >= 0.0).then(|| (name.trim(), labels, value.round() as u64))
+}
+
+/// The labels up to the closing brace, with `\\`, `\"` and `\n` unescaped, and what follows it.
+fn parse_labels(mut text: &str) -> Option<(BTreeMap<&str, String>, &str)> {
+    let mut labels = BTreeMap::new();
+    loop {
+        text = text.trim_start_matches([',', ' ']);
+        if let Some(rest) = text.strip_prefix('}') {
+            return Some((labels, rest));
+        }
+        let (name, rest) = text.split_once("=\"")?;
+        let mut value = String::new();
+        let mut chars = rest.char_indices();
+        text = loop {
+            match chars.next()? {
+                (i, '"') => break &rest[i + 1..],
+                (_, '\\') => match chars.next()?.1 {
+                    'n' => value.push('\n'),
+                    other => value.push(other),
+                },
+                (_, c) => value.push(c),
+            }
+        };
+        labels.insert(name.trim(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PAGE: &str = r#"# HELP nv_inference_request_success Number of successful inference requests, all batch sizes
+# TYPE nv_inference_request_success counter
+nv_inference_request_success{model="resnet50",version="1"} 35
+nv_inference_request_success{model="resnet50",version="2"} 5
+nv_inference_request_success{model="other",version="1"} 1000
+nv_inference_request_failure{model="resnet50",reason="REJECTED",version="1"} 2
+nv_inference_count{model="resnet50",version="1"} 140
+nv_inference_exec_count{model="resnet50",version="1"} 35.0
+nv_inference_queue_duration_us{model="resnet50",version="1"} 4200 1700000000000
+nv_inference_compute_infer_duration_us{gpu_uuid="GPU-1",model="resnet50",version="1"} 1.0e6
+nv_gpu_utilization{gpu_uuid="GPU-1"} 0.5
+process_start 12
+"#;
+
+    #[test]
+    fn reads_one_model_and_sums_its_versions() {
+        let counters = Counters::parse(PAGE, "resnet50").unwrap();
+        assert_eq!(
+            counters,
+            Counters {
+                requests: 40,
+                failures: 2,
+                images: 140,
+                executions: 35,
+                queue_us: 4200,
+                compute_infer_us: 1_000_000,
+                ..Counters::default()
+            }
+        );
+        assert_eq!(Counters::parse(PAGE, "resnet18"), None);
+    }
+
+    #[test]
+    fn a_restart_is_noticed() {
+        let before = Counters { requests: 10, ..Counters::default() };
+        let after = Counters { requests: 13, queue_us: 7, ..Counters::default() };
+        assert_eq!(after.since(&before), Some(Counters { requests: 3, queue_us: 7, ..Counters::default() }));
+        assert_eq!(before.since(&after), None);
+    }
+
+    #[test]
+    fn labels_are_unescaped() {
+        let (_, labels, value) = parse_line(r#"x{model="a\"b\\c",v="1,2}"} 3"#).unwrap();
+        assert_eq!((labels["model"].as_str(), labels["v"].as_str(), value), (r#"a"b\c"#, "1,2}", 3));
+    }
+
+    proptest! {
+        #[test]
+        fn any_page_is_survived(page: String) {
+            let _ = Counters::parse(&page, "m");
+            let _ = parse_line(&format!("x{{{page}"));
+        }
+
+        #[test]
+        fn a_window_is_the_difference(a in 0..1_u64 << 50, b in 0..1_u64 << 50) {
+            let page = |n: u64| format!("nv_inference_count{{model=\"m\"}} {n}\n");
+            let (before, after) = (Counters::parse(&page(a), "m").unwrap(), Counters::parse(&page(a + b), "m").unwrap());
+            prop_assert_eq!(after.since(&before).unwrap().images, b);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Where the lanes are: addresses, protocols, and the model asked for.
+
+use std::{fmt, str::FromStr};
+
+use http::uri::Authority;
+use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
+use serde::{Deserialize, Serialize};
+
+/// A host and port to connect to, without TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Endpoint {
+    authority: Authority,
+    port: u16,
+}
+
+/// An address that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{input}` is not an address: {reason}; write http://HOST:PORT or HOST:PORT")]
+pub struct EndpointError {
+    input: String,
+    reason: String,
+}
+
+impl Endpoint {
+    /// A port of this machine.
+    pub fn local(port: u16) -> Self {
+        Self { authority: Authority::from_static("127.0.0.1"), port }
+    }
+
+    /// The host as a resolver takes it (an IPv6 address without brackets).
+    pub fn host(&self) -> &str {
+        self.authority.host().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `host:port`, as the `Host` header and HTTP/2's `:authority` want it.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.authority.host(), self.port)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(input: &str) -> Result<Self, Self::Err> {
+        let error = |reason: &str| EndpointError { input: input.to_owned(), reason: reason.to_owned() };
+        let rest = match input.split_once("://") {
+            None => input,
+            Some(("http" | "grpc", rest)) => rest,
+            Some(("https" | "grpcs", _)) => return Err(error("TLS is not supported")),
+            Some((scheme, _)) => return Err(error(&format!("unknown scheme `{scheme}`"))),
+        };
+        let rest = rest.trim_end_matches('/');
+        if rest.contains('/') {
+            return Err(error("it has a path"));
+        }
+        let authority: Authority = rest.parse().map_err(|e| error(&format!("{e}")))?;
+        if authority.as_str().contains('@') {
+            return Err(error("it has a user name"));
+        }
+        let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
+        Ok(Self { authority, port })
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.authority()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.authority())
+    }
+}
+
+/// How a lane is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// JSON with base64 JPEGs over HTTP/1.1.
+    Jpeg,
+    /// KServe v2 with binary tensors over HTTP/1.1.
+    KserveHttp,
+    /// KServe v2 over gRPC (HTTP/2).
+    KserveGrpc,
+}
+
+impl Protocol {
+    /// The protocol of a lane.
+    pub fn of(lane: Lane) -> Self {
+        match lane {
+            Lane::Jpeg => Self::Jpeg,
+            Lane::OnnxHttp | Lane::TrtHttp => Self::KserveHttp,
+            Lane::OnnxGrpc | Lane::TrtGrpc => Self::KserveGrpc,
+        }
+    }
+}
+
+/// One lane to be measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The lane.
+    pub lane: Lane,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Where its service's metrics are.
+    pub metrics: Endpoint,
+    /// The model asked for.
+    pub model: String,
+}
+
+impl Target {
+    /// How the lane is spoken to.
+    pub fn protocol(&self) -> Protocol {
+        Protocol::of(self.lane)
+    }
+
+    /// The address as a person writes it.
+    pub fn url(&self) -> String {
+        let scheme = if self.protocol() == Protocol::KserveGrpc { "grpc" } else { "http" };
+        format!("{scheme}://{}", self.endpoint)
+    }
+}
+
+/// Default endpoint of a lane on this machine.
+pub fn default_endpoint(lane: Lane) -> Endpoint {
+    Endpoint::local(lane.default_port())
+}
+
+/// Default endpoint of the metrics of a lane's service; the jpeg service's are on its own port.
+pub fn default_metrics(lane: Lane) -> Endpoint {
+    Endpoint::local(match lane {
+        Lane::Jpeg => lane.default_port(),
+        Lane::OnnxHttp | Lane::OnnxGrpc => ONNX_METRICS_PORT,
+        Lane::TrtHttp | Lane::TrtGrpc => TRT_METRICS_PORT,
+    })
+}
+
+/// The lanes that a name stands for: a lane's own name, or a service's for all of its lanes.
+///
+/// # Errors
+/// A message with the known names.
+pub fn lanes_named(name: &str) -> Result<Vec<Lane>, String> {
+    let lanes: Vec<_> = Lane::ALL.into_iter().filter(|l| l.name() == name || l.service() == name).collect();
+    if lanes.is_empty() {
+        let known: Vec<_> = Lane::ALL.iter().map(|l| l.name()).collect();
+        return Err(format!("no lane `{name}`; lanes are {}, services are jpeg, onnx, trt", known.join(", ")));
+    }
+    Ok(lanes)
+}
+
+/// Serde form of a [`Lane`]: its name.
+pub mod lane_name {
+    use quintet_proto::lanes::Lane;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    /// Writes the name.
+    pub fn serialize<S: Serializer>(lane: &Lane, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(lane.name())
+    }
+
+    /// Reads the name.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lane, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Lane::ALL
+            .into_iter()
+            .find(|lane| lane.name() == name)
+            .ok_or_else(|| D::Error::custom(format!("no lane `{name}`")))
+    }
+}
+
+/// Serde form of a list of lanes: their names.
+pub mod lane_names {
+    use quintet_proto::lanes::Lane;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Named(#[serde(with = "super::lane_name")] Lane);
+
+    /// Writes the names.
+    pub fn serialize<S: Serializer>(lanes: &[Lane], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(lanes.iter().copied().map(Named))
+    }
+
+    /// Reads the names.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Lane>, D::Error> {
+        Ok(Vec::<Named>::deserialize(deserializer)?.into_iter().map(|named| named.0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_addresses_as_people_write_them() {
+        for text in ["http://10.0.0.1:8010", "10.0.0.1:8010", "grpc://10.0.0.1:8010", "http://10.0.0.1:8010/"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(
+                (endpoint.host(), endpoint.port(), endpoint.authority().as_str()),
+                ("10.0.0.1", 8010, "10.0.0.1:8010")
+            );
+        }
+        let six: Endpoint = "http://[::1]:8010".parse().unwrap();
+        assert_eq!((six.host(), six.to_string().as_str()), ("::1", "[::1]:8010"));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_an_address() {
+        let reasons: Vec<_> = ["localhost", "https://h:1", "ftp://h:1", "h:1/path", "u@h:1", "h:99999", ""]
+            .map(|text| text.parse::<Endpoint>().unwrap_err().to_string())
+            .to_vec();
+        insta::assert_snapshot!(reasons.join("\n"), @r"
+        `localhost` is not an address: the port is missing; write http://HOST:PORT or HOST:PORT
+        `https://h:1` is not an address: TLS is not supported; write http://HOST:PORT or HOST:PORT
+        `ftp://h:1` is not an address: unknown scheme `ftp`; write http://HOST:PORT or HOST:PORT
+        `h:1/path` is not an address: it has a path; write http://HOST:PORT or HOST:PORT
+        `u@h:1` is not an address: it has a user name; write http://HOST:PORT or HOST:PORT
+        `h:99999` is not an address: the port is missing; write http://HOST:PORT or HOST:PORT
+        `` is not an address: empty string; write http://HOST:PORT or HOST:PORT
+        ");
+    }
+
+    #[test]
+    fn services_stand_for_their_lanes() {
+        assert_eq!(lanes_named("trt").unwrap(), [Lane::TrtHttp, Lane::TrtGrpc]);
+        assert_eq!(lanes_named("onnx-grpc").unwrap(), [Lane::OnnxGrpc]);
+        insta::assert_snapshot!(
+            lanes_named("pytorch").unwrap_err(),
+            @"no lane `pytorch`; lanes are jpeg, onnx-http, onnx-grpc, trt-http, trt-grpc, services are jpeg, onnx, trt"
+        );
+    }
+}
