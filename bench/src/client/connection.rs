@@ -1,0 +1,316 @@
+//! One persistent connection of one worker: HTTP/1.1 or HTTP/2 by hyper, over one TCP socket.
+//!
+//! gRPC is spoken on the HTTP/2 connection directly rather than through a channel object: the tensor goes
+//! out as its own chunk without being encoded into a message buffer first, and a connection in the
+//! report is a TCP connection in fact.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http_body_util::BodyExt as _;
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{settings::Limits, target::Endpoint};
+
+/// HTTP/2 windows: large enough that no answer waits for an update.
+const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// Largest HTTP/2 frame that we accept.
+const MAX_FRAME_BYTES: u32 = 1 << 20;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No connection.
+    #[error("cannot connect to {endpoint}: {reason}")]
+    Connect {
+        /// Where to.
+        endpoint: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// No complete answer in time.
+    #[error("no answer within {:.1} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// The connection broke.
+    #[error("connection broke: {0}")]
+    Transport(String),
+    /// The server refused or failed.
+    #[error("status {code}: {message}")]
+    Status {
+        /// HTTP status or gRPC code.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The answer is over the limit.
+    #[error("answer exceeds {0} bytes (--max-response-bytes)")]
+    TooLarge(usize),
+    /// The answer cannot be understood.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+}
+
+impl CallError {
+    /// Short name for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "connect",
+            Self::Timeout(_) => "timeout",
+            Self::Transport(_) => "transport",
+            Self::Status { .. } => "status",
+            Self::TooLarge(_) => "too-large",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1, keep-alive.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// A request made once and sent many times: its body's chunks are shared, never copied.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Method.
+    pub method: Method,
+    /// Path for HTTP/1.1, absolute URI for HTTP/2.
+    pub uri: Uri,
+    /// Headers, `Host` included where HTTP/1.1 needs it.
+    pub headers: HeaderMap,
+    /// Body, in pieces.
+    pub chunks: Arc<[Bytes]>,
+}
+
+impl Prepared {
+    /// Length of the body in bytes.
+    pub fn body_bytes(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+
+    fn request(&self) -> Request<Chunks> {
+        let mut request = Request::new(Chunks { chunks: Arc::clone(&self.chunks), next: 0 });
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+/// A complete answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Trailers; gRPC's status is here.
+    pub trailers: HeaderMap,
+    chunks: Vec<Bytes>,
+}
+
+impl Reply {
+    /// Length of the body in bytes.
+    pub fn body_bytes(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+
+    /// The body in one piece.
+    pub fn body(&self) -> Bytes {
+        match &self.chunks[..] {
+            [one] => one.clone(),
+            many => many.concat().into(),
+        }
+    }
+}
+
+/// A request body of shared chunks.
+struct Chunks {
+    chunks: Arc<[Bytes]>,
+    next: usize,
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let chunk = self.chunks.get(self.next).cloned();
+        self.next += 1;
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next >= self.chunks.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.chunks.iter().skip(self.next).map(|chunk| chunk.len() as u64).sum())
+    }
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Chunks>),
+    Http2(http2::SendRequest<Chunks>),
+}
+
+impl Sender {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    async fn send(&mut self, request: &Prepared) -> hyper::Result<http::Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request.request()).await
+            }
+            Self::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request.request()).await
+            }
+        }
+    }
+}
+
+/// A connection that is kept, and opened anew when it broke.
+pub struct Connection {
+    endpoint: Endpoint,
+    version: HttpVersion,
+    limits: Limits,
+    open: Option<(Sender, AbortOnDropHandle<()>)>,
+    opened: u64,
+}
+
+impl Connection {
+    /// A connection that is opened when first needed.
+    pub fn new(endpoint: Endpoint, version: HttpVersion, limits: Limits) -> Self {
+        Self { endpoint, version, limits, open: None, opened: 0 }
+    }
+
+    /// TCP connections opened so far.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Opens the connection unless it is open.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`].
+    pub async fn connect(&mut self) -> Result<(), CallError> {
+        if self.open.as_ref().is_some_and(|(sender, _)| !sender.is_closed()) {
+            return Ok(());
+        }
+        self.open = None;
+        let opened = match timeout(self.limits.connect_timeout, self.dial()).await {
+            Ok(result) => result.map_err(|error| root_cause(error.as_ref())),
+            Err(_) => Err(format!("no connection within {:.1} s", self.limits.connect_timeout.as_secs_f64())),
+        };
+        let open = opened.map_err(|reason| CallError::Connect { endpoint: self.endpoint.to_string(), reason })?;
+        self.open = Some(open);
+        self.opened += 1;
+        Ok(())
+    }
+
+    async fn dial(&self) -> Result<(Sender, AbortOnDropHandle<()>), Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect((self.endpoint.host(), self.endpoint.port())).await?;
+        stream.set_nodelay(true)?;
+        let io = TokioIo::new(stream);
+        // The driver's error reaches the request in flight; on its own it says nothing more.
+        Ok(match self.version {
+            HttpVersion::Http1 => {
+                let (sender, driver) = http1::handshake(io).await?;
+                let task = tokio::spawn(async move { drop(driver.await) });
+                (Sender::Http1(sender), AbortOnDropHandle::new(task))
+            }
+            HttpVersion::Http2 => {
+                let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                    .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                    .max_frame_size(MAX_FRAME_BYTES)
+                    .handshake(io)
+                    .await?;
+                let task = tokio::spawn(async move { drop(driver.await) });
+                (Sender::Http2(sender), AbortOnDropHandle::new(task))
+            }
+        })
+    }
+
+    /// Sends a request and reads its whole answer. After a failure the connection is given up, and the
+    /// next call opens another.
+    ///
+    /// # Errors
+    /// Any [`CallError`] but `Status` and `Malformed`, which are the protocols' to find.
+    pub async fn call(&mut self, request: &Prepared) -> Result<Reply, CallError> {
+        self.connect().await?;
+        // Taken, so that a call dropped half-way does not leave a connection in an unknown state.
+        let Some((mut sender, driver)) = self.open.take() else {
+            return Err(CallError::Transport("not connected".into()));
+        };
+        let limit = self.limits.request_timeout;
+        let reply = timeout(limit, exchange(&mut sender, request, self.limits.max_response_bytes))
+            .await
+            .map_err(|_| CallError::Timeout(limit))??;
+        self.open = Some((sender, driver));
+        Ok(reply)
+    }
+}
+
+async fn exchange(sender: &mut Sender, request: &Prepared, max_bytes: usize) -> Result<Reply, CallError> {
+    let transport = |error: hyper::Error| CallError::Transport(root_cause(&error));
+    let (head, mut body) = sender.send(request).await.map_err(transport)?.into_parts();
+    let mut reply =
+        Reply { status: head.status, headers: head.headers, trailers: HeaderMap::new(), chunks: Vec::new() };
+    let mut received = 0;
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(transport)?.into_data() {
+            Ok(chunk) => {
+                received += chunk.len();
+                if received > max_bytes {
+                    return Err(CallError::TooLarge(max_bytes));
+                }
+                reply.chunks.push(chunk);
+            }
+            Err(frame) => reply.trailers.extend(frame.into_trailers().unwrap_or_default()),
+        }
+    }
+    Ok(reply)
+}
+
+/// An error's chain in one line: hyper's own words alone say too little.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        source = error.source();
+    }
+    words
+}

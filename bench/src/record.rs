@@ -1,0 +1,181 @@
+//! What a worker writes down: each request's start and latency, and each failure.
+//!
+//! One recorder belongs to one worker, so recording takes no lock; recorders are merged afterwards.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hdrhistogram::{CreationError, Histogram};
+use serde::{Deserialize, Serialize};
+
+use crate::client::CallError;
+
+/// One completed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When it was sent, since the start of the run.
+    pub start: Duration,
+    /// Completion minus send.
+    pub latency: Duration,
+}
+
+impl Sample {
+    /// When it was completed, since the start of the run.
+    pub fn end(&self) -> Duration {
+        self.start + self.latency
+    }
+}
+
+/// Failures are data: how many, of which kinds, and the words of the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// Requests that failed.
+    pub count: u64,
+    /// Failures by kind, e.g. `timeout`.
+    pub kinds: BTreeMap<String, u64>,
+    /// The first failure's message.
+    pub first: Option<String>,
+}
+
+impl Failures {
+    /// Counts one failure.
+    pub fn add(&mut self, error: &CallError) {
+        self.count += 1;
+        *self.kinds.entry(error.kind().to_owned()).or_default() += 1;
+        self.first.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Adds another worker's failures; the first message stays.
+    pub fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        for (kind, count) in other.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
+        if self.first.is_none() {
+            self.first = other.first;
+        }
+    }
+}
+
+/// The record of one worker, or of several merged.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    histogram: Histogram<u64>,
+    samples: Vec<Sample>,
+    /// Requests that failed.
+    pub failures: Failures,
+    /// Requests given up in flight because the run was interrupted: neither completed nor failed.
+    pub abandoned: u64,
+    /// Bytes of the last answer's body.
+    pub response_bytes: usize,
+}
+
+impl Recorder {
+    /// An empty record.
+    ///
+    /// # Errors
+    /// When the histogram cannot be made, which its constant precision rules out.
+    pub fn new() -> Result<Self, CreationError> {
+        Ok(Self {
+            histogram: Histogram::new(3)?, // three significant digits, grows as needed
+            samples: Vec::new(),
+            failures: Failures::default(),
+            abandoned: 0,
+            response_bytes: 0,
+        })
+    }
+
+    /// Writes down a completed request.
+    pub fn add(&mut self, sample: Sample) {
+        self.histogram.saturating_record(sample.latency.as_nanos().try_into().unwrap_or(u64::MAX));
+        self.samples.push(sample);
+    }
+
+    /// Adds another record to this one: its samples are appended.
+    pub fn merge(&mut self, other: Self) {
+        self.histogram += &other.histogram;
+        self.samples.extend(other.samples);
+        self.failures.merge(other.failures);
+        self.abandoned += other.abandoned;
+        self.response_bytes = self.response_bytes.max(other.response_bytes);
+    }
+
+    /// The completed requests, in the order written.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// Requests sent: completed, failed and abandoned.
+    pub fn sent(&self) -> u64 {
+        self.samples.len() as u64 + self.failures.count + self.abandoned
+    }
+
+    /// The record of the requests that were completed within `[from, to)`; failures stay.
+    ///
+    /// # Errors
+    /// As [`Recorder::new`].
+    pub fn completed_within(&self, from: Duration, to: Duration) -> Result<Self, CreationError> {
+        let mut within = Self::new()?;
+        for sample in self.samples.iter().filter(|s| (from..to).contains(&s.end())) {
+            within.add(*sample);
+        }
+        within.failures = self.failures.clone();
+        within.abandoned = self.abandoned;
+        within.response_bytes = self.response_bytes;
+        Ok(within)
+    }
+
+    /// The filled buckets of the latency histogram: upper bound in µs and count.
+    pub fn buckets_us(&self) -> Vec<(f64, u64)> {
+        self.histogram.iter_recorded().map(|b| (b.value_iterated_to() as f64 / 1e3, b.count_at_value())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn recorder(latencies_us: &[u32]) -> Recorder {
+        let mut recorder = Recorder::new().unwrap();
+        for (i, &us) in latencies_us.iter().enumerate() {
+            let start = Duration::from_millis(i as u64);
+            recorder.add(Sample { start, latency: Duration::from_micros(us.into()) });
+        }
+        recorder
+    }
+
+    #[test]
+    fn the_first_failure_keeps_its_words() {
+        let mut failures = Failures::default();
+        failures.add(&CallError::Status { code: "503".into(), message: "queue is full".into() });
+        failures.add(&CallError::Timeout(Duration::from_secs(2)));
+        let mut other = Failures::default();
+        other.add(&CallError::Timeout(Duration::from_secs(1)));
+        failures.merge(other);
+        assert_eq!(failures.count, 3);
+        assert_eq!(failures.kinds["timeout"], 2);
+        assert!(failures.first.unwrap().contains("queue is full"));
+    }
+
+    #[test]
+    fn a_window_takes_what_was_completed_in_it() {
+        let recorder = recorder(&[500, 500, 9_000, 500]); // end at 0.5, 1.5, 11 and 3.5 ms
+        let within = recorder.completed_within(Duration::from_millis(1), Duration::from_millis(11)).unwrap();
+        let ends: Vec<_> = within.samples().iter().map(|s| s.end().as_micros()).collect();
+        assert_eq!(ends, [1_500, 3_500]);
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_concatenation(a: Vec<u32>, b: Vec<u32>) {
+            let mut merged = recorder(&a);
+            merged.merge(recorder(&b));
+            let mut expected = recorder(&a).samples().to_vec();
+            expected.extend(recorder(&b).samples());
+            prop_assert_eq!(merged.samples(), &expected[..]);
+            let all: Vec<u32> = a.iter().chain(&b).copied().collect();
+            prop_assert_eq!(merged.buckets_us(), recorder(&all).buckets_us());
+            prop_assert_eq!(merged.sent(), all.len() as u64);
+        }
+    }
+}
