@@ -1,0 +1,355 @@
+//! The command line: flags, and what they turn into.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+use quintet_proto::lanes::Lane;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    payload::{self, Payload},
+    plan::Plan,
+    progress::{ASSUMED_IMAGE, Progress, words},
+    report::{Exporter as _, Markdown, Report},
+    run::Run,
+    settings::{Limits, Preset, Settings, parse_duration},
+    target::{Endpoint, Target, default_endpoint, default_metrics, lanes_named},
+};
+
+/// Most images in one request, and most workers.
+const MAX_BATCH: u16 = 256;
+const MAX_CONCURRENCY: u16 = 1_024;
+
+/// Drives the five lanes of an image-inference service side by side and reports where the time goes.
+#[derive(Debug, Parser)]
+#[command(name = "quintet-bench", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure the lanes: serially for each batch size, then concurrently.
+    ///
+    /// Prints the tables to stdout and writes report.json (with every sample) and report.md into a new
+    /// folder under --output. Ctrl-C stops the run and keeps what was measured.
+    ///
+    /// Exit status: 0 measured, 1 some requests failed, 2 bad usage or a lane cannot be reached,
+    /// 130 interrupted.
+    Run(Box<RunArgs>),
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// JPEG lane: base64 JPEG over HTTP.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::Jpeg), help_heading = "Lanes")]
+    pub jpeg_url: Endpoint,
+    /// ONNX lane over KServe HTTP.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::OnnxHttp), help_heading = "Lanes")]
+    pub onnx_http_url: Endpoint,
+    /// ONNX lane over KServe gRPC.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::OnnxGrpc), help_heading = "Lanes")]
+    pub onnx_grpc_url: Endpoint,
+    /// Metrics of the ONNX service.
+    #[arg(long, value_name = "URL", default_value_t = default_metrics(Lane::OnnxHttp), help_heading = "Lanes")]
+    pub onnx_metrics_url: Endpoint,
+    /// TensorRT lane over KServe HTTP.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::TrtHttp), help_heading = "Lanes")]
+    pub trt_http_url: Endpoint,
+    /// TensorRT lane over KServe gRPC.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::TrtGrpc), help_heading = "Lanes")]
+    pub trt_grpc_url: Endpoint,
+    /// Metrics of the TensorRT service.
+    #[arg(long, value_name = "URL", default_value_t = default_metrics(Lane::TrtHttp), help_heading = "Lanes")]
+    pub trt_metrics_url: Endpoint,
+    /// Leave out a lane (onnx-grpc) or a whole service (trt); repeatable, comma-separated.
+    #[arg(long, value_name = "LANE", value_delimiter = ',', help_heading = "Lanes")]
+    pub skip: Vec<String>,
+    /// Model to ask for.
+    #[arg(long, value_name = "NAME", default_value = "resnet50", help_heading = "Lanes")]
+    pub model: String,
+
+    /// Size of the run; the flags below override it. quick: five lanes within five minutes on two cores
+    /// (ResNet-18). seed: the study's 30 iterations, longer windows.
+    #[arg(long, value_enum, default_value = "quick", help_heading = "Load")]
+    pub preset: Preset,
+    /// Batch sizes of the serial part; empty to leave it out.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,8,16,32", help_heading = "Load",
+          value_parser = counts(MAX_BATCH), num_args = 0..)]
+    pub batches: Vec<u16>,
+    /// Workers of the concurrent part, one image in flight each; empty to leave it out.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,16", help_heading = "Load",
+          value_parser = counts(MAX_CONCURRENCY), num_args = 0..)]
+    pub concurrency: Vec<u16>,
+    /// Measured requests for each lane and batch size [quick: 15, seed: 30].
+    #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub iterations: Option<u32>,
+    /// Requests before each lane and batch size are measured [quick: 2, seed: 5].
+    #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub warmup: Option<u32>,
+    /// Blocks that the iterations are dealt into; lanes take turns block by block [quick: 3, seed: 5].
+    #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub blocks: Option<u32>,
+    /// Length of a concurrent window [quick: 4s, seed: 15s].
+    #[arg(long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Load before a concurrent window opens; not measured.
+    #[arg(long, value_name = "TIME", default_value = "1s", help_heading = "Load", value_parser = parse_duration)]
+    pub ramp: Duration,
+    /// Folder of photographs to send (the first 16 by name) instead of the four that are built in.
+    #[arg(long, value_name = "DIR", help_heading = "Load")]
+    pub images: Option<PathBuf>,
+    /// Seed of the lanes' order and of the intervals.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    pub seed: u64,
+
+    /// Longest time to open a connection.
+    #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Limits", value_parser = parse_duration)]
+    pub connect_timeout: Duration,
+    /// Longest time for one request.
+    #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Limits", value_parser = parse_duration)]
+    pub request_timeout: Duration,
+    /// Largest answer that is read.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_response_bytes, help_heading = "Limits")]
+    pub max_response_bytes: usize,
+    /// Most requests in one concurrent window.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_window_requests, help_heading = "Limits")]
+    pub max_window_requests: usize,
+
+    /// Folder for results; each run gets its own folder in it.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+    /// Print the plan and how long it may take; send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn counts(most: u16) -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=i64::from(most))
+}
+
+impl RunArgs {
+    /// The settings: the preset, and what overrides it.
+    pub fn settings(&self) -> Settings {
+        let (iterations, warmup, blocks, duration) = self.preset.sizes();
+        let or = |given: Option<u32>, preset: usize| given.map_or(preset, |n| n as usize);
+        Settings {
+            preset: self.preset,
+            model: self.model.clone(),
+            batches: distinct(&self.batches),
+            concurrency: distinct(&self.concurrency),
+            iterations: or(self.iterations, iterations),
+            warmup: or(self.warmup, warmup),
+            blocks: or(self.blocks, blocks),
+            duration: self.duration.unwrap_or(duration),
+            ramp: self.ramp,
+            seed: self.seed,
+            limits: Limits {
+                connect_timeout: self.connect_timeout,
+                request_timeout: self.request_timeout,
+                max_response_bytes: self.max_response_bytes,
+                max_window_requests: self.max_window_requests,
+            },
+        }
+    }
+
+    /// The lanes that are not skipped.
+    ///
+    /// # Errors
+    /// For a name in `--skip` that no lane has, and when nothing is left.
+    pub fn targets(&self) -> anyhow::Result<Vec<Target>> {
+        let mut skipped = Vec::new();
+        for name in &self.skip {
+            skipped.extend(lanes_named(name.trim()).map_err(anyhow::Error::msg).context("--skip")?);
+        }
+        let target = |lane| Target {
+            lane,
+            endpoint: self.endpoint(lane).clone(),
+            metrics: match lane.service() {
+                "onnx" => self.onnx_metrics_url.clone(),
+                "trt" => self.trt_metrics_url.clone(),
+                _ => self.jpeg_url.clone(),
+            },
+            model: self.model.clone(),
+        };
+        let targets: Vec<_> = Lane::ALL.into_iter().filter(|lane| !skipped.contains(lane)).map(target).collect();
+        if targets.is_empty() {
+            bail!("--skip leaves no lane to measure");
+        }
+        Ok(targets)
+    }
+
+    fn endpoint(&self, lane: Lane) -> &Endpoint {
+        match lane {
+            Lane::Jpeg => &self.jpeg_url,
+            Lane::OnnxHttp => &self.onnx_http_url,
+            Lane::OnnxGrpc => &self.onnx_grpc_url,
+            Lane::TrtHttp => &self.trt_http_url,
+            Lane::TrtGrpc => &self.trt_grpc_url,
+        }
+    }
+}
+
+fn distinct(counts: &[u16]) -> Vec<usize> {
+    let mut counts: Vec<usize> = counts.iter().map(|&n| n.into()).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    counts
+}
+
+/// Does what the command line says; the message of an error is on stderr.
+pub async fn main() -> ExitCode {
+    let Command::Run(args) = Cli::parse().command;
+    match run(&args).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let (settings, targets) = (args.settings(), args.targets()?);
+    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+    let plan = Plan::new(&settings, &lanes);
+    if plan.stages.is_empty() {
+        bail!("nothing to measure: both --batches and --concurrency are empty");
+    }
+    if args.dry_run {
+        return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
+    }
+    let photographs = match &args.images {
+        Some(folder) => payload::from_folder(folder)?,
+        None => payload::compiled_in(),
+    };
+    let payload = Payload::new(&photographs, plan.largest_batch(), preprocess()?)?;
+    let progress = Progress::on_stderr(&plan, &lanes);
+    let cancel = CancellationToken::new();
+    tokio::spawn(stop_at_ctrl_c(cancel.clone()));
+    let outcome =
+        Run { settings, targets, payload, output: args.output.clone(), progress: &progress, cancel }.run().await?;
+    write_stdout(&Markdown.export(&outcome.report)?)?;
+    eprintln!("report: {}", outcome.folder.join("report.json").display());
+    Ok(ExitCode::from(exit_status(&outcome.report)))
+}
+
+/// The exit status that a report deserves.
+pub fn exit_status(report: &Report) -> u8 {
+    if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
+}
+
+/// The client's preprocessing: the same code that the server's jpeg lane runs.
+fn preprocess() -> anyhow::Result<impl FnMut(&[u8], &mut [f32]) -> anyhow::Result<()>> {
+    Ok(|_: &[u8], out: &mut [f32]| {
+        out.fill(0.5);
+        Ok(())
+    })
+}
+
+/// The first Ctrl-C ends the run with a report, the second ends the program.
+async fn stop_at_ctrl_c(cancel: CancellationToken) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        cancel.cancel();
+        eprintln!("\nstopping; the report keeps what was measured (Ctrl-C again to leave at once)");
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    }
+}
+
+fn write_stdout(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
+
+fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
+    use std::fmt::Write as _;
+    let mut text = "| Lane | Address | Requests | Images | Windows |\n|---|---|---:|---:|---:|\n".to_owned();
+    let mut time = Duration::ZERO;
+    for target in targets {
+        let effort = plan.effort(target.lane);
+        time += effort.at(ASSUMED_IMAGE);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            target.lane,
+            target.url(),
+            effort.requests,
+            effort.images,
+            words(effort.windows)
+        );
+    }
+    let _ = writeln!(text, "\nAbout {} if one image takes {} ms.", words(time), ASSUMED_IMAGE.as_millis());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn args(flags: &[&str]) -> RunArgs {
+        let Command::Run(args) = Cli::try_parse_from(["quintet-bench", "run"].iter().chain(flags)).unwrap().command;
+        *args
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_quick_preset_on_this_machine() {
+        let args = args(&[]);
+        let settings = args.settings();
+        assert_eq!((settings.iterations, settings.warmup, settings.blocks), (15, 2, 3));
+        assert_eq!(settings.batches, [1, 4, 8, 16, 32]);
+        assert_eq!(settings.concurrency, [1, 8, 16]);
+        let ports: Vec<_> = args.targets().unwrap().iter().map(|t| (t.endpoint.port(), t.metrics.port())).collect();
+        assert_eq!(ports, [(8002, 8002), (8010, 8012), (8011, 8012), (8020, 8022), (8021, 8022)]);
+    }
+
+    #[test]
+    fn flags_override_the_preset() {
+        let settings =
+            args(&["--preset", "seed", "--iterations", "7", "--batches", "8,2,8", "--duration", "500ms"]).settings();
+        assert_eq!((settings.iterations, settings.warmup), (7, 5));
+        assert_eq!(settings.batches, [2, 8]);
+        assert_eq!(settings.duration, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn lanes_and_services_are_skipped() {
+        let lanes =
+            |flags: &[&str]| args(flags).targets().map(|targets| targets.iter().map(|t| t.lane).collect::<Vec<_>>());
+        assert_eq!(lanes(&["--skip", "trt,jpeg"]).unwrap(), [Lane::OnnxHttp, Lane::OnnxGrpc]);
+        assert_eq!(lanes(&["--skip", "onnx-http", "--skip", "trt"]).unwrap(), [Lane::Jpeg, Lane::OnnxGrpc]);
+        assert!(lanes(&["--skip", "trt,onnx,jpeg"]).is_err());
+        assert!(format!("{:#}", lanes(&["--skip", "torch"]).unwrap_err()).contains("no lane `torch`"));
+    }
+
+    #[test]
+    fn counts_out_of_range_are_usage_errors() {
+        for flags in [["--batches", "0"], ["--batches", "1000"], ["--concurrency", "x"], ["--iterations", "0"]] {
+            assert!(Cli::try_parse_from(["quintet-bench", "run"].iter().chain(&flags)).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn the_plan_is_told_in_words() {
+        let args = args(&["--skip", "onnx"]);
+        let (settings, targets) = (args.settings(), args.targets().unwrap());
+        let lanes: Vec<_> = targets.iter().map(|t| t.lane).collect();
+        insta::assert_snapshot!(describe_plan(&Plan::new(&settings, &lanes), &targets));
+    }
+}

@@ -1,0 +1,16 @@
+//! `report.json`: the whole report, raw samples included.
+
+use super::{ExportError, Exporter, Report};
+
+/// The JSON form.
+pub struct Json;
+
+impl Exporter for Json {
+    fn file_name(&self) -> &'static str {
+        "report.json"
+    }
+
+    fn export(&self, report: &Report) -> Result<String, ExportError> {
+        Ok(serde_json::to_string(report)?)
+    }
+}

@@ -1,0 +1,273 @@
+//! One run: asks the lanes who they are, compares their answers, drives the plan, keeps the report.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use hdrhistogram::CreationError;
+use quintet_proto::lanes::Lane;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{self, CallError, Prepared},
+    compare::{Comparison, NoOutputs, compare},
+    environment::{Environment, utc},
+    measure::{Conductor, Rig},
+    payload::Payload,
+    plan::{Effort, Plan, Stage, Work},
+    preflight::{LaneError, describe},
+    progress::{Progress, Stopwatch},
+    report::{Cell, ExportError, Measured, Report, SCHEMA, WarmUp, exporters},
+    settings::Settings,
+    stats::{Statistic, bootstrap},
+    target::Target,
+    warnings,
+};
+
+/// Why there is no report, or only what the folder holds.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Lanes that cannot be measured.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Lanes(Vec<LaneError>),
+    /// A request cannot be made.
+    #[error("cannot make the requests of lane {lane}: {reason}")]
+    Request {
+        /// The lane.
+        lane: Lane,
+        /// What is wrong.
+        reason: CallError,
+    },
+    /// The report cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// Which file or folder.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The report cannot be expressed.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A histogram cannot be made.
+    #[error("cannot make a histogram: {0}")]
+    Histogram(#[from] CreationError),
+}
+
+/// What a run needs.
+pub struct Run<'a> {
+    /// What to measure.
+    pub settings: Settings,
+    /// The lanes.
+    pub targets: Vec<Target>,
+    /// What to send.
+    pub payload: Payload,
+    /// Folder that gets a folder for this run.
+    pub output: PathBuf,
+    /// Who is told.
+    pub progress: &'a Progress,
+    /// Stops the run; what was measured is kept.
+    pub cancel: CancellationToken,
+}
+
+/// A finished or interrupted run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The report.
+    pub report: Report,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+impl Run<'_> {
+    /// Runs.
+    ///
+    /// # Errors
+    /// [`RunError`]; failed requests are no error but data in the report.
+    pub async fn run(self) -> Result<Outcome, RunError> {
+        let started = SystemTime::now();
+        let conductor = Conductor { epoch: Instant::now(), cancel: self.cancel.clone() };
+        let mut report = self.empty_report(utc(started));
+        let mut rigs: Vec<Rig> =
+            self.targets.iter().map(|target| Rig::new(target.clone(), self.settings.limits)).collect();
+        self.describe_lanes(&mut rigs, &mut report).await?;
+        let folder = make_folder(&self.output, &report.started_at)?;
+
+        self.progress.say("comparing the lanes' outputs");
+        report.outputs = self.compare_outputs(&mut rigs).await?;
+
+        let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
+        for stage in &Plan::new(&self.settings, &lanes).stages {
+            if self.cancel.is_cancelled() {
+                break;
+            }
+            for measured in self.stage(stage, &mut rigs, &conductor).await? {
+                if let Some(cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
+                    self.progress.cell(&cell);
+                    report.cells.push(cell);
+                }
+            }
+            self.save(&mut report, &conductor, &folder)?;
+        }
+        self.save(&mut report, &conductor, &folder)?;
+        self.progress.finish();
+        Ok(Outcome { report, folder })
+    }
+
+    fn empty_report(&self, started_at: String) -> Report {
+        let preprocess_ms: Vec<f64> =
+            self.payload.preprocess_times().iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        Report {
+            schema: SCHEMA.to_owned(),
+            started_at,
+            elapsed_s: 0.0,
+            interrupted: false,
+            settings: self.settings.clone(),
+            environment: Environment::here(),
+            lanes: Vec::new(),
+            photographs: self.payload.photographs().to_vec(),
+            client_preprocess_ms: bootstrap(&preprocess_ms, Statistic::Mean, self.settings.seed),
+            outputs: Comparison::default(),
+            cells: Vec::new(),
+            speedups: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Asks every lane, so that one message names all that are missing.
+    async fn describe_lanes(&self, rigs: &mut [Rig], report: &mut Report) -> Result<(), RunError> {
+        let mut errors = Vec::new();
+        for rig in rigs {
+            match describe(&rig.target, self.settings.limits).await {
+                Ok(description) => {
+                    let counters_missing = rig.scraper.read().await.err();
+                    report.lanes.push(description.into_info(&rig.target, counters_missing));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
+    }
+
+    fn prepare(&self, target: &Target, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
+        client::prepare(target, &self.payload, batch)
+            .map(Into::into)
+            .map_err(|reason| RunError::Request { lane: target.lane, reason })
+    }
+
+    /// Every lane answers every photograph, one by one.
+    async fn compare_outputs(&self, rigs: &mut [Rig]) -> Result<Comparison, RunError> {
+        let (mut outputs, mut missing) = (Vec::new(), Vec::new());
+        for rig in rigs {
+            let lane = rig.target.lane;
+            let requests = self.prepare(&rig.target, 1)?;
+            let mut rows = Vec::with_capacity(requests.len());
+            let mut failure = None;
+            for request in &requests[..] {
+                let answer = tokio::select! {
+                    () = self.cancel.cancelled() => return Ok(compare(&outputs, missing)),
+                    answer = rig.embeddings(request) => answer,
+                };
+                match answer {
+                    Ok(embeddings) => rows.extend(embeddings),
+                    Err(error) => {
+                        failure = Some(error.to_string());
+                        break;
+                    }
+                }
+            }
+            match failure {
+                None => outputs.push((lane, rows)),
+                Some(reason) => missing.push(NoOutputs { lane, reason }),
+            }
+        }
+        Ok(compare(&outputs, missing))
+    }
+
+    /// Drives one stage; every lane that got to send has a record.
+    async fn stage(&self, stage: &Stage, rigs: &mut [Rig], conductor: &Conductor) -> Result<Vec<Measured>, RunError> {
+        let batch = stage.load.batch();
+        let mut lanes = Vec::with_capacity(rigs.len());
+        for rig in rigs {
+            let requests = self.prepare(&rig.target, batch)?;
+            let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
+            let measured = Measured {
+                lane: rig.target.lane,
+                load: stage.load,
+                request_bytes: bytes / requests.len().max(1),
+                warm_up: WarmUp::default(),
+                blocks: Vec::new(),
+            };
+            lanes.push((rig, requests, measured));
+        }
+        for turn in &stage.turns {
+            if self.cancel.is_cancelled() {
+                break;
+            }
+            let Some((rig, requests, measured)) = lanes.iter_mut().find(|(rig, ..)| rig.target.lane == turn.lane)
+            else {
+                continue;
+            };
+            self.progress.begin(turn.lane, stage.load);
+            let mut watch = Stopwatch::start();
+            let mut requests_done = |n: usize| {
+                let done = Effort::of(crate::plan::Turn { lane: turn.lane, work: Work::Block(n) }, stage.load);
+                self.progress.advance(turn.lane, done, watch.lap());
+            };
+            match turn.work {
+                Work::WarmUp(n) => measured.warm_up = rig.warm_up(requests, n, conductor, &mut requests_done).await?,
+                Work::Block(n) => {
+                    // Blocks go on through the photographs where the last one ended.
+                    let first = measured.blocks.iter().map(|block| block.recorder.sent() as usize).sum::<usize>()
+                        % requests.len().max(1);
+                    measured.blocks.push(rig.block(requests, first, n, conductor, &mut requests_done).await?);
+                }
+                Work::Window { ramp, length } => {
+                    let tell = |done| self.progress.advance(turn.lane, done, std::time::Duration::ZERO);
+                    let requests = Arc::clone(requests);
+                    let workers = stage.load.workers();
+                    measured.blocks.push(rig.window(requests, workers, (ramp, length), conductor, tell).await?);
+                }
+            }
+        }
+        Ok(lanes.into_iter().map(|(_, _, measured)| measured).collect())
+    }
+
+    /// Writes the report as it stands; each file is replaced as a whole.
+    fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
+        report.elapsed_s = conductor.epoch.elapsed().as_secs_f64();
+        report.interrupted = self.cancel.is_cancelled();
+        report.speedups = report.serial_speedups();
+        report.warnings = warnings::judge(report);
+        for exporter in exporters() {
+            let path = folder.join(exporter.file_name());
+            let partial = path.with_extension("partial");
+            fs::write(&partial, exporter.export(report)?)
+                .and_then(|()| fs::rename(&partial, &path))
+                .map_err(|source| RunError::Write { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the run's folder, `<output>/<UTC time>`, numbered when there is one already.
+fn make_folder(output: &Path, name: &str) -> Result<PathBuf, RunError> {
+    let write_error = |path: &Path, source| RunError::Write { path: path.to_owned(), source };
+    fs::create_dir_all(output).map_err(|e| write_error(output, e))?;
+    let mut path = output.join(name);
+    for number in 2.. {
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                path = output.join(format!("{name}-{number}"));
+            }
+            result => {
+                result.map_err(|e| write_error(&path, e))?;
+                break;
+            }
+        }
+    }
+    Ok(path)
+}

@@ -1,0 +1,289 @@
+//! Warnings: what a reader should know before believing a figure. All of them stand here.
+
+use std::collections::BTreeMap;
+
+use quintet_proto::lanes::Lane;
+use serde::{Deserialize, Serialize};
+
+use crate::{plan::Load, report::Report, stats, target::lane_names};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// Figures may mislead.
+    Warning,
+    /// Figures are not what they seem.
+    Error,
+}
+
+/// A finding with its remedy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Stable name of the kind.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The lanes concerned.
+    #[serde(with = "lane_names")]
+    pub lanes: Vec<Lane>,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// A first sample above this multiple of its cell's median, and the block's largest, is a cold start.
+const COLD_START_FACTOR: f64 = 3.0;
+
+/// Fewer samples than this have no distribution-free 95 % interval of the median.
+const FEWEST_SAMPLES: usize = 6;
+
+/// Judges a report.
+pub fn judge(report: &Report) -> Vec<Warning> {
+    let checks = [
+        interrupted,
+        request_failures,
+        outputs,
+        shared_providers,
+        count_mismatches,
+        missing_counters,
+        cold_starts,
+        reconnects,
+        few_samples,
+        debug_build,
+    ];
+    let mut warnings: Vec<_> = checks.iter().flat_map(|check| check(report)).collect();
+    warnings.sort_by_key(|warning| std::cmp::Reverse(warning.severity));
+    warnings
+}
+
+fn warning(code: &str, severity: Severity, lanes: Vec<Lane>, message: String, remedy: &str) -> Warning {
+    Warning { code: code.into(), severity, lanes, message, remedy: remedy.into() }
+}
+
+/// The loads of some cells of one lane, lane by lane: one warning names them all.
+fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
+    let mut lanes: BTreeMap<Lane, Vec<T>> = BTreeMap::new();
+    for (lane, item) in found {
+        lanes.entry(lane).or_default().push(item);
+    }
+    lanes
+}
+
+fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn interrupted(report: &Report) -> Vec<Warning> {
+    if !report.interrupted {
+        return Vec::new();
+    }
+    vec![warning(
+        "interrupted",
+        Severity::Warning,
+        Vec::new(),
+        "the run was stopped before its end: cells are missing or short".into(),
+        "Run it again to the end.",
+    )]
+}
+
+fn request_failures(report: &Report) -> Vec<Warning> {
+    let failing = report.cells.iter().filter(|cell| cell.failures.count + cell.warm_up.failures.count > 0);
+    by_lane(failing.map(|cell| (cell.lane, cell)))
+        .into_iter()
+        .map(|(lane, cells)| {
+            let failed: u64 = cells.iter().map(|c| c.failures.count + c.warm_up.failures.count).sum();
+            let sent: u64 = cells.iter().map(|c| c.sent + c.warm_up.sent).sum();
+            let first = cells.iter().find_map(|c| c.warm_up.failures.first.as_ref().or(c.failures.first.as_ref()));
+            warning(
+                "request-errors",
+                Severity::Error,
+                vec![lane],
+                format!(
+                    "{failed} of {sent} requests failed in {}; the first: {}",
+                    list(cells.iter().map(|c| c.load)),
+                    first.map_or("unknown", String::as_str)
+                ),
+                "Failed requests have no latency: find their cause in the server's log and measure again.",
+            )
+        })
+        .collect()
+}
+
+fn outputs(report: &Report) -> Vec<Warning> {
+    let differ = report.outputs.pairs.iter().filter(|pair| !pair.agree).map(|pair| {
+        let difference = match pair.max_abs_difference {
+            Some(difference) => format!("by up to {difference:.3e} (largest element {:.3e})", pair.scale),
+            None => "in shape, or are not finite".into(),
+        };
+        warning(
+            "outputs-differ",
+            Severity::Error,
+            vec![pair.a, pair.b],
+            format!("the outputs of {} and {} differ {difference}", pair.a, pair.b),
+            "Lanes that compute different things cannot be compared: serve the same weights and precision.",
+        )
+    });
+    let missing = report.outputs.missing.iter().map(|missing| {
+        warning(
+            "outputs-not-compared",
+            Severity::Error,
+            vec![missing.lane],
+            format!("{} gave no outputs to compare: {}", missing.lane, missing.reason),
+            "Check that the model has input `image` and output `embedding`, and look into the server's log.",
+        )
+    });
+    differ.chain(missing).collect()
+}
+
+fn shared_providers(report: &Report) -> Vec<Warning> {
+    let mut by_provider: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for info in &report.lanes {
+        if let Some(provider) = &info.effective_provider {
+            by_provider.entry(provider).or_default().push(info);
+        }
+    }
+    let shared = by_provider.into_iter().filter(|(_, infos)| infos.iter().any(|i| i.service != infos[0].service));
+    shared
+        .map(|(provider, infos)| {
+            let lanes: Vec<_> = infos.iter().map(|info| info.lane).collect();
+            warning(
+                "shared-provider",
+                Severity::Warning,
+                lanes.clone(),
+                format!("{} all run on {provider}: they differ in transport, not in backend", list(lanes)),
+                "Read no difference between backends out of these lanes; use a machine with the providers they are meant for.",
+            )
+        })
+        .collect()
+}
+
+fn count_mismatches(report: &Report) -> Vec<Warning> {
+    let mismatches = report.cells.iter().filter_map(|cell| {
+        let server = cell.server.as_ref()?;
+        let counted = server.counted.filter(|&counted| counted != server.expected)?;
+        Some((cell.lane, format!("{} ({} answered, {counted} counted)", cell.load, server.expected)))
+    });
+    by_lane(mismatches)
+        .into_iter()
+        .map(|(lane, cells)| {
+            warning(
+                "server-count-mismatch",
+                Severity::Error,
+                vec![lane],
+                format!("the server counted other requests than were sent: {}", list(cells)),
+                "Something else uses the server, or the metrics belong to another one: server-side times are not this run's.",
+            )
+        })
+        .collect()
+}
+
+fn missing_counters(report: &Report) -> Vec<Warning> {
+    let missing = report.cells.iter().filter_map(|cell| Some((cell.lane, cell.server_missing.as_deref()?)));
+    by_lane(missing)
+        .into_iter()
+        .map(|(lane, reasons)| {
+            warning(
+                "no-server-counters",
+                Severity::Note,
+                vec![lane],
+                format!("server-side times are unknown in {} cells: {}", reasons.len(), reasons[0]),
+                "Point the service's metrics flag at its Prometheus page.",
+            )
+        })
+        .collect()
+}
+
+fn cold_starts(report: &Report) -> Vec<Warning> {
+    let cold = report.cells.iter().filter_map(|cell| {
+        let median_us = cell.latency_ms.as_ref()?.p50.value * 1e3;
+        let first = cell.blocks.iter().filter(|block| block.samples > 1).find_map(|block| {
+            let samples = cell.samples.latency_us.get(block.first..block.first + block.samples)?;
+            let largest = samples.iter().copied().fold(0.0, f64::max);
+            (samples[0] >= largest && samples[0] > COLD_START_FACTOR * median_us).then_some(samples[0])
+        })?;
+        Some((cell.lane, format!("{} ({:.1} ms, p50 {:.1} ms)", cell.load, first / 1e3, median_us / 1e3)))
+    });
+    by_lane(cold)
+        .into_iter()
+        .map(|(lane, cells)| {
+            warning(
+                "cold-start",
+                Severity::Warning,
+                vec![lane],
+                format!("the first measured request was far slower than the rest: {}", list(cells)),
+                "Something was still warming up (an engine build, a cache): raise --warmup.",
+            )
+        })
+        .collect()
+}
+
+fn reconnects(report: &Report) -> Vec<Warning> {
+    let reopened = report.cells.iter().filter(|cell| cell.reconnects > 0);
+    by_lane(reopened.map(|cell| (cell.lane, cell)))
+        .into_iter()
+        .map(|(lane, cells)| {
+            let count: u64 = cells.iter().map(|cell| cell.reconnects).sum();
+            warning(
+                "reconnected",
+                Severity::Warning,
+                vec![lane],
+                format!(
+                    "{count} connections were opened while measuring, in {}: their latency includes it",
+                    list(cells.iter().map(|cell| cell.load))
+                ),
+                "Find out why the server closes connections (keep-alive limits, errors).",
+            )
+        })
+        .collect()
+}
+
+fn few_samples(report: &Report) -> Vec<Warning> {
+    let lanes_with = |fewer_than: usize| {
+        by_lane(
+            report
+                .cells
+                .iter()
+                .filter(|cell| (cell.completed as usize) < fewer_than)
+                .map(|cell| (cell.lane, cell.load)),
+        )
+    };
+    let none = lanes_with(FEWEST_SAMPLES).into_iter().map(|(lane, loads)| {
+        warning(
+            "too-few-samples",
+            Severity::Warning,
+            vec![lane],
+            format!("fewer than {FEWEST_SAMPLES} samples in {}: the intervals mean little", list(loads)),
+            "Raise --iterations or --duration.",
+        )
+    });
+    let needed = stats::samples_needed(0.99);
+    let tails = lanes_with(needed);
+    let loads: std::collections::BTreeSet<Load> = tails.values().flatten().copied().collect();
+    let tail = (!tails.is_empty()).then(|| {
+        warning(
+            "too-few-samples-for-p99",
+            Severity::Note,
+            tails.keys().copied().collect(),
+            format!("p99 is not given with fewer than {needed} samples: {}", list(loads)),
+            "Raise --iterations or --duration if the tail matters.",
+        )
+    });
+    none.chain(tail).collect()
+}
+
+fn debug_build(report: &Report) -> Vec<Warning> {
+    if report.environment.optimised {
+        return Vec::new();
+    }
+    vec![warning(
+        "unoptimised-client",
+        Severity::Warning,
+        Vec::new(),
+        "quintet-bench was built without optimisation: its own work weighs on every figure".into(),
+        "Build it with --release.",
+    )]
+}
