@@ -1,1 +1,32 @@
-//! models
+//! Writes the ResNet family as ONNX into a Triton model repository.
+//!
+//! ```no_run
+//! use quintet_models::{Arch, Batching, Graph, Variant, Weights, repository};
+//!
+//! let graph = Graph::new(&Weights::from_seed(Arch::ResNet18, 0))?;
+//! repository::write("models".as_ref(), &graph, Variant::Fp32, &Batching::up_to(32)?)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod arch;
+mod atomic;
+pub mod cli;
+mod fetch;
+mod graph;
+pub mod onnx;
+mod reference;
+pub mod repository;
+mod variant;
+mod verify;
+mod weights;
+
+pub use arch::{Arch, CLASSES, IMAGE_SIDE};
+pub use graph::Graph;
+pub use repository::{Batching, RepositoryError};
+pub use variant::{MEAN, STD, Variant};
+pub use weights::{Weights, WeightsError};
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,54 @@
+//! Files that appear whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
+
+use tempfile::Builder;
+
+/// The prefix of names not meant for others: a leading dot hides them.
+pub(crate) const TEMPORARY_PREFIX: &str = ".quintet-";
+
+/// Replaces `path` by a file with `content`, in one step. Missing parent directories are made.
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent)?;
+    // On the same file system, so that the rename is one step.
+    let mut file = Builder::new().prefix(TEMPORARY_PREFIX).permissions(readable()).tempfile_in(parent)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Whether `path` is a file that holds exactly `content`.
+pub(crate) fn holds(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if file.metadata()?.len() != content.len() as u64 {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; 1 << 20];
+    for expected in content.chunks(buffer.len()) {
+        let found = &mut buffer[..expected.len()];
+        file.read_exact(found)?;
+        if found != expected {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Temporary files are private by default; a model is read by a server that may run as another user.
+fn readable() -> fs::Permissions {
+    fs::Permissions::from_mode(0o644)
+}

@@ -1,0 +1,255 @@
+//! The command line: `build`, `fetch`, `verify`, `weights`, `list`.
+
+use std::{
+    io::{self, Write as _},
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread::available_parallelism,
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+use quintet_onnxruntime::ThreadPool;
+
+use crate::{
+    arch::Arch,
+    fetch::{HUB, Source},
+    graph::Graph,
+    repository::{self, Batching},
+    variant::Variant,
+    verify,
+    weights::Weights,
+};
+
+/// Writes the ResNet family as ONNX into a Triton model repository.
+///
+/// Results go to stdout, progress to stderr. Exit status: 0 done, 1 `verify` found a difference beyond the tolerance,
+/// 2 an error.
+#[derive(Debug, Parser)]
+#[command(name = "quintet-models", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write models with weights from a file or from a seed
+    Build(Build),
+    /// Download ImageNet weights from the Hugging Face hub and write models with them
+    Fetch(Fetch),
+    /// Run a model in ONNX Runtime and compare its outputs with reference ones
+    Verify(Verify),
+    /// Write the weights of a seed as .safetensors, to run the same model in PyTorch or libtorch
+    Weights(SeededWeights),
+    /// List the architectures with their size and work
+    List,
+}
+
+#[derive(Debug, Args)]
+struct Build {
+    /// The depth; repeat it for several
+    #[arg(long, value_name = "NAME", required = true)]
+    arch: Vec<Arch>,
+    /// Random weights: the same seed gives the same model everywhere
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "weights")]
+    seed: u64,
+    /// Weights from a .safetensors file with torchvision's names
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+struct Fetch {
+    /// The depth
+    #[arg(long, value_name = "NAME")]
+    arch: Arch,
+    /// The repository on the hub [default: timm/<arch>.tv_in1k, torchvision's weights]
+    #[arg(long, value_name = "OWNER/NAME")]
+    repo: Option<String>,
+    /// A branch, tag or commit of the repository
+    #[arg(long, default_value = "main")]
+    revision: String,
+    /// Where downloads are kept [default: Hugging Face's, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// The address of the hub or of a mirror
+    #[arg(long, value_name = "URL", env = "HF_ENDPOINT", default_value = HUB)]
+    endpoint: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Where models go and what they announce.
+#[derive(Debug, Args)]
+struct Target {
+    /// The model repository; models are directories in it
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// What the models take: fp32, fp16 (half the bytes), u8 (pixels, a quarter)
+    #[arg(long, value_delimiter = ',', value_name = "LIST", default_values_t = Variant::ALL)]
+    variants: Vec<Variant>,
+    /// The largest batch a server may form
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    max_batch_size: usize,
+    /// Batch sizes a server shall warm [default: 1,4,8,16,32 up to the maximum]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    warm_batch_sizes: Option<Vec<usize>>,
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    /// The model repository
+    #[arg(long, value_name = "DIR")]
+    repository: PathBuf,
+    /// The model's name in it
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// A .safetensors file with `logits` or `embedding` or both, and `image` as U8 [N,224,224,3] or
+    /// F32 [N,3,224,224] [default: the outputs of PyTorch's torchvision for seed 0]
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// The largest absolute error allowed [default: 1e-4; 5e-3 for FP16 input]
+    #[arg(long, value_name = "ERROR")]
+    tolerance: Option<f32>,
+    /// The ONNX Runtime library [default: $ORT_DYLIB_PATH, or where `make setup` put it]
+    #[arg(long, value_name = "PATH")]
+    onnxruntime: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct SeededWeights {
+    /// The depth
+    #[arg(long, value_name = "NAME")]
+    arch: Arch,
+    /// The seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Does what the command line asks for.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Build(args) => build(&args)?,
+        Command::Fetch(args) => fetch(&args)?,
+        Command::Verify(args) => return verify(&args),
+        Command::Weights(args) => weights(&args)?,
+        Command::List => list()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build(args: &Build) -> anyhow::Result<()> {
+    let batching = args.target.batching()?;
+    if let (Some(file), [_, _, ..]) = (&args.weights, args.arch.as_slice()) {
+        bail!("{} fits one --arch, not several", file.display());
+    }
+    for &arch in &args.arch {
+        let weights = match &args.weights {
+            Some(file) => Weights::from_safetensors(arch, file).with_context(|| file.display().to_string())?,
+            None => Weights::from_seed(arch, args.seed),
+        };
+        args.target.write(&weights, &batching)?;
+    }
+    Ok(())
+}
+
+fn fetch(args: &Fetch) -> anyhow::Result<()> {
+    let batching = args.target.batching()?;
+    let source = Source {
+        repo: args.repo.clone().unwrap_or_else(|| format!("timm/{}.tv_in1k", args.arch)),
+        revision: args.revision.clone(),
+        endpoint: args.endpoint.clone(),
+        cache_dir: args.cache_dir.clone(),
+    };
+    eprintln!("{} at {} from {}", source.repo, source.revision, source.endpoint);
+    let file = source.fetch()?;
+    eprintln!("{}: {} bytes, sha256 {}", file.path.display(), file.bytes, file.sha256);
+    let weights = Weights::from_safetensors(args.arch, &file.path).with_context(|| source.repo.clone())?;
+    args.target.write(&weights, &batching)
+}
+
+fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
+    let threads = ThreadPool { intra_op_threads: available_parallelism().map_or(1, NonZero::get), spin: false };
+    let library = quintet_onnxruntime::load(args.onnxruntime.as_deref(), threads)?;
+    eprintln!("ONNX Runtime: {}", library.path.display());
+    let reference = args.reference.as_deref();
+    let found = verify::verify(&library.environment, &args.repository, &args.model, reference)?;
+    let tolerance = args.tolerance.unwrap_or(match found.variant {
+        Variant::Fp32 | Variant::U8 => 1e-4,
+        // Normalised pixels reach 2.7, where neighbours in FP16 are 2e-3 apart.
+        Variant::Fp16 => 5e-3,
+    });
+    let mut exit = ExitCode::SUCCESS;
+    for difference in &found.differences {
+        let within = difference.max_abs_error <= tolerance;
+        say(format_args!(
+            "{} {}: max abs error {:.2e} over {} images, {} the tolerance {tolerance:.0e}",
+            args.model,
+            difference.output,
+            difference.max_abs_error,
+            found.images,
+            if within { "within" } else { "BEYOND" },
+        ))?;
+        if !within {
+            exit = ExitCode::FAILURE;
+        }
+    }
+    Ok(exit)
+}
+
+fn weights(args: &SeededWeights) -> anyhow::Result<()> {
+    Weights::from_seed(args.arch, args.seed).save(&args.output)?;
+    say_path(&args.output)
+}
+
+fn list() -> anyhow::Result<()> {
+    say(format_args!("{:<10} {:>12} {:>8} {:>10}", "arch", "parameters", "GFLOPs", "embedding"))?;
+    for arch in Arch::ALL {
+        let network = arch.network();
+        say(format_args!(
+            "{:<10} {:>12} {:>8.2} {:>10}",
+            arch.name(),
+            network.parameters(),
+            // A multiply-add is two operations.
+            2.0 * network.multiply_adds() as f64 / 1e9,
+            network.features,
+        ))?;
+    }
+    Ok(())
+}
+
+impl Target {
+    fn batching(&self) -> anyhow::Result<Batching> {
+        Ok(match &self.warm_batch_sizes {
+            Some(sizes) => Batching::new(self.max_batch_size, sizes)?,
+            None => Batching::up_to(self.max_batch_size)?,
+        })
+    }
+
+    fn write(&self, weights: &Weights, batching: &Batching) -> anyhow::Result<()> {
+        eprintln!("{}: weights from {}", weights.arch(), weights.source());
+        let graph = Graph::new(weights)?;
+        for &variant in &self.variants {
+            let written = repository::write(&self.output, &graph, variant, batching)?;
+            let name = graph.name(variant);
+            eprintln!("{name}: {}", if written.changed { "written" } else { "identical, not rewritten" });
+            say_path(&written.path)?;
+        }
+        Ok(())
+    }
+}
+
+fn say_path(path: &Path) -> anyhow::Result<()> {
+    say(format_args!("{}", path.display()))
+}
+
+fn say(line: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{line}").context("stdout")
+}
