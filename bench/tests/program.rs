@@ -1,0 +1,96 @@
+//! The program as a user runs it: exit status, stdout, stderr.
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+
+use quintet_bench::report::Report;
+use quintet_proto::lanes::Lane;
+use support::{Script, Suite};
+use tokio_util::sync::CancellationToken;
+
+const SMALL: [&str; 5] = ["run", "--batches=1", "--iterations=6", "--concurrency=2", "--max-window-requests=20"];
+
+fn program(suite: &Suite, output: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+    command.args(SMALL).arg("--ramp=0s").args(suite.flags()).arg("--output").arg(output).stdin(Stdio::null());
+    command
+}
+
+/// Runs it beside the suite, which needs this runtime's threads.
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn report(folder: &std::path::Path) -> Report {
+    let run = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    serde_json::from_str(&std::fs::read_to_string(run.join("report.json")).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_on_stdout_progress_on_stderr_no_colour() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let output = output(program(&suite, folder.path())).await;
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stdout.starts_with("# Five lanes side by side: scripted\n"), "{stdout}");
+    assert!(stdout.contains("| JPEG HTTP |") && !stdout.contains("comparing"));
+    assert!(stderr.contains("serial b=1: p50") && stderr.contains("report: "), "{stderr}");
+    assert!(!stdout.contains('\x1b') && !stderr.contains('\x1b'), "no control codes when piped");
+    assert_eq!(report(folder.path()).cells.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_requests_are_exit_status_1() {
+    let suite = Suite::start(Script { fail: Some((Lane::OnnxGrpc, 7)), ..Script::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let output = output(program(&suite, folder.path())).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("`request-errors` [onnx-grpc]"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_lane_is_exit_status_2() {
+    let suite = Suite::start(Script::default()).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+    let flags = suite.flags().into_iter().filter(|flag| !flag.starts_with("--trt-http-url"));
+    command.args(SMALL).args(flags).arg(format!("--trt-http-url=http://{closed}"));
+    let output = output(command).await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(&format!("lane trt-http: no answer at http://{closed}")), "{stderr}");
+    assert!(stderr.contains("--skip trt-http"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_sends_nothing() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    command.arg("--dry-run");
+    let output = output(command).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("if one image takes 20 ms"));
+    let accepted: u64 = suite.lanes.values().map(|lane| lane.accepted.load(std::sync::atomic::Ordering::SeqCst)).sum();
+    assert_eq!((accepted, std::fs::read_dir(folder.path()).unwrap().count()), (0, 0));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
+    let reached = CancellationToken::new();
+    let suite = Suite::start(Script { cancel: Some((Lane::TrtHttp, 5, reached.clone())), ..Script::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    // Endless, were it not for the signal.
+    command.args(["--iterations=1000000", "--blocks=1000"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    reached.cancelled().await;
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("**Interrupted"));
+    assert!(report(folder.path()).interrupted);
+}

@@ -1,0 +1,242 @@
+//! Whole runs against a scripted suite: what the report says about what happened.
+
+mod support;
+
+use std::{path::Path, sync::atomic::Ordering, time::Duration};
+
+use quintet_bench::{
+    cli::exit_status,
+    payload::{Payload, Photograph},
+    plan::Load,
+    progress::Progress,
+    report::{Report, SCHEMA},
+    run::{Outcome, Run, RunError},
+    settings::{Limits, Preset, Settings},
+    target::{Endpoint, Target},
+};
+use quintet_proto::lanes::Lane;
+use support::{INFER_US, MODEL, Script, Suite};
+use tokio_util::sync::CancellationToken;
+
+/// Requests in each concurrent window: the window ends there, however long it may last.
+const WINDOW_REQUESTS: usize = 40;
+
+fn settings() -> Settings {
+    Settings {
+        preset: Preset::Quick,
+        model: MODEL.into(),
+        batches: vec![1, 2],
+        concurrency: vec![3],
+        iterations: 8,
+        warmup: 2,
+        blocks: 3,
+        duration: Duration::from_secs(60),
+        ramp: Duration::ZERO,
+        seed: 7,
+        limits: Limits { max_window_requests: WINDOW_REQUESTS, ..Limits::default() },
+    }
+}
+
+fn targets(suite: &Suite) -> Vec<Target> {
+    let target = |lane: Lane| Target {
+        lane,
+        endpoint: suite.address(lane.name()),
+        metrics: match lane.service() {
+            "jpeg" => suite.address("jpeg"),
+            service => suite.address(&format!("{service}-metrics")),
+        },
+        model: MODEL.into(),
+    };
+    Lane::ALL.into_iter().map(target).collect()
+}
+
+async fn run_with(targets: Vec<Target>, cancel: CancellationToken, output: &Path) -> Result<Outcome, RunError> {
+    let photographs: Vec<_> =
+        (1..=3_u8).map(|i| Photograph { name: format!("{i}.jpg"), bytes: vec![i; 100].into() }).collect();
+    let payload = Payload::new(&photographs, 2, support::preprocess).unwrap();
+    Run { settings: settings(), targets, payload, output: output.to_owned(), progress: &Progress::Silent, cancel }
+        .run()
+        .await
+}
+
+async fn run(script: Script) -> (Suite, Report) {
+    let suite = Suite::start(script).await;
+    let output = tempfile::tempdir().unwrap();
+    let outcome = run_with(targets(&suite), CancellationToken::new(), output.path()).await.unwrap();
+    (suite, outcome.report)
+}
+
+fn codes(report: &Report) -> Vec<(&str, Vec<&str>)> {
+    let lanes = |lanes: &[Lane]| lanes.iter().map(|lane| lane.name()).collect();
+    report
+        .warnings
+        .iter()
+        // These depend on how the test was built and on how busy the machine is.
+        .filter(|w| !["unoptimised-client", "cold-start"].contains(&w.code.as_str()))
+        .map(|w| (w.code.as_str(), lanes(&w.lanes)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_lane_is_measured_and_the_counts_agree() {
+    let suite = Suite::start(Script::default()).await;
+    let output = tempfile::tempdir().unwrap();
+    let Outcome { report, folder } = run_with(targets(&suite), CancellationToken::new(), output.path()).await.unwrap();
+
+    assert_eq!(report.cells.len(), 5 * 3);
+    for cell in &report.cells {
+        assert_eq!((cell.failures.count, cell.reconnects), (0, 0), "{} {}", cell.lane, cell.load);
+        let server = cell.server.as_ref().unwrap();
+        assert_eq!(Some(server.expected), server.counted, "{} {}", cell.lane, cell.load);
+        match cell.load {
+            Load::Serial { batch } => {
+                assert_eq!((cell.completed, cell.sent, cell.warm_up.sent), (8, 8, 2));
+                assert_eq!(cell.blocks.iter().map(|block| block.samples).collect::<Vec<_>>(), [3, 3, 2]);
+                assert_eq!((server.requests, server.images), (8, 8 * batch as u64));
+                assert_eq!(server.compute_infer_ms, INFER_US as f64 / 1e3);
+                assert_eq!(cell.connections, 1);
+                let latency = cell.latency_ms.as_ref().unwrap();
+                assert!(latency.min <= latency.p50.value && latency.p50.value <= latency.max);
+                assert!(latency.p99.known().is_none(), "8 samples have no p99");
+            }
+            Load::Concurrent { .. } => {
+                assert_eq!(cell.sent, WINDOW_REQUESTS as u64);
+                assert_eq!(cell.completed + cell.outside_window, cell.sent);
+                assert_eq!(cell.connections, 3);
+            }
+        }
+        assert_eq!(cell.samples.latency_us.len() as u64, cell.completed);
+    }
+    // Three workers in all; the lane's other connection asked who it is (and the jpeg lane has its metrics there too).
+    for (lane, state) in &suite.lanes {
+        let others = if *lane == Lane::Jpeg { 2 } else { 1 };
+        assert_eq!(state.accepted.load(Ordering::SeqCst), 3 + others, "TCP connections of {lane}");
+    }
+
+    assert_eq!(report.outputs.pairs.len(), 10);
+    assert!(report.outputs.pairs.iter().all(|pair| pair.agree));
+    assert_eq!(report.speedups.len(), 4, "two pairs at two batch sizes");
+    assert!(report.lanes.iter().all(|lane| lane.effective_provider.as_deref() == Some("CPUExecutionProvider")));
+    assert_eq!(
+        codes(&report),
+        [
+            ("shared-provider", vec!["jpeg", "onnx-http", "onnx-grpc", "trt-http", "trt-grpc"]),
+            ("too-few-samples-for-p99", vec!["jpeg", "onnx-http", "onnx-grpc", "trt-http", "trt-grpc"])
+        ]
+    );
+    assert_eq!(exit_status(&report), 0);
+
+    // What is written is what was found.
+    let written: Report = serde_json::from_str(&std::fs::read_to_string(folder.join("report.json")).unwrap()).unwrap();
+    assert_eq!((written.schema.as_str(), &written), (SCHEMA, &report));
+    let markdown = std::fs::read_to_string(folder.join("report.md")).unwrap();
+    for table in ["Serial p50", "Serial throughput", "gRPC speedup", "Server-side compute", "Concurrent throughput"] {
+        assert!(markdown.contains(&format!("## {table}")), "{table}");
+    }
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    assert_eq!(files, ["report.json", "report.md"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_counted_and_quoted() {
+    for lane in Lane::ALL {
+        let (_, report) = run(Script { fail: Some((lane, 5)), ..Script::default() }).await;
+        for cell in report.cells.iter().filter(|cell| cell.lane != lane) {
+            assert_eq!(cell.failures.count, 0);
+        }
+        let cells: Vec<_> = report.cells.iter().filter(|cell| cell.lane == lane).collect();
+        // 3 requests compare outputs, then 10 for each of two batch sizes, then a window: every fifth of 63 fails.
+        let failed: u64 = cells.iter().map(|cell| cell.failures.count + cell.warm_up.failures.count).sum();
+        assert_eq!(failed, 63 / 5, "{lane}");
+        for cell in cells {
+            let accounted = cell.completed + cell.outside_window + cell.failures.count + cell.abandoned;
+            assert_eq!(cell.sent, accounted, "no request is dropped silently");
+            assert_eq!(cell.server.as_ref().and_then(|s| s.counted), cell.server.as_ref().map(|s| s.expected));
+            assert_eq!(cell.reconnects, 0, "a refused request leaves the connection open");
+        }
+        let warning = report.warnings.iter().find(|w| w.code == "request-errors").unwrap();
+        assert_eq!(warning.lanes, [lane]);
+        assert!(warning.message.contains("12 of 60") && warning.message.contains("scripted failure"), "{warning:?}");
+        assert_eq!(exit_status(&report), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_requests_show_in_the_counts() {
+    let (_, report) = run(Script { ghosts: 1, ..Script::default() }).await;
+    let mismatch: Vec<_> = codes(&report).into_iter().filter(|(code, _)| *code == "server-count-mismatch").collect();
+    assert_eq!(mismatch, [("server-count-mismatch", vec!["onnx-http"]), ("server-count-mismatch", vec!["onnx-grpc"])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_computes_something_else_is_called_out() {
+    let (_, report) = run(Script { skew: Some((Lane::TrtGrpc, 1.01)), ..Script::default() }).await;
+    let differing: Vec<_> = codes(&report).into_iter().filter(|(code, _)| *code == "outputs-differ").collect();
+    assert_eq!(differing.len(), 4, "one with each other lane: {differing:?}");
+    assert!(differing.iter().all(|(_, lanes)| lanes.contains(&"trt-grpc")));
+    assert_eq!(exit_status(&report), 0, "a warning, not a failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_tells_no_provider_is_unknown() {
+    let (_, report) = run(Script { anonymous: true, ..Script::default() }).await;
+    assert!(report.lanes.iter().all(|lane| lane.effective_provider.is_none()));
+    assert!(codes(&report).iter().all(|(code, _)| *code != "shared-provider"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_run_keeps_what_it_measured() {
+    let cancel = CancellationToken::new();
+    // After the comparison (3), the first batch size (2 + 8) and a part of the second.
+    let script = Script { cancel: Some((Lane::OnnxHttp, 3 + 10 + 4, cancel.clone())), ..Script::default() };
+    let suite = Suite::start(script).await;
+    let output = tempfile::tempdir().unwrap();
+    let Outcome { report, folder } = run_with(targets(&suite), cancel, output.path()).await.unwrap();
+    assert!(report.interrupted);
+    assert_eq!(exit_status(&report), 130);
+    assert_eq!(report.cell(Lane::OnnxHttp, Load::Serial { batch: 1 }).unwrap().completed, 8);
+    let partial = report.cell(Lane::OnnxHttp, Load::Serial { batch: 2 }).unwrap();
+    assert!(partial.completed < 8 && partial.sent == partial.completed + partial.abandoned, "{partial:?}");
+    assert!(report.cells.iter().all(|cell| matches!(cell.load, Load::Serial { .. })), "no window was begun");
+    assert_eq!(report.warnings[0].code, "interrupted");
+    let written: Report = serde_json::from_str(&std::fs::read_to_string(folder.join("report.json")).unwrap()).unwrap();
+    assert_eq!(written, report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_window_counts_what_it_abandoned() {
+    let cancel = CancellationToken::new();
+    // In the middle of the lane's window, which comes after 3 + 10 + 10 requests.
+    let script = Script { cancel: Some((Lane::Jpeg, 23 + 15, cancel.clone())), ..Script::default() };
+    let suite = Suite::start(script).await;
+    let output = tempfile::tempdir().unwrap();
+    let report = run_with(targets(&suite), cancel, output.path()).await.unwrap().report;
+    let cell = report.cell(Lane::Jpeg, Load::Concurrent { concurrency: 3, batch: 1 }).unwrap();
+    assert!(cell.sent < WINDOW_REQUESTS as u64);
+    assert_eq!(cell.sent, cell.completed + cell.outside_window + cell.abandoned);
+    assert_eq!(cell.failures.count, 0, "an abandoned request has not failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_missing_lanes_are_named_with_a_remedy() {
+    let suite = Suite::start(Script::default()).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut targets = targets(&suite);
+    for target in &mut targets {
+        match target.lane {
+            Lane::TrtHttp | Lane::TrtGrpc => target.endpoint = closed.to_string().parse::<Endpoint>().unwrap(),
+            Lane::OnnxHttp | Lane::Jpeg => target.model = "resnet50".into(),
+            Lane::OnnxGrpc => {}
+        }
+    }
+    let output = tempfile::tempdir().unwrap();
+    let error = run_with(targets, CancellationToken::new(), output.path()).await.unwrap_err().to_string();
+    let message = error
+        .replace(&closed.to_string(), "CLOSED")
+        .replace(&suite.address("jpeg").to_string(), "JPEG")
+        .replace(&suite.address("onnx-http").to_string(), "ONNX");
+    insta::assert_snapshot!(message);
+    assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0, "no empty report is left behind");
+}

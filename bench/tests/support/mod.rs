@@ -1,0 +1,301 @@
+//! A scripted suite on loopback: five lanes and three metrics pages that answer as they are told.
+//!
+//! An image's embedding follows from its tensor's first element, which [`preprocess`] makes from the encoded
+//! file; so all lanes agree exactly when they were sent the same photographs.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::ListenerExt as _,
+};
+use quintet_bench::{payload::IMAGE_BYTES, target::Endpoint};
+use quintet_proto::{
+    EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH,
+    inference::{self as pb, grpc_inference_service_server::GrpcInferenceServiceServer},
+    lanes::Lane,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+mod service;
+
+/// The only model served.
+pub const MODEL: &str = "scripted";
+/// Width of an embedding.
+const WIDTH: usize = 4;
+/// What the counters claim that each request spent in the model, in µs.
+pub const INFER_US: u64 = 2_500;
+
+/// What the suite does besides answering.
+#[derive(Clone, Default)]
+pub struct Script {
+    /// Every n-th request of a lane fails.
+    pub fail: Option<(Lane, u64)>,
+    /// Requests that the onnx service counts beyond the real ones, each time.
+    pub ghosts: u64,
+    /// A lane whose embeddings are off by this factor.
+    pub skew: Option<(Lane, f32)>,
+    /// Raised when this lane has answered so many requests.
+    pub cancel: Option<(Lane, u64, CancellationToken)>,
+    /// No provider is told, as stock Triton does.
+    pub anonymous: bool,
+}
+
+/// One lane of the running suite.
+pub struct LaneState {
+    lane: Lane,
+    script: Script,
+    requests: AtomicU64,
+    counted: Arc<Counted>,
+    /// TCP connections accepted.
+    pub accepted: AtomicU64,
+}
+
+#[derive(Default)]
+struct Counted {
+    requests: AtomicU64,
+    images: AtomicU64,
+}
+
+/// A running suite; it ends with the runtime.
+pub struct Suite {
+    pub lanes: HashMap<Lane, Arc<LaneState>>,
+    addresses: HashMap<&'static str, SocketAddr>,
+}
+
+impl Suite {
+    pub async fn start(script: Script) -> Self {
+        let counted: HashMap<_, _> = ["jpeg", "onnx", "trt"].map(|service| (service, Arc::<Counted>::default())).into();
+        let mut suite = Self { lanes: HashMap::new(), addresses: HashMap::new() };
+        for lane in Lane::ALL {
+            let state = Arc::new(LaneState {
+                lane,
+                script: script.clone(),
+                requests: AtomicU64::new(0),
+                counted: Arc::clone(&counted[lane.service()]),
+                accepted: AtomicU64::new(0),
+            });
+            let address = match lane {
+                Lane::OnnxGrpc | Lane::TrtGrpc => serve_grpc(Arc::clone(&state)).await,
+                Lane::Jpeg => serve_http(jpeg_routes(Arc::clone(&state)), Arc::clone(&state)).await,
+                _ => serve_http(kserve_routes(Arc::clone(&state)), Arc::clone(&state)).await,
+            };
+            suite.addresses.insert(lane.name(), address);
+            suite.lanes.insert(lane, state);
+        }
+        for (metrics, lane) in [("onnx-metrics", Lane::OnnxHttp), ("trt-metrics", Lane::TrtHttp)] {
+            let state = Arc::clone(&suite.lanes[&lane]);
+            // Not the lane's connections: counted on a state of their own.
+            let own = Arc::new(LaneState {
+                lane,
+                script: Script::default(),
+                requests: AtomicU64::new(0),
+                counted: Arc::clone(&state.counted),
+                accepted: AtomicU64::new(0),
+            });
+            suite.addresses.insert(metrics, serve_http(metrics_routes(Arc::clone(&own)), own).await);
+        }
+        suite
+    }
+
+    /// Address of a lane, or of `onnx-metrics` or `trt-metrics`.
+    pub fn address(&self, name: &str) -> Endpoint {
+        self.addresses[name].to_string().parse().unwrap()
+    }
+
+    /// The flags that point the program at this suite.
+    pub fn flags(&self) -> Vec<String> {
+        let flags = self.addresses.iter().map(|(name, address)| format!("--{name}-url=http://{address}"));
+        flags.chain([format!("--model={MODEL}")]).collect()
+    }
+}
+
+/// The test's preprocessing: an image's tensor is full of one number, made from the file's bytes.
+pub fn preprocess(encoded: &[u8], out: &mut [f32]) -> Result<(), Infallible> {
+    out.fill(brightness(encoded));
+    Ok(())
+}
+
+fn brightness(encoded: &[u8]) -> f32 {
+    encoded.iter().map(|&byte| u64::from(byte)).sum::<u64>() as f32 / encoded.len() as f32
+}
+
+impl LaneState {
+    /// Answers the images of one request, or fails as the script says.
+    fn infer(&self, firsts: &[f32]) -> Result<Vec<Vec<f32>>, String> {
+        let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some((lane, at, cancel)) = &self.script.cancel
+            && *lane == self.lane
+            && number >= *at
+        {
+            cancel.cancel();
+        }
+        if self.script.fail.is_some_and(|(lane, every)| lane == self.lane && number.is_multiple_of(every)) {
+            return Err("scripted failure".into());
+        }
+        let ghosts = if self.lane.service() == "onnx" { self.script.ghosts } else { 0 };
+        self.counted.requests.fetch_add(1 + ghosts, Ordering::SeqCst);
+        self.counted.images.fetch_add(firsts.len() as u64, Ordering::SeqCst);
+        let factor = self.script.skew.filter(|(lane, _)| *lane == self.lane).map_or(1.0, |(_, factor)| factor);
+        Ok(firsts.iter().map(|first| (1..=WIDTH).map(|i| first * factor / i as f32).collect()).collect())
+    }
+
+    fn tensor_infer(&self, tensor: &[u8]) -> Result<Vec<Vec<f32>>, String> {
+        let firsts: Vec<_> =
+            tensor.chunks(IMAGE_BYTES).map(|image| f32::from_le_bytes(image[..4].try_into().unwrap())).collect();
+        self.infer(&firsts)
+    }
+
+    fn provider(&self) -> Option<&'static str> {
+        (!self.script.anonymous).then_some("CPUExecutionProvider")
+    }
+}
+
+fn bytes_of(rows: &[Vec<f32>]) -> Vec<u8> {
+    rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+async fn serve_http(routes: Router, state: Arc<LaneState>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = listener.tap_io(move |_| {
+        state.accepted.fetch_add(1, Ordering::SeqCst);
+    });
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    address
+}
+
+async fn serve_grpc(state: Arc<LaneState>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let counting = Arc::clone(&state);
+    let incoming = futures_util::stream::unfold(listener, move |listener| {
+        let counting = Arc::clone(&counting);
+        async move {
+            let accepted = listener.accept().await.map(|(stream, _)| stream);
+            counting.accepted.fetch_add(1, Ordering::SeqCst);
+            Some((accepted, listener))
+        }
+    });
+    let service = GrpcInferenceServiceServer::new(service::Scripted(state)).max_decoding_message_size(64 << 20);
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    address
+}
+
+fn metrics_routes(state: Arc<LaneState>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(state)
+}
+
+async fn metrics(State(state): State<Arc<LaneState>>) -> String {
+    let requests = state.counted.requests.load(Ordering::SeqCst);
+    let images = state.counted.images.load(Ordering::SeqCst);
+    let line = |name: &str, value: u64| format!("nv_inference_{name}{{model=\"{MODEL}\",version=\"1\"}} {value}\n");
+    [
+        line("request_success", requests),
+        line("count", images),
+        line("exec_count", requests),
+        line("request_duration_us", requests * (INFER_US + 500)),
+        line("compute_infer_duration_us", requests * INFER_US),
+    ]
+    .concat()
+}
+
+fn jpeg_routes(state: Arc<LaneState>) -> Router {
+    Router::new()
+        .route("/health", get(|| async { "ok" }))
+        .route(
+            "/model-info",
+            get(|State(state): State<Arc<LaneState>>| async move {
+                Json(json!({"model": MODEL, "effective_provider": state.provider()}))
+            }),
+        )
+        .route("/metrics", get(metrics))
+        .route("/embed/base64", post(embed))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state(state)
+}
+
+async fn embed(State(state): State<Arc<LaneState>>, Json(request): Json<Value>) -> Response {
+    let images = request["images"].as_array().unwrap().iter();
+    let firsts: Vec<_> = images
+        .map(|image| brightness(&base64_simd::STANDARD.decode_to_vec(image.as_str().unwrap()).unwrap()))
+        .collect();
+    match state.infer(&firsts) {
+        Ok(rows) => Json(json!({"embeddings": rows, "model_info": {}, "count": rows.len()})).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": error}))).into_response(),
+    }
+}
+
+fn kserve_routes(state: Arc<LaneState>) -> Router {
+    Router::new()
+        .route("/v2", get(|| async { Json(json!({"name": "scripted", "version": "1.2.3", "extensions": []})) }))
+        .route("/v2/models/{model}", get(metadata))
+        .route("/v2/models/{model}/ready", get(ready))
+        .route("/v2/models/{model}/infer", post(infer))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state(state)
+}
+
+async fn ready(Path(model): Path<String>) -> Response {
+    if model == MODEL {
+        return StatusCode::OK.into_response();
+    }
+    (StatusCode::NOT_FOUND, Json(json!({"error": format!("unknown model '{model}'")}))).into_response()
+}
+
+async fn metadata(State(state): State<Arc<LaneState>>) -> Response {
+    let body =
+        Json(json!({"name": MODEL, "versions": ["1"], "platform": "onnxruntime_onnx", "inputs": [], "outputs": []}));
+    match state.provider() {
+        Some(provider) => ([(EFFECTIVE_PROVIDER, provider)], body).into_response(),
+        None => body.into_response(),
+    }
+}
+
+async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: Bytes) -> Response {
+    let json_bytes: usize = headers[INFERENCE_HEADER_CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+    let request: Value = serde_json::from_slice(&body[..json_bytes]).unwrap();
+    assert_eq!(request["inputs"][0]["parameters"]["binary_data_size"], json!(body.len() - json_bytes));
+    match state.tensor_infer(&body[json_bytes..]) {
+        Ok(rows) => {
+            let data = bytes_of(&rows);
+            let output = json!({"name": "embedding", "datatype": "FP32", "shape": [rows.len(), WIDTH],
+                "parameters": {"binary_data_size": data.len()}});
+            let json = json!({"model_name": MODEL, "model_version": "1", "outputs": [output]}).to_string();
+            let length = json.len().to_string();
+            ([(INFERENCE_HEADER_CONTENT_LENGTH, length)], [json.into_bytes(), data].concat()).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": error}))).into_response(),
+    }
+}
+
+/// The answer of `ModelInfer`.
+fn grpc_answer(state: &LaneState, request: &pb::ModelInferRequest) -> Result<pb::ModelInferResponse, tonic::Status> {
+    let rows = state.tensor_infer(&request.raw_input_contents[0]).map_err(tonic::Status::unavailable)?;
+    Ok(pb::ModelInferResponse {
+        model_name: MODEL.into(),
+        outputs: vec![pb::model_infer_response::InferOutputTensor {
+            name: "embedding".into(),
+            datatype: "FP32".into(),
+            shape: vec![rows.len() as i64, WIDTH as i64],
+            ..Default::default()
+        }],
+        raw_output_contents: vec![bytes_of(&rows).into()],
+        ..Default::default()
+    })
+}

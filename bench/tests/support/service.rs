@@ -1,0 +1,81 @@
+//! The gRPC side of the scripted suite, on a genuine tonic server.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use quintet_proto::{
+    EFFECTIVE_PROVIDER,
+    inference::{grpc_inference_service_server::GrpcInferenceService, *},
+};
+use tonic::{Request, Response, Status};
+
+use super::{LaneState, MODEL, grpc_answer};
+
+pub struct Scripted(pub Arc<LaneState>);
+
+/// Implements the service: what the benchmark calls is scripted, the methods named are UNIMPLEMENTED.
+macro_rules! service {
+    ($($method:ident: $request:ident => $response:ident),* $(,)?) => {
+        #[tonic::async_trait]
+        impl GrpcInferenceService for Scripted {
+            type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
+
+            async fn model_stream_infer(
+                &self,
+                _: Request<tonic::Streaming<ModelInferRequest>>,
+            ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
+                Err(Status::unimplemented("not scripted"))
+            }
+
+            async fn model_ready(&self, r: Request<ModelReadyRequest>) -> Result<Response<ModelReadyResponse>, Status> {
+                Ok(Response::new(ModelReadyResponse { ready: r.get_ref().name == MODEL }))
+            }
+
+            async fn server_metadata(
+                &self,
+                _: Request<ServerMetadataRequest>,
+            ) -> Result<Response<ServerMetadataResponse>, Status> {
+                let (name, version) = ("scripted".into(), "1.2.3".into());
+                Ok(Response::new(ServerMetadataResponse { name, version, extensions: Vec::new() }))
+            }
+
+            async fn model_metadata(
+                &self,
+                _: Request<ModelMetadataRequest>,
+            ) -> Result<Response<ModelMetadataResponse>, Status> {
+                let versions = vec!["1".into()];
+                let mut response = Response::new(ModelMetadataResponse { versions, ..Default::default() });
+                if let Some(provider) = self.0.provider() {
+                    response.metadata_mut().insert(EFFECTIVE_PROVIDER, provider.parse().unwrap());
+                }
+                Ok(response)
+            }
+
+            async fn model_infer(&self, r: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
+                grpc_answer(&self.0, r.get_ref()).map(Response::new)
+            }
+
+            $(async fn $method(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
+                Err(Status::unimplemented("not scripted"))
+            })*
+        }
+    };
+}
+
+service! {
+    server_live: ServerLiveRequest => ServerLiveResponse,
+    server_ready: ServerReadyRequest => ServerReadyResponse,
+    model_config: ModelConfigRequest => ModelConfigResponse,
+    model_statistics: ModelStatisticsRequest => ModelStatisticsResponse,
+    repository_index: RepositoryIndexRequest => RepositoryIndexResponse,
+    repository_model_load: RepositoryModelLoadRequest => RepositoryModelLoadResponse,
+    repository_model_unload: RepositoryModelUnloadRequest => RepositoryModelUnloadResponse,
+    system_shared_memory_status: SystemSharedMemoryStatusRequest => SystemSharedMemoryStatusResponse,
+    system_shared_memory_register: SystemSharedMemoryRegisterRequest => SystemSharedMemoryRegisterResponse,
+    system_shared_memory_unregister: SystemSharedMemoryUnregisterRequest => SystemSharedMemoryUnregisterResponse,
+    cuda_shared_memory_status: CudaSharedMemoryStatusRequest => CudaSharedMemoryStatusResponse,
+    cuda_shared_memory_register: CudaSharedMemoryRegisterRequest => CudaSharedMemoryRegisterResponse,
+    cuda_shared_memory_unregister: CudaSharedMemoryUnregisterRequest => CudaSharedMemoryUnregisterResponse,
+    trace_setting: TraceSettingRequest => TraceSettingResponse,
+    log_settings: LogSettingsRequest => LogSettingsResponse,
+}
