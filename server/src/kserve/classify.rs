@@ -1,0 +1,96 @@
+//! The classification extension: an output's numbers become its top classes.
+
+use quintet_engine::{DataType, InferError, Shape, Tensor};
+
+use super::bytes_tensor;
+
+/// The `count` largest values of `scores` with their indices, largest first; equal ones in their order.
+pub fn top_k(scores: &[f64], count: usize) -> Vec<(usize, f64)> {
+    let mut ranked: Vec<_> = scores.iter().copied().enumerate().collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.truncate(count);
+    ranked
+}
+
+/// Elements of a numeric tensor.
+///
+/// # Errors
+/// [`quintet_engine::ErrorKind::InvalidInput`] for BYTES and BOOL, which have no order.
+pub fn numbers(tensor: &Tensor) -> Result<Vec<f64>, InferError> {
+    fn read<const N: usize>(data: &[u8], from: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        data.as_chunks::<N>().0.iter().map(|chunk| from(*chunk)).collect()
+    }
+    let data = tensor.data();
+    Ok(match tensor.data_type() {
+        DataType::Uint8 => read(data, |b: [u8; 1]| f64::from(b[0])),
+        DataType::Uint16 => read(data, |b| f64::from(u16::from_le_bytes(b))),
+        DataType::Uint32 => read(data, |b| f64::from(u32::from_le_bytes(b))),
+        DataType::Uint64 => read(data, |b| u64::from_le_bytes(b) as f64),
+        DataType::Int8 => read(data, |b| f64::from(i8::from_le_bytes(b))),
+        DataType::Int16 => read(data, |b| f64::from(i16::from_le_bytes(b))),
+        DataType::Int32 => read(data, |b| f64::from(i32::from_le_bytes(b))),
+        DataType::Int64 => read(data, |b| i64::from_le_bytes(b) as f64),
+        DataType::Fp16 => read(data, |b| half::f16::from_le_bytes(b).to_f64()),
+        DataType::Bf16 => read(data, |b| half::bf16::from_le_bytes(b).to_f64()),
+        DataType::Fp32 => read(data, |b| f64::from(f32::from_le_bytes(b))),
+        DataType::Fp64 => read(data, f64::from_le_bytes),
+        other => {
+            return Err(InferError::invalid(format_args!(
+                "class result not available for output due to unsupported type '{other}'"
+            )));
+        }
+    })
+}
+
+/// Each row's top classes as `value:index[:label]`, in a BYTES tensor `[rows, classes]` (without `rows`
+/// for a model that does not batch).
+///
+/// # Errors
+/// For outputs without an order.
+pub fn top(output: &Tensor, batches: bool, classes: usize, labels: Option<&[String]>) -> Result<Tensor, InferError> {
+    let scores = numbers(output)?;
+    let rows = if batches { output.shape().dims().first().copied().unwrap_or(1) } else { 1 };
+    let per_row = scores.len() / rows.max(1);
+    let classes = classes.min(per_row);
+    let print = |(index, score): (usize, f64)| {
+        let score = match output.data_type() {
+            DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64 => format!("{score:.6}"),
+            _ => format!("{score}"),
+        };
+        match labels.and_then(|labels| labels.get(index)) {
+            Some(label) => format!("{score}:{index}:{label}"),
+            None => format!("{score}:{index}"),
+        }
+    };
+    let names: Vec<String> = scores.chunks(per_row.max(1)).flat_map(|row| top_k(row, classes)).map(print).collect();
+    let dims = if batches { vec![rows, classes] } else { vec![classes] };
+    bytes_tensor(Shape::new(dims), names)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quintet_proto::elements;
+
+    use super::*;
+
+    #[test]
+    fn each_row_has_its_own_classes() {
+        let data: Vec<u8> = [1.0f32, 3.0, 2.0, 9.0, 7.0, 8.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let tensor = Tensor::new(DataType::Fp32, Shape::new([2, 3]), Bytes::from(data)).unwrap();
+        let labels = ["a".to_owned(), "b".to_owned()];
+        let classes = top(&tensor, true, 2, Some(&labels)).unwrap();
+        let text: Vec<_> =
+            elements::iter(classes.data()).map(|e| String::from_utf8_lossy(e.unwrap()).into_owned()).collect();
+        assert_eq!(text, ["3.000000:1:b", "2.000000:2", "9.000000:0:a", "8.000000:2"]);
+        assert_eq!(classes.shape().dims(), [2, 2]);
+    }
+
+    #[test]
+    fn integers_are_printed_as_such() {
+        let tensor = Tensor::new(DataType::Uint8, Shape::new([1, 3]), Bytes::from_static(&[5, 9, 9])).unwrap();
+        let classes = top(&tensor, true, 5, None).unwrap();
+        let text: Vec<_> = elements::iter(classes.data()).map(|e| e.unwrap().to_vec()).collect();
+        assert_eq!(text, [b"9:1", b"9:2", b"5:0"]);
+    }
+}

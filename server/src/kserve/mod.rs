@@ -1,0 +1,121 @@
+//! KServe v2 without its transports: what a request asks for, carried out, whoever carried it here.
+
+pub mod classify;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use quintet_engine::{
+    DataType, ErrorKind, InferError, InferRequest, Model, Shape, StageTimings, Tensor, admit::SentInput,
+};
+
+use crate::service::Service;
+
+/// The extensions that work, as `GET /v2` and `ServerMetadata` list them.
+pub const EXTENSIONS: [&str; 4] = ["classification", "model_configuration", "binary_tensor_data", "parameters"];
+
+/// An output that a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedOutput<'a> {
+    /// Its name in the model.
+    pub name: &'a str,
+    /// Return the top classes instead of the numbers: how many.
+    pub classes: Option<usize>,
+}
+
+/// An inference request as its transport read it.
+pub struct Call<'a> {
+    /// The client's name for the request; empty if it has none.
+    pub id: &'a str,
+    /// Inputs as sent.
+    pub inputs: Vec<SentInput<'a>>,
+    /// Outputs named; all if empty.
+    pub outputs: Vec<WantedOutput<'a>>,
+    /// Lower is sooner.
+    pub priority: u32,
+    /// How long the request may wait in the queue.
+    pub timeout: Option<Duration>,
+    /// When the server had its first byte.
+    pub started: Instant,
+    /// Stage times so far.
+    pub timings: StageTimings,
+}
+
+/// What a model answered.
+pub struct Answer {
+    /// The model.
+    pub model: Arc<Model>,
+    /// Outputs by name, in the order of the names (Triton keeps them in an ordered set).
+    pub outputs: Vec<(String, Tensor)>,
+    /// Stage times so far.
+    pub timings: StageTimings,
+}
+
+/// Carries a call out.
+///
+/// # Errors
+/// Whatever admission, queue or backend refuse; failures are counted with the model.
+pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferError> {
+    let spec = model.spec();
+    let admitted = spec
+        .admit(call.id, call.inputs)
+        .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
+    let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
+    let request = InferRequest {
+        started: call.started,
+        inputs,
+        rows,
+        outputs,
+        priority: call.priority,
+        deadline: call.timeout.map(|timeout| Instant::now() + timeout),
+        timings: call.timings,
+    };
+    let response = model.infer(request).await?;
+    let mut outputs = Vec::with_capacity(response.outputs.len());
+    for (index, tensor) in response.outputs {
+        let Some(spec) = spec.outputs().get(index) else { continue };
+        let wanted = call.outputs.iter().find(|output| output.name == spec.name);
+        let tensor = match wanted.and_then(|output| output.classes) {
+            Some(classes) => classify::top(&tensor, model.spec().batches(), classes, spec.labels.as_deref())?,
+            None => tensor,
+        };
+        outputs.push((spec.name.clone(), tensor));
+    }
+    outputs.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(Answer { model, outputs, timings: response.timings })
+}
+
+/// The model that a path or message names; an empty version is the latest one.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for a version that is no number, else as [`quintet_engine::Registry::resolve`].
+pub fn resolve(service: &Service, name: &str, version: &str) -> Result<Arc<Model>, InferError> {
+    let version = match version {
+        "" => None,
+        text => Some(text.parse::<u64>().ok().filter(|&version| version > 0).ok_or_else(|| {
+            InferError::invalid(format_args!(
+                "failed to get model version from specified version string '{text}' (details: stol), version should be \
+                 an integral value > 0"
+            ))
+        })?),
+    };
+    service.registry().resolve(name, version)
+}
+
+/// The refusal of tensors in shared memory.
+pub fn shared_memory_unsupported() -> InferError {
+    InferError::new(ErrorKind::Unsupported, "shared memory regions are not supported: send the tensor's data")
+}
+
+/// A BYTES tensor of these elements.
+///
+/// # Errors
+/// When the shape does not have as many elements.
+pub fn bytes_tensor<T: AsRef<[u8]>>(shape: Shape, elements: impl IntoIterator<Item = T>) -> Result<Tensor, InferError> {
+    Tensor::new(DataType::Bytes, shape, quintet_proto::elements::encode(elements)).map_err(InferError::internal)
+}
+
+/// What metadata calls the models' platform.
+pub const PLATFORM: &str = "onnxruntime_onnx";

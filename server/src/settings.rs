@@ -1,0 +1,313 @@
+//! Settings: flags over `QUINTET_*` variables over the TOML file over defaults.
+
+use std::{
+    fmt, fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::onnx::Provider;
+
+/// Where a listener listens: `8010`, or `0.0.0.0:8010` to leave the common address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "toml::Value", into = "String")]
+pub struct Endpoint {
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+impl Endpoint {
+    const fn port(port: u16) -> Self {
+        Self { address: None, port }
+    }
+
+    /// The socket address, with `common` where the endpoint has no address of its own.
+    pub fn on(self, common: IpAddr) -> SocketAddr {
+        SocketAddr::new(self.address.unwrap_or(common), self.port)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => write!(f, "{}", SocketAddr::new(address, self.port)),
+            None => write!(f, "{}", self.port),
+        }
+    }
+}
+
+/// Not an endpoint.
+#[derive(Debug, thiserror::Error)]
+#[error("'{0}' is neither a port nor an address with a port, such as 8010 or 0.0.0.0:8010")]
+pub struct NotAnEndpoint(String);
+
+impl FromStr for Endpoint {
+    type Err = NotAnEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
+        if let Ok(port) = text.parse() {
+            return Ok(Self::port(port));
+        }
+        let socket: SocketAddr = text.parse().map_err(|_| NotAnEndpoint(text.to_owned()))?;
+        Ok(Self { address: Some(socket.ip()), port: socket.port() })
+    }
+}
+
+impl TryFrom<toml::Value> for Endpoint {
+    type Error = NotAnEndpoint;
+
+    fn try_from(value: toml::Value) -> Result<Self, NotAnEndpoint> {
+        match value {
+            toml::Value::String(text) => text.parse(),
+            other => other.to_string().parse(),
+        }
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
+/// One of the three services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceName {
+    /// Base64 JPEG over HTTP.
+    Jpeg,
+    /// KServe on ONNX Runtime's CUDA provider.
+    Onnx,
+    /// KServe on ONNX Runtime's TensorRT provider.
+    Trt,
+}
+
+impl ServiceName {
+    /// The name in logs, labels and lanes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpeg",
+            Self::Onnx => "onnx",
+            Self::Trt => "trt",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Declares each setting once: the flag with its help, the variable, the file's key and the default.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)+)])? $name:ident: $type:ty = $default:expr, $env:literal;)+) => {
+        /// Settings as given: what is `None` was not.
+        #[derive(Clone, Debug, Default, Args, Serialize)]
+        pub struct Flags {
+            /// TOML file with any of these settings, named as the flags but with underscores
+            #[arg(long, env = "QUINTET_CONFIG", value_name = "FILE")]
+            #[serde(skip)]
+            pub config: Option<PathBuf>,
+            /// Print the settings in force as TOML and exit
+            #[arg(long)]
+            #[serde(skip)]
+            pub print_config: bool,
+            $($(#[doc = $doc])+
+            #[arg(long, env = $env, $($($arg)+)?)]
+            pub $name: Option<$type>,)+
+        }
+
+        /// The settings in force.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[doc = $doc])+
+            pub $name: $type,)+
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Folder with models in Triton's layout; repeat it for several [default: .quintet/models]
+    #[arg(value_name = "DIR", value_delimiter = ',')]
+    model_repository: Vec<PathBuf> = vec![".quintet/models".into()], "QUINTET_MODEL_REPOSITORY";
+    /// Model to serve, several separated by commas; the jpeg lane serves the first [default: all of the repository]
+    #[arg(value_name = "NAME", value_delimiter = ',')]
+    model: Vec<String> = Vec::new(), "QUINTET_MODEL";
+    /// Services to run [default: jpeg,onnx,trt]
+    #[arg(value_enum, value_delimiter = ',')]
+    service: Vec<ServiceName> = vec![ServiceName::Jpeg, ServiceName::Onnx, ServiceName::Trt], "QUINTET_SERVICE";
+    /// Address of all listeners; use 0.0.0.0 to be reached from other machines [default: 127.0.0.1]
+    address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "QUINTET_ADDRESS";
+    /// Base64 JPEG over HTTP, and its metrics [default: 8002]
+    #[arg(value_name = "[ADDRESS:]PORT")]
+    jpeg_port: Endpoint = Endpoint::port(Lane::Jpeg.default_port()), "QUINTET_JPEG_PORT";
+    /// KServe over HTTP on ONNX Runtime [default: 8010]
+    #[arg(value_name = "[ADDRESS:]PORT")]
+    onnx_http_port: Endpoint = Endpoint::port(Lane::OnnxHttp.default_port()), "QUINTET_ONNX_HTTP_PORT";
+    /// KServe over gRPC on ONNX Runtime [default: 8011]
+    #[arg(value_name = "[ADDRESS:]PORT")]
+    onnx_grpc_port: Endpoint = Endpoint::port(Lane::OnnxGrpc.default_port()), "QUINTET_ONNX_GRPC_PORT";
+    /// Metrics of the onnx service [default: 8012]
+    #[arg(value_name = "[ADDRESS:]PORT")]
+    onnx_metrics_port: Endpoint = Endpoint::port(ONNX_METRICS_PORT), "QUINTET_ONNX_METRICS_PORT";
+    /// KServe over HTTP on the TensorRT provider [default: 8020]
+    #[arg(value_name = "[ADDRESS:]PORT")]
+    trt_http_port: Endpoint = Endpoint::port(Lane::TrtHttp.default_port()), "QUINTET_TRT_HTTP_PORT";
+    /// KServe over gRPC on the TensorRT provider [default: 8021]
+    #[arg(value_name = "[ADDRESS:]PORT")]
+    trt_grpc_port: Endpoint = Endpoint::port(Lane::TrtGrpc.default_port()), "QUINTET_TRT_GRPC_PORT";
+    /// Metrics of the trt service [default: 8022]
+    #[arg(value_name = "[ADDRESS:]PORT")]
+    trt_metrics_port: Endpoint = Endpoint::port(TRT_METRICS_PORT), "QUINTET_TRT_METRICS_PORT";
+    /// Providers that the jpeg service tries, in order: tensorrt, cuda, cpu [default: cuda,cpu]
+    #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
+    jpeg_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_JPEG_PROVIDERS";
+    /// Providers that the onnx service tries, in order [default: cuda,cpu]
+    #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
+    onnx_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_ONNX_PROVIDERS";
+    /// Providers that the trt service tries, in order [default: tensorrt,cuda,cpu]
+    #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
+    trt_providers: Vec<Provider> = vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu], "QUINTET_TRT_PROVIDERS";
+    /// The ONNX Runtime library, or a folder that holds it [default: ORT_DYLIB_PATH, beside the program, or .quintet/onnxruntime]
+    #[arg(value_name = "PATH")]
+    onnxruntime: PathBuf = PathBuf::new(), "QUINTET_ONNXRUNTIME";
+    /// Threads that work on one operator; all services share them [default: 0, one for each core]
+    intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
+    /// Images that the jpeg lane decodes at once [default: 0, one for each core]
+    decode_threads: usize = 0, "QUINTET_DECODE_THREADS";
+    /// Bytes of a request body at most; larger ones get 413 [default: 67108864, 64 MiB]
+    #[arg(value_name = "BYTES")]
+    max_input_bytes: usize = 64 << 20, "QUINTET_MAX_INPUT_BYTES";
+    /// Pixels of an image at most, checked before it is decoded [default: 50000000]
+    #[arg(value_name = "PIXELS")]
+    max_image_pixels: u64 = 50_000_000, "QUINTET_MAX_IMAGE_PIXELS";
+    /// Images of one request to the jpeg lane at most [default: 256]
+    max_images: usize = 256, "QUINTET_MAX_IMAGES";
+    /// Connections of one listener at most; more wait to be accepted [default: 1024]
+    max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";
+    /// Bytes of unused buffers that a service keeps for later requests [default: 268435456, 256 MiB]
+    #[arg(value_name = "BYTES")]
+    buffer_pool_bytes: usize = 256 << 20, "QUINTET_BUFFER_POOL_BYTES";
+    /// Seconds that accepted requests have to finish after SIGTERM [default: 30]
+    #[arg(value_name = "SECONDS")]
+    exit_timeout_secs: u64 = 30, "QUINTET_EXIT_TIMEOUT_SECS";
+    /// Write the listeners' ports as JSON to this file once ready; for ports given as 0
+    #[arg(value_name = "FILE")]
+    ports_file: PathBuf = PathBuf::new(), "QUINTET_PORTS_FILE";
+    /// Form of the log lines on stderr; QUINTET_LOG sets the level (info, or e.g. quintet_server=debug) [default: text]
+    #[arg(value_enum)]
+    log_format: LogFormat = LogFormat::Text, "QUINTET_LOG_FORMAT";
+}
+
+impl Flags {
+    /// The settings in force: these, over the file's, over the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has an unknown key or a value of the wrong kind.
+    pub fn resolve(&self) -> anyhow::Result<Settings> {
+        let mut table = match &self.config {
+            Some(path) => fs::read_to_string(path)
+                .with_context(|| format!("cannot read the settings file {}", path.display()))?
+                .parse::<toml::Table>()
+                .with_context(|| format!("the settings file {} is not TOML", path.display()))?,
+            None => toml::Table::new(),
+        };
+        table.extend(toml::Table::try_from(self).context("cannot merge the flags")?);
+        let source = self.config.as_ref().map_or_else(|| "flags".to_owned(), |path| path.display().to_string());
+        let settings: Settings = table.try_into().with_context(|| format!("wrong settings in {source}"))?;
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+impl Settings {
+    fn check(&self) -> anyhow::Result<()> {
+        let counts = [
+            (self.service.len(), "service"),
+            (self.max_input_bytes, "max_input_bytes"),
+            (self.max_images, "max_images"),
+            (self.max_connections, "max_connections"),
+        ];
+        for (value, name) in counts {
+            anyhow::ensure!(value > 0, "{name} must be at least 1");
+        }
+        Ok(())
+    }
+
+    /// Whether this service is to run.
+    pub fn runs(&self, service: ServiceName) -> bool {
+        self.service.contains(&service)
+    }
+
+    /// The providers that a service tries, in order.
+    pub fn providers(&self, service: ServiceName) -> &[Provider] {
+        match service {
+            ServiceName::Jpeg => &self.jpeg_providers,
+            ServiceName::Onnx => &self.onnx_providers,
+            ServiceName::Trt => &self.trt_providers,
+        }
+    }
+}
+
+/// `count`, or the number of cores where it is 0.
+pub fn or_cores(count: usize) -> usize {
+    if count > 0 { count } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("quintet.toml");
+        fs::write(&file, "jpeg_port = 9002\nonnx_http_port = \"0.0.0.0:9010\"\ntrt_providers = [\"cpu\"]\n").unwrap();
+        let flags = Flags { config: Some(file), jpeg_port: Some("7002".parse().unwrap()), ..Flags::default() };
+        let settings = flags.resolve().unwrap();
+        assert_eq!(settings.jpeg_port.on(settings.address).to_string(), "127.0.0.1:7002");
+        assert_eq!(settings.onnx_http_port.on(settings.address).to_string(), "0.0.0.0:9010");
+        assert_eq!(settings.trt_providers, [Provider::Cpu]);
+        assert_eq!(settings.onnx_grpc_port, Endpoint::port(8011));
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let settings = Settings::default();
+        let printed = toml::to_string(&settings).unwrap();
+        assert_eq!(toml::from_str::<Settings>(&printed).unwrap(), settings);
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("quintet.toml");
+        fs::write(&file, "jpeg_prot = 9002\n").unwrap();
+        let error = Flags { config: Some(file), ..Flags::default() }.resolve().unwrap_err();
+        assert!(format!("{error:#}").contains("jpeg_prot"), "{error:#}");
+    }
+
+    #[test]
+    fn endpoints() {
+        assert!("8010".parse::<Endpoint>().is_ok() && "[::1]:8010".parse::<Endpoint>().is_ok());
+        assert!("localhost".parse::<Endpoint>().unwrap_err().to_string().contains("0.0.0.0:8010"));
+    }
+}

@@ -1,0 +1,158 @@
+//! Bodies in and out: received into one aligned, reused buffer; sent as chunks that are not joined.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
+
+/// Receives a body of at most `max_bytes`. What stands at `aligned_at` (the binary tensors behind a JSON
+/// header of that length) is aligned to [`ALIGNMENT`], so that the backend can view it in place.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for a content encoding, and
+/// [`ErrorKind::InvalidInput`] when the client breaks off.
+pub async fn receive(
+    headers: &HeaderMap,
+    mut body: axum::body::Body,
+    aligned_at: usize,
+    max_bytes: usize,
+    pool: &BufferPool,
+) -> Result<Bytes, InferError> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|value| value.as_bytes() != b"identity") {
+        return Err(InferError::new(
+            ErrorKind::Unsupported,
+            format_args!("content encoding {encoding:?} is not supported: send the body as it is"),
+        ));
+    }
+    let too_large = |size: &str| {
+        InferError::new(
+            ErrorKind::TooLarge,
+            format_args!("the body{size} exceeds the limit of {max_bytes} bytes (--max-input-bytes)"),
+        )
+    };
+    let broken = |error: axum::Error| InferError::invalid(format_args!("cannot read the body: {error}"));
+    let Some(length) = body.size_hint().exact() else {
+        return receive_unsized(body, max_bytes, &too_large, &broken).await;
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > max_bytes {
+        return Err(too_large(&format!(" of {length} bytes")));
+    }
+    let padding = aligned_at.next_multiple_of(ALIGNMENT) - aligned_at;
+    let mut buffer = pool.take(padding + length);
+    let mut at = padding;
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
+        let Some(place) = buffer.get_mut(at..at + chunk.len()) else {
+            return Err(InferError::invalid("the body is longer than its Content-Length"));
+        };
+        place.copy_from_slice(&chunk);
+        at += chunk.len();
+    }
+    if at < padding + length {
+        return Err(InferError::invalid(format_args!("the body ended after {} of {length} bytes", at - padding)));
+    }
+    Ok(buffer.freeze().slice(padding..))
+}
+
+/// A chunked body: its length is known only at its end.
+async fn receive_unsized(
+    mut body: axum::body::Body,
+    max_bytes: usize,
+    too_large: &impl Fn(&str) -> InferError,
+    broken: &impl Fn(axum::Error) -> InferError,
+) -> Result<Bytes, InferError> {
+    let mut received = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
+        if received.len() + chunk.len() > max_bytes {
+            return Err(too_large(""));
+        }
+        received.extend_from_slice(&chunk);
+    }
+    Ok(received.freeze())
+}
+
+/// A body of several parts, sent one after the other without joining them.
+#[derive(Debug)]
+pub struct Chunks {
+    parts: VecDeque<Bytes>,
+    remaining: u64,
+}
+
+impl Chunks {
+    /// A body of these parts.
+    pub fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
+        let parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let remaining = parts.iter().map(|part| part.len() as u64).sum();
+        Self { parts, remaining }
+    }
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = self.parts.pop_front();
+        self.remaining -= part.as_ref().map_or(0, |part| part.len() as u64);
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn take(body: axum::body::Body, aligned_at: usize, max_bytes: usize) -> Result<Bytes, InferError> {
+        receive(&HeaderMap::new(), body, aligned_at, max_bytes, &BufferPool::new(1 << 20)).await
+    }
+
+    #[tokio::test]
+    async fn tensors_behind_a_header_are_aligned() {
+        for header in [0, 1, 63, 64, 350] {
+            let body = axum::body::Body::new(Chunks::new([Bytes::from(vec![1; header]), Bytes::from(vec![2; 5000])]));
+            let received = take(body, header, 10_000).await.unwrap();
+            assert_eq!(received.len(), header + 5000);
+            assert_eq!(received[header..].as_ptr() as usize % ALIGNMENT, 0);
+            assert!(received[..header].iter().all(|&b| b == 1) && received[header..].iter().all(|&b| b == 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_hold_for_sized_and_chunked_bodies() {
+        let sized = axum::body::Body::from(vec![0; 101]);
+        let stream =
+            futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from(vec![0; 60])), Ok(Bytes::from(vec![0; 60]))]);
+        for body in [sized, axum::body::Body::from_stream(stream)] {
+            let error = take(body, 0, 100).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
+            assert!(error.message().contains("limit of 100 bytes"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_content_encoding_is_refused_by_name() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
+        let error = receive(&headers, axum::body::Body::empty(), 0, 100, &BufferPool::new(0)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.message().contains("\"br\""), "{error}");
+    }
+}

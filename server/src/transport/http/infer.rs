@@ -1,0 +1,307 @@
+//! `POST /v2/models/{model}/infer`: JSON, JSON with binary tensors behind it, or one raw tensor.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use quintet_engine::{DataType, InferError, Model, Stage, StageTimings, admit::SentInput};
+use quintet_proto::{
+    INFERENCE_HEADER_CONTENT_LENGTH,
+    rest::{self, Parameters},
+};
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    body::{self, Chunks},
+    json, metadata,
+    reply::{self, Failure},
+};
+use crate::{
+    kserve::{self, Answer, Call, WantedOutput},
+    service::Service,
+};
+
+/// Carries out an inference request.
+pub(super) async fn infer(
+    State(service): State<Arc<Service>>,
+    Path(path): Path<HashMap<String, String>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let started = Instant::now();
+    let (head, sent) = request.into_parts();
+    let json_length = json_length(&head.headers)?;
+    let limits = service.limits();
+    let body =
+        body::receive(&head.headers, sent, json_length.unwrap_or(0), limits.max_input_bytes, service.pool()).await?;
+    let received = Instant::now();
+    let mut timings = StageTimings::default();
+    timings[Stage::Receive] = received - started;
+
+    let model = metadata::find(&service, &path)?;
+    let (json, binary) = split(&body, json_length)?;
+    let refused = |error: InferError| {
+        model.refused(error.kind());
+        error
+    };
+    if json_length == Some(0) {
+        let call = raw_call(&model, binary, started, timings).map_err(refused)?;
+        let binary = OutputForm { by_default: true, named: Vec::new() };
+        return answer(kserve::infer(Arc::clone(&model), call).await?, "", &binary);
+    }
+    let parsed: rest::InferRequest<'_> = serde_json::from_slice(json).map_err(|error| {
+        refused(InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
+    })?;
+    let form = OutputForm::of(&parsed).map_err(refused)?;
+    let mut call = json_call(&parsed, &binary, started).map_err(refused)?;
+    timings[Stage::Parse] = received.elapsed();
+    call.timings = timings;
+    let id = call.id;
+    answer(kserve::infer(model, call).await?, id, &form)
+}
+
+/// Length of the JSON in front of binary tensors; `None` where the whole body is JSON.
+fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferError> {
+    let Some(value) = headers.get(INFERENCE_HEADER_CONTENT_LENGTH) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    match text.parse::<i64>() {
+        Ok(length) => usize::try_from(length).map(Some).map_err(|_| {
+            // The body's length is Content-Length's; Triton's words name it.
+            let body = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).unwrap_or("?");
+            InferError::invalid(format_args!("inference header size should be in range (0, {body}), got: {length}"))
+        }),
+        Err(_) => Err(InferError::invalid(format_args!(
+            "Inference-Header-Content-Length must be a whole number, got '{text}'"
+        ))),
+    }
+}
+
+/// The JSON and the binary part of a body.
+fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], Bytes), InferError> {
+    let at = json_length.unwrap_or(body.len());
+    if at > body.len() {
+        return Err(InferError::invalid(format_args!(
+            "inference header size should be in range (0, {}), got: {at}",
+            body.len()
+        )));
+    }
+    Ok((&body[..at], body.slice(at..)))
+}
+
+/// A raw request: header length 0 and one tensor, whose shape follows from the model's configuration.
+fn raw_call(model: &Model, data: Bytes, started: Instant, timings: StageTimings) -> Result<Call<'_>, InferError> {
+    let spec = model.spec();
+    let [input] = spec.inputs() else {
+        return Err(InferError::invalid(format_args!(
+            "[request id: <id_unknown>] Raw request must only have 1 input (found 1) to be deduced but got {} inputs in \
+             '{}' model configuration",
+            spec.inputs().len(),
+            spec.name()
+        )));
+    };
+    let mut shape = input.announced_shape(spec.batches());
+    if spec.batches() {
+        shape[0] = 1;
+    }
+    // One dynamic dimension can be told from the size.
+    let known: i64 = shape.iter().filter(|&&dim| dim >= 0).product();
+    let size = input.data_type.size().unwrap_or(1) as i64;
+    let mut dynamic = shape.iter_mut().filter(|dim| **dim < 0);
+    if let (Some(dim), None) = (dynamic.next(), dynamic.next())
+        && input.data_type != DataType::Bytes
+        && known > 0
+    {
+        *dim = data.len() as i64 / (known * size);
+    }
+    let inputs = vec![SentInput { name: &input.name, data_type: Some(input.data_type), shape, data }];
+    Ok(Call { id: "", inputs, outputs: Vec::new(), priority: 0, timeout: None, started, timings })
+}
+
+fn json_call<'a>(
+    request: &'a rest::InferRequest<'_>,
+    binary: &Bytes,
+    started: Instant,
+) -> Result<Call<'a>, InferError> {
+    let mut at = 0;
+    let inputs = request.inputs.iter().map(|input| sent_input(input, binary, &mut at)).collect::<Result<_, _>>()?;
+    if at < binary.len() {
+        return Err(InferError::invalid(format_args!(
+            "unexpected additional input data: {} bytes behind the last input's binary_data_size",
+            binary.len() - at
+        )));
+    }
+    let outputs = request.outputs.iter().flatten().map(wanted_output).collect::<Result<_, _>>()?;
+    let priority = unsigned(&request.parameters, "priority")?.unwrap_or(0);
+    let timeout = unsigned(&request.parameters, "timeout")?.filter(|&us| us > 0).map(Duration::from_micros);
+    Ok(Call {
+        id: request.id.as_deref().unwrap_or_default(),
+        inputs,
+        outputs,
+        priority: u32::try_from(priority).unwrap_or(u32::MAX),
+        timeout,
+        started,
+        timings: StageTimings::default(),
+    })
+}
+
+fn wanted_output<'a>(output: &'a rest::RequestedOutput<'_>) -> Result<WantedOutput<'a>, InferError> {
+    if output.parameters.contains_key("shared_memory_region") {
+        return Err(kserve::shared_memory_unsupported());
+    }
+    let classes = unsigned(&output.parameters, "classification")?.filter(|&classes| classes > 0);
+    Ok(WantedOutput {
+        name: &output.name,
+        classes: classes.map(|classes| usize::try_from(classes).unwrap_or(usize::MAX)),
+    })
+}
+
+/// One input; `at` is how much of the binary part the inputs before it have taken.
+fn sent_input<'a>(
+    input: &'a rest::InferInput<'_>,
+    binary: &Bytes,
+    at: &mut usize,
+) -> Result<SentInput<'a>, InferError> {
+    let name = input.name.as_ref();
+    let data_type = DataType::from_name(&input.datatype)
+        .ok_or_else(|| InferError::invalid(format_args!("invalid datatype for input {name}")))?;
+    if input.parameters.contains_key("shared_memory_region") {
+        return Err(kserve::shared_memory_unsupported());
+    }
+    if input.shape.iter().any(|&dim| dim < 0) {
+        return Err(InferError::invalid(format_args!(
+            "Unable to parse 'shape': attempt to access JSON non-unsigned-integer as unsigned-integer (input '{name}')"
+        )));
+    }
+    let size = unsigned(&input.parameters, "binary_data_size")?;
+    let fields = "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
+                  'shared_memory_region' in 'parameters'. But";
+    let data = match (size, input.data) {
+        (Some(_), Some(_)) => {
+            return Err(InferError::invalid(format_args!("{fields} set 'data' 'binary_data_size'")));
+        }
+        (None, None) => return Err(InferError::invalid(format_args!("{fields} no field is set"))),
+        (None, Some(data)) => {
+            let elements = input.shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim as usize));
+            json::parse(name, data_type, data.get(), elements.unwrap_or(usize::MAX))?
+        }
+        (Some(size), None) => {
+            let end =
+                usize::try_from(size).ok().and_then(|size| at.checked_add(size)).filter(|&end| end <= binary.len());
+            let Some(end) = end else {
+                return Err(InferError::invalid(format_args!(
+                    "unexpected size for input '{name}', expecting {} additional bytes",
+                    size.saturating_sub((binary.len() - *at) as u64)
+                )));
+            };
+            let data = binary.slice(*at..end);
+            *at = end;
+            data
+        }
+    };
+    Ok(SentInput { name, data_type: Some(data_type), shape: input.shape.clone(), data })
+}
+
+fn unsigned(parameters: &Parameters, name: &str) -> Result<Option<u64>, InferError> {
+    let Some(value) = parameters.get(name) else { return Ok(None) };
+    value.as_u64().map(Some).ok_or_else(|| {
+        InferError::invalid(format_args!(
+            "Unable to parse '{name}': attempt to access JSON non-unsigned-integer as unsigned-integer"
+        ))
+    })
+}
+
+fn boolean(parameters: &Parameters, name: &str) -> Result<Option<bool>, InferError> {
+    let Some(value) = parameters.get(name) else { return Ok(None) };
+    value.as_bool().map(Some).ok_or_else(|| {
+        InferError::invalid(format_args!("Unable to parse '{name}': attempt to access JSON non-boolean as boolean"))
+    })
+}
+
+/// Which outputs go out as binary data.
+struct OutputForm {
+    by_default: bool,
+    named: Vec<(String, bool)>,
+}
+
+impl OutputForm {
+    fn of(request: &rest::InferRequest<'_>) -> Result<Self, InferError> {
+        for (name, value) in &request.parameters {
+            if !matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_)) {
+                return Err(InferError::invalid(format_args!(
+                    "parameter '{name}' has invalid type. It should be either 'int', 'bool', or 'string'."
+                )));
+            }
+        }
+        let by_default = boolean(&request.parameters, "binary_data_output")?.unwrap_or(false);
+        let mut named = Vec::new();
+        for output in request.outputs.iter().flatten() {
+            if let Some(binary) = boolean(&output.parameters, "binary_data")? {
+                named.push((output.name.clone().into_owned(), binary));
+            }
+        }
+        Ok(Self { by_default, named })
+    }
+
+    fn is_binary(&self, name: &str) -> bool {
+        self.named.iter().find(|(named, _)| named == name).map_or(self.by_default, |(_, binary)| *binary)
+    }
+}
+
+/// Writes the answer: JSON, with the binary outputs behind it as they are.
+fn answer(answer: Answer, id: &str, form: &OutputForm) -> Result<Response, Failure> {
+    let encoding = Instant::now();
+    let mut binary = Vec::new();
+    let mut outputs = Vec::with_capacity(answer.outputs.len());
+    for (name, tensor) in &answer.outputs {
+        let mut parameters = Parameters::new();
+        let data = if form.is_binary(name) {
+            parameters.insert("binary_data_size".into(), tensor.data().len().into());
+            binary.push(tensor.data().clone());
+            None
+        } else {
+            let text = RawValue::from_string(json::print(tensor)?).map_err(InferError::internal)?;
+            Some(Cow::Owned(text))
+        };
+        outputs.push(rest::InferOutput {
+            name: name.into(),
+            datatype: tensor.data_type().name().into(),
+            shape: tensor.shape().dims().iter().map(|&dim| dim as i64).collect(),
+            parameters,
+            data,
+        });
+    }
+    let spec = answer.model.spec();
+    let json = serde_json::to_vec(&rest::InferResponse {
+        id: (!id.is_empty()).then(|| id.into()),
+        model_name: spec.name().into(),
+        model_version: spec.version().to_string().into(),
+        outputs,
+    })
+    .map_err(InferError::internal)?;
+    let json_length = json.len();
+    let is_binary = !binary.is_empty();
+    let body = Chunks::new([Bytes::from(json)].into_iter().chain(binary));
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = StatusCode::OK;
+    let content_type = if is_binary { "application/octet-stream" } else { "application/json" };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if is_binary {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(INFERENCE_HEADER_CONTENT_LENGTH), HeaderValue::from(json_length));
+    }
+    let mut timings = answer.timings;
+    timings[Stage::Encode] = encoding.elapsed();
+    Ok(reply::with_timing(response, &timings))
+}

@@ -1,0 +1,98 @@
+//! Health, metadata, configuration and metrics over HTTP.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use quintet_engine::{ErrorKind, InferError, Model, TensorSpec};
+use quintet_proto::rest;
+
+use super::reply::{self, Failure};
+use crate::{kserve, metrics, repository, service::Service};
+
+/// `GET /v2`.
+pub(super) async fn server(State(service): State<Arc<Service>>) -> Json<rest::ServerMetadata> {
+    let _ = service;
+    Json(rest::ServerMetadata {
+        name: crate::SERVER_NAME.into(),
+        version: crate::VERSION.into(),
+        extensions: kserve::EXTENSIONS.map(Into::into).to_vec(),
+    })
+}
+
+/// `GET /v2/health/live`: the process answers.
+pub(super) async fn live() -> Response {
+    reply::empty(StatusCode::OK)
+}
+
+/// `GET /v2/health/ready`: all models are loaded and warm, and the server is not shutting down.
+pub(super) async fn ready(State(service): State<Arc<Service>>) -> Response {
+    if service.is_ready() {
+        return reply::empty(StatusCode::OK);
+    }
+    Failure(InferError::new(ErrorKind::Unavailable, "not ready: models are loading or the server is shutting down"))
+        .into_response()
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]`.
+pub(super) async fn model(
+    State(service): State<Arc<Service>>,
+    Path(path): Path<HashMap<String, String>>,
+) -> Result<Response, Failure> {
+    let model = find(&service, &path)?;
+    let spec = model.spec();
+    let tensors = |tensors: &[TensorSpec]| {
+        let describe = |tensor: &TensorSpec| rest::TensorMetadata {
+            name: tensor.name.clone(),
+            datatype: tensor.data_type.name().to_owned(),
+            shape: tensor.announced_shape(spec.batches()),
+        };
+        tensors.iter().map(describe).collect()
+    };
+    let body = rest::ModelMetadata {
+        name: spec.name().to_owned(),
+        versions: vec![spec.version().to_string()],
+        platform: kserve::PLATFORM.to_owned(),
+        inputs: tensors(spec.inputs()),
+        outputs: tensors(spec.outputs()),
+    };
+    Ok(reply::with_placement(Json(body).into_response(), model.placement()))
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]/ready`.
+pub(super) async fn model_ready(
+    State(service): State<Arc<Service>>,
+    Path(path): Path<HashMap<String, String>>,
+) -> Result<Response, Failure> {
+    find(&service, &path).map(|_| reply::empty(StatusCode::OK))
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]/config`: the configuration in force.
+pub(super) async fn config(
+    State(service): State<Arc<Service>>,
+    Path(path): Path<HashMap<String, String>>,
+) -> Result<Response, Failure> {
+    let model = find(&service, &path)?;
+    let config = service.config(&model).unwrap_or_default();
+    let json = repository::config_to_json(&config).map_err(InferError::internal)?;
+    Ok(reply::with_placement(Json(json).into_response(), model.placement()))
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], service.render_metrics()).into_response()
+}
+
+/// The model of a path. A version that is not a number is not a path of the protocol.
+pub(super) fn find(service: &Service, path: &HashMap<String, String>) -> Result<Arc<Model>, Failure> {
+    let part = |name| path.get(name).map_or("", String::as_str);
+    let version = part("version");
+    if !version.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Failure(InferError::new(ErrorKind::NotFound, "Not Found")));
+    }
+    Ok(kserve::resolve(service, part("model"), version)?)
+}

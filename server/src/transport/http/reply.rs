@@ -1,0 +1,82 @@
+//! Answers that are the same everywhere: errors by the status table, headers that tell stage times.
+
+use axum::{
+    Json,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use quintet_engine::{ErrorKind, InferError, Placement, StageTimings};
+use quintet_proto::{EFFECTIVE_PROVIDER, PROVIDER_REASON, SERVER_TIMING, rest::ErrorBody};
+
+use crate::{
+    status::{RETRY_AFTER_SECONDS, Status},
+    transport::server_timing,
+};
+
+/// A failed request as its HTTP answer: `{"error": "..."}`.
+#[derive(Debug)]
+pub struct Failure(pub InferError);
+
+impl From<InferError> for Failure {
+    fn from(error: InferError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = Status::from(self.0.kind());
+        if self.0.kind() == ErrorKind::Internal {
+            tracing::error!(error = %self.0, "request failed");
+        }
+        let mut response = error(status.http, self.0.message());
+        if status.retry {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+fn error(status: StatusCode, message: &str) -> Response {
+    (status, Json(ErrorBody { error: message.to_owned() })).into_response()
+}
+
+/// The answer to a path that does not exist.
+pub async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "Not Found")
+}
+
+/// The answer to a method that a path does not have.
+pub async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+}
+
+/// An empty 200, as health checks want it.
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Adds the stage times.
+pub fn with_timing(mut response: Response, timings: &StageTimings) -> Response {
+    insert(&mut response, SERVER_TIMING, &server_timing(timings));
+    response
+}
+
+/// Adds where the model really runs.
+pub fn with_placement(mut response: Response, placement: &Placement) -> Response {
+    insert(&mut response, EFFECTIVE_PROVIDER, &placement.provider);
+    if let Some(reason) = &placement.reason {
+        insert(&mut response, PROVIDER_REASON, reason);
+    }
+    response
+}
+
+/// Adds a header; what a header cannot hold (a control character in a reason) leaves it out.
+pub fn insert(response: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+}

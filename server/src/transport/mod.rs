@@ -1,0 +1,40 @@
+//! The ways in: HTTP and gRPC for KServe, HTTP for JPEG. They share the listener and the status table,
+//! and know nothing of each other or of backends.
+
+pub mod grpc;
+pub mod http;
+pub mod jpeg;
+pub mod listener;
+
+use quintet_engine::{Stage, StageTimings};
+
+/// `receive;dur=0.081, parse;dur=0.004, ...`: the stage times as a `Server-Timing` value, in milliseconds.
+pub fn server_timing(timings: &StageTimings) -> String {
+    let mut value = String::with_capacity(160);
+    for (index, (stage, time)) in timings.iter().enumerate() {
+        let separator = if index > 0 { ", " } else { "" };
+        // Writing to a String does not fail.
+        let _ = std::fmt::Write::write_fmt(
+            &mut value,
+            format_args!("{separator}{};dur={:.3}", Stage::name(stage), time.as_secs_f64() * 1e3),
+        );
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn stages_in_order_in_milliseconds() {
+        let mut timings = StageTimings::default();
+        timings[Stage::Infer] = Duration::from_micros(18_250);
+        assert_eq!(
+            server_timing(&timings),
+            "receive;dur=0.000, parse;dur=0.000, queue;dur=0.000, gather;dur=0.000, copy_in;dur=0.000, infer;dur=18.250, copy_out;dur=0.000, encode;dur=0.000"
+        );
+    }
+}
