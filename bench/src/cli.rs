@@ -40,6 +40,7 @@ pub enum Command {
     ///
     /// Exit status: 0 measured, 1 some requests failed, 2 bad usage or a lane cannot be reached,
     /// 130 interrupted.
+    #[command(args_override_self = true)]
     Run(Box<RunArgs>),
 }
 

@@ -1,4 +1,5 @@
 //! The program as a user runs it: exit status, stdout, stderr.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod support;
 
@@ -86,8 +87,11 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
     let mut command = program(&suite, folder.path());
     // Endless, were it not for the signal.
     command.args(["--iterations=1000000", "--blocks=1000"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    reached.cancelled().await;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !reached.is_cancelled() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(130));

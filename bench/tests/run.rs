@@ -1,4 +1,5 @@
 //! Whole runs against a scripted suite: what the report says about what happened.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //!
 //! An image's embedding follows from its tensor's first element, which [`preprocess`] makes from the encoded
 //! file; so all lanes agree exactly when they were sent the same photographs.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::{
     collections::HashMap,
