@@ -1,1 +1,64 @@
-fn main() {}
+//! What make calls: sets up ONNX Runtime, the models and the demo.
+
+mod demo;
+mod process;
+mod setup;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the project; each is one target of the Makefile.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+enum Cli {
+    #[command(flatten)]
+    Command(Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch what building does not bring; does nothing where it is there already
+    Setup {
+        /// Also the Python packages that the tests use
+        #[arg(long)]
+        tests: bool,
+    },
+    /// Build the model, serve it on five lanes and measure them
+    Demo {
+        /// The model
+        #[arg(long, default_value = "resnet18")]
+        arch: String,
+        /// More flags for `quintet-bench run`
+        #[arg(last = true)]
+        bench: Vec<String>,
+    },
+    /// Serve the five lanes on their usual ports until Ctrl-C
+    Serve {
+        /// The model
+        #[arg(long, default_value = "resnet50")]
+        arch: String,
+        /// More flags for `quintet-server suite`
+        #[arg(last = true)]
+        server: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Cli::Command(command) = Cli::parse();
+    let done = match command {
+        Command::Setup { tests } => setup::setup(tests).map(|()| ExitCode::SUCCESS),
+        Command::Demo { arch, bench } => demo::demo(&arch, &bench),
+        Command::Serve { arch, server } => demo::serve(&arch, &server),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// The project's folder.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).unwrap_or(here)
+}

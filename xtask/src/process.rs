@@ -1,0 +1,20 @@
+//! Running other programs: their output is shown, their failure is an error that names them.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+
+/// Runs a command that must succeed, in the project's folder. Its stdout goes to stderr, where progress goes.
+pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> anyhow::Result<()> {
+    let program = program.as_ref();
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(crate::root()).stdin(Stdio::null()).stdout(std::io::stderr());
+    let status = command.status().with_context(|| format!("cannot run {}", program.display()))?;
+    if !status.success() {
+        bail!("`{} {}` failed: {status}", program.display(), arguments.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Set-up: ONNX Runtime's library out of its Python wheel, and the Python packages of the tests.
+
+use std::{
+    env::consts::{ARCH, OS},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::process::run;
+
+/// The interpreter that pip and venv belong to.
+const PYTHON: &str = "python3";
+const REQUIREMENTS: &str = "xtask/python/onnxruntime.txt";
+const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
+
+/// Makes what is missing; what is there, and made for these requirements, stays.
+///
+/// # Errors
+/// When Python or pip is missing, or the registry cannot be reached.
+pub(crate) fn setup(tests: bool) -> anyhow::Result<()> {
+    let root = crate::root();
+    once(&root.join(quintet_onnxruntime::FOLDER), &root.join(REQUIREMENTS), library)?;
+    if tests {
+        once(&root.join(".quintet/venv"), &root.join(TEST_REQUIREMENTS), packages)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder unless it was made for these very requirements. A folder is finished when it holds a
+/// copy of them, which is written last.
+fn once(
+    folder: &Path,
+    requirements: &Path,
+    make: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let wanted = fs::read(requirements).with_context(|| requirements.display().to_string())?;
+    let stamp = folder.join("requirements.txt");
+    if fs::read(&stamp).is_ok_and(|made_for| made_for == wanted) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    make(folder, requirements)?;
+    fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())?;
+    eprintln!("set up: {}", folder.display());
+    Ok(())
+}
+
+/// The wheel's platform tags. The library is the same in the wheels of every Python version: one is named.
+fn platforms() -> anyhow::Result<&'static [&'static str]> {
+    Ok(match (OS, ARCH) {
+        ("linux", "x86_64") => &["manylinux_2_28_x86_64"],
+        ("linux", "aarch64") => &["manylinux_2_28_aarch64"],
+        ("macos", "aarch64") => &["macosx_14_0_arm64"],
+        _ => bail!("no wheel of ONNX Runtime is pinned for {OS} on {ARCH}: build it and set ORT_DYLIB_PATH"),
+    })
+}
+
+fn library(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
+    let download = folder.join("download");
+    let (download_text, requirements) = (text(&download)?, text(requirements)?);
+    let mut arguments = vec!["-m", "pip", "download", "--quiet", "--disable-pip-version-check"];
+    arguments.extend(["--no-deps", "--only-binary=:all:", "--implementation=cp", "--python-version=3.12"]);
+    for platform in platforms()? {
+        arguments.extend(["--platform", platform]);
+    }
+    arguments.extend(["--require-hashes", "--dest", download_text, "--requirement", requirements]);
+    run(PYTHON, &arguments)
+        .context("cannot fetch ONNX Runtime; Python 3 with pip is needed, and its package registry")?;
+    let wheel = only_file(&download)?;
+    run(PYTHON, &["-m", "zipfile", "--extract", text(&wheel)?, download_text])?;
+    let mut libraries = 0;
+    for entry in fs::read_dir(download.join("onnxruntime/capi"))? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if name.starts_with("libonnxruntime") {
+            fs::rename(&path, folder.join(name)).with_context(|| path.display().to_string())?;
+            libraries += 1;
+        }
+    }
+    if libraries == 0 {
+        bail!("{} holds no libonnxruntime", wheel.display());
+    }
+    fs::remove_dir_all(&download).with_context(|| download.display().to_string())
+}
+
+fn packages(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
+    run(PYTHON, &["-m", "venv", "--clear", text(folder)?])
+        .context("cannot make a virtual environment; on Debian the package python3-venv has what is needed")?;
+    let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run(folder.join("bin/python"), &[&arguments[..], &[text(requirements)?]].concat())
+}
+
+fn only_file(folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let first = entries.next().with_context(|| format!("pip left nothing in {}", folder.display()))?;
+    Ok(first?.path())
+}
+
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
