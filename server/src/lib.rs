@@ -1,11 +1,24 @@
-//! server
+//! Serves the five lanes: transports in front of one engine, ONNX Runtime behind it.
+//!
+//! ```text
+//! transport (http, grpc, jpeg) -> kserve -> engine's queue -> backend -> the same way back
+//! ```
+//! * [`transport`]: sockets and protocols; they share [`status`] and know nothing of each other;
+//! * [`kserve`]: what a request asks for, whoever carried it;
+//! * [`service`]: models with where they run, and [`metrics`];
+//! * [`repository`]: Triton's model repository on disk; [`backend`]: what runs a model;
+//! * [`settings`], [`cli`], [`logging`], [`suite`]: how a process is set up, begins and ends.
+
 pub mod backend;
+pub mod cli;
 pub mod kserve;
+pub mod logging;
 pub mod metrics;
 pub mod repository;
 pub mod service;
 pub mod settings;
 pub mod status;
+pub mod suite;
 pub mod transport;
 
 /// Name of the server, as `GET /v2` and `ServerMetadata` tell it.

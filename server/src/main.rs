@@ -1,0 +1,13 @@
+//! `quintet-server`: see [`quintet_server::cli`].
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use quintet_server::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    run(Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}
