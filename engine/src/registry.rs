@@ -23,6 +23,18 @@ pub enum VersionState {
     Draining,
     /// Not to be had, and why.
     Failed(String),
+    /// Taken out of service because someone asked for it.
+    Unloaded,
+}
+
+impl VersionState {
+    /// The model, if it is in service.
+    pub fn into_ready(self) -> Option<Arc<Model>> {
+        match self {
+            Self::Ready(model) => Some(model),
+            _ => None,
+        }
+    }
 }
 
 /// The models of a service. All methods are short: nothing waits for a load.
@@ -35,6 +47,21 @@ impl Registry {
     /// Sets the state of a version.
     pub fn set(&self, name: &str, version: u64, state: VersionState) {
         self.models.write().entry(name.to_owned()).or_default().insert(version, state);
+    }
+
+    /// Sets the states of all versions of a model at once: no request sees some old and some new. Returns
+    /// the models that were in service; requests that have found them already are still theirs.
+    pub fn replace(&self, name: &str, versions: BTreeMap<u64, VersionState>) -> Vec<Arc<Model>> {
+        let before = self.models.write().insert(name.to_owned(), versions).unwrap_or_default();
+        before.into_values().filter_map(VersionState::into_ready).collect()
+    }
+
+    /// The versions of a model that are in service, ascending.
+    pub fn ready_versions(&self, name: &str) -> Vec<u64> {
+        let models = self.models.read();
+        let ready =
+            |(version, state): (&u64, &VersionState)| matches!(state, VersionState::Ready(_)).then_some(*version);
+        models.get(name).into_iter().flatten().filter_map(ready).collect()
     }
 
     /// The ready version asked for, or the latest ready one.
@@ -69,6 +96,10 @@ impl Registry {
             VersionState::Loading => not_ready("it is loading".into()),
             VersionState::Draining => not_ready("it is shutting down".into()),
             VersionState::Failed(reason) => not_ready(reason.clone()),
+            VersionState::Unloaded => Err(InferError::new(
+                ErrorKind::NotFound,
+                format_args!("Request for unknown model: '{name}' has no available versions"),
+            )),
         }
     }
 
@@ -87,18 +118,19 @@ impl Registry {
 
     /// The models in service.
     pub fn ready_models(&self) -> Vec<Arc<Model>> {
-        let ready = |(_, _, state)| match state {
-            VersionState::Ready(model) => Some(model),
-            _ => None,
-        };
-        self.index().into_iter().filter_map(ready).collect()
+        self.index().into_iter().filter_map(|(_, _, state)| state.into_ready()).collect()
     }
 
-    /// Whether there is a model and all of them are in service.
+    /// Whether there is a model and all of them are in service, but for those that were unloaded.
     pub fn is_ready(&self) -> bool {
+        !self.models.read().is_empty() && self.are_all_ready()
+    }
+
+    /// Whether all models there are are in service, but for those that were unloaded.
+    pub fn are_all_ready(&self) -> bool {
         let models = self.models.read();
-        let mut states = models.values().flat_map(BTreeMap::values).peekable();
-        states.peek().is_some() && states.all(|state| matches!(state, VersionState::Ready(_)))
+        let mut states = models.values().flat_map(BTreeMap::values);
+        states.all(|state| matches!(state, VersionState::Ready(_) | VersionState::Unloaded))
     }
 
     /// Refuses new requests everywhere and answers those that were accepted. Blocks until then.

@@ -1,21 +1,26 @@
 //! The command line: what runs, and how the process begins and ends.
 
-use std::{io::Write as _, process::ExitCode, time::Duration};
+use std::{future::Future, io::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{logging, settings, suite};
+use crate::{logging, settings, suite, triton};
 
 /// Serves image models over KServe HTTP and gRPC, and over HTTP with base64 JPEG.
+///
+/// With --model-repository and no subcommand it takes NVIDIA Triton's place: one service for the models of
+/// a repository, on Triton's ports and under Triton's flags.
 ///
 /// Logs go to stderr. Exit status: 0 stopped by a signal and drained, 1 stopped with requests
 /// unanswered, 2 it could not start.
 #[derive(Debug, Parser)]
-#[command(name = "quintet-server", version)]
+#[command(name = "quintet-server", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    triton: triton::Flags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -33,17 +38,37 @@ enum Command {
 /// # Errors
 /// When settings are wrong or the server cannot start.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Command::Suite(flags) = cli.command;
+    let Some(Command::Suite(flags)) = cli.command else {
+        logging::start(cli.triton.log_format, cli.triton.log_verbose > 0)?;
+        return block_on(triton::run(&cli.triton));
+    };
     let settings = flags.resolve()?;
     if flags.print_config {
         let printed = toml::to_string(&settings).context("cannot print the settings")?;
         std::io::stdout().write_all(printed.as_bytes()).context("stdout")?;
         return Ok(ExitCode::SUCCESS);
     }
-    logging::start(settings.log_format)?;
+    logging::start(settings.log_format, false)?;
+    block_on(suite::run(&settings))
+}
+
+fn block_on(run: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let outcome = runtime.block_on(suite::run(&settings));
+    let outcome = runtime.block_on(run);
     // Whatever still runs was given up already.
     runtime.shutdown_timeout(Duration::ZERO);
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_tritons_is_no_subcommand() {
+        let read = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(read("quintet-server --model-repository /m --http-port=8000").unwrap().command.is_none());
+        assert!(read("quintet-server suite --model-repository /m").unwrap().command.is_some());
+        assert!(read("quintet-server --http-port=8000 suite").is_err());
+    }
 }

@@ -7,19 +7,22 @@
 //! * [`kserve`]: what a request asks for, whoever carried it;
 //! * [`service`]: models with where they run, and [`metrics`];
 //! * [`repository`]: Triton's model repository on disk; [`backend`]: what runs a model;
-//! * [`settings`], [`cli`], [`logging`], [`suite`]: how a process is set up, begins and ends.
+//! * [`suite`] and [`triton`]: what a process serves; [`process`]: how it begins and ends;
+//!   [`cli`], [`settings`], [`logging`]: how it is set up.
 
 pub mod backend;
 pub mod cli;
 pub mod kserve;
 pub mod logging;
 pub mod metrics;
+pub mod process;
 pub mod repository;
 pub mod service;
 pub mod settings;
 pub mod status;
 pub mod suite;
 pub mod transport;
+pub mod triton;
 
 /// Name of the server, as `GET /v2` and `ServerMetadata` tell it.
 pub const SERVER_NAME: &str = "quintet";

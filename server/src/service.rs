@@ -1,26 +1,18 @@
 //! A service: models, where they run, and what its transports share.
 
 use std::{
-    collections::HashMap,
-    path::PathBuf,
+    collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Instant,
 };
 
-use anyhow::Context as _;
 use parking_lot::RwLock;
 use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 
-use crate::{
-    backend::onnx::{self, LoadOptions},
-    metrics::ServiceMetrics,
-    repository::{self, ModelSource},
-    settings::ServiceName,
-};
+use crate::{metrics::ServiceMetrics, repository::Repository, settings::ServiceName};
 
 /// Limits on what one request may bring.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +34,7 @@ pub struct Service {
     pool: BufferPool,
     limits: Limits,
     draining: AtomicBool,
+    repository: OnceLock<Arc<Repository>>,
 }
 
 impl Service {
@@ -55,6 +48,7 @@ impl Service {
             pool,
             limits,
             draining: AtomicBool::new(false),
+            repository: OnceLock::new(),
         }
     }
 
@@ -78,9 +72,25 @@ impl Service {
         &self.pool
     }
 
-    /// Whether it takes requests: every model is loaded and warm, and it is not shutting down.
+    /// Where its models come from; `None` until it is known, or where they were put in by hand.
+    pub fn repository(&self) -> Option<&Arc<Repository>> {
+        self.repository.get()
+    }
+
+    /// Says where its models come from. The first to say so is right.
+    pub fn attach(&self, repository: Arc<Repository>) {
+        let _ = self.repository.set(repository);
+    }
+
+    /// Whether it takes requests: every model is loaded and warm (unless its repository says that one may
+    /// fail), and it is not shutting down.
     pub fn is_ready(&self) -> bool {
-        self.registry.is_ready() && !self.draining.load(Relaxed)
+        let loaded = match self.repository.get() {
+            Some(repository) if !repository.strict_readiness() => repository.has_started(),
+            Some(repository) => repository.has_started() && self.registry.are_all_ready(),
+            None => self.registry.is_ready(),
+        };
+        loaded && !self.draining.load(Relaxed)
     }
 
     /// The configuration in force of a model.
@@ -88,29 +98,19 @@ impl Service {
         self.configs.read().get(&(model.spec().name().to_owned(), model.spec().version())).cloned()
     }
 
+    /// The configurations in force of all versions of a model.
+    pub fn configs(&self, name: &str) -> Vec<Arc<ModelConfig>> {
+        self.configs
+            .read()
+            .iter()
+            .filter(|((model, _), _)| model == name)
+            .map(|(_, config)| Arc::clone(config))
+            .collect()
+    }
+
     /// Its metrics in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
         self.metrics.render(&self.registry)
-    }
-
-    /// Loads and warms the versions of a model that the repositories serve; `options` say on what they
-    /// run. Blocks.
-    ///
-    /// # Errors
-    /// When the model cannot be read, loaded or warmed; the registry keeps the reason.
-    pub fn load(&self, roots: &[PathBuf], name: &str, options: &LoadOptions) -> anyhow::Result<()> {
-        for source in repository::find(roots, name)? {
-            self.registry.set(&source.name, source.version, VersionState::Loading);
-            match self.start(&source, options) {
-                Ok((model, config)) => self.put(model, config),
-                Err(error) => {
-                    let reason = format!("{error:#}");
-                    self.registry.set(&source.name, source.version, VersionState::Failed(reason));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Puts a model into service, with the configuration that it was made from.
@@ -121,38 +121,35 @@ impl Service {
         self.registry.set(&name, version, VersionState::Ready(Arc::new(model)));
     }
 
-    fn start(&self, source: &ModelSource, options: &LoadOptions) -> anyhow::Result<(Model, ModelConfig)> {
-        let started = Instant::now();
-        let context = || format!("service {}: model '{}' version {}", self.name.as_str(), source.name, source.version);
-        let first = onnx::load(&source.model_file, options).with_context(context)?;
-        let details = repository::complete(source, &first.inputs, &first.outputs).with_context(context)?;
-        if !details.without_effect.is_empty() {
-            tracing::warn!(
-                service = self.name.as_str(),
-                model = source.name,
-                fields = details.without_effect.join(", "),
-                "fields of config.pbtxt that have no effect here"
-            );
+    /// Puts the versions of a model into service at once, in the place of those that there were; of one
+    /// that could not be loaded, the reason. Returns the models that were replaced.
+    pub fn replace(&self, name: &str, versions: Vec<(u64, Result<(Model, ModelConfig), String>)>) -> Vec<Arc<Model>> {
+        let mut states = BTreeMap::new();
+        let mut configs = self.configs.write();
+        configs.retain(|(model, _), _| model != name);
+        for (version, loaded) in versions {
+            let state = match loaded {
+                Ok((model, config)) => {
+                    self.metrics.register(&model);
+                    configs.insert((name.to_owned(), version), Arc::new(config));
+                    VersionState::Ready(Arc::new(model))
+                }
+                Err(reason) => VersionState::Failed(reason),
+            };
+            states.insert(version, state);
         }
-        let inputs: Vec<_> = details.spec.inputs().iter().map(|tensor| tensor.name.clone()).collect();
-        let outputs: Vec<_> = details.spec.outputs().iter().map(|tensor| tensor.name.clone()).collect();
-        let mut instances = vec![first.into_instance(inputs.clone(), outputs.clone())];
-        while instances.len() < details.spec.instances() {
-            let next = onnx::load(&source.model_file, options).with_context(context)?;
-            instances.push(next.into_instance(inputs.clone(), outputs.clone()));
+        self.registry.replace(name, states)
+    }
+
+    /// Takes all versions of a model out of service, if there are any. Returns them.
+    pub fn unload(&self, name: &str) -> Vec<Arc<Model>> {
+        let versions = self.registry.index().into_iter().filter(|(model, ..)| model == name);
+        let states: BTreeMap<_, _> = versions.map(|(_, version, _)| (version, VersionState::Unloaded)).collect();
+        if states.is_empty() {
+            return Vec::new();
         }
-        let model =
-            Model::start(details.spec, instances, self.pool.clone(), started.elapsed()).with_context(context)?;
-        tracing::info!(
-            service = self.name.as_str(),
-            model = source.name,
-            version = source.version,
-            runs_on = %model.placement(),
-            warmed = ?model.spec().warmup_batch_sizes(),
-            seconds = format!("{:.1}", started.elapsed().as_secs_f64()),
-            "model is ready"
-        );
-        Ok((model, details.config))
+        self.configs.write().retain(|(model, _), _| model != name);
+        self.registry.replace(name, states)
     }
 
     /// Says that it is not ready any more; requests are still served.

@@ -86,6 +86,10 @@ pub enum ServiceName {
     Onnx,
     /// KServe on ONNX Runtime's TensorRT provider.
     Trt,
+    /// Triton's place: KServe on whatever each model asks for. Not part of the suite.
+    #[value(skip)]
+    #[serde(skip)]
+    Triton,
 }
 
 impl ServiceName {
@@ -95,6 +99,7 @@ impl ServiceName {
             Self::Jpeg => "jpeg",
             Self::Onnx => "onnx",
             Self::Trt => "trt",
+            Self::Triton => "triton",
         }
     }
 }
@@ -263,6 +268,7 @@ impl Settings {
             ServiceName::Jpeg => &self.jpeg_providers,
             ServiceName::Onnx => &self.onnx_providers,
             ServiceName::Trt => &self.trt_providers,
+            ServiceName::Triton => &[],
         }
     }
 }

@@ -1,33 +1,18 @@
-//! The suite: services behind their listeners in one process, from bound to drained.
+//! The suite: three services on seven ports, and the models that they serve.
 
-use std::{collections::BTreeMap, fs, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use quintet_engine::BufferPool;
-use quintet_onnxruntime::{Loaded, ThreadPool};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    task::JoinSet,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use quintet_onnxruntime::Loaded;
+use tokio::task::JoinSet;
 
 use crate::{
-    backend::onnx::LoadOptions,
-    repository,
+    process::{self, Place, Protocol},
+    repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::{Limits, Service},
-    settings::{Endpoint, ServiceName, Settings, or_cores},
-    transport::{grpc, http, jpeg, listener::Listener},
+    settings::{Endpoint, ServiceName, Settings},
 };
-
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
-    Jpeg,
-    Http,
-    Grpc,
-    Metrics,
-}
 
 /// The listeners of a service: name (its flag is `--<name>-port`), protocol, place.
 fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Protocol, Endpoint)> {
@@ -43,100 +28,30 @@ fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Pr
             ("trt-grpc", Protocol::Grpc, settings.trt_grpc_port),
             ("trt-metrics", Protocol::Metrics, settings.trt_metrics_port),
         ],
+        // Not a service of the suite: settings cannot name it.
+        ServiceName::Triton => Vec::new(),
     }
 }
 
-/// Runs the suite until a signal ends it. Listeners answer from the start (alive, but not ready), so
-/// that whoever watches sees a server that loads.
+/// Runs the suite until a signal ends it.
 ///
 /// # Errors
 /// When a port is taken, ONNX Runtime is missing, or a model cannot be loaded.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let mut signals = signals()?;
-    let bound = bind(settings).await?;
-    let ports = bound.iter().map(|(_, _, listener)| Ok((listener.name(), listener.port()?)));
-    let ports: BTreeMap<_, _> = ports.collect::<std::io::Result<_>>().context("cannot read a listener's port")?;
-    let library = library(settings)?;
     let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
-
-    let stop = CancellationToken::new();
-    let serving = TaskTracker::new();
-    for (name, protocol, listener) in bound {
-        let Some(service) = services.iter().find(|service| service.name() == name) else { continue };
-        let (service, stop) = (Arc::clone(service), stop.clone());
-        match protocol {
-            Protocol::Jpeg => serving.spawn(http::serve::serve(listener, jpeg::router(service), stop)),
-            Protocol::Http => serving.spawn(http::serve::serve(listener, http::router(service), stop)),
-            Protocol::Grpc => serving.spawn(grpc::serve(listener, service, stop)),
-            Protocol::Metrics => serving.spawn(http::serve::serve(listener, http::metrics_router(service), stop)),
-        };
-    }
-    serving.close();
-
-    tokio::select! {
-        loaded = load(&services, library, settings) => loaded?,
-        _ = signals.recv() => return Ok(ExitCode::SUCCESS),
-    }
-    let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
-    tracing::info!(address = %settings.address, ports = list.join(", "), "ready");
-    if !settings.ports_file.as_os_str().is_empty() {
-        write_ports(&settings.ports_file, &ports)?;
-    }
-
-    signals.recv().await;
-    tracing::info!(seconds = settings.exit_timeout_secs, "draining; a second signal ends at once");
-    let drained = drain(&services, &stop, &serving);
-    tokio::select! {
-        () = drained => {
-            tracing::info!("every accepted request was answered");
-            Ok(ExitCode::SUCCESS)
-        }
-        () = tokio::time::sleep(Duration::from_secs(settings.exit_timeout_secs)) => {
-            tracing::error!("the exit timeout is over: requests are left unanswered");
-            Ok(ExitCode::FAILURE)
-        }
-        _ = signals.recv() => {
-            tracing::warn!("second signal: requests are left unanswered");
-            Ok(ExitCode::FAILURE)
+    let mut places = Vec::new();
+    for service in &services {
+        for (name, protocol, endpoint) in listeners(service.name(), settings) {
+            let address = endpoint.on(settings.address);
+            places.push(Place { service: Arc::clone(service), name, protocol, address });
         }
     }
-}
-
-/// A message for each SIGTERM or SIGINT.
-fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
-    // The second signal ends the process, so more are never read.
-    let (sender, receiver) = mpsc::channel(2);
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut stream = signal(kind).context("cannot listen for signals")?;
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() {
-                let _ = sender.try_send(());
-            }
-        });
-    }
-    Ok(receiver)
-}
-
-/// Binds every listener before anything slow happens.
-async fn bind(settings: &Settings) -> anyhow::Result<Vec<(ServiceName, Protocol, Listener)>> {
-    let mut bound = Vec::new();
-    for &service in &settings.service {
-        for (name, protocol, endpoint) in listeners(service, settings) {
-            let listener = Listener::bind(name, endpoint.on(settings.address), settings.max_connections).await?;
-            bound.push((service, protocol, listener));
-        }
-    }
-    Ok(bound)
-}
-
-/// ONNX Runtime, with the thread pool that all services share.
-fn library(settings: &Settings) -> anyhow::Result<&'static Loaded> {
-    let flag = (!settings.onnxruntime.as_os_str().is_empty()).then_some(settings.onnxruntime.as_path());
-    let threads = ThreadPool { intra_op_threads: or_cores(settings.intra_op_threads), spin: false };
-    let library = quintet_onnxruntime::load(flag, threads)?;
-    tracing::info!(path = %library.path.display(), build = library.build_info, "ONNX Runtime");
-    Ok(library)
+    let limits = process::Limits {
+        max_connections: settings.max_connections,
+        exit_timeout: Duration::from_secs(settings.exit_timeout_secs),
+        ports_file: Path::new(&settings.ports_file),
+    };
+    process::run(places, limits, load(&services, settings)).await
 }
 
 /// A service, without models yet.
@@ -149,8 +64,11 @@ fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
     Arc::new(Service::new(name, BufferPool::new(settings.buffer_pool_bytes), limits))
 }
 
-/// Loads and warms all models, the services side by side.
-async fn load(services: &[Arc<Service>], library: &Loaded, settings: &Settings) -> anyhow::Result<()> {
+/// Loads and warms all models, the services side by side. One that fails ends the suite: a lane must not
+/// be missing from a comparison.
+async fn load(services: &[Arc<Service>], settings: &Settings) -> anyhow::Result<()> {
+    let (path, threads) = (settings.onnxruntime.clone(), settings.intra_op_threads);
+    let library = tokio::task::spawn_blocking(move || process::library(&path, threads)).await??;
     let roots = &settings.model_repository;
     let names = if settings.model.is_empty() { repository::model_names(roots)? } else { settings.model.clone() };
     if names.is_empty() {
@@ -159,41 +77,36 @@ async fn load(services: &[Arc<Service>], library: &Loaded, settings: &Settings) 
     }
     let mut loads = JoinSet::new();
     for service in services {
-        let (service, roots, names) = (Arc::clone(service), roots.clone(), names.clone());
-        let options = LoadOptions {
-            environment: library.environment.clone(),
-            providers: settings.providers(service.name()).to_vec(),
-        };
-        loads.spawn_blocking(move || {
-            let served = if service.name() == ServiceName::Jpeg { &names[..1] } else { &names[..] };
-            served.iter().try_for_each(|name| service.load(&roots, name, &options))
+        let repository = Arc::new(repository(service, library, settings));
+        service.attach(Arc::clone(&repository));
+        let served = if service.name() == ServiceName::Jpeg { names[..1].to_vec() } else { names.clone() };
+        let service = Arc::clone(service);
+        loads.spawn(async move {
+            let failed = repository.start(&service, &served).await;
+            failed.into_iter().next().map(|(_, error)| (service.name(), error))
         });
     }
     while let Some(loaded) = loads.join_next().await {
-        loaded.context("a load broke off")??;
+        if let Some((service, error)) = loaded.context("a load broke off")? {
+            bail!("service {}: {error}", service.as_str());
+        }
     }
     Ok(())
 }
 
-/// Tells watchers, stops taking connections, lets open requests finish, then ends the instances.
-async fn drain(services: &[Arc<Service>], stop: &CancellationToken, serving: &TaskTracker) {
-    services.iter().for_each(|service| service.begin_drain());
-    stop.cancel();
-    serving.wait().await;
-    let services = services.to_vec();
-    let drained = tokio::task::spawn_blocking(move || services.iter().for_each(|service| service.drain()));
-    if let Err(error) = drained.await {
-        tracing::error!(%error, "an instance did not end");
-    }
-}
-
-/// Writes the ports so that a reader never sees half of them.
-fn write_ports(path: &Path, ports: &BTreeMap<&str, u16>) -> anyhow::Result<()> {
-    let partial = path.with_extension("partial");
-    let json = serde_json::to_vec(ports).context("cannot print the ports")?;
-    fs::write(&partial, json)
-        .and_then(|()| fs::rename(&partial, path))
-        .with_context(|| format!("cannot write the ports file {}", path.display()))
+fn repository(service: &Service, library: &Loaded, settings: &Settings) -> Repository {
+    Repository::new(Options {
+        roots: settings.model_repository.clone(),
+        mode: Mode::None,
+        loader: Loader {
+            environment: library.environment.clone(),
+            providers: Some(settings.providers(service.name()).to_vec()),
+            auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
+        },
+        // One after the other, so that a load's time is the model's own.
+        loads_at_once: 1,
+        strict_readiness: true,
+    })
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
 //! What runs models: ONNX Runtime, on whichever provider it really gets.
 
 pub mod onnx;
+pub mod reshape;

@@ -1,4 +1,4 @@
-//! `config.pbtxt`: protobuf's text format to Triton's `ModelConfig`, and that to Triton's JSON.
+//! `config.pbtxt`: protobuf's text format to Triton's `ModelConfig`, and that to Triton's JSON and back.
 
 use std::sync::LazyLock;
 
@@ -6,29 +6,64 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, ModelConfig, model_config::SchedulingChoice};
 
-/// A `config.pbtxt` that cannot be served.
+use super::text_format::{self, Position, Positions, SyntaxError};
+
+/// A `config.pbtxt` that cannot be served. Where it is known what stands where, the message begins with
+/// `line:column: `.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not the text form of a model configuration.
-    #[error("{0}")]
-    Syntax(String),
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// Not the JSON form of a model configuration.
+    #[error("not a model configuration in JSON: {0}")]
+    Json(String),
     /// The name differs from the folder's.
-    #[error("name is \"{found}\" but the folder is \"{folder}\": make them equal or leave the name out")]
+    #[error("{}field 'name': it is \"{found}\" but the folder is \"{folder}\": make them equal or leave the name out", place(.at))]
     Name {
+        /// Where.
+        at: Option<Position>,
         /// The name in the file.
         found: String,
         /// The folder's name.
         folder: String,
     },
     /// A feature whose absence would change answers.
-    #[error("{0} is not supported")]
-    Unsupported(&'static str),
+    #[error("{}field '{field}': this server does not support it, and answers would differ without it", place(.at))]
+    Unsupported {
+        /// Where.
+        at: Option<Position>,
+        /// The field.
+        field: &'static str,
+    },
     /// A backend that this server does not have.
-    #[error("backend \"{0}\" is not supported: this server runs \"onnxruntime\"")]
-    Backend(String),
+    #[error("{}field '{field}': \"{found}\" is not supported: this server runs backend \"onnxruntime\" (platform \"onnxruntime_onnx\")", place(.at))]
+    Backend {
+        /// Where.
+        at: Option<Position>,
+        /// `backend` or `platform`.
+        field: &'static str,
+        /// What it asks for.
+        found: String,
+    },
     /// The file contradicts the model file, or itself.
     #[error("{0}")]
     Contradiction(String),
+}
+
+fn place(at: &Option<Position>) -> String {
+    at.map_or_else(String::new, |at| format!("{at}: "))
+}
+
+impl ConfigError {
+    /// Whether the message begins with a place in the file.
+    pub fn has_place(&self) -> bool {
+        match self {
+            Self::Syntax(_) => true,
+            Self::Name { at, .. } | Self::Unsupported { at, .. } | Self::Backend { at, .. } => at.is_some(),
+            Self::Json(_) | Self::Contradiction(_) => false,
+        }
+    }
 }
 
 /// The descriptor of `inference.ModelConfig`; `None` only if the build is broken.
@@ -36,103 +71,81 @@ static DESCRIPTOR: LazyLock<Option<MessageDescriptor>> =
     LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok()?.get_message_by_name("inference.ModelConfig"));
 
 fn descriptor() -> Result<MessageDescriptor, ConfigError> {
-    DESCRIPTOR.clone().ok_or_else(|| ConfigError::Syntax("the protocol's descriptors are broken".into()))
+    DESCRIPTOR.clone().ok_or_else(|| ConfigError::Json("the protocol's descriptors are broken".into()))
 }
 
-/// Reads the configuration of the model in `folder`.
+/// Reads the configuration of the model in `folder` (its name).
 ///
 /// # Errors
 /// When the text is no model configuration, or asks for what would be served wrongly.
-pub fn parse(text: &str, folder: &str) -> Result<ModelConfig, ConfigError> {
-    let syntax = |error: &dyn std::fmt::Display| ConfigError::Syntax(error.to_string());
-    let message =
-        DynamicMessage::parse_text_format(descriptor()?, &with_list_colons(text)).map_err(|error| syntax(&error))?;
-    let mut config: ModelConfig = message.transcode_to().map_err(|error| syntax(&error))?;
+pub fn parse(text: impl AsRef<[u8]>, folder: &str) -> Result<ModelConfig, ConfigError> {
+    let (message, positions) = text_format::parse(text.as_ref(), descriptor()?)?;
+    accept(message, folder, &positions)
+}
+
+/// Reads the configuration of the model called `folder` from Triton's JSON form, as a load request brings it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn from_json(text: &str, folder: &str) -> Result<ModelConfig, ConfigError> {
+    let wrong = |error: serde_json::Error| ConfigError::Json(error.to_string());
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let message = DynamicMessage::deserialize(descriptor()?, &mut deserializer).map_err(wrong)?;
+    deserializer.end().map_err(wrong)?;
+    accept(message, folder, &Positions::new())
+}
+
+fn accept(message: DynamicMessage, folder: &str, positions: &Positions) -> Result<ModelConfig, ConfigError> {
+    let mut config: ModelConfig = message.transcode_to().map_err(|error| ConfigError::Json(error.to_string()))?;
     if config.name.is_empty() {
         folder.clone_into(&mut config.name);
     } else if config.name != folder {
-        return Err(ConfigError::Name { found: config.name, folder: folder.to_owned() });
+        let at = positions.get("name").copied();
+        return Err(ConfigError::Name { at, found: config.name, folder: folder.to_owned() });
     }
-    refuse_unsupported(&config)?;
+    refuse_unsupported(&config, positions)?;
     Ok(config)
 }
 
-/// Writes `input [ ... ]` as `input: [ ... ]`: protobuf's own parsers, and so all of Triton's examples,
-/// leave out the colon in front of a list of messages; prost-reflect insists on it.
-fn with_list_colons(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut after_name = false;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '#' => {
-                out.push(c);
-                for c in chars.by_ref() {
-                    out.push(c);
-                    if c == '\n' {
-                        break;
-                    }
-                }
-                continue;
-            }
-            '"' | '\'' => {
-                out.push(c);
-                while let Some(inner) = chars.next() {
-                    out.push(inner);
-                    match inner {
-                        '\\' => out.extend(chars.next()),
-                        inner if inner == c => break,
-                        _ => {}
-                    }
-                }
-                after_name = false;
-                continue;
-            }
-            '[' if after_name => out.push(':'),
-            _ => {}
-        }
-        if !c.is_whitespace() {
-            after_name = c.is_ascii_alphanumeric() || c == '_';
-        }
-        out.push(c);
-    }
-    out
-}
-
-fn refuse_unsupported(config: &ModelConfig) -> Result<(), ConfigError> {
-    match config.scheduling_choice {
-        Some(SchedulingChoice::SequenceBatching(_)) => return Err(ConfigError::Unsupported("sequence_batching")),
-        Some(SchedulingChoice::EnsembleScheduling(_)) => return Err(ConfigError::Unsupported("ensemble_scheduling")),
-        Some(SchedulingChoice::DynamicBatching(_)) | None => {}
-    }
-    let reshapes = config.input.iter().any(|input| input.reshape.is_some())
-        || config.output.iter().any(|output| output.reshape.is_some());
+fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(), ConfigError> {
+    let choice = config.scheduling_choice.as_ref();
+    let decoupled = config.model_transaction_policy.is_some_and(|policy| policy.decoupled);
     let refused = [
-        (config.model_transaction_policy.is_some_and(|policy| policy.decoupled), "model_transaction_policy.decoupled"),
-        (reshapes, "reshape"),
+        (matches!(choice, Some(SchedulingChoice::SequenceBatching(_))), "sequence_batching"),
+        (matches!(choice, Some(SchedulingChoice::EnsembleScheduling(_))), "ensemble_scheduling"),
+        (decoupled, "model_transaction_policy.decoupled"),
         (!config.batch_input.is_empty(), "batch_input"),
         (!config.batch_output.is_empty(), "batch_output"),
-        (config.input.iter().any(|input| input.allow_ragged_batch), "allow_ragged_batch"),
-        (config.input.iter().any(|input| input.optional), "optional inputs"),
+        (config.input.iter().any(|input| input.allow_ragged_batch), "input.allow_ragged_batch"),
+        (config.input.iter().any(|input| input.optional), "input.optional"),
+        (config.input.iter().any(|input| input.is_shape_tensor), "input.is_shape_tensor"),
+        (config.output.iter().any(|output| output.is_shape_tensor), "output.is_shape_tensor"),
     ];
-    if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
-        return Err(ConfigError::Unsupported(what));
+    let at = |field: &str| positions.get(field).copied();
+    if let Some(&(_, field)) = refused.iter().find(|(present, _)| *present) {
+        return Err(ConfigError::Unsupported { at: at(field), field });
     }
-    match (config.backend.as_str(), config.platform.as_str()) {
-        ("onnxruntime", _) | ("", "onnxruntime_onnx" | "") => Ok(()),
-        ("", other) | (other, _) => Err(ConfigError::Backend(other.to_owned())),
+    for (field, found, served) in
+        [("backend", &config.backend, "onnxruntime"), ("platform", &config.platform, "onnxruntime_onnx")]
+    {
+        if !found.is_empty() && found != served {
+            return Err(ConfigError::Backend { at: at(field), field, found: found.clone() });
+        }
     }
+    Ok(())
 }
 
 /// Fields that are set but have no effect here, by name: each deserves a warning.
-pub(super) fn without_effect(config: &ModelConfig) -> Vec<&'static str> {
+pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
     let dynamic = match &config.scheduling_choice {
         Some(SchedulingChoice::DynamicBatching(dynamic)) => Some(dynamic),
         _ => None,
     };
+    let optimization = config.optimization.clone().unwrap_or_default();
+    let cuda = optimization.cuda.clone().unwrap_or_default();
+    let groups = &config.instance_group;
+    let inputs = &config.input;
     [
-        (config.optimization.is_some(), "optimization"),
-        (!config.parameters.is_empty(), "parameters"),
         (!config.metric_tags.is_empty(), "metric_tags"),
         (config.response_cache.is_some_and(|cache| cache.enable), "response_cache"),
         (!config.cc_model_filenames.is_empty(), "cc_model_filenames"),
@@ -141,16 +154,34 @@ pub(super) fn without_effect(config: &ModelConfig) -> Vec<&'static str> {
         (dynamic.is_some_and(|d| !d.preferred_batch_size.is_empty()), "dynamic_batching.preferred_batch_size"),
         (dynamic.is_some_and(|d| d.preserve_ordering), "dynamic_batching.preserve_ordering"),
         (dynamic.is_some_and(|d| d.priority_levels > 0), "dynamic_batching.priority_levels"),
+        (!config.runtime.is_empty(), "runtime"),
+        (inputs.iter().any(|input| input.format != 0), "input.format"),
+        (inputs.iter().any(|input| input.is_non_linear_format_io), "input.is_non_linear_format_io"),
+        (config.output.iter().any(|output| output.is_non_linear_format_io), "output.is_non_linear_format_io"),
+        (cuda.graphs, "optimization.cuda.graphs"),
+        (cuda.busy_wait_events, "optimization.cuda.busy_wait_events"),
+        (!cuda.graph_spec.is_empty(), "optimization.cuda.graph_spec"),
+        (cuda.output_copy_stream, "optimization.cuda.output_copy_stream"),
+        (optimization.priority != 0, "optimization.priority"),
+        (optimization.input_pinned_memory.is_some(), "optimization.input_pinned_memory"),
+        (optimization.output_pinned_memory.is_some(), "optimization.output_pinned_memory"),
+        (optimization.gather_kernel_buffer_threshold > 0, "optimization.gather_kernel_buffer_threshold"),
+        (optimization.eager_batching, "optimization.eager_batching"),
+        (groups.iter().any(|group| group.rate_limiter.is_some()), "instance_group.rate_limiter"),
+        (groups.iter().any(|group| !group.secondary_devices.is_empty()), "instance_group.secondary_devices"),
+        (groups.iter().any(|group| !group.profile.is_empty()), "instance_group.profile"),
+        (groups.iter().any(|group| group.passive), "instance_group.passive"),
+        (groups.iter().any(|group| !group.host_policy.is_empty()), "instance_group.host_policy"),
     ]
     .into_iter()
-    .filter_map(|(present, name)| present.then_some(name))
+    .filter_map(|(present, name)| present.then(|| name.to_owned()))
     .collect()
 }
 
 /// The configuration as Triton prints it: protobuf's JSON with the fields' own names, numbers as numbers
 /// and defaults spelt out.
 pub fn to_json(config: &ModelConfig) -> Result<serde_json::Value, ConfigError> {
-    let broken = |error: &dyn std::fmt::Display| ConfigError::Syntax(error.to_string());
+    let broken = |error: &dyn std::fmt::Display| ConfigError::Json(error.to_string());
     let message =
         DynamicMessage::decode(descriptor()?, config.encode_to_vec().as_slice()).map_err(|error| broken(&error))?;
     let options =
@@ -183,24 +214,29 @@ mod tests {
     }
 
     #[test]
-    fn colons_are_added_where_a_list_follows_a_name_and_nowhere_else() {
-        let text = "a [ 1 ] b: [ 2 ] s: \"x [ \\\" y [\" # c [ d\n e\t[ { f: 1 } ]";
-        assert_eq!(with_list_colons(text), "a :[ 1 ] b: [ 2 ] s: \"x [ \\\" y [\" # c [ d\n e\t:[ { f: 1 } ]");
+    fn what_would_change_answers_is_refused() {
+        let refusals: Vec<_> = [
+            "max_batch_size: 8\n  sequence_batching { }",
+            "model_transaction_policy { decoupled: true }",
+            "input { name: \"x\"\n optional: true }",
+            "backend: \"python\"",
+            "platform: \"tensorrt_plan\"",
+            "name: \"n\"",
+            "max_batch: 8",
+        ]
+        .into_iter()
+        .map(|text| parse(text, "m").unwrap_err().to_string())
+        .collect();
+        insta::assert_snapshot!(refusals.join("\n"), @"");
     }
 
     #[test]
-    fn what_would_change_answers_is_refused() {
-        let refusal = |text: &str| parse(text, "m").unwrap_err().to_string();
-        assert_eq!(refusal("sequence_batching { }"), "sequence_batching is not supported");
-        assert_eq!(
-            refusal("backend: \"python\""),
-            "backend \"python\" is not supported: this server runs \"onnxruntime\""
-        );
-        assert_eq!(
-            refusal("name: \"n\""),
-            "name is \"n\" but the folder is \"m\": make them equal or leave the name out"
-        );
-        assert!(refusal("max_batch: 8").contains("max_batch"), "{}", refusal("max_batch: 8"));
+    fn json_comes_in_both_spellings_and_unknown_fields_are_named() {
+        let config = from_json(r#"{"max_batch_size": 4, "input": [{"name": "x", "dataType": "TYPE_FP32"}]}"#, "m");
+        assert_eq!(config.unwrap().input[0].data_type, 11);
+        let error = from_json(r#"{"max_batch": 4}"#, "m").unwrap_err().to_string();
+        assert!(error.contains("max_batch"), "{error}");
+        assert!(from_json("{} x", "m").is_err());
     }
 
     #[test]
@@ -214,8 +250,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_text_never_panics(text in "\\PC{0,200}") {
-            let _ = parse(&text, "m");
+        fn arbitrary_json_never_panics(text in "\\PC{0,200}") {
+            let _ = from_json(&text, "m");
         }
     }
 }

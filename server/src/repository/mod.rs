@@ -1,7 +1,14 @@
 //! Triton's model repository on disk: `<root>/<model>/config.pbtxt`, `<root>/<model>/<version>/model.onnx`.
 
 mod config;
+pub mod control;
+mod fingerprint;
+mod loader;
+mod overrides;
 mod spec;
+mod text_format;
+mod tuning;
+mod warmup;
 
 use std::{
     fs, io,
@@ -10,8 +17,12 @@ use std::{
 
 use quintet_proto::inference::{ModelConfig, model_version_policy::PolicyChoice};
 
-pub use config::{ConfigError, parse as parse_config, to_json as config_to_json};
-pub use spec::{SpecDetails, complete};
+pub use config::{ConfigError, from_json as config_from_json, parse as parse_config, to_json as config_to_json};
+pub use control::{IndexEntry, Mode, Options, Repository};
+pub use loader::Loader;
+pub use overrides::{FILE_PREFIX, Overrides};
+pub use spec::{AUTO_COMPLETE_MAX_BATCH_SIZE, SpecDetails, complete};
+pub use text_format::{Position, SyntaxError};
 
 /// A version of a model, found on disk but not loaded.
 #[derive(Clone, Debug)]
@@ -27,6 +38,15 @@ pub struct ModelSource {
     /// `config.pbtxt` as written; defaults are not filled in yet.
     pub config: ModelConfig,
 }
+
+impl ModelSource {
+    /// Where its `config.pbtxt` is, if it has one.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.join(CONFIG_FILE)
+    }
+}
+
+const CONFIG_FILE: &str = "config.pbtxt";
 
 /// A repository or a model in it that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +69,14 @@ pub enum RepositoryError {
         /// The models that there are.
         found: String,
     },
+    /// Two repositories hold it.
+    #[error("model '{name}' is in more than one repository: {folders}; keep one")]
+    Twice {
+        /// The model.
+        name: String,
+        /// Its folders.
+        folders: String,
+    },
     /// No version folder that the policy allows.
     #[error("model '{name}' has no version to serve in {folder}; put its model file at {folder}/1/{file}", folder = folder.display())]
     NoVersion {
@@ -60,7 +88,7 @@ pub enum RepositoryError {
         file: String,
     },
     /// `config.pbtxt` is wrong.
-    #[error("{path}: {error}", path = path.display())]
+    #[error("{path}:{space}{error}", path = path.display(), space = if error.has_place() { "" } else { " " })]
     Config {
         /// The file.
         path: PathBuf,
@@ -83,32 +111,48 @@ pub fn model_names(roots: &[PathBuf]) -> Result<Vec<String>, RepositoryError> {
     Ok(names)
 }
 
-/// The versions of a model that its `version_policy` serves (the latest one by default), ascending.
+/// The versions of a model that its `version_policy` serves (the latest one by default), ascending;
+/// `config` takes the place of its `config.pbtxt`.
 ///
 /// # Errors
-/// When there is no such model, no such version, or its `config.pbtxt` is wrong.
-pub fn find(roots: &[PathBuf], name: &str) -> Result<Vec<ModelSource>, RepositoryError> {
-    let Some(folder) = roots.iter().map(|root| root.join(name)).find(|folder| folder.is_dir()) else {
-        return Err(RepositoryError::NoModel {
+/// When there is no such model, no such version, two models of the name, or its `config.pbtxt` is wrong.
+pub fn find(roots: &[PathBuf], name: &str, config: Option<ModelConfig>) -> Result<Vec<ModelSource>, RepositoryError> {
+    let print = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let folders: Vec<_> = roots.iter().map(|root| root.join(name)).filter(|folder| folder.is_dir()).collect();
+    match &folders[..] {
+        [] => Err(RepositoryError::NoModel {
             name: name.to_owned(),
-            roots: roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", "),
+            roots: print(roots),
             found: model_names(roots)?.join(", "),
-        });
-    };
-    let path = folder.join("config.pbtxt");
-    let config = match fs::read_to_string(&path) {
-        Ok(text) => config::parse(&text, name).map_err(|error| RepositoryError::Config { path, error })?,
-        // Without one, everything is read from the model file.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            ModelConfig { name: name.to_owned(), ..ModelConfig::default() }
-        }
-        Err(error) => return Err(RepositoryError::Io { path, error }),
+        }),
+        [folder] => find_in(folder, name, config),
+        _ => Err(RepositoryError::Twice { name: name.to_owned(), folders: print(&folders) }),
+    }
+}
+
+/// As [`find`], for a model whose folder is known.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_in(folder: &Path, name: &str, config: Option<ModelConfig>) -> Result<Vec<ModelSource>, RepositoryError> {
+    let folder = folder.to_owned();
+    let path = folder.join(CONFIG_FILE);
+    let config = match config {
+        Some(config) => config,
+        None => match fs::read(&path) {
+            Ok(text) => config::parse(text, name).map_err(|error| RepositoryError::Config { path, error })?,
+            // Without one, everything is read from the model file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ModelConfig { name: name.to_owned(), ..ModelConfig::default() }
+            }
+            Err(error) => return Err(RepositoryError::Io { path, error }),
+        },
     };
     let file = match config.default_model_filename.as_str() {
         "" => "model.onnx",
         file => file,
     };
-    let on_disk = folders(&folder)?.iter().filter_map(|folder| folder.parse().ok()).collect();
+    let on_disk = version_folders(&folder)?;
     let sources: Vec<_> = served_versions(&config, on_disk)
         .into_iter()
         .map(|version| ModelSource {
@@ -124,6 +168,18 @@ pub fn find(roots: &[PathBuf], name: &str) -> Result<Vec<ModelSource>, Repositor
         return Err(RepositoryError::NoVersion { name: name.to_owned(), folder, file: file.to_owned() });
     }
     Ok(sources)
+}
+
+fn version_folders(folder: &Path) -> Result<Vec<u64>, RepositoryError> {
+    Ok(folders(folder)?.iter().filter_map(|folder| folder.parse().ok()).collect())
+}
+
+/// The versions of a model that are on disk, ascending, whatever its policy; none if it cannot be read.
+fn versions_on_disk(roots: &[PathBuf], name: &str) -> Vec<u64> {
+    let mut versions: Vec<_> =
+        roots.iter().flat_map(|root| version_folders(&root.join(name)).unwrap_or_default()).collect();
+    versions.sort_unstable();
+    versions
 }
 
 /// Applies the version policy to the versions on disk.
@@ -178,11 +234,29 @@ mod tests {
     }
 
     #[test]
+    fn a_model_in_two_repositories_is_refused() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let roots = [one.path().to_owned(), two.path().to_owned()];
+        roots.iter().for_each(|root| fs::create_dir_all(root.join("m/1")).unwrap());
+        assert!(find(&roots, "m", None).unwrap_err().to_string().contains("in more than one repository"));
+    }
+
+    #[test]
+    fn a_wrong_config_is_told_with_file_line_and_field() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("m/1")).unwrap();
+        fs::write(root.path().join("m/config.pbtxt"), "max_batch_size: 8\ninput { dimz: 3 }\n").unwrap();
+        let error = find(&[root.path().to_owned()], "m", None).unwrap_err().to_string();
+        let told = "m/config.pbtxt:2:9: field 'input': unknown field 'dimz'; did you mean 'dims'?";
+        assert!(error.ends_with(told), "{error}");
+    }
+
+    #[test]
     fn a_missing_model_is_told_apart_from_those_there() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("resnet18/1")).unwrap();
         let roots = [root.path().to_owned()];
-        assert!(find(&roots, "resnet50").unwrap_err().to_string().ends_with("it holds: resnet18"));
-        assert!(find(&roots, "resnet18").unwrap_err().to_string().contains("resnet18/1/model.onnx"));
+        assert!(find(&roots, "resnet50", None).unwrap_err().to_string().ends_with("it holds: resnet18"));
+        assert!(find(&roots, "resnet18", None).unwrap_err().to_string().contains("resnet18/1/model.onnx"));
     }
 }

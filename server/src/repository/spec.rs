@@ -4,17 +4,20 @@ use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
 use quintet_engine::{BatchPolicy, DataType, ModelSpec, SpecError, TensorSpec};
 use quintet_proto::inference::{
-    ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelOutput, ModelVersionPolicy,
-    model_config::SchedulingChoice, model_instance_group::Kind, model_version_policy,
+    ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelOutput, ModelTensorReshape,
+    ModelVersionPolicy, model_config::SchedulingChoice, model_optimization_policy::PinnedMemoryBuffer,
+    model_version_policy,
 };
 
 use super::{
     ModelSource,
     config::{ConfigError, without_effect},
+    tuning,
 };
+use crate::backend::reshape::Reshape;
 
 /// Batch size that Triton gives a model without a configuration whose tensors can be batched.
-const AUTO_COMPLETE_MAX_BATCH_SIZE: i32 = 4;
+pub const AUTO_COMPLETE_MAX_BATCH_SIZE: i32 = 4;
 
 /// What [`complete`] finds out.
 #[derive(Debug)]
@@ -24,22 +27,35 @@ pub struct SpecDetails {
     /// The configuration in force, defaults filled in.
     pub config: ModelConfig,
     /// Fields of the configuration that have no effect here.
-    pub without_effect: Vec<&'static str>,
+    pub without_effect: Vec<String>,
+    /// For each input, from the client's shape to the model's.
+    pub input_reshapes: Vec<Option<Reshape>>,
+    /// For each output, from the model's shape to the client's.
+    pub output_reshapes: Vec<Option<Reshape>>,
 }
 
 /// Fills in what `config.pbtxt` leaves out from the model file's own `inputs` and `outputs` (with their
-/// batch dimension), by Triton's rules, and checks the rest against them.
+/// batch dimension), by Triton's rules, and checks the rest against them. `auto_complete` is
+/// the largest batch of a model that says nothing and can batch; without it, tensors must be listed.
 ///
 /// # Errors
-/// When configuration and model file contradict each other, or a label file cannot be read.
+/// When configuration and model file contradict each other, the configuration is not complete where it
+/// has to be, or a label file cannot be read.
 pub fn complete(
     source: &ModelSource,
     inputs: &[TensorSpec],
     outputs: &[TensorSpec],
+    auto_complete: Option<i32>,
 ) -> Result<SpecDetails, ConfigError> {
     let mut config = source.config.clone();
-    let without_effect = without_effect(&config);
-    fill_in(&mut config, inputs, outputs);
+    let mut without_effect = without_effect(&config);
+    without_effect.extend(tuning::tuning(&config)?.1);
+    if let Some(max_batch_size) = auto_complete {
+        fill_in(&mut config, inputs, outputs, max_batch_size);
+    } else if config.input.is_empty() || config.output.is_empty() {
+        return Err(contradiction("input and output must be listed: --disable-auto-complete-config is set"));
+    }
+    set_defaults(&mut config);
     let max_batch_size = usize::try_from(config.max_batch_size)
         .map_err(|_| contradiction(format_args!("max_batch_size is {}, below 0", config.max_batch_size)))?;
     let batches = max_batch_size > 0;
@@ -48,13 +64,17 @@ pub fn complete(
     let spec_inputs = config
         .input
         .iter()
-        .map(|input| check("input", &input.name, input.data_type, &input.dims, inputs, batches))
+        .map(|input| {
+            let reshape = input.reshape.as_ref();
+            check("input", &input.name, input.data_type, &input.dims, reshape, inputs, batches)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let spec_outputs = config
         .output
         .iter()
         .map(|output| {
-            let mut spec = check("output", &output.name, output.data_type, &output.dims, outputs, batches)?;
+            let reshape = output.reshape.as_ref();
+            let mut spec = check("output", &output.name, output.data_type, &output.dims, reshape, outputs, batches)?;
             spec.labels = labels.get(&output.label_filename)?;
             Ok(spec)
         })
@@ -76,7 +96,7 @@ pub fn complete(
             size => size as usize,
         },
     };
-    let instances = config.instance_group.iter().map(|group| group.count.max(0) as usize).sum();
+    let instances = tuning::instance_devices(&config.instance_group).len();
     let spec = ModelSpec::new(
         &source.name,
         source.version,
@@ -87,15 +107,41 @@ pub fn complete(
         warmup_batch_sizes(&config, max_batch_size),
     )
     .map_err(|error: SpecError| ConfigError::Contradiction(error.to_string()))?;
-    Ok(SpecDetails { spec, config, without_effect })
+    announce_preferred_size(&mut config);
+    let inputs = config.input.iter().map(|input| reshape(&input.dims, input.reshape.as_ref()));
+    let outputs = config.output.iter().map(|output| {
+        reshape(&output.dims, output.reshape.as_ref()).map(|Reshape { from, to }| Reshape { from: to, to: from })
+    });
+    let (input_reshapes, output_reshapes) = (inputs.collect(), outputs.collect());
+    Ok(SpecDetails { spec, config, without_effect, input_reshapes, output_reshapes })
+}
+
+/// Where no size is preferred, Triton announces the largest one.
+fn announce_preferred_size(config: &mut ModelConfig) {
+    let max = config.max_batch_size;
+    if let Some(SchedulingChoice::DynamicBatching(dynamic)) = &mut config.scheduling_choice
+        && dynamic.preferred_batch_size.is_empty()
+        && max > 0
+    {
+        dynamic.preferred_batch_size.push(max);
+    }
+}
+
+fn reshape(dims: &[i64], reshape: Option<&ModelTensorReshape>) -> Option<Reshape> {
+    reshape.map(|reshape| Reshape { from: known(dims), to: known(&reshape.shape) })
+}
+
+/// -1 is a dynamic dimension.
+fn known(dims: &[i64]) -> Vec<Option<usize>> {
+    dims.iter().map(|&dim| usize::try_from(dim).ok()).collect()
 }
 
 fn contradiction(what: impl std::fmt::Display) -> ConfigError {
     ConfigError::Contradiction(what.to_string())
 }
 
-/// Triton's defaults, and its rules for a configuration that leaves the tensors out.
-fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpec]) {
+/// What Triton calls a model's settings when nobody has named them.
+fn set_defaults(config: &mut ModelConfig) {
     "onnxruntime".clone_into(&mut config.backend);
     "onnxruntime_onnx".clone_into(&mut config.platform);
     if config.default_model_filename.is_empty() {
@@ -106,38 +152,9 @@ fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpe
             num_versions: 1,
         })),
     });
-    let bare = config.input.is_empty() && config.output.is_empty() && config.max_batch_size == 0;
-    let can_batch = inputs.iter().chain(outputs).all(|tensor| tensor.dims.first() == Some(&None));
-    if bare && can_batch {
-        config.max_batch_size = AUTO_COMPLETE_MAX_BATCH_SIZE;
-        config
-            .scheduling_choice
-            .get_or_insert_with(|| SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
-    }
-    let skip = usize::from(config.max_batch_size > 0);
-    let dims = |tensor: &TensorSpec| tensor.dims.iter().skip(skip).map(|dim| dim.map_or(-1, |n| n as i64)).collect();
-    if config.input.is_empty() {
-        config.input = inputs
-            .iter()
-            .map(|tensor| ModelInput {
-                name: tensor.name.clone(),
-                data_type: tensor.data_type.number(),
-                dims: dims(tensor),
-                ..ModelInput::default()
-            })
-            .collect();
-    }
-    if config.output.is_empty() {
-        config.output = outputs
-            .iter()
-            .map(|tensor| ModelOutput {
-                name: tensor.name.clone(),
-                data_type: tensor.data_type.number(),
-                dims: dims(tensor),
-                ..ModelOutput::default()
-            })
-            .collect();
-    }
+    let optimization = config.optimization.get_or_insert_default();
+    optimization.input_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
+    optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
     if config.instance_group.is_empty() {
         config.instance_group.push(ModelInstanceGroup::default());
     }
@@ -146,8 +163,58 @@ fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpe
             group.name = format!("{}_{index}", config.name);
         }
         group.count = group.count.max(1);
-        if group.kind() == Kind::Auto {
-            group.set_kind(Kind::Cpu);
+    }
+}
+
+/// Triton's rules for a configuration that leaves tensors out: it can batch if every first dimension is
+/// dynamic, and then it does, dynamically.
+fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpec], max_batch_size: i32) {
+    let can_batch = inputs.iter().chain(outputs).all(|tensor| tensor.dims.first() == Some(&None));
+    if can_batch && config.input.is_empty() && config.output.is_empty() && config.max_batch_size == 0 {
+        config.max_batch_size = max_batch_size;
+    }
+    let incomplete = config.input.is_empty() || config.output.is_empty();
+    if can_batch && incomplete && config.max_batch_size > 1 {
+        config
+            .scheduling_choice
+            .get_or_insert_with(|| SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
+    }
+    if config.input.is_empty() {
+        let named = |tensor: &TensorSpec| ModelInput { name: tensor.name.clone(), ..ModelInput::default() };
+        config.input = inputs.iter().map(named).collect();
+    }
+    if config.output.is_empty() {
+        let named = |tensor: &TensorSpec| ModelOutput { name: tensor.name.clone(), ..ModelOutput::default() };
+        config.output = outputs.iter().map(named).collect();
+    }
+    let skip = usize::from(config.max_batch_size > 0);
+    for input in &mut config.input {
+        let tensor = inputs.iter().find(|tensor| tensor.name == input.name);
+        fill_in_tensor(tensor, skip, &mut input.data_type, &mut input.dims, &mut input.reshape);
+    }
+    for output in &mut config.output {
+        let tensor = outputs.iter().find(|tensor| tensor.name == output.name);
+        fill_in_tensor(tensor, skip, &mut output.data_type, &mut output.dims, &mut output.reshape);
+    }
+}
+
+/// Type and dimensions where they are left out. A row that is a scalar is announced as one of shape `[1]`.
+fn fill_in_tensor(
+    tensor: Option<&TensorSpec>,
+    skip: usize,
+    data_type: &mut i32,
+    dims: &mut Vec<i64>,
+    reshape: &mut Option<ModelTensorReshape>,
+) {
+    let Some(tensor) = tensor else { return };
+    if *data_type == 0 {
+        *data_type = tensor.data_type.number();
+    }
+    if dims.is_empty() && reshape.is_none() {
+        *dims = tensor.dims.iter().skip(skip).map(|dim| dim.map_or(-1, |n| n as i64)).collect();
+        if dims.is_empty() {
+            *dims = vec![1];
+            *reshape = Some(ModelTensorReshape { shape: Vec::new() });
         }
     }
 }
@@ -158,6 +225,7 @@ fn check(
     name: &str,
     data_type: i32,
     dims: &[i64],
+    reshaped: Option<&ModelTensorReshape>,
     model: &[TensorSpec],
     batches: bool,
 ) -> Result<TensorSpec, ConfigError> {
@@ -184,7 +252,13 @@ fn check(
             )));
         }
     };
-    let configured: Vec<Option<usize>> = dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+    if let Some(reshape) = reshape(dims, reshaped)
+        && !reshape.fits()
+    {
+        let to = reshaped.map(|reshape| &reshape.shape[..]).unwrap_or_default();
+        return Err(contradiction(format_args!("{what} '{name}' with dims {dims:?} cannot have the reshape {to:?}")));
+    }
+    let configured = known(reshaped.map_or(dims, |reshape| &reshape.shape));
     let fits = configured.len() == model_dims.len()
         && configured.iter().zip(model_dims).all(|(c, m)| c.is_none() || m.is_none() || c == m);
     if !fits {
@@ -196,15 +270,12 @@ fn check(
             if batches { " (without the batch dimension)" } else { "" }
         )));
     }
-    Ok(TensorSpec::new(name, tensor.data_type, configured))
+    Ok(TensorSpec::new(name, tensor.data_type, known(dims)))
 }
 
-/// What `model_warmup` announces; else one, and the largest batch.
+/// One, and the largest batch; nothing where `model_warmup` says how to warm ([`super::warmup`]).
 fn warmup_batch_sizes(config: &ModelConfig, max_batch_size: usize) -> Vec<usize> {
-    if config.model_warmup.is_empty() {
-        return vec![1, max_batch_size.max(1)];
-    }
-    config.model_warmup.iter().map(|warmup| (warmup.batch_size as usize).max(1)).collect()
+    if config.model_warmup.is_empty() { vec![1, max_batch_size.max(1)] } else { Vec::new() }
 }
 
 /// Label files: one name a line. Read once each.
@@ -244,7 +315,7 @@ mod tests {
             config: parse_config(text, "m").unwrap(),
         };
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None, Some(3)]);
-        complete(&source, &[tensor("x")], &[tensor("y")])
+        complete(&source, &[tensor("x")], &[tensor("y")], Some(AUTO_COMPLETE_MAX_BATCH_SIZE))
     }
 
     #[test]
@@ -257,10 +328,54 @@ mod tests {
     }
 
     #[test]
-    fn announced_batch_sizes_are_those_of_model_warmup() {
-        let text = "max_batch_size: 8 model_warmup { batch_size: 2 } model_warmup { batch_size: 8 }";
-        assert_eq!(completed(text).unwrap().spec.warmup_batch_sizes(), [2, 8]);
+    fn one_and_the_largest_batch_are_warmed_unless_the_configuration_says_how() {
         assert_eq!(completed("max_batch_size: 8").unwrap().spec.warmup_batch_sizes(), [1, 8]);
+        assert!(
+            completed("max_batch_size: 8 model_warmup { batch_size: 2 }").unwrap().spec.warmup_batch_sizes().is_empty()
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_a_scalar_is_announced_as_one_element() {
+        let source = ModelSource {
+            name: "m".into(),
+            version: 1,
+            model_file: PathBuf::new(),
+            folder: PathBuf::new(),
+            config: parse_config("", "m").unwrap(),
+        };
+        let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
+        let details = complete(&source, &[tensor("x")], &[tensor("y")], Some(AUTO_COMPLETE_MAX_BATCH_SIZE)).unwrap();
+        assert_eq!(details.spec.inputs()[0].announced_shape(true), [-1, 1]);
+        assert_eq!(details.input_reshapes, [Some(Reshape { from: vec![Some(1)], to: vec![] })]);
+        assert_eq!(details.output_reshapes, [Some(Reshape { from: vec![], to: vec![Some(1)] })]);
+    }
+
+    #[test]
+    fn what_is_reshaped_fits_the_model_and_itself() {
+        let input = |rest: &str| format!("max_batch_size: 8 input {{ name: \"x\" data_type: TYPE_FP32 {rest} }}");
+        let details = completed(&input("dims: [ 1, 3 ] reshape { shape: [ 3 ] }")).unwrap();
+        assert_eq!(details.spec.inputs()[0].announced_shape(true), [-1, 1, 3]);
+        let refusal = |text: &str| completed(text).unwrap_err().to_string();
+        assert_eq!(
+            refusal(&input("dims: [ 2, 2 ] reshape { shape: [ 3 ] }")),
+            "input 'x' with dims [2, 2] cannot have the reshape [3]"
+        );
+        assert!(refusal(&input("dims: [ 4 ] reshape { shape: [ 4 ] }")).contains("has dims [4]"));
+    }
+
+    #[test]
+    fn without_auto_complete_tensors_have_to_be_listed() {
+        let source = ModelSource {
+            name: "m".into(),
+            version: 1,
+            model_file: PathBuf::new(),
+            folder: PathBuf::new(),
+            config: parse_config("max_batch_size: 8", "m").unwrap(),
+        };
+        let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None, Some(3)]);
+        let error = complete(&source, &[tensor("x")], &[tensor("y")], None).unwrap_err();
+        assert!(error.to_string().contains("--disable-auto-complete-config"), "{error}");
     }
 
     #[test]
@@ -281,6 +396,6 @@ mod tests {
     #[test]
     fn ignored_fields_are_named() {
         let details = completed("max_batch_size: 8 optimization { cuda { graphs: true } }").unwrap();
-        assert_eq!(details.without_effect, ["optimization"]);
+        assert_eq!(details.without_effect, ["optimization.cuda.graphs"]);
     }
 }

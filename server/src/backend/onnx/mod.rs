@@ -4,7 +4,9 @@ mod assignment;
 mod instance;
 mod provider;
 mod session;
+mod tuning;
 mod values;
 
 pub use provider::Provider;
 pub use session::{LoadError, LoadOptions, LoadedSession, load};
+pub use tuning::{GraphLevel, Tuning, check_tensorrt};

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use ort::ep::{self, ExecutionProviderDispatch};
 use serde::{Deserialize, Serialize};
 
+use super::tuning::{self, Tuning};
+
 /// An execution provider that a service may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,12 +31,14 @@ impl Provider {
 
     /// What is registered with a session. Registration fails loudly: the default is a silent fallback.
     /// TensorRT leaves what it cannot run to CUDA.
-    pub(super) fn registrations(self) -> Vec<ExecutionProviderDispatch> {
+    pub(super) fn registrations(self, tuning: &Tuning) -> Vec<ExecutionProviderDispatch> {
+        let cuda = || ep::CUDA::default().with_device_id(tuning.device).build().error_on_failure();
         match self {
             Self::TensorRt => {
-                vec![ep::TensorRT::default().build().error_on_failure(), ep::CUDA::default().build().error_on_failure()]
+                let tensorrt = tuning::tensorrt(&tuning.tensorrt, tuning.device);
+                vec![tensorrt.build().error_on_failure(), cuda()]
             }
-            Self::Cuda => vec![ep::CUDA::default().build().error_on_failure()],
+            Self::Cuda => vec![cuda()],
             Self::Cpu => Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use super::{
     assignment::{RECORD_ASSIGNMENT, nodes_by_provider},
     instance::OnnxInstance,
     provider::Provider,
+    tuning::Tuning,
     values,
 };
 
@@ -67,15 +68,15 @@ impl LoadedSession {
     }
 }
 
-/// Loads a model file on the first of the providers that takes it.
+/// Loads a model file on the first of the providers that takes it, tuned as its configuration says.
 ///
 /// # Errors
 /// When none does, or when the model has tensors of types that the protocol does not have.
-pub fn load(path: &Path, options: &LoadOptions) -> Result<LoadedSession, LoadError> {
+pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<LoadedSession, LoadError> {
     let mut reasons: Vec<String> = Vec::new();
     let cpu_last = options.providers.iter().copied().filter(|&provider| provider != Provider::Cpu);
     for provider in cpu_last.chain([Provider::Cpu]) {
-        let built = build(path, provider, &options.environment)
+        let built = build(path, provider, tuning, &options.environment)
             .and_then(|session| nodes_by_provider(&session).map(|nodes| (session, nodes)));
         match built {
             Ok((session, nodes)) => {
@@ -97,9 +98,10 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<LoadedSession, LoadErr
 }
 
 /// The whole build of a session: registration may succeed where the commit fails.
-fn build(path: &Path, provider: Provider, environment: &Environment) -> ort::Result<Session> {
-    Session::builder(environment)?
-        .with_execution_providers(provider.registrations())?
+fn build(path: &Path, provider: Provider, tuning: &Tuning, environment: &Environment) -> ort::Result<Session> {
+    tuning
+        .apply(Session::builder(environment)?)?
+        .with_execution_providers(provider.registrations(tuning))?
         .with_config_entry(RECORD_ASSIGNMENT, "1")?
         .commit_from_file(path)
 }

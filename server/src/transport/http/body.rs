@@ -8,45 +8,57 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
 
-/// Receives a body of at most `max_bytes`. What stands at `aligned_at` (the binary tensors behind a JSON
-/// header of that length) is aligned to [`ALIGNMENT`], so that the backend can view it in place.
+use super::encoding::Encoding;
+
+/// Receives a body of at most `max_bytes`, before and after its content encoding is undone. What stands at
+/// `aligned_at` (the binary tensors behind a JSON header of that length) is aligned to [`ALIGNMENT`], so
+/// that the backend can view it in place; encoded bodies are not aligned.
 ///
 /// # Errors
-/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for a content encoding, and
-/// [`ErrorKind::InvalidInput`] when the client breaks off.
+/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for an unknown content encoding, and
+/// [`ErrorKind::InvalidInput`] when the client breaks off or the body is not what its encoding says.
 pub async fn receive(
     headers: &HeaderMap,
+    body: axum::body::Body,
+    aligned_at: usize,
+    max_bytes: usize,
+    pool: &BufferPool,
+) -> Result<Bytes, InferError> {
+    match Encoding::of_request(headers)? {
+        None => receive_plain(body, aligned_at, max_bytes, pool).await,
+        Some(encoding) => encoding.decode(receive_plain(body, 0, max_bytes, pool).await?, max_bytes).await,
+    }
+}
+
+/// The refusal of a body; `what` says more about it, with a space in front.
+pub(super) fn too_large(what: &str, max_bytes: usize) -> InferError {
+    InferError::new(
+        ErrorKind::TooLarge,
+        format_args!("the body{what} exceeds the limit of {max_bytes} bytes (--max-input-bytes)"),
+    )
+}
+
+async fn receive_plain(
     mut body: axum::body::Body,
     aligned_at: usize,
     max_bytes: usize,
     pool: &BufferPool,
 ) -> Result<Bytes, InferError> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|value| value.as_bytes() != b"identity") {
-        return Err(InferError::new(
-            ErrorKind::Unsupported,
-            format_args!("content encoding {encoding:?} is not supported: send the body as it is"),
-        ));
-    }
-    let too_large = |size: &str| {
-        InferError::new(
-            ErrorKind::TooLarge,
-            format_args!("the body{size} exceeds the limit of {max_bytes} bytes (--max-input-bytes)"),
-        )
-    };
     let broken = |error: axum::Error| InferError::invalid(format_args!("cannot read the body: {error}"));
     let Some(length) = body.size_hint().exact() else {
-        return receive_unsized(body, max_bytes, &too_large, &broken).await;
+        return receive_unsized(body, max_bytes, &broken).await;
     };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > max_bytes {
-        return Err(too_large(&format!(" of {length} bytes")));
+        return Err(too_large(&format!(" of {length} bytes"), max_bytes));
     }
-    let padding = aligned_at.next_multiple_of(ALIGNMENT) - aligned_at;
+    // A header of any length may be announced: where there is nothing behind it, nothing is aligned.
+    let padding = if aligned_at > length { 0 } else { aligned_at.next_multiple_of(ALIGNMENT) - aligned_at };
     let mut buffer = pool.take(padding + length);
     let mut at = padding;
     while let Some(frame) = body.frame().await {
@@ -67,14 +79,13 @@ pub async fn receive(
 async fn receive_unsized(
     mut body: axum::body::Body,
     max_bytes: usize,
-    too_large: &impl Fn(&str) -> InferError,
     broken: &impl Fn(axum::Error) -> InferError,
 ) -> Result<Bytes, InferError> {
     let mut received = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
         if received.len() + chunk.len() > max_bytes {
-            return Err(too_large(""));
+            return Err(too_large("", max_bytes));
         }
         received.extend_from_slice(&chunk);
     }
@@ -145,14 +156,5 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::TooLarge);
             assert!(error.message().contains("limit of 100 bytes"), "{error}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_content_encoding_is_refused_by_name() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
-        let error = receive(&headers, axum::body::Body::empty(), 0, 100, &BufferPool::new(0)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.message().contains("\"br\""), "{error}");
     }
 }

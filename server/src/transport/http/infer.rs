@@ -23,6 +23,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     body::{self, Chunks},
+    encoding::Encoding,
     json, metadata,
     reply::{self, Failure},
 };
@@ -41,6 +42,7 @@ pub(super) async fn infer(
     let (head, sent) = request.into_parts();
     let json_length = json_length(&head.headers)?;
     let limits = service.limits();
+    let accepted = Encoding::for_answer(&head.headers);
     let body =
         body::receive(&head.headers, sent, json_length.unwrap_or(0), limits.max_input_bytes, service.pool()).await?;
     let received = Instant::now();
@@ -56,18 +58,22 @@ pub(super) async fn infer(
     if json_length == Some(0) {
         let call = raw_call(&model, binary, started, timings).map_err(refused)?;
         let binary = OutputForm { by_default: true, named: Vec::new() };
-        return answer(kserve::infer(Arc::clone(&model), call).await?, "", &binary);
+        return answer(kserve::infer(Arc::clone(&model), call).await?, "", &binary, accepted).await;
     }
+    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let parsed: rest::InferRequest<'_> = serde_json::from_slice(json).map_err(|error| {
         refused(InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
     })?;
     let form = OutputForm::of(&parsed).map_err(refused)?;
-    let mut call = json_call(&parsed, &binary, started).map_err(refused)?;
+    let mut call = json_call(&parsed, &binary, model.spec().name(), started).map_err(refused)?;
     timings[Stage::Parse] = received.elapsed();
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(model, call).await?, id, &form)
+    answer(kserve::infer(model, call).await?, id, &form, accepted).await
 }
+
+/// What some editors and languages put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Length of the JSON in front of binary tensors; `None` where the whole body is JSON.
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferError> {
@@ -131,10 +137,12 @@ fn raw_call(model: &Model, data: Bytes, started: Instant, timings: StageTimings)
 fn json_call<'a>(
     request: &'a rest::InferRequest<'_>,
     binary: &Bytes,
+    model: &str,
     started: Instant,
 ) -> Result<Call<'a>, InferError> {
     let mut at = 0;
-    let inputs = request.inputs.iter().map(|input| sent_input(input, binary, &mut at)).collect::<Result<_, _>>()?;
+    let inputs =
+        request.inputs.iter().map(|input| sent_input(input, binary, model, &mut at)).collect::<Result<_, _>>()?;
     if at < binary.len() {
         return Err(InferError::invalid(format_args!(
             "unexpected additional input data: {} bytes behind the last input's binary_data_size",
@@ -170,6 +178,7 @@ fn wanted_output<'a>(output: &'a rest::RequestedOutput<'_>) -> Result<WantedOutp
 fn sent_input<'a>(
     input: &'a rest::InferInput<'_>,
     binary: &Bytes,
+    model: &str,
     at: &mut usize,
 ) -> Result<SentInput<'a>, InferError> {
     let name = input.name.as_ref();
@@ -183,7 +192,11 @@ fn sent_input<'a>(
             "Unable to parse 'shape': attempt to access JSON non-unsigned-integer as unsigned-integer (input '{name}')"
         )));
     }
-    let size = unsigned(&input.parameters, "binary_data_size")?;
+    let size = unsigned(&input.parameters, "binary_data_size").map_err(|error| {
+        // Triton calls a negative size a failure of its own, and its clients have to live with that.
+        let negative = input.parameters.get("binary_data_size").and_then(Value::as_i64).is_some_and(|size| size < 0);
+        if negative { InferError::internal(error) } else { error }
+    })?;
     let fields = "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
                   'shared_memory_region' in 'parameters'. But";
     let data = match (size, input.data) {
@@ -192,15 +205,19 @@ fn sent_input<'a>(
         }
         (None, None) => return Err(InferError::invalid(format_args!("{fields} no field is set"))),
         (None, Some(data)) => {
-            let elements = input.shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim as usize));
-            json::parse(name, data_type, data.get(), elements.unwrap_or(usize::MAX))?
+            // A shape without elements (or with so many that their count wraps, as Triton's does) takes no
+            // data; what is wrong with it, admission says.
+            match input.shape.iter().copied().reduce(i64::wrapping_mul).unwrap_or(0) {
+                0 => Bytes::new(),
+                count => json::parse(name, data_type, data.get(), usize::try_from(count).unwrap_or(usize::MAX))?,
+            }
         }
         (Some(size), None) => {
             let end =
                 usize::try_from(size).ok().and_then(|size| at.checked_add(size)).filter(|&end| end <= binary.len());
             let Some(end) = end else {
                 return Err(InferError::invalid(format_args!(
-                    "unexpected size for input '{name}', expecting {} additional bytes",
+                    "unexpected size for input '{name}', expecting {} additional bytes for model '{model}'",
                     size.saturating_sub((binary.len() - *at) as u64)
                 )));
             };
@@ -259,7 +276,7 @@ impl OutputForm {
 }
 
 /// Writes the answer: JSON, with the binary outputs behind it as they are.
-fn answer(answer: Answer, id: &str, form: &OutputForm) -> Result<Response, Failure> {
+async fn answer(answer: Answer, id: &str, form: &OutputForm, accepted: Option<Encoding>) -> Result<Response, Failure> {
     let encoding = Instant::now();
     let mut binary = Vec::new();
     let mut outputs = Vec::with_capacity(answer.outputs.len());
@@ -291,8 +308,15 @@ fn answer(answer: Answer, id: &str, form: &OutputForm) -> Result<Response, Failu
     .map_err(InferError::internal)?;
     let json_length = json.len();
     let is_binary = !binary.is_empty();
-    let body = Chunks::new([Bytes::from(json)].into_iter().chain(binary));
-    let mut response = Response::new(Body::new(body));
+    let parts = [Bytes::from(json)].into_iter().chain(binary);
+    let body = match accepted {
+        None => Body::new(Chunks::new(parts)),
+        Some(encoding) => Body::from(encoding.encode(parts.collect()).await?),
+    };
+    let mut response = Response::new(body);
+    if let Some(encoding) = accepted {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+    }
     *response.status_mut() = StatusCode::OK;
     let content_type = if is_binary { "application/octet-stream" } else { "application/json" };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -55,7 +55,7 @@ pub(super) async fn model(
     };
     let body = rest::ModelMetadata {
         name: spec.name().to_owned(),
-        versions: vec![spec.version().to_string()],
+        versions: service.registry().ready_versions(spec.name()).iter().map(u64::to_string).collect(),
         platform: kserve::PLATFORM.to_owned(),
         inputs: tensors(spec.inputs()),
         outputs: tensors(spec.outputs()),
@@ -68,7 +68,12 @@ pub(super) async fn model_ready(
     State(service): State<Arc<Service>>,
     Path(path): Path<HashMap<String, String>>,
 ) -> Result<Response, Failure> {
-    find(&service, &path).map(|_| reply::empty(StatusCode::OK))
+    match find(&service, &path) {
+        Ok(_) => Ok(reply::empty(StatusCode::OK)),
+        Err(Failure(error)) if error.message() == reply::NOT_FOUND => Err(Failure(error)),
+        // Triton's answer whatever the reason, so that whoever waits for a model can poll.
+        Err(_) => Err(Failure(InferError::invalid("Model version not ready"))),
+    }
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/config`: the configuration in force.
@@ -92,7 +97,7 @@ pub(super) fn find(service: &Service, path: &HashMap<String, String>) -> Result<
     let part = |name| path.get(name).map_or("", String::as_str);
     let version = part("version");
     if !version.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Failure(InferError::new(ErrorKind::NotFound, "Not Found")));
+        return Err(Failure(InferError::new(ErrorKind::NotFound, reply::NOT_FOUND)));
     }
     Ok(kserve::resolve(service, part("model"), version)?)
 }

@@ -1,10 +1,12 @@
 //! KServe v2 over HTTP/1.1, with Triton's paths, headers and words.
 
 pub mod body;
+pub mod encoding;
 mod infer;
 mod json;
 mod metadata;
 pub mod reply;
+mod repository;
 pub mod serve;
 
 use std::sync::Arc;
@@ -30,6 +32,12 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v2/models/{model}/versions/{version}/config", get(metadata::config))
         .route("/v2/models/{model}/infer", post(infer::infer))
         .route("/v2/models/{model}/versions/{version}/infer", post(infer::infer))
+        .route("/v2/repository/index", post(repository::index))
+        .route("/v2/repository/{repository}/index", post(repository::index))
+        .route("/v2/repository/models/{model}/load", post(repository::load))
+        .route("/v2/repository/{repository}/models/{model}/load", post(repository::load))
+        .route("/v2/repository/models/{model}/unload", post(repository::unload))
+        .route("/v2/repository/{repository}/models/{model}/unload", post(repository::unload))
         .fallback(reply::not_found)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .with_state(service)

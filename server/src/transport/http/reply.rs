@@ -42,9 +42,12 @@ fn error(status: StatusCode, message: &str) -> Response {
     (status, Json(ErrorBody { error: message.to_owned() })).into_response()
 }
 
+/// What is said of a path that does not exist.
+pub const NOT_FOUND: &str = "Not Found";
+
 /// The answer to a path that does not exist.
 pub async fn not_found() -> Response {
-    error(StatusCode::NOT_FOUND, "Not Found")
+    error(StatusCode::NOT_FOUND, NOT_FOUND)
 }
 
 /// The answer to a method that a path does not have.

@@ -1,0 +1,102 @@
+//! `reshape`: a tensor whose shape for clients differs from the model's. Only the view changes.
+
+use quintet_engine::{InferError, Instance, OutputSet, Placement, RunTimings, Shape, Tensor};
+
+/// One tensor's two shapes, without the batch dimension; `None` is a dynamic one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reshape {
+    /// What comes in.
+    pub from: Vec<Option<usize>>,
+    /// What goes out.
+    pub to: Vec<Option<usize>>,
+}
+
+impl Reshape {
+    /// Whether the two hold as many elements, and as many dynamic dimensions.
+    pub fn fits(&self) -> bool {
+        let fixed = |dims: &[Option<usize>]| dims.iter().flatten().try_fold(1usize, |n, &dim| n.checked_mul(dim));
+        let dynamic = |dims: &[Option<usize>]| dims.iter().filter(|dim| dim.is_none()).count();
+        fixed(&self.from) == fixed(&self.to) && dynamic(&self.from) == dynamic(&self.to)
+    }
+
+    /// The shape that goes out for one that came in: dynamic dimensions keep their order.
+    fn shape(&self, came: &[usize], batches: bool) -> Shape {
+        let (rows, dims) = came.split_at(usize::from(batches).min(came.len()));
+        let mut dynamic = self.from.iter().zip(dims).filter(|(from, _)| from.is_none()).map(|(_, &dim)| dim);
+        let dims = self.to.iter().map(|dim| dim.or_else(|| dynamic.next()).unwrap_or(1));
+        Shape::new(rows.iter().copied().chain(dims).collect::<Vec<_>>())
+    }
+
+    fn apply(&self, tensor: &Tensor, batches: bool) -> Result<Tensor, InferError> {
+        let shape = self.shape(tensor.shape().dims(), batches);
+        Tensor::new(tensor.data_type(), shape, tensor.data().clone()).map_err(InferError::internal)
+    }
+}
+
+/// An instance whose inputs and outputs are reshaped on the way in and out.
+pub struct Reshaped {
+    /// The instance that runs the model.
+    pub inner: Box<dyn Instance>,
+    /// One for each input, in order; `None` leaves it as it is.
+    pub inputs: Vec<Option<Reshape>>,
+    /// One for each output, in order.
+    pub outputs: Vec<Option<Reshape>>,
+    /// Whether tensors have a batch dimension in front.
+    pub batches: bool,
+}
+
+impl Instance for Reshaped {
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let batches = self.batches;
+        let inputs = inputs
+            .iter()
+            .zip(&self.inputs)
+            .map(|(tensor, reshape)| match reshape {
+                Some(reshape) => reshape.apply(tensor, batches),
+                None => Ok(tensor.clone()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let outputs = self.inner.run(&inputs, wanted, timings)?;
+        outputs
+            .into_iter()
+            .zip(&self.outputs)
+            .map(|(tensor, reshape)| match (tensor, reshape) {
+                (Some(tensor), Some(reshape)) => reshape.apply(&tensor, batches).map(Some),
+                (tensor, _) => Ok(tensor),
+            })
+            .collect()
+    }
+
+    fn placement(&self) -> Placement {
+        self.inner.placement()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reshape(from: &[i64], to: &[i64]) -> Reshape {
+        let dims = |dims: &[i64]| dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+        Reshape { from: dims(from), to: dims(to) }
+    }
+
+    #[test]
+    fn shapes_go_both_ways() {
+        assert_eq!(reshape(&[1], &[]).shape(&[8, 1], true), Shape::new([8]));
+        assert_eq!(reshape(&[], &[1]).shape(&[8], true), Shape::new([8, 1]));
+        assert_eq!(reshape(&[4, -1], &[2, -1, 2]).shape(&[4, 7], false), Shape::new([2, 7, 2]));
+        assert_eq!(reshape(&[-1, 2, -1], &[-1, -1, 2]).shape(&[1, 5, 2, 7], true), Shape::new([1, 5, 7, 2]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_found_at_load() {
+        assert!(reshape(&[4, -1], &[2, 2, -1]).fits() && reshape(&[1], &[]).fits());
+        assert!(!reshape(&[4], &[3]).fits() && !reshape(&[-1], &[4]).fits());
+    }
+}

@@ -1,0 +1,170 @@
+//! A process with its services behind their listeners, from bound to drained. Suite and Triton mode
+//! differ in what they put here.
+
+use std::{
+    collections::BTreeMap, fs, future::Future, net::SocketAddr, path::Path, process::ExitCode, sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use quintet_onnxruntime::{Loaded, ThreadPool};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    service::Service,
+    settings::or_cores,
+    transport::{grpc, http, jpeg, listener::Listener},
+};
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Base64 JPEG over HTTP.
+    Jpeg,
+    /// KServe over HTTP.
+    Http,
+    /// KServe over gRPC.
+    Grpc,
+    /// Prometheus' text format over HTTP.
+    Metrics,
+}
+
+/// A listener to be: of which service, and where. Its flag is `--<name>-port`.
+pub struct Place {
+    /// The service behind it.
+    pub service: Arc<Service>,
+    /// Its name in logs and in the ports file.
+    pub name: &'static str,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// How a process begins and ends.
+pub struct Limits<'a> {
+    /// Connections of one listener at most.
+    pub max_connections: usize,
+    /// How long accepted requests have to finish after a signal.
+    pub exit_timeout: Duration,
+    /// Where the ports are written once ready; empty for nowhere.
+    pub ports_file: &'a Path,
+}
+
+/// Serves until a signal ends it. Listeners answer from the start (alive, but not ready), so that whoever
+/// watches sees a server that loads.
+///
+/// # Errors
+/// When a port is taken, or `load` fails.
+pub async fn run(
+    places: Vec<Place>,
+    limits: Limits<'_>,
+    load: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<ExitCode> {
+    let mut signals = signals()?;
+    // Every listener is bound before anything slow happens.
+    let mut bound = Vec::new();
+    let mut ports = BTreeMap::new();
+    for Place { service, name, protocol, address } in places {
+        let listener = Listener::bind(name, address, limits.max_connections).await?;
+        ports.insert(name, listener.port().context("cannot read a listener's port")?);
+        bound.push((service, protocol, listener));
+    }
+    let mut services: Vec<Arc<Service>> = Vec::new();
+    let stop = CancellationToken::new();
+    let serving = TaskTracker::new();
+    for (service, protocol, listener) in bound {
+        if services.iter().all(|known| !Arc::ptr_eq(known, &service)) {
+            services.push(Arc::clone(&service));
+        }
+        let stop = stop.clone();
+        match protocol {
+            Protocol::Jpeg => serving.spawn(http::serve::serve(listener, jpeg::router(service), stop)),
+            Protocol::Http => serving.spawn(http::serve::serve(listener, http::router(service), stop)),
+            Protocol::Grpc => serving.spawn(grpc::serve(listener, service, stop)),
+            Protocol::Metrics => serving.spawn(http::serve::serve(listener, http::metrics_router(service), stop)),
+        };
+    }
+    serving.close();
+
+    tokio::select! {
+        loaded = load => loaded?,
+        _ = signals.recv() => return Ok(ExitCode::SUCCESS),
+    }
+    let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
+    tracing::info!(ports = list.join(", "), "ready");
+    if !limits.ports_file.as_os_str().is_empty() {
+        write_ports(limits.ports_file, &ports)?;
+    }
+
+    signals.recv().await;
+    tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal ends at once");
+    let drained = drain(&services, &stop, &serving);
+    tokio::select! {
+        () = drained => {
+            tracing::info!("every accepted request was answered");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = tokio::time::sleep(limits.exit_timeout) => {
+            tracing::error!("the exit timeout is over: requests are left unanswered");
+            Ok(ExitCode::FAILURE)
+        }
+        _ = signals.recv() => {
+            tracing::warn!("second signal: requests are left unanswered");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// ONNX Runtime from `path` (empty to look for it), with the thread pool that all services share. Blocks.
+///
+/// # Errors
+/// When it is missing, or no ONNX Runtime.
+pub fn library(path: &Path, intra_op_threads: usize) -> anyhow::Result<&'static Loaded> {
+    let flag = (!path.as_os_str().is_empty()).then_some(path);
+    let threads = ThreadPool { intra_op_threads: or_cores(intra_op_threads), spin: false };
+    let library = quintet_onnxruntime::load(flag, threads)?;
+    tracing::info!(path = %library.path.display(), build = library.build_info, "ONNX Runtime");
+    Ok(library)
+}
+
+/// A message for each SIGTERM or SIGINT.
+fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    // The second signal ends the process, so more are never read.
+    let (sender, receiver) = mpsc::channel(2);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut stream = signal(kind).context("cannot listen for signals")?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                let _ = sender.try_send(());
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+/// Tells watchers, stops taking connections, lets open requests finish, then ends the instances.
+async fn drain(services: &[Arc<Service>], stop: &CancellationToken, serving: &TaskTracker) {
+    services.iter().for_each(|service| service.begin_drain());
+    stop.cancel();
+    serving.wait().await;
+    let services = services.to_vec();
+    let drained = tokio::task::spawn_blocking(move || services.iter().for_each(|service| service.drain()));
+    if let Err(error) = drained.await {
+        tracing::error!(%error, "an instance did not end");
+    }
+}
+
+/// Writes the ports so that a reader never sees half of them.
+fn write_ports(path: &Path, ports: &BTreeMap<&str, u16>) -> anyhow::Result<()> {
+    let partial = path.with_extension("partial");
+    let json = serde_json::to_vec(ports).context("cannot print the ports")?;
+    fs::write(&partial, json)
+        .and_then(|()| fs::rename(&partial, path))
+        .with_context(|| format!("cannot write the ports file {}", path.display()))
+}

@@ -1,0 +1,119 @@
+//! A model found on disk becomes one in service: sessions, checks, warm-up.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use ort::environment::Environment;
+use quintet_engine::{BufferPool, Instance, Model, Placement, TensorSpec};
+use quintet_proto::inference::{ModelConfig, model_instance_group::Kind};
+
+use super::{
+    ModelSource,
+    spec::{SpecDetails, complete},
+    tuning, warmup,
+};
+use crate::backend::{
+    onnx::{self, LoadOptions, LoadedSession, Provider, Tuning},
+    reshape::Reshaped,
+};
+
+/// How the models of a repository are loaded.
+pub struct Loader {
+    /// The process's one environment, which owns the thread pool.
+    pub environment: Environment,
+    /// Providers to try, in order; `None` is what each model's configuration asks for.
+    pub providers: Option<Vec<Provider>>,
+    /// Largest batch of a model without a configuration that can batch; `None` completes nothing.
+    pub auto_complete: Option<i32>,
+}
+
+impl Loader {
+    /// Loads and warms a model for the service called `service`. Blocks.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded, does not fit its configuration, or fails its warm-up.
+    pub fn load(&self, source: &ModelSource, service: &str, pool: &BufferPool) -> anyhow::Result<(Model, ModelConfig)> {
+        let started = Instant::now();
+        let in_config = || source.config_path().display().to_string();
+        let options = LoadOptions {
+            environment: self.environment.clone(),
+            providers: self.providers.clone().unwrap_or_else(|| tuning::providers(&source.config)),
+        };
+        let (tuning, _) = tuning::tuning(&source.config).with_context(in_config)?;
+        let devices = tuning::instance_devices(&source.config.instance_group);
+        let tuning_of = |index: usize| Tuning { device: devices.get(index).copied().unwrap_or(0), ..tuning.clone() };
+
+        let first = onnx::load(&source.model_file, &options, &tuning_of(0))?;
+        let mut details =
+            complete(source, &first.inputs, &first.outputs, self.auto_complete).with_context(in_config)?;
+        let placement = first.placement().clone();
+        settle_kinds(&mut details, &placement, self.providers.is_none());
+        if !details.without_effect.is_empty() {
+            let fields = details.without_effect.join(", ");
+            tracing::warn!(service, model = source.name, fields, "fields of config.pbtxt that have no effect here");
+        }
+        let samples = warmup::samples(&details.config, &details.spec, &source.folder).with_context(in_config)?;
+        let mut instances = vec![instance(first, &details)];
+        while instances.len() < details.spec.instances() {
+            let next = onnx::load(&source.model_file, &options, &tuning_of(instances.len()))?;
+            instances.push(instance(next, &details));
+        }
+        for instance in &mut instances {
+            warmup::run(&samples, &details.spec, instance.as_mut())?;
+        }
+        let model = Model::start(details.spec, instances, pool.clone(), started.elapsed())?;
+        tracing::info!(
+            service,
+            model = source.name,
+            version = source.version,
+            runs_on = %model.placement(),
+            warmed = ?model.spec().warmup_batch_sizes(),
+            seconds = format!("{:.1}", started.elapsed().as_secs_f64()),
+            "model is ready"
+        );
+        Ok((model, details.config))
+    }
+}
+
+fn instance(session: LoadedSession, details: &SpecDetails) -> Box<dyn Instance> {
+    let names = |tensors: &[TensorSpec]| tensors.iter().map(|tensor| tensor.name.clone()).collect();
+    let inner = session.into_instance(names(details.spec.inputs()), names(details.spec.outputs()));
+    let (inputs, outputs) = (details.input_reshapes.clone(), details.output_reshapes.clone());
+    if inputs.iter().chain(&outputs).all(Option::is_none) {
+        return inner;
+    }
+    Box::new(Reshaped { inner, inputs, outputs, batches: details.spec.batches() })
+}
+
+/// Says in the configuration on what kind of device the instances really are. `as_configured` is whether
+/// the configuration had a say: then what it asked for and did not get has no effect.
+fn settle_kinds(details: &mut SpecDetails, placement: &Placement, as_configured: bool) {
+    let on_cpu = placement.provider == Provider::Cpu.name();
+    for group in &mut details.config.instance_group {
+        let kind = group.kind();
+        if on_cpu && kind == Kind::Gpu && as_configured {
+            details.without_effect.push(format!("instance_group.kind: KIND_GPU ({})", reason(placement)));
+        }
+        if kind == Kind::Auto || (on_cpu && kind == Kind::Gpu) {
+            group.set_kind(if on_cpu { Kind::Cpu } else { Kind::Gpu });
+        }
+        match group.kind() {
+            Kind::Cpu => group.gpus.clear(),
+            Kind::Gpu if group.gpus.is_empty() => group.gpus.push(0),
+            _ => {}
+        }
+    }
+    let accelerators = details.config.optimization.as_ref().and_then(|it| it.execution_accelerators.as_ref());
+    let wanted = accelerators.is_some_and(|it| it.gpu_execution_accelerator.iter().any(|a| a.name == "tensorrt"));
+    if as_configured && wanted && placement.provider != Provider::TensorRt.name() {
+        let field = "optimization.execution_accelerators.gpu_execution_accelerator \"tensorrt\"";
+        if !details.without_effect.iter().any(|known| known == field) {
+            details.without_effect.push(format!("{field} ({})", reason(placement)));
+        }
+    }
+}
+
+fn reason(placement: &Placement) -> String {
+    let why = placement.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("runs on {}{why}", placement.provider)
+}

@@ -1,0 +1,169 @@
+//! What a model's configuration says of where it runs and how its sessions are tuned.
+
+use quintet_proto::inference::{
+    ModelConfig, ModelInstanceGroup, model_instance_group::Kind, model_optimization_policy::execution_accelerators,
+};
+
+use super::config::ConfigError;
+use crate::backend::onnx::{GraphLevel, Provider, Tuning, check_tensorrt};
+
+/// The providers that a configuration asks for, in order: by instance group, and TensorRT where it is
+/// the accelerator.
+pub(super) fn providers(config: &ModelConfig) -> Vec<Provider> {
+    if !wants_gpu(&config.instance_group) {
+        return vec![Provider::Cpu];
+    }
+    let tensorrt = tensorrt(config).map(|_| Provider::TensorRt);
+    tensorrt.into_iter().chain([Provider::Cuda, Provider::Cpu]).collect()
+}
+
+/// Whether any instance is to run on a GPU; without a group, on one if there is one.
+fn wants_gpu(groups: &[ModelInstanceGroup]) -> bool {
+    groups.is_empty() || groups.iter().any(|group| matches!(group.kind(), Kind::Gpu | Kind::Auto))
+}
+
+fn tensorrt(config: &ModelConfig) -> Option<&execution_accelerators::Accelerator> {
+    let accelerators = config.optimization.as_ref()?.execution_accelerators.as_ref()?;
+    accelerators.gpu_execution_accelerator.iter().find(|accelerator| accelerator.name == "tensorrt")
+}
+
+/// How the sessions of a configuration are tuned, and the fields of it that have no effect.
+///
+/// # Errors
+/// When a parameter's value is none that it takes.
+pub(super) fn tuning(config: &ModelConfig) -> Result<(Tuning, Vec<String>), ConfigError> {
+    let mut tuning = Tuning::default();
+    let mut without_effect = Vec::new();
+    let optimization = config.optimization.clone().unwrap_or_default();
+    if let Some(graph) = optimization.graph {
+        tuning.graph_level = match graph.level {
+            0 => GraphLevel::All,
+            1 => GraphLevel::Extended,
+            -1 => GraphLevel::Basic,
+            2 => GraphLevel::Off,
+            level => return Err(wrong("optimization.graph.level", &format!("takes -1, 0, 1 or 2, not {level}"))),
+        };
+    }
+    let mut parameters: Vec<_> = config.parameters.iter().collect();
+    parameters.sort_by_key(|(name, _)| *name);
+    for (name, value) in parameters {
+        let (field, value) = (format!("parameters[\"{name}\"]"), value.string_value.trim());
+        let number = || value.parse().map_err(|_| wrong(&field, &format!("takes a whole number, not '{value}'")));
+        match name.as_str() {
+            "intra_op_thread_count" => tuning.intra_op_threads = Some(number()?).filter(|&threads| threads > 0),
+            "inter_op_thread_count" => tuning.inter_op_threads = Some(number()?).filter(|&threads| threads > 0),
+            "execution_mode" => tuning.parallel = flag(&field, value)?,
+            "enable_mem_pattern" => tuning.memory_pattern = Some(flag(&field, value)?),
+            _ => without_effect.push(field),
+        }
+    }
+    let accelerators = optimization.execution_accelerators.unwrap_or_default();
+    let gpu = accelerators.gpu_execution_accelerator.iter();
+    let is_used = |name: &str| name == "tensorrt" && wants_gpu(&config.instance_group);
+    let unused = gpu.map(|a| ("gpu", &a.name)).filter(|(_, name)| !is_used(name));
+    let cpu = accelerators.cpu_execution_accelerator.iter().map(|a| ("cpu", &a.name));
+    without_effect.extend(unused.chain(cpu).map(|(device, name)| {
+        format!("optimization.execution_accelerators.{device}_execution_accelerator \"{name}\"")
+    }));
+    let mut options: Vec<_> = tensorrt(config).into_iter().flat_map(|accelerator| &accelerator.parameters).collect();
+    options.sort();
+    for (name, value) in options {
+        let field = format!("gpu_execution_accelerator.parameters[\"{name}\"]");
+        match check_tensorrt(name, value) {
+            Ok(()) => tuning.tensorrt.push((name.clone(), value.clone())),
+            Err(Some(what)) => return Err(wrong(&field, &what)),
+            Err(None) => without_effect.push(field),
+        }
+    }
+    Ok((tuning, without_effect))
+}
+
+/// The GPU of each instance, in order; groups without a list of them use the first.
+pub(super) fn instance_devices(groups: &[ModelInstanceGroup]) -> Vec<i32> {
+    let devices = |group: &ModelInstanceGroup| {
+        let gpus = if group.gpus.is_empty() { vec![0] } else { group.gpus.clone() };
+        gpus.into_iter().flat_map(|gpu| vec![gpu; group.count.max(1) as usize]).collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(devices).collect()
+}
+
+fn flag(field: &str, value: &str) -> Result<bool, ConfigError> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(wrong(field, &format!("takes 0 or 1, not '{value}'"))),
+    }
+}
+
+fn wrong(field: &str, what: &str) -> ConfigError {
+    ConfigError::Contradiction(format!("field '{field}' {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::parse_config;
+
+    fn tuned(text: &str) -> (Tuning, Vec<String>) {
+        tuning(&parse_config(text, "m").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn instance_groups_and_accelerators_choose_the_providers() {
+        let chosen = |text: &str| providers(&parse_config(text, "m").unwrap());
+        let tensorrt =
+            "optimization { execution_accelerators { gpu_execution_accelerator [ { name: \"tensorrt\" } ] } }";
+        assert_eq!(chosen(""), [Provider::Cuda, Provider::Cpu]);
+        assert_eq!(chosen("instance_group { kind: KIND_CPU }"), [Provider::Cpu]);
+        assert_eq!(chosen("instance_group { kind: KIND_GPU gpus: 0 }"), [Provider::Cuda, Provider::Cpu]);
+        assert_eq!(chosen(tensorrt), [Provider::TensorRt, Provider::Cuda, Provider::Cpu]);
+        assert_eq!(chosen(&format!("instance_group {{ kind: KIND_CPU }} {tensorrt}")), [Provider::Cpu]);
+    }
+
+    #[test]
+    fn parameters_tune_the_session_and_others_are_named() {
+        let (tuning, without_effect) = tuned(
+            r#"optimization { graph { level: -1 } }
+            parameters { key: "intra_op_thread_count" value { string_value: "2" } }
+            parameters { key: "inter_op_thread_count" value { string_value: "0" } }
+            parameters { key: "execution_mode" value { string_value: "1" } }
+            parameters { key: "enable_mem_arena" value { string_value: "1" } }"#,
+        );
+        assert_eq!(without_effect, ["parameters[\"enable_mem_arena\"]"]);
+        let expected =
+            Tuning { graph_level: GraphLevel::Basic, intra_op_threads: Some(2), parallel: true, ..Tuning::default() };
+        assert_eq!(tuning, expected);
+        let config = parse_config("parameters { key: \"execution_mode\" value { string_value: \"x\" } }", "m").unwrap();
+        let error = tuning_error(&config);
+        assert_eq!(error, "field 'parameters[\"execution_mode\"]' takes 0 or 1, not 'x'");
+    }
+
+    fn tuning_error(config: &ModelConfig) -> String {
+        tuning(config).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn tensorrt_options_are_handed_on() {
+        let (tuning, without_effect) = tuned(
+            r#"optimization { execution_accelerators {
+                gpu_execution_accelerator : [ { name : "tensorrt"
+                    parameters { key: "precision_mode" value: "FP16" }
+                    parameters { key: "shoe_size" value: "43" } } ]
+                cpu_execution_accelerator : [ { name : "openvino" } ] } }"#,
+        );
+        assert_eq!(tuning.tensorrt, [("precision_mode".to_owned(), "FP16".to_owned())]);
+        assert_eq!(
+            without_effect,
+            [
+                "optimization.execution_accelerators.cpu_execution_accelerator \"openvino\"",
+                "gpu_execution_accelerator.parameters[\"shoe_size\"]",
+            ]
+        );
+    }
+
+    #[test]
+    fn each_gpu_of_a_group_has_its_count() {
+        let config = parse_config("instance_group { count: 2 gpus: [ 0, 1 ] } instance_group { kind: KIND_CPU }", "m");
+        assert_eq!(instance_devices(&config.unwrap().instance_group), [0, 0, 1, 1, 0]);
+    }
+}

@@ -1,0 +1,174 @@
+//! `model_warmup`: requests that a model runs before it is ready.
+
+use std::{fs, path::Path};
+
+use bytes::Bytes;
+use quintet_engine::{DataType, InferError, Instance, ModelSpec, OutputSet, RunTimings, Shape, Tensor};
+use quintet_proto::{
+    elements,
+    inference::{
+        ModelConfig, ModelWarmup,
+        model_warmup::{Input, input::InputDataType},
+    },
+};
+
+use super::config::ConfigError;
+
+/// Bytes of one warm-up tensor at most.
+const MAX_BYTES: usize = 1 << 30;
+
+/// One warm-up request.
+#[derive(Debug)]
+pub(super) struct Sample {
+    name: String,
+    inputs: Vec<Tensor>,
+    count: usize,
+}
+
+/// The warm-up requests of a configuration; data files are in `<folder>/warmup`.
+///
+/// # Errors
+/// When a sample does not fit the model, or a file cannot be read.
+pub(super) fn samples(config: &ModelConfig, spec: &ModelSpec, folder: &Path) -> Result<Vec<Sample>, ConfigError> {
+    config.model_warmup.iter().map(|warmup| sample(warmup, spec, folder)).collect()
+}
+
+fn sample(warmup: &ModelWarmup, spec: &ModelSpec, folder: &Path) -> Result<Sample, ConfigError> {
+    let wrong = |what: String| ConfigError::Contradiction(format!("model_warmup '{}': {what}", warmup.name));
+    let max = spec.policy().max_batch_size;
+    let rows = warmup.batch_size.max(1) as usize;
+    if rows > max.max(1) {
+        return Err(wrong(format!("batch_size {rows} is over max_batch_size {max}")));
+    }
+    if let Some(name) = warmup.inputs.keys().find(|name| spec.inputs().iter().all(|input| input.name != **name)) {
+        return Err(wrong(format!("the model has no input '{name}'")));
+    }
+    let inputs = spec.inputs().iter().map(|input| {
+        let given =
+            warmup.inputs.get(&input.name).ok_or_else(|| wrong(format!("input '{}' is not given", input.name)))?;
+        if DataType::from_number(given.data_type) != Some(input.data_type) {
+            return Err(wrong(format!("input '{}' must be of type {}", input.name, input.data_type)));
+        }
+        let dims: Option<Vec<_>> = given.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+        let fits = |dims: &Vec<usize>| {
+            dims.len() == input.dims.len() && dims.iter().zip(&input.dims).all(|(&d, want)| want.is_none_or(|w| w == d))
+        };
+        let dims = dims
+            .filter(fits)
+            .ok_or_else(|| wrong(format!("input '{}' has dims {:?}, which it cannot have", input.name, given.dims)))?;
+        let shape = Shape::new(spec.batches().then_some(rows).into_iter().chain(dims).collect::<Vec<_>>());
+        tensor(input.data_type, shape, given, folder).map_err(|what| wrong(format!("input '{}': {what}", input.name)))
+    });
+    Ok(Sample {
+        name: warmup.name.clone(),
+        inputs: inputs.collect::<Result<_, _>>()?,
+        count: warmup.count.max(1) as usize,
+    })
+}
+
+fn tensor(data_type: DataType, shape: Shape, given: &Input, folder: &Path) -> Result<Tensor, String> {
+    let count = shape.elements().ok_or("its shape is too large")?;
+    let size = count.checked_mul(data_type.size().unwrap_or(4)).filter(|&bytes| bytes <= MAX_BYTES);
+    let bytes = size.ok_or_else(|| format!("it would take over {MAX_BYTES} bytes"))?;
+    let data = match &given.input_data_type {
+        None | Some(InputDataType::ZeroData(_)) => Bytes::from(vec![0; bytes]),
+        Some(InputDataType::RandomData(_)) => random(data_type, count, bytes),
+        Some(InputDataType::InputDataFile(file)) => {
+            let path = folder.join("warmup").join(file);
+            Bytes::from(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?)
+        }
+    };
+    Tensor::new(data_type, shape, data).map_err(|error| error.to_string())
+}
+
+/// Noise, the same at each start: booleans are 0 or 1, floats between 0 and 1, strings empty.
+fn random(data_type: DataType, count: usize, bytes: usize) -> Bytes {
+    // Marsaglia's xorshift: nothing hangs on its quality.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut unit = || (next() >> 40) as f32 / (1 << 24) as f32;
+    match data_type {
+        DataType::Bool => (0..count).map(|_| u8::from(unit() < 0.5)).collect(),
+        DataType::Fp16 => (0..count).flat_map(|_| half::f16::from_f32(unit()).to_le_bytes()).collect(),
+        DataType::Bf16 => (0..count).flat_map(|_| half::bf16::from_f32(unit()).to_le_bytes()).collect(),
+        DataType::Fp32 => (0..count).flat_map(|_| unit().to_le_bytes()).collect(),
+        DataType::Fp64 => (0..count).flat_map(|_| f64::from(unit()).to_le_bytes()).collect(),
+        DataType::Bytes => elements::encode(vec![b""; count]),
+        // Integers are 0: they are mostly indices, and noise would point nowhere.
+        _ => vec![0; bytes].into(),
+    }
+}
+
+/// Runs the samples on an instance.
+///
+/// # Errors
+/// What the backend says of the first that fails.
+pub(super) fn run(samples: &[Sample], spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(), InferError> {
+    for sample in samples {
+        for _ in 0..sample.count {
+            let outputs = OutputSet::all(spec.outputs().len());
+            instance.run(&sample.inputs, outputs, &mut RunTimings::default()).map_err(|error| {
+                InferError::new(error.kind(), format_args!("model_warmup '{}' failed: {error}", sample.name))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quintet_engine::{BatchPolicy, TensorSpec};
+
+    use super::*;
+    use crate::repository::parse_config;
+
+    fn spec() -> ModelSpec {
+        let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
+        let policy =
+            BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 8 };
+        ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap()
+    }
+
+    fn made(warmup: &str, folder: &Path) -> Result<Vec<Sample>, String> {
+        let config = parse_config(format!("model_warmup {{ name: \"w\" {warmup} }}"), "m").unwrap();
+        samples(&config, &spec(), folder).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn zeros_noise_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("warmup")).unwrap();
+        fs::write(folder.path().join("warmup/x"), [7; 8]).unwrap();
+        let made = |data: &str| {
+            let input = format!("inputs {{ key: \"x\" value: {{ data_type: TYPE_FP32 dims: 1 {data} }} }}");
+            made(&format!("batch_size: 2 count: 3 {input}"), folder.path()).unwrap()
+        };
+        let zero = made("zero_data: true");
+        assert_eq!((zero[0].count, zero[0].inputs[0].shape().dims()), (3, &[2, 1][..]));
+        assert_eq!(zero[0].inputs[0].data()[..], [0; 8]);
+        assert_ne!(made("random_data: true")[0].inputs[0].data()[..], [0; 8]);
+        assert_eq!(made("input_data_file: \"x\"")[0].inputs[0].data()[..], [7; 8]);
+    }
+
+    #[test]
+    fn samples_that_do_not_fit_are_named() {
+        let refusal = |warmup: &str| made(warmup, Path::new("/nowhere")).unwrap_err();
+        let input = |rest: &str| format!("inputs {{ key: \"x\" value: {{ {rest} }} }}");
+        assert_eq!(refusal("batch_size: 9"), "model_warmup 'w': batch_size 9 is over max_batch_size 8");
+        assert_eq!(refusal(""), "model_warmup 'w': input 'x' is not given");
+        assert_eq!(refusal(&input("data_type: TYPE_INT8 dims: 1")), "model_warmup 'w': input 'x' must be of type FP32");
+        assert_eq!(
+            refusal(&input("data_type: TYPE_FP32 dims: [ 1, 1 ]")),
+            "model_warmup 'w': input 'x' has dims [1, 1], which it cannot have"
+        );
+        let missing = refusal(&input("data_type: TYPE_FP32 dims: 1 input_data_file: \"f\""));
+        assert!(missing.starts_with("model_warmup 'w': input 'x': cannot read /nowhere/warmup/f: "), "{missing}");
+    }
+}

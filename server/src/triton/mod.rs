@@ -1,0 +1,93 @@
+//! Triton mode: one service for a model repository, on Triton's ports, under Triton's flags.
+
+mod flags;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use quintet_engine::BufferPool;
+
+use crate::{
+    process::{self, Place, Protocol},
+    repository::{Loader, Mode, Options, Repository},
+    service::{Limits, Service},
+    settings::{ServiceName, Settings},
+};
+
+pub use flags::{ControlMode, Flags};
+
+/// The name that loads every model.
+const EVERY_MODEL: &str = "*";
+
+/// Serves a model repository until a signal ends it.
+///
+/// # Errors
+/// When a flag asks for what is not there, a port is taken, ONNX Runtime is missing, or a model cannot be
+/// loaded and `--exit-on-error` is not off.
+pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
+    flags.check()?;
+    let images = Settings::default();
+    let limits = Limits {
+        max_input_bytes: flags.http_max_input_size,
+        max_image_pixels: images.max_image_pixels,
+        max_images: images.max_images,
+    };
+    let service = Arc::new(Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits));
+    let listeners = [
+        (flags.allow_http, "http", Protocol::Http, flags.http_address, flags.http_port),
+        (flags.allow_grpc, "grpc", Protocol::Grpc, flags.grpc_address, flags.grpc_port),
+        (
+            flags.allow_metrics,
+            "metrics",
+            Protocol::Metrics,
+            flags.metrics_address.unwrap_or(flags.http_address),
+            flags.metrics_port,
+        ),
+    ];
+    let places = listeners.into_iter().filter(|(allowed, ..)| *allowed).map(|(_, name, protocol, address, port)| {
+        Place { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port) }
+    });
+    let limits = process::Limits {
+        max_connections: flags.max_connections,
+        exit_timeout: Duration::from_secs(flags.exit_timeout_secs),
+        ports_file: flags.ports_file.as_deref().unwrap_or("".as_ref()),
+    };
+    process::run(places.collect(), limits, load(Arc::clone(&service), flags)).await
+}
+
+/// Loads and warms what the control mode says, and begins to look for changes where it says so.
+async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
+    let (path, threads) = (flags.onnxruntime.clone().unwrap_or_default(), flags.intra_op_threads);
+    let library = tokio::task::spawn_blocking(move || process::library(&path, threads)).await??;
+    let repository = Arc::new(Repository::new(Options {
+        roots: flags.model_repository.clone(),
+        mode: match flags.model_control_mode {
+            ControlMode::None => Mode::None,
+            ControlMode::Poll => Mode::Poll(Duration::from_secs(flags.repository_poll_secs)),
+            ControlMode::Explicit => Mode::Explicit,
+        },
+        loader: Loader {
+            environment: library.environment.clone(),
+            providers: None,
+            auto_complete: flags.auto_complete(),
+        },
+        loads_at_once: flags.loads_at_once(),
+        strict_readiness: flags.strict_readiness,
+    }));
+    service.attach(Arc::clone(&repository));
+    let every = || repository.names_on_disk().context("cannot read the model repository");
+    let names = match flags.model_control_mode {
+        ControlMode::Explicit if !flags.load_model.iter().any(|name| name == EVERY_MODEL) => flags.load_model.clone(),
+        _ => every()?,
+    };
+    let failed = repository.start(&service, &names).await;
+    for (model, error) in &failed {
+        tracing::error!(model, %error, "the model is not served");
+    }
+    if flags.exit_on_error && !failed.is_empty() {
+        let reasons: Vec<_> = failed.into_iter().map(|(_, error)| error.to_string()).collect();
+        bail!("{}\n(--exit-on-error=false serves the other models)", reasons.join("\n"));
+    }
+    tokio::spawn(repository.poll(service));
+    Ok(())
+}
