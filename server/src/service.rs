@@ -41,13 +41,12 @@ pub struct Service {
     metrics: ServiceMetrics,
     pool: BufferPool,
     limits: Limits,
-    load: LoadOptions,
     draining: AtomicBool,
 }
 
 impl Service {
-    /// A service without models. `load` says on what they will run.
-    pub fn new(name: ServiceName, load: LoadOptions, pool: BufferPool, limits: Limits) -> Self {
+    /// A service without models.
+    pub fn new(name: ServiceName, pool: BufferPool, limits: Limits) -> Self {
         Self {
             name,
             registry: Registry::default(),
@@ -55,7 +54,6 @@ impl Service {
             metrics: ServiceMetrics::new(),
             pool,
             limits,
-            load,
             draining: AtomicBool::new(false),
         }
     }
@@ -95,18 +93,16 @@ impl Service {
         self.metrics.render(&self.registry)
     }
 
-    /// Loads and warms the versions of a model that the repositories serve. Blocks.
+    /// Loads and warms the versions of a model that the repositories serve; `options` say on what they
+    /// run. Blocks.
     ///
     /// # Errors
     /// When the model cannot be read, loaded or warmed; the registry keeps the reason.
-    pub fn load(&self, roots: &[PathBuf], name: &str) -> anyhow::Result<()> {
+    pub fn load(&self, roots: &[PathBuf], name: &str, options: &LoadOptions) -> anyhow::Result<()> {
         for source in repository::find(roots, name)? {
             self.registry.set(&source.name, source.version, VersionState::Loading);
-            match self.start(&source) {
-                Ok(model) => {
-                    self.metrics.register(&model);
-                    self.registry.set(&source.name, source.version, VersionState::Ready(Arc::new(model)));
-                }
+            match self.start(&source, options) {
+                Ok((model, config)) => self.put(model, config),
                 Err(error) => {
                     let reason = format!("{error:#}");
                     self.registry.set(&source.name, source.version, VersionState::Failed(reason));
@@ -117,10 +113,18 @@ impl Service {
         Ok(())
     }
 
-    fn start(&self, source: &ModelSource) -> anyhow::Result<Model> {
+    /// Puts a model into service, with the configuration that it was made from.
+    pub fn put(&self, model: Model, config: ModelConfig) {
+        let (name, version) = (model.spec().name().to_owned(), model.spec().version());
+        self.metrics.register(&model);
+        self.configs.write().insert((name.clone(), version), Arc::new(config));
+        self.registry.set(&name, version, VersionState::Ready(Arc::new(model)));
+    }
+
+    fn start(&self, source: &ModelSource, options: &LoadOptions) -> anyhow::Result<(Model, ModelConfig)> {
         let started = Instant::now();
         let context = || format!("service {}: model '{}' version {}", self.name.as_str(), source.name, source.version);
-        let first = onnx::load(&source.model_file, &self.load).with_context(context)?;
+        let first = onnx::load(&source.model_file, options).with_context(context)?;
         let details = repository::complete(source, &first.inputs, &first.outputs).with_context(context)?;
         if !details.without_effect.is_empty() {
             tracing::warn!(
@@ -134,7 +138,7 @@ impl Service {
         let outputs: Vec<_> = details.spec.outputs().iter().map(|tensor| tensor.name.clone()).collect();
         let mut instances = vec![first.into_instance(inputs.clone(), outputs.clone())];
         while instances.len() < details.spec.instances() {
-            let next = onnx::load(&source.model_file, &self.load).with_context(context)?;
+            let next = onnx::load(&source.model_file, options).with_context(context)?;
             instances.push(next.into_instance(inputs.clone(), outputs.clone()));
         }
         let model =
@@ -148,8 +152,7 @@ impl Service {
             seconds = format!("{:.1}", started.elapsed().as_secs_f64()),
             "model is ready"
         );
-        self.configs.write().insert((source.name.clone(), source.version), Arc::new(details.config));
-        Ok(model)
+        Ok((model, details.config))
     }
 
     /// Says that it is not ready any more; requests are still served.
