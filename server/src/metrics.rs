@@ -81,8 +81,7 @@ impl ServiceMetrics {
     /// Makes a model's series: they are there from its load on, at 0.
     pub fn register(&self, model: &Model) {
         let spec = model.spec();
-        let labels =
-            vec![Label::new("model", spec.name().to_owned()), Label::new("version", spec.version().to_string())];
+        let labels = [Label::new("model", spec.name().to_owned()), Label::new("version", spec.version().to_string())];
         let key = |name: &'static str, more: &[(&'static str, String)]| {
             let more = more.iter().map(|(name, value)| Label::new(*name, value.clone()));
             Key::from_parts(name, labels.iter().cloned().chain(more).collect::<Vec<_>>())

@@ -101,7 +101,7 @@ fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpe
     if config.default_model_filename.is_empty() {
         "model.onnx".clone_into(&mut config.default_model_filename);
     }
-    config.version_policy.get_or_insert_with(|| ModelVersionPolicy {
+    config.version_policy.get_or_insert(ModelVersionPolicy {
         policy_choice: Some(model_version_policy::PolicyChoice::Latest(model_version_policy::Latest {
             num_versions: 1,
         })),
