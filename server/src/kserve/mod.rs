@@ -94,14 +94,22 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
 pub fn resolve(service: &Service, name: &str, version: &str) -> Result<Arc<Model>, InferError> {
     let version = match version {
         "" => None,
-        text => Some(text.parse::<u64>().ok().filter(|&version| version > 0).ok_or_else(|| {
-            InferError::invalid(format_args!(
-                "failed to get model version from specified version string '{text}' (details: stol), version should be \
-                 an integral value > 0"
-            ))
-        })?),
+        text => Some(parse_version(text)?),
     };
     service.registry().resolve(name, version)
+}
+
+fn parse_version(text: &str) -> Result<u64, InferError> {
+    let refused = |details: &str| {
+        InferError::invalid(format_args!(
+            "failed to get model version from specified version string '{text}'{details}, version should be an integral \
+             value > 0"
+        ))
+    };
+    match text.parse::<i64>() {
+        Ok(number) => u64::try_from(number).ok().filter(|&version| version > 0).ok_or_else(|| refused("")),
+        Err(_) => Err(refused(" (details: stol)")),
+    }
 }
 
 /// The refusal of tensors in shared memory.
