@@ -35,8 +35,10 @@ pub struct Call<'a> {
     pub outputs: Vec<WantedOutput<'a>>,
     /// Lower is sooner.
     pub priority: u32,
-    /// How long the request may wait in the queue.
+    /// How long the request asks to wait in the queue at most; the model's configuration decides.
     pub timeout: Option<Duration>,
+    /// When its client stops waiting, where the transport tells.
+    pub deadline: Option<Instant>,
     /// When the server had its first byte.
     pub started: Instant,
     /// Stage times so far.
@@ -63,13 +65,14 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
         .admit(call.id, call.inputs)
         .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
     let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
+    let timeout = spec.queue_timeout().of(call.timeout).and_then(|timeout| Instant::now().checked_add(timeout));
     let request = InferRequest {
         started: call.started,
         inputs,
         rows,
         outputs,
         priority: call.priority,
-        deadline: call.timeout.map(|timeout| Instant::now() + timeout),
+        deadline: [timeout, call.deadline].into_iter().flatten().min(),
         timings: call.timings,
     };
     let response = model.infer(request).await?;
