@@ -5,7 +5,8 @@ use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 use quintet_engine::{BatchPolicy, DataType, ModelSpec, QueueTimeout, SpecError, TensorSpec};
 use quintet_proto::inference::{
     ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelOutput, ModelVersionPolicy,
-    model_config::SchedulingChoice, model_instance_group::Kind, model_version_policy,
+    model_config::SchedulingChoice, model_instance_group::Kind, model_optimization_policy::PinnedMemoryBuffer,
+    model_version_policy,
 };
 
 use super::{
@@ -124,6 +125,14 @@ fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpe
             .scheduling_choice
             .get_or_insert_with(|| SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
     }
+    if let Some(SchedulingChoice::DynamicBatching(dynamic)) = &mut config.scheduling_choice
+        && dynamic.preferred_batch_size.is_empty()
+    {
+        dynamic.preferred_batch_size.push(config.max_batch_size);
+    }
+    let optimization = config.optimization.get_or_insert_default();
+    optimization.input_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
+    optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
     let skip = usize::from(config.max_batch_size > 0);
     let dims = |tensor: &TensorSpec| tensor.dims.iter().skip(skip).map(|dim| dim.map_or(-1, |n| n as i64)).collect();
     if config.input.is_empty() {
@@ -264,6 +273,10 @@ mod tests {
         assert!(details.spec.policy().dynamic);
         assert_eq!(details.spec.inputs()[0].announced_shape(true), [-1, 3]);
         assert_eq!(details.config.instance_group[0].name, "m_0");
+        let optimization = details.config.optimization.unwrap();
+        assert_eq!(optimization.input_pinned_memory, Some(PinnedMemoryBuffer { enable: true }));
+        let Some(SchedulingChoice::DynamicBatching(dynamic)) = details.config.scheduling_choice else { panic!() };
+        assert_eq!(dynamic.preferred_batch_size, [4]);
     }
 
     #[test]
