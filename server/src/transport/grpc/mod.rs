@@ -1,1 +1,13 @@
-//! grpc
+//! KServe v2 over gRPC. `ModelInfer` takes its own way from the HTTP/2 frames to the model; tonic serves
+//! the other methods, health and reflection.
+
+mod contents;
+mod frame;
+mod health;
+mod infer;
+mod reply;
+mod request;
+mod rpc;
+mod serve;
+
+pub use serve::serve;
