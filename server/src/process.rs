@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use axum::Router;
 use quintet_onnxruntime::{Loaded, ThreadPool};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -17,20 +18,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     service::Service,
     settings::or_cores,
-    transport::{grpc, http, jpeg, listener::Listener},
+    transport::{grpc, http, listener::Listener},
 };
 
 /// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Base64 JPEG over HTTP.
-    Jpeg,
-    /// KServe over HTTP.
-    Http,
+    /// HTTP/1.1 with these routes.
+    Http(Router),
     /// KServe over gRPC.
     Grpc,
-    /// Prometheus' text format over HTTP.
-    Metrics,
 }
 
 /// A listener to be: of which service, and where. Its flag is `--<name>-port`.
@@ -83,10 +79,8 @@ pub async fn run(
         }
         let stop = stop.clone();
         match protocol {
-            Protocol::Jpeg => serving.spawn(http::serve::serve(listener, jpeg::router(service), stop)),
-            Protocol::Http => serving.spawn(http::serve::serve(listener, http::router(service), stop)),
+            Protocol::Http(routes) => serving.spawn(http::serve::serve(listener, routes, stop)),
             Protocol::Grpc => serving.spawn(grpc::serve(listener, service, stop)),
-            Protocol::Metrics => serving.spawn(http::serve::serve(listener, http::metrics_router(service), stop)),
         };
     }
     serving.close();

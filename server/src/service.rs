@@ -25,6 +25,9 @@ pub struct Limits {
     pub max_images: usize,
 }
 
+/// A loaded version of a model with its configuration in force, or why there is none.
+pub type LoadOutcome = Result<(Model, ModelConfig), String>;
+
 /// One service of the suite.
 pub struct Service {
     name: ServiceName,
@@ -123,7 +126,7 @@ impl Service {
 
     /// Puts the versions of a model into service at once, in the place of those that there were; of one
     /// that could not be loaded, the reason. Returns the models that were replaced.
-    pub fn replace(&self, name: &str, versions: Vec<(u64, Result<(Model, ModelConfig), String>)>) -> Vec<Arc<Model>> {
+    pub fn replace(&self, name: &str, versions: Vec<(u64, LoadOutcome)>) -> Vec<Arc<Model>> {
         let mut states = BTreeMap::new();
         let mut configs = self.configs.write();
         configs.retain(|(model, _), _| model != name);

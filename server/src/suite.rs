@@ -11,22 +11,35 @@ use crate::{
     process::{self, Place, Protocol},
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::{Limits, Service},
-    settings::{Endpoint, ServiceName, Settings},
+    settings::{Endpoint, ServiceName, Settings, or_cores},
+    transport::{
+        http,
+        jpeg::{self, Decoder},
+    },
 };
 
-/// The listeners of a service: name (its flag is `--<name>-port`), protocol, place.
-fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Protocol, Endpoint)> {
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Images,
+    KserveHttp,
+    KserveGrpc,
+    Metrics,
+}
+
+/// The listeners of a service: name (its flag is `--<name>-port`), purpose, place.
+fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Purpose, Endpoint)> {
     match service {
-        ServiceName::Jpeg => vec![("jpeg", Protocol::Jpeg, settings.jpeg_port)],
+        ServiceName::Jpeg => vec![("jpeg", Purpose::Images, settings.jpeg_port)],
         ServiceName::Onnx => vec![
-            ("onnx-http", Protocol::Http, settings.onnx_http_port),
-            ("onnx-grpc", Protocol::Grpc, settings.onnx_grpc_port),
-            ("onnx-metrics", Protocol::Metrics, settings.onnx_metrics_port),
+            ("onnx-http", Purpose::KserveHttp, settings.onnx_http_port),
+            ("onnx-grpc", Purpose::KserveGrpc, settings.onnx_grpc_port),
+            ("onnx-metrics", Purpose::Metrics, settings.onnx_metrics_port),
         ],
         ServiceName::Trt => vec![
-            ("trt-http", Protocol::Http, settings.trt_http_port),
-            ("trt-grpc", Protocol::Grpc, settings.trt_grpc_port),
-            ("trt-metrics", Protocol::Metrics, settings.trt_metrics_port),
+            ("trt-http", Purpose::KserveHttp, settings.trt_http_port),
+            ("trt-grpc", Purpose::KserveGrpc, settings.trt_grpc_port),
+            ("trt-metrics", Purpose::Metrics, settings.trt_metrics_port),
         ],
         // Not a service of the suite: settings cannot name it.
         ServiceName::Triton => Vec::new(),
@@ -38,11 +51,22 @@ fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Pr
 /// # Errors
 /// When a port is taken, ONNX Runtime is missing, or a model cannot be loaded.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let names = model_names(settings)?;
     let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
     let mut places = Vec::new();
     for service in &services {
-        for (name, protocol, endpoint) in listeners(service.name(), settings) {
+        for (name, purpose, endpoint) in listeners(service.name(), settings) {
             let address = endpoint.on(settings.address);
+            let served = Arc::clone(service);
+            let protocol = match purpose {
+                Purpose::Images => {
+                    let decoder = Decoder::new(or_cores(settings.decode_threads), settings.max_decode_queue);
+                    Protocol::Http(jpeg::router(served, names[0].clone(), decoder))
+                }
+                Purpose::KserveHttp => Protocol::Http(http::router(served)),
+                Purpose::KserveGrpc => Protocol::Grpc,
+                Purpose::Metrics => Protocol::Http(http::metrics_router(served)),
+            };
             places.push(Place { service: Arc::clone(service), name, protocol, address });
         }
     }
@@ -51,7 +75,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         exit_timeout: Duration::from_secs(settings.exit_timeout_secs),
         ports_file: Path::new(&settings.ports_file),
     };
-    process::run(places, limits, load(&services, settings)).await
+    process::run(places, limits, load(&services, &names, settings)).await
 }
 
 /// A service, without models yet.
@@ -64,22 +88,29 @@ fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
     Arc::new(Service::new(name, BufferPool::new(settings.buffer_pool_bytes), limits))
 }
 
-/// Loads and warms all models, the services side by side. One that fails ends the suite: a lane must not
-/// be missing from a comparison.
-async fn load(services: &[Arc<Service>], settings: &Settings) -> anyhow::Result<()> {
-    let (path, threads) = (settings.onnxruntime.clone(), settings.intra_op_threads);
-    let library = tokio::task::spawn_blocking(move || process::library(&path, threads)).await??;
+/// The models to serve, at least one; the jpeg service serves the first.
+fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
     let roots = &settings.model_repository;
     let names = if settings.model.is_empty() { repository::model_names(roots)? } else { settings.model.clone() };
     if names.is_empty() {
         let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
         bail!("no model in {0}: write one with `quintet-models build --arch resnet50 --output {0}`", roots.join(", "));
     }
+    // Before anything is bound: a mistake in a name or a file is told at once, and whole.
+    names.iter().try_for_each(|name| repository::find(roots, name, None).map(|_| ()))?;
+    Ok(names)
+}
+
+/// Loads and warms all models, the services side by side. One that fails ends the suite: a lane must not
+/// be missing from a comparison.
+async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) -> anyhow::Result<()> {
+    let (path, threads) = (settings.onnxruntime.clone(), settings.intra_op_threads);
+    let library = tokio::task::spawn_blocking(move || process::library(&path, threads)).await??;
     let mut loads = JoinSet::new();
     for service in services {
         let repository = Arc::new(repository(service, library, settings));
         service.attach(Arc::clone(&repository));
-        let served = if service.name() == ServiceName::Jpeg { names[..1].to_vec() } else { names.clone() };
+        let served = if service.name() == ServiceName::Jpeg { names[..1].to_vec() } else { names.to_vec() };
         let service = Arc::clone(service);
         loads.spawn(async move {
             let failed = repository.start(&service, &served).await;
@@ -120,15 +151,15 @@ mod tests {
             .service
             .iter()
             .flat_map(|&service| listeners(service, &settings))
-            .map(|(name, protocol, endpoint)| format!("{name} {protocol:?} {endpoint}"))
+            .map(|(name, purpose, endpoint)| format!("{name} {purpose:?} {endpoint}"))
             .collect();
         insta::assert_snapshot!(all.join("\n"), @r"
-        jpeg Jpeg 8002
-        onnx-http Http 8010
-        onnx-grpc Grpc 8011
+        jpeg Images 8002
+        onnx-http KserveHttp 8010
+        onnx-grpc KserveGrpc 8011
         onnx-metrics Metrics 8012
-        trt-http Http 8020
-        trt-grpc Grpc 8021
+        trt-http KserveHttp 8020
+        trt-grpc KserveGrpc 8021
         trt-metrics Metrics 8022
         ");
     }

@@ -174,7 +174,8 @@ pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
         (groups.iter().any(|group| !group.host_policy.is_empty()), "instance_group.host_policy"),
     ]
     .into_iter()
-    .filter_map(|(present, name)| present.then(|| name.to_owned()))
+    .filter(|(present, _)| *present)
+    .map(|(_, name)| name.to_owned())
     .collect()
 }
 
@@ -227,7 +228,15 @@ mod tests {
         .into_iter()
         .map(|text| parse(text, "m").unwrap_err().to_string())
         .collect();
-        insta::assert_snapshot!(refusals.join("\n"), @"");
+        insta::assert_snapshot!(refusals.join("\n"), @r#"
+        2:3: field 'sequence_batching': this server does not support it, and answers would differ without it
+        1:28: field 'model_transaction_policy.decoupled': this server does not support it, and answers would differ without it
+        2:2: field 'input.optional': this server does not support it, and answers would differ without it
+        1:1: field 'backend': "python" is not supported: this server runs backend "onnxruntime" (platform "onnxruntime_onnx")
+        1:1: field 'platform': "tensorrt_plan" is not supported: this server runs backend "onnxruntime" (platform "onnxruntime_onnx")
+        1:1: field 'name': it is "n" but the folder is "m": make them equal or leave the name out
+        1:1: unknown field 'max_batch'; did you mean 'max_batch_size'?
+        "#);
     }
 
     #[test]

@@ -86,6 +86,9 @@ pub struct Repository {
     entries: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Entry>>>>,
 }
 
+/// The versions to load, and the folder of files that came along.
+type Found = (Vec<ModelSource>, Option<TempDir>);
+
 /// How often it is looked whether the last request of a replaced model has gone.
 const RETIRE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -313,12 +316,7 @@ impl Repository {
 
     /// The versions to load, and the folder that keeps files which the request brought. The outer error is
     /// the request's, the inner one the repository's.
-    #[allow(clippy::type_complexity)]
-    fn sources(
-        &self,
-        name: &str,
-        overrides: Overrides,
-    ) -> Result<Result<(Vec<ModelSource>, Option<TempDir>), RepositoryError>, InferError> {
+    fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, RepositoryError>, InferError> {
         let config = overrides.config(name)?;
         let files = overrides.write_files(name)?;
         Ok(match &files {

@@ -12,6 +12,7 @@ use crate::{
     repository::{Loader, Mode, Options, Repository},
     service::{Limits, Service},
     settings::{ServiceName, Settings},
+    transport::http,
 };
 
 pub use flags::{ControlMode, Flags};
@@ -34,12 +35,18 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     };
     let service = Arc::new(Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits));
     let listeners = [
-        (flags.allow_http, "http", Protocol::Http, flags.http_address, flags.http_port),
+        (
+            flags.allow_http,
+            "http",
+            Protocol::Http(http::router(Arc::clone(&service))),
+            flags.http_address,
+            flags.http_port,
+        ),
         (flags.allow_grpc, "grpc", Protocol::Grpc, flags.grpc_address, flags.grpc_port),
         (
             flags.allow_metrics,
             "metrics",
-            Protocol::Metrics,
+            Protocol::Http(http::metrics_router(Arc::clone(&service))),
             flags.metrics_address.unwrap_or(flags.http_address),
             flags.metrics_port,
         ),

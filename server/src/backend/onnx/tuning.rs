@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use ort::{
     ep,
-    session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder},
+    session::builder::{GraphOptimizationLevel, SessionBuilder},
 };
 
 /// How much ONNX Runtime rewrites a graph.
@@ -41,7 +41,7 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    pub(super) fn apply(&self, mut builder: SessionBuilder) -> BuilderResult {
+    pub(super) fn apply(&self, mut builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         builder = match self.graph_level {
             GraphLevel::All => builder,
             GraphLevel::Extended => builder.with_optimization_level(GraphOptimizationLevel::Level2)?,
@@ -62,7 +62,7 @@ impl Tuning {
             builder = builder.with_parallel_execution(true)?;
         }
         match self.memory_pattern {
-            Some(enabled) => builder.with_memory_pattern(enabled),
+            Some(enabled) => Ok(builder.with_memory_pattern(enabled)?),
             None => Ok(builder),
         }
     }

@@ -141,8 +141,8 @@ impl<'a> Lexer<'a> {
                 '\n' => return bad(start, format!("this string has no closing {quote} on its line")),
                 '\\' => {
                     if !self.escape(&mut out) {
-                        let shown: String = self.text[at..].chars().take(2).collect();
-                        return bad(at, format!("'{}' is no escape sequence", shown.escape_debug()));
+                        let shown: String = self.text[at..].chars().take(2).filter(|c| !c.is_control()).collect();
+                        return bad(at, format!("'{shown}' is no escape sequence"));
                     }
                 }
                 c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),

@@ -74,7 +74,29 @@ fn errors_tell_place_field_and_remedy() {
     .into_iter()
     .map(refusal)
     .collect();
-    insta::assert_snapshot!(errors.join("\n"), @"");
+    insta::assert_snapshot!(errors.join("\n"), @r#"
+    1:1: unknown field 'max_batch_sise'; did you mean 'max_batch_size'?
+    3:17: field 'input': unknown field 'datatype'; did you mean 'data_type'?
+    1:20: field 'input.data_type': unknown value 'TYPE_FLOAT32': did you mean TYPE_FP32?
+    1:20: field 'input.data_type': unknown value 'TYPE_FP23': did you mean TYPE_FP32?
+    1:20: field 'input.dims': expected a whole number from -9223372036854775808 to 9223372036854775807, found 'x'
+    1:17: field 'max_batch_size': expected a whole number from -2147483648 to 2147483647, found '3000000000'
+    1:17: field 'max_batch_size': expected a whole number from -2147483648 to 2147483647, found the end of the file
+    1:37: field 'dynamic_batching.priority_levels': expected a whole number from 0 to 18446744073709551615, found '-1'
+    1:7: field 'name': this string has no closing "
+    1:8: field 'name': '\q' is no escape sequence
+    1:7: field 'name': expected a string in quotes, found 'x'
+    1:6: field 'name': expected ':', found the string "x"
+    1:7: field 'name': takes one value, not a list
+    2:1: field 'max_batch_size': is given twice
+    2:1: field 'sequence_batching': excludes 'dynamic_batching', which is given too
+    1:21: field 'input': expected '}', found the end of the file
+    1:23: field 'input': expected ',' or ']', found '{'
+    1:39: field 'dynamic_batching.preserve_ordering': expected true or false, found 'yes'
+    1:17: field 'version_policy': expected '{', found 'all'
+    1:1: expected a field's name, found '}'
+    2:13: expected a field's name, found '{'
+    "#);
 }
 
 #[test]

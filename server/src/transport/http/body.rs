@@ -5,10 +5,11 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
@@ -29,9 +30,11 @@ pub async fn receive(
     max_bytes: usize,
     pool: &BufferPool,
 ) -> Result<Bytes, InferError> {
+    // A client that waits for leave to send the body has not sent it.
+    let expects = headers.contains_key(header::EXPECT);
     match Encoding::of_request(headers)? {
-        None => receive_plain(body, aligned_at, max_bytes, pool).await,
-        Some(encoding) => encoding.decode(receive_plain(body, 0, max_bytes, pool).await?, max_bytes).await,
+        None => receive_plain(body, expects, aligned_at, max_bytes, pool).await,
+        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max_bytes, pool).await?, max_bytes).await,
     }
 }
 
@@ -45,6 +48,7 @@ pub(super) fn too_large(what: &str, max_bytes: usize) -> InferError {
 
 async fn receive_plain(
     mut body: axum::body::Body,
+    expects: bool,
     aligned_at: usize,
     max_bytes: usize,
     pool: &BufferPool,
@@ -55,6 +59,9 @@ async fn receive_plain(
     };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > max_bytes {
+        if !expects {
+            discard(body, max_bytes).await;
+        }
         return Err(too_large(&format!(" of {length} bytes"), max_bytes));
     }
     // A header of any length may be announced: where there is nothing behind it, nothing is aligned.
@@ -75,6 +82,24 @@ async fn receive_plain(
     Ok(buffer.freeze().slice(padding..))
 }
 
+/// How long the rest of a refused body is read for.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a refused body to its end, of at most `max_bytes` more: a client that still sends finds its answer, and
+/// keeps its connection, only when it can finish.
+async fn discard(mut body: axum::body::Body, max_bytes: usize) {
+    let mut left = max_bytes;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+}
+
 /// A chunked body: its length is known only at its end.
 async fn receive_unsized(
     mut body: axum::body::Body,
@@ -85,6 +110,7 @@ async fn receive_unsized(
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
         if received.len() + chunk.len() > max_bytes {
+            discard(body, max_bytes).await;
             return Err(too_large("", max_bytes));
         }
         received.extend_from_slice(&chunk);

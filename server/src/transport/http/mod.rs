@@ -4,7 +4,7 @@ pub mod body;
 pub mod encoding;
 mod infer;
 mod json;
-mod metadata;
+pub(in crate::transport) mod metadata;
 pub mod reply;
 mod repository;
 pub mod serve;
