@@ -1,6 +1,9 @@
 //! Recorded requests to Triton, sent to our server: the answers must agree.
 
-use std::{path::Path, process::Command, process::ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use anyhow::Context as _;
 
@@ -9,6 +12,10 @@ use crate::{
     server::Server,
     setup::setup,
 };
+
+/// All recordings but one: its model is not among theirs, and Triton lists the tensors of a configuration that it
+/// completes itself in the order of a hash table.
+const RECORDINGS: &str = "^(?!http/model_config_alltypes_auto$)";
 
 /// Serves the recordings' models and runs their `replay.py`. Returns its exit status: 0 when nothing differs.
 ///
@@ -24,6 +31,7 @@ pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<
     let address = |listener: &str| format!("127.0.0.1:{}", server.ports()[listener]);
     let status = Command::new(crate::root().join(".quintet/venv/bin/python"))
         .arg(recordings.join("replay.py"))
+        .args(["--only", RECORDINGS])
         .args(["--http", &address("onnx-http"), "--grpc", &address("onnx-grpc")])
         .args(more)
         .status()

@@ -60,7 +60,7 @@ async fn receive_plain(
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > max_bytes {
         if !expects {
-            discard(body, max_bytes).await;
+            discard(body, max_bytes.saturating_mul(2)).await;
         }
         return Err(too_large(&format!(" of {length} bytes"), max_bytes));
     }

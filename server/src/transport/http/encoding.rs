@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write as _};
 
 use bytes::Bytes;
-use flate2::{Compression, read, write};
+use flate2::{Compression, GzBuilder, read, write};
 use http::{HeaderMap, header};
 use quintet_engine::{ErrorKind, InferError};
 
@@ -118,12 +118,13 @@ impl Encoding {
         let encode = move || -> io::Result<Vec<u8>> {
             match self {
                 Self::Gzip => {
-                    let mut encoder = write::GzEncoder::new(Vec::new(), Compression::fast());
+                    // The header names Unix, as zlib itself writes it.
+                    let mut encoder = GzBuilder::new().operating_system(3).write(Vec::new(), Compression::default());
                     parts.iter().try_for_each(|part| encoder.write_all(part))?;
                     encoder.finish()
                 }
                 Self::Deflate => {
-                    let mut encoder = write::ZlibEncoder::new(Vec::new(), Compression::fast());
+                    let mut encoder = write::ZlibEncoder::new(Vec::new(), Compression::default());
                     parts.iter().try_for_each(|part| encoder.write_all(part))?;
                     encoder.finish()
                 }
