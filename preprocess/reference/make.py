@@ -4,6 +4,8 @@ inputs/NAME is an encoded image, outputs/NAME.webp (lossless) its 224x224 pixels
 preprocessing has them before they are normalised. The photographs in ../../photos get outputs only.
 """
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -53,24 +55,25 @@ def oriented(number):
     return exif
 
 
+def cmyk(rgb):
+    """With ink in the black plate, which convert() leaves empty."""
+    plates = np.array(rgb.convert("CMYK"))
+    plates[..., 3] = np.linspace(0, 200, plates.shape[1])
+    return Image.fromarray(plates, "CMYK")
+
+
 def ycck(rgb):
-    """Pillow writes no YCCK: write its planes as CMYK (Pillow inverts those) and say in the Adobe segment what
-    they are."""
-    cmyk = np.array(rgb.convert("CMYK"))
-    cmyk[..., 3] = 60
-    inverted = Image.fromarray(cmyk[..., :3])  # what libjpeg calls 255 - C is its R
-    planes = 255 - np.dstack([np.array(inverted.convert("YCbCr")), 255 - (255 - cmyk[..., 3])])
-    encoded = encode(Image.fromarray(planes.astype(np.uint8), "CMYK"), "JPEG", quality=90)
-    at = encoded.index(b"Adobe") + 11
-    assert encoded[at] == 0
-    return encoded[:at] + b"\2" + encoded[at + 1 :]
+    """Pillow writes no YCCK: write its planes as if they were inks (stored inverted), and change what the Adobe
+    segment says they are."""
+    planes = 255 - np.dstack([rgb.convert("YCbCr"), rgb.getchannel(0).point(lambda level: 255 - level // 2)])
+    encoded = encode(Image.fromarray(planes, "CMYK"), "JPEG", quality=90)
+    transform = encoded.index(b"Adobe") + 11
+    assert encoded[transform] == 0
+    return encoded[:transform] + b"\2" + encoded[transform + 1 :]
 
 
 def png16(samples, color_type):
     """Pillow writes no 16-bit colour."""
-    import struct
-    import zlib
-
     height, width = samples.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
 
@@ -98,7 +101,7 @@ def inputs():
     yield "jpeg-grey.jpg", encode(grey, "JPEG", quality=90)
     yield "jpeg-grey-progressive.jpg", encode(grey, "JPEG", quality=90, progressive=True)
     yield "jpeg-rgb.jpg", encode(small, "JPEG", quality=90, keep_rgb=True)
-    yield "jpeg-cmyk.jpg", encode(small.convert("CMYK"), "JPEG", quality=90)
+    yield "jpeg-cmyk.jpg", encode(cmyk(small), "JPEG", quality=90)
     yield "jpeg-ycck.jpg", ycck(small)
     yield "jpeg-large.jpg", encode(scene(1111, 777), "JPEG", quality=60)
     for name, size in [("1x1", (1, 1)), ("7x5", (7, 5)), ("600x17", (600, 17)), ("17x600", (17, 600))]:

@@ -74,6 +74,21 @@ fn the_tensor_is_the_pixels_normalised() {
     assert!((tensor[224 * 224 + 1000] - wanted).abs() < 1e-6);
 }
 
+/// What is cut off may be metadata or padding, never a part of the picture that then is grey.
+#[test]
+fn a_truncated_file_is_an_error_or_the_whole_picture() {
+    for (name, encoded) in &inputs() {
+        let (mut whole, mut pixels) = (vec![0; ELEMENTS], vec![0; ELEMENTS]);
+        to_pixels(encoded, DEFAULT_MAX_PIXELS, &mut whole).unwrap();
+        let cuts = (1..=40).chain((1..10).map(|tenth| encoded.len() * tenth / 10));
+        for length in cuts.filter_map(|cut| encoded.len().checked_sub(cut)) {
+            if to_pixels(&encoded[..length], DEFAULT_MAX_PIXELS, &mut pixels).is_ok() {
+                assert!(pixels == whole, "{name} cut to {length} of {} bytes", encoded.len());
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
