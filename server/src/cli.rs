@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{logging, settings, suite};
+use crate::{health, logging, settings, suite};
 
 /// Serves image models over KServe HTTP and gRPC, and over HTTP with base64 JPEG.
 ///
@@ -26,6 +26,8 @@ enum Command {
     /// trt: the same on the TensorRT provider (8020, 8021, 8022). Each service says what it really runs on.
     /// Flags win over QUINTET_* variables, these over the file given with --config.
     Suite(Box<settings::Flags>),
+    /// Ask a running server whether it is ready; exit status 0 if so, 1 if not
+    Health(health::Check),
 }
 
 /// Does what the command line asks for.
@@ -33,7 +35,10 @@ enum Command {
 /// # Errors
 /// When settings are wrong or the server cannot start.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Command::Suite(flags) = cli.command;
+    let flags = match cli.command {
+        Command::Suite(flags) => flags,
+        Command::Health(check) => return health::run(&check),
+    };
     let settings = flags.resolve()?;
     if flags.print_config {
         let printed = toml::to_string(&settings).context("cannot print the settings")?;

@@ -7,10 +7,11 @@
 //! * [`kserve`]: what a request asks for, whoever carried it;
 //! * [`service`]: models with where they run, and [`metrics`];
 //! * [`repository`]: Triton's model repository on disk; [`backend`]: what runs a model;
-//! * [`settings`], [`cli`], [`logging`], [`suite`]: how a process is set up, begins and ends.
+//! * [`settings`], [`cli`], [`logging`], [`suite`], [`health`]: how a process is set up, begins and ends.
 
 pub mod backend;
 pub mod cli;
+pub mod health;
 pub mod kserve;
 pub mod logging;
 pub mod metrics;
