@@ -5,7 +5,7 @@ use std::{future::Future, io::Write as _, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{logging, settings, suite, triton};
+use crate::{health, logging, settings, suite, triton};
 
 /// Serves image models over KServe HTTP and gRPC, and over HTTP with base64 JPEG.
 ///
@@ -31,6 +31,8 @@ enum Command {
     /// trt: the same on the TensorRT provider (8020, 8021, 8022). Each service says what it really runs on.
     /// Flags win over QUINTET_* variables, these over the file given with --config.
     Suite(Box<settings::Flags>),
+    /// Ask a running server whether it is ready; exit status 0 if so, 1 if not
+    Health(health::Check),
 }
 
 /// Does what the command line asks for.
@@ -38,9 +40,13 @@ enum Command {
 /// # Errors
 /// When settings are wrong or the server cannot start.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Some(Command::Suite(flags)) = cli.command else {
-        logging::start(cli.triton.log_format, cli.triton.log_verbose > 0)?;
-        return block_on(triton::run(&cli.triton));
+    let flags = match cli.command {
+        Some(Command::Suite(flags)) => flags,
+        Some(Command::Health(check)) => return health::run(&check),
+        None => {
+            logging::start(cli.triton.log_format, cli.triton.log_verbose > 0)?;
+            return block_on(triton::run(&cli.triton));
+        }
     };
     let settings = flags.resolve()?;
     if flags.print_config {

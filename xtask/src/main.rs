@@ -1,5 +1,6 @@
 //! What make calls: sets up ONNX Runtime, the models and the demo.
 
+mod check_deploy;
 mod conformance;
 mod demo;
 mod process;
@@ -52,6 +53,8 @@ enum Command {
         #[arg(last = true)]
         server: Vec<String>,
     },
+    /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
+    CheckDeploy,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Demo { arch, bench } => demo::demo(&arch, &bench),
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
+        Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -14,6 +14,7 @@ use crate::process::run;
 const PYTHON: &str = "python3";
 const REQUIREMENTS: &str = "xtask/python/onnxruntime.txt";
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
+const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
 
 /// Makes what is missing; what is there, and made for these requirements, stays.
 ///
@@ -26,6 +27,16 @@ pub(crate) fn setup(tests: bool) -> anyhow::Result<()> {
         once(&root.join(".quintet/venv"), &root.join(TEST_REQUIREMENTS), packages)?;
     }
     Ok(())
+}
+
+/// The Python of a virtual environment with what the deployment's checks run.
+///
+/// # Errors
+/// As [`setup`].
+pub(crate) fn deploy_python() -> anyhow::Result<PathBuf> {
+    let folder = crate::root().join(".quintet/deploy-venv");
+    once(&folder, &crate::root().join(DEPLOY_REQUIREMENTS), packages)?;
+    Ok(folder.join("bin/python"))
 }
 
 /// Makes a folder unless it was made for these very requirements. A folder is finished when it holds a

@@ -1,0 +1,37 @@
+# syntax=docker/dockerfile:1
+# The CPU image: three programs and ONNX Runtime on a distroless base. No shell, no root, nothing to write to.
+
+ARG RUST_IMAGE=rust:1.95-bookworm
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${RUST_IMAGE} AS programs
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --locked --release -p quintet-server -p quintet-bench -p quintet-models && \
+    install -D -t /out target/release/quintet-server target/release/quintet-bench target/release/quintet-models
+
+FROM ${PYTHON_IMAGE} AS onnxruntime
+COPY xtask/python/onnxruntime.txt /requirements.txt
+RUN pip download --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
+        --dest /wheel --requirement /requirements.txt && \
+    python -m zipfile --extract /wheel/onnxruntime-*.whl /unpacked && \
+    install -D -m 644 -t /out /unpacked/onnxruntime/capi/libonnxruntime*.so* && \
+    install -d -m 755 /folders/models /folders/results
+
+FROM ${BASE_IMAGE}
+# The server looks for the library in ../lib beside itself.
+COPY --from=onnxruntime /out /usr/local/lib
+COPY --from=programs /out /usr/local/bin
+# Volumes take their owner from the folders they cover.
+COPY --from=onnxruntime --chown=65532:65532 /folders /
+USER 65532:65532
+WORKDIR /
+ENV QUINTET_ADDRESS=0.0.0.0 QUINTET_MODEL_REPOSITORY=/models
+EXPOSE 8002 8010 8011 8012 8020 8021 8022
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=20s --start-period=10m --retries=3 CMD ["quintet-server", "health"]
+ENTRYPOINT ["quintet-server"]
+CMD ["suite"]

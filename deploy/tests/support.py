@@ -1,0 +1,46 @@
+"""What the checks share: the project's files, and programs beside this Python or on PATH."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SETTING = re.compile(r"\bQUINTET_[A-Z_]+\b")
+
+
+def run(*command, **options):
+    """The stdout of a command that must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def program(name):
+    """A program of this virtual environment."""
+    return pathlib.Path(sys.executable).parent / name
+
+
+def on_path(name):
+    """A program of the machine, or None."""
+    found = shutil.which(name)
+    return None if found is None or pathlib.Path(found).parent == program(name).parent else found
+
+
+def quintet(name):
+    """A program of the project, built: QUINTET_PROGRAMS says where."""
+    return pathlib.Path(os.environ["QUINTET_PROGRAMS"]) / name
+
+
+def documents(text):
+    """The documents of a YAML text."""
+    return [document for document in yaml.safe_load_all(text) if document is not None]
+
+
+def read(*path):
+    """The text of a file of the project."""
+    return ROOT.joinpath(*path).read_text(encoding="utf-8")

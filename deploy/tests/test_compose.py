@@ -1,0 +1,81 @@
+"""The compose file: every profile is valid, complete and hardened."""
+
+import tempfile
+import unittest
+
+import yaml
+from support import ROOT, on_path, program, run
+
+PROFILES = {
+    "gpu": {"models", "jpeg", "onnx", "trt"},
+    "all-in-one": {"models", "suite"},
+    "cpu": {"models", "suite-cpu"},
+    "triton": {"models", "weights", "triton-onnx", "triton-trt", "pytorch"},
+    "observe": {"prometheus", "grafana"},
+    "bench": {"bench", "bench-triton"},
+}
+PORTS = {8002, 8010, 8011, 8012, 8020, 8021, 8022}
+OURS = ["jpeg", "onnx", "trt", "suite", "suite-cpu"]
+
+
+def config(compose, profile, environment=None):
+    """The configuration in force, without a .env of whoever runs this."""
+    with tempfile.NamedTemporaryFile("w", suffix=".env") as settings:
+        settings.write("".join(f"{name}={value}\n" for name, value in (environment or {}).items()))
+        settings.flush()
+        arguments = ["--env-file", settings.name, "--profile", profile, "config"]
+        return yaml.safe_load(run(compose, *arguments, cwd=ROOT))
+
+
+class Compose(unittest.TestCase):
+    def services(self, profile, environment=None):
+        return config(program("docker-compose"), profile, environment)["services"]
+
+    def test_each_profile_starts_what_it_should(self):
+        for profile, names in PROFILES.items():
+            self.assertEqual(set(self.services(profile)), names, profile)
+
+    @unittest.skipUnless(on_path("docker-compose"), "no docker-compose on PATH")
+    def test_the_distributions_compose_takes_it_too(self):
+        for profile, names in PROFILES.items():
+            self.assertLessEqual(names, set(config(on_path("docker-compose"), profile)["services"]), profile)
+
+    def test_seven_ports_on_loopback(self):
+        for profile in ["gpu", "all-in-one", "cpu"]:
+            ports = [port for service in self.services(profile).values() for port in service.get("ports", [])]
+            self.assertEqual({port["target"] for port in ports}, PORTS, profile)
+            self.assertEqual({port["host_ip"] for port in ports}, {"127.0.0.1"}, profile)
+            self.assertEqual(sorted(int(port["published"]) for port in ports), sorted(PORTS), profile)
+
+    def test_ports_move_on_the_host_alone(self):
+        moved = {"HOST_TRT_GRPC_PORT": 50286, "BIND_ADDRESS": "0.0.0.0"}
+        ports = self.services("gpu", moved)["trt"]["ports"]
+        self.assertIn((8021, "50286", "0.0.0.0"), [(p["target"], str(p["published"]), p["host_ip"]) for p in ports])
+
+    def test_settings_reach_the_server_only_when_set(self):
+        given = {"QUINTET_MAX_IMAGES": 8, "QUINTET_MODEL": "resnet18"}
+        environment = self.services("gpu", given)["jpeg"]["environment"]
+        self.assertEqual(environment["QUINTET_MAX_IMAGES"], "8")
+        self.assertEqual(environment["QUINTET_MODEL"], "resnet18")
+        self.assertIsNone(environment["QUINTET_MAX_CONNECTIONS"])
+
+    def test_one_gpu_and_a_gated_start(self):
+        services = self.services("gpu", {"GPU_ID": 1})
+        for name in ["jpeg", "onnx", "trt"]:
+            [device] = services[name]["deploy"]["resources"]["reservations"]["devices"]
+            self.assertEqual((device["device_ids"], device["capabilities"]), (["1"], ["gpu"]))
+            self.assertEqual(services[name]["depends_on"]["models"]["condition"], "service_completed_successfully")
+        waits = {name: gate["condition"] for name, gate in services["trt"]["depends_on"].items() if name != "models"}
+        self.assertEqual(waits, {"jpeg": "service_healthy", "onnx": "service_healthy"})
+
+    def test_containers_are_locked_down(self):
+        for profile in ["gpu", "all-in-one", "cpu", "bench"]:
+            for name, service in self.services(profile).items():
+                self.assertTrue(service["read_only"], name)
+                self.assertEqual(service["cap_drop"], ["ALL"], name)
+                if name in OURS:
+                    self.assertEqual(service["stop_grace_period"], "45s", name)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,54 @@
+"""The images' files: linted, and the build context holds what the workspace needs."""
+
+import re
+import tomllib
+import unittest
+
+from support import ROOT, program, read, run
+
+DOCKERFILES = ["Dockerfile", "Dockerfile.gpu", "deploy/peers/pytorch/Dockerfile"]
+SCRIPTS = ["deploy/images/all-in-one", "deploy/peers/triton/serve-trt"]
+
+
+class Images(unittest.TestCase):
+    def test_hadolint(self):
+        for path in DOCKERFILES:
+            run(program("hadolint"), ROOT / path)
+
+    def test_shellcheck(self):
+        run(program("shellcheck"), *(ROOT / path for path in SCRIPTS))
+        for path in SCRIPTS:
+            self.assertTrue((ROOT / path).stat().st_mode & 0o111 or path.endswith("serve-trt"), path)
+
+    def test_not_root_and_the_binary_checks_itself(self):
+        for path in DOCKERFILES:
+            last = read(path).rsplit("FROM", 1)[1]
+            self.assertRegex(last, r"\nUSER 65532:65532\n", path)
+            self.assertIn("\nHEALTHCHECK ", last, path)
+        for path in DOCKERFILES[:2]:
+            self.assertIn('CMD ["quintet-server", "health"]', read(path), path)
+            self.assertIn("EXPOSE 8002 8010 8011 8012 8020 8021 8022\n", read(path), path)
+
+    def test_the_context_has_every_member_of_the_workspace(self):
+        members = tomllib.loads(read("Cargo.toml"))["workspace"]["members"]
+        kept = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
+        self.assertEqual({member.split("/")[0] for member in members} - kept, set(), ".dockerignore leaves them out")
+        for path in kept:
+            self.assertTrue((ROOT / path).exists(), path)
+        copied = {source for path in DOCKERFILES[:2] for source in re.findall(r"^COPY (?:--chmod=\d+ )?([a-z]\S+) ", read(path), re.M)}
+        for source in copied:
+            self.assertTrue((ROOT / source).exists(), source)
+            self.assertTrue(any(source.startswith(path) for path in kept), f".dockerignore leaves out {source}")
+
+    def test_pinned(self):
+        for name in ["onnxruntime", "onnxruntime-gpu"]:
+            self.assertRegex(read("xtask/python", f"{name}.txt"), rf"{name}==[0-9.]+ \\\n    --hash=sha256:[0-9a-f]{{64}}")
+        images = re.findall(r"^ARG \w+_IMAGE=(\S+)", "\n".join(map(read, DOCKERFILES)), re.M)
+        images += re.findall(r"_IMAGE:-([^}]+)\}", read("docker-compose.yml"))
+        for image in images:
+            self.assertRegex(image, r":[^/]+$", image)
+            self.assertNotIn(":latest", image)
+
+
+if __name__ == "__main__":
+    unittest.main()

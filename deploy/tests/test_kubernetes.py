@@ -1,0 +1,122 @@
+"""Kubernetes and KServe manifests: against Kubernetes' schemas, and what no schema says."""
+
+import unittest
+
+import kubernetes_validate
+from support import ROOT, documents, on_path, read, run
+
+# The oldest cluster that the manifests are for, and the newest that the schemas know. The oldest is where
+# preStop's `sleep` is on by default.
+VERSIONS = ["1.30", "1.37"]
+BASE = ROOT / "deploy/kubernetes/base"
+OVERLAYS = ["cpu", "gpu"]
+
+
+def rendered(overlay):
+    """What an overlay applies."""
+    folder = ROOT / "deploy/kubernetes/overlays" / overlay
+    kubectl, kustomize = on_path("kubectl"), on_path("kustomize")
+    return documents(run(kubectl, "kustomize", folder) if kubectl else run(kustomize, "build", folder))
+
+
+def seconds_to_end(pod, timeout):
+    """What preStop and draining may take."""
+    return pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] + timeout
+
+
+class Kubernetes(unittest.TestCase):
+    def test_the_base_fits_the_schemas(self):
+        for path in sorted(BASE.glob("*.yaml")):
+            if path.name == "kustomization.yaml":
+                continue
+            for document in documents(path.read_text(encoding="utf-8")):
+                if document["kind"] == "Deployment":
+                    # The labels are kustomize's.
+                    document["spec"]["selector"] = {}
+                for version in VERSIONS:
+                    kubernetes_validate.validate(document, version, strict=True)
+
+    def test_an_unknown_field_is_found(self):
+        [deployment] = documents((BASE / "deployment.yaml").read_text(encoding="utf-8"))
+        deployment["spec"]["selector"] = {}
+        deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+        with self.assertRaises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+
+    @unittest.skipUnless(on_path("kubectl") or on_path("kustomize"), "neither kubectl nor kustomize on PATH")
+    def test_the_overlays_fit_the_schemas_and_together(self):
+        for overlay in OVERLAYS:
+            objects = rendered(overlay)
+            for document in objects:
+                for version in VERSIONS:
+                    kubernetes_validate.validate(document, version, strict=True)
+                if document["kind"] != "Namespace":
+                    self.assertEqual(document["metadata"]["namespace"], "quintet", overlay)
+            kinds = {document["kind"]: document for document in objects}
+            pod = kinds["Deployment"]["spec"]["template"]
+            settings = kinds["ConfigMap"]["data"]
+            self.check_pod(pod["spec"], int(settings["QUINTET_EXIT_TIMEOUT_SECS"]))
+            for service in (document for document in objects if document["kind"] == "Service"):
+                selector = service["spec"]["selector"].items()
+                self.assertLessEqual(selector, pod["metadata"]["labels"].items(), overlay)
+                named = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+                self.assertLessEqual({port["targetPort"] for port in service["spec"]["ports"]}, named)
+            headless = [d for d in objects if d["kind"] == "Service" and d["spec"].get("clusterIP") == "None"]
+            self.assertEqual([port["port"] for service in headless for port in service["spec"]["ports"]], [8011])
+            for container in pod["spec"]["containers"] + pod["spec"]["initContainers"]:
+                source = container["envFrom"][0]["configMapRef"]["name"]
+                self.assertEqual(source, kinds["ConfigMap"]["metadata"]["name"], overlay)
+                self.assertTrue(container["image"].endswith(f":{overlay}"))
+            self.assertEqual("tensorrt,cuda" if overlay == "gpu" else "cpu", settings["QUINTET_ONNX_PROVIDERS"])
+            metric = kinds["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
+            self.assertIn(f'"{metric}"', read("server/src/metrics.rs"))
+
+    def check_pod(self, pod, timeout):
+        self.assertFalse(pod["enableServiceLinks"])
+        self.assertGreater(pod["terminationGracePeriodSeconds"], seconds_to_end(pod, timeout))
+        server = pod["containers"][0]
+        paths = {name: server[f"{name}Probe"]["httpGet"]["path"] for name in ["startup", "readiness", "liveness"]}
+        ready = "/v2/health/ready"
+        self.assertEqual(paths, {"startup": ready, "readiness": ready, "liveness": "/v2/health/live"})
+        for container in pod["containers"] + pod.get("initContainers", []):
+            self.assertTrue(container["securityContext"]["readOnlyRootFilesystem"], container["name"])
+
+
+class KServe(unittest.TestCase):
+    """What the custom resources require: their schemas are in no package."""
+
+    def test_the_runtime(self):
+        [runtime] = documents(read("deploy/kserve/servingruntime.yaml"))
+        self.assertEqual((runtime["apiVersion"], runtime["kind"]), ("serving.kserve.io/v1alpha1", "ServingRuntime"))
+        spec = runtime["spec"]
+        self.assertTrue(all("name" in form for form in spec["supportedModelFormats"]))
+        self.assertLessEqual(set(spec["protocolVersions"]), {"v1", "v2", "grpc-v1", "grpc-v2"})
+        [container] = spec["containers"]
+        self.assertEqual(container["name"], "kserve-container")
+        environment = {variable["name"]: variable["value"] for variable in container["env"]}
+        self.assertEqual(environment["QUINTET_MODEL_REPOSITORY"], "/mnt/models")
+        port = int(environment["QUINTET_ONNX_HTTP_PORT"])
+        self.assertEqual([declared["containerPort"] for declared in container["ports"]], [port])
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
+            self.assertEqual(container[probe]["httpGet"]["port"], port)
+        # The container is an ordinary one: Kubernetes' schema knows it.
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [container]}}
+        kubernetes_validate.validate(pod, VERSIONS[-1], strict=True)
+
+    def test_the_service(self):
+        [service] = documents(read("deploy/kserve/inferenceservice.yaml"))
+        [runtime] = documents(read("deploy/kserve/servingruntime.yaml"))
+        self.assertEqual((service["apiVersion"], service["kind"]), ("serving.kserve.io/v1beta1", "InferenceService"))
+        predictor = service["spec"]["predictor"]
+        self.assertFalse(predictor["enableServiceLinks"])
+        self.assertGreater(predictor["terminationGracePeriodSeconds"], seconds_to_end(runtime["spec"], 30))
+        model = predictor["model"]
+        self.assertEqual(model["runtime"], runtime["metadata"]["name"])
+        formats = [(form["name"], form["version"]) for form in runtime["spec"]["supportedModelFormats"]]
+        self.assertIn((model["modelFormat"]["name"], model["modelFormat"]["version"]), formats)
+        self.assertIn(model["protocolVersion"], runtime["spec"]["protocolVersions"])
+        self.assertRegex(model["storageUri"], r"^(pvc|s3|gs|https|hf)://")
+
+
+if __name__ == "__main__":
+    unittest.main()

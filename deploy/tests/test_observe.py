@@ -1,0 +1,73 @@
+"""Prometheus and Grafana: queries parse, and ask for metrics that the server exports."""
+
+import json
+import re
+import unittest
+
+import promql_parser
+import yaml
+from support import ROOT, on_path, read, run
+
+# Of Prometheus itself.
+BUILT_IN = {"up"}
+
+
+def exported():
+    """The names in the server's sources."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "server/src").rglob("*.rs")]
+    return set(re.findall(r'"((?:nv|quintet)_[a-z_]+)"', "\n".join(sources))) | BUILT_IN
+
+
+def metrics(query):
+    """The metrics that a PromQL query asks for; Grafana's variables are filled in."""
+    query = query.replace("$__rate_interval", "1m").replace("$service", ".*").replace("$model", ".*")
+    names = set()
+
+    def visit(node):
+        if isinstance(node, promql_parser.VectorSelector):
+            names.add(node.name)
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return names
+
+
+class Observe(unittest.TestCase):
+    def test_the_dashboard_asks_for_what_is_exported(self):
+        dashboard = json.loads(read("deploy/grafana/dashboards/quintet.json"))
+        queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        self.assertTrue(queries)
+        for query in queries:
+            asked = metrics(query)
+            self.assertTrue(asked, query)
+            self.assertLessEqual(asked, exported(), query)
+        for variable in dashboard["templating"]["list"]:
+            [name] = re.findall(r"label_values\((\w+)", variable["query"]["query"])
+            self.assertIn(name, exported())
+        ids = [panel["id"] for panel in dashboard["panels"]]
+        self.assertEqual(len(ids), len(set(ids)))
+
+    def test_the_dashboards_data_source_is_provisioned(self):
+        [source] = yaml.safe_load(read("deploy/grafana/provisioning/datasources/prometheus.yml"))["datasources"]
+        asked = set(re.findall(r'"uid": "(\w+)"', read("deploy/grafana/dashboards/quintet.json"))) - {"quintet"}
+        self.assertEqual(asked, {source["uid"]})
+
+    def test_the_alerts_ask_for_what_is_exported(self):
+        for group in yaml.safe_load(read("deploy/prometheus/rules.yml"))["groups"]:
+            for rule in group["rules"]:
+                self.assertLessEqual(metrics(rule["expr"]), exported(), rule["alert"])
+
+    def test_whom_prometheus_asks_is_in_the_compose_file(self):
+        compose = read("docker-compose.yml")
+        for job in yaml.safe_load(read("deploy/prometheus/prometheus.yml"))["scrape_configs"]:
+            for target in (target for static in job["static_configs"] for target in static["targets"]):
+                host, port = target.split(":")
+                self.assertRegex(compose, rf"\n  {host}:\n")
+                self.assertRegex(compose, rf":{port}\n")
+
+    @unittest.skipUnless(on_path("promtool"), "no promtool on PATH")
+    def test_promtool(self):
+        run(on_path("promtool"), "check", "config", ROOT / "deploy/prometheus/prometheus.yml")
+
+
+if __name__ == "__main__":
+    unittest.main()
