@@ -5,17 +5,25 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::{CreationError, Histogram};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::CallError;
+use crate::{
+    client::{CallError, Marks},
+    waterfall::StageTimes,
+};
 
 /// One completed request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     /// When it was sent, since the start of the run.
     pub start: Duration,
     /// Completion minus send.
     pub latency: Duration,
+    /// How it went on, as the client saw it.
+    pub marks: Marks,
+    /// What the server says about its part, if anything.
+    pub stages: Option<StageTimes>,
 }
 
 impl Sample {
@@ -26,7 +34,7 @@ impl Sample {
 }
 
 /// Failures are data: how many, of which kinds, and the words of the first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failures {
     /// Requests that failed.
     pub count: u64,
@@ -140,7 +148,7 @@ mod tests {
         let mut recorder = Recorder::new().unwrap();
         for (i, &us) in latencies_us.iter().enumerate() {
             let start = Duration::from_millis(i as u64);
-            recorder.add(Sample { start, latency: Duration::from_micros(us.into()) });
+            recorder.add(Sample { start, latency: Duration::from_micros(us.into()), ..Sample::default() });
         }
         recorder
     }
