@@ -379,7 +379,7 @@ fn unpaired(report: &Report) -> Vec<Warning> {
         Severity::Note,
         lanes.into_iter().collect(),
         format!("each lane has one block in {}: drift of the machine cannot be told from the lanes", list(loads)),
-        "Raise --blocks, so that the lanes take turns.",
+        "Read no difference out of these figures: the lanes must take turns, several times.",
     )]
 }
 

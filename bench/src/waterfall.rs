@@ -2,8 +2,8 @@
 //!
 //! The two clocks are not compared: the server's stages are a length that fits between the client's last
 //! byte out and first byte in, and what is left there is the network, both ways together. The body is read
-//! while it is sent, so only the sending that is longer than the server's `receive` counts as `send`: behind a
-//! slow link, the upload shows up as `receive`.
+//! while it is sent, so only the sending that no stage of the server overlaps counts as `send`: behind a slow
+//! link, the upload shows up as `receive`.
 //! Time that nobody accounts for is one part, `unknown`: it is never spread over others.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -166,12 +166,9 @@ impl StageTimes {
         Some(Self(known))
     }
 
-    fn us(self, part: Part) -> f64 {
-        Part::STAGES.iter().position(|stage| *stage == part).map_or(0.0, |index| f64::from(self.0[index]))
-    }
-
-    fn total_us(self) -> f64 {
-        self.0.iter().map(|&us| f64::from(us)).sum()
+    fn ns(self, part: Part) -> i64 {
+        let stage = Part::STAGES.iter().position(|stage| *stage == part);
+        stage.map_or(0, |index| i64::from(self.0[index]) * 1_000)
     }
 }
 
@@ -182,30 +179,32 @@ pub fn columns(samples: &[Sample]) -> BTreeMap<Part, Vec<f64>> {
     let complete = samples.iter().all(|sample| sample.stages.is_some());
     let mut columns: BTreeMap<Part, Vec<f64>> = BTreeMap::new();
     for sample in samples {
-        for (part, us) in split(sample, sample.stages.filter(|_| complete)) {
-            columns.entry(part).or_insert_with(|| Vec::with_capacity(samples.len())).push(us);
+        for (part, ns) in split(sample, sample.stages.filter(|_| complete)) {
+            columns.entry(part).or_insert_with(|| Vec::with_capacity(samples.len())).push(ns as f64 / 1e3);
         }
     }
     columns
 }
 
-fn split(sample: &Sample, stages: Option<StageTimes>) -> Vec<(Part, f64)> {
-    let us = |duration: Duration| duration.as_nanos() as f64 / 1e3;
+/// The parts of one sample in ns.
+fn split(sample: &Sample, stages: Option<StageTimes>) -> Vec<(Part, i64)> {
+    let ns = |from: Duration, to: Duration| to.saturating_sub(from).as_nanos() as i64;
     let marks = sample.marks;
-    let sending = us(marks.sent.saturating_sub(marks.encoded));
-    let answered = us(marks.first_byte.saturating_sub(marks.encoded));
+    let sending = ns(marks.encoded, marks.sent);
+    let answered = ns(marks.encoded, marks.first_byte);
     let mut parts = vec![
-        (Part::Connect, us(marks.connected)),
-        (Part::ClientEncode, us(marks.encoded.saturating_sub(marks.connected))),
-        (Part::Download, us(marks.last_byte.saturating_sub(marks.first_byte))),
-        (Part::ClientDecode, us(marks.decoded.saturating_sub(marks.last_byte))),
+        (Part::Connect, ns(Duration::ZERO, marks.connected)),
+        (Part::ClientEncode, ns(marks.connected, marks.encoded)),
+        (Part::Download, ns(marks.first_byte, marks.last_byte)),
+        (Part::ClientDecode, ns(marks.last_byte, marks.decoded)),
     ];
     match stages {
         Some(stages) => {
-            let send = (sending - stages.us(Part::Receive)).max(0.0);
-            parts.push((Part::Send, send));
-            parts.push((Part::Network, answered - send - stages.total_us()));
-            parts.extend(Part::STAGES.map(|stage| (stage, stages.us(stage))));
+            let server: i64 = Part::STAGES.iter().map(|stage| stages.ns(*stage)).sum();
+            // The client may learn late, while the server is past reading, that all was sent.
+            let send = (sending - stages.ns(Part::Receive)).clamp(0, (answered - server).max(0));
+            parts.extend([(Part::Send, send), (Part::Network, answered - send - server)]);
+            parts.extend(Part::STAGES.map(|stage| (stage, stages.ns(stage))));
         }
         None => parts.extend([(Part::Send, sending), (Part::Unknown, answered - sending)]),
     }
@@ -213,7 +212,7 @@ fn split(sample: &Sample, stages: Option<StageTimes>) -> Vec<(Part, f64)> {
 }
 
 /// Whose word the server's parts are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// Stage times with every answer (`Server-Timing`).
@@ -328,7 +327,8 @@ fn means(columns: &BTreeMap<Part, Vec<f64>>, n: usize, seed: u64) -> BTreeMap<Pa
 /// What Triton's counters tell of the server's parts, in ms for each request: blocks are resampled, so a
 /// single block has no interval (n = 1). `None` without counted requests.
 fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate>> {
-    let told: [(Part, fn(&Counters) -> u64); 4] = [
+    type Counter = fn(&Counters) -> u64;
+    let told: [(Part, Counter); 4] = [
         (Part::Queue, |c| c.queue_us),
         (Part::CopyIn, |c| c.compute_input_us),
         (Part::Infer, |c| c.compute_infer_us),
@@ -338,7 +338,7 @@ fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate
     if blocks.is_empty() {
         return None;
     }
-    let ms = |draw: &[&Counters], us: fn(&Counters) -> u64| {
+    let ms = |draw: &[&Counters], us: Counter| {
         let requests: u64 = draw.iter().map(|block| block.requests).sum();
         draw.iter().map(|block| us(block)).sum::<u64>() as f64 / requests as f64 / 1e3
     };
@@ -346,7 +346,7 @@ fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate
     let draws: Vec<Vec<&Counters>> = (0..*RESAMPLES.end())
         .map(|_| (0..blocks.len()).map(|_| blocks[rng.random_range(0..blocks.len())]).collect())
         .collect();
-    let estimate = |(part, us): (Part, fn(&Counters) -> u64)| {
+    let estimate = |(part, us): (Part, Counter)| {
         (part, middle(ms(&blocks, us), draws.iter().map(|draw| ms(draw, us)).collect(), blocks.len()))
     };
     Some(told.into_iter().map(estimate).collect())

@@ -54,13 +54,13 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
             report,
             "H2",
             "HTTP and gRPC are alike (within 5 %) for large batches",
-            pairs(P50, ABOUT, serial().last()),
+            pairs(P50, ABOUT, serial().next_back()),
         ),
         finding(
             report,
             "H3",
             "gRPC wins under high concurrency",
-            pairs(Metric::Throughput, Relation::Greater, concurrent().last()),
+            pairs(Metric::Throughput, Relation::Greater, concurrent().next_back()),
         ),
         finding(report, "H4", "The JPEG lane wins everywhere (the input's format dominates)", everywhere.collect()),
         Finding {

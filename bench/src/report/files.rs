@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::{
-    Csv, ExportError, Exporter, Json, Markdown, Report, SCHEMA,
+    Csv, ExportError, Exporter, Html, Json, Markdown, Report, SCHEMA,
     samples::{self, SamplesError},
 };
 
 /// All forms that a run writes.
-pub fn exporters() -> [&'static dyn Exporter; 3] {
-    [&Json, &Markdown, &Csv]
+pub fn exporters() -> [&'static dyn Exporter; 4] {
+    [&Json, &Markdown, &Csv, &Html]
 }
 
 /// Why a report cannot be read.

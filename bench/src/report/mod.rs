@@ -5,10 +5,12 @@ mod csv;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod html;
 mod json;
 mod markdown;
 pub mod samples;
 pub mod schema;
+mod svg;
 mod tables;
 
 use quintet_proto::lanes::Lane;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::csv::Csv;
 pub use cell::{Block, Cell, Measured, MeasuredBlock, WarmUp};
 pub use files::{ReadError, exporters};
+pub use html::Html;
 pub use json::Json;
 pub use markdown::Markdown;
 pub use samples::Samples;

@@ -12,7 +12,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use quintet_proto::lanes::Lane;
 use serde::{Deserialize, Serialize};
 
-use super::Report;
+use super::{Cell, Report};
 use crate::{
     plan::Load,
     record::Sample,
@@ -56,6 +56,7 @@ struct File {
     cells: Vec<Columns>,
 }
 
+/// One cell's samples; the cells are in the report's order.
 #[derive(Serialize, Deserialize)]
 struct Columns {
     #[serde(with = "lane_name")]
@@ -75,6 +76,9 @@ pub enum SamplesError {
     /// It is not the form's JSON.
     #[error("the samples are not of the form {SCHEMA}: {0}")]
     Form(#[from] serde_json::Error),
+    /// It is another report's.
+    #[error("the samples are not of this report: their cells differ")]
+    Stranger,
     /// It is of another version.
     #[error("the samples are of the form `{0}`, not {SCHEMA}")]
     Version(String),
@@ -109,14 +113,16 @@ pub fn unpack(bytes: &[u8], report: &mut Report) -> Result<(), SamplesError> {
     if file.schema != SCHEMA {
         return Err(SamplesError::Version(file.schema));
     }
-    for columns in file.cells {
-        if let Some(cell) = report.cells.iter_mut().find(|c| c.lane == columns.lane && c.load == columns.load) {
-            cell.samples = Samples {
-                start_us: sums(&columns.start_ns),
-                latency_us: sums(&columns.latency_ns),
-                parts_us: columns.parts_ns.iter().map(|(part, column)| (*part, sums(column))).collect(),
-            };
-        }
+    let same = |(cell, columns): (&Cell, &Columns)| (cell.lane, cell.load) == (columns.lane, columns.load);
+    if file.cells.len() != report.cells.len() || !report.cells.iter().zip(&file.cells).all(same) {
+        return Err(SamplesError::Stranger);
+    }
+    for (cell, columns) in report.cells.iter_mut().zip(file.cells) {
+        cell.samples = Samples {
+            start_us: sums(&columns.start_ns),
+            latency_us: sums(&columns.latency_ns),
+            parts_us: columns.parts_ns.iter().map(|(part, column)| (*part, sums(column))).collect(),
+        };
     }
     Ok(())
 }
@@ -145,6 +151,19 @@ fn sums(deltas: &[i64]) -> Vec<f64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_report_gets_its_own_samples_back() {
+        let report = crate::report::fixture::report();
+        let packed = pack(&report).unwrap();
+        let mut bare = report.clone();
+        bare.cells.iter_mut().for_each(|cell| cell.samples = Samples::default());
+        unpack(&packed, &mut bare).unwrap();
+        assert!(bare == report, "packing loses nothing");
+        bare.cells.swap(0, 1);
+        assert!(matches!(unpack(&packed, &mut bare), Err(SamplesError::Stranger)));
+        assert!(unpack(&packed[..packed.len() / 2], &mut bare).is_err(), "a torn file is noticed");
+    }
 
     proptest! {
         #[test]

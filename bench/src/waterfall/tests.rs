@@ -54,6 +54,15 @@ fn parts_with_stage_times_add_up() {
     assert!((w.at(Place::Server).unwrap() - 1.0).abs() < 1e-9);
 }
 
+/// The client was held up after its last byte went out: the server's work is not the client's sending.
+#[test]
+fn sending_that_overlaps_the_server_is_not_counted_twice() {
+    let samples = [sample([0, 0, 900, 1_000, 1_000, 1_000], Some([100, 0, 0, 0, 0, 700, 0, 0]))];
+    let w = waterfall(&samples, &[]);
+    assert_eq!((w.ms(Part::Send), w.ms(Part::Network)), (Some(0.2), Some(0.0)));
+    assert!(w.gap.abs() < 1e-9);
+}
+
 #[test]
 fn stock_triton_leaves_the_rest_unknown() {
     let counters = |n: u64| Counters {
