@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
+use quintet_preprocess::{DEFAULT_MAX_PIXELS, ImageError, to_tensor};
 use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
@@ -244,7 +245,7 @@ async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Some(folder) => payload::from_folder(folder)?,
         None => payload::compiled_in(),
     };
-    let payload = Payload::new(&photographs, plan.largest_batch(), preprocess()?)?;
+    let payload = Payload::new(&photographs, plan.largest_batch(), preprocess)?;
     let progress = Progress::on_stderr(&plan, &lanes);
     let cancel = CancellationToken::new();
     tokio::spawn(stop_at_ctrl_c(cancel.clone()));
@@ -261,11 +262,8 @@ pub fn exit_status(report: &Report) -> u8 {
 }
 
 /// The client's preprocessing: the same code that the server's jpeg lane runs.
-fn preprocess() -> anyhow::Result<impl FnMut(&[u8], &mut [f32]) -> anyhow::Result<()>> {
-    Ok(|_: &[u8], out: &mut [f32]| {
-        out.fill(0.5);
-        Ok(())
-    })
+fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
+    to_tensor(encoded, DEFAULT_MAX_PIXELS, tensor)
 }
 
 /// The first Ctrl-C ends the run with a report, the second ends the program.

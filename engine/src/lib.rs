@@ -37,5 +37,5 @@ pub use model::{Model, StartError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
 pub use request::{InferRequest, InferResponse, OutputSet, Stage, StageTimings};
-pub use spec::{BatchPolicy, ModelSpec, SpecError, TensorSpec};
+pub use spec::{BatchPolicy, ModelSpec, QueueTimeout, SpecError, TensorSpec};
 pub use tensor::{Shape, Tensor, TensorError};

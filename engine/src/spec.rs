@@ -50,6 +50,22 @@ impl BatchPolicy {
     pub const DEFAULT_MAX_QUEUE_SIZE: usize = 1024;
 }
 
+/// How long a request may wait in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueTimeout {
+    /// At most this long; `None` is for ever.
+    pub limit: Option<Duration>,
+    /// Whether a request may ask for less.
+    pub may_ask: bool,
+}
+
+impl QueueTimeout {
+    /// The timeout of a request that asks for this one.
+    pub fn of(self, asked: Option<Duration>) -> Option<Duration> {
+        asked.filter(|_| self.may_ask).into_iter().chain(self.limit).min()
+    }
+}
+
 /// A model as its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSpec {
@@ -58,6 +74,7 @@ pub struct ModelSpec {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     policy: BatchPolicy,
+    queue_timeout: QueueTimeout,
     instances: usize,
     warmup_batch_sizes: Vec<usize>,
 }
@@ -150,7 +167,8 @@ impl ModelSpec {
         if let Some(&size) = warmup_batch_sizes.iter().find(|size| !(1..=max).contains(size)) {
             return Err(SpecError::Warmup { model, size, max });
         }
-        Ok(Self { name: model, version, inputs, outputs, policy, instances, warmup_batch_sizes })
+        let queue_timeout = QueueTimeout::default();
+        Ok(Self { name: model, version, inputs, outputs, policy, queue_timeout, instances, warmup_batch_sizes })
     }
 
     /// Name of the model.
@@ -176,6 +194,16 @@ impl ModelSpec {
     /// How requests are batched.
     pub fn policy(&self) -> &BatchPolicy {
         &self.policy
+    }
+
+    /// The same model with this timeout; without it, requests wait for ever.
+    pub fn with_queue_timeout(self, queue_timeout: QueueTimeout) -> Self {
+        Self { queue_timeout, ..self }
+    }
+
+    /// How long requests may wait.
+    pub fn queue_timeout(&self) -> QueueTimeout {
+        self.queue_timeout
     }
 
     /// Whether tensors have a batch dimension in front.

@@ -193,6 +193,9 @@ settings! {
     intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
     /// Images that the jpeg lane decodes at once [default: 0, one for each core]
     decode_threads: usize = 0, "QUINTET_DECODE_THREADS";
+    /// Images at the jpeg lane at most that wait to be decoded or are being decoded; more get 503 [default: 1024]
+    #[arg(value_name = "IMAGES")]
+    max_decode_queue: usize = 1024, "QUINTET_MAX_DECODE_QUEUE";
     /// Bytes of a request body at most; larger ones get 413 [default: 67108864, 64 MiB]
     #[arg(value_name = "BYTES")]
     max_input_bytes: usize = 64 << 20, "QUINTET_MAX_INPUT_BYTES";
@@ -249,6 +252,12 @@ impl Settings {
         for (value, name) in counts {
             anyhow::ensure!(value > 0, "{name} must be at least 1");
         }
+        anyhow::ensure!(
+            self.max_decode_queue >= self.max_images,
+            "max_decode_queue is {}, but one request may bring {} images (max_images): raise the one or lower the other",
+            self.max_decode_queue,
+            self.max_images
+        );
         Ok(())
     }
 
@@ -303,6 +312,15 @@ mod tests {
         fs::write(&file, "jpeg_prot = 9002\n").unwrap();
         let error = Flags { config: Some(file), ..Flags::default() }.resolve().unwrap_err();
         assert!(format!("{error:#}").contains("jpeg_prot"), "{error:#}");
+    }
+
+    #[test]
+    fn the_decode_queue_has_room_for_the_largest_request() {
+        let error = Flags { max_images: Some(2000), ..Flags::default() }.resolve().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "max_decode_queue is 1024, but one request may bring 2000 images (max_images): raise the one or lower the other"
+        );
     }
 
     #[test]

@@ -17,7 +17,11 @@ use crate::{
     repository,
     service::{Limits, Service},
     settings::{Endpoint, ServiceName, Settings, or_cores},
-    transport::{grpc, http, jpeg, listener::Listener},
+    transport::{
+        grpc, http,
+        jpeg::{self, Decoder},
+        listener::Listener,
+    },
 };
 
 /// What a listener speaks.
@@ -56,6 +60,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let bound = bind(settings).await?;
     let ports = bound.iter().map(|(_, _, listener)| Ok((listener.name(), listener.port()?)));
     let ports: BTreeMap<_, _> = ports.collect::<std::io::Result<_>>().context("cannot read a listener's port")?;
+    let names = model_names(settings)?;
     let library = library(settings)?;
     let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
 
@@ -65,7 +70,11 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         let Some(service) = services.iter().find(|service| service.name() == name) else { continue };
         let (service, stop) = (Arc::clone(service), stop.clone());
         match protocol {
-            Protocol::Jpeg => serving.spawn(http::serve::serve(listener, jpeg::router(service), stop)),
+            Protocol::Jpeg => {
+                let decoder = Decoder::new(or_cores(settings.decode_threads), settings.max_decode_queue);
+                let router = jpeg::router(service, names[0].clone(), decoder);
+                serving.spawn(http::serve::serve(listener, router, stop))
+            }
             Protocol::Http => serving.spawn(http::serve::serve(listener, http::router(service), stop)),
             Protocol::Grpc => serving.spawn(grpc::serve(listener, service, stop)),
             Protocol::Metrics => serving.spawn(http::serve::serve(listener, http::metrics_router(service), stop)),
@@ -74,7 +83,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     serving.close();
 
     tokio::select! {
-        loaded = load(&services, library, settings) => loaded?,
+        loaded = load(&services, &names, library, settings) => loaded?,
         _ = signals.recv() => return Ok(ExitCode::SUCCESS),
     }
     let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
@@ -149,17 +158,27 @@ fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
     Arc::new(Service::new(name, BufferPool::new(settings.buffer_pool_bytes), limits))
 }
 
-/// Loads and warms all models, the services side by side.
-async fn load(services: &[Arc<Service>], library: &Loaded, settings: &Settings) -> anyhow::Result<()> {
+/// The models to serve, at least one; the jpeg service serves the first.
+fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
     let roots = &settings.model_repository;
     let names = if settings.model.is_empty() { repository::model_names(roots)? } else { settings.model.clone() };
     if names.is_empty() {
         let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
         bail!("no model in {0}: write one with `quintet-models build --arch resnet50 --output {0}`", roots.join(", "));
     }
+    Ok(names)
+}
+
+/// Loads and warms all models, the services side by side.
+async fn load(
+    services: &[Arc<Service>],
+    names: &[String],
+    library: &Loaded,
+    settings: &Settings,
+) -> anyhow::Result<()> {
     let mut loads = JoinSet::new();
     for service in services {
-        let (service, roots, names) = (Arc::clone(service), roots.clone(), names.clone());
+        let (service, roots, names) = (Arc::clone(service), settings.model_repository.clone(), names.to_vec());
         let options = LoadOptions {
             environment: library.environment.clone(),
             providers: settings.providers(service.name()).to_vec(),

@@ -35,8 +35,10 @@ pub struct Call<'a> {
     pub outputs: Vec<WantedOutput<'a>>,
     /// Lower is sooner.
     pub priority: u32,
-    /// How long the request may wait in the queue.
+    /// How long the request asks to wait in the queue at most; the model's configuration decides.
     pub timeout: Option<Duration>,
+    /// When its client stops waiting, where the transport tells.
+    pub deadline: Option<Instant>,
     /// When the server had its first byte.
     pub started: Instant,
     /// Stage times so far.
@@ -63,13 +65,14 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
         .admit(call.id, call.inputs)
         .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
     let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
+    let timeout = spec.queue_timeout().of(call.timeout).and_then(|timeout| Instant::now().checked_add(timeout));
     let request = InferRequest {
         started: call.started,
         inputs,
         rows,
         outputs,
         priority: call.priority,
-        deadline: call.timeout.map(|timeout| Instant::now() + timeout),
+        deadline: [timeout, call.deadline].into_iter().flatten().min(),
         timings: call.timings,
     };
     let response = model.infer(request).await?;
@@ -94,14 +97,22 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
 pub fn resolve(service: &Service, name: &str, version: &str) -> Result<Arc<Model>, InferError> {
     let version = match version {
         "" => None,
-        text => Some(text.parse::<u64>().ok().filter(|&version| version > 0).ok_or_else(|| {
-            InferError::invalid(format_args!(
-                "failed to get model version from specified version string '{text}' (details: stol), version should be \
-                 an integral value > 0"
-            ))
-        })?),
+        text => Some(parse_version(text)?),
     };
     service.registry().resolve(name, version)
+}
+
+fn parse_version(text: &str) -> Result<u64, InferError> {
+    let refused = |details: &str| {
+        InferError::invalid(format_args!(
+            "failed to get model version from specified version string '{text}'{details}, version should be an integral \
+             value > 0"
+        ))
+    };
+    match text.parse::<i64>() {
+        Ok(number) => u64::try_from(number).ok().filter(|&version| version > 0).ok_or_else(|| refused("")),
+        Err(_) => Err(refused(" (details: stol)")),
+    }
 }
 
 /// The refusal of tensors in shared memory.

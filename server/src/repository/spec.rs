@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
-use quintet_engine::{BatchPolicy, DataType, ModelSpec, SpecError, TensorSpec};
+use quintet_engine::{BatchPolicy, DataType, ModelSpec, QueueTimeout, SpecError, TensorSpec};
 use quintet_proto::inference::{
     ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelOutput, ModelVersionPolicy,
-    model_config::SchedulingChoice, model_instance_group::Kind, model_version_policy,
+    model_config::SchedulingChoice, model_instance_group::Kind, model_optimization_policy::PinnedMemoryBuffer,
+    model_version_policy,
 };
 
 use super::{
@@ -67,14 +68,23 @@ pub fn complete(
         Some(SchedulingChoice::DynamicBatching(dynamic)) => Some(dynamic),
         _ => None,
     };
+    let queue_policy = dynamic.and_then(|d| d.default_queue_policy).unwrap_or_default();
     let policy = BatchPolicy {
         max_batch_size,
         dynamic: dynamic.is_some(),
         max_queue_delay: Duration::from_micros(dynamic.map_or(0, |d| d.max_queue_delay_microseconds)),
-        max_queue_size: match dynamic.and_then(|d| d.default_queue_policy).map_or(0, |p| p.max_queue_size) {
+        max_queue_size: match queue_policy.max_queue_size {
             0 => BatchPolicy::DEFAULT_MAX_QUEUE_SIZE,
             size => size as usize,
         },
+    };
+    // A request's own timeout counts only where the configuration allows it.
+    let queue_timeout = QueueTimeout {
+        limit: match queue_policy.default_timeout_microseconds {
+            0 => None,
+            us => Some(Duration::from_micros(us)),
+        },
+        may_ask: queue_policy.allow_timeout_override,
     };
     let instances = config.instance_group.iter().map(|group| group.count.max(0) as usize).sum();
     let spec = ModelSpec::new(
@@ -86,7 +96,8 @@ pub fn complete(
         instances,
         warmup_batch_sizes(&config, max_batch_size),
     )
-    .map_err(|error: SpecError| ConfigError::Contradiction(error.to_string()))?;
+    .map_err(|error: SpecError| ConfigError::Contradiction(error.to_string()))?
+    .with_queue_timeout(queue_timeout);
     Ok(SpecDetails { spec, config, without_effect })
 }
 
@@ -114,6 +125,14 @@ fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpe
             .scheduling_choice
             .get_or_insert_with(|| SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
     }
+    if let Some(SchedulingChoice::DynamicBatching(dynamic)) = &mut config.scheduling_choice
+        && dynamic.preferred_batch_size.is_empty()
+    {
+        dynamic.preferred_batch_size.push(config.max_batch_size);
+    }
+    let optimization = config.optimization.get_or_insert_default();
+    optimization.input_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
+    optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
     let skip = usize::from(config.max_batch_size > 0);
     let dims = |tensor: &TensorSpec| tensor.dims.iter().skip(skip).map(|dim| dim.map_or(-1, |n| n as i64)).collect();
     if config.input.is_empty() {
@@ -254,6 +273,24 @@ mod tests {
         assert!(details.spec.policy().dynamic);
         assert_eq!(details.spec.inputs()[0].announced_shape(true), [-1, 3]);
         assert_eq!(details.config.instance_group[0].name, "m_0");
+        let optimization = details.config.optimization.unwrap();
+        assert_eq!(optimization.input_pinned_memory, Some(PinnedMemoryBuffer { enable: true }));
+        let Some(SchedulingChoice::DynamicBatching(dynamic)) = details.config.scheduling_choice else { panic!() };
+        assert_eq!(dynamic.preferred_batch_size, [4]);
+    }
+
+    #[test]
+    fn a_request_may_ask_for_a_timeout_where_the_queue_policy_says_so() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let timeout = |policy: &str| {
+            let text = format!("max_batch_size: 8 dynamic_batching {{ default_queue_policy {{ {policy} }} }}");
+            completed(&text).unwrap().spec.queue_timeout()
+        };
+        assert_eq!(timeout("").of(ms(5)), None);
+        assert_eq!(timeout("allow_timeout_override: true").of(ms(5)), ms(5));
+        let limited = timeout("allow_timeout_override: true default_timeout_microseconds: 7000");
+        assert_eq!([limited.of(None), limited.of(ms(5)), limited.of(ms(9))], [ms(7), ms(5), ms(7)]);
+        assert_eq!(timeout("default_timeout_microseconds: 7000").of(ms(5)), ms(7));
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! grpc
-/// stub
-pub async fn serve(
-    _: super::listener::Listener,
-    _: std::sync::Arc<crate::service::Service>,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    stop.cancelled().await
-}
+//! KServe v2 over gRPC. `ModelInfer` takes its own way from the HTTP/2 frames to the model; tonic serves
+//! the other methods, health and reflection.
+
+mod contents;
+mod frame;
+mod health;
+mod infer;
+mod reply;
+mod request;
+mod rpc;
+mod serve;
+
+pub use serve::serve;

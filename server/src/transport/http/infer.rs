@@ -125,7 +125,7 @@ fn raw_call(model: &Model, data: Bytes, started: Instant, timings: StageTimings)
         *dim = data.len() as i64 / (known * size);
     }
     let inputs = vec![SentInput { name: &input.name, data_type: Some(input.data_type), shape, data }];
-    Ok(Call { id: "", inputs, outputs: Vec::new(), priority: 0, timeout: None, started, timings })
+    Ok(Call { id: "", inputs, outputs: Vec::new(), priority: 0, timeout: None, deadline: None, started, timings })
 }
 
 fn json_call<'a>(
@@ -150,6 +150,7 @@ fn json_call<'a>(
         outputs,
         priority: u32::try_from(priority).unwrap_or(u32::MAX),
         timeout,
+        deadline: None,
         started,
         timings: StageTimings::default(),
     })

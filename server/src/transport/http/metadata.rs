@@ -45,22 +45,24 @@ pub(super) async fn model(
 ) -> Result<Response, Failure> {
     let model = find(&service, &path)?;
     let spec = model.spec();
-    let tensors = |tensors: &[TensorSpec]| {
-        let describe = |tensor: &TensorSpec| rest::TensorMetadata {
-            name: tensor.name.clone(),
-            datatype: tensor.data_type.name().to_owned(),
-            shape: tensor.announced_shape(spec.batches()),
-        };
-        tensors.iter().map(describe).collect()
-    };
     let body = rest::ModelMetadata {
         name: spec.name().to_owned(),
         versions: vec![spec.version().to_string()],
         platform: kserve::PLATFORM.to_owned(),
-        inputs: tensors(spec.inputs()),
-        outputs: tensors(spec.outputs()),
+        inputs: describe_tensors(spec.inputs(), spec.batches()),
+        outputs: describe_tensors(spec.outputs(), spec.batches()),
     };
     Ok(reply::with_placement(Json(body).into_response(), model.placement()))
+}
+
+/// Tensors as metadata announces them.
+pub(in crate::transport) fn describe_tensors(tensors: &[TensorSpec], batches: bool) -> Vec<rest::TensorMetadata> {
+    let describe = |tensor: &TensorSpec| rest::TensorMetadata {
+        name: tensor.name.clone(),
+        datatype: tensor.data_type.name().to_owned(),
+        shape: tensor.announced_shape(batches),
+    };
+    tensors.iter().map(describe).collect()
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`.

@@ -3,7 +3,7 @@
 pub mod body;
 mod infer;
 mod json;
-mod metadata;
+pub(in crate::transport) mod metadata;
 pub mod reply;
 pub mod serve;
 

@@ -1,0 +1,144 @@
+//! Encoded bytes to RGB pixels, whatever the format.
+
+use std::io::Cursor;
+
+use image::{
+    ColorType, ImageDecoder, ImageResult, Limits,
+    codecs::{png::PngDecoder, webp::WebPDecoder},
+};
+
+use crate::{ImageError, jpeg, orient::Orientation};
+
+/// A decoded image but for its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// Pixels in a row as stored, before it is turned.
+    pub(crate) width: u32,
+    /// Rows as stored.
+    pub(crate) height: u32,
+    /// How it is to be turned.
+    pub(crate) orientation: Orientation,
+}
+
+/// Decodes into `pixels`, RGB `[height, width, 3]`; what it held before is gone.
+pub(crate) fn decode(encoded: &[u8], max_pixels: u64, pixels: &mut Vec<u8>) -> Result<Image, ImageError> {
+    match encoded {
+        [0xff, 0xd8, 0xff, ..] => jpeg::decode(encoded, max_pixels, pixels),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
+            // Bounds what chunks beside the pixels (profiles, texts) may unpack to.
+            let decoder = PngDecoder::with_limits(Cursor::new(encoded), Limits::default());
+            read("PNG", decoder, max_pixels, pixels)
+        }
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+            read("WebP", WebPDecoder::new(Cursor::new(encoded)), max_pixels, pixels)
+        }
+        _ => Err(ImageError::NotAnImage { found: looks_like(encoded) }),
+    }
+}
+
+/// Refuses an image of too many pixels.
+pub(crate) fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(), ImageError> {
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(ImageError::TooManyPixels { width, height, max_pixels });
+    }
+    Ok(())
+}
+
+/// Decodes with one of the decoders of `image`.
+fn read(
+    format: &'static str,
+    decoder: ImageResult<impl ImageDecoder>,
+    max_pixels: u64,
+    pixels: &mut Vec<u8>,
+) -> Result<Image, ImageError> {
+    let damaged = |error: image::ImageError| ImageError::Decode { format, reason: error.to_string() };
+    let mut decoder = decoder.map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, max_pixels)?;
+    let exif = decoder.exif_metadata().map_err(damaged)?;
+    let color = decoder.color_type();
+    let mut samples = vec![0; width as usize * height as usize * usize::from(color.bytes_per_pixel())];
+    decoder.read_image(&mut samples).map_err(damaged)?;
+    to_rgb(samples, color, pixels);
+    Ok(Image { width, height, orientation: Orientation::from_exif(exif.as_deref().unwrap_or_default()) })
+}
+
+/// Samples of any kind as RGB: grey three times, no alpha, the high byte of 16 bits.
+fn to_rgb(samples: Vec<u8>, color: ColorType, pixels: &mut Vec<u8>) {
+    if color == ColorType::Rgb8 {
+        *pixels = samples;
+        return;
+    }
+    let (size, channels) = (usize::from(color.bytes_per_pixel()), usize::from(color.channel_count()));
+    let bytes = size / channels;
+    let high = if cfg!(target_endian = "little") { bytes - 1 } else { 0 };
+    let rgb = if channels < 3 { [high; 3] } else { [high, bytes + high, 2 * bytes + high] };
+    pixels.clear();
+    pixels.extend(samples.chunks_exact(size).flat_map(|pixel| rgb.map(|at| pixel[at])));
+}
+
+/// Bytes that are no image in words, for the one who sent them.
+fn looks_like(bytes: &[u8]) -> String {
+    let known = match bytes {
+        [] => "nothing (0 bytes)",
+        [b'G', b'I', b'F', b'8', ..] => "a GIF image",
+        [b'B', b'M', ..] => "a BMP image",
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "a TIFF image",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "an AVIF, HEIC or MP4 file",
+        [b'%', b'P', b'D', b'F', ..] => "a PDF document",
+        [b'd', b'a', b't', b'a', b':', ..] => "a data: URL, of which only the image's own bytes are wanted",
+        _ if [&b"/9j/"[..], b"iVBORw0KGgo", b"UklGR"].iter().any(|magic| bytes.starts_with(magic)) => {
+            "an image in base64, which is to be decoded once more"
+        }
+        _ => {
+            let start = &bytes[..bytes.len().min(8)];
+            return format!("{} bytes that begin with \"{}\"", bytes.len(), start.escape_ascii());
+        }
+    };
+    known.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_image_is_named() {
+        let message = |bytes: &[u8]| decode(bytes, 1, &mut Vec::new()).unwrap_err().to_string();
+        let prefix = "not a JPEG, PNG or WebP image: found ";
+        for (bytes, found) in [
+            (&b""[..], "nothing (0 bytes)"),
+            (b"GIF89a....", "a GIF image"),
+            (b"/9j/4AAQSkZJRg", "an image in base64, which is to be decoded once more"),
+            (b"<html>not found</html>", "22 bytes that begin with \"<html>no\""),
+            (&[0xff, 0xd8], "2 bytes that begin with \"\\xff\\xd8\""),
+        ] {
+            assert_eq!(message(bytes), format!("{prefix}{found}"));
+        }
+    }
+
+    #[test]
+    fn samples_of_every_kind_become_rgb() {
+        let rgb = |color, samples: &[u8]| {
+            let mut pixels = vec![9; 7];
+            to_rgb(samples.to_vec(), color, &mut pixels);
+            pixels
+        };
+        let wide = |samples: &[u16]| samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect::<Vec<_>>();
+        assert_eq!(rgb(ColorType::L8, &[1, 2]), [1, 1, 1, 2, 2, 2]);
+        assert_eq!(rgb(ColorType::La8, &[1, 2]), [1, 1, 1]);
+        assert_eq!(rgb(ColorType::Rgb8, &[1, 2, 3]), [1, 2, 3]);
+        assert_eq!(rgb(ColorType::Rgba8, &[1, 2, 3, 4]), [1, 2, 3]);
+        assert_eq!(rgb(ColorType::L16, &wide(&[0x0102])), [1, 1, 1]);
+        assert_eq!(rgb(ColorType::La16, &wide(&[0x0102, 0x0304])), [1, 1, 1]);
+        assert_eq!(rgb(ColorType::Rgb16, &wide(&[0x0102, 0x0304, 0x0506])), [1, 3, 5]);
+        assert_eq!(rgb(ColorType::Rgba16, &wide(&[0x0102, 0x0304, 0x0506, 0x0708])), [1, 3, 5]);
+    }
+
+    #[test]
+    fn the_limit_is_the_largest_size_allowed() {
+        assert_eq!(check_size(3, 4, 12), Ok(()));
+        assert!(check_size(3, 4, 11).is_err());
+        assert!(check_size(u32::MAX, u32::MAX, u64::MAX / 2).is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! `ModelInfer`, past tonic: the message's tensors are slices of the one buffer that it was received into.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body;
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint},
+};
+use quintet_engine::{ErrorKind, InferError, Stage, StageTimings};
+use quintet_proto::{
+    SERVER_TIMING,
+    inference::{ModelInferRequest, ModelInferResponse, model_infer_response::InferOutputTensor},
+};
+
+use super::{frame, reply, request};
+use crate::{
+    kserve::{self, Answer},
+    service::Service,
+    transport::server_timing,
+};
+
+/// The path that goes this way.
+pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// Field number of `ModelInferResponse.raw_output_contents`.
+const RAW_OUTPUT_CONTENTS: u32 = 6;
+
+/// Carries out an inference request.
+pub(super) async fn infer<B>(service: &Service, request: Request<B>) -> Response<tonic::body::Body>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    match carry_out(service, request).await {
+        Ok(response) => response,
+        Err(error) => reply::failure(&error),
+    }
+}
+
+async fn carry_out<B>(service: &Service, request: Request<B>) -> Result<Response<tonic::body::Body>, InferError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let deadline = timeout(&head.headers).and_then(|timeout| started.checked_add(timeout));
+    let message = frame::receive(body, service.limits().max_input_bytes, service.pool()).await?;
+    let received = Instant::now();
+    let mut timings = StageTimings::default();
+    timings[Stage::Receive] = received - started;
+
+    let message = ModelInferRequest::decode(message)
+        .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;
+    let model = kserve::resolve(service, &message.model_name, &message.model_version)?;
+    let mut call = request::call(&message).inspect_err(|error| model.refused(error.kind()))?;
+    timings[Stage::Parse] = received.elapsed();
+    call.started = started;
+    call.deadline = deadline;
+    call.timings = timings;
+    let id = call.id;
+    answer(kserve::infer(Arc::clone(&model), call).await?, id)
+}
+
+/// Writes the answer: a message of a header and the tensors as they are.
+fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, InferError> {
+    let encoding = Instant::now();
+    let spec = answer.model.spec();
+    let header = ModelInferResponse {
+        model_name: spec.name().to_owned(),
+        model_version: spec.version().to_string(),
+        id: id.to_owned(),
+        outputs: answer
+            .outputs
+            .iter()
+            .map(|(name, tensor)| InferOutputTensor {
+                name: name.clone(),
+                datatype: tensor.data_type().name().to_owned(),
+                shape: tensor.shape().dims().iter().map(|&dim| dim as i64).collect(),
+                ..InferOutputTensor::default()
+            })
+            .collect(),
+        ..ModelInferResponse::default()
+    };
+    let tensors = answer.outputs.iter().map(|(_, tensor)| tensor.data().clone());
+    let parts = parts(&header, tensors)?;
+    let mut timings = answer.timings;
+    timings[Stage::Encode] = encoding.elapsed();
+
+    let mut headers = HeaderMap::new();
+    reply::add_placement(&mut headers, answer.model.placement());
+    let mut trailers = HeaderMap::new();
+    trailers.insert(tonic::Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    reply::insert(&mut trailers, SERVER_TIMING, &server_timing(&timings));
+    Ok(reply::message(parts, headers, trailers))
+}
+
+/// The message's prefix and `header` with `tensors` in `raw_output_contents`, in parts.
+fn parts(header: &ModelInferResponse, tensors: impl Iterator<Item = Bytes> + Clone) -> Result<Vec<Bytes>, InferError> {
+    let encoded = |tensor: &Bytes| prost::encoding::bytes::encoded_len(RAW_OUTPUT_CONTENTS, tensor);
+    let length = header.encoded_len() + tensors.clone().map(|tensor| encoded(&tensor)).sum::<usize>();
+    let length = u32::try_from(length)
+        .map_err(|_| InferError::new(ErrorKind::TooLarge, "the outputs exceed the 4 GiB of a gRPC message"))?;
+    let mut scratch = BytesMut::with_capacity(frame::PREFIX_BYTES + header.encoded_len() + 16);
+    scratch.put_u8(0); // not compressed
+    scratch.put_u32(length);
+    header.encode(&mut scratch).map_err(InferError::internal)?;
+    let mut parts = Vec::with_capacity(4);
+    for tensor in tensors {
+        encode_key(RAW_OUTPUT_CONTENTS, WireType::LengthDelimited, &mut scratch);
+        encode_varint(tensor.len() as u64, &mut scratch);
+        parts.push(scratch.split().freeze());
+        parts.push(tensor);
+    }
+    parts.push(scratch.freeze());
+    Ok(parts)
+}
+
+/// The value of `grpc-timeout`: at most eight digits and a unit. What cannot be read is no timeout.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        let read = |value: &'static str| {
+            timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), HeaderValue::from_static(value))]))
+        };
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!([read("1"), read("S"), read("-1S"), read("999999999S"), read("")], [None; 5]);
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+
+    proptest! {
+        /// The parts are what protobuf's encoder would have written, and the tensors are not copied.
+        #[test]
+        fn the_parts_are_one_message(
+            name in "\\PC{0,20}",
+            tensors in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..4),
+        ) {
+            let header = ModelInferResponse { model_name: name, ..Default::default() };
+            let tensors: Vec<_> = tensors.into_iter().map(Bytes::from).collect();
+            let parts = parts(&header, tensors.iter().cloned()).unwrap();
+            for tensor in tensors.iter().filter(|tensor| !tensor.is_empty()) {
+                prop_assert!(parts.iter().any(|part| part.as_ptr() == tensor.as_ptr()), "a copy");
+            }
+            let whole = ModelInferResponse { raw_output_contents: tensors, ..header };
+            let bytes = parts.concat();
+            prop_assert_eq!(&bytes[..1], [0]);
+            prop_assert_eq!(&bytes[1..5], (whole.encoded_len() as u32).to_be_bytes());
+            prop_assert_eq!(&bytes[5..], whole.encode_to_vec());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The HTTP/2 connection loop: accepts until told to stop, then lets open requests finish.
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tower::ServiceExt as _;
+
+use super::{health::Reporter, infer, rpc::Rpc};
+use crate::{service::Service, transport::listener::Listener};
+
+/// Largest HTTP/2 frame that clients may send: large tensors in few frames.
+const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// What a client may send before it must wait for us: enough that it never does.
+const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// What is buffered of one answer.
+const MAX_SEND_BUFFER_BYTES: usize = 1 << 20;
+/// Requests at once on one connection.
+const MAX_CONCURRENT_STREAMS: u32 = 1024;
+/// Metadata of one request.
+const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
+
+/// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
+pub async fn serve(listener: Listener, service: Arc<Service>, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let front = Front { routes: routes(&service, &stop), service };
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .max_frame_size(MAX_FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES);
+    loop {
+        let connection = tokio::select! {
+            () = stop.cancelled() => break,
+            connection = listener.accept() => connection,
+        };
+        let front = front.clone();
+        let answer = hyper::service::service_fn(move |request| front.clone().answer(request));
+        let serving = builder.serve_connection(TokioIo::new(connection), answer);
+        let (stop, name) = (stop.clone(), listener.name());
+        connections.spawn(async move {
+            let mut serving = std::pin::pin!(serving);
+            let outcome = tokio::select! {
+                outcome = serving.as_mut() => outcome,
+                () = stop.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(listener = name, %error, "connection ended early");
+            }
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// What tonic serves.
+fn routes(service: &Arc<Service>, stop: &CancellationToken) -> Routes {
+    let mut routes = Routes::new(GrpcInferenceServiceServer::new(Rpc(Arc::clone(service))))
+        .add_service(HealthServer::new(Reporter::new(Arc::clone(service), stop.clone())));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no gRPC reflection"),
+    }
+    routes.prepare()
+}
+
+/// Stands in front of tonic and claims `ModelInfer`.
+#[derive(Clone)]
+struct Front {
+    service: Arc<Service>,
+    routes: Routes,
+}
+
+impl Front {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<tonic::body::Body>, Infallible> {
+        if !is_grpc(request.headers()) {
+            let mut response = Response::new(tonic::body::Body::empty());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Ok(response);
+        }
+        match request.uri().path() {
+            infer::PATH => Ok(infer::infer(&self.service, request).await),
+            _ => self.routes.oneshot(request).await,
+        }
+    }
+}
+
+/// `application/grpc`, with or without a `+proto`.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

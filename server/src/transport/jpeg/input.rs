@@ -1,0 +1,106 @@
+//! What a model must look like to be fed with images: one input of 224 × 224 pixels, and the output asked for.
+
+use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, Shape, TensorSpec};
+use quintet_preprocess::{ELEMENTS, ImageError, SIDE, to_pixels, to_tensor};
+
+/// How the model takes its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InputForm {
+    /// FP32 `[3,224,224]`, normalised.
+    Tensor,
+    /// UINT8 `[224,224,3]`, plain pixels.
+    Pixels,
+}
+
+impl InputForm {
+    /// How this model takes them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a model whose input is no such image.
+    pub(super) fn of(spec: &ModelSpec) -> Result<Self, InferError> {
+        let fits = |input: &TensorSpec, form: &Self| {
+            let dims = form.dims();
+            let same = input.dims.iter().zip(dims).all(|(have, want)| have.is_none_or(|have| have == want));
+            input.data_type == form.data_type() && input.dims.len() == dims.len() && same
+        };
+        let form = match spec.inputs() {
+            [input] => [Self::Tensor, Self::Pixels].into_iter().find(|form| fits(input, form)),
+            _ => None,
+        };
+        form.ok_or_else(|| {
+            let describe = |input: &TensorSpec| {
+                let shape = input.announced_shape(spec.batches());
+                format!("'{}' {} {shape:?}", input.name, input.data_type)
+            };
+            let inputs: Vec<_> = spec.inputs().iter().map(describe).collect();
+            InferError::new(
+                ErrorKind::Unsupported,
+                format_args!(
+                    "model '{}' does not take images: it has {}, needed is one input FP32 [3,224,224] or UINT8 [224,224,3]",
+                    spec.name(),
+                    inputs.join(", ")
+                ),
+            )
+        })
+    }
+
+    /// The element type.
+    pub(super) fn data_type(self) -> DataType {
+        match self {
+            Self::Tensor => DataType::Fp32,
+            Self::Pixels => DataType::Uint8,
+        }
+    }
+
+    fn dims(self) -> [usize; 3] {
+        match self {
+            Self::Tensor => [3, SIDE, SIDE],
+            Self::Pixels => [SIDE, SIDE, 3],
+        }
+    }
+
+    /// The shape of so many images; without the batch dimension for a model that has none.
+    pub(super) fn shape(self, images: usize, batches: bool) -> Shape {
+        Shape::new(batches.then_some(images).into_iter().chain(self.dims()).collect::<Vec<_>>())
+    }
+
+    /// Bytes of one image.
+    pub(super) fn image_bytes(self) -> usize {
+        ELEMENTS * self.data_type().size().unwrap_or(1)
+    }
+
+    /// Decodes and preprocesses an encoded image into `out`, of [`Self::image_bytes`].
+    pub(super) fn prepare(self, encoded: &[u8], max_pixels: u64, out: &mut [u8]) -> Result<(), ImageError> {
+        match self {
+            // Buffers of the pool are aligned, and so are rows of this size in them.
+            Self::Tensor => to_tensor(encoded, max_pixels, bytemuck::cast_slice_mut(out)),
+            Self::Pixels => to_pixels(encoded, max_pixels, out),
+        }
+    }
+
+    /// What is done to an image before the model sees it.
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::Tensor => {
+                "RGB, shorter side resized to 256, centre 224x224, scaled to 0..1, ImageNet mean and deviation"
+            }
+            Self::Pixels => "RGB, shorter side resized to 256, centre 224x224",
+        }
+    }
+}
+
+/// The FP32 output of this name, with its index.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a model without it; the message names those that it has.
+pub(super) fn output<'a>(spec: &'a ModelSpec, name: &str) -> Result<(usize, &'a TensorSpec), InferError> {
+    let found = spec.outputs().iter().enumerate().find(|(_, output)| output.name == name);
+    found.filter(|(_, output)| output.data_type == DataType::Fp32).ok_or_else(|| {
+        let outputs: Vec<_> =
+            spec.outputs().iter().map(|output| format!("'{}' {}", output.name, output.data_type)).collect();
+        InferError::new(
+            ErrorKind::Unsupported,
+            format_args!("model '{}' has no FP32 output '{name}'; its outputs are {}", spec.name(), outputs.join(", ")),
+        )
+    })
+}

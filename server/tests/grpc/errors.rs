@@ -1,0 +1,149 @@
+//! What is refused, with which status and which words.
+
+use bytes::Bytes;
+use quintet_proto::inference::{
+    InferParameter, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest,
+    ModelReadyRequest, RepositoryIndexRequest, SystemSharedMemoryStatusRequest, infer_parameter::ParameterChoice,
+    model_infer_request::InferRequestedOutputTensor,
+};
+
+use crate::support::{GRPC, MAX_INPUT_BYTES, floats, framed, input, raw, start, typed};
+
+fn parameter(name: &str, choice: ParameterChoice) -> std::collections::HashMap<String, InferParameter> {
+    [(name.to_owned(), InferParameter { parameter_choice: Some(choice) })].into()
+}
+
+#[tokio::test]
+async fn refusals_have_tritons_words() {
+    let server = start().await;
+    let mut client = server.client().await;
+    let two = || InferTensorContents { fp32_contents: vec![1.0, 2.0], ..Default::default() };
+    let ok = || floats("echo", 1);
+    let output = |name: &str, parameters| ModelInferRequest {
+        outputs: vec![InferRequestedOutputTensor { name: name.into(), parameters }],
+        ..ok()
+    };
+    let shared = parameter("shared_memory_region", ParameterChoice::StringParam("r".into()));
+    let requests = [
+        floats("nosuch", 1),
+        ModelInferRequest { model_version: "99".into(), ..ok() },
+        ModelInferRequest { model_version: "abc".into(), ..ok() },
+        ModelInferRequest { model_version: "0".into(), ..ok() },
+        floats("echo", 9),
+        raw("echo", "FP32", &[1, 4], vec![0; 15]),
+        raw("echo", "FOO", &[1, 4], vec![0; 16]),
+        ModelInferRequest { inputs: vec![], raw_input_contents: vec![], id: "7".into(), ..ok() },
+        ModelInferRequest { raw_input_contents: vec![], ..ok() },
+        ModelInferRequest { raw_input_contents: vec![Bytes::new(), Bytes::new()], ..ok() },
+        ModelInferRequest { inputs: vec![input("FP32", &[1, 4], Some(two()))], ..ok() },
+        typed("half", "FP16", &[1, 4], two()),
+        typed("echo", "FP32", &[1, 4], two()),
+        typed("echo", "FP32", &[1, 4], InferTensorContents { int_contents: vec![1], ..Default::default() }),
+        raw("text", "BYTES", &[1], &b"\xe7\x03\0\0hi"[..]),
+        output("nope", Default::default()),
+        output("y", parameter("classification", ParameterChoice::StringParam("2".into()))),
+        output("y", parameter("classification", ParameterChoice::Int64Param(0))),
+        output("y", shared.clone()),
+        ModelInferRequest { parameters: parameter("timeout", ParameterChoice::BoolParam(true)), ..ok() },
+        ModelInferRequest { parameters: parameter("triton_x", ParameterChoice::BoolParam(true)), ..ok() },
+        raw("echo", "FP32", &[1, 4], vec![13; 16]),
+    ];
+    let mut refusals = Vec::new();
+    for request in requests {
+        let status = client.model_infer(request).await.unwrap_err();
+        refusals.push(format!("{:?}: {}", status.code(), status.message()));
+    }
+    insta::assert_snapshot!(refusals.join("\n"), @r"
+    NotFound: Request for unknown model: 'nosuch' is not found
+    NotFound: Request for unknown model: 'echo' version 99 is not found
+    InvalidArgument: failed to get model version from specified version string 'abc' (details: stol), version should be an integral value > 0
+    InvalidArgument: failed to get model version from specified version string '0', version should be an integral value > 0
+    InvalidArgument: [request id: <id_unknown>] inference request batch-size must be <= 8 for 'echo'
+    InvalidArgument: [request id: <id_unknown>] input byte size mismatch for input 'x' for model 'echo'. Expected 16, got 15
+    InvalidArgument: [request id: <id_unknown>] inference input 'x' data-type is '<invalid>', but model 'echo' expects 'FP32'
+    InvalidArgument: [request id: 7] expected 1 inputs but got 0 inputs for model 'echo'. Got input(s) [], but missing required input(s) ['x']. Please provide all required input(s).
+    InvalidArgument: unable to find data for input tensor 'x' for model 'echo' in request.
+    InvalidArgument: model 'echo' was sent 2 raw_input_contents for 1 inputs: send one for each input
+    InvalidArgument: contents field must not be specified when using raw_input_contents for 'x' for model 'echo'
+    InvalidArgument: unexpected explicit tensor data for input tensor 'x' for model 'half' of type 'FP32', expected datatype 'FP16'
+    InvalidArgument: [request id: <id_unknown>] input byte size mismatch for input 'x' for model 'echo'. Expected 16, got 8
+    InvalidArgument: unexpected explicit tensor data for input tensor 'x' for model 'echo' of type 'INT32', expected datatype 'FP32'
+    InvalidArgument: incomplete string data for inference input 'x', expecting string of length 999 but only 2 bytes available
+    InvalidArgument: unexpected inference output 'nope' for model 'echo'
+    InvalidArgument: invalid value type for 'classification' parameter, expected int64_param
+    InvalidArgument: invalid value for 'classification' parameter, expected >= 0
+    Unimplemented: shared memory regions are not supported: send the tensor's data
+    InvalidArgument: invalid value type for 'timeout' parameter, expected int64_param.
+    InvalidArgument: parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.
+    Internal: poisoned row
+    ");
+    let failures: u64 = server.model("echo").stats().failures.iter().map(|(_, count)| count).sum();
+    assert_eq!(failures, 16, "those that named a ready model are counted with it");
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_one_message() {
+    let server = start().await;
+    let refusal = async |body: Vec<u8>| {
+        let answer = server.send(&[GRPC], body).await;
+        let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        (text("grpc-status"), text("grpc-message"))
+    };
+    let invalid = (tonic::Code::InvalidArgument as i32).to_string();
+    for body in [vec![], vec![0, 0], vec![0, 0, 0, 0, 9, 1], vec![0, 0, 0, 0, 0, 1], vec![0, 0, 0, 0, 1, 255]] {
+        assert_eq!(refusal(body.clone()).await.0, invalid, "{body:?}");
+    }
+    let mut compressed = framed(&floats("echo", 1));
+    compressed[0] = 1;
+    let (code, message) = refusal(compressed).await;
+    assert_eq!(code, (tonic::Code::Unimplemented as i32).to_string());
+    assert!(message.contains("compressed"), "{message}");
+    let (code, message) = refusal(framed(&raw("echo", "FP32", &[1, 4], vec![0; MAX_INPUT_BYTES]))).await;
+    assert_eq!(code, (tonic::Code::ResourceExhausted as i32).to_string());
+    assert!(message.contains("exceeds%20the%20limit%20of%204194304%20bytes%20(--max-input-bytes)"), "{message}");
+    let other = server.send(&[("content-type", "application/json")], "{}").await;
+    assert_eq!(other.status, 415);
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_to_tonic_too() {
+    let server = start().await;
+    let mut client = server.client().await;
+    for bytes in [MAX_INPUT_BYTES, 10 * MAX_INPUT_BYTES] {
+        let status = client.model_infer(raw("echo", "FP32", &[1, 4], vec![0; bytes])).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+    }
+    client.model_infer(floats("echo", 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn methods_that_there_are_not_say_so() {
+    let server = start().await;
+    let mut client = server.client().await;
+    let status = client.repository_index(RepositoryIndexRequest::default()).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (tonic::Code::Unimplemented, "RepositoryIndex is not supported by this server")
+    );
+    let status = client.system_shared_memory_status(SystemSharedMemoryStatusRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unimplemented);
+    let requests = futures_util::stream::iter([floats("echo", 1)]);
+    let status = client.model_stream_infer(requests).await.unwrap_err();
+    assert!(status.code() == tonic::Code::Unimplemented && status.message().contains("ModelInfer"), "{status}");
+}
+
+#[tokio::test]
+async fn models_that_there_are_not() {
+    let server = start().await;
+    let mut client = server.client().await;
+    let ready = |name: &str, version: &str| ModelReadyRequest { name: name.into(), version: version.into() };
+    assert!(!client.model_ready(ready("nosuch", "")).await.unwrap().into_inner().ready);
+    assert!(!client.model_ready(ready("echo", "99")).await.unwrap().into_inner().ready);
+    assert!(client.model_ready(ready("echo", "1")).await.unwrap().into_inner().ready);
+    let status = client.model_ready(ready("echo", "abc")).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    let status = client.model_metadata(ModelMetadataRequest { name: "nosuch".into(), ..Default::default() }).await;
+    assert_eq!(status.unwrap_err().message(), "Request for unknown model: 'nosuch' is not found");
+    let status = client.model_config(ModelConfigRequest { name: "nosuch".into(), ..Default::default() }).await;
+    assert_eq!(status.unwrap_err().code(), tonic::Code::NotFound);
+}

@@ -1,0 +1,8 @@
+//! KServe over gRPC on real sockets, with scripted models.
+
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // Helpers of tests may, too.
+
+mod errors;
+mod infer;
+mod life;
+mod support;

@@ -1,0 +1,204 @@
+//! A server on a port of its own, and two clients: tonic's, and one that can send anything.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::{Condvar, Mutex};
+use quintet_engine::{
+    BatchPolicy, BufferPool, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement, QueueTimeout,
+    RunTimings, Tensor, TensorSpec, testing::Echo,
+};
+use quintet_proto::inference::{
+    InferTensorContents, ModelConfig, ModelInferRequest, grpc_inference_service_client::GrpcInferenceServiceClient,
+    model_infer_request::InferInputTensor,
+};
+use quintet_server::{
+    service::{Limits, Service},
+    settings::ServiceName,
+    transport::{grpc, listener::Listener},
+};
+use tokio::{net::TcpStream, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+/// Bytes of a message at most.
+pub const MAX_INPUT_BYTES: usize = 4 << 20;
+/// Elements of a row of `echo`.
+pub const WIDTH: usize = 4;
+/// Requests that may wait for `slow`.
+pub const SLOW_QUEUE: usize = 2;
+
+pub struct Server {
+    pub service: Arc<Service>,
+    pub port: u16,
+    pub stop: CancellationToken,
+    pub serving: JoinHandle<()>,
+    pub gate: Gate,
+}
+
+/// Holds its runs until it is opened, then echoes.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    open: bool,
+    entered: usize,
+}
+
+impl Gate {
+    pub fn open(&self) {
+        self.0.0.lock().open = true;
+        self.0.1.notify_all();
+    }
+
+    /// Runs that have begun.
+    pub fn entered(&self) -> usize {
+        self.0.0.lock().entered
+    }
+}
+
+impl Instance for Gate {
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let mut state = self.0.0.lock();
+        state.entered += 1;
+        self.0.1.wait_while(&mut state, |state| !state.open);
+        Echo::default().run(inputs, wanted, timings)
+    }
+
+    fn placement(&self) -> Placement {
+        Echo::default().placement()
+    }
+}
+
+/// A test that fails must not leave the instance's thread, and so the process, waiting.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.gate.open();
+    }
+}
+
+/// Serves `echo` (FP32 rows of [`WIDTH`], up to 8 of them), `text` (BYTES, any number, no batch dimension), `half`
+/// (FP16), `pair` (INT64 behind UINT8, of which the second is echoed) and `slow`, which waits for its gate.
+pub async fn start() -> Server {
+    let limits = Limits { max_input_bytes: MAX_INPUT_BYTES, max_image_pixels: 1, max_images: 1 };
+    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits));
+    let rows = |data_type| vec![TensorSpec::new("x", data_type, [Some(WIDTH)])];
+    let gate = Gate::default();
+    put(&service, "echo", rows(DataType::Fp32), 8, Box::new(Echo { poison: Some(13), ..Echo::default() }));
+    put(&service, "text", vec![TensorSpec::new("x", DataType::Bytes, [None])], 0, Box::new(Echo::default()));
+    put(&service, "half", rows(DataType::Fp16), 8, Box::new(Echo::default()));
+    let pair = vec![TensorSpec::new("y", DataType::Int64, [None]), TensorSpec::new("x", DataType::Uint8, [None])];
+    put(&service, "pair", pair, 0, Box::new(Echo::default()));
+    put(&service, "slow", rows(DataType::Fp32), 1, Box::new(gate.clone()));
+    let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
+    let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
+    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), stop.clone()));
+    Server { service, port, stop, serving, gate }
+}
+
+fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: usize, instance: Box<dyn Instance>) {
+    let policy =
+        BatchPolicy { max_batch_size, dynamic: false, max_queue_delay: Duration::ZERO, max_queue_size: SLOW_QUEUE };
+    let mut output = inputs[0].clone();
+    output.name = "y".into();
+    let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![])
+        .unwrap()
+        .with_queue_timeout(QueueTimeout { limit: None, may_ask: name == "slow" });
+    let model = Model::start(spec, vec![instance], service.pool().clone(), Duration::ZERO).unwrap();
+    service.put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
+}
+
+impl Server {
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap().connect().await.unwrap()
+    }
+
+    pub async fn client(&self) -> GrpcInferenceServiceClient<Channel> {
+        GrpcInferenceServiceClient::new(self.channel().await)
+    }
+
+    pub fn model(&self, name: &str) -> Arc<Model> {
+        self.service.registry().resolve(name, None).unwrap()
+    }
+
+    /// Sends these bytes as the whole body of a `ModelInfer` request.
+    pub async fn send(&self, headers: &[(&'static str, &'static str)], body: impl Into<Bytes>) -> Raw {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::post("http://localhost/inference.GRPCInferenceService/ModelInfer")
+            .body(Full::new(body.into()))
+            .unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let response = client.send_request(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap();
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        Raw { status: head.status.as_u16(), headers: head.headers, trailers }
+    }
+}
+
+/// An answer as it came.
+pub struct Raw {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub trailers: HeaderMap,
+}
+
+/// gRPC's content type.
+pub const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+/// A message with its prefix.
+pub fn framed(message: &impl prost::Message) -> Vec<u8> {
+    let mut body = vec![0];
+    body.extend_from_slice(&(message.encoded_len() as u32).to_be_bytes());
+    message.encode(&mut body).unwrap();
+    body
+}
+
+/// Input `x` with raw data.
+pub fn raw(model: &str, data_type: &str, shape: &[i64], data: impl Into<Bytes>) -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: model.into(),
+        inputs: vec![input(data_type, shape, None)],
+        raw_input_contents: vec![data.into()],
+        ..Default::default()
+    }
+}
+
+/// Input `x` with typed contents.
+pub fn typed(model: &str, data_type: &str, shape: &[i64], contents: InferTensorContents) -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: model.into(),
+        inputs: vec![input(data_type, shape, Some(contents))],
+        ..Default::default()
+    }
+}
+
+/// Input `x`.
+pub fn input(data_type: &str, shape: &[i64], contents: Option<InferTensorContents>) -> InferInputTensor {
+    InferInputTensor {
+        name: "x".into(),
+        datatype: data_type.into(),
+        shape: shape.to_vec(),
+        contents,
+        ..Default::default()
+    }
+}
+
+/// A request to `echo` or `slow`.
+pub fn floats(model: &str, rows: usize) -> ModelInferRequest {
+    raw(model, "FP32", &[rows as i64, WIDTH as i64], vec![1; rows * WIDTH * 4])
+}
