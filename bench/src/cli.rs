@@ -9,10 +9,11 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    hypotheses::Hypothesis,
     payload::{self, Payload},
     plan::Plan,
     progress::{ASSUMED_IMAGE, Progress, words},
-    report::{Exporter as _, Markdown, Report},
+    report::{self, Exporter as _, Markdown, Report},
     run::Run,
     settings::{Limits, Preset, Settings, parse_duration},
     target::{Endpoint, Target, default_endpoint, default_metrics, lanes_named},
@@ -36,13 +37,15 @@ pub struct Cli {
 pub enum Command {
     /// Measure the lanes: serially for each batch size, then concurrently.
     ///
-    /// Prints the tables to stdout and writes report.json (with every sample) and report.md into a new
+    /// Prints the tables to stdout and writes report.json, .md, .csv, .html and every sample into a new
     /// folder under --output. Ctrl-C stops the run and keeps what was measured.
     ///
     /// Exit status: 0 measured, 1 some requests failed, 2 bad usage or a lane cannot be reached,
     /// 130 interrupted.
     #[command(args_override_self = true)]
     Run(Box<RunArgs>),
+    /// Print the JSON schema of report.json.
+    Schema,
 }
 
 /// Flags of `run`.
@@ -110,6 +113,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
     pub seed: u64,
 
+    /// A claim to judge, e.g. 'p50(onnx-http) < p50(onnx-grpc) @ batch=1'; repeatable. With <, > or ~ 5%; of p50,
+    /// mean, p95, p99, throughput or a part of the latency (infer, queue, network, ...); @ batch=N or concurrency=N.
+    #[arg(long, value_name = "CLAIM", help_heading = "Load")]
+    pub hypothesis: Vec<Hypothesis>,
+
     /// Longest time to open a connection.
     #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Limits", value_parser = parse_duration)]
     pub connect_timeout: Duration,
@@ -151,6 +159,7 @@ impl RunArgs {
             duration: self.duration.unwrap_or(duration),
             ramp: self.ramp,
             seed: self.seed,
+            hypotheses: self.hypothesis.clone(),
             limits: Limits {
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
@@ -206,8 +215,14 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 
 /// Does what the command line says; the message of an error is on stderr.
 pub async fn main() -> ExitCode {
-    let Command::Run(args) = Cli::parse().command;
-    match run(&args).await {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run(&args).await,
+        Command::Schema => report::schema::schema()
+            .map_err(Into::into)
+            .and_then(|text| write_stdout(&text))
+            .map(|()| ExitCode::SUCCESS),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -298,7 +313,8 @@ mod tests {
     use clap::CommandFactory as _;
 
     fn args(flags: &[&str]) -> RunArgs {
-        let Command::Run(args) = Cli::try_parse_from(["quintet-bench", "run"].iter().chain(flags)).unwrap().command;
+        let command = Cli::try_parse_from(["quintet-bench", "run"].iter().chain(flags)).unwrap().command;
+        let Command::Run(args) = command else { panic!("not `run`") };
         *args
     }
 

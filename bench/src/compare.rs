@@ -1,21 +1,24 @@
 //! Whether the lanes give the same answers: compared before anything is timed.
 
 use quintet_proto::lanes::Lane;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::target::lane_name;
+use crate::{report::schema::LaneName, target::lane_name};
 
 /// Largest difference, relative to the largest element, at which two lanes still agree.
 pub const TOLERANCE: f64 = 1e-3;
 
 /// How two lanes' outputs for the same photographs differ.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairAgreement {
     /// One lane.
     #[serde(with = "lane_name")]
+    #[schemars(with = "LaneName")]
     pub a: Lane,
     /// The other.
     #[serde(with = "lane_name")]
+    #[schemars(with = "LaneName")]
     pub b: Lane,
     /// Largest absolute difference of two elements; `None` when the shapes differ or an element is not finite.
     pub max_abs_difference: Option<f64>,
@@ -28,17 +31,18 @@ pub struct PairAgreement {
 }
 
 /// A lane that gave no outputs to compare.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoOutputs {
     /// The lane.
     #[serde(with = "lane_name")]
+    #[schemars(with = "LaneName")]
     pub lane: Lane,
     /// What happened instead.
     pub reason: String,
 }
 
 /// The comparison of all lanes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// The tolerance, relative to the scale.
     pub tolerance: f64,

@@ -1,11 +1,15 @@
 //! Where a report was made: machine, system, program, command line.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The client's machine and program.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// CPU model, or `unknown`.
     pub cpu: String,
@@ -19,8 +23,20 @@ pub struct Environment {
     pub arch: String,
     /// Load average over the minute before the run, where known.
     pub load_average: Option<f64>,
+    /// NVIDIA GPUs of this machine. (The server's own are in its metrics, where it has any.)
+    #[serde(default)]
+    pub gpus: Vec<String>,
+    /// Version of their driver.
+    #[serde(default)]
+    pub gpu_driver: Option<String>,
     /// Version of quintet-bench.
     pub version: String,
+    /// The commit that it was built from, where known.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Versions of the libraries that send and measure.
+    #[serde(default)]
+    pub libraries: BTreeMap<String, String>,
     /// Whether the program was built with optimisation.
     pub optimised: bool,
     /// The command line.
@@ -43,11 +59,37 @@ impl Environment {
             os: format!("{os} {}", kernel.trim()).trim().to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             load_average: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
+            gpus: gpus(),
+            gpu_driver: read("/sys/module/nvidia/version").lines().next().map(str::to_owned),
+            commit: option_env!("QUINTET_COMMIT").filter(|commit| !commit.is_empty()).map(str::to_owned),
+            libraries: versions(include_str!("../../Cargo.lock"), &LIBRARIES),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             optimised: !cfg!(debug_assertions),
             command_line: std::env::args().collect(),
         }
     }
+}
+
+/// Libraries on a request's way.
+const LIBRARIES: [&str; 7] = ["h2", "hdrhistogram", "http", "hyper", "prost", "tokio", "tonic"];
+
+/// Models of the GPUs that the NVIDIA driver lists.
+fn gpus() -> Vec<String> {
+    let cards = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+    let mut cards: Vec<_> = cards.map(|card| card.path().join("information")).collect();
+    cards.sort();
+    let texts = cards.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    texts.filter_map(|text| field(&text, "Model", ':').map(str::to_owned)).collect()
+}
+
+/// The versions of some packages in a Cargo.lock.
+fn versions(lock: &str, names: &[&str]) -> BTreeMap<String, String> {
+    let packages = lock.split("[[package]]");
+    let package = |text: &str| {
+        let value = |key| field(text, key, '=').map(|value| value.trim_matches('"').to_owned());
+        Some((value("name")?, value("version")?))
+    };
+    packages.filter_map(package).filter(|(name, _)| names.contains(&name.as_str())).collect()
 }
 
 /// The value of the first `key<separator>value` line.
@@ -88,6 +130,13 @@ mod tests {
         ] {
             assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
         }
+    }
+
+    #[test]
+    fn every_library_has_a_version() {
+        let libraries = Environment::here().libraries;
+        assert_eq!(libraries.len(), LIBRARIES.len(), "{libraries:?}");
+        assert!(libraries["hyper"].starts_with("1."), "{libraries:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! * [`settings`], [`plan`], [`target`]: what is measured, in which order, where;
 //! * [`payload`], [`client`]: what is sent, and how each protocol sends it;
 //! * [`measure`], [`record`], [`counters`]: what is seen by the client and by the server;
-//! * [`stats`], [`compare`], [`warnings`]: what it means (pure functions);
+//! * [`stats`], [`pairing`], [`waterfall`], [`compare`], [`hypotheses`], [`warnings`]: what it means (pure functions);
 //! * [`report`], [`environment`], [`progress`]: how it is told;
 //! * [`preflight`], [`run`], [`cli`]: the order of events.
 
@@ -14,8 +14,12 @@ pub mod cli;
 pub mod client;
 pub mod compare;
 pub mod counters;
+pub mod cpu;
 pub mod environment;
+pub mod hypotheses;
 pub mod measure;
+pub mod metric;
+pub mod pairing;
 pub mod payload;
 pub mod plan;
 pub mod preflight;
@@ -27,3 +31,4 @@ pub mod settings;
 pub mod stats;
 pub mod target;
 pub mod warnings;
+pub mod waterfall;

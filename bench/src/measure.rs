@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client::{CallError, Client, Connection, HttpVersion, Prepared, http},
     counters::Counters,
+    cpu::{process_cpu, spent},
     plan::Effort,
     record::{Recorder, Sample},
     report::{MeasuredBlock, WarmUp},
     settings::Limits,
     target::Target,
+    waterfall::StageTimes,
 };
 
 /// Longest wait for a server's metrics page.
@@ -150,6 +152,7 @@ impl Rig {
         let mut recorder = Recorder::new()?;
         let opened_before = opened(self.workers(1).await);
         let before = self.scraper.read().await;
+        let cpu = process_cpu();
         let start = conductor.epoch.elapsed();
         for client in &mut self.clients[..1] {
             for request in requests.iter().cycle().skip(first).take(n) {
@@ -161,6 +164,7 @@ impl Rig {
             }
         }
         let wall = conductor.epoch.elapsed() - start;
+        let cpu = spent(cpu, process_cpu());
         let server = between(&before, &self.scraper.read().await);
         Ok(MeasuredBlock {
             start,
@@ -168,6 +172,7 @@ impl Rig {
             outside: 0,
             connections: 1,
             reconnects: opened(&self.clients[..1]) - opened_before,
+            cpu,
             counted: counted(&recorder, &server),
             recorder,
             server,
@@ -201,8 +206,10 @@ impl Rig {
         wait(ramp, &stop, &mut progress).await;
         let from = conductor.epoch.elapsed();
         let window_before = self.scraper.read().await;
+        let cpu = process_cpu();
         wait(length.saturating_sub(conductor.epoch.elapsed() - from), &stop, &mut progress).await;
         let to = conductor.epoch.elapsed();
+        let cpu = spent(cpu, process_cpu());
         let window_after = self.scraper.read().await;
         stop.cancel();
 
@@ -226,6 +233,7 @@ impl Rig {
             outside: (all.samples().len() - recorder.samples().len()) as u64,
             connections: workers as u64,
             reconnects: opened_after.saturating_sub(opened_before),
+            cpu,
             recorder,
             server: between(&window_before, &window_after),
             counted: counted(&all, &idle),
@@ -248,7 +256,8 @@ async fn send(client: &mut Client, request: &Prepared, recorder: &mut Recorder, 
     match outcome {
         Ok(reply) => {
             recorder.response_bytes = reply.body_bytes();
-            recorder.add(Sample { start: sent - conductor.epoch, latency });
+            let stages = StageTimes::of(&reply);
+            recorder.add(Sample { start: sent - conductor.epoch, latency, marks: reply.marks, stages });
         }
         Err(error) => recorder.failures.add(&error),
     }

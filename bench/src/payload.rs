@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Elements of one image's tensor: 3 channels of 224 × 224.
@@ -35,7 +36,7 @@ pub struct Photograph {
 }
 
 /// A photograph as the report lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhotographInfo {
     /// File name.
     pub name: String,

@@ -8,12 +8,13 @@ use std::time::Duration;
 use quintet_proto::lanes::Lane;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
 
 /// How a lane is loaded in one cell of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Load {
     /// One worker, one request after the other.
@@ -197,6 +198,7 @@ mod tests {
             duration: Duration::from_secs(4),
             ramp: Duration::from_secs(1),
             seed,
+            hypotheses: Vec::new(),
             limits: Limits::default(),
         }
     }

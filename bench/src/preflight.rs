@@ -3,8 +3,8 @@
 use quintet_proto::{
     EFFECTIVE_PROVIDER, PROVIDER_REASON,
     inference::{
-        ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ServerMetadataRequest,
-        ServerMetadataResponse,
+        ModelConfigRequest, ModelConfigResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
+        ModelReadyResponse, ServerMetadataRequest, ServerMetadataResponse, model_config::SchedulingChoice,
     },
     lanes::Lane,
     rest::{ModelMetadata, ServerMetadata},
@@ -63,6 +63,8 @@ pub struct Description {
     pub effective_provider: Option<String>,
     /// Why it is that one.
     pub provider_reason: Option<String>,
+    /// The batcher's delay in µs, as the model's configuration has it.
+    pub max_queue_delay_us: Option<u64>,
 }
 
 impl Description {
@@ -78,6 +80,7 @@ impl Description {
             server: self.server,
             effective_provider: self.effective_provider,
             provider_reason: self.provider_reason,
+            max_queue_delay_us: self.max_queue_delay_us,
             counters_missing,
         }
     }
@@ -180,6 +183,7 @@ async fn jpeg(target: &Target, limits: Limits) -> Result<Description, LaneError>
         server: text("server"),
         effective_provider: text("effective_provider"),
         provider_reason: text("provider_reason"),
+        max_queue_delay_us: None,
     };
     if let Some(reply) = reply {
         description.add_provider(&reply);
@@ -201,6 +205,12 @@ async fn kserve_http(target: &Target, limits: Limits) -> Result<Description, Lan
         description.model_versions = json(&reply).map_or(Vec::new(), |metadata: ModelMetadata| metadata.versions);
         description.add_provider(&reply);
     }
+    if let Ok(reply) = lane.get(&format!("{path}/config")).await {
+        let config: Value = json(&reply).unwrap_or_default();
+        let delay = config.pointer("/dynamic_batching/max_queue_delay_microseconds");
+        // Protobuf's JSON form writes 64-bit numbers as strings, Triton's as numbers.
+        description.max_queue_delay_us = delay.and_then(|us| us.as_u64().or_else(|| us.as_str()?.parse().ok()));
+    }
     Ok(description)
 }
 
@@ -221,6 +231,16 @@ async fn kserve_grpc(target: &Target, limits: Limits) -> Result<Description, Lan
         server: server.ok().map(|server: ServerMetadataResponse| format!("{} {}", server.name, server.version)),
         ..Description::default()
     };
+    let question = ModelConfigRequest { name: name.clone(), version: String::new() };
+    if let Ok(reply) = lane.unary("ModelConfig", &question).await {
+        let config: Option<ModelConfigResponse> = grpc::message(&reply).ok();
+        description.max_queue_delay_us = config.and_then(|response| {
+            let Some(SchedulingChoice::DynamicBatching(batching)) = response.config?.scheduling_choice else {
+                return None;
+            };
+            Some(batching.max_queue_delay_microseconds)
+        });
+    }
     if let Ok(reply) = lane.unary("ModelMetadata", &ModelMetadataRequest { name, version: String::new() }).await {
         let metadata: Option<ModelMetadataResponse> = grpc::message(&reply).ok();
         description.model_versions = metadata.map_or(Vec::new(), |metadata| metadata.versions);

@@ -5,17 +5,25 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::{CreationError, Histogram};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::CallError;
+use crate::{
+    client::{CallError, Marks},
+    waterfall::StageTimes,
+};
 
 /// One completed request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     /// When it was sent, since the start of the run.
     pub start: Duration,
     /// Completion minus send.
     pub latency: Duration,
+    /// How it went on, as the client saw it.
+    pub marks: Marks,
+    /// What the server says about its part, if anything.
+    pub stages: Option<StageTimes>,
 }
 
 impl Sample {
@@ -26,7 +34,7 @@ impl Sample {
 }
 
 /// Failures are data: how many, of which kinds, and the words of the first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failures {
     /// Requests that failed.
     pub count: u64,
@@ -86,7 +94,8 @@ impl Recorder {
 
     /// Writes down a completed request.
     pub fn add(&mut self, sample: Sample) {
-        self.histogram.saturating_record(sample.latency.as_nanos().try_into().unwrap_or(u64::MAX));
+        // It grows as needed; only a failed allocation would lose the value here, and the sample stays.
+        let _ = self.histogram.record(sample.latency.as_nanos().try_into().unwrap_or(u64::MAX));
         self.samples.push(sample);
     }
 
@@ -139,7 +148,7 @@ mod tests {
         let mut recorder = Recorder::new().unwrap();
         for (i, &us) in latencies_us.iter().enumerate() {
             let start = Duration::from_millis(i as u64);
-            recorder.add(Sample { start, latency: Duration::from_micros(us.into()) });
+            recorder.add(Sample { start, latency: Duration::from_micros(us.into()), ..Sample::default() });
         }
         recorder
     }
@@ -166,6 +175,18 @@ mod tests {
     }
 
     proptest! {
+        /// The histogram holds every latency, three digits of it.
+        #[test]
+        fn buckets_are_where_the_latencies_are(mut us in proptest::collection::vec(1_u32.., 1..50)) {
+            let buckets = recorder(&us).buckets_us();
+            us.sort_unstable();
+            let counted = buckets.iter().flat_map(|&(bound, count)| std::iter::repeat_n(bound, count as usize));
+            for (bound, us) in counted.zip(&us) {
+                prop_assert!((bound / f64::from(*us) - 1.0).abs() < 1e-3, "{} in {}", us, bound);
+            }
+            prop_assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), us.len() as u64);
+        }
+
         #[test]
         fn merging_is_concatenation(a: Vec<u32>, b: Vec<u32>) {
             let mut merged = recorder(&a);

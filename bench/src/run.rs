@@ -20,11 +20,10 @@ use crate::{
     plan::{Effort, Plan, Stage, Work},
     preflight::{LaneError, describe},
     progress::{Progress, Stopwatch},
-    report::{Cell, ExportError, Measured, Report, SCHEMA, WarmUp, exporters},
+    report::{Cell, ExportError, Measured, Report, SCHEMA, WarmUp},
     settings::Settings,
     stats::{Statistic, bootstrap},
     target::Target,
-    warnings,
 };
 
 /// Why there is no report, or only what the folder holds.
@@ -132,7 +131,9 @@ impl Run<'_> {
             client_preprocess_ms: bootstrap(&preprocess_ms, Statistic::Mean, self.settings.seed),
             outputs: Comparison::default(),
             cells: Vec::new(),
+            differences: Vec::new(),
             speedups: Vec::new(),
+            hypotheses: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -240,12 +241,11 @@ impl Run<'_> {
     fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
         report.elapsed_s = conductor.epoch.elapsed().as_secs_f64();
         report.interrupted = self.cancel.is_cancelled();
-        report.speedups = report.serial_speedups();
-        report.warnings = warnings::judge(report);
-        for exporter in exporters() {
-            let path = folder.join(exporter.file_name());
-            let partial = path.with_extension("partial");
-            fs::write(&partial, exporter.export(report)?)
+        report.conclude();
+        for (name, contents) in report.files()? {
+            let path = folder.join(name);
+            let partial = folder.join(format!("{name}.partial"));
+            fs::write(&partial, contents)
                 .and_then(|()| fs::rename(&partial, &path))
                 .map_err(|source| RunError::Write { path, source })?;
         }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hypotheses::Hypothesis;
+
 /// Ready-made sizes of a run; single flags override them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Five lanes within five minutes on two CPU cores with a ResNet-18.
@@ -25,7 +28,7 @@ impl Preset {
 }
 
 /// Everything that decides what a run measures; written into its report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// The preset that the rest started from.
     pub preset: Preset,
@@ -43,24 +46,31 @@ pub struct Settings {
     pub blocks: usize,
     /// Length of a concurrent window.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub duration: Duration,
     /// Load before a concurrent window opens; not measured.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub ramp: Duration,
     /// Seed of the lanes' order and of the bootstrap.
     pub seed: u64,
+    /// Claims that the report judges.
+    #[serde(default)]
+    pub hypotheses: Vec<Hypothesis>,
     /// Limits on every exchange.
     pub limits: Limits,
 }
 
 /// Limits of the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Longest time to open a connection.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub connect_timeout: Duration,
     /// Longest time for one request, from send to the last byte of the answer.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub request_timeout: Duration,
     /// Largest answer that is read, in bytes.
     pub max_response_bytes: usize,

@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 
 use quintet_proto::lanes::Lane;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{plan::Load, report::Report, stats, target::lane_names};
+use crate::{
+    metric::Metric,
+    plan::Load,
+    report::{Cell, Report, schema::LaneName},
+    stats::{self, Statistic},
+    target::lane_names,
+    waterfall::{Part, Place, TOLERANCE},
+};
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Good to know.
@@ -20,7 +28,7 @@ pub enum Severity {
 }
 
 /// A finding with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
     /// Stable name of the kind.
     pub code: String,
@@ -28,6 +36,7 @@ pub struct Warning {
     pub severity: Severity,
     /// The lanes concerned.
     #[serde(with = "lane_names")]
+    #[schemars(with = "Vec<LaneName>")]
     pub lanes: Vec<Lane>,
     /// What was found.
     pub message: String,
@@ -37,6 +46,17 @@ pub struct Warning {
 
 /// A first sample above this multiple of its cell's median, and the block's largest, is a cold start.
 const COLD_START_FACTOR: f64 = 3.0;
+
+/// A server's share of the mean latency below which the way, not the server, was measured.
+const LINK_BOUND_SHARE: f64 = 0.1;
+/// Queue time between these multiples of the batcher's delay is that delay.
+const DELAY_RANGE: std::ops::RangeInclusive<f64> = 0.9..=1.5;
+/// Largest by smallest median of a cell's blocks from which on the cell is unstable.
+const UNSTABLE: f64 = 1.3;
+/// Fewest samples of a block whose median counts for that.
+const UNSTABLE_SAMPLES: usize = 3;
+/// The client's CPU time as a share of what its workers can use, above which it is saturated.
+const SATURATED_SHARE: f64 = 0.8;
 
 /// Fewer samples than this have no distribution-free 95 % interval of the median.
 const FEWEST_SAMPLES: usize = 6;
@@ -50,7 +70,14 @@ pub fn judge(report: &Report) -> Vec<Warning> {
         shared_providers,
         count_mismatches,
         missing_counters,
+        engine_builds,
+        gaps,
+        link_bound,
+        client_saturated,
+        queue_delays,
         cold_starts,
+        unstable,
+        unpaired,
         reconnects,
         few_samples,
         debug_build,
@@ -221,6 +248,141 @@ fn cold_starts(report: &Report) -> Vec<Warning> {
         .collect()
 }
 
+/// One warning for each lane with something to say about some of its cells.
+fn each_lane(
+    code: &str,
+    severity: Severity,
+    found: impl Iterator<Item = (Lane, String)>,
+    message: impl Fn(String) -> String,
+    remedy: &str,
+) -> Vec<Warning> {
+    let lanes = by_lane(found).into_iter();
+    lanes.map(|(lane, cells)| warning(code, severity, vec![lane], message(list(cells)), remedy)).collect()
+}
+
+/// A mean in the server above the slowest request that the client saw.
+fn engine_builds(report: &Report) -> Vec<Warning> {
+    let found = report.cells.iter().filter_map(|cell| {
+        let (mean, max) = (cell.server.as_ref()?.compute_infer_ms, cell.latency_ms.as_ref()?.max);
+        (mean > max)
+            .then(|| (cell.lane, format!("{} (mean compute {mean:.1} ms, slowest request {max:.1} ms)", cell.load)))
+    });
+    each_lane(
+        "engine-build-in-window",
+        Severity::Error,
+        found,
+        |cells| format!("the server's compute time cannot be that of the measured requests: {cells}"),
+        "An engine was built, or other requests ran, while the counters did: warm every shape before measuring.",
+    )
+}
+
+fn gaps(report: &Report) -> Vec<Warning> {
+    let found = report.cells.iter().filter_map(|cell| {
+        let waterfall = cell.waterfall.as_ref().filter(|waterfall| !waterfall.adds_up())?;
+        let (sum, latency) = (waterfall.sum_ms, waterfall.latency_ms);
+        Some((cell.lane, format!("{} ({sum:.2} of {latency:.2} ms, {:+.0} %)", cell.load, waterfall.gap * 100.0)))
+    });
+    each_lane(
+        "parts-do-not-add-up",
+        Severity::Warning,
+        found,
+        |cells| format!("the parts of the latency miss it by more than {:.0} %: {cells}", TOLERANCE * 100.0),
+        "Too much: the server counts time that is not in these requests. Too little: the client was held up between its \
+         own marks; leave it a CPU of its own.",
+    )
+}
+
+/// The server's work on a request in ms; reading the body goes at the link's pace and does not count.
+fn server_ms(cell: &Cell) -> Option<f64> {
+    let staged = cell.waterfall.as_ref().and_then(|w| Some(w.at(Place::Server)? - w.ms(Part::Receive)?));
+    staged.or_else(|| cell.server.as_ref().map(|server| server.request_ms))
+}
+
+fn link_bound(report: &Report) -> Vec<Warning> {
+    let found = report.cells.iter().filter_map(|cell| {
+        let share = server_ms(cell)? / cell.latency_ms.as_ref()?.mean.value;
+        (share < LINK_BOUND_SHARE).then(|| (cell.lane, format!("{} ({:.1} %)", cell.load, share * 100.0)))
+    });
+    each_lane(
+        "link-bound",
+        Severity::Warning,
+        found,
+        |cells| format!("the server accounts for next to nothing of the latency: {cells}"),
+        "These cells measured the way to the server: compare servers by their own times, or measure from nearby.",
+    )
+}
+
+fn client_saturated(report: &Report) -> Vec<Warning> {
+    let found = report.cells.iter().filter_map(|cell| {
+        let workers = cell.load.workers().min(report.environment.cores).max(1);
+        let share = cell.client_cpu_s? / cell.wall_s / workers as f64;
+        (share > SATURATED_SHARE).then(|| (cell.lane, format!("{} ({:.0} %)", cell.load, share * 100.0)))
+    });
+    each_lane(
+        "client-saturated",
+        Severity::Warning,
+        found,
+        |cells| format!("the client worked most of the time, of the CPU time that its workers can use: {cells}"),
+        "Its own work is in the latency: give it more CPUs, fewer workers, or a machine of its own.",
+    )
+}
+
+fn queue_delays(report: &Report) -> Vec<Warning> {
+    let found = report.cells.iter().filter(|cell| matches!(cell.load, Load::Serial { .. })).filter_map(|cell| {
+        let delay_us =
+            report.lanes.iter().find(|info| info.lane == cell.lane)?.max_queue_delay_us.filter(|&us| us > 0)?;
+        let delay_ms = delay_us as f64 / 1e3;
+        let queue_ms = cell.waterfall.as_ref()?.ms(Part::Queue)?;
+        let waits = DELAY_RANGE.contains(&(queue_ms / delay_ms));
+        waits.then(|| (cell.lane, format!("{} ({queue_ms:.2} ms, max_queue_delay {delay_ms:.2} ms)", cell.load)))
+    });
+    each_lane(
+        "queue-equals-delay",
+        Severity::Warning,
+        found,
+        |cells| format!("lone requests wait for batch mates that cannot come: {cells}"),
+        "That is the batcher's delay, not overhead of the server: set max_queue_delay to 0 to measure latency.",
+    )
+}
+
+fn unstable(report: &Report) -> Vec<Warning> {
+    let found = report.cells.iter().filter_map(|cell| {
+        let values = Metric::Latency(Statistic::Median).values(cell)?;
+        let blocks = values.into_iter().filter(|block| block.len() >= UNSTABLE_SAMPLES);
+        let medians: Vec<f64> = blocks.filter_map(|mut block| stats::median(&mut block)).collect();
+        let (low, high) =
+            (medians.iter().copied().fold(f64::INFINITY, f64::min), medians.iter().copied().fold(0.0, f64::max));
+        let moves = medians.len() > 1 && high > UNSTABLE * low;
+        moves.then(|| (cell.lane, format!("{} ({low:.1} to {high:.1} ms)", cell.load)))
+    });
+    each_lane(
+        "unstable",
+        Severity::Warning,
+        found,
+        |cells| format!("the median moves from block to block: {cells}"),
+        "Something else uses the machine or the link. Differences are paired and survive it; single figures do not.",
+    )
+}
+
+fn unpaired(report: &Report) -> Vec<Warning> {
+    let unpaired = report.differences.iter().filter(|difference| !difference.difference.paired);
+    let (mut loads, mut lanes) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for difference in unpaired {
+        loads.insert(difference.load);
+        lanes.extend([difference.a, difference.b]);
+    }
+    if loads.is_empty() {
+        return Vec::new();
+    }
+    vec![warning(
+        "not-paired",
+        Severity::Note,
+        lanes.into_iter().collect(),
+        format!("each lane has one block in {}: drift of the machine cannot be told from the lanes", list(loads)),
+        "Read no difference out of these figures: the lanes must take turns, several times.",
+    )]
+}
+
 fn reconnects(report: &Report) -> Vec<Warning> {
     let reopened = report.cells.iter().filter(|cell| cell.reconnects > 0);
     by_lane(reopened.map(|cell| (cell.lane, cell)))
@@ -287,3 +449,6 @@ fn debug_build(report: &Report) -> Vec<Warning> {
         "Build it with --release.",
     )]
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,14 @@
 
 use std::{
     convert::Infallible,
+    io::IoSlice,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -106,8 +107,9 @@ impl Prepared {
         self.chunks.iter().map(Bytes::len).sum()
     }
 
-    fn request(&self) -> Request<Chunks> {
-        let mut request = Request::new(Chunks { chunks: Arc::clone(&self.chunks), next: 0 });
+    /// The request; `sent` is set when the last of its body was handed to the system.
+    fn request(&self, sent: Arc<OnceLock<Instant>>) -> Request<Chunks> {
+        let mut request = Request::new(Chunks { chunks: Arc::clone(&self.chunks), next: 0, sent });
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
@@ -115,9 +117,30 @@ impl Prepared {
     }
 }
 
+/// When a call had got how far, since its start, on the client's clock. Each mark is at or after the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// There was a connection, opened or kept.
+    pub connected: Duration,
+    /// The request was made and handed to the connection.
+    pub encoded: Duration,
+    /// The system had taken the last byte of the request.
+    pub sent: Duration,
+    /// The head of the answer was there.
+    pub first_byte: Duration,
+    /// The answer was complete.
+    pub last_byte: Duration,
+    /// The answer was found to be a success.
+    pub decoded: Duration,
+}
+
 /// A complete answer.
 #[derive(Debug)]
 pub struct Reply {
+    /// When the call began.
+    pub started: Instant,
+    /// How it went on.
+    pub marks: Marks,
     /// HTTP status.
     pub status: StatusCode,
     /// Headers.
@@ -146,19 +169,48 @@ impl Reply {
 struct Chunks {
     chunks: Arc<[Bytes]>,
     next: usize,
+    sent: Arc<OnceLock<Instant>>,
+}
+
+/// A chunk that tells when its last byte was taken: the connection advances it as the socket takes bytes.
+struct Chunk {
+    bytes: Bytes,
+    sent: Option<Arc<OnceLock<Instant>>>,
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if let Some(sent) = self.sent.as_ref().filter(|_| !self.bytes.has_remaining()) {
+            let _ = sent.set(Instant::now());
+        }
+    }
 }
 
 impl Body for Chunks {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let chunk = self.chunks.get(self.next).cloned();
+        let bytes = self.chunks.get(self.next).cloned();
         self.next += 1;
-        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+        let sent = (self.next == self.chunks.len()).then(|| Arc::clone(&self.sent));
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(Chunk { bytes, sent }))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -183,16 +235,17 @@ impl Sender {
         }
     }
 
-    async fn send(&mut self, request: &Prepared) -> hyper::Result<http::Response<Incoming>> {
+    async fn ready(&mut self) -> hyper::Result<()> {
         match self {
-            Self::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request.request()).await
-            }
-            Self::Http2(sender) => {
-                sender.ready().await?;
-                sender.send_request(request.request()).await
-            }
+            Self::Http1(sender) => sender.ready().await,
+            Self::Http2(sender) => sender.ready().await,
+        }
+    }
+
+    async fn send(&mut self, request: Request<Chunks>) -> hyper::Result<http::Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
         }
     }
 }
@@ -266,25 +319,46 @@ impl Connection {
     /// # Errors
     /// Any [`CallError`] but `Status` and `Malformed`, which are the protocols' to find.
     pub async fn call(&mut self, request: &Prepared) -> Result<Reply, CallError> {
+        let started = Instant::now();
         self.connect().await?;
+        let connected = started.elapsed();
         // Taken, so that a call dropped half-way does not leave a connection in an unknown state.
         let Some((mut sender, driver)) = self.open.take() else {
             return Err(CallError::Transport("not connected".into()));
         };
         let limit = self.limits.request_timeout;
-        let reply = timeout(limit, exchange(&mut sender, request, self.limits.max_response_bytes))
+        let mut reply = timeout(limit, exchange(&mut sender, request, self.limits.max_response_bytes, started))
             .await
             .map_err(|_| CallError::Timeout(limit))??;
+        reply.marks.connected = connected;
         self.open = Some((sender, driver));
         Ok(reply)
     }
 }
 
-async fn exchange(sender: &mut Sender, request: &Prepared, max_bytes: usize) -> Result<Reply, CallError> {
+async fn exchange(
+    sender: &mut Sender,
+    request: &Prepared,
+    max_bytes: usize,
+    started: Instant,
+) -> Result<Reply, CallError> {
     let transport = |error: hyper::Error| CallError::Transport(root_cause(&error));
-    let (head, mut body) = sender.send(request).await.map_err(transport)?.into_parts();
-    let mut reply =
-        Reply { status: head.status, headers: head.headers, trailers: HeaderMap::new(), chunks: Vec::new() };
+    sender.ready().await.map_err(transport)?;
+    let sent = Arc::default();
+    let prepared = request.request(Arc::clone(&sent));
+    let encoded = started.elapsed();
+    let (head, mut body) = sender.send(prepared).await.map_err(transport)?.into_parts();
+    let first_byte = started.elapsed();
+    // A server may answer before it has read everything.
+    let sent = sent.get().map_or(encoded, |&at| (at - started).min(first_byte));
+    let mut reply = Reply {
+        started,
+        marks: Marks { encoded, sent, first_byte, ..Marks::default() },
+        status: head.status,
+        headers: head.headers,
+        trailers: HeaderMap::new(),
+        chunks: Vec::new(),
+    };
     let mut received = 0;
     while let Some(frame) = body.frame().await {
         match frame.map_err(transport)?.into_data() {
@@ -298,6 +372,7 @@ async fn exchange(sender: &mut Sender, request: &Prepared, max_bytes: usize) -> 
             Err(frame) => reply.trailers.extend(frame.into_trailers().unwrap_or_default()),
         }
     }
+    reply.marks.last_byte = started.elapsed();
     Ok(reply)
 }
 

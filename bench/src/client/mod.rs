@@ -7,7 +7,7 @@ pub mod grpc;
 pub mod http;
 pub mod jpeg;
 
-pub use connection::{CallError, Connection, HttpVersion, Prepared, Reply};
+pub use connection::{CallError, Connection, HttpVersion, Marks, Prepared, Reply};
 
 use crate::{
     payload::Payload,
@@ -42,11 +42,12 @@ impl Client {
     /// # Errors
     /// Any [`CallError`].
     pub async fn infer(&mut self, request: &Prepared) -> Result<Reply, CallError> {
-        let reply = self.connection.call(request).await?;
+        let mut reply = self.connection.call(request).await?;
         match self.protocol {
             Protocol::Jpeg | Protocol::KserveHttp => http::check(&reply)?,
             Protocol::KserveGrpc => grpc::check(&reply)?,
         }
+        reply.marks.decoded = reply.started.elapsed();
         Ok(reply)
     }
 

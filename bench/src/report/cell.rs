@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quintet_proto::lanes::Lane;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,7 +12,10 @@ use crate::{
     record::{Failures, Recorder, Sample},
     stats::{Estimate, Percentile, Statistic, bootstrap, quantile, tail_percentile},
     target::{Protocol, lane_name},
+    waterfall::Waterfall,
 };
+
+use super::{samples::Samples, schema::LaneName};
 
 /// Slices of a concurrent window whose rates give the interval of its throughput.
 const WINDOW_SLICES: u32 = 10;
@@ -31,6 +35,8 @@ pub struct MeasuredBlock {
     pub connections: u64,
     /// Connections opened anew within the block.
     pub reconnects: u64,
+    /// CPU time of this program in the block, where known.
+    pub cpu: Option<Duration>,
     /// The server's counters over the block.
     pub server: Result<Counters, String>,
     /// Requests answered according to the server, from idle to idle; `None` when not comparable.
@@ -38,7 +44,7 @@ pub struct MeasuredBlock {
 }
 
 /// Requests before the measurement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WarmUp {
     /// How many were sent.
     pub sent: u64,
@@ -62,10 +68,11 @@ pub struct Measured {
 }
 
 /// One lane under one load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
     /// The lane.
     #[serde(with = "lane_name")]
+    #[schemars(with = "LaneName")]
     pub lane: Lane,
     /// The load.
     pub load: Load,
@@ -83,6 +90,9 @@ pub struct Cell {
     pub warm_up: WarmUp,
     /// Measured time on the clock, in seconds.
     pub wall_s: f64,
+    /// CPU time of this program meanwhile, in seconds, where known.
+    #[serde(default)]
+    pub client_cpu_s: Option<f64>,
     /// Completed images by measured time.
     pub images_per_s: Option<Estimate>,
     /// Completion minus send.
@@ -101,16 +111,19 @@ pub struct Cell {
     pub server: Option<ServerSide>,
     /// Why there is none.
     pub server_missing: Option<String>,
+    /// Where the mean latency goes.
+    pub waterfall: Option<Waterfall>,
     /// Which samples belong to which block.
     pub blocks: Vec<Block>,
-    /// Every measured request.
+    /// Every measured request; in a file of its own ([`super::samples`]).
+    #[serde(skip)]
     pub samples: Samples,
     /// Filled buckets of the latency histogram: upper bound in µs, count.
     pub histogram_us: Vec<(f64, u64)>,
 }
 
 /// Latency statistics in ms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     /// Mean.
     pub mean: Estimate,
@@ -127,7 +140,7 @@ pub struct Latency {
 }
 
 /// What the server's counters say about the measured window; times are means for each request, in ms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerSide {
     /// Requests answered in the window.
     pub requests: u64,
@@ -152,33 +165,16 @@ pub struct ServerSide {
 }
 
 /// A contiguous run of samples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Block {
+    /// Start, in seconds since the start of the run.
+    pub start_s: f64,
     /// Index of its first sample.
     pub first: usize,
     /// Number of samples.
     pub samples: usize,
     /// Length on the clock, in seconds.
     pub wall_s: f64,
-}
-
-/// Raw samples, column by column.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Samples {
-    /// When each was sent, in µs since the start of the run.
-    pub start_us: Vec<f64>,
-    /// Completion minus send, in µs.
-    pub latency_us: Vec<f64>,
-}
-
-impl Samples {
-    fn new(samples: &[Sample]) -> Self {
-        let us = |duration: Duration| duration.as_nanos() as f64 / 1e3;
-        Self {
-            start_us: samples.iter().map(|s| us(s.start)).collect(),
-            latency_us: samples.iter().map(|s| us(s.latency)).collect(),
-        }
-    }
 }
 
 impl Cell {
@@ -188,11 +184,18 @@ impl Cell {
         let Measured { lane, load, request_bytes, warm_up, blocks } = measured;
         let throughput = throughput(load, &blocks, seed);
         let server = server_side(&blocks);
+        // Counters that are not of this run's requests tell nothing of their parts.
+        let counters: Vec<Counters> = match &server {
+            Ok(_) => blocks.iter().filter_map(|block| block.server.as_ref().ok().copied()).collect(),
+            Err(_) => Vec::new(),
+        };
         let mut spans = Vec::with_capacity(blocks.len());
         let (mut wall, mut outside, mut connections, mut reconnects) = (Duration::ZERO, 0, 0, 0);
+        let client_cpu_s = blocks.iter().map(|block| block.cpu).sum::<Option<Duration>>().map(|cpu| cpu.as_secs_f64());
         let mut recorder: Option<Recorder> = None;
         for block in blocks {
             spans.push(Block {
+                start_s: block.start.as_secs_f64(),
                 first: recorder.as_ref().map_or(0, |r| r.samples().len()),
                 samples: block.recorder.samples().len(),
                 wall_s: block.wall.as_secs_f64(),
@@ -228,6 +231,7 @@ impl Cell {
             abandoned: recorder.abandoned,
             warm_up,
             wall_s: wall.as_secs_f64(),
+            client_cpu_s,
             images_per_s: throughput,
             latency_ms: latency,
             charged_p50_ms,
@@ -237,6 +241,7 @@ impl Cell {
             reconnects,
             server,
             server_missing,
+            waterfall: Waterfall::new(&samples.parts_us, &samples.latency_us, &counters, seed),
             blocks: spans,
             samples,
             histogram_us: recorder.buckets_us(),
@@ -329,7 +334,7 @@ mod tests {
         let mut start = Duration::from_millis(start_ms);
         for &latency in latencies_ms {
             let latency = Duration::from_millis(latency);
-            recorder.add(Sample { start, latency });
+            recorder.add(Sample { start, latency, ..Sample::default() });
             start += latency;
         }
         MeasuredBlock {
@@ -340,6 +345,7 @@ mod tests {
             outside: 0,
             connections: 1,
             reconnects: 0,
+            cpu: None,
             server: Ok(server),
         }
     }

@@ -1,4 +1,4 @@
-//! `report.json`: the whole report, raw samples included.
+//! `report.json`: the whole report but for the raw samples, which are in a file beside it.
 
 use super::{ExportError, Exporter, Report};
 

@@ -1,32 +1,51 @@
 //! The report: everything a run found out, and the exporters that write it down.
 
 pub mod cell;
+mod csv;
+mod files;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod html;
 mod json;
 mod markdown;
+pub mod samples;
+pub mod schema;
+mod svg;
+mod tables;
 
 use quintet_proto::lanes::Lane;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use cell::{Cell, Measured, MeasuredBlock, WarmUp};
+pub use self::csv::Csv;
+pub use cell::{Block, Cell, Measured, MeasuredBlock, WarmUp};
+pub use files::{ReadError, exporters};
+pub use html::Html;
 pub use json::Json;
 pub use markdown::Markdown;
+pub use samples::Samples;
 
 use crate::{
     compare::Comparison,
     environment::Environment,
+    hypotheses::{self, Finding, difference},
+    metric::Metric,
+    pairing::Difference,
     payload::PhotographInfo,
     plan::Load,
     settings::Settings,
-    stats::{Estimate, Statistic, bootstrap_ratio},
+    stats::{Estimate, Statistic},
     target::lane_name,
-    warnings::Warning,
+    warnings::{self, Warning},
 };
+
+use schema::LaneName;
 
 /// Version of the JSON form. Fields may be added under one version; none changes its meaning.
 pub const SCHEMA: &str = "quintet-report/1";
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -50,17 +69,24 @@ pub struct Report {
     pub outputs: Comparison,
     /// The measurements.
     pub cells: Vec<Cell>,
+    /// Every pair of lanes, under every load.
+    #[serde(default)]
+    pub differences: Vec<LaneDifference>,
     /// HTTP against gRPC in front of the same service.
     pub speedups: Vec<Speedup>,
+    /// The study's hypotheses and the user's own, judged.
+    #[serde(default)]
+    pub hypotheses: Vec<Finding>,
     /// What a reader should know before believing the figures.
     pub warnings: Vec<Warning>,
 }
 
 /// A lane as its server describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneInfo {
     /// The lane.
     #[serde(with = "lane_name")]
+    #[schemars(with = "LaneName")]
     pub lane: Lane,
     /// Its service.
     pub service: String,
@@ -78,12 +104,15 @@ pub struct LaneInfo {
     pub effective_provider: Option<String>,
     /// Why it is that one, where told.
     pub provider_reason: Option<String>,
+    /// The delay, in µs, up to which the model's batcher makes requests wait for others, where told.
+    #[serde(default)]
+    pub max_queue_delay_us: Option<u64>,
     /// Why there are no server counters, if there are none.
     pub counters_missing: Option<String>,
 }
 
 /// How much faster gRPC is than HTTP in front of one service: p50 over HTTP divided by p50 over gRPC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Speedup {
     /// The service.
     pub service: String,
@@ -93,7 +122,58 @@ pub struct Speedup {
     pub speedup: Estimate,
 }
 
+/// Two lanes under one load, by the metric that the load is about: p50 one after the other, throughput together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LaneDifference {
+    /// The load.
+    pub load: Load,
+    /// What is compared.
+    pub metric: Metric,
+    /// One lane.
+    #[serde(with = "lane_name")]
+    #[schemars(with = "LaneName")]
+    pub a: Lane,
+    /// The other.
+    #[serde(with = "lane_name")]
+    #[schemars(with = "LaneName")]
+    pub b: Lane,
+    /// `a` minus `b`.
+    #[serde(flatten)]
+    pub difference: Difference,
+}
+
 impl Report {
+    /// Works out what the cells mean; the samples must be there.
+    pub fn conclude(&mut self) {
+        self.differences = self.lane_differences();
+        self.speedups = self.serial_speedups();
+        self.hypotheses = hypotheses::judge(self);
+        self.warnings = warnings::judge(self);
+    }
+
+    fn lane_differences(&self) -> Vec<LaneDifference> {
+        let mut differences = Vec::new();
+        for (i, a) in self.cells.iter().enumerate() {
+            for b in self.cells[i + 1..].iter().filter(|b| b.load == a.load) {
+                let (a, b) = if a.lane < b.lane { (a, b) } else { (b, a) };
+                let metric = match a.load {
+                    Load::Serial { .. } => Metric::Latency(Statistic::Median),
+                    Load::Concurrent { .. } => Metric::Throughput,
+                };
+                let difference = difference(a, b, metric, 1.0, self.settings.seed);
+                differences.extend(difference.map(|difference| LaneDifference {
+                    load: a.load,
+                    metric,
+                    a: a.lane,
+                    b: b.lane,
+                    difference,
+                }));
+            }
+        }
+        differences.sort_by_key(|difference| (difference.load, difference.a, difference.b));
+        differences
+    }
+
     /// The cell of a lane under a load.
     pub fn cell(&self, lane: Lane, load: Load) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.lane == lane && cell.load == load)
@@ -104,13 +184,13 @@ impl Report {
         self.cells.iter().map(|cell| cell.failures.count + cell.warm_up.failures.count).sum()
     }
 
-    /// The speedups that the serial cells show.
-    pub fn serial_speedups(&self) -> Vec<Speedup> {
+    /// The speedups that the serial cells show, paired like every difference.
+    fn serial_speedups(&self) -> Vec<Speedup> {
         let pairs = [(Lane::OnnxHttp, Lane::OnnxGrpc), (Lane::TrtHttp, Lane::TrtGrpc)];
         let speedup = |(http, grpc): (Lane, Lane), batch| {
-            let samples = |lane| Some(&self.cell(lane, Load::Serial { batch })?.samples.latency_us[..]);
-            let speedup = bootstrap_ratio(samples(http)?, samples(grpc)?, Statistic::Median, self.settings.seed)?;
-            Some(Speedup { service: http.service().to_owned(), batch, speedup })
+            let load = Load::Serial { batch };
+            let found = self.differences.iter().find(|d| (d.a, d.b, d.load) == (http, grpc, load))?;
+            Some(Speedup { service: http.service().to_owned(), batch, speedup: found.difference.ratio? })
         };
         pairs
             .into_iter()
@@ -133,10 +213,14 @@ pub trait Exporter {
 
 /// A report that cannot be expressed in a form.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the report: {0}")]
-pub struct ExportError(#[from] serde_json::Error);
-
-/// All forms that a run writes.
-pub fn exporters() -> [&'static dyn Exporter; 2] {
-    [&Json, &Markdown]
+pub enum ExportError {
+    /// Not as JSON.
+    #[error("cannot write the report: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Not as CSV.
+    #[error("cannot write the report: {0}")]
+    Csv(#[from] ::csv::Error),
+    /// Not its samples.
+    #[error("cannot write the report: {0}")]
+    Samples(#[from] samples::SamplesError),
 }

@@ -25,7 +25,7 @@ use axum::{
 };
 use quintet_bench::{payload::IMAGE_BYTES, target::Endpoint};
 use quintet_proto::{
-    EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH,
+    EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING,
     inference::{self as pb, grpc_inference_service_server::GrpcInferenceServiceServer},
     lanes::Lane,
 };
@@ -42,6 +42,9 @@ const WIDTH: usize = 4;
 /// What the counters claim that each request spent in the model, in µs.
 pub const INFER_US: u64 = 2_500;
 
+/// What stage times claim, in µs: less than any answer takes.
+pub const STAGED_INFER_US: u64 = 3;
+
 /// What the suite does besides answering.
 #[derive(Clone, Default)]
 pub struct Script {
@@ -55,6 +58,8 @@ pub struct Script {
     pub cancel: Option<(Lane, u64, CancellationToken)>,
     /// No provider is told, as stock Triton does.
     pub anonymous: bool,
+    /// Answers carry stage times.
+    pub stage_times: bool,
 }
 
 /// One lane of the running suite.
@@ -162,6 +167,14 @@ impl LaneState {
         self.infer(&firsts)
     }
 
+    /// The stage times of an answer, in a header: [`STAGED_INFER_US`] in the model, nothing elsewhere.
+    fn server_timing(&self) -> Option<String> {
+        let ms = STAGED_INFER_US as f64 / 1e3;
+        let rest =
+            ["receive", "parse", "queue", "gather", "copy_in", "copy_out", "encode"].map(|s| format!("{s};dur=0"));
+        self.script.stage_times.then(|| format!("{}, infer;dur={ms}", rest.join(", ")))
+    }
+
     fn provider(&self) -> Option<&'static str> {
         (!self.script.anonymous).then_some("CPUExecutionProvider")
     }
@@ -237,7 +250,10 @@ async fn embed(State(state): State<Arc<LaneState>>, Json(request): Json<Value>) 
         .map(|image| brightness(&base64_simd::STANDARD.decode_to_vec(image.as_str().unwrap()).unwrap()))
         .collect();
     match state.infer(&firsts) {
-        Ok(rows) => Json(json!({"embeddings": rows, "model_info": {}, "count": rows.len()})).into_response(),
+        Ok(rows) => {
+            let timing = state.server_timing().map(|value| [(SERVER_TIMING, value)]);
+            (timing, Json(json!({"embeddings": rows, "model_info": {}, "count": rows.len()}))).into_response()
+        }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": error}))).into_response(),
     }
 }
@@ -279,7 +295,8 @@ async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: By
                 "parameters": {"binary_data_size": data.len()}});
             let json = json!({"model_name": MODEL, "model_version": "1", "outputs": [output]}).to_string();
             let length = json.len().to_string();
-            ([(INFERENCE_HEADER_CONTENT_LENGTH, length)], [json.into_bytes(), data].concat()).into_response()
+            let timing = state.server_timing().map(|value| [(SERVER_TIMING, value)]);
+            (timing, [(INFERENCE_HEADER_CONTENT_LENGTH, length)], [json.into_bytes(), data].concat()).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": error}))).into_response(),
     }

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use quintet_proto::{
-    EFFECTIVE_PROVIDER,
+    EFFECTIVE_PROVIDER, SERVER_TIMING,
     inference::{grpc_inference_service_server::GrpcInferenceService, *},
 };
 use tonic::{Request, Response, Status};
@@ -52,7 +52,11 @@ macro_rules! service {
             }
 
             async fn model_infer(&self, r: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
-                grpc_answer(&self.0, r.get_ref()).map(Response::new)
+                let mut response = grpc_answer(&self.0, r.get_ref()).map(Response::new)?;
+                if let Some(value) = self.0.server_timing() {
+                    response.metadata_mut().insert(SERVER_TIMING, value.parse().unwrap());
+                }
+                Ok(response)
             }
 
             $(async fn $method(&self, _: Request<$request>) -> Result<Response<$response>, Status> {

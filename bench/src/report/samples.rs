@@ -1,0 +1,175 @@
+//! `samples.json.gz`: every measured request, beside a `report.json` that stays small.
+//!
+//! gzip of JSON, so that `zcat` and `jq` read it too. Each column of a cell is integers of nanoseconds, each but
+//! the first as its difference to the one before.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use quintet_proto::lanes::Lane;
+use serde::{Deserialize, Serialize};
+
+use super::{Cell, Report};
+use crate::{
+    plan::Load,
+    record::Sample,
+    target::lane_name,
+    waterfall::{self, Part},
+};
+
+/// Name of the file.
+pub const FILE: &str = "samples.json.gz";
+/// Version of its form.
+const SCHEMA: &str = "quintet-samples/1";
+/// Largest file that is read, unpacked.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// Raw samples, column by column, in the order of the cell's blocks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// When each was sent, in µs since the start of the run.
+    pub start_us: Vec<f64>,
+    /// Completion minus send, in µs.
+    pub latency_us: Vec<f64>,
+    /// The parts of the latency, in µs.
+    pub parts_us: BTreeMap<Part, Vec<f64>>,
+}
+
+impl Samples {
+    /// The columns of some samples.
+    pub fn new(samples: &[Sample]) -> Self {
+        let us = |duration: std::time::Duration| duration.as_nanos() as f64 / 1e3;
+        Self {
+            start_us: samples.iter().map(|s| us(s.start)).collect(),
+            latency_us: samples.iter().map(|s| us(s.latency)).collect(),
+            parts_us: waterfall::columns(samples),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    schema: String,
+    cells: Vec<Columns>,
+}
+
+/// One cell's samples; the cells are in the report's order.
+#[derive(Serialize, Deserialize)]
+struct Columns {
+    #[serde(with = "lane_name")]
+    lane: Lane,
+    load: Load,
+    start_ns: Vec<i64>,
+    latency_ns: Vec<i64>,
+    parts_ns: BTreeMap<Part, Vec<i64>>,
+}
+
+/// Why a file of samples cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SamplesError {
+    /// It cannot be packed or unpacked.
+    #[error("cannot (un)pack the samples: {0}")]
+    Pack(#[from] std::io::Error),
+    /// It is not the form's JSON.
+    #[error("the samples are not of the form {SCHEMA}: {0}")]
+    Form(#[from] serde_json::Error),
+    /// It is another report's.
+    #[error("the samples are not of this report: their cells differ")]
+    Stranger,
+    /// It is of another version.
+    #[error("the samples are of the form `{0}`, not {SCHEMA}")]
+    Version(String),
+}
+
+/// The samples of all cells.
+///
+/// # Errors
+/// When they cannot be packed.
+pub fn pack(report: &Report) -> Result<Vec<u8>, SamplesError> {
+    let cells = report.cells.iter().map(|cell| Columns {
+        lane: cell.lane,
+        load: cell.load,
+        start_ns: deltas(&cell.samples.start_us),
+        latency_ns: deltas(&cell.samples.latency_us),
+        parts_ns: cell.samples.parts_us.iter().map(|(part, column)| (*part, deltas(column))).collect(),
+    });
+    let json = serde_json::to_vec(&File { schema: SCHEMA.to_owned(), cells: cells.collect() })?;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&json)?;
+    Ok(gzip.finish()?)
+}
+
+/// Gives a report's cells their samples back.
+///
+/// # Errors
+/// When the bytes are not a file of samples.
+pub fn unpack(bytes: &[u8], report: &mut Report) -> Result<(), SamplesError> {
+    let mut json = Vec::new();
+    GzDecoder::new(bytes).take(MAX_BYTES).read_to_end(&mut json)?;
+    let file: File = serde_json::from_slice(&json)?;
+    if file.schema != SCHEMA {
+        return Err(SamplesError::Version(file.schema));
+    }
+    let same = |(cell, columns): (&Cell, &Columns)| (cell.lane, cell.load) == (columns.lane, columns.load);
+    if file.cells.len() != report.cells.len() || !report.cells.iter().zip(&file.cells).all(same) {
+        return Err(SamplesError::Stranger);
+    }
+    for (cell, columns) in report.cells.iter_mut().zip(file.cells) {
+        cell.samples = Samples {
+            start_us: sums(&columns.start_ns),
+            latency_us: sums(&columns.latency_ns),
+            parts_us: columns.parts_ns.iter().map(|(part, column)| (*part, sums(column))).collect(),
+        };
+    }
+    Ok(())
+}
+
+fn deltas(column_us: &[f64]) -> Vec<i64> {
+    let mut before = 0;
+    let delta = |us: &f64| {
+        let ns = (us * 1e3).round() as i64;
+        let delta = ns - before;
+        before = ns;
+        delta
+    };
+    column_us.iter().map(delta).collect()
+}
+
+fn sums(deltas: &[i64]) -> Vec<f64> {
+    let mut ns = 0_i64;
+    let sum = |delta: &i64| {
+        ns = ns.saturating_add(*delta);
+        ns as f64 / 1e3
+    };
+    deltas.iter().map(sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_report_gets_its_own_samples_back() {
+        let report = crate::report::fixture::report();
+        let packed = pack(&report).unwrap();
+        let mut bare = report.clone();
+        bare.cells.iter_mut().for_each(|cell| cell.samples = Samples::default());
+        unpack(&packed, &mut bare).unwrap();
+        assert!(bare == report, "packing loses nothing");
+        bare.cells.swap(0, 1);
+        assert!(matches!(unpack(&packed, &mut bare), Err(SamplesError::Stranger)));
+        assert!(unpack(&packed[..packed.len() / 2], &mut bare).is_err(), "a torn file is noticed");
+    }
+
+    proptest! {
+        #[test]
+        fn columns_come_back(ns in proptest::collection::vec(-1_000_i64..1 << 50, 0..50)) {
+            let column: Vec<f64> = ns.iter().map(|&ns| ns as f64 / 1e3).collect();
+            prop_assert_eq!(sums(&deltas(&column)), column);
+        }
+    }
+}
