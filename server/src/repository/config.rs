@@ -126,10 +126,6 @@ fn refuse_unsupported(config: &ModelConfig) -> Result<(), ConfigError> {
 
 /// Fields that are set but have no effect here, by name: each deserves a warning.
 pub(super) fn without_effect(config: &ModelConfig) -> Vec<&'static str> {
-    let dynamic = match &config.scheduling_choice {
-        Some(SchedulingChoice::DynamicBatching(dynamic)) => Some(dynamic),
-        _ => None,
-    };
     [
         (config.optimization.is_some(), "optimization"),
         (!config.parameters.is_empty(), "parameters"),
@@ -138,9 +134,6 @@ pub(super) fn without_effect(config: &ModelConfig) -> Vec<&'static str> {
         (!config.cc_model_filenames.is_empty(), "cc_model_filenames"),
         (config.model_operations.is_some(), "model_operations"),
         (config.model_repository_agents.is_some(), "model_repository_agents"),
-        (dynamic.is_some_and(|d| !d.preferred_batch_size.is_empty()), "dynamic_batching.preferred_batch_size"),
-        (dynamic.is_some_and(|d| d.preserve_ordering), "dynamic_batching.preserve_ordering"),
-        (dynamic.is_some_and(|d| d.priority_levels > 0), "dynamic_batching.priority_levels"),
     ]
     .into_iter()
     .filter_map(|(present, name)| present.then_some(name))

@@ -1,15 +1,15 @@
 //! A model's configuration and its file, checked against each other, become what the engine serves.
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
-use quintet_engine::{BatchPolicy, DataType, ModelSpec, SpecError, TensorSpec};
+use quintet_engine::{DataType, ModelSpec, SpecError, TensorSpec};
 use quintet_proto::inference::{
     ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelOutput, ModelVersionPolicy,
     model_config::SchedulingChoice, model_instance_group::Kind, model_version_policy,
 };
 
 use super::{
-    ModelSource,
+    ModelSource, batching,
     config::{ConfigError, without_effect},
 };
 
@@ -63,19 +63,7 @@ pub fn complete(
         return Err(contradiction(format_args!("the model needs input '{}', which is not listed", missing.name)));
     }
 
-    let dynamic = match &config.scheduling_choice {
-        Some(SchedulingChoice::DynamicBatching(dynamic)) => Some(dynamic),
-        _ => None,
-    };
-    let policy = BatchPolicy {
-        max_batch_size,
-        dynamic: dynamic.is_some(),
-        max_queue_delay: Duration::from_micros(dynamic.map_or(0, |d| d.max_queue_delay_microseconds)),
-        max_queue_size: match dynamic.and_then(|d| d.default_queue_policy).map_or(0, |p| p.max_queue_size) {
-            0 => BatchPolicy::DEFAULT_MAX_QUEUE_SIZE,
-            size => size as usize,
-        },
-    };
+    let policy = batching::policy(&config, max_batch_size);
     let instances = config.instance_group.iter().map(|group| group.count.max(0) as usize).sum();
     let spec = ModelSpec::new(
         &source.name,
@@ -114,6 +102,7 @@ fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpe
             .scheduling_choice
             .get_or_insert_with(|| SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
     }
+    batching::fill_in(config);
     let skip = usize::from(config.max_batch_size > 0);
     let dims = |tensor: &TensorSpec| tensor.dims.iter().skip(skip).map(|dim| dim.map_or(-1, |n| n as i64)).collect();
     if config.input.is_empty() {
