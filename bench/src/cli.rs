@@ -9,6 +9,7 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    commands::{self, report::ReportArgs},
     payload::{self, Payload},
     plan::Plan,
     progress::{ASSUMED_IMAGE, Progress, words},
@@ -43,6 +44,8 @@ pub enum Command {
     /// 130 interrupted.
     #[command(args_override_self = true)]
     Run(Box<RunArgs>),
+    /// Show results again: tables and warnings of a report.json, or of the study's raw JSON.
+    Report(ReportArgs),
 }
 
 /// Flags of `run`.
@@ -206,8 +209,13 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 
 /// Does what the command line says; the message of an error is on stderr.
 pub async fn main() -> ExitCode {
-    let Command::Run(args) = Cli::parse().command;
-    match run(&args).await {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run(&args).await,
+        Command::Report(args) => {
+            commands::report::report(&args).and_then(|text| write_stdout(&text)).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -298,7 +306,8 @@ mod tests {
     use clap::CommandFactory as _;
 
     fn args(flags: &[&str]) -> RunArgs {
-        let Command::Run(args) = Cli::try_parse_from(["quintet-bench", "run"].iter().chain(flags)).unwrap().command;
+        let command = Cli::try_parse_from(["quintet-bench", "run"].iter().chain(flags)).unwrap().command;
+        let Command::Run(args) = command else { panic!("not `run`") };
         *args
     }
 

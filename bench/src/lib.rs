@@ -8,13 +8,18 @@
 //! * [`measure`], [`record`], [`counters`]: what is seen by the client and by the server;
 //! * [`stats`], [`compare`], [`warnings`]: what it means (pure functions);
 //! * [`report`], [`environment`], [`progress`]: how it is told;
-//! * [`preflight`], [`run`], [`cli`]: the order of events.
+//! * [`import`], [`summary`], [`suspicions`]: what results of any form, the study's included, have in common;
+//! * [`explain`]: what round trips and bytes alone make one expect;
+//! * [`preflight`], [`run`], [`cli`], [`commands`]: the order of events.
 
 pub mod cli;
 pub mod client;
+pub mod commands;
 pub mod compare;
 pub mod counters;
 pub mod environment;
+pub mod explain;
+pub mod import;
 pub mod measure;
 pub mod payload;
 pub mod plan;
@@ -25,5 +30,7 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod stats;
+pub mod summary;
+pub mod suspicions;
 pub mod target;
 pub mod warnings;

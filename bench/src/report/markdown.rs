@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use quintet_proto::lanes::Lane;
 
 use super::{Cell, ExportError, Exporter, Report};
-use crate::{plan::Load, stats::Estimate};
+use crate::{plan::Load, stats::Estimate, warnings::Warning};
 
 /// The Markdown form.
 pub struct Markdown;
 
 /// What stands where nothing was measured.
-const NOTHING: &str = "–";
+pub(super) const NOTHING: &str = "–";
 
 impl Exporter for Markdown {
     fn file_name(&self) -> &'static str {
@@ -55,7 +55,7 @@ fn number(estimate: Estimate, digits: usize) -> String {
 }
 
 /// A table: a title, the head of the first column, the other heads, and rows.
-fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
+pub(super) fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
     let mut text = format!("## {title}\n\n| {first} |");
     for column in columns {
         let _ = write!(text, " {column} |");
@@ -249,15 +249,17 @@ fn outputs(report: &Report) -> String {
 }
 
 fn warnings(report: &Report) -> String {
-    if report.warnings.is_empty() {
+    warning_list(&report.warnings)
+}
+
+/// The section that ends every report.
+pub(super) fn warning_list(warnings: &[Warning]) -> String {
+    if warnings.is_empty() {
         return "## Warnings\n\nNone.\n".into();
     }
     let mut text = "## Warnings\n\n".to_owned();
-    for warning in &report.warnings {
-        let lanes: Vec<_> = warning.lanes.iter().map(|lane| lane.name()).collect();
-        let lanes = if lanes.is_empty() { String::new() } else { format!(" [{}]", lanes.join(", ")) };
-        let severity = format!("{:?}", warning.severity).to_lowercase();
-        let _ = writeln!(text, "- **{severity}** `{}`{lanes}: {}. {}", warning.code, warning.message, warning.remedy);
+    for warning in warnings {
+        let _ = writeln!(text, "- {warning}");
     }
     text
 }

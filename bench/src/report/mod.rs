@@ -3,6 +3,7 @@
 pub mod cell;
 mod json;
 mod markdown;
+pub mod study;
 
 use quintet_proto::lanes::Lane;
 use serde::{Deserialize, Serialize};
