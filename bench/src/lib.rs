@@ -9,6 +9,7 @@
 //! * [`stats`], [`compare`], [`warnings`]: what it means (pure functions);
 //! * [`report`], [`environment`], [`progress`]: how it is told;
 //! * [`import`], [`summary`], [`suspicions`]: what results of any form, the study's included, have in common;
+//! * [`link`]: the way to the server, emulated or measured;
 //! * [`explain`]: what round trips and bytes alone make one expect;
 //! * [`preflight`], [`run`], [`cli`], [`commands`]: the order of events.
 
@@ -20,6 +21,7 @@ pub mod counters;
 pub mod environment;
 pub mod explain;
 pub mod import;
+pub mod link;
 pub mod measure;
 pub mod payload;
 pub mod plan;

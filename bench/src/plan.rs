@@ -198,6 +198,7 @@ mod tests {
             ramp: Duration::from_secs(1),
             seed,
             limits: Limits::default(),
+            link: None,
         }
     }
 

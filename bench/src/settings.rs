@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::link::LinkSpec;
+
 /// Ready-made sizes of a run; single flags override them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -51,6 +53,9 @@ pub struct Settings {
     pub seed: u64,
     /// Limits on every exchange.
     pub limits: Limits,
+    /// The link emulated between client and lanes, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSpec>,
 }
 
 /// Limits of the client.

@@ -35,6 +35,7 @@ fn settings() -> Settings {
         ramp: Duration::ZERO,
         seed: 7,
         limits: Limits { max_window_requests: WINDOW_REQUESTS, ..Limits::default() },
+        link: None,
     }
 }
 

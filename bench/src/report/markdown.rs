@@ -197,6 +197,9 @@ fn head(report: &Report) -> String {
         settings.seed,
         photographs.join(", ")
     );
+    if let Some(link) = &settings.link {
+        let _ = writeln!(text, "\nBetween client and lanes: an emulated link, `{link}`.");
+    }
     text
 }
 
