@@ -5,13 +5,20 @@ use std::fmt::Write as _;
 use quintet_proto::lanes::Lane;
 
 use super::{Cell, ExportError, Exporter, Report};
-use crate::{plan::Load, stats::Estimate, warnings::Warning};
+use crate::{
+    explain::{Explained, explain},
+    link::LinkSpec,
+    plan::Load,
+    stats::Estimate,
+    summary::Summary,
+    warnings::Warning,
+};
 
 /// The Markdown form.
 pub struct Markdown;
 
 /// What stands where nothing was measured.
-pub(super) const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 impl Exporter for Markdown {
     fn file_name(&self) -> &'static str {
@@ -32,6 +39,7 @@ impl Exporter for Markdown {
             }),
             stages(report),
             concurrent(report),
+            report.settings.link.map_or(String::new(), |link| explained(&Summary::of("", report), &link)),
             warnings(report),
         ];
         Ok(sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n"))
@@ -39,7 +47,7 @@ impl Exporter for Markdown {
 }
 
 /// A lane's name in tables.
-fn label(lane: Lane) -> &'static str {
+pub(crate) fn label(lane: Lane) -> &'static str {
     match lane {
         Lane::Jpeg => "JPEG HTTP",
         Lane::OnnxHttp => "ONNX HTTP",
@@ -55,7 +63,7 @@ fn number(estimate: Estimate, digits: usize) -> String {
 }
 
 /// A table: a title, the head of the first column, the other heads, and rows.
-pub(super) fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
+pub(crate) fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
     let mut text = format!("## {title}\n\n| {first} |");
     for column in columns {
         let _ = write!(text, " {column} |");
@@ -174,6 +182,32 @@ fn stages(report: &Report) -> String {
     table(&format!("Server stages at b={batch} (mean, ms)"), "Lane", &columns, &rows)
 }
 
+/// What round trips and bytes on a link make one expect, beside what was measured.
+pub(crate) fn explained(summary: &Summary, link: &LinkSpec) -> String {
+    let rows: Vec<_> = explain(link, summary)
+        .into_iter()
+        .map(|Explained { cell, prediction }| {
+            let row = [
+                cell.load.batch().to_string(),
+                prediction.handshakes.to_string(),
+                prediction.rounds.to_string(),
+                format!("{:.1}", prediction.serialisation_ms),
+                format!("{:.1}", prediction.server_ms),
+                format!("{:.1}", prediction.total_ms),
+                format!("{:.1}", cell.p50_ms),
+                format!("{:+.0} %", (cell.p50_ms / prediction.total_ms - 1.0) * 100.0),
+            ];
+            (label(cell.lane).to_owned(), row.to_vec())
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let columns = ["b", "handshakes", "round trips", "serialisation", "server", "predicted", "measured p50", "off by"];
+    let title = format!("Predicted beside measured (ms, on a link of `{link}`)");
+    table(&title, "Lane", &columns.map(str::to_owned), &rows)
+}
+
 fn head(report: &Report) -> String {
     let Report { environment, settings, .. } = report;
     let mut text = format!("# Five lanes side by side: {}\n\n", settings.model);
@@ -256,7 +290,7 @@ fn warnings(report: &Report) -> String {
 }
 
 /// The section that ends every report.
-pub(super) fn warning_list(warnings: &[Warning]) -> String {
+pub(crate) fn warning_list(warnings: &[Warning]) -> String {
     if warnings.is_empty() {
         return "## Warnings\n\nNone.\n".into();
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use cell::{Cell, Measured, MeasuredBlock, WarmUp};
 pub use json::Json;
 pub use markdown::Markdown;
+pub(crate) use markdown::{NOTHING, explained, label, table, warning_list};
 
 use crate::{
     compare::Comparison,
