@@ -9,7 +9,7 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    commands::{self, report::ReportArgs},
+    commands::{self, compare::CompareArgs, report::ReportArgs},
     link::{self, LinkSpec},
     payload::{self, Payload},
     plan::Plan,
@@ -47,6 +47,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show results again: tables and warnings of a report.json, or of the study's raw JSON.
     Report(ReportArgs),
+    /// Put two or more results beside each other: latency, throughput, the server's own time, the latency
+    /// that the link does not explain, and what a million images cost by each of them.
+    Compare(CompareArgs),
 }
 
 /// Flags of `run`.
@@ -218,9 +221,8 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 pub async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args).await,
-        Command::Report(args) => {
-            commands::report::report(&args).and_then(|text| write_stdout(&text)).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Report(args) => show(commands::report::report(&args)),
+        Command::Compare(args) => show(commands::compare::compare(&args)),
     };
     match done {
         Ok(code) => code,
@@ -279,6 +281,10 @@ async fn stop_at_ctrl_c(cancel: CancellationToken) {
             std::process::exit(130);
         }
     }
+}
+
+fn show(text: anyhow::Result<String>) -> anyhow::Result<ExitCode> {
+    write_stdout(&text?).map(|()| ExitCode::SUCCESS)
 }
 
 fn write_stdout(text: &str) -> anyhow::Result<()> {
