@@ -7,21 +7,30 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::{CreationError, Histogram};
 use serde::{Deserialize, Serialize};
 
-use crate::client::CallError;
+use crate::client::{CallError, Marks};
 
 /// One completed request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// When it was sent, since the start of the run.
+    /// When it was to be sent, since the start of the run; in a closed loop that is when it was sent.
     pub start: Duration,
-    /// Completion minus send.
+    /// Completion minus start.
     pub latency: Duration,
+    /// How much later than intended it was sent; 0 in a closed loop. The rest of the latency is service time.
+    pub lag: Duration,
+    /// How it went on from when it was sent, as the client saw it.
+    pub marks: Marks,
 }
 
 impl Sample {
     /// When it was completed, since the start of the run.
     pub fn end(&self) -> Duration {
         self.start + self.latency
+    }
+
+    /// Completion minus send.
+    pub fn service(&self) -> Duration {
+        self.latency.saturating_sub(self.lag)
     }
 }
 
@@ -139,7 +148,7 @@ mod tests {
         let mut recorder = Recorder::new().unwrap();
         for (i, &us) in latencies_us.iter().enumerate() {
             let start = Duration::from_millis(i as u64);
-            recorder.add(Sample { start, latency: Duration::from_micros(us.into()) });
+            recorder.add(Sample { start, latency: Duration::from_micros(us.into()), ..Sample::default() });
         }
         recorder
     }

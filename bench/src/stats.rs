@@ -1,9 +1,11 @@
-//! Statistics as pure functions: percentiles, bootstrap intervals, ratios.
+//! Statistics as pure functions: percentiles and bootstrap intervals. Differences of lanes are in
+//! [`crate::pairing`].
 //!
 //! Every result is an [`Estimate`]: a value, a 95 % interval and the number of samples behind it.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Two-sided confidence of every interval.
@@ -14,7 +16,7 @@ const MAX_DRAWS: usize = 4_000_000;
 const RESAMPLES: std::ops::RangeInclusive<usize> = 200..=2_000;
 
 /// A measured quantity with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {
     /// The estimate.
     pub value: f64,
@@ -37,6 +39,11 @@ impl Estimate {
         Self { value: self.value * factor, low: self.low * factor, high: self.high * factor, n: self.n }
     }
 
+    /// The same estimate with its sign turned.
+    pub fn negated(self) -> Self {
+        Self { value: -self.value, low: -self.high, high: -self.low, n: self.n }
+    }
+
     /// The sum of two independent estimates; the interval is the wide one (low + low, high + high).
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -49,7 +56,7 @@ impl Estimate {
 }
 
 /// A tail percentile: known with its interval, or unknown with the reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Percentile {
     /// Enough samples for an interval.
@@ -154,11 +161,22 @@ pub enum Statistic {
     Mean,
     /// [`median`].
     Median,
+    /// The 0.95-[`quantile`].
+    P95,
+    /// The 0.99-[`quantile`].
+    P99,
 }
 
 impl Statistic {
-    fn of(self, samples: &mut [f64]) -> Option<f64> {
+    /// The statistic of samples in any order, which are reordered; `None` without samples.
+    pub fn of(self, samples: &mut [f64]) -> Option<f64> {
+        let mut tail = |p| {
+            samples.sort_unstable_by(f64::total_cmp);
+            quantile(samples, p)
+        };
         match self {
+            Self::P95 => tail(0.95),
+            Self::P99 => tail(0.99),
             Self::Mean => mean(samples),
             Self::Median => median(samples),
         }
@@ -180,24 +198,25 @@ pub fn bootstrap(samples: &[f64], statistic: Statistic, seed: u64) -> Option<Est
     Some(middle(value, replicates, samples.len()))
 }
 
-/// The ratio `numerator / denominator` of a statistic over two independent samples, bootstrapped.
-/// `None` without samples on either side, or when the denominator is 0.
-pub fn bootstrap_ratio(numerator: &[f64], denominator: &[f64], statistic: Statistic, seed: u64) -> Option<Estimate> {
-    let ratio = |a: &mut [f64], b: &mut [f64]| {
-        let (a, b) = (statistic.of(a)?, statistic.of(b)?);
-        (b != 0.0).then(|| a / b)
-    };
-    let value = ratio(&mut numerator.to_vec(), &mut denominator.to_vec())?;
+/// A figure of two independent samples with its percentile-bootstrap interval: each is resampled on its own.
+/// `None` where `of` gives none for the samples themselves.
+pub fn bootstrap_with(
+    a: &[f64],
+    b: &[f64],
+    of: impl Fn(&mut [f64], &mut [f64]) -> Option<f64>,
+    seed: u64,
+) -> Option<Estimate> {
+    let value = of(&mut a.to_vec(), &mut b.to_vec())?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut a, mut b) = (vec![0.0; numerator.len()], vec![0.0; denominator.len()]);
-    let replicates = (0..resamples(numerator.len() + denominator.len()))
+    let (mut x, mut y) = (vec![0.0; a.len()], vec![0.0; b.len()]);
+    let replicates = (0..resamples(a.len() + b.len()))
         .filter_map(|_| {
-            resample(numerator, &mut a, &mut rng);
-            resample(denominator, &mut b, &mut rng);
-            ratio(&mut a, &mut b)
+            resample(a, &mut x, &mut rng);
+            resample(b, &mut y, &mut rng);
+            of(&mut x, &mut y)
         })
         .collect();
-    Some(middle(value, replicates, numerator.len().min(denominator.len())))
+    Some(middle(value, replicates, a.len().min(b.len())))
 }
 
 fn resamples(n: usize) -> usize {
@@ -210,7 +229,8 @@ fn resample(samples: &[f64], into: &mut [f64], rng: &mut impl Rng) {
     }
 }
 
-fn middle(value: f64, mut replicates: Vec<f64>, n: usize) -> Estimate {
+/// An estimate from a statistic and its replicates: the middle 95 % of them.
+pub fn middle(value: f64, mut replicates: Vec<f64>, n: usize) -> Estimate {
     replicates.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - CONFIDENCE) / 2.0;
     let end = |p| quantile(&replicates, p).unwrap_or(value);
@@ -285,14 +305,6 @@ mod tests {
         let e = bootstrap(&samples, Statistic::Mean, 3).unwrap();
         assert_eq!((e.value, e.n), (49.5, 100));
         assert!(((e.high - e.low) / 2.0 - 1.96 * 2.887).abs() < 0.6, "{e:?}");
-    }
-
-    #[test]
-    fn a_ratio_of_equals_is_one() {
-        let samples = [5.0; 12];
-        assert_eq!(bootstrap_ratio(&samples, &samples, Statistic::Median, 1), Some(Estimate::new(1.0, 1.0, 1.0, 12)));
-        assert_eq!(bootstrap_ratio(&samples, &[0.0], Statistic::Median, 1), None);
-        assert_eq!(bootstrap_ratio(&[], &samples, Statistic::Median, 1), None);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! One persistent connection of one worker: HTTP/1.1 or HTTP/2 by hyper, over one TCP socket.
+//! One connection: HTTP/1.1 or HTTP/2 by hyper, over one socket whose bytes are counted.
 //!
 //! gRPC is spoken on the HTTP/2 connection directly rather than through a channel object: the tensor goes
 //! out as its own chunk without being encoded into a message buffer first, and a connection in the
@@ -6,13 +6,14 @@
 
 use std::{
     convert::Infallible,
+    io::IoSlice,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -20,9 +21,13 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::{
+    dial::dial,
+    wire::{Counted, Wire},
+};
 use crate::{settings::Limits, target::Endpoint};
 
 /// HTTP/2 windows: large enough that no answer waits for an update.
@@ -106,8 +111,9 @@ impl Prepared {
         self.chunks.iter().map(Bytes::len).sum()
     }
 
-    fn request(&self) -> Request<Chunks> {
-        let mut request = Request::new(Chunks { chunks: Arc::clone(&self.chunks), next: 0 });
+    /// The request; `sent` is set when the last of its body was handed to the system.
+    fn request(&self, sent: Arc<OnceLock<Instant>>) -> Request<Chunks> {
+        let mut request = Request::new(Chunks { chunks: Arc::clone(&self.chunks), next: 0, sent });
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
@@ -115,9 +121,30 @@ impl Prepared {
     }
 }
 
+/// When a call had got how far, since its start, on the client's clock. Each mark is at or after the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// There was a connection, opened or kept.
+    pub connected: Duration,
+    /// The request was made and handed to the connection.
+    pub encoded: Duration,
+    /// The system had taken the last byte of the request.
+    pub sent: Duration,
+    /// The head of the answer was there.
+    pub first_byte: Duration,
+    /// The answer was complete.
+    pub last_byte: Duration,
+    /// The answer was found to be a success.
+    pub decoded: Duration,
+}
+
 /// A complete answer.
 #[derive(Debug)]
 pub struct Reply {
+    /// When the call began.
+    pub started: Instant,
+    /// How it went on.
+    pub marks: Marks,
     /// HTTP status.
     pub status: StatusCode,
     /// Headers.
@@ -146,19 +173,48 @@ impl Reply {
 struct Chunks {
     chunks: Arc<[Bytes]>,
     next: usize,
+    sent: Arc<OnceLock<Instant>>,
+}
+
+/// A chunk that tells when its last byte was taken: the connection advances it as the socket takes bytes.
+struct Chunk {
+    bytes: Bytes,
+    sent: Option<Arc<OnceLock<Instant>>>,
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if let Some(sent) = self.sent.as_ref().filter(|_| !self.bytes.has_remaining()) {
+            let _ = sent.set(Instant::now());
+        }
+    }
 }
 
 impl Body for Chunks {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let chunk = self.chunks.get(self.next).cloned();
+        let bytes = self.chunks.get(self.next).cloned();
         self.next += 1;
-        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+        let sent = (self.next == self.chunks.len()).then(|| Arc::clone(&self.sent));
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(Chunk { bytes, sent }))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -183,38 +239,81 @@ impl Sender {
         }
     }
 
-    async fn send(&mut self, request: &Prepared) -> hyper::Result<http::Response<Incoming>> {
+    async fn ready(&mut self) -> hyper::Result<()> {
         match self {
-            Self::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request.request()).await
-            }
-            Self::Http2(sender) => {
-                sender.ready().await?;
-                sender.send_request(request.request()).await
-            }
+            Self::Http1(sender) => sender.ready().await,
+            Self::Http2(sender) => sender.ready().await,
+        }
+    }
+
+    async fn send(&mut self, request: Request<Chunks>) -> hyper::Result<http::Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
         }
     }
 }
+
+/// The task that moves the bytes of an open connection; it ends with its last user.
+type Driver = Arc<Task>;
+
+struct Task {
+    handle: AbortOnDropHandle<()>,
+    /// Cancelled when the socket is closed: HTTP/2 does that in a task of its own.
+    gone: CancellationToken,
+}
+
+/// Longest wait for a socket to be closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that is kept, and opened anew when it broke.
 pub struct Connection {
     endpoint: Endpoint,
     version: HttpVersion,
     limits: Limits,
-    open: Option<(Sender, AbortOnDropHandle<()>)>,
-    opened: u64,
+    wire: Arc<Wire>,
+    open: Option<(Sender, Driver)>,
 }
 
 impl Connection {
     /// A connection that is opened when first needed.
     pub fn new(endpoint: Endpoint, version: HttpVersion, limits: Limits) -> Self {
-        Self { endpoint, version, limits, open: None, opened: 0 }
+        Self::counted(endpoint, version, limits, Arc::default())
     }
 
-    /// TCP connections opened so far.
-    pub fn opened(&self) -> u64 {
-        self.opened
+    /// The same, counted on a lane's wire.
+    pub fn counted(endpoint: Endpoint, version: HttpVersion, limits: Limits, wire: Arc<Wire>) -> Self {
+        Self { endpoint, version, limits, wire, open: None }
+    }
+
+    /// Closes the connection, if it is open, and waits until the socket is closed.
+    pub async fn close(&mut self) {
+        let Some((sender, driver)) = self.open.take() else { return };
+        drop(sender);
+        if let Some(driver) = Arc::into_inner(driver) {
+            drop(driver.handle);
+            let _ = timeout(CLOSE_TIMEOUT, driver.gone.cancelled()).await;
+        }
+    }
+
+    /// Another user of the same HTTP/2 connection, which is opened if need be: requests run side by side.
+    /// `None` for HTTP/1.1, which carries one request at a time.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`].
+    pub async fn share(&mut self) -> Result<Option<Self>, CallError> {
+        if self.version == HttpVersion::Http1 {
+            return Ok(None);
+        }
+        self.connect().await?;
+        let Some((Sender::Http2(sender), driver)) = &self.open else { return Ok(None) };
+        Ok(Some(Self {
+            endpoint: self.endpoint.clone(),
+            version: self.version,
+            limits: self.limits,
+            wire: Arc::clone(&self.wire),
+            open: Some((Sender::Http2(sender.clone()), Arc::clone(driver))),
+        }))
     }
 
     /// Opens the connection unless it is open.
@@ -232,30 +331,29 @@ impl Connection {
         };
         let open = opened.map_err(|reason| CallError::Connect { endpoint: self.endpoint.to_string(), reason })?;
         self.open = Some(open);
-        self.opened += 1;
         Ok(())
     }
 
-    async fn dial(&self) -> Result<(Sender, AbortOnDropHandle<()>), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect((self.endpoint.host(), self.endpoint.port())).await?;
-        stream.set_nodelay(true)?;
-        let io = TokioIo::new(stream);
+    async fn dial(&self) -> Result<(Sender, Driver), Box<dyn std::error::Error + Send + Sync>> {
+        let gone = CancellationToken::new();
+        let io = TokioIo::new(Counted::new(dial(&self.endpoint).await?, Arc::clone(&self.wire), gone.clone()));
+        let driver = |task| Arc::new(Task { handle: AbortOnDropHandle::new(task), gone });
         // The driver's error reaches the request in flight; on its own it says nothing more.
         Ok(match self.version {
             HttpVersion::Http1 => {
-                let (sender, driver) = http1::handshake(io).await?;
-                let task = tokio::spawn(async move { drop(driver.await) });
-                (Sender::Http1(sender), AbortOnDropHandle::new(task))
+                let (sender, connection) = http1::handshake(io).await?;
+                let task = tokio::spawn(async move { drop(connection.await) });
+                (Sender::Http1(sender), driver(task))
             }
             HttpVersion::Http2 => {
-                let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                     .max_frame_size(MAX_FRAME_BYTES)
                     .handshake(io)
                     .await?;
-                let task = tokio::spawn(async move { drop(driver.await) });
-                (Sender::Http2(sender), AbortOnDropHandle::new(task))
+                let task = tokio::spawn(async move { drop(connection.await) });
+                (Sender::Http2(sender), driver(task))
             }
         })
     }
@@ -266,25 +364,53 @@ impl Connection {
     /// # Errors
     /// Any [`CallError`] but `Status` and `Malformed`, which are the protocols' to find.
     pub async fn call(&mut self, request: &Prepared) -> Result<Reply, CallError> {
+        self.call_since(request, Instant::now()).await
+    }
+
+    /// The same for a call that began before: waiting for the connection is a part of it.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn call_since(&mut self, request: &Prepared, started: Instant) -> Result<Reply, CallError> {
         self.connect().await?;
+        let connected = started.elapsed();
         // Taken, so that a call dropped half-way does not leave a connection in an unknown state.
         let Some((mut sender, driver)) = self.open.take() else {
             return Err(CallError::Transport("not connected".into()));
         };
         let limit = self.limits.request_timeout;
-        let reply = timeout(limit, exchange(&mut sender, request, self.limits.max_response_bytes))
+        let mut reply = timeout(limit, exchange(&mut sender, request, self.limits.max_response_bytes, started))
             .await
             .map_err(|_| CallError::Timeout(limit))??;
+        reply.marks.connected = connected;
         self.open = Some((sender, driver));
         Ok(reply)
     }
 }
 
-async fn exchange(sender: &mut Sender, request: &Prepared, max_bytes: usize) -> Result<Reply, CallError> {
+async fn exchange(
+    sender: &mut Sender,
+    request: &Prepared,
+    max_bytes: usize,
+    started: Instant,
+) -> Result<Reply, CallError> {
     let transport = |error: hyper::Error| CallError::Transport(root_cause(&error));
-    let (head, mut body) = sender.send(request).await.map_err(transport)?.into_parts();
-    let mut reply =
-        Reply { status: head.status, headers: head.headers, trailers: HeaderMap::new(), chunks: Vec::new() };
+    sender.ready().await.map_err(transport)?;
+    let sent = Arc::default();
+    let prepared = request.request(Arc::clone(&sent));
+    let encoded = started.elapsed();
+    let (head, mut body) = sender.send(prepared).await.map_err(transport)?.into_parts();
+    let first_byte = started.elapsed();
+    // A server may answer before it has read everything.
+    let sent = sent.get().map_or(encoded, |&at| (at - started).min(first_byte));
+    let mut reply = Reply {
+        started,
+        marks: Marks { encoded, sent, first_byte, ..Marks::default() },
+        status: head.status,
+        headers: head.headers,
+        trailers: HeaderMap::new(),
+        chunks: Vec::new(),
+    };
     let mut received = 0;
     while let Some(frame) = body.frame().await {
         match frame.map_err(transport)?.into_data() {
@@ -298,6 +424,7 @@ async fn exchange(sender: &mut Sender, request: &Prepared, max_bytes: usize) -> 
             Err(frame) => reply.trailers.extend(frame.into_trailers().unwrap_or_default()),
         }
     }
+    reply.marks.last_byte = started.elapsed();
     Ok(reply)
 }
 

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use quintet_proto::lanes::Lane;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::axes::{OpenLoop, Times};
 use crate::{
+    client::{Policy, Traffic},
     counters::Counters,
-    plan::Load,
+    encoding::Encoding,
+    open::Offered,
+    plan::{Arm, Load},
     record::{Failures, Recorder, Sample},
     stats::{Estimate, Percentile, Statistic, bootstrap, quantile, tail_percentile},
     target::{Protocol, lane_name},
@@ -31,6 +36,10 @@ pub struct MeasuredBlock {
     pub connections: u64,
     /// Connections opened anew within the block.
     pub reconnects: u64,
+    /// What the connections carried in the block, a window's ramp and drain included.
+    pub traffic: Traffic,
+    /// What became of the schedule, in an open loop.
+    pub offered: Option<Offered>,
     /// The server's counters over the block.
     pub server: Result<Counters, String>,
     /// Requests answered according to the server, from idle to idle; `None` when not comparable.
@@ -44,13 +53,22 @@ pub struct WarmUp {
     pub sent: u64,
     /// How many failed.
     pub failures: Failures,
+    /// Latency of the very first, in µs.
+    #[serde(default)]
+    pub first_us: Option<u64>,
+    /// Median latency of the last group, in µs.
+    #[serde(default)]
+    pub last_us: Option<u64>,
+    /// Whether it became steady ([`crate::measure::is_steady`]), where that was judged.
+    #[serde(default)]
+    pub steady: Option<bool>,
 }
 
 /// Everything measured for one cell.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// The lane.
-    pub lane: Lane,
+    /// What was measured.
+    pub arm: Arm,
     /// The load.
     pub load: Load,
     /// Bytes of a request's body (mean over the photographs).
@@ -69,6 +87,12 @@ pub struct Cell {
     pub lane: Lane,
     /// The load.
     pub load: Load,
+    /// Whose connections the requests went out on.
+    #[serde(default)]
+    pub connection: Policy,
+    /// The form of the images; in reports of before there was a choice, none.
+    #[serde(default)]
+    pub payload: Option<Encoding>,
     /// Requests sent: completed, failed, abandoned, and completed outside the window.
     pub sent: u64,
     /// Requests completed and measured.
@@ -97,6 +121,15 @@ pub struct Cell {
     pub connections: u64,
     /// Connections opened anew while measuring.
     pub reconnects: u64,
+    /// What the connections carried while measuring, a window's ramp and drain included.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// How a request went on, seen from the client.
+    #[serde(default)]
+    pub times: Option<Times>,
+    /// What an open loop is about.
+    #[serde(default)]
+    pub open: Option<OpenLoop>,
     /// The server's view of the measured window.
     pub server: Option<ServerSide>,
     /// Why there is none.
@@ -110,7 +143,7 @@ pub struct Cell {
 }
 
 /// Latency statistics in ms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     /// Mean.
     pub mean: Estimate,
@@ -185,7 +218,10 @@ impl Cell {
     /// Computes a cell. `preprocess_ms` is the client's preprocessing of one image.
     /// `None` when nothing was sent at all.
     pub fn new(measured: Measured, preprocess_ms: Option<Estimate>, seed: u64) -> Option<Self> {
-        let Measured { lane, load, request_bytes, warm_up, blocks } = measured;
+        let Measured { arm, load, request_bytes, warm_up, blocks } = measured;
+        let lane = arm.lane;
+        let traffic = blocks.iter().fold(Traffic::default(), |sum, block| sum.plus(block.traffic));
+        let open = OpenLoop::new(&blocks, seed);
         let throughput = throughput(load, &blocks, seed);
         let server = server_side(&blocks);
         let mut spans = Vec::with_capacity(blocks.len());
@@ -222,6 +258,11 @@ impl Cell {
         Some(Self {
             lane,
             load,
+            connection: arm.connection,
+            payload: Some(arm.payload),
+            traffic,
+            times: Times::new(recorder.samples(), seed),
+            open,
             sent: recorder.sent() + outside,
             completed: recorder.samples().len() as u64,
             outside_window: outside,
@@ -245,7 +286,7 @@ impl Cell {
     }
 }
 
-fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
+pub(super) fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
     let mut sorted = latency_us.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let sorted: Vec<f64> = sorted.into_iter().map(|us| us / 1e3).collect();
@@ -264,7 +305,11 @@ fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
 fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimate> {
     let wall: Duration = blocks.iter().map(|block| block.wall).sum();
     let samples = || blocks.iter().flat_map(|block| block.recorder.samples());
-    let completed = samples().count();
+    // An open loop's samples are those that were to be sent in the window: what was completed in it is counted apart.
+    let meanwhile = |block: &MeasuredBlock| {
+        block.offered.map_or(block.recorder.samples().len() as u64, |offered| offered.completed_meanwhile)
+    };
+    let completed = blocks.iter().map(meanwhile).sum::<u64>() as usize;
     if wall.is_zero() || completed == 0 {
         return None;
     }
@@ -276,7 +321,7 @@ fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimat
             let mean = bootstrap(&latencies, Statistic::Mean, seed)?;
             Some(Estimate::new(rate, rate * mean.value / mean.high, rate * mean.value / mean.low, completed))
         }
-        Load::Concurrent { .. } => {
+        Load::Concurrent { .. } | Load::Open { .. } => {
             let rates: Vec<f64> = blocks
                 .iter()
                 .flat_map(|block| {
@@ -329,7 +374,7 @@ mod tests {
         let mut start = Duration::from_millis(start_ms);
         for &latency in latencies_ms {
             let latency = Duration::from_millis(latency);
-            recorder.add(Sample { start, latency });
+            recorder.add(Sample { start, latency, ..Sample::default() });
             start += latency;
         }
         MeasuredBlock {
@@ -340,12 +385,14 @@ mod tests {
             outside: 0,
             connections: 1,
             reconnects: 0,
+            traffic: Traffic::default(),
+            offered: None,
             server: Ok(server),
         }
     }
 
     fn measured(load: Load, blocks: Vec<MeasuredBlock>) -> Measured {
-        Measured { lane: Lane::OnnxHttp, load, request_bytes: 602_112, warm_up: WarmUp::default(), blocks }
+        Measured { arm: Arm::plain(Lane::OnnxHttp), load, request_bytes: 602_112, warm_up: WarmUp::default(), blocks }
     }
 
     #[test]

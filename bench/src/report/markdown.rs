@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use quintet_proto::lanes::Lane;
 
-use super::{Cell, ExportError, Exporter, Report};
+use super::{Cell, ExportError, Exporter, Report, axes};
 use crate::{plan::Load, stats::Estimate};
 
 /// The Markdown form.
@@ -32,6 +32,9 @@ impl Exporter for Markdown {
             }),
             stages(report),
             concurrent(report),
+            axes::open_loop(report),
+            axes::connections(report),
+            axes::payloads(report),
             warnings(report),
         ];
         Ok(sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n"))
@@ -39,7 +42,7 @@ impl Exporter for Markdown {
 }
 
 /// A lane's name in tables.
-fn label(lane: Lane) -> &'static str {
+pub(super) fn label(lane: Lane) -> &'static str {
     match lane {
         Lane::Jpeg => "JPEG HTTP",
         Lane::OnnxHttp => "ONNX HTTP",
@@ -50,7 +53,7 @@ fn label(lane: Lane) -> &'static str {
 }
 
 /// A value and its interval.
-fn number(estimate: Estimate, digits: usize) -> String {
+pub(super) fn number(estimate: Estimate, digits: usize) -> String {
     format!("{:.digits$} ({:.digits$}–{:.digits$})", estimate.value, estimate.low, estimate.high)
 }
 

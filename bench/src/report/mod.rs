@@ -1,5 +1,6 @@
 //! The report: everything a run found out, and the exporters that write it down.
 
+pub mod axes;
 pub mod cell;
 mod json;
 mod markdown;
@@ -17,7 +18,7 @@ use crate::{
     payload::PhotographInfo,
     plan::Load,
     settings::Settings,
-    stats::{Estimate, Statistic, bootstrap_ratio},
+    stats::{Estimate, Statistic, bootstrap_with},
     target::lane_name,
     warnings::Warning,
 };
@@ -94,7 +95,7 @@ pub struct Speedup {
 }
 
 impl Report {
-    /// The cell of a lane under a load.
+    /// The cell of a lane under a load; of several, the first connection policy and payload stand for it.
     pub fn cell(&self, lane: Lane, load: Load) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.lane == lane && cell.load == load)
     }
@@ -109,7 +110,11 @@ impl Report {
         let pairs = [(Lane::OnnxHttp, Lane::OnnxGrpc), (Lane::TrtHttp, Lane::TrtGrpc)];
         let speedup = |(http, grpc): (Lane, Lane), batch| {
             let samples = |lane| Some(&self.cell(lane, Load::Serial { batch })?.samples.latency_us[..]);
-            let speedup = bootstrap_ratio(samples(http)?, samples(grpc)?, Statistic::Median, self.settings.seed)?;
+            let ratio = |a: &mut [f64], b: &mut [f64]| {
+                let (a, b) = (Statistic::Median.of(a)?, Statistic::Median.of(b)?);
+                (b != 0.0).then(|| a / b)
+            };
+            let speedup = bootstrap_with(samples(http)?, samples(grpc)?, ratio, self.settings.seed)?;
             Some(Speedup { service: http.service().to_owned(), batch, speedup })
         };
         pairs
