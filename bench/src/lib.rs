@@ -29,6 +29,7 @@ pub mod run;
 pub mod schedule;
 pub mod selftest;
 pub mod settings;
+pub mod slo;
 pub mod stats;
 pub mod target;
 pub mod warnings;
