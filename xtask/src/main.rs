@@ -1,7 +1,9 @@
 //! What make calls: sets up ONNX Runtime, the models and the demo.
 
+mod conformance;
 mod demo;
 mod process;
+mod server;
 mod setup;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -33,6 +35,14 @@ enum Command {
         #[arg(last = true)]
         bench: Vec<String>,
     },
+    /// Compare the server's answers with recorded ones of Triton
+    Conformance {
+        /// The folder with replay.py, the recordings and their models
+        recordings: PathBuf,
+        /// More flags for replay.py
+        #[arg(last = true)]
+        replay: Vec<String>,
+    },
     /// Serve the five lanes on their usual ports until Ctrl-C
     Serve {
         /// The model
@@ -49,6 +59,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Setup { tests } => setup::setup(tests).map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, bench } => demo::demo(&arch, &bench),
+        Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
     };
     done.unwrap_or_else(|error| {
@@ -61,4 +72,10 @@ fn main() -> ExitCode {
 fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().map(PathBuf::from).unwrap_or(here)
+}
+
+/// The path of one of our programs as cargo builds it for this profile.
+fn program(profile: &str, name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    root().join(target).join(profile).join(name)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitCode, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, bail};
@@ -17,4 +17,9 @@ pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> anyhow::Resu
         bail!("`{} {}` failed: {status}", program.display(), arguments.join(" "));
     }
     Ok(())
+}
+
+/// A program's exit status as this one's.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

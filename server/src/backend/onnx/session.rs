@@ -111,7 +111,7 @@ fn one_line(message: &str) -> String {
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
     // e.g. "/onnxruntime_src/.../provider_bridge_ort.cc:1992 onnxruntime::Provider& ...::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load ..."
     let line = line.rsplit_once(" : FAIL : ").map_or(line.as_str(), |(_, reason)| reason);
-    line.chars().take(MAX_CHARS).collect()
+    line.trim_end_matches('.').chars().take(MAX_CHARS).collect()
 }
 
 fn tensors(path: &Path, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(one_line(message), "Failed to load library libcublasLt.so.13: cannot open shared object file");
         assert_eq!(
             one_line("CUDA execution provider is not enabled in this build."),
-            "CUDA execution provider is not enabled in this build."
+            "CUDA execution provider is not enabled in this build"
         );
     }
 }

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -44,6 +45,9 @@ pub async fn receive(
     };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > max_bytes {
+        if !headers.contains_key(header::EXPECT) {
+            discard(body, max_bytes).await;
+        }
         return Err(too_large(&format!(" of {length} bytes")));
     }
     let padding = aligned_at.next_multiple_of(ALIGNMENT) - aligned_at;
@@ -63,6 +67,24 @@ pub async fn receive(
     Ok(buffer.freeze().slice(padding..))
 }
 
+/// How long the rest of a refused body is read for.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a refused body to its end, of at most `max_bytes` more: a client that still sends finds its answer, and
+/// keeps its connection, only when it can finish.
+async fn discard(mut body: axum::body::Body, max_bytes: usize) {
+    let mut left = max_bytes;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+}
+
 /// A chunked body: its length is known only at its end.
 async fn receive_unsized(
     mut body: axum::body::Body,
@@ -74,6 +96,7 @@ async fn receive_unsized(
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
         if received.len() + chunk.len() > max_bytes {
+            discard(body, max_bytes).await;
             return Err(too_large(""));
         }
         received.extend_from_slice(&chunk);

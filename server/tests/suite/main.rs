@@ -1,0 +1,133 @@
+//! The whole server as its users meet it: a process, real clients, real photographs.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
+
+mod server;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+};
+
+use server::{MODEL, Suite, models, program};
+
+/// The photographs that tests send.
+fn photo(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../photos").join(name).to_str().unwrap().to_owned()
+}
+
+/// A photograph as the client of a tensor lane prepares it, in a file.
+fn tensor(folder: &Path) -> String {
+    let mut elements = vec![0.0f32; quintet_preprocess::ELEMENTS];
+    let encoded = fs::read(photo("astronaut.jpg")).unwrap();
+    quintet_preprocess::to_tensor(&encoded, quintet_preprocess::DEFAULT_MAX_PIXELS, &mut elements).unwrap();
+    let path = folder.join("tensor.f32");
+    fs::write(&path, elements.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn tritons_clients_infer_on_every_lane_and_the_lanes_agree() {
+    let suite = Suite::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let told = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
+    assert!(told.ends_with("11 ways on 5 lanes agree\n"), "{told}");
+}
+
+#[test]
+fn the_studys_request_bodies_work() {
+    let suite = Suite::start(&["--service", "jpeg"]);
+    let told = suite.python("study.py", &[&photo("coffee.jpg"), &photo("rocket.jpg")]);
+    assert!(told.ends_with("study ok\n"), "{told}");
+}
+
+#[test]
+fn bad_input_is_told_apart_and_harms_nobody() {
+    let suite = Suite::start(&["--max-input-bytes", "4000000", "--max-image-pixels", "200000"]);
+    let told = suite.python("bad_input.py", &[MODEL, &photo("coffee-224.jpg"), &photo("astronaut.jpg")]);
+    assert!(told.ends_with("every refusal is as expected\n"), "{told}");
+}
+
+#[test]
+fn each_lane_says_what_it_runs_on() {
+    let suite = Suite::start(&[]);
+    let told = suite.python("providers.py", &[MODEL]);
+    assert!(told.ends_with("providers ok\n"), "{told}");
+    let log = suite.log();
+    for service in ["jpeg", "onnx", "trt"] {
+        let line = log.lines().find(|line| line.contains("model is ready") && line.contains(service));
+        assert!(line.is_some_and(|line| line.contains("CPUExecutionProvider")), "{service}: {log}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_one_error_with_port_and_lane() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut command = program(&["suite", "--jpeg-port=0", "--onnx-http-port=0", "--onnx-metrics-port=0"]);
+    let output =
+        command.arg(format!("--onnx-grpc-port={port}")).arg("--model-repository").arg(models()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let wanted = format!("error: cannot listen on 127.0.0.1:{port} for onnx-grpc: ");
+    assert!(stderr.starts_with(&wanted) && stderr.trim_end().ends_with("--onnx-grpc-port"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn an_unknown_model_is_an_error_that_names_those_there_are() {
+    let mut command = program(&["suite", "--service=onnx", "--model=resnet99", "--onnx-http-port=0"]);
+    command.args(["--onnx-grpc-port=0", "--onnx-metrics-port=0", "--model-repository"]).arg(models());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("model 'resnet99' is not in ") && stderr.contains("it holds: resnet18"), "{stderr}");
+}
+
+#[test]
+fn the_settings_in_force_are_printed() {
+    let output =
+        program(&["suite", "--print-config", "--trt-http-port=9020"]).env("QUINTET_JPEG_PORT", "9002").output();
+    let printed: toml::Table = String::from_utf8(output.unwrap().stdout).unwrap().parse().unwrap();
+    let port = |name: &str| printed[name].as_str().unwrap().to_owned();
+    assert_eq!([port("jpeg_port"), port("trt_http_port"), port("onnx_http_port")], ["9002", "9020", "8010"]);
+}
+
+#[test]
+fn sigterm_answers_what_was_accepted() {
+    let mut suite = Suite::start(&["--service", "jpeg"]);
+    let body = fs::read(photo("rocket.jpg")).unwrap();
+    let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
+    let head = format!(
+        "POST /embed HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    // The head and a part of the body: the server has begun to serve it.
+    connection.write_all(head.as_bytes()).unwrap();
+    connection.write_all(&body[..1000]).unwrap();
+    suite.signal("TERM");
+    while !suite.log().contains("draining") {
+        std::thread::yield_now();
+    }
+    connection.write_all(&body[1000..]).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"count\":1"), "{answer:.300}");
+    assert_eq!(suite.wait().code(), Some(0), "{}", suite.log());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut suite = Suite::start(&["--service", "jpeg"]);
+    let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
+    connection.write_all(b"POST /embed HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n").unwrap();
+    // Answered on another connection, so the first one was accepted before.
+    TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap().write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
+    suite.signal("TERM");
+    while !suite.log().contains("draining") {
+        std::thread::yield_now();
+    }
+    suite.signal("TERM");
+    assert!(suite.wait().code().is_some());
+}

@@ -1,0 +1,123 @@
+//! A server process on free ports that ends with its test.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use quintet_models::{Arch, Batching, Graph, Variant, Weights, repository};
+use tempfile::TempDir;
+
+/// The model of all tests.
+pub(crate) const MODEL: &str = "resnet18";
+
+/// A model repository with the model; it warms and takes batches of up to 4.
+pub(crate) fn models() -> &'static Path {
+    static MODELS: OnceLock<TempDir> = OnceLock::new();
+    MODELS
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let graph = Graph::new(&Weights::from_seed(Arch::ResNet18, 0)).unwrap();
+            let batching = Batching::new(4, &[1, 2, 4]).unwrap();
+            repository::write(folder.path(), &graph, Variant::Fp32, &batching).unwrap();
+            folder
+        })
+        .path()
+}
+
+/// A command of the server's program.
+pub(crate) fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-server"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A suite that is ready.
+pub(crate) struct Suite {
+    process: Child,
+    ports: BTreeMap<String, u16>,
+    folder: TempDir,
+}
+
+impl Suite {
+    /// Starts a suite with these flags and waits until it is ready.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (ports_file, log) = (folder.path().join("ports.json"), folder.path().join("log"));
+        let mut command = program(&["suite", "--model-repository"]);
+        command.arg(models()).arg("--ports-file").arg(&ports_file);
+        for listener in ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"] {
+            command.arg(format!("--{listener}-port=0"));
+        }
+        let log_file = fs::File::create(&log).unwrap();
+        let mut process = command.args(flags).stdout(Stdio::null()).stderr(log_file).spawn().unwrap();
+        let started = Instant::now();
+        let ports = loop {
+            if let Ok(text) = fs::read(&ports_file) {
+                break serde_json::from_slice(&text).unwrap();
+            }
+            let ended = process.try_wait().unwrap();
+            let told = || fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "the server ended: {}", told());
+            assert!(started.elapsed() < Duration::from_secs(120), "the server is not ready: {}", told());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        Self { process, ports, folder }
+    }
+
+    /// The port of a listener, e.g. `onnx-http`.
+    pub(crate) fn port(&self, listener: &str) -> u16 {
+        self.ports[listener]
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Sends a signal, e.g. `TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+
+    /// Runs a script of `tests/python` with the listeners' ports as JSON in its first argument.
+    pub(crate) fn python(&self, script: &str, more: &[&str]) -> String {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let ran = Command::new(interpreter())
+            .arg(here.join("tests/python").join(script))
+            .arg(serde_json::to_string(&self.ports).unwrap())
+            .args(more)
+            .output()
+            .unwrap();
+        let stdout = String::from_utf8(ran.stdout).unwrap();
+        assert!(ran.status.success(), "{stdout}\n{}\n{}", String::from_utf8_lossy(&ran.stderr), self.log());
+        stdout
+    }
+}
+
+impl Drop for Suite {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `QUINTET_PYTHON`, or the one that `make setup` makes.
+fn interpreter() -> PathBuf {
+    if let Some(path) = std::env::var_os("QUINTET_PYTHON") {
+        return path.into();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.quintet/venv/bin/python");
+    assert!(path.exists(), "there is no {}: run `cargo xtask setup --tests`, or set QUINTET_PYTHON", path.display());
+    path
+}

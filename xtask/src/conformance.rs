@@ -1,0 +1,33 @@
+//! Recorded requests to Triton, sent to our server: the answers must agree.
+
+use std::{path::Path, process::Command, process::ExitCode};
+
+use anyhow::Context as _;
+
+use crate::{
+    process::{exit_code, run},
+    server::Server,
+    setup::setup,
+};
+
+/// Serves the recordings' models and runs their `replay.py`. Returns its exit status: 0 when nothing differs.
+///
+/// # Errors
+/// When the server cannot be built or does not become ready.
+pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<ExitCode> {
+    setup(true)?;
+    run("cargo", &["build", "--package", "quintet-server"])?;
+    let recordings = recordings.canonicalize().with_context(|| recordings.display().to_string())?;
+    let mut command = Command::new(crate::program("debug", "quintet-server"));
+    command.args(["suite", "--service=onnx", "--model-repository"]).arg(recordings.join("models"));
+    let mut server = Server::start(command)?;
+    let address = |listener: &str| format!("127.0.0.1:{}", server.ports()[listener]);
+    let status = Command::new(crate::root().join(".quintet/venv/bin/python"))
+        .arg(recordings.join("replay.py"))
+        .args(["--http", &address("onnx-http"), "--grpc", &address("onnx-grpc")])
+        .args(more)
+        .status()
+        .context("cannot start replay.py")?;
+    server.stop()?;
+    Ok(exit_code(status))
+}
