@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{error::InferError, request::OutputSet, tensor::Tensor};
+use crate::{cancel::Cancel, error::InferError, request::OutputSet, tensor::Tensor};
 
 /// Times inside one run of an [`Instance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,14 +18,16 @@ pub struct RunTimings {
 /// One loaded copy of a model. It is owned by one thread and runs one batch at a time.
 pub trait Instance: Send {
     /// Runs the model on `inputs`: one tensor for each of its inputs, in its order, with all rows of
-    /// the batch. Returns one entry for each of its outputs, `None` where it is not in `wanted`.
+    /// the batch. Returns one entry for each of its outputs, `None` where it is not in `wanted`. An
+    /// instance that can stop halfway does so when `cancel` is cancelled ([`Cancel::on_cancel`]).
     ///
     /// # Errors
-    /// Whatever the backend reports; the instance must stay usable.
+    /// Whatever the backend reports, anything if the run was cancelled; the instance must stay usable.
     fn run(
         &mut self,
         inputs: &[Tensor],
         wanted: OutputSet,
+        cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError>;
 

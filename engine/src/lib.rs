@@ -19,6 +19,7 @@ pub mod admit;
 pub mod backend;
 pub mod batch;
 pub mod buffer;
+pub mod cancel;
 pub mod error;
 pub mod model;
 pub mod registry;
@@ -32,6 +33,7 @@ mod worker;
 
 pub use backend::{Instance, Placement, RunTimings};
 pub use buffer::BufferPool;
+pub use cancel::Cancel;
 pub use error::{ErrorKind, InferError};
 pub use model::{Model, StartError};
 pub use quintet_proto::DataType;

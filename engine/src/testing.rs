@@ -4,13 +4,15 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
     time::Duration,
 };
 
 use crate::{
     backend::{Instance, Placement, RunTimings},
-    error::InferError,
+    cancel::Cancel,
+    error::{ErrorKind, InferError},
     request::OutputSet,
     tensor::Tensor,
 };
@@ -26,8 +28,10 @@ pub struct Echo {
     pub panics: bool,
     /// Rows of the largest batch so far.
     pub largest: Arc<AtomicUsize>,
-    /// Runs so far.
+    /// Runs so far, stopped ones included.
     pub runs: Arc<AtomicUsize>,
+    /// Runs that were cancelled halfway.
+    pub stopped: Arc<AtomicUsize>,
 }
 
 impl Instance for Echo {
@@ -36,13 +40,22 @@ impl Instance for Echo {
         &mut self,
         inputs: &[Tensor],
         wanted: OutputSet,
+        cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let input = inputs.first().ok_or_else(|| InferError::internal("no input"))?;
         let rows = input.shape().dims().first().copied().unwrap_or(1);
         self.runs.fetch_add(1, SeqCst);
         self.largest.fetch_max(rows, SeqCst);
-        std::thread::sleep(self.latency);
+        let (stop, stopped) = mpsc::channel();
+        let guard = cancel.on_cancel(move || {
+            let _ = stop.send(());
+        });
+        if stopped.recv_timeout(self.latency).is_ok() {
+            self.stopped.fetch_add(1, SeqCst);
+            return Err(InferError::new(ErrorKind::Cancelled, "stopped"));
+        }
+        drop(guard);
         timings.infer = self.latency;
         let row_bytes = (input.data().len() / rows.max(1)).max(1);
         let poisoned = |poison| input.data().chunks(row_bytes).any(|row| row.first() == Some(&poison));

@@ -13,6 +13,7 @@ use crate::{
         queue::{Pending, Queue},
     },
     buffer::BufferPool,
+    cancel::Cancel,
     error::{ErrorKind, InferError},
     request::{InferRequest, InferResponse, OutputSet, Stage},
     spec::ModelSpec,
@@ -40,7 +41,7 @@ pub(crate) fn warm_up(spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(
                 zeros(input.data_type, Shape::new(dims))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        run(instance, &inputs, OutputSet::all(spec.outputs().len()), &mut RunTimings::default())?;
+        run(instance, &inputs, OutputSet::all(spec.outputs().len()), &Cancel::new(1), &mut RunTimings::default())?;
     }
     Ok(())
 }
@@ -93,7 +94,7 @@ fn attempt(
     let gathered = started.elapsed();
     let wanted = requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs));
     let mut times = RunTimings::default();
-    let outputs = run(instance, &inputs, wanted, &mut times)?;
+    let outputs = run(instance, &inputs, wanted, &Cancel::new(batch.len()), &mut times)?;
     shared.stats.executed();
     let ran = Instant::now();
     let answers = scatter(&shared.spec, &requests, outputs)?;
@@ -117,9 +118,10 @@ fn run(
     instance: &mut dyn Instance,
     inputs: &[Tensor],
     wanted: OutputSet,
+    cancel: &Cancel,
     timings: &mut RunTimings,
 ) -> Result<Vec<Option<Tensor>>, InferError> {
-    catch_unwind(AssertUnwindSafe(|| instance.run(inputs, wanted, timings)))
+    catch_unwind(AssertUnwindSafe(|| instance.run(inputs, wanted, cancel, timings)))
         .unwrap_or_else(|_| Err(InferError::internal("the backend panicked; see the server's log")))
 }
 
