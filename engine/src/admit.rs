@@ -213,15 +213,12 @@ fn print_dims(dims: &[i64]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::spec::BatchPolicy;
+    use crate::schedule::BatchPolicy;
 
     fn simple() -> ModelSpec {
         let tensor = |name| TensorSpec::new(name, DataType::Int32, [Some(16)]);
-        let policy =
-            BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 8 };
+        let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         ModelSpec::new(
             "simple",
             1,

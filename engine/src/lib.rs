@@ -5,15 +5,16 @@
 //! ```
 //!
 //! Nothing here knows a protocol, a serialisation format or an inference library. Invariants, held by
-//! the property tests of [`batch`]:
+//! property tests:
 //!
 //! * every accepted request gets exactly one outcome;
 //! * a batch never exceeds its maximum, and a request larger than it is refused at admission;
-//! * requests of one priority and shape are served first in, first out;
-//! * expired or cancelled work never runs;
+//! * requests of one priority and shape are served first in, first out (those delayed by a timeout
+//!   behind the others of their priority);
+//! * expired or cancelled work never runs, and a run that nobody waits for is stopped;
 //! * the queue's length equals its counter on every path;
 //! * with no `max_queue_delay`, a lone request is dispatched at once; with one, no request waits past
-//!   it while an instance is idle.
+//!   it while an instance is idle, nor when all the clients that are about have a request open already.
 
 pub mod admit;
 pub mod backend;
@@ -24,6 +25,7 @@ pub mod error;
 pub mod model;
 pub mod registry;
 pub mod request;
+pub mod schedule;
 pub mod spec;
 pub mod stats;
 pub mod tensor;
@@ -39,5 +41,6 @@ pub use model::{Model, StartError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
 pub use request::{InferRequest, InferResponse, OutputSet, Stage, StageTimings};
-pub use spec::{BatchPolicy, ModelSpec, QueueTimeout, SpecError, TensorSpec};
+pub use schedule::{BatchPolicy, QueuePolicy, TimeoutAction};
+pub use spec::{ModelSpec, SpecError, TensorSpec};
 pub use tensor::{Shape, Tensor, TensorError};

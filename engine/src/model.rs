@@ -116,28 +116,31 @@ impl Model {
 
     /// Counts a request that failed before it reached the queue.
     pub fn refused(&self, kind: ErrorKind) {
-        self.shared.stats.failed(kind);
+        self.shared.stats.failed(kind, Duration::ZERO);
     }
 
-    /// Runs a request. Dropping the future cancels it: it leaves the queue at once, or, if it is
-    /// running already, its answer goes nowhere.
+    /// Runs a request. Dropping the future cancels it: it leaves the queue at once, or, if it is running
+    /// already, its run is stopped unless other requests of the batch are waited for.
     ///
     /// # Errors
     /// [`ErrorKind::QueueFull`], [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], or what the
     /// backend reports.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
-        let deadline = request.deadline;
-        let place = self.shared.queue.push(request).inspect_err(|error| self.refused(error.kind()))?;
-        let mut leave = LeaveOnDrop { shared: &self.shared, ticket: Some(place.ticket) };
+        let shared = &*self.shared;
+        let started = request.started;
+        let place =
+            shared.queue.push(request).inspect_err(|error| shared.stats.failed(error.kind(), started.elapsed()))?;
+        let mut leave = LeaveOnDrop { shared, started, ticket: Some(place.ticket) };
         let mut outcome = place.outcome;
-        let ended = match deadline {
+        let ended = match place.rejected_at {
             None => outcome.await,
-            Some(deadline) => match timeout_at(Instant::from_std(deadline), &mut outcome).await {
+            Some(at) => match timeout_at(Instant::from_std(at), &mut outcome).await {
                 Ok(ended) => ended,
-                Err(_) if self.shared.queue.remove(place.ticket).is_some() => {
+                Err(_) if shared.queue.remove(place.ticket).is_some() => {
                     leave.ticket = None;
-                    self.refused(ErrorKind::DeadlineExceeded);
-                    return Err(InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired"));
+                    let error = worker::timed_out();
+                    shared.stats.failed(error.kind(), started.elapsed());
+                    return Err(error);
                 }
                 // It is running: the deadline is about waiting.
                 Err(_) => outcome.await,
@@ -162,18 +165,19 @@ impl Drop for Model {
     }
 }
 
-/// Takes a request out of the queue when nobody waits for it any more.
+/// Gives a request up when nobody waits for it any more.
 struct LeaveOnDrop<'a> {
     shared: &'a worker::Shared,
+    started: std::time::Instant,
     ticket: Option<u64>,
 }
 
 impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket
-            && self.shared.queue.remove(ticket).is_some()
+            && self.shared.queue.give_up(ticket).is_some()
         {
-            self.shared.stats.failed(ErrorKind::Cancelled);
+            self.shared.stats.failed(ErrorKind::Cancelled, self.started.elapsed());
         }
     }
 }

@@ -116,9 +116,10 @@ pub struct InferRequest {
     pub rows: usize,
     /// The outputs wanted.
     pub outputs: OutputSet,
-    /// Lower is sooner; 0 is the default and the highest.
+    /// 1 is the soonest; 0 is the model's default ([`crate::BatchPolicy::level`]).
     pub priority: u32,
-    /// When waiting in the queue no longer makes sense.
+    /// When waiting in the queue no longer makes sense, where the model lets requests say so
+    /// ([`crate::QueuePolicy::allow_timeout_override`]).
     pub deadline: Option<Instant>,
     /// Stage times so far.
     pub timings: StageTimings,

@@ -1,10 +1,13 @@
-//! What a model is: its tensors and how its requests are batched. Checked once, when it is made.
+//! What a model is: its tensors, its instances, and how its requests wait. Checked once, when it is made.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use quintet_proto::DataType;
 
-use crate::request::OutputSet;
+use crate::{
+    request::OutputSet,
+    schedule::{BatchPolicy, PolicyError},
+};
 
 /// One input or output of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,40 +35,6 @@ impl TensorSpec {
     }
 }
 
-/// When requests wait and how many run together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BatchPolicy {
-    /// Rows of a batch at most; 0 for a model without a batch dimension.
-    pub max_batch_size: usize,
-    /// Whether requests may share a batch at all.
-    pub dynamic: bool,
-    /// How long the oldest request may wait for company while an instance is idle.
-    pub max_queue_delay: Duration,
-    /// Requests that may wait at once; one more is refused.
-    pub max_queue_size: usize,
-}
-
-impl BatchPolicy {
-    /// Requests that may wait at once unless the configuration says otherwise.
-    pub const DEFAULT_MAX_QUEUE_SIZE: usize = 1024;
-}
-
-/// How long a request may wait in the queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueTimeout {
-    /// At most this long; `None` is for ever.
-    pub limit: Option<Duration>,
-    /// Whether a request may ask for less.
-    pub may_ask: bool,
-}
-
-impl QueueTimeout {
-    /// The timeout of a request that asks for this one.
-    pub fn of(self, asked: Option<Duration>) -> Option<Duration> {
-        asked.filter(|_| self.may_ask).into_iter().chain(self.limit).min()
-    }
-}
-
 /// A model as its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSpec {
@@ -74,7 +43,6 @@ pub struct ModelSpec {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     policy: BatchPolicy,
-    queue_timeout: QueueTimeout,
     instances: usize,
     warmup_batch_sizes: Vec<usize>,
 }
@@ -108,13 +76,16 @@ pub enum SpecError {
         /// How many it has.
         count: usize,
     },
-    /// No instance to run on, or no room to wait in.
-    #[error("model '{model}': {what} must be at least 1")]
-    Zero {
+    /// No instance to run on.
+    #[error("model '{0}': instance count must be at least 1")]
+    NoInstance(String),
+    /// A policy that cannot be followed.
+    #[error("model '{model}': {error}")]
+    Policy {
         /// The model.
         model: String,
-        /// The setting.
-        what: &'static str,
+        /// What is wrong with it.
+        error: PolicyError,
     },
     /// A batch size to warm that requests may not have.
     #[error("model '{model}': warm-up batch size {size} is not between 1 and the maximum batch size {max}")]
@@ -156,10 +127,11 @@ impl ModelSpec {
         if outputs.len() > OutputSet::MAX_OUTPUTS {
             return Err(SpecError::TooManyOutputs { model, count: outputs.len() });
         }
-        for (what, value) in [("instance count", instances), ("max_queue_size", policy.max_queue_size)] {
-            if value == 0 {
-                return Err(SpecError::Zero { model, what });
-            }
+        if instances == 0 {
+            return Err(SpecError::NoInstance(model));
+        }
+        if let Err(error) = policy.check() {
+            return Err(SpecError::Policy { model, error });
         }
         warmup_batch_sizes.sort_unstable();
         warmup_batch_sizes.dedup();
@@ -167,8 +139,7 @@ impl ModelSpec {
         if let Some(&size) = warmup_batch_sizes.iter().find(|size| !(1..=max).contains(size)) {
             return Err(SpecError::Warmup { model, size, max });
         }
-        let queue_timeout = QueueTimeout::default();
-        Ok(Self { name: model, version, inputs, outputs, policy, queue_timeout, instances, warmup_batch_sizes })
+        Ok(Self { name: model, version, inputs, outputs, policy, instances, warmup_batch_sizes })
     }
 
     /// Name of the model.
@@ -196,16 +167,6 @@ impl ModelSpec {
         &self.policy
     }
 
-    /// The same model with this timeout; without it, requests wait for ever.
-    pub fn with_queue_timeout(self, queue_timeout: QueueTimeout) -> Self {
-        Self { queue_timeout, ..self }
-    }
-
-    /// How long requests may wait.
-    pub fn queue_timeout(&self) -> QueueTimeout {
-        self.queue_timeout
-    }
-
     /// Whether tensors have a batch dimension in front.
     pub fn batches(&self) -> bool {
         self.policy.max_batch_size > 0
@@ -228,7 +189,7 @@ mod tests {
 
     fn spec(warmup: Vec<usize>, max_batch_size: usize) -> Result<ModelSpec, SpecError> {
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(4)]);
-        let policy = BatchPolicy { max_batch_size, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 8 };
+        let policy = BatchPolicy { max_batch_size, ..BatchPolicy::default() };
         ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, warmup)
     }
 

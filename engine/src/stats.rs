@@ -1,11 +1,15 @@
 //! What happened to a model's requests: exact counters, read by metrics and statistics alike.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use parking_lot::Mutex;
+
 use crate::{
+    backend::RunTimings,
     error::ErrorKind,
     request::{Stage, StageTimings},
 };
@@ -57,27 +61,52 @@ pub struct ModelStats {
     inferences: AtomicU64,
     executions: AtomicU64,
     request_ns: AtomicU64,
+    failure_ns: AtomicU64,
     queue_ns: AtomicU64,
     compute_input_ns: AtomicU64,
     compute_infer_ns: AtomicU64,
     compute_output_ns: AtomicU64,
+    cache_hits: AtomicU64,
+    cache_hit_ns: AtomicU64,
+    cache_misses: AtomicU64,
+    cache_miss_ns: AtomicU64,
+    /// By rows; locked once for each run of the model.
+    batches: Mutex<BTreeMap<usize, BatchStats>>,
     last_inference_ms: AtomicU64,
 }
 
-/// A reading of [`ModelStats`].
+/// What the runs with one batch size took, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchStats {
+    /// Rows of each run.
+    pub batch_size: usize,
+    /// Runs.
+    pub executions: u64,
+    /// Gathering and copying in.
+    pub compute_input: Duration,
+    /// The model.
+    pub compute_infer: Duration,
+    /// Copying out.
+    pub compute_output: Duration,
+}
+
+/// A reading of [`ModelStats`]. A time without a count of its own is that of the answered requests; the
+/// compute times leave out those that the response cache answered ([`StatsSnapshot::computed`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsSnapshot {
-    /// Requests answered.
+    /// Requests answered, from the response cache or not.
     pub success: u64,
     /// Requests failed, by reason.
     pub failures: Vec<(&'static str, u64)>,
-    /// Rows inferred.
+    /// Rows inferred; none for an answer from the response cache.
     pub inferences: u64,
     /// Runs of the model.
     pub executions: u64,
     /// Time of answered requests in the server, first byte to answer.
     pub request: Duration,
-    /// Of that, in the queue.
+    /// Time of failed requests in the server; of those that were refused before the queue, nothing.
+    pub failure: Duration,
+    /// Of `request`, in the queue.
     pub queue: Duration,
     /// Of that, gathering and copying in.
     pub compute_input: Duration,
@@ -85,6 +114,16 @@ pub struct StatsSnapshot {
     pub compute_infer: Duration,
     /// Of that, copying out.
     pub compute_output: Duration,
+    /// Requests that the response cache answered.
+    pub cache_hits: u64,
+    /// What looking them up took.
+    pub cache_hit: Duration,
+    /// Requests that it was asked for in vain.
+    pub cache_misses: u64,
+    /// What looking them up and keeping their answers took.
+    pub cache_miss: Duration,
+    /// The runs of the model by batch size, ascending.
+    pub batches: Vec<BatchStats>,
     /// When the last request was answered, in milliseconds since the epoch; 0 if none was.
     pub last_inference_ms: u64,
 }
@@ -94,10 +133,9 @@ fn add(counter: &AtomicU64, duration: Duration) {
 }
 
 impl ModelStats {
-    /// A request was answered with `rows` rows, `elapsed` after its first byte.
-    pub fn succeeded(&self, rows: usize, elapsed: Duration, timings: &StageTimings) {
+    /// A request was answered, `elapsed` after its first byte.
+    pub fn succeeded(&self, elapsed: Duration, timings: &StageTimings) {
         self.success.fetch_add(1, Relaxed);
-        self.inferences.fetch_add(rows as u64, Relaxed);
         add(&self.request_ns, elapsed);
         add(&self.queue_ns, timings[Stage::Queue]);
         add(&self.compute_input_ns, timings[Stage::Gather] + timings[Stage::CopyIn]);
@@ -107,14 +145,34 @@ impl ModelStats {
         self.last_inference_ms.store(now.as_millis() as u64, Relaxed);
     }
 
-    /// A request failed.
-    pub fn failed(&self, kind: ErrorKind) {
+    /// A request failed, `elapsed` after its first byte.
+    pub fn failed(&self, kind: ErrorKind, elapsed: Duration) {
         self.failures[FailureReason::from(kind) as usize].fetch_add(1, Relaxed);
+        add(&self.failure_ns, elapsed);
     }
 
-    /// The model was run once.
-    pub fn executed(&self) {
+    /// The model was run once, on `rows` rows that `gather` put together.
+    pub fn executed(&self, rows: usize, gather: Duration, times: &RunTimings) {
         self.executions.fetch_add(1, Relaxed);
+        self.inferences.fetch_add(rows as u64, Relaxed);
+        let mut batches = self.batches.lock();
+        let batch = batches.entry(rows).or_insert_with(|| BatchStats { batch_size: rows, ..BatchStats::default() });
+        batch.executions += 1;
+        batch.compute_input += gather + times.copy_in;
+        batch.compute_infer += times.infer;
+        batch.compute_output += times.copy_out;
+    }
+
+    /// The response cache had an answer, which took `lookup` to find.
+    pub fn cache_hit(&self, lookup: Duration) {
+        self.cache_hits.fetch_add(1, Relaxed);
+        add(&self.cache_hit_ns, lookup);
+    }
+
+    /// The response cache had no answer; to find that out and to keep the one that the model gave took `spent`.
+    pub fn cache_miss(&self, spent: Duration) {
+        self.cache_misses.fetch_add(1, Relaxed);
+        add(&self.cache_miss_ns, spent);
     }
 
     /// Reads the counters.
@@ -128,11 +186,29 @@ impl ModelStats {
             inferences: self.inferences.load(Relaxed),
             executions: self.executions.load(Relaxed),
             request: duration(&self.request_ns),
+            failure: duration(&self.failure_ns),
             queue: duration(&self.queue_ns),
             compute_input: duration(&self.compute_input_ns),
             compute_infer: duration(&self.compute_infer_ns),
             compute_output: duration(&self.compute_output_ns),
+            cache_hits: self.cache_hits.load(Relaxed),
+            cache_hit: duration(&self.cache_hit_ns),
+            cache_misses: self.cache_misses.load(Relaxed),
+            cache_miss: duration(&self.cache_miss_ns),
+            batches: self.batches.lock().values().copied().collect(),
             last_inference_ms: self.last_inference_ms.load(Relaxed),
         }
+    }
+}
+
+impl StatsSnapshot {
+    /// Requests failed, for whatever reason.
+    pub fn failed(&self) -> u64 {
+        self.failures.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Requests that the model answered: those that the compute times are of.
+    pub fn computed(&self) -> u64 {
+        self.success.saturating_sub(self.cache_hits)
     }
 }

@@ -10,7 +10,8 @@ use crate::{
     backend::{Instance, RunTimings},
     batch::{
         gather::{gather, scatter, zeros},
-        queue::{Pending, Queue},
+        lines::{Batch, Outcome, Pending},
+        queue::{Queue, Work},
     },
     buffer::BufferPool,
     cancel::Cancel,
@@ -48,36 +49,54 @@ pub(crate) fn warm_up(spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(
 
 /// The body of an instance's thread: serves until the queue is closed and empty.
 pub(crate) fn serve(shared: &Shared, instance: &mut dyn Instance) {
-    let expired = |pending: Pending| {
-        let error = InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired");
-        answer(shared, pending, Err(error));
-    };
-    while let Some(batch) = shared.queue.next_batch(expired) {
-        execute(shared, instance, batch);
+    while let Some(work) = shared.queue.next() {
+        match work {
+            Work::Run(batch) => execute(shared, instance, batch),
+            Work::Reject(expired) => {
+                for pending in expired {
+                    let error = timed_out();
+                    shared.stats.failed(error.kind(), pending.request.started.elapsed());
+                    let _ = pending.reply.send(Err(error));
+                }
+            }
+        }
     }
 }
 
-fn execute(shared: &Shared, instance: &mut dyn Instance, mut batch: Vec<Pending>) {
+/// The end of a request whose time in the queue is over, in Triton's words.
+pub(crate) fn timed_out() -> InferError {
+    InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
+}
+
+fn cancelled() -> InferError {
+    InferError::new(ErrorKind::Cancelled, "the request was cancelled")
+}
+
+fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
     let started = Instant::now();
-    for pending in &mut batch {
+    // The last moment to leave out what nobody waits for.
+    let (gone, mut requests): (Vec<_>, Vec<_>) =
+        batch.requests.into_iter().partition(|pending| pending.reply.is_closed());
+    finish(shared, gone.into_iter().map(|pending| (pending, Err(cancelled()))).collect());
+    if requests.is_empty() {
+        return;
+    }
+    for pending in &mut requests {
         pending.request.timings[Stage::Queue] = started.saturating_duration_since(pending.queued);
     }
-    match attempt(shared, instance, &batch, started) {
-        Ok(responses) => {
-            for (pending, response) in batch.into_iter().zip(responses) {
-                answer(shared, pending, Ok(response));
-            }
-        }
-        Err(error) if batch.len() == 1 => {
-            for pending in batch {
-                answer(shared, pending, Err(error.clone()));
-            }
+    match attempt(shared, instance, &requests, &batch.cancel, started) {
+        Ok(responses) => finish(shared, requests.into_iter().zip(responses.into_iter().map(Ok)).collect()),
+        Err(error) if requests.len() == 1 || batch.cancel.is_cancelled() => {
+            finish(shared, requests.into_iter().map(|pending| (pending, Err(error.clone()))).collect());
         }
         // One request of the batch may be at fault: alone, each gets what it deserves.
         Err(error) => {
-            tracing::warn!(model = shared.spec.name(), %error, requests = batch.len(), "batch failed; running its requests one by one");
-            for pending in batch {
-                execute(shared, instance, vec![pending]);
+            tracing::warn!(model = shared.spec.name(), %error, requests = requests.len(), "batch failed; running its requests one by one");
+            for pending in requests {
+                match shared.queue.run_alone(pending.ticket) {
+                    Some(cancel) => execute(shared, instance, Batch { requests: vec![pending], cancel }),
+                    None => finish(shared, vec![(pending, Err(cancelled()))]),
+                }
             }
         }
     }
@@ -87,6 +106,7 @@ fn attempt(
     shared: &Shared,
     instance: &mut dyn Instance,
     batch: &[Pending],
+    cancel: &Cancel,
     started: Instant,
 ) -> Result<Vec<InferResponse>, InferError> {
     let requests: Vec<&InferRequest> = batch.iter().map(|pending| &pending.request).collect();
@@ -94,11 +114,11 @@ fn attempt(
     let gathered = started.elapsed();
     let wanted = requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs));
     let mut times = RunTimings::default();
-    let outputs = run(instance, &inputs, wanted, &Cancel::new(batch.len()), &mut times)?;
-    shared.stats.executed();
+    let outputs = run(instance, &inputs, wanted, cancel, &mut times)?;
     let ran = Instant::now();
     let answers = scatter(&shared.spec, &requests, outputs)?;
     times.copy_out += ran.elapsed();
+    shared.stats.executed(requests.iter().map(|request| request.rows).sum(), gathered, &times);
     Ok(answers
         .into_iter()
         .zip(&requests)
@@ -125,14 +145,16 @@ fn run(
         .unwrap_or_else(|_| Err(InferError::internal("the backend panicked; see the server's log")))
 }
 
-/// Counts first, so that whoever has the answer finds it counted.
-fn answer(shared: &Shared, pending: Pending, outcome: Result<InferResponse, InferError>) {
-    match &outcome {
-        Ok(response) => {
-            shared.stats.succeeded(pending.request.rows, pending.request.started.elapsed(), &response.timings);
+/// Counts first, so that whoever has the answer finds it counted. What nobody waits for is cancelled,
+/// however it ended.
+fn finish(shared: &Shared, answers: Vec<(Pending, Outcome)>) {
+    for (pending, outcome) in &answers {
+        let elapsed = pending.request.started.elapsed();
+        match outcome {
+            _ if pending.reply.is_closed() => shared.stats.failed(ErrorKind::Cancelled, elapsed),
+            Ok(response) => shared.stats.succeeded(elapsed, &response.timings),
+            Err(error) => shared.stats.failed(error.kind(), elapsed),
         }
-        Err(error) => shared.stats.failed(error.kind()),
     }
-    // A client that has gone away no longer listens.
-    let _ = pending.reply.send(outcome);
+    shared.queue.finish(answers);
 }

@@ -10,14 +10,19 @@ use std::{
 use bytes::Bytes;
 use quintet_engine::{
     BatchPolicy, BufferPool, DataType, ErrorKind, InferError, InferRequest, InferResponse, Instance, Model, ModelSpec,
-    OutputSet, Registry, Shape, StageTimings, Tensor, TensorSpec, VersionState, testing::Echo,
+    OutputSet, QueuePolicy, Registry, Shape, StageTimings, Tensor, TensorSpec, VersionState, testing::Echo,
 };
 
 const WIDTH: usize = 4;
 
+fn batching(max_queue_delay: Duration) -> BatchPolicy {
+    let queue = QueuePolicy { max_queue_size: 20_000, allow_timeout_override: true, ..QueuePolicy::default() };
+    BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay, queue, ..BatchPolicy::default() }
+}
+
 fn start(echo: &Echo, instances: usize, delay: Duration, warmup: Vec<usize>) -> Model {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
-    let policy = BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay: delay, max_queue_size: 20_000 };
+    let policy = batching(delay);
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, instances, warmup).unwrap();
     let instances = (0..instances).map(|_| Box::new(echo.clone()) as Box<dyn Instance>).collect();
     Model::start(spec, instances, BufferPool::new(1 << 20), Duration::ZERO).unwrap()
@@ -64,14 +69,17 @@ async fn concurrent_requests_share_batches_and_get_their_own_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_request_does_not_harm_the_others_of_its_batch() {
     for panics in [false, true] {
-        let echo = Echo { poison: Some(13), panics, ..Echo::default() };
-        // The delay puts all of them into one batch.
-        let model = start(&echo, 1, Duration::from_millis(200), vec![]);
-        let (a, bad, b) =
-            tokio::join!(model.infer(request(1, 3)), model.infer(request(13, 2)), model.infer(request(2, 3)));
+        let echo = Echo { poison: Some(13), panics, latency: Duration::from_millis(20), ..Echo::default() };
+        let model = start(&echo, 1, Duration::ZERO, vec![]);
+        // They wait together behind a request that runs.
+        let first = async {
+            model.infer(request(0, 8)).await.unwrap();
+        };
+        let ((), a, bad, b) =
+            tokio::join!(first, model.infer(request(1, 3)), model.infer(request(13, 2)), model.infer(request(2, 3)));
         assert_eq!((marks(&a), marks(&b)), (vec![1; 3 * WIDTH], vec![2; 3 * WIDTH]));
         assert_eq!(bad.unwrap_err().kind(), ErrorKind::Internal);
-        assert_eq!(echo.runs.load(SeqCst), 1 + 3, "together once, then each alone");
+        assert_eq!(echo.runs.load(SeqCst), 1 + 1 + 3, "together once, then each alone");
     }
 }
 
@@ -149,7 +157,7 @@ fn every_announced_batch_size_is_warmed() {
 #[test]
 fn a_model_that_fails_its_warm_up_does_not_start() {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
-    let policy = BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 1 };
+    let policy = batching(Duration::ZERO);
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![1]).unwrap();
     let echo = Echo { poison: Some(0), ..Echo::default() };
     let error = Model::start(spec, vec![Box::new(echo)], BufferPool::new(0), Duration::ZERO).err().unwrap();

@@ -123,16 +123,12 @@ pub fn zeros(data_type: DataType, shape: crate::tensor::Shape) -> Result<Tensor,
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        request::StageTimings,
-        spec::{BatchPolicy, TensorSpec},
-        tensor::Shape,
-    };
+    use crate::{request::StageTimings, schedule::BatchPolicy, spec::TensorSpec, tensor::Shape};
 
     fn request(data_type: DataType, rows: usize, width: usize, data: Bytes) -> InferRequest {
         InferRequest {
@@ -148,8 +144,7 @@ mod tests {
 
     fn spec(data_type: DataType) -> ModelSpec {
         let tensor = |name| TensorSpec::new(name, data_type, [None]);
-        let policy =
-            BatchPolicy { max_batch_size: 64, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 1 };
+        let policy = BatchPolicy { max_batch_size: 64, dynamic: true, ..BatchPolicy::default() };
         ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap()
     }
 

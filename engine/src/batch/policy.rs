@@ -2,17 +2,20 @@
 
 use std::time::Instant;
 
-use crate::spec::BatchPolicy;
+use crate::schedule::BatchPolicy;
 
 /// What an idle instance sees of the queue.
 #[derive(Clone, Copy, Debug)]
-pub struct QueueView<'a> {
-    /// Rows of the requests that may run together with the first one, in order, itself included.
-    pub rows: &'a [usize],
+pub struct QueueView<R> {
+    /// Rows of the requests that may run together with the first one, in order, itself included. No
+    /// more of them are looked at than fit into a batch, and one.
+    pub rows: R,
     /// Whether other requests wait behind these.
     pub others_wait: bool,
-    /// When the first one began to wait.
+    /// When the oldest of them began to wait.
     pub waiting_since: Instant,
+    /// Whether more requests may come while these wait.
+    pub company_expected: bool,
 }
 
 /// What an idle instance should do.
@@ -28,29 +31,42 @@ pub enum Decision {
 
 /// Decides for one idle instance.
 ///
-/// A batch is run as soon as waiting cannot make it fuller: when the next request would not fit, when
-/// other requests are held up behind it, or when the first one has waited for `max_queue_delay`.
-pub fn decide(now: Instant, view: &QueueView<'_>, policy: &BatchPolicy) -> Decision {
-    if view.rows.is_empty() {
+/// A batch is run as soon as waiting cannot make it better: when it has a preferred size, when the next
+/// request would not fit, when other requests are held up behind it, when nobody is expected to join
+/// it, or when one of its requests has waited for `max_queue_delay`.
+pub fn decide<R>(now: Instant, view: QueueView<R>, policy: &BatchPolicy) -> Decision
+where
+    R: IntoIterator<Item = usize>,
+{
+    let batches = policy.dynamic && policy.max_batch_size > 0;
+    let largest_preferred = policy.preferred_batch_sizes.iter().copied().max().unwrap_or(policy.max_batch_size);
+    let (mut total, mut fitting, mut preferred, mut full) = (0, 0, None, false);
+    for rows in view.rows {
+        // A request over the maximum is refused at admission, so the first one always fits.
+        full = fitting > 0 && (!batches || total + rows > policy.max_batch_size);
+        if full {
+            break;
+        }
+        if fitting > 0 && total + rows > largest_preferred && preferred.is_none() {
+            preferred = Some(fitting);
+        }
+        total += rows;
+        fitting += 1;
+        if policy.preferred_batch_sizes.contains(&total) {
+            preferred = Some(fitting);
+        }
+    }
+    if fitting == 0 {
         return Decision::Idle;
     }
-    if !policy.dynamic || policy.max_batch_size == 0 {
-        return Decision::Dispatch(1);
-    }
-    let mut total = 0;
-    let fitting = view
-        .rows
-        .iter()
-        .take_while(|&&rows| {
-            total += rows;
-            total <= policy.max_batch_size
-        })
-        .count()
-        // A request over the maximum is refused at admission, so one always fits.
-        .max(1);
-    let full = fitting < view.rows.len() || total >= policy.max_batch_size;
     let due = view.waiting_since + policy.max_queue_delay;
-    if full || view.others_wait || now >= due { Decision::Dispatch(fitting) } else { Decision::WaitUntil(due) }
+    let overdue = now >= due;
+    match preferred {
+        Some(n) if batches && (!overdue || policy.max_queue_delay.is_zero()) => Decision::Dispatch(n),
+        _ if !batches || full || total >= largest_preferred => Decision::Dispatch(fitting),
+        _ if view.others_wait || overdue || !view.company_expected => Decision::Dispatch(fitting),
+        _ => Decision::WaitUntil(due),
+    }
 }
 
 #[cfg(test)]
@@ -62,11 +78,21 @@ mod tests {
     use super::*;
 
     fn policy(max_batch_size: usize, delay_ms: u64) -> BatchPolicy {
-        BatchPolicy {
-            max_batch_size,
-            dynamic: true,
-            max_queue_delay: Duration::from_millis(delay_ms),
-            max_queue_size: 1024,
+        let max_queue_delay = Duration::from_millis(delay_ms);
+        BatchPolicy { max_batch_size, dynamic: true, max_queue_delay, ..BatchPolicy::default() }
+    }
+
+    /// The decision about requests with these rows, the oldest of which has waited so long.
+    fn after(waited_ms: u64, rows: &[usize], company_expected: bool, policy: &BatchPolicy) -> Decision {
+        let start = Instant::now();
+        let rows = rows.iter().copied();
+        let view = QueueView { rows, others_wait: false, waiting_since: start, company_expected };
+        match decide(start + Duration::from_millis(waited_ms), view, policy) {
+            Decision::WaitUntil(due) => {
+                assert_eq!(due, start + policy.max_queue_delay);
+                Decision::WaitUntil(due)
+            }
+            decision => decision,
         }
     }
 
@@ -74,42 +100,62 @@ mod tests {
         #[test]
         fn a_batch_never_exceeds_its_maximum(
             rows in prop::collection::vec(1usize..=8, 0..40), delay_ms in 0u64..20, waited_ms in 0u64..40,
-            others_wait: bool,
+            preferred in prop::collection::vec(1usize..=8, 0..3), others_wait: bool, company_expected: bool,
         ) {
             let start = Instant::now();
             let now = start + Duration::from_millis(waited_ms);
-            let view = QueueView { rows: &rows, others_wait, waiting_since: start };
-            let policy = policy(8, delay_ms);
-            match decide(now, &view, &policy) {
+            let view = QueueView { rows: rows.iter().copied(), others_wait, waiting_since: start, company_expected };
+            let policy = BatchPolicy { preferred_batch_sizes: preferred, ..policy(8, delay_ms) };
+            match decide(now, view, &policy) {
                 Decision::Idle => prop_assert!(rows.is_empty()),
                 Decision::Dispatch(n) => {
                     prop_assert!(n >= 1 && n <= rows.len());
                     prop_assert!(rows[..n].iter().sum::<usize>() <= 8);
-                    // Never less than would have fitted.
-                    prop_assert!(n == rows.len() || rows[..=n].iter().sum::<usize>() > 8);
+                    // Never less than would have fitted, but for the sake of a preferred size.
+                    let fitted = n == rows.len() || rows[..=n].iter().sum::<usize>() > 8;
+                    prop_assert!(fitted || !policy.preferred_batch_sizes.is_empty());
                 }
                 Decision::WaitUntil(due) => {
                     prop_assert!(waited_ms < delay_ms, "no request waits past the delay while an instance is idle");
                     prop_assert_eq!(due, start + policy.max_queue_delay);
                     prop_assert!(rows.iter().sum::<usize>() < 8, "a full batch does not wait");
-                    prop_assert!(!others_wait);
+                    prop_assert!(!others_wait && company_expected);
                 }
             }
         }
     }
 
     #[test]
-    fn a_lone_request_is_dispatched_at_once_without_a_delay() {
-        let now = Instant::now();
-        let view = QueueView { rows: &[1], others_wait: false, waiting_since: now };
-        assert_eq!(decide(now, &view, &policy(8, 0)), Decision::Dispatch(1));
+    fn a_lone_request_is_dispatched_at_once_when_waiting_cannot_help() {
+        assert_eq!(after(0, &[1], true, &policy(8, 0)), Decision::Dispatch(1), "no delay");
+        assert_eq!(after(0, &[1], false, &policy(8, 5)), Decision::Dispatch(1), "nobody else is about");
+        assert!(matches!(after(0, &[1], true, &policy(8, 5)), Decision::WaitUntil(_)));
+        assert_eq!(after(5, &[1], true, &policy(8, 5)), Decision::Dispatch(1));
+    }
+
+    #[test]
+    fn preferred_sizes_are_run_as_soon_as_they_are_there() {
+        let policy = BatchPolicy { preferred_batch_sizes: vec![4, 6], ..policy(8, 5) };
+        assert!(matches!(after(0, &[1; 3], true, &policy), Decision::WaitUntil(_)));
+        assert_eq!(after(0, &[1; 4], true, &policy), Decision::Dispatch(4));
+        assert_eq!(after(0, &[1; 5], true, &policy), Decision::Dispatch(4));
+        assert_eq!(after(0, &[1; 9], true, &policy), Decision::Dispatch(6));
+        assert_eq!(after(5, &[1; 9], true, &policy), Decision::Dispatch(8), "late: as many as fit");
+        assert_eq!(
+            after(0, &[3, 5], true, &policy),
+            Decision::Dispatch(1),
+            "no preferred size can be reached any more"
+        );
+        assert_eq!(after(0, &[7], true, &policy), Decision::Dispatch(1));
+        let at_once = BatchPolicy { max_queue_delay: Duration::ZERO, ..policy };
+        assert_eq!(after(9, &[1; 5], true, &at_once), Decision::Dispatch(4));
+        assert_eq!(after(9, &[1; 3], true, &at_once), Decision::Dispatch(3));
     }
 
     #[test]
     fn without_dynamic_batching_requests_run_alone() {
-        let now = Instant::now();
-        let view = QueueView { rows: &[1, 1], others_wait: false, waiting_since: now };
-        assert_eq!(decide(now, &view, &BatchPolicy { dynamic: false, ..policy(8, 5) }), Decision::Dispatch(1));
-        assert_eq!(decide(now, &view, &policy(0, 5)), Decision::Dispatch(1));
+        assert_eq!(after(0, &[1, 1], true, &BatchPolicy { dynamic: false, ..policy(8, 5) }), Decision::Dispatch(1));
+        assert_eq!(after(0, &[1, 1], true, &policy(0, 5)), Decision::Dispatch(1));
+        assert_eq!(after(0, &[1], true, &policy(0, 5)), Decision::Dispatch(1));
     }
 }

@@ -1,148 +1,23 @@
-//! The bounded queue in front of a model's instances: expiry, cancellation, priority, exact accounting.
-//!
-//! [`Lines`] is the queue without clock and threads; [`Queue`] adds both.
+//! The bounded queue in front of a model's instances: [`Lines`] with a clock, threads and answers.
 
 use std::{
-    collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::policy::{Decision, QueueView, decide};
-use crate::{
-    error::{ErrorKind, InferError},
-    request::{InferRequest, InferResponse},
-    spec::BatchPolicy,
+use super::{
+    lines::{Batch, Lines, Next, Outcome, Pending},
+    order::Order,
 };
-
-/// What becomes of a request.
-pub type Outcome = Result<InferResponse, InferError>;
-
-/// A request in the queue, or taken out of it to be run.
-#[derive(Debug)]
-pub struct Pending {
-    /// Names the request in [`Queue::remove`].
-    pub ticket: u64,
-    /// The request.
-    pub request: InferRequest,
-    /// When it was accepted.
-    pub queued: Instant,
-    /// Where its outcome goes.
-    pub reply: oneshot::Sender<Outcome>,
-}
-
-impl Pending {
-    /// Whether the two may share a batch: equal shapes but for the rows.
-    fn joins(&self, other: &Self) -> bool {
-        self.request
-            .inputs
-            .iter()
-            .zip(&other.request.inputs)
-            .all(|(a, b)| a.shape().dims().get(1..) == b.shape().dims().get(1..))
-    }
-
-    fn is_expired(&self, now: Instant) -> bool {
-        self.request.deadline.is_some_and(|deadline| deadline <= now)
-    }
-}
-
-/// What an idle instance gets from [`Lines::next`].
-#[derive(Debug)]
-pub enum Next {
-    /// Requests to run together.
-    Batch(Vec<Pending>),
-    /// Nothing to run before this time.
-    WaitUntil(Instant),
-    /// Nothing to run.
-    Idle,
-}
-
-/// The waiting requests in the order of their priority, and of their arrival within one.
-#[derive(Debug)]
-pub struct Lines {
-    policy: BatchPolicy,
-    waiting: VecDeque<Pending>,
-}
-
-impl Lines {
-    /// An empty queue.
-    pub fn new(policy: BatchPolicy) -> Self {
-        Self { policy, waiting: VecDeque::new() }
-    }
-
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Adds a request behind those of its priority; gives it back if there is no room.
-    ///
-    /// # Errors
-    /// The request, when the queue is full.
-    #[allow(clippy::result_large_err)] // The request comes back by value: it must not be lost.
-    pub fn push(&mut self, pending: Pending) -> Result<(), Pending> {
-        if self.waiting.len() >= self.policy.max_queue_size {
-            return Err(pending);
-        }
-        let behind = self.waiting.iter().rposition(|other| other.request.priority <= pending.request.priority);
-        self.waiting.insert(behind.map_or(0, |at| at + 1), pending);
-        Ok(())
-    }
-
-    /// Takes a request out, if it still waits.
-    pub fn remove(&mut self, ticket: u64) -> Option<Pending> {
-        let at = self.waiting.iter().position(|pending| pending.ticket == ticket)?;
-        self.waiting.remove(at)
-    }
-
-    /// Takes out all requests whose deadline has passed.
-    pub fn expire(&mut self, now: Instant) -> Vec<Pending> {
-        if !self.waiting.iter().any(|pending| pending.is_expired(now)) {
-            return Vec::new();
-        }
-        let (expired, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(|pending| pending.is_expired(now));
-        self.waiting = waiting.into();
-        expired
-    }
-
-    /// What an idle instance should do now. Call [`expire`](Self::expire) with the same time first.
-    pub fn next(&mut self, now: Instant) -> Next {
-        let Some(first) = self.waiting.front() else {
-            return Next::Idle;
-        };
-        let joining: Vec<usize> =
-            (0..self.waiting.len()).filter(|&at| self.waiting[at].joins(first)).take(self.limit()).collect();
-        let rows: Vec<usize> = joining.iter().map(|&at| self.waiting[at].request.rows).collect();
-        let view =
-            QueueView { rows: &rows, others_wait: joining.len() < self.waiting.len(), waiting_since: first.queued };
-        match decide(now, &view, &self.policy) {
-            Decision::Idle => Next::Idle,
-            Decision::WaitUntil(due) => {
-                let deadline = self.waiting.iter().filter_map(|pending| pending.request.deadline).min();
-                Next::WaitUntil(deadline.map_or(due, |deadline| due.min(deadline)))
-            }
-            Decision::Dispatch(n) => {
-                // From the back, so that the positions in front stay true.
-                let mut batch: Vec<_> = joining[..n].iter().rev().filter_map(|&at| self.waiting.remove(at)).collect();
-                batch.reverse();
-                Next::Batch(batch)
-            }
-        }
-    }
-
-    /// Requests worth looking at: every row counts at least one, and one more shows that the batch is full.
-    fn limit(&self) -> usize {
-        self.policy.max_batch_size.saturating_add(1)
-    }
-}
+use crate::{
+    cancel::Cancel,
+    error::{ErrorKind, InferError},
+    request::InferRequest,
+    schedule::BatchPolicy,
+};
 
 /// The queue as the server's tasks and the instances' threads share it.
 #[derive(Debug)]
@@ -154,6 +29,8 @@ pub struct Queue {
 #[derive(Debug)]
 struct State {
     lines: Lines,
+    /// Where answers leave in the order of their requests.
+    order: Option<Order>,
     next_ticket: u64,
     open: bool,
 }
@@ -161,16 +38,28 @@ struct State {
 /// A place in the queue: what [`Queue::push`] gives.
 #[derive(Debug)]
 pub struct Place {
-    /// Names the request in [`Queue::remove`].
+    /// Names the request.
     pub ticket: u64,
+    /// When the request is to be rejected if it still waits.
+    pub rejected_at: Option<Instant>,
     /// Brings the outcome.
     pub outcome: oneshot::Receiver<Outcome>,
+}
+
+/// What an instance does next.
+#[derive(Debug)]
+pub enum Work {
+    /// Run these, then [`Queue::finish`] them.
+    Run(Batch),
+    /// Reject these: their time in the queue is over.
+    Reject(Vec<Pending>),
 }
 
 impl Queue {
     /// An empty, open queue.
     pub fn new(policy: BatchPolicy) -> Self {
-        let state = State { lines: Lines::new(policy), next_ticket: 0, open: true };
+        let order = policy.preserve_ordering.then(Order::default);
+        let state = State { lines: Lines::new(policy), order, next_ticket: 0, open: true };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -180,26 +69,42 @@ impl Queue {
     /// [`ErrorKind::QueueFull`] with Triton's words, or [`ErrorKind::Unavailable`] once closed.
     pub fn push(&self, request: InferRequest) -> Result<Place, InferError> {
         let (reply, outcome) = oneshot::channel();
-        let ticket = {
+        let place = {
             let mut state = self.state.lock();
-            if !state.open {
-                return Err(InferError::new(ErrorKind::Unavailable, "Server exiting"));
-            }
-            let ticket = state.next_ticket;
-            state.next_ticket += 1;
+            let ticket = state.ticket()?;
             let pending = Pending { ticket, request, queued: Instant::now(), reply };
-            if state.lines.push(pending).is_err() {
+            let Ok(rejected_at) = state.lines.push(pending) else {
                 return Err(InferError::new(ErrorKind::QueueFull, "Exceeds maximum queue size"));
+            };
+            if let Some(order) = &mut state.order {
+                order.accept(ticket);
             }
-            ticket
+            Place { ticket, rejected_at, outcome }
         };
         self.changed.notify_one();
-        Ok(Place { ticket, outcome })
+        Ok(place)
     }
 
     /// Takes a request out, if it still waits: afterwards it will not run.
     pub fn remove(&self, ticket: u64) -> Option<Pending> {
-        self.state.lock().lines.remove(ticket)
+        let mut state = self.state.lock();
+        let pending = state.lines.remove(ticket)?;
+        state.pass_over(ticket);
+        Some(pending)
+    }
+
+    /// Nobody waits for this request any more: it leaves the queue, or its run is told. Returns it if it
+    /// still waited.
+    pub fn give_up(&self, ticket: u64) -> Option<Pending> {
+        let (waited, ran) = {
+            let mut state = self.state.lock();
+            state.pass_over(ticket);
+            (state.lines.remove(ticket), state.lines.close(ticket))
+        };
+        if let Some(cancel) = ran {
+            cancel.leave();
+        }
+        waited
     }
 
     /// How many requests wait.
@@ -212,20 +117,27 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Waits for a batch. Expired requests go to `expired` as they are found. `None` once the queue is
-    /// closed and empty.
-    pub fn next_batch(&self, mut expired: impl FnMut(Pending)) -> Option<Vec<Pending>> {
+    /// How many requests run.
+    pub fn running(&self) -> usize {
+        self.state.lock().lines.running()
+    }
+
+    /// Waits for something to do. `None` once the queue is closed and empty.
+    pub fn next(&self) -> Option<Work> {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
-            state.lines.expire(now).into_iter().for_each(&mut expired);
             match state.lines.next(now) {
                 Next::Batch(batch) => {
                     // One push wakes one instance: if more waits, the next one must look too.
                     if !state.lines.is_empty() {
                         self.changed.notify_one();
                     }
-                    return Some(batch);
+                    return Some(Work::Run(batch));
+                }
+                Next::Expired(expired) => {
+                    expired.iter().for_each(|pending| state.pass_over(pending.ticket));
+                    return Some(Work::Reject(expired));
                 }
                 Next::Idle if !state.open => return None,
                 Next::Idle => self.changed.wait(&mut state),
@@ -236,10 +148,50 @@ impl Queue {
         }
     }
 
+    /// A request of a batch that failed is run again, alone. `None` if it was given up meanwhile.
+    pub fn run_alone(&self, ticket: u64) -> Option<Arc<Cancel>> {
+        self.state.lock().lines.run_alone(ticket)
+    }
+
+    /// Answers requests that have been run. They are closed before any answer goes out, so that a client
+    /// that comes back at once is not mistaken for two.
+    pub fn finish(&self, answers: Vec<(Pending, Outcome)>) {
+        let mut state = self.state.lock();
+        for (pending, _) in &answers {
+            state.lines.close(pending.ticket);
+        }
+        if let Some(order) = &mut state.order {
+            answers.into_iter().for_each(|(pending, outcome)| order.finish(pending.ticket, pending.reply, outcome));
+            return;
+        }
+        drop(state);
+        for (pending, outcome) in answers {
+            // A client that has gone away no longer listens.
+            let _ = pending.reply.send(outcome);
+        }
+    }
+
     /// Refuses requests from now on; what waits already is still served.
     pub fn close(&self) {
         self.state.lock().open = false;
         self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn ticket(&mut self) -> Result<u64, InferError> {
+        if !self.open {
+            return Err(InferError::new(ErrorKind::Unavailable, "Server exiting"));
+        }
+        self.next_ticket += 1;
+        Ok(self.next_ticket)
+    }
+
+    /// No answer waits for this request's.
+    fn pass_over(&mut self, ticket: u64) {
+        if let Some(order) = &mut self.order {
+            order.leave(ticket);
+        }
     }
 }
 
@@ -248,150 +200,88 @@ const MIN_WAIT: Duration = Duration::from_micros(1);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use bytes::Bytes;
-    use proptest::prelude::*;
     use quintet_proto::DataType;
 
     use super::*;
     use crate::{
-        request::{OutputSet, StageTimings},
+        request::{InferResponse, OutputSet, StageTimings},
+        schedule::QueuePolicy,
         tensor::{Shape, Tensor},
     };
 
-    const MAX_ROWS: usize = 8;
-    const MAX_QUEUE: usize = 20;
-
-    fn policy(delay: Duration) -> BatchPolicy {
-        BatchPolicy { max_batch_size: MAX_ROWS, dynamic: true, max_queue_delay: delay, max_queue_size: MAX_QUEUE }
+    fn queue(policy: BatchPolicy) -> Queue {
+        Queue::new(BatchPolicy { max_batch_size: 1, dynamic: true, ..policy })
     }
 
-    fn pending(
-        ticket: u64,
-        rows: usize,
-        width: usize,
-        priority: u32,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) -> Pending {
-        let data = Bytes::from(vec![0; rows * width]);
-        let input = Tensor::new(DataType::Uint8, Shape::new([rows, width]), data).unwrap();
-        let request = InferRequest {
-            started: now,
-            inputs: vec![input],
-            rows,
+    fn request() -> InferRequest {
+        InferRequest {
+            started: Instant::now(),
+            inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap()],
+            rows: 1,
             outputs: OutputSet::all(1),
-            priority,
-            deadline,
+            priority: 0,
+            deadline: None,
             timings: StageTimings::default(),
-        };
-        Pending { ticket, request, queued: now, reply: oneshot::channel().0 }
-    }
-
-    /// One step of a random history, on a clock that only the test moves.
-    #[derive(Clone, Debug)]
-    enum Step {
-        Push { rows: usize, width: usize, priority: u32, ttl_ms: Option<u64> },
-        Cancel { ticket: u64 },
-        Poll,
-        Advance { ms: u64 },
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => (1..=MAX_ROWS, 1usize..3, 0u32..3, prop::option::of(0u64..30))
-                .prop_map(|(rows, width, priority, ttl_ms)| Step::Push { rows, width, priority, ttl_ms }),
-            1 => (0u64..60).prop_map(|ticket| Step::Cancel { ticket }),
-            3 => Just(Step::Poll),
-            2 => (0u64..10).prop_map(|ms| Step::Advance { ms }),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
-
-        #[test]
-        fn invariants_hold_on_every_path(steps in prop::collection::vec(step(), 0..120), delay_ms in 0u64..5) {
-            let delay = Duration::from_millis(delay_ms);
-            let mut lines = Lines::new(policy(delay));
-            let mut now = Instant::now();
-            let (mut accepted, mut ended, mut tickets) = (HashSet::new(), HashSet::new(), 0u64);
-            for step in steps {
-                match step {
-                    Step::Push { rows, width, priority, ttl_ms } => {
-                        let deadline = ttl_ms.map(|ms| now + Duration::from_millis(ms));
-                        let ticket = tickets;
-                        tickets += 1;
-                        let was = lines.len();
-                        match lines.push(pending(ticket, rows, width, priority, deadline, now)) {
-                            Ok(()) => { accepted.insert(ticket); }
-                            Err(refused) => {
-                                prop_assert_eq!(refused.ticket, ticket);
-                                prop_assert_eq!(was, MAX_QUEUE, "refused only when full");
-                            }
-                        }
-                    }
-                    Step::Cancel { ticket } => {
-                        let waits = accepted.contains(&ticket) && !ended.contains(&ticket);
-                        let removed = lines.remove(ticket);
-                        prop_assert_eq!(removed.is_some(), waits);
-                        if waits { prop_assert!(ended.insert(ticket), "one outcome each"); }
-                    }
-                    Step::Advance { ms } => now += Duration::from_millis(ms),
-                    Step::Poll => {
-                        for expired in lines.expire(now) {
-                            prop_assert!(expired.is_expired(now));
-                            prop_assert!(ended.insert(expired.ticket), "one outcome each");
-                        }
-                        let before: Vec<_> = lines.waiting.iter()
-                            .map(|p| (p.request.priority, p.ticket, p.request.inputs[0].shape().dims()[1])).collect();
-                        match lines.next(now) {
-                            Next::Idle => prop_assert!(lines.is_empty()),
-                            Next::WaitUntil(due) => prop_assert!(due > now && due <= now + delay),
-                            Next::Batch(batch) => {
-                                prop_assert!(batch.iter().map(|p| p.request.rows).sum::<usize>() <= MAX_ROWS);
-                                let width = batch[0].request.inputs[0].shape().dims()[1];
-                                let served: Vec<_> = batch.iter().map(|p| p.ticket).collect();
-                                // First in, first out within a priority and shape: what was served is a
-                                // prefix of what waited with the head's shape, in queue order.
-                                let line: Vec<_> = before.iter().filter(|w| w.2 == width).map(|w| w.1).collect();
-                                prop_assert_eq!(&served[..], &line[..served.len()]);
-                                prop_assert_eq!(batch[0].ticket, before[0].1, "the head is never passed over");
-                                prop_assert!(before.is_sorted(), "priority, then arrival");
-                                for p in &batch {
-                                    prop_assert!(!p.is_expired(now), "expired work never runs");
-                                    prop_assert!(ended.insert(p.ticket), "one outcome each; cancelled work never runs");
-                                }
-                            }
-                        }
-                    }
-                }
-                prop_assert_eq!(lines.len(), accepted.len() - ended.len(), "the queue's length is exact");
-                prop_assert!(lines.len() <= MAX_QUEUE);
-            }
         }
+    }
+
+    fn run(queue: &Queue) -> Pending {
+        match queue.next() {
+            Some(Work::Run(mut batch)) => batch.requests.remove(0),
+            other => panic!("expected a batch, got {other:?}"),
+        }
+    }
+
+    fn done() -> Outcome {
+        Ok(InferResponse { outputs: Vec::new(), timings: StageTimings::default() })
     }
 
     #[test]
     fn a_closed_queue_serves_what_waits_and_refuses_the_rest() {
-        let queue = Queue::new(policy(Duration::ZERO));
-        let request = || pending(0, 1, 1, 0, None, Instant::now()).request;
+        let queue = queue(BatchPolicy::default());
         queue.push(request()).unwrap();
         queue.close();
         assert_eq!(queue.push(request()).unwrap_err().kind(), ErrorKind::Unavailable);
-        assert_eq!(queue.next_batch(|_| panic!("none expired")).unwrap().len(), 1);
-        assert!(queue.next_batch(|_| panic!("none expired")).is_none());
+        run(&queue);
+        assert!(queue.next().is_none());
     }
 
     #[test]
     fn a_full_queue_refuses_with_tritons_words() {
-        let queue = Queue::new(BatchPolicy { max_queue_size: 1, ..policy(Duration::ZERO) });
-        let request = || pending(0, 1, 1, 0, None, Instant::now()).request;
+        let one = QueuePolicy { max_queue_size: 1, ..QueuePolicy::default() };
+        let queue = queue(BatchPolicy { queue: one, ..BatchPolicy::default() });
         let first = queue.push(request()).unwrap();
         let error = queue.push(request()).unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::QueueFull, "Exceeds maximum queue size"));
         assert!(queue.remove(first.ticket).is_some());
         queue.push(request()).unwrap();
+    }
+
+    #[test]
+    fn answers_keep_the_order_of_their_requests_where_asked_to() {
+        for preserve_ordering in [true, false] {
+            let queue = queue(BatchPolicy { preserve_ordering, ..BatchPolicy::default() });
+            let mut places: Vec<_> = (0..5).map(|_| queue.push(request()).unwrap()).collect();
+            // As five instances would: all run, and the later ones are done first.
+            let mut running: Vec<_> = (0..4).map(|_| run(&queue)).collect();
+            queue.finish(vec![(running.remove(3), done())]);
+            queue.finish(vec![(running.remove(1), done())]);
+            let answered = |places: &mut Vec<Place>| -> Vec<bool> {
+                places.iter_mut().map(|place| place.outcome.try_recv().is_ok()).collect()
+            };
+            if preserve_ordering {
+                assert_eq!(answered(&mut places), [false; 5]);
+                queue.finish(vec![(running.remove(0), done())]);
+                assert_eq!(answered(&mut places), [true, true, false, false, false]);
+                assert!(queue.give_up(places[2].ticket).is_none(), "it runs");
+                assert_eq!(answered(&mut places), [false, false, false, true, false], "nobody waits for one that left");
+                queue.finish(vec![(running.remove(0), done())]);
+                queue.finish(vec![(run(&queue), done())]);
+                assert!(places[4].outcome.try_recv().is_ok());
+            } else {
+                assert_eq!(answered(&mut places), [false, true, false, true, false]);
+            }
+        }
     }
 }

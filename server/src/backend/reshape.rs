@@ -1,6 +1,6 @@
 //! `reshape`: a tensor whose shape for clients differs from the model's. Only the view changes.
 
-use quintet_engine::{InferError, Instance, OutputSet, Placement, RunTimings, Shape, Tensor};
+use quintet_engine::{Cancel, InferError, Instance, OutputSet, Placement, RunTimings, Shape, Tensor};
 
 /// One tensor's two shapes, without the batch dimension; `None` is a dynamic one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ impl Instance for Reshaped {
         &mut self,
         inputs: &[Tensor],
         wanted: OutputSet,
+        cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let batches = self.batches;
@@ -61,7 +62,7 @@ impl Instance for Reshaped {
                 None => Ok(tensor.clone()),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let outputs = self.inner.run(&inputs, wanted, timings)?;
+        let outputs = self.inner.run(&inputs, wanted, cancel, timings)?;
         outputs
             .into_iter()
             .zip(&self.outputs)

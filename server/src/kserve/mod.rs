@@ -10,6 +10,7 @@ use std::{
 use quintet_engine::{
     DataType, ErrorKind, InferError, InferRequest, Model, Shape, StageTimings, Tensor, admit::SentInput,
 };
+use tokio::time::timeout_at;
 
 use crate::service::Service;
 
@@ -65,17 +66,21 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
         .admit(call.id, call.inputs)
         .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
     let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
-    let timeout = spec.queue_timeout().of(call.timeout).and_then(|timeout| Instant::now().checked_add(timeout));
     let request = InferRequest {
         started: call.started,
         inputs,
         rows,
         outputs,
         priority: call.priority,
-        deadline: [timeout, call.deadline].into_iter().flatten().min(),
+        deadline: call.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         timings: call.timings,
     };
-    let response = model.infer(request).await?;
+    let run = model.infer(request);
+    let response = match call.deadline {
+        // Whoever leaves the queue or stops the run does so by dropping it.
+        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or_else(|_| Err(expired()))?,
+        None => run.await?,
+    };
     let mut outputs = Vec::with_capacity(response.outputs.len());
     for (index, tensor) in response.outputs {
         let Some(spec) = spec.outputs().get(index) else { continue };
@@ -88,6 +93,11 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
     }
     outputs.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(Answer { model, outputs, timings: response.timings })
+}
+
+/// The client's own deadline has passed: nobody waits for the answer.
+fn expired() -> InferError {
+    InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
 }
 
 /// The model that a path or message names; an empty version is the latest one.

@@ -137,10 +137,6 @@ fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(),
 
 /// Fields that are set but have no effect here, by name: each deserves a warning.
 pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
-    let dynamic = match &config.scheduling_choice {
-        Some(SchedulingChoice::DynamicBatching(dynamic)) => Some(dynamic),
-        _ => None,
-    };
     let optimization = config.optimization.clone().unwrap_or_default();
     let cuda = optimization.cuda.clone().unwrap_or_default();
     let groups = &config.instance_group;
@@ -151,9 +147,6 @@ pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
         (!config.cc_model_filenames.is_empty(), "cc_model_filenames"),
         (config.model_operations.is_some(), "model_operations"),
         (config.model_repository_agents.is_some(), "model_repository_agents"),
-        (dynamic.is_some_and(|d| !d.preferred_batch_size.is_empty()), "dynamic_batching.preferred_batch_size"),
-        (dynamic.is_some_and(|d| d.preserve_ordering), "dynamic_batching.preserve_ordering"),
-        (dynamic.is_some_and(|d| d.priority_levels > 0), "dynamic_batching.priority_levels"),
         (!config.runtime.is_empty(), "runtime"),
         (inputs.iter().any(|input| input.format != 0), "input.format"),
         (inputs.iter().any(|input| input.is_non_linear_format_io), "input.is_non_linear_format_io"),

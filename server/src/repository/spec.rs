@@ -1,8 +1,8 @@
 //! A model's configuration and its file, checked against each other, become what the engine serves.
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
-use quintet_engine::{BatchPolicy, DataType, ModelSpec, QueueTimeout, SpecError, TensorSpec};
+use quintet_engine::{DataType, ModelSpec, SpecError, TensorSpec};
 use quintet_proto::inference::{
     ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelOutput, ModelTensorReshape,
     ModelVersionPolicy, model_config::SchedulingChoice, model_optimization_policy::PinnedMemoryBuffer,
@@ -10,7 +10,7 @@ use quintet_proto::inference::{
 };
 
 use super::{
-    ModelSource,
+    ModelSource, batching,
     config::{ConfigError, without_effect},
     tuning,
 };
@@ -83,28 +83,7 @@ pub fn complete(
         return Err(contradiction(format_args!("the model needs input '{}', which is not listed", missing.name)));
     }
 
-    let dynamic = match &config.scheduling_choice {
-        Some(SchedulingChoice::DynamicBatching(dynamic)) => Some(dynamic),
-        _ => None,
-    };
-    let queue_policy = dynamic.and_then(|d| d.default_queue_policy).unwrap_or_default();
-    let policy = BatchPolicy {
-        max_batch_size,
-        dynamic: dynamic.is_some(),
-        max_queue_delay: Duration::from_micros(dynamic.map_or(0, |d| d.max_queue_delay_microseconds)),
-        max_queue_size: match queue_policy.max_queue_size {
-            0 => BatchPolicy::DEFAULT_MAX_QUEUE_SIZE,
-            size => size as usize,
-        },
-    };
-    // A request's own timeout counts only where the configuration allows it.
-    let queue_timeout = QueueTimeout {
-        limit: match queue_policy.default_timeout_microseconds {
-            0 => None,
-            us => Some(Duration::from_micros(us)),
-        },
-        may_ask: queue_policy.allow_timeout_override,
-    };
+    let policy = batching::policy(&config, max_batch_size);
     let instances = tuning::instance_devices(&config.instance_group).len();
     let spec = ModelSpec::new(
         &source.name,
@@ -115,26 +94,13 @@ pub fn complete(
         instances,
         warmup_batch_sizes(&config, max_batch_size),
     )
-    .map_err(|error: SpecError| ConfigError::Contradiction(error.to_string()))?
-    .with_queue_timeout(queue_timeout);
-    announce_preferred_size(&mut config);
+    .map_err(|error: SpecError| ConfigError::Contradiction(error.to_string()))?;
     let inputs = config.input.iter().map(|input| reshape(&input.dims, input.reshape.as_ref()));
     let outputs = config.output.iter().map(|output| {
         reshape(&output.dims, output.reshape.as_ref()).map(|Reshape { from, to }| Reshape { from: to, to: from })
     });
     let (input_reshapes, output_reshapes) = (inputs.collect(), outputs.collect());
     Ok(SpecDetails { spec, config, without_effect, input_reshapes, output_reshapes })
-}
-
-/// Where no size is preferred, Triton announces the largest one.
-fn announce_preferred_size(config: &mut ModelConfig) {
-    let max = config.max_batch_size;
-    if let Some(SchedulingChoice::DynamicBatching(dynamic)) = &mut config.scheduling_choice
-        && dynamic.preferred_batch_size.is_empty()
-        && max > 0
-    {
-        dynamic.preferred_batch_size.push(max);
-    }
 }
 
 fn reshape(dims: &[i64], reshape: Option<&ModelTensorReshape>) -> Option<Reshape> {
@@ -165,6 +131,7 @@ fn set_defaults(config: &mut ModelConfig) {
     let optimization = config.optimization.get_or_insert_default();
     optimization.input_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
     optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
+    batching::fill_in(config);
     if config.instance_group.is_empty() {
         config.instance_group.push(ModelInstanceGroup::default());
     }
@@ -339,20 +306,6 @@ mod tests {
         assert_eq!(optimization.input_pinned_memory, Some(PinnedMemoryBuffer { enable: true }));
         let Some(SchedulingChoice::DynamicBatching(dynamic)) = details.config.scheduling_choice else { panic!() };
         assert_eq!(dynamic.preferred_batch_size, [4]);
-    }
-
-    #[test]
-    fn a_request_may_ask_for_a_timeout_where_the_queue_policy_says_so() {
-        let ms = |ms| Some(Duration::from_millis(ms));
-        let timeout = |policy: &str| {
-            let text = format!("max_batch_size: 8 dynamic_batching {{ default_queue_policy {{ {policy} }} }}");
-            completed(&text).unwrap().spec.queue_timeout()
-        };
-        assert_eq!(timeout("").of(ms(5)), None);
-        assert_eq!(timeout("allow_timeout_override: true").of(ms(5)), ms(5));
-        let limited = timeout("allow_timeout_override: true default_timeout_microseconds: 7000");
-        assert_eq!([limited.of(None), limited.of(ms(5)), limited.of(ms(9))], [ms(7), ms(5), ms(7)]);
-        assert_eq!(timeout("default_timeout_microseconds: 7000").of(ms(5)), ms(7));
     }
 
     #[test]

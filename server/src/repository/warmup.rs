@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use bytes::Bytes;
-use quintet_engine::{DataType, InferError, Instance, ModelSpec, OutputSet, RunTimings, Shape, Tensor};
+use quintet_engine::{Cancel, DataType, InferError, Instance, ModelSpec, OutputSet, RunTimings, Shape, Tensor};
 use quintet_proto::{
     elements,
     inference::{
@@ -112,7 +112,7 @@ pub(super) fn run(samples: &[Sample], spec: &ModelSpec, instance: &mut dyn Insta
     for sample in samples {
         for _ in 0..sample.count {
             let outputs = OutputSet::all(spec.outputs().len());
-            instance.run(&sample.inputs, outputs, &mut RunTimings::default()).map_err(|error| {
+            instance.run(&sample.inputs, outputs, &Cancel::new(1), &mut RunTimings::default()).map_err(|error| {
                 InferError::new(error.kind(), format_args!("model_warmup '{}' failed: {error}", sample.name))
             })?;
         }
@@ -122,8 +122,6 @@ pub(super) fn run(samples: &[Sample], spec: &ModelSpec, instance: &mut dyn Insta
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use quintet_engine::{BatchPolicy, TensorSpec};
 
     use super::*;
@@ -131,8 +129,7 @@ mod tests {
 
     fn spec() -> ModelSpec {
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
-        let policy =
-            BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 8 };
+        let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap()
     }
 

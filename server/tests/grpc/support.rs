@@ -8,8 +8,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::{Condvar, Mutex};
 use quintet_engine::{
-    BatchPolicy, BufferPool, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement, QueueTimeout,
-    RunTimings, Tensor, TensorSpec, testing::Echo,
+    BatchPolicy, BufferPool, Cancel, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement,
+    QueuePolicy, RunTimings, Tensor, TensorSpec, testing::Echo,
 };
 use quintet_proto::inference::{
     InferTensorContents, ModelConfig, ModelInferRequest, grpc_inference_service_client::GrpcInferenceServiceClient,
@@ -66,12 +66,13 @@ impl Instance for Gate {
         &mut self,
         inputs: &[Tensor],
         wanted: OutputSet,
+        cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let mut state = self.0.0.lock();
         state.entered += 1;
         self.0.1.wait_while(&mut state, |state| !state.open);
-        Echo::default().run(inputs, wanted, timings)
+        Echo::default().run(inputs, wanted, cancel, timings)
     }
 
     fn placement(&self) -> Placement {
@@ -106,13 +107,12 @@ pub async fn start() -> Server {
 }
 
 fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: usize, instance: Box<dyn Instance>) {
-    let policy =
-        BatchPolicy { max_batch_size, dynamic: false, max_queue_delay: Duration::ZERO, max_queue_size: SLOW_QUEUE };
+    let queue =
+        QueuePolicy { max_queue_size: SLOW_QUEUE, allow_timeout_override: name == "slow", ..QueuePolicy::default() };
+    let policy = BatchPolicy { max_batch_size, queue, ..BatchPolicy::default() };
     let mut output = inputs[0].clone();
     output.name = "y".into();
-    let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![])
-        .unwrap()
-        .with_queue_timeout(QueueTimeout { limit: None, may_ask: name == "slow" });
+    let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![]).unwrap();
     let model = Model::start(spec, vec![instance], service.pool().clone(), Duration::ZERO).unwrap();
     service.put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
 }

@@ -16,8 +16,8 @@ use http_body_util::BodyExt as _;
 use image::{ImageFormat, Rgb, RgbImage};
 use proptest::prelude::*;
 use quintet_engine::{
-    BatchPolicy, BufferPool, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement, RunTimings, Shape,
-    Tensor, TensorSpec, VersionState,
+    BatchPolicy, BufferPool, Cancel, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement,
+    QueuePolicy, RunTimings, Shape, Tensor, TensorSpec, VersionState,
 };
 use quintet_proto::inference::ModelConfig;
 use serde_json::{Value, json};
@@ -42,7 +42,13 @@ struct FirstPixel {
 }
 
 impl Instance for FirstPixel {
-    fn run(&mut self, inputs: &[Tensor], _: OutputSet, _: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        _: OutputSet,
+        _: &Cancel,
+        _: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
         let rows = inputs[0].shape().dims()[0];
         self.runs.fetch_add(1, SeqCst);
         self.largest.fetch_max(rows, SeqCst);
@@ -95,8 +101,8 @@ fn start((data_type, dims): (DataType, [usize; 3]), outputs: [&str; 2], decoder:
     let policy = BatchPolicy {
         max_batch_size: MAX_BATCH_SIZE,
         dynamic: true,
-        max_queue_delay: Duration::ZERO,
-        max_queue_size: 64,
+        queue: QueuePolicy { max_queue_size: 64, ..QueuePolicy::default() },
+        ..BatchPolicy::default()
     };
     let spec = ModelSpec::new("scripted", 3, vec![image], vec![logits, embedding], policy, 1, vec![]).unwrap();
     let model = Model::start(spec, vec![Box::new(counters.clone())], pool.clone(), Duration::ZERO).unwrap();

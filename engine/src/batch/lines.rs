@@ -1,0 +1,264 @@
+//! The queue without clock and threads: who waits, who runs, and who is next.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use tokio::sync::oneshot;
+
+use super::policy::{Decision, QueueView, decide};
+use crate::{
+    cancel::Cancel,
+    error::InferError,
+    request::{InferRequest, InferResponse},
+    schedule::{BatchPolicy, TimeoutAction},
+};
+
+/// What becomes of a request.
+pub type Outcome = Result<InferResponse, InferError>;
+
+/// A request in the queue, or taken out of it to be run.
+#[derive(Debug)]
+pub struct Pending {
+    /// Names the request. A later request has a higher one.
+    pub ticket: u64,
+    /// The request.
+    pub request: InferRequest,
+    /// When it was accepted.
+    pub queued: Instant,
+    /// Where its outcome goes.
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// Requests to run together.
+#[derive(Debug)]
+pub struct Batch {
+    /// At least one.
+    pub requests: Vec<Pending>,
+    /// Cancelled when all of them are.
+    pub cancel: Arc<Cancel>,
+}
+
+/// What an idle instance gets from [`Lines::next`].
+#[derive(Debug)]
+pub enum Next {
+    /// Requests to run.
+    Batch(Batch),
+    /// Requests whose time in the queue is over: they are to be rejected, then ask again.
+    Expired(Vec<Pending>),
+    /// Nothing to run before this time.
+    WaitUntil(Instant),
+    /// Nothing to run.
+    Idle,
+}
+
+/// The order in which requests are served: by priority level, those delayed by a timeout behind the
+/// others of their level, and by arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    level: u32,
+    delayed: bool,
+    ticket: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pending: Pending,
+    turn: Turn,
+    line: Arc<[usize]>,
+    deadline: Option<Instant>,
+}
+
+/// The open requests: those that wait, in lines of those that may share a batch, and those that run.
+///
+/// Every operation takes time that is logarithmic in the number of open requests, for each request that
+/// it moves.
+#[derive(Debug)]
+pub struct Lines {
+    policy: BatchPolicy,
+    /// By ticket, that is by arrival.
+    waiting: BTreeMap<u64, Waiting>,
+    turns: BTreeSet<Turn>,
+    /// The rows of the requests of equal shapes (but for the rows), in turn.
+    lines: HashMap<Arc<[usize]>, BTreeMap<Turn, usize>>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// How many wait of each level.
+    levels: BTreeMap<u32, usize>,
+    running: HashMap<u64, Arc<Cancel>>,
+    /// How many requests are open at once when all clients that are about have one. Learned: it rises
+    /// with what is seen, and falls to what there is when a wait for more brought nobody.
+    expected: usize,
+}
+
+impl Lines {
+    /// No requests.
+    pub fn new(policy: BatchPolicy) -> Self {
+        Self {
+            policy,
+            waiting: BTreeMap::new(),
+            turns: BTreeSet::new(),
+            lines: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            levels: BTreeMap::new(),
+            running: HashMap::new(),
+            expected: 0,
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Adds a request; gives it back if the queue of its priority is full. Returns when it will be
+    /// rejected unless it has been run by then.
+    ///
+    /// # Errors
+    /// The request, when there is no room.
+    #[allow(clippy::result_large_err)] // The request comes back by value: it must not be lost.
+    pub fn push(&mut self, pending: Pending) -> Result<Option<Instant>, Pending> {
+        let level = self.policy.level(pending.request.priority);
+        let queue = self.policy.queue_of(level);
+        let waiting = self.levels.entry(level).or_default();
+        if *waiting >= queue.max_queue_size {
+            return Err(pending);
+        }
+        *waiting += 1;
+        let deadline = queue.deadline(pending.queued, pending.request.deadline);
+        let rejected_at = deadline.filter(|_| queue.timeout_action == TimeoutAction::Reject);
+        let ticket = pending.ticket;
+        let turn = Turn { level, delayed: false, ticket };
+        let line = self.line_of(&pending.request);
+        self.lines.entry(Arc::clone(&line)).or_default().insert(turn, pending.request.rows);
+        self.turns.insert(turn);
+        self.deadlines.extend(deadline.map(|deadline| (deadline, ticket)));
+        self.waiting.insert(ticket, Waiting { pending, turn, line, deadline });
+        self.expected = self.expected.max(self.open());
+        Ok(rejected_at)
+    }
+
+    /// Takes a request out, if it still waits.
+    pub fn remove(&mut self, ticket: u64) -> Option<Pending> {
+        let waiting = self.waiting.remove(&ticket)?;
+        self.turns.remove(&waiting.turn);
+        self.leave_line(&waiting.line, waiting.turn);
+        if let Some(deadline) = waiting.deadline {
+            self.deadlines.remove(&(deadline, ticket));
+        }
+        if let Some(level) = self.levels.get_mut(&waiting.turn.level) {
+            *level -= 1;
+        }
+        Some(waiting.pending)
+    }
+
+    /// A request that runs has its outcome, or nobody waits for it any more: then its run is to be told.
+    pub fn close(&mut self, ticket: u64) -> Option<Arc<Cancel>> {
+        self.running.remove(&ticket)
+    }
+
+    /// A request of a batch that failed is run again, alone. `None` if it was given up meanwhile.
+    pub fn run_alone(&mut self, ticket: u64) -> Option<Arc<Cancel>> {
+        let cancel = self.running.get_mut(&ticket)?;
+        *cancel = Arc::new(Cancel::new(1));
+        Some(Arc::clone(cancel))
+    }
+
+    /// What an idle instance should do now.
+    pub fn next(&mut self, now: Instant) -> Next {
+        let expired = self.expire(now);
+        if !expired.is_empty() {
+            return Next::Expired(expired);
+        }
+        let (Some(first), Some((_, oldest))) = (self.turns.first(), self.waiting.first_key_value()) else {
+            return Next::Idle;
+        };
+        let Some(line) = self.waiting.get(&first.ticket).and_then(|first| self.lines.get(&first.line)) else {
+            return Next::Idle;
+        };
+        // Where no others wait, the oldest of all is the oldest of the line.
+        let view = QueueView {
+            rows: line.values().copied(),
+            others_wait: line.len() < self.waiting.len(),
+            waiting_since: oldest.pending.queued,
+            company_expected: self.open() < self.expected,
+        };
+        match decide(now, view, &self.policy) {
+            Decision::Idle => Next::Idle,
+            Decision::WaitUntil(due) => {
+                Next::WaitUntil(self.deadlines.first().map_or(due, |&(deadline, _)| due.min(deadline)))
+            }
+            Decision::Dispatch(n) => {
+                if now >= oldest.pending.queued + self.policy.max_queue_delay {
+                    self.expected = self.open();
+                }
+                let tickets: Vec<_> = line.keys().take(n).map(|turn| turn.ticket).collect();
+                let cancel = Arc::new(Cancel::new(n));
+                self.running.extend(tickets.iter().map(|&ticket| (ticket, Arc::clone(&cancel))));
+                let requests = tickets.into_iter().filter_map(|ticket| self.remove(ticket)).collect();
+                Next::Batch(Batch { requests, cancel })
+            }
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    /// Takes out the requests that are to be rejected, and sends the others whose time is over behind.
+    fn expire(&mut self, now: Instant) -> Vec<Pending> {
+        let mut expired = Vec::new();
+        while let Some(&(deadline, ticket)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
+            match self.policy.queue_of(waiting.turn.level).timeout_action {
+                TimeoutAction::Reject => expired.extend(self.remove(ticket)),
+                TimeoutAction::Delay => {
+                    waiting.deadline = None;
+                    let before = waiting.turn;
+                    waiting.turn.delayed = true;
+                    self.turns.remove(&before);
+                    self.turns.insert(waiting.turn);
+                    if let Some(line) = self.lines.get_mut(&waiting.line) {
+                        line.remove(&before);
+                        line.insert(waiting.turn, waiting.pending.request.rows);
+                    }
+                }
+            }
+        }
+        expired
+    }
+
+    /// Names the line of requests that this one may share a batch with: the shapes of its inputs but for
+    /// the rows. Inputs have fixed ranks, so a plain list of the dimensions tells them apart.
+    fn line_of(&self, request: &InferRequest) -> Arc<[usize]> {
+        let dims = request.inputs.iter().flat_map(|input| input.shape().dims().iter().skip(1).copied());
+        let dims: Vec<_> = dims.collect();
+        match self.lines.get_key_value(&dims[..]) {
+            Some((line, _)) => Arc::clone(line),
+            None => dims.into(),
+        }
+    }
+
+    fn leave_line(&mut self, name: &Arc<[usize]>, turn: Turn) {
+        if let Some(line) = self.lines.get_mut(name) {
+            line.remove(&turn);
+            if line.is_empty() {
+                self.lines.remove(name);
+            }
+        }
+    }
+}

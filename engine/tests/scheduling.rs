@@ -1,0 +1,294 @@
+//! The queue's invariants, on every path of random histories and on a clock that only the test moves.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may, too.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use quintet_engine::{
+    BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor, TimeoutAction,
+    batch::lines::{Lines, Next, Pending},
+};
+use tokio::sync::oneshot;
+
+const MAX_ROWS: usize = 8;
+const MAX_QUEUE: usize = 12;
+const LEVELS: u32 = 3;
+/// The level whose requests are delayed, not rejected, when their time is over.
+const PATIENT: u32 = 2;
+
+fn policy(delay: Duration, preferred_batch_sizes: Vec<usize>) -> BatchPolicy {
+    let queue = QueuePolicy { max_queue_size: MAX_QUEUE, allow_timeout_override: true, ..QueuePolicy::default() };
+    let patient = QueuePolicy { timeout_action: TimeoutAction::Delay, ..queue.clone() };
+    BatchPolicy {
+        max_batch_size: MAX_ROWS,
+        dynamic: true,
+        max_queue_delay: delay,
+        preferred_batch_sizes,
+        preserve_ordering: false,
+        priority_levels: LEVELS,
+        default_priority: 1,
+        queue,
+        priority_queues: BTreeMap::from([(PATIENT, patient)]),
+    }
+}
+
+/// What the test knows of a request that waits.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    level: u32,
+    width: usize,
+    rows: usize,
+    deadline: Option<Instant>,
+    queued: Instant,
+}
+
+impl Known {
+    /// Sorts as requests are to be served.
+    fn turn(&self, ticket: u64, now: Instant) -> (u32, bool, u64) {
+        (self.level, self.deadline.is_some_and(|deadline| deadline <= now), ticket)
+    }
+}
+
+fn pending(ticket: u64, known: Known, priority: u32) -> Pending {
+    let Known { rows, width, deadline, queued, .. } = known;
+    let data = Bytes::from(vec![0; rows * width]);
+    let request = InferRequest {
+        started: queued,
+        inputs: vec![Tensor::new(DataType::Uint8, Shape::new([rows, width]), data).unwrap()],
+        rows,
+        outputs: OutputSet::all(1),
+        priority,
+        deadline,
+        timings: StageTimings::default(),
+    };
+    Pending { ticket, request, queued, reply: oneshot::channel().0 }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push {
+        rows: usize,
+        width: usize,
+        priority: u32,
+        ttl_ms: Option<u64>,
+    },
+    /// The client of the request goes away, whatever has become of it.
+    Leave {
+        ticket: u64,
+    },
+    /// An instance asks for work; of several, any may.
+    Ask,
+    /// An instance that runs is done.
+    Finish {
+        which: prop::sample::Index,
+    },
+    Advance {
+        ms: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1..=MAX_ROWS, 1usize..3, 0..=LEVELS + 1, prop::option::of(0u64..30))
+            .prop_map(|(rows, width, priority, ttl_ms)| Step::Push { rows, width, priority, ttl_ms }),
+        1 => (0u64..60).prop_map(|ticket| Step::Leave { ticket }),
+        4 => Just(Step::Ask),
+        2 => any::<prop::sample::Index>().prop_map(|which| Step::Finish { which }),
+        2 => (0u64..10).prop_map(|ms| Step::Advance { ms }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn invariants_hold_on_every_path(
+        steps in prop::collection::vec(step(), 0..150),
+        delay_ms in 0u64..5,
+        preferred in prop::collection::vec(1..=MAX_ROWS, 0..3),
+    ) {
+        let delay = Duration::from_millis(delay_ms);
+        let prefers = !preferred.is_empty();
+        let policy = policy(delay, preferred);
+        let mut lines = Lines::new(policy.clone());
+        let mut now = Instant::now();
+        let mut waiting: BTreeMap<u64, Known> = BTreeMap::new();
+        let mut running: Vec<Vec<u64>> = Vec::new();
+        let mut ended: BTreeSet<u64> = BTreeSet::new();
+        let mut accepted = 0;
+        // At the end, instances ask until nothing waits.
+        let drain = [Step::Advance { ms: 1000 }].into_iter().chain((0..200).map(|_| Step::Ask));
+        for (ticket, step) in steps.into_iter().chain(drain).enumerate() {
+            let ticket = ticket as u64;
+            match step {
+                Step::Push { rows, width, priority, ttl_ms } => {
+                    let level = if (1..=LEVELS).contains(&priority) { priority } else { 1 };
+                    let deadline = ttl_ms.map(|ms| now + Duration::from_millis(ms));
+                    let known = Known { level, width, rows, deadline, queued: now };
+                    let of_level = waiting.values().filter(|other| other.level == level).count();
+                    match lines.push(pending(ticket, known, priority)) {
+                        Ok(rejected_at) => {
+                            prop_assert_eq!(rejected_at, deadline.filter(|_| level != PATIENT));
+                            waiting.insert(ticket, known);
+                            accepted += 1;
+                        }
+                        Err(refused) => {
+                            prop_assert_eq!(refused.ticket, ticket);
+                            prop_assert_eq!(of_level, MAX_QUEUE, "refused only when its queue is full");
+                        }
+                    }
+                }
+                Step::Leave { ticket } => {
+                    let runs = running.iter().find(|batch| batch.contains(&ticket) && !ended.contains(&ticket)).cloned();
+                    prop_assert_eq!(lines.remove(ticket).is_some(), waiting.remove(&ticket).is_some());
+                    let told = lines.close(ticket);
+                    prop_assert_eq!(told.is_some(), runs.is_some());
+                    if let (Some(cancel), Some(batch)) = (told, runs) {
+                        ended.insert(ticket);
+                        cancel.leave();
+                        let alone = batch.iter().all(|ticket| ended.contains(ticket));
+                        prop_assert_eq!(cancel.is_cancelled(), alone, "a run is stopped when nobody waits for it");
+                    }
+                }
+                Step::Finish { which } => {
+                    if !running.is_empty() {
+                        for ticket in running.swap_remove(which.index(running.len())) {
+                            prop_assert_eq!(lines.close(ticket).is_some(), ended.insert(ticket), "one outcome each");
+                        }
+                    }
+                }
+                Step::Advance { ms } => now += Duration::from_millis(ms),
+                Step::Ask => {
+                    let mut line: Vec<_> = waiting.iter().map(|(&ticket, known)| (known.turn(ticket, now), *known)).collect();
+                    line.sort_by_key(|(turn, _)| *turn);
+                    match lines.next(now) {
+                        Next::Idle => prop_assert!(waiting.is_empty()),
+                        Next::WaitUntil(due) => {
+                            let oldest = waiting.values().map(|known| known.queued).min().unwrap();
+                            prop_assert!(due > now && due <= oldest + delay, "nobody waits past the delay while an instance is idle");
+                        }
+                        Next::Expired(expired) => for pending in expired {
+                            let known = waiting.remove(&pending.ticket).unwrap();
+                            prop_assert!(known.deadline.is_some_and(|deadline| deadline <= now));
+                            prop_assert!(known.level != PATIENT);
+                        },
+                        Next::Batch(batch) => {
+                            let served: Vec<_> = batch.requests.iter().map(|pending| pending.ticket).collect();
+                            let head = line[0];
+                            prop_assert_eq!(head.0.2, served[0], "the head is never passed over");
+                            // First in, first out within a priority and shape.
+                            let mates: Vec<_> = line.iter().filter(|(_, known)| known.width == head.1.width).collect();
+                            let expected: Vec<_> = mates.iter().take(served.len()).map(|(turn, _)| turn.2).collect();
+                            prop_assert_eq!(&served, &expected);
+                            let rows: usize = served.iter().map(|ticket| waiting[ticket].rows).sum();
+                            prop_assert!(rows <= MAX_ROWS);
+                            let next = mates.get(served.len()).map_or(MAX_ROWS, |(_, known)| known.rows);
+                            prop_assert!(prefers || next + rows > MAX_ROWS || mates.len() == served.len(), "as many as fit");
+                            for ticket in &served {
+                                let known = waiting.remove(ticket).unwrap();
+                                let late = known.deadline.is_some_and(|deadline| deadline <= now);
+                                prop_assert!(!late || known.level == PATIENT, "expired work never runs");
+                            }
+                            running.push(served);
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(lines.len(), waiting.len(), "the queue's length is exact");
+            let open = running.iter().flatten().filter(|ticket| !ended.contains(ticket)).count();
+            prop_assert_eq!(lines.running(), open);
+        }
+        prop_assert!(lines.is_empty(), "{} of {} accepted requests were forgotten", lines.len(), accepted);
+    }
+}
+
+/// One client after the other, or several at once, against an idle instance: how long each waits.
+struct Clients {
+    lines: Lines,
+    now: Instant,
+    tickets: u64,
+}
+
+impl Clients {
+    fn new(delay_ms: u64) -> Self {
+        let lines = Lines::new(policy(Duration::from_millis(delay_ms), vec![]));
+        Self { lines, now: Instant::now(), tickets: 0 }
+    }
+
+    fn send(&mut self) {
+        let known = Known { level: 1, width: 1, rows: 1, deadline: None, queued: self.now };
+        self.lines.push(pending(self.tickets, known, 1)).unwrap();
+        self.tickets += 1;
+    }
+
+    /// Runs what waits; returns how many shared the batch and how long they had to wait for it.
+    fn run(&mut self) -> (usize, Duration) {
+        let asked = self.now;
+        loop {
+            match self.lines.next(self.now) {
+                Next::Batch(batch) => {
+                    for pending in &batch.requests {
+                        self.lines.close(pending.ticket);
+                    }
+                    return (batch.requests.len(), self.now - asked);
+                }
+                Next::WaitUntil(due) => self.now = due,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lone_client_never_waits_for_company() {
+    let mut clients = Clients::new(10);
+    for _ in 0..100 {
+        clients.send();
+        assert_eq!(clients.run(), (1, Duration::ZERO));
+        clients.now += Duration::from_millis(1);
+    }
+}
+
+#[test]
+fn as_many_clients_as_were_seen_are_waited_for_and_no_more() {
+    let mut clients = Clients::new(10);
+    (0..3).for_each(|_| clients.send());
+    assert_eq!(clients.run(), (3, Duration::ZERO), "all that are about have a request open");
+    // Two come back at once: the third may come, and is given the delay to.
+    (0..2).for_each(|_| clients.send());
+    assert_eq!(clients.run(), (2, Duration::from_millis(10)));
+    // It did not, so it is not waited for again.
+    (0..2).for_each(|_| clients.send());
+    assert_eq!(clients.run(), (2, Duration::ZERO));
+    clients.send();
+    assert_eq!(clients.run(), (1, Duration::from_millis(10)));
+    clients.send();
+    assert_eq!(clients.run(), (1, Duration::ZERO));
+}
+
+#[test]
+fn ten_thousand_requests_of_ten_thousand_shapes_are_served() {
+    let size = QueuePolicy { max_queue_size: 10_000, ..QueuePolicy::default() };
+    let mut lines = Lines::new(BatchPolicy { max_batch_size: 8, dynamic: true, queue: size, ..BatchPolicy::default() });
+    let now = Instant::now();
+    for ticket in 0..10_000 {
+        let known = Known { level: 0, width: 1 + ticket as usize, rows: 1, deadline: None, queued: now };
+        // Only the shape matters: no data is behind it.
+        let mut pending = pending(ticket, Known { width: 1, ..known }, 0);
+        pending.request.inputs =
+            vec![Tensor::new(DataType::Uint8, Shape::new([1, known.width, 0]), Bytes::new()).unwrap()];
+        lines.push(pending).unwrap();
+    }
+    for ticket in 0..10_000 {
+        match lines.next(now) {
+            Next::Batch(batch) => assert_eq!(batch.requests[0].ticket, ticket),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lines.is_empty());
+}
