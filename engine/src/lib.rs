@@ -20,6 +20,7 @@ pub mod admit;
 pub mod backend;
 pub mod batch;
 pub mod buffer;
+pub mod cache;
 pub mod cancel;
 pub mod error;
 pub mod model;
@@ -35,6 +36,7 @@ mod worker;
 
 pub use backend::{Instance, Placement, RunTimings};
 pub use buffer::BufferPool;
+pub use cache::Cache;
 pub use cancel::Cancel;
 pub use error::{ErrorKind, InferError};
 pub use model::{Model, StartError};

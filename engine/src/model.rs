@@ -1,6 +1,13 @@
 //! A model in service: its queue, its instances' threads, its counters.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -9,8 +16,9 @@ use crate::{
     backend::{Instance, Placement},
     batch::queue::Queue,
     buffer::BufferPool,
+    cache::{Cache, Key},
     error::{ErrorKind, InferError},
-    request::{InferRequest, InferResponse},
+    request::{InferRequest, InferResponse, Stage},
     spec::ModelSpec,
     stats::{ModelStats, StatsSnapshot},
     worker,
@@ -21,6 +29,9 @@ pub struct Model {
     shared: Arc<worker::Shared>,
     placement: Placement,
     load_time: Duration,
+    cache: Option<Arc<Cache>>,
+    /// Tells this model's answers in the cache from those of any other that was ever loaded.
+    generation: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -72,7 +83,15 @@ impl Model {
             pool,
             spec: Arc::new(spec),
         });
-        let model = Self { shared, placement, load_time: load_time + started.elapsed(), threads: Mutex::default() };
+        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+        let model = Self {
+            shared,
+            placement,
+            load_time: load_time + started.elapsed(),
+            cache: None,
+            generation: GENERATIONS.fetch_add(1, Relaxed),
+            threads: Mutex::default(),
+        };
         for (index, mut instance) in instances.into_iter().enumerate() {
             let shared = Arc::clone(&model.shared);
             let thread = std::thread::Builder::new()
@@ -82,6 +101,13 @@ impl Model {
             model.threads.lock().push(thread);
         }
         Ok(model)
+    }
+
+    /// Answers from this cache what it has, and keeps there what it answers.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
+        self.cache = Some(cache);
+        self
     }
 
     /// What the model is.
@@ -109,6 +135,11 @@ impl Model {
         self.shared.queue.len()
     }
 
+    /// Requests that run.
+    pub fn running_requests(&self) -> usize {
+        self.shared.queue.running()
+    }
+
     /// The pool that its batches, and its clients' bodies, are kept in.
     pub fn pool(&self) -> &BufferPool {
         &self.shared.pool
@@ -126,6 +157,40 @@ impl Model {
     /// [`ErrorKind::QueueFull`], [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], or what the
     /// backend reports.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
+        match &self.cache {
+            Some(cache) => self.infer_cached(cache, request).await,
+            None => self.run(request).await,
+        }
+    }
+
+    /// From the cache, without queueing, or by a run whose answer the cache keeps.
+    async fn infer_cached(&self, cache: &Cache, request: InferRequest) -> Result<InferResponse, InferError> {
+        let stats = &self.shared.stats;
+        let started = request.started;
+        let refused = |error: &InferError| stats.failed(error.kind(), started.elapsed());
+        let asked = std::time::Instant::now();
+        let key = Key::new(self.generation, &request);
+        let found = cache.get(&key);
+        let lookup = asked.elapsed();
+        if let Some(outputs) = found {
+            let mut timings = request.timings;
+            timings[Stage::Queue] = lookup;
+            let answer = self.shared.queue.answered(Ok(InferResponse { outputs, timings })).inspect_err(refused)?;
+            stats.cache_hit(lookup);
+            stats.succeeded(request.started.elapsed(), &request.timings);
+            return answer.await.unwrap_or_else(|_| Err(lost()));
+        }
+        let mut outcome = self.run(request).await;
+        let answered = std::time::Instant::now();
+        if let Ok(response) = &mut outcome {
+            cache.insert(key, &response.outputs);
+            response.timings[Stage::Queue] += lookup;
+        }
+        stats.cache_miss(lookup + answered.elapsed());
+        outcome
+    }
+
+    async fn run(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         let shared = &*self.shared;
         let started = request.started;
         let place =
@@ -147,7 +212,7 @@ impl Model {
             },
         };
         leave.ticket = None;
-        ended.unwrap_or_else(|_| Err(InferError::internal("the model's instance ended without an answer")))
+        ended.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Refuses new requests, answers those that wait, and ends the threads. Blocks until they have ended.
@@ -163,6 +228,10 @@ impl Drop for Model {
     fn drop(&mut self) {
         self.shared.queue.close();
     }
+}
+
+fn lost() -> InferError {
+    InferError::internal("the model's instance ended without an answer")
 }
 
 /// Gives a request up when nobody waits for it any more.

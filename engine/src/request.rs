@@ -33,6 +33,11 @@ impl OutputSet {
         Self(self.0 | other.0)
     }
 
+    /// The set as bits, the first output's lowest.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Whether this output is wanted.
     pub fn contains(self, index: usize) -> bool {
         index < Self::MAX_OUTPUTS && self.0 >> index & 1 == 1
@@ -46,7 +51,7 @@ pub enum Stage {
     Receive,
     /// Protocol to tensors; on the jpeg lane also decoding and preprocessing of the images.
     Parse,
-    /// Waiting for an instance, `max_queue_delay` included.
+    /// Waiting for an instance, `max_queue_delay` and the look into the response cache included.
     Queue,
     /// Requests to one batch; nothing for a batch of one.
     Gather,

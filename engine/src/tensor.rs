@@ -131,6 +131,11 @@ impl Tensor {
         &self.data
     }
 
+    /// The same tensor over a copy of its data.
+    pub(crate) fn deep_clone(&self) -> Self {
+        Self { data_type: self.data_type, shape: self.shape.clone(), data: Bytes::copy_from_slice(&self.data) }
+    }
+
     /// Takes the tensor apart.
     pub fn into_parts(self) -> (DataType, Shape, Bytes) {
         (self.data_type, self.shape, self.data)

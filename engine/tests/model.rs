@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use quintet_engine::{
-    BatchPolicy, BufferPool, DataType, ErrorKind, InferError, InferRequest, InferResponse, Instance, Model, ModelSpec,
-    OutputSet, QueuePolicy, Registry, Shape, StageTimings, Tensor, TensorSpec, VersionState, testing::Echo,
+    BatchPolicy, BufferPool, Cache, DataType, ErrorKind, InferError, InferRequest, InferResponse, Instance, Model,
+    ModelSpec, OutputSet, QueuePolicy, Registry, Shape, StageTimings, Tensor, TensorSpec, VersionState, testing::Echo,
 };
 
 const WIDTH: usize = 4;
@@ -101,6 +101,83 @@ async fn a_dropped_request_leaves_the_queue_and_never_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_nobody_waits_for_is_stopped() {
+    let echo = Echo { latency: Duration::from_secs(600), ..Echo::default() };
+    let model = start(&echo, 1, Duration::ZERO, vec![]);
+    let given_up = tokio::time::timeout(Duration::from_millis(50), model.infer(request(1, 8))).await;
+    assert!(given_up.is_err());
+    // The instance is free again long before its ten minutes are over.
+    model.drain();
+    assert_eq!((echo.runs.load(SeqCst), echo.stopped.load(SeqCst)), (1, 1));
+    assert_eq!((model.stats().failures[1], model.stats().success), (("CANCELED", 1), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_for_those_of_its_batch_who_stay() {
+    let echo = Echo { latency: Duration::from_millis(100), ..Echo::default() };
+    let model = start(&echo, 1, Duration::ZERO, vec![]);
+    let leaves = async {
+        // Both wait behind the first one and then run together, from 100 ms on.
+        let given_up = tokio::time::timeout(Duration::from_millis(150), model.infer(request(1, 1))).await;
+        assert!(given_up.is_err());
+    };
+    let (first, (), stays) = tokio::join!(model.infer(request(0, 8)), leaves, model.infer(request(2, 1)));
+    first.unwrap();
+    assert_eq!(marks(&stays), [2; WIDTH]);
+    assert_eq!((echo.runs.load(SeqCst), echo.stopped.load(SeqCst)), (2, 0));
+    let stats = model.stats();
+    assert_eq!((stats.success, stats.failed(), stats.failures[1]), (2, 1, ("CANCELED", 1)));
+    let sizes: Vec<_> = stats.batches.iter().map(|batch| (batch.batch_size, batch.executions)).collect();
+    assert_eq!((sizes, stats.inferences, stats.executions), (vec![(2, 1), (8, 1)], 10, 2));
+}
+
+/// A sequence of numbers that look random, the same each time.
+fn scattered(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_storm_loses_no_slot() {
+    const REQUESTS: u64 = 10_000;
+    let echo = Echo { latency: Duration::from_micros(200), ..Echo::default() };
+    let model = Arc::new(start(&echo, 2, Duration::from_micros(100), vec![]));
+    let mut seed = 7;
+    let tasks: Vec<_> = (0..REQUESTS)
+        .map(|index| {
+            let model = Arc::clone(&model);
+            let (mark, rows) = (index as u8, 1 + scattered(&mut seed) as usize % 3);
+            let leaves_after = (index % 2 == 0).then(|| Duration::from_micros(scattered(&mut seed) % 200_000));
+            tokio::spawn(async move {
+                let answer = model.infer(request(mark, rows));
+                let answer = match leaves_after {
+                    Some(patience) => tokio::time::timeout(patience, answer).await.ok(),
+                    None => Some(answer.await),
+                };
+                if let Some(answer) = &answer {
+                    assert_eq!(marks(answer), vec![mark; rows * WIDTH], "its own rows");
+                }
+                answer.is_some()
+            })
+        })
+        .collect();
+    let mut answered = 0;
+    for (index, task) in tasks.into_iter().enumerate() {
+        let was_answered = task.await.unwrap();
+        assert!(was_answered || index % 2 == 0, "request {index} stayed and was not answered");
+        answered += u64::from(was_answered);
+    }
+    model.drain();
+    let stats = model.stats();
+    assert_eq!((model.pending_requests(), model.running_requests()), (0, 0), "no slot is lost");
+    assert_eq!(stats.success + stats.failed(), REQUESTS, "each has one outcome");
+    assert_eq!(stats.failed(), stats.failures[1].1, "the others failed because their clients left");
+    // Some clients leave when their answer is already on its way.
+    assert!(stats.success >= answered && answered >= REQUESTS / 2);
+    assert!(echo.largest.load(SeqCst) <= 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_expired_request_never_runs() {
     let echo = Echo { latency: Duration::from_millis(100), ..Echo::default() };
     let model = start(&echo, 1, Duration::ZERO, vec![]);
@@ -144,6 +221,29 @@ async fn draining_answers_what_was_accepted() {
     drained.await.unwrap();
     assert_eq!(model.infer(request(9, 1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(registry.resolve("echo", None).err().unwrap().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn the_cache_answers_equal_requests_without_a_run() {
+    let cache = Arc::new(Cache::new(1 << 20));
+    let echo = Echo { poison: Some(13), ..Echo::default() };
+    let model = start(&echo, 1, Duration::ZERO, vec![]).with_cache(Arc::clone(&cache));
+    for (mark, rows) in [(1, 1), (2, 1), (1, 2), (1, 1), (2, 1), (1, 2)] {
+        assert_eq!(marks(&model.infer(request(mark, rows)).await), vec![mark; rows * WIDTH]);
+    }
+    assert_eq!(echo.runs.load(SeqCst), 3);
+    // A failure is not kept.
+    model.infer(request(13, 1)).await.unwrap_err();
+    model.infer(request(13, 1)).await.unwrap_err();
+    let stats = model.stats();
+    assert_eq!((stats.success, stats.failed(), stats.computed()), (6, 2, 3));
+    assert_eq!((stats.cache_hits, stats.cache_misses), (3, 5));
+    assert_eq!((stats.executions, stats.inferences), (3, 4), "answers from the cache are no inferences");
+    assert_eq!(cache.len(), 3);
+    // The same model, loaded again, may be another.
+    let reloaded = start(&echo, 1, Duration::ZERO, vec![]).with_cache(cache);
+    reloaded.infer(request(1, 1)).await.unwrap();
+    assert_eq!((reloaded.stats().cache_hits, echo.runs.load(SeqCst)), (0, 3 + 2 + 1));
 }
 
 #[test]

@@ -85,6 +85,26 @@ impl Queue {
         Ok(place)
     }
 
+    /// Lets an answer that needed no run out in the order of its request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] once closed.
+    pub fn answered(&self, outcome: Outcome) -> Result<oneshot::Receiver<Outcome>, InferError> {
+        let (reply, receiver) = oneshot::channel();
+        let mut state = self.state.lock();
+        let ticket = state.ticket()?;
+        match &mut state.order {
+            Some(order) => {
+                order.accept(ticket);
+                order.finish(ticket, reply, outcome);
+            }
+            None => {
+                let _ = reply.send(outcome);
+            }
+        }
+        Ok(receiver)
+    }
+
     /// Takes a request out, if it still waits: afterwards it will not run.
     pub fn remove(&self, ticket: u64) -> Option<Pending> {
         let mut state = self.state.lock();
@@ -201,6 +221,7 @@ const MIN_WAIT: Duration = Duration::from_micros(1);
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
     use quintet_proto::DataType;
 
     use super::*;
@@ -263,6 +284,8 @@ mod tests {
         for preserve_ordering in [true, false] {
             let queue = queue(BatchPolicy { preserve_ordering, ..BatchPolicy::default() });
             let mut places: Vec<_> = (0..5).map(|_| queue.push(request()).unwrap()).collect();
+            let mut cached = queue.answered(done()).unwrap();
+            assert_eq!(cached.try_recv().is_err(), preserve_ordering, "answers from the cache wait their turn, too");
             // As five instances would: all run, and the later ones are done first.
             let mut running: Vec<_> = (0..4).map(|_| run(&queue)).collect();
             queue.finish(vec![(running.remove(3), done())]);
@@ -278,10 +301,40 @@ mod tests {
                 assert_eq!(answered(&mut places), [false, false, false, true, false], "nobody waits for one that left");
                 queue.finish(vec![(running.remove(0), done())]);
                 queue.finish(vec![(run(&queue), done())]);
-                assert!(places[4].outcome.try_recv().is_ok());
+                assert!(places[4].outcome.try_recv().is_ok() && cached.try_recv().is_ok());
             } else {
                 assert_eq!(answered(&mut places), [false, true, false, true, false]);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_overtakes_an_earlier_one(
+            instances in 1usize..6,
+            steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..60),
+        ) {
+            let queue = queue(BatchPolicy { preserve_ordering: true, ..BatchPolicy::default() });
+            let mut places: Vec<_> = steps.iter().map(|_| queue.push(request()).unwrap()).collect();
+            let (mut running, mut answered) = (Vec::new(), Vec::new());
+            let mut waiting = places.len();
+            for (which, leaves) in steps {
+                while running.len() < instances && waiting > 0 {
+                    running.push(run(&queue));
+                    waiting -= 1;
+                }
+                let done_now = running.swap_remove(which.index(running.len()));
+                if leaves {
+                    queue.give_up(done_now.ticket);
+                    places.retain(|place| place.ticket != done_now.ticket);
+                }
+                queue.finish(vec![(done_now, done())]);
+                let arrived = |place: &mut Place| place.outcome.try_recv().is_ok();
+                answered.extend(places.iter_mut().filter_map(|place| arrived(place).then_some(place.ticket)));
+                let first: Vec<_> = places.iter().map(|place| place.ticket).take(answered.len()).collect();
+                prop_assert_eq!(&answered, &first, "answers go out from the first on, without a gap");
+            }
+            prop_assert_eq!(answered.len(), places.len(), "and in the end, all of them");
         }
     }
 }

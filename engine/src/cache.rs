@@ -1,0 +1,211 @@
+//! The response cache: equal requests get the answer that the first of them got, without a run.
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use crate::{request::InferRequest, tensor::Tensor};
+
+/// What an entry takes besides its outputs' data, about: key, list, shapes, the cache's own links.
+const ENTRY_BYTES: usize = 256;
+
+/// Names a request's answer: equal for requests that a model must answer alike, and for no others. (It is
+/// a cryptographic hash, so that nobody can make a request that is mistaken for another.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key([u8; blake3::OUT_LEN]);
+
+impl Key {
+    /// The key of a request to a model; `generation` tells apart all models that were ever loaded, so that
+    /// no answer outlives its model, though the next one may have the same name and version.
+    ///
+    /// Every part is fixed in size or comes behind its size, so that different requests never read alike.
+    pub fn new(generation: u64, request: &InferRequest) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let mut number = |value: u64| {
+            hasher.update(&value.to_le_bytes());
+        };
+        number(generation);
+        number(request.outputs.bits());
+        for input in &request.inputs {
+            // The model knows names and types of its inputs, and they come in its order.
+            number(input.shape().dims().len() as u64);
+            input.shape().dims().iter().for_each(|&dim| number(dim as u64));
+            number(input.data().len() as u64);
+        }
+        for input in &request.inputs {
+            hasher.update(input.data());
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Answers kept for equal requests, the least recently used dropped first. All models may share one.
+pub struct Cache {
+    max_bytes: usize,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    bytes: usize,
+    entries: LruCache<Key, Vec<(usize, Tensor)>>,
+}
+
+impl Cache {
+    /// An empty cache of at most `max_bytes`, what entries take besides their data included.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, kept: Mutex::new(Kept { bytes: 0, entries: LruCache::unbounded() }) }
+    }
+
+    /// The outputs kept for this key.
+    pub fn get(&self, key: &Key) -> Option<Vec<(usize, Tensor)>> {
+        self.kept.lock().entries.get(key).cloned()
+    }
+
+    /// Keeps outputs, unless they alone are larger than the cache. They are copied: as slices of a batch's
+    /// outputs they would keep all of them in memory.
+    pub fn insert(&self, key: Key, outputs: &[(usize, Tensor)]) {
+        let bytes = size(outputs);
+        if bytes > self.max_bytes {
+            return;
+        }
+        let outputs = outputs.iter().map(|(index, tensor)| (*index, tensor.deep_clone())).collect();
+        let mut dropped = Vec::new();
+        let mut kept = self.kept.lock();
+        if let Some(replaced) = kept.entries.put(key, outputs) {
+            kept.bytes -= size(&replaced);
+            dropped.push(replaced);
+        }
+        kept.bytes += bytes;
+        while kept.bytes > self.max_bytes
+            && let Some((_, oldest)) = kept.entries.pop_lru()
+        {
+            kept.bytes -= size(&oldest);
+            dropped.push(oldest);
+        }
+        // The memory is given back after the lock.
+        drop(kept);
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.kept.lock().bytes
+    }
+
+    /// Answers kept.
+    pub fn len(&self) -> usize {
+        self.kept.lock().entries.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn size(outputs: &[(usize, Tensor)]) -> usize {
+    outputs.iter().fold(ENTRY_BYTES, |bytes, (_, tensor)| bytes.saturating_add(tensor.data().len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use quintet_proto::DataType;
+
+    use super::*;
+    use crate::{
+        request::{OutputSet, StageTimings},
+        tensor::Shape,
+    };
+
+    fn tensor(dims: &[usize], mark: u8) -> Tensor {
+        let len = dims.iter().product();
+        Tensor::new(DataType::Uint8, Shape::new(dims), Bytes::from(vec![mark; len])).unwrap()
+    }
+
+    fn request(inputs: &[(Vec<usize>, u8)], outputs: usize) -> InferRequest {
+        InferRequest {
+            started: Instant::now(),
+            inputs: inputs.iter().map(|(dims, mark)| tensor(dims, *mark)).collect(),
+            rows: 1,
+            outputs: OutputSet::all(outputs),
+            priority: 0,
+            deadline: None,
+            timings: StageTimings::default(),
+        }
+    }
+
+    fn inputs() -> impl Strategy<Value = Vec<(Vec<usize>, u8)>> {
+        prop::collection::vec((prop::collection::vec(0usize..4, 0..4), 0u8..2), 1..3)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        #[test]
+        fn equal_requests_have_equal_keys_and_others_do_not(
+            a in (0u64..2, inputs(), 1usize..3),
+            b in (0u64..2, inputs(), 1usize..3),
+        ) {
+            let key = |(generation, inputs, outputs): &(u64, Vec<_>, usize)| Key::new(*generation, &request(inputs, *outputs));
+            // The mark of a tensor without elements is nowhere in it.
+            let seen = |(generation, inputs, outputs): &(u64, Vec<(Vec<usize>, u8)>, usize)| {
+                let inputs: Vec<_> = inputs.iter().map(|(dims, mark)| tensor(dims, *mark)).collect();
+                (*generation, inputs, *outputs)
+            };
+            prop_assert_eq!(key(&a), key(&a));
+            prop_assert_eq!(key(&a) == key(&b), seen(&a) == seen(&b));
+        }
+
+        #[test]
+        fn the_cache_is_a_bounded_map_that_forgets_the_least_recently_used(
+            max_entries in 0usize..6,
+            steps in prop::collection::vec((any::<bool>(), 0u64..10, any::<u8>()), 0..100),
+        ) {
+            const LEN: usize = 100;
+            let max_bytes = max_entries * (LEN + ENTRY_BYTES);
+            let cache = Cache::new(max_bytes);
+            let key = |name: u64| Key::new(name, &request(&[], 1));
+            // Most recently used last.
+            let mut model: Vec<(u64, u8)> = Vec::new();
+            for (put, name, mark) in steps {
+                let at = model.iter().position(|&(other, _)| other == name);
+                let known = at.map(|at| model.remove(at));
+                if put {
+                    cache.insert(key(name), &[(0, tensor(&[LEN], mark))]);
+                    model.push((name, mark));
+                    model.drain(..model.len().saturating_sub(max_entries));
+                } else {
+                    let found = cache.get(&key(name)).map(|outputs| outputs[0].1.data()[0]);
+                    prop_assert_eq!(found, known.map(|(_, mark)| mark));
+                    model.extend(known);
+                }
+                prop_assert_eq!(cache.len(), model.len());
+                prop_assert_eq!(cache.bytes(), model.len() * (LEN + ENTRY_BYTES), "bytes are exact");
+                prop_assert!(cache.bytes() <= max_bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_the_cache_pushes_nothing_out() {
+        let cache = Cache::new(1000);
+        let key = |name| Key::new(name, &request(&[], 1));
+        cache.insert(key(0), &[(0, tensor(&[10], 1))]);
+        cache.insert(key(1), &[(0, tensor(&[1000], 1))]);
+        assert!(cache.get(&key(0)).is_some() && cache.get(&key(1)).is_none());
+    }
+
+    #[test]
+    fn a_kept_answer_does_not_hold_the_whole_batch() {
+        let batch = Bytes::from(vec![7; 1 << 20]);
+        let slice = Tensor::new(DataType::Uint8, Shape::new([4]), batch.slice(8..12)).unwrap();
+        let cache = Cache::new(1 << 20);
+        let key = Key::new(0, &request(&[], 1));
+        cache.insert(key, &[(0, slice.clone())]);
+        drop(slice);
+        assert!(batch.is_unique(), "nothing of it is shared any more");
+        assert_eq!(cache.get(&key).unwrap()[0].1.data(), &[7; 4][..]);
+    }
+}
