@@ -105,3 +105,55 @@ impl Instance for OnnxInstance {
         self.placement.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quintet_engine::{DataType, Shape};
+    use quintet_onnxruntime::ThreadPool;
+
+    use super::*;
+    use crate::backend::onnx::{LoadOptions, Provider, load};
+
+    /// A message's field that is a message or a string, of less than 128 bytes.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, content.len() as u8], content].concat()
+    }
+
+    /// A field that is a number below 128.
+    fn number(number: u8, value: u8) -> Vec<u8> {
+        vec![number << 3, value]
+    }
+
+    /// ONNX's form of `y = Identity(x)`, FP32, of any length.
+    fn identity() -> Vec<u8> {
+        let shape = field(1, &field(2, b"n"));
+        let tensor = [number(1, 1), field(2, &shape)].concat();
+        let value = |name: &[u8]| [field(1, name), field(2, &field(1, &tensor))].concat();
+        let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
+        let graph = [field(1, &node), field(2, b"g"), field(11, &value(b"x")), field(12, &value(b"y"))].concat();
+        [number(1, 8), field(7, &graph), field(8, &number(2, 17))].concat()
+    }
+
+    #[test]
+    fn a_cancelled_run_stops_and_the_next_one_does_not() {
+        let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, identity()).unwrap();
+        let options = LoadOptions { environment: library.environment.clone(), providers: vec![Provider::Cpu] };
+        let mut instance = load(&path, &options).unwrap().into_instance(vec!["x".into()], vec!["y".into()]);
+        let x = Tensor::new(DataType::Fp32, Shape::new([2]), Bytes::from(vec![0; 8])).unwrap();
+        let mut run = |cancel: &Cancel| {
+            instance.run(std::slice::from_ref(&x), OutputSet::all(1), cancel, &mut RunTimings::default())
+        };
+        for _ in 0..2 {
+            let wanted = Cancel::new(1);
+            assert_eq!(run(&wanted).unwrap(), [Some(x.clone())]);
+            let given_up = Cancel::new(1);
+            given_up.leave();
+            let error = run(&given_up).unwrap_err();
+            assert!(error.message().contains("terminate"), "{error}");
+        }
+    }
+}
