@@ -21,9 +21,11 @@ pub(super) fn fill_in(config: &mut ModelConfig) {
 
 /// How the model's requests wait. What contradicts itself, the engine refuses.
 ///
-/// Two answers differ from Triton's. Queues are bounded: a `max_queue_size` of 0 is
-/// [`QueuePolicy::DEFAULT_MAX_QUEUE_SIZE`]. And where `allow_timeout_override` is set without a default
-/// timeout, a request's own timeout counts; Triton ignores it.
+/// Three things differ from Triton. Queues are bounded: a `max_queue_size` of 0 is
+/// [`QueuePolicy::DEFAULT_MAX_QUEUE_SIZE`]. Where `allow_timeout_override` is set without a default
+/// timeout, a request's own timeout counts; Triton ignores it. And a request does not wait out
+/// `max_queue_delay` when nobody is there to join it: company is waited for only while fewer requests are
+/// open than were lately seen at once, where Triton lets a lone request wait the whole delay.
 pub(super) fn policy(config: &ModelConfig, max_batch_size: usize) -> BatchPolicy {
     let Some(SchedulingChoice::DynamicBatching(dynamic)) = &config.scheduling_choice else {
         return BatchPolicy { max_batch_size, ..BatchPolicy::default() };

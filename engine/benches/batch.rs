@@ -1,0 +1,86 @@
+//! What the batcher costs each request: accepted, decided about, taken out in a batch, closed.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // As in tests.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use quintet_engine::{
+    BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor,
+    batch::{
+        lines::{Lines, Next, Pending},
+        policy::{QueueView, decide},
+    },
+};
+use tokio::sync::oneshot;
+
+const BATCH: usize = 8;
+
+fn policy() -> BatchPolicy {
+    BatchPolicy {
+        max_batch_size: BATCH,
+        dynamic: true,
+        max_queue_delay: Duration::from_millis(1),
+        queue: QueuePolicy { max_queue_size: 1 << 20, ..QueuePolicy::default() },
+        ..BatchPolicy::default()
+    }
+}
+
+fn request(started: Instant) -> InferRequest {
+    InferRequest {
+        started,
+        inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 4]), Bytes::from_static(&[0; 4])).unwrap()],
+        rows: 1,
+        outputs: OutputSet::all(1),
+        priority: 0,
+        deadline: None,
+        timings: StageTimings::default(),
+    }
+}
+
+/// A queue that stays at one length: for each batch that leaves it, as many requests come.
+fn queue(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("queue");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for waiting in [0, 1_000, 10_000] {
+        let now = Instant::now();
+        let request = request(now);
+        let mut lines = Lines::new(policy());
+        let mut ticket = 0;
+        let mut push = |lines: &mut Lines| {
+            ticket += 1;
+            let reply = oneshot::channel().0;
+            lines.push(Pending { ticket, request: request.clone(), queued: now, reply }).unwrap();
+        };
+        (0..waiting).for_each(|_| push(&mut lines));
+        group.bench_function(BenchmarkId::from_parameter(waiting), |bencher| {
+            bencher.iter(|| {
+                (0..BATCH).for_each(|_| push(&mut lines));
+                let Next::Batch(batch) = lines.next(now) else { panic!("a full batch waits") };
+                for pending in &batch.requests {
+                    lines.close(pending.ticket);
+                }
+                black_box(batch)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn decision(criterion: &mut Criterion) {
+    let policy = policy();
+    let now = Instant::now();
+    criterion.bench_function("decide", |bencher| {
+        bencher.iter(|| {
+            let rows = std::iter::repeat_n(1, black_box(BATCH - 1));
+            decide(now, QueueView { rows, others_wait: false, waiting_since: now, company_expected: true }, &policy)
+        });
+    });
+}
+
+criterion_group!(benches, queue, decision);
+criterion_main!(benches);
