@@ -113,7 +113,7 @@ mod tests {
     use quintet_onnxruntime::ThreadPool;
 
     use super::*;
-    use crate::backend::onnx::{LoadOptions, Provider, load};
+    use crate::backend::onnx::{LoadOptions, Provider, Tuning, load};
 
     /// A message's field that is a message or a string, of less than 128 bytes.
     fn field(number: u8, content: &[u8]) -> Vec<u8> {
@@ -142,7 +142,8 @@ mod tests {
         let path = folder.path().join("model.onnx");
         std::fs::write(&path, identity()).unwrap();
         let options = LoadOptions { environment: library.environment.clone(), providers: vec![Provider::Cpu] };
-        let mut instance = load(&path, &options).unwrap().into_instance(vec!["x".into()], vec!["y".into()]);
+        let mut instance =
+            load(&path, &options, &Tuning::default()).unwrap().into_instance(vec!["x".into()], vec!["y".into()]);
         let x = Tensor::new(DataType::Fp32, Shape::new([2]), Bytes::from(vec![0; 8])).unwrap();
         let mut run = |cancel: &Cancel| {
             instance.run(std::slice::from_ref(&x), OutputSet::all(1), cancel, &mut RunTimings::default())
