@@ -17,6 +17,7 @@ pub mod kserve;
 pub mod logging;
 pub mod metrics;
 pub mod process;
+mod protobuf_json;
 pub mod repository;
 pub mod service;
 pub mod settings;

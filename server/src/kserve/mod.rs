@@ -1,6 +1,7 @@
 //! KServe v2 without its transports: what a request asks for, carried out, whoever carried it here.
 
 pub mod classify;
+pub mod statistics;
 
 use std::{
     sync::Arc,
@@ -15,7 +16,8 @@ use tokio::time::timeout_at;
 use crate::service::Service;
 
 /// The extensions that work, as `GET /v2` and `ServerMetadata` list them.
-pub const EXTENSIONS: [&str; 4] = ["classification", "model_configuration", "binary_tensor_data", "parameters"];
+pub const EXTENSIONS: [&str; 5] =
+    ["classification", "model_configuration", "binary_tensor_data", "parameters", "statistics"];
 
 /// An output that a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,10 @@
 //! `config.pbtxt`: protobuf's text format to Triton's `ModelConfig`, and that to Triton's JSON and back.
 
-use std::sync::LazyLock;
-
-use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
-use quintet_proto::inference::{FILE_DESCRIPTOR_SET, ModelConfig, model_config::SchedulingChoice};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice};
 
 use super::text_format::{self, Position, Positions, SyntaxError};
+use crate::protobuf_json;
 
 /// A `config.pbtxt` that cannot be served. Where it is known what stands where, the message begins with
 /// `line:column: `.
@@ -67,11 +65,10 @@ impl ConfigError {
 }
 
 /// The descriptor of `inference.ModelConfig`; `None` only if the build is broken.
-static DESCRIPTOR: LazyLock<Option<MessageDescriptor>> =
-    LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok()?.get_message_by_name("inference.ModelConfig"));
+const MESSAGE: &str = "inference.ModelConfig";
 
 fn descriptor() -> Result<MessageDescriptor, ConfigError> {
-    DESCRIPTOR.clone().ok_or_else(|| ConfigError::Json("the protocol's descriptors are broken".into()))
+    protobuf_json::descriptor(MESSAGE).ok_or_else(|| ConfigError::Json("the protocol's descriptors are broken".into()))
 }
 
 /// Reads the configuration of the model in `folder` (its name).
@@ -172,15 +169,9 @@ pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
     .collect()
 }
 
-/// The configuration as Triton prints it: protobuf's JSON with the fields' own names, numbers as numbers
-/// and defaults spelt out.
+/// The configuration as Triton prints it.
 pub fn to_json(config: &ModelConfig) -> Result<serde_json::Value, ConfigError> {
-    let broken = |error: &dyn std::fmt::Display| ConfigError::Json(error.to_string());
-    let message =
-        DynamicMessage::decode(descriptor()?, config.encode_to_vec().as_slice()).map_err(|error| broken(&error))?;
-    let options =
-        SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false).skip_default_fields(false);
-    message.serialize_with_options(serde_json::value::Serializer, &options).map_err(|error| broken(&error))
+    protobuf_json::to_json(MESSAGE, config).map_err(ConfigError::Json)
 }
 
 #[cfg(test)]

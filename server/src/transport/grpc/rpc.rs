@@ -91,8 +91,13 @@ impl GrpcInferenceService for Rpc {
         Err(Status::unimplemented("ModelStreamInfer is not supported by this server: call ModelInfer for each request"))
     }
 
-    async fn model_statistics(&self, _: Request<pb::ModelStatisticsRequest>) -> Answer<pb::ModelStatisticsResponse> {
-        Err(Status::unimplemented("ModelStatistics is not supported by this server: read its metrics instead"))
+    async fn model_statistics(
+        &self,
+        request: Request<pb::ModelStatisticsRequest>,
+    ) -> Answer<pb::ModelStatisticsResponse> {
+        let request = request.get_ref();
+        let statistics = kserve::statistics::read(&self.0, &request.name, &request.version);
+        statistics.map(Response::new).map_err(|error| reply::status(&error))
     }
 
     async fn repository_index(&self, _: Request<pb::RepositoryIndexRequest>) -> Answer<pb::RepositoryIndexResponse> {

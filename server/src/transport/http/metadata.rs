@@ -89,6 +89,21 @@ pub(super) async fn config(
     Ok(reply::with_placement(Json(json).into_response(), model.placement()))
 }
 
+/// `GET /v2/models/{model}[/versions/{version}]/stats`.
+pub(super) async fn statistics(
+    State(service): State<Arc<Service>>,
+    Path(path): Path<HashMap<String, String>>,
+) -> Result<Response, Failure> {
+    find(&service, &path)?;
+    let part = |name| path.get(name).map_or("", String::as_str);
+    Ok(Json(kserve::statistics::read_json(&service, part("model"), part("version"))?).into_response())
+}
+
+/// `GET /v2/models/stats`.
+pub(super) async fn all_statistics(State(service): State<Arc<Service>>) -> Result<Response, Failure> {
+    Ok(Json(kserve::statistics::read_json(&service, "", "")?).into_response())
+}
+
 /// `GET /metrics`.
 pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], service.render_metrics()).into_response()
