@@ -18,7 +18,7 @@ use crate::{
     buffer::BufferPool,
     cache::{Cache, Key},
     error::{ErrorKind, InferError},
-    request::{InferRequest, InferResponse, Stage},
+    request::{InferRequest, InferResponse, Stage, StageTimings},
     spec::ModelSpec,
     stats::{ModelStats, StatsSnapshot},
     worker,
@@ -128,6 +128,16 @@ impl Model {
     /// Reads its counters.
     pub fn stats(&self) -> StatsSnapshot {
         self.shared.stats.snapshot()
+    }
+
+    /// Has `tell` told of each answered request ([`ModelStats::on_success`]).
+    pub fn on_success(&self, tell: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
+        self.shared.stats.on_success(tell);
+    }
+
+    /// Whether answers are kept for equal requests.
+    pub fn is_cached(&self) -> bool {
+        self.cache.is_some()
     }
 
     /// Requests that wait.

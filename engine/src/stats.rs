@@ -2,7 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -73,6 +77,17 @@ pub struct ModelStats {
     /// By rows; locked once for each run of the model.
     batches: Mutex<BTreeMap<usize, BatchStats>>,
     last_inference_ms: AtomicU64,
+    on_success: OnceLock<OnSuccess>,
+}
+
+type Tell = dyn Fn(Duration, &StageTimings) + Send + Sync;
+
+struct OnSuccess(Box<Tell>);
+
+impl fmt::Debug for OnSuccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnSuccess")
+    }
 }
 
 /// What the runs with one batch size took, together.
@@ -143,6 +158,15 @@ impl ModelStats {
         add(&self.compute_output_ns, timings[Stage::CopyOut]);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_inference_ms.store(now.as_millis() as u64, Relaxed);
+        if let Some(OnSuccess(tell)) = self.on_success.get() {
+            tell(elapsed, timings);
+        }
+    }
+
+    /// Has `tell` told of each answered request from now on: how long after its first byte, and its stage times.
+    /// It must be short. Only the first to ask is told.
+    pub fn on_success(&self, tell: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
+        let _ = self.on_success.set(OnSuccess(Box::new(tell)));
     }
 
     /// A request failed, `elapsed` after its first byte.

@@ -12,7 +12,11 @@ use parking_lot::RwLock;
 use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 
-use crate::{metrics::ServiceMetrics, repository::Repository, settings::ServiceName};
+use crate::{
+    metrics::{MetricsOptions, ServiceMetrics},
+    repository::Repository,
+    settings::ServiceName,
+};
 
 /// Limits on what one request may bring.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +51,19 @@ impl Service {
             name,
             registry: Registry::default(),
             configs: RwLock::default(),
-            metrics: ServiceMetrics::new(),
+            metrics: ServiceMetrics::default(),
             pool,
             limits,
             draining: AtomicBool::new(false),
             repository: OnceLock::new(),
         }
+    }
+
+    /// With these metrics, before the first model.
+    #[must_use]
+    pub fn with_metrics(mut self, options: MetricsOptions) -> Self {
+        self.metrics = ServiceMetrics::new(options);
+        self
     }
 
     /// Its name.
@@ -119,7 +130,7 @@ impl Service {
     /// Puts a model into service, with the configuration that it was made from.
     pub fn put(&self, model: Model, config: ModelConfig) {
         let (name, version) = (model.spec().name().to_owned(), model.spec().version());
-        self.metrics.register(&model);
+        self.metrics.register(&model, &config);
         self.configs.write().insert((name.clone(), version), Arc::new(config));
         self.registry.set(&name, version, VersionState::Ready(Arc::new(model)));
     }
@@ -130,10 +141,11 @@ impl Service {
         let mut states = BTreeMap::new();
         let mut configs = self.configs.write();
         configs.retain(|(model, _), _| model != name);
+        self.metrics.forget(name);
         for (version, loaded) in versions {
             let state = match loaded {
                 Ok((model, config)) => {
-                    self.metrics.register(&model);
+                    self.metrics.register(&model, &config);
                     configs.insert((name.to_owned(), version), Arc::new(config));
                     VersionState::Ready(Arc::new(model))
                 }
@@ -152,6 +164,7 @@ impl Service {
             return Vec::new();
         }
         self.configs.write().retain(|(model, _), _| model != name);
+        self.metrics.forget(name);
         self.registry.replace(name, states)
     }
 

@@ -130,6 +130,7 @@ fn repository(service: &Service, library: &Loaded, settings: &Settings) -> Repos
         roots: settings.model_repository.clone(),
         mode: Mode::None,
         loader: Loader {
+            response_cache: None,
             environment: library.environment.clone(),
             providers: Some(settings.providers(service.name()).to_vec()),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),

@@ -139,8 +139,6 @@ pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
     let groups = &config.instance_group;
     let inputs = &config.input;
     [
-        (!config.metric_tags.is_empty(), "metric_tags"),
-        (config.response_cache.is_some_and(|cache| cache.enable), "response_cache"),
         (!config.cc_model_filenames.is_empty(), "cc_model_filenames"),
         (config.model_operations.is_some(), "model_operations"),
         (config.model_repository_agents.is_some(), "model_repository_agents"),

@@ -1,10 +1,10 @@
 //! A model found on disk becomes one in service: sessions, checks, warm-up.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use ort::environment::Environment;
-use quintet_engine::{BufferPool, Instance, Model, Placement, TensorSpec};
+use quintet_engine::{BufferPool, Cache, Instance, Model, Placement, TensorSpec};
 use quintet_proto::inference::{ModelConfig, model_instance_group::Kind};
 
 use super::{
@@ -25,6 +25,8 @@ pub struct Loader {
     pub providers: Option<Vec<Provider>>,
     /// Largest batch of a model without a configuration that can batch; `None` completes nothing.
     pub auto_complete: Option<i32>,
+    /// Where answers are kept of models that ask for it; `None` keeps none.
+    pub response_cache: Option<Arc<Cache>>,
 }
 
 impl Loader {
@@ -48,6 +50,10 @@ impl Loader {
             complete(source, &first.inputs, &first.outputs, self.auto_complete).with_context(in_config)?;
         let placement = first.placement().clone();
         settle_kinds(&mut details, &placement, self.providers.is_none());
+        let cached = details.config.response_cache.is_some_and(|cache| cache.enable);
+        if cached && self.response_cache.is_none() {
+            details.without_effect.push("response_cache (there is none: give --cache-config local,size=BYTES)".into());
+        }
         if !details.without_effect.is_empty() {
             let fields = details.without_effect.join(", ");
             tracing::warn!(service, model = source.name, fields, "fields of config.pbtxt that have no effect here");
@@ -61,7 +67,10 @@ impl Loader {
         for instance in &mut instances {
             warmup::run(&samples, &details.spec, instance.as_mut())?;
         }
-        let model = Model::start(details.spec, instances, pool.clone(), started.elapsed())?;
+        let mut model = Model::start(details.spec, instances, pool.clone(), started.elapsed())?;
+        if let Some(cache) = self.response_cache.as_ref().filter(|_| cached) {
+            model = model.with_cache(Arc::clone(cache));
+        }
         tracing::info!(
             service,
             model = source.name,

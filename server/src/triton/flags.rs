@@ -8,6 +8,7 @@ use std::{
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::{
+    metrics::MetricsOptions,
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
     settings::{LogFormat, or_cores},
 };
@@ -39,6 +40,13 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err("use default, ISO8601 or json".into()),
     }
+}
+
+/// The bytes of `local,size=BYTES`.
+fn cache_size(text: &str) -> Result<usize, String> {
+    text.strip_prefix("local,size=")
+        .and_then(|bytes| bytes.parse().ok())
+        .ok_or_else(|| "use local,size=BYTES: there is no other cache than the local one".into())
 }
 
 /// Triton's flags, and a few of this server's own.
@@ -74,6 +82,12 @@ pub struct Flags {
     /// Models that load at the same time at most [default: one for each core]
     #[arg(long, value_name = "N")]
     pub model_load_thread_count: Option<usize>,
+    /// Cache of answers, for models whose configuration enables response_cache: local,size=BYTES [default: none]
+    #[arg(long, value_name = "CACHE,KEY=VALUE", value_parser = cache_size)]
+    pub cache_config: Option<usize>,
+    /// Triton's old name for --cache-config local,size=BYTES
+    #[arg(long, hide = true, value_name = "BYTES", conflicts_with = "cache_config")]
+    pub response_cache_byte_size: Option<usize>,
     /// Setting of a backend: onnxruntime,default-max-batch-size=N
     #[arg(long, value_name = "BACKEND,KEY=VALUE")]
     pub backend_config: Vec<String>,
@@ -105,6 +119,9 @@ pub struct Flags {
     /// Listen for readers of metrics
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub allow_metrics: bool,
+    /// What is measured beyond counters, such as summary_latencies=true; repeat it for several settings
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub metrics_config: Vec<String>,
     /// Bytes of a request body at most, also once decompressed; larger ones get 413
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub http_max_input_size: usize,
@@ -166,14 +183,14 @@ flags! {
     /// whose absence a client does not notice.
     WithoutEffect:
     id backend_directory repoagent_directory cache_directory pinned_memory_pool_byte_size
-    cuda_memory_pool_byte_size cuda_virtual_address_size response_cache_byte_size cache_config
+    cuda_memory_pool_byte_size cuda_virtual_address_size
     min_supported_compute_capability buffer_manager_thread_count model_load_retry_count model_load_gpu_limit
     http_thread_count reuse_http_port reuse_grpc_port http_header_forward_pattern grpc_header_forward_pattern
     grpc_infer_allocation_pool_size grpc_infer_thread_count grpc_max_response_pool_size
     grpc_infer_response_compression_level grpc_keepalive_time grpc_keepalive_timeout
     grpc_keepalive_permit_without_calls grpc_http2_max_pings_without_data
     grpc_http2_min_recv_ping_interval_without_data grpc_http2_max_ping_strikes grpc_max_connection_age
-    grpc_max_connection_age_grace metrics_interval_ms metrics_config allow_gpu_metrics allow_cpu_metrics
+    grpc_max_connection_age_grace metrics_interval_ms allow_gpu_metrics allow_cpu_metrics
     log_info log_warning log_error log_file trace_config trace_file trace_level trace_rate trace_count
     trace_log_frequency rate_limit rate_limit_resource enable_peer_access host_policy allow_client_shm
 }
@@ -220,6 +237,23 @@ impl Flags {
         let given = self.backend_config.iter().filter_map(|text| default_max_batch_size(text)).next_back();
         let complete = !self.disable_auto_complete_config && !self.strict_model_config;
         complete.then_some(given.unwrap_or(AUTO_COMPLETE_MAX_BATCH_SIZE))
+    }
+
+    /// Bytes of the response cache; `None` for none.
+    pub(super) fn response_cache_bytes(&self) -> Option<usize> {
+        self.cache_config.or(self.response_cache_byte_size).filter(|&bytes| bytes > 0)
+    }
+
+    /// What is measured.
+    ///
+    /// # Errors
+    /// When --metrics-config has a setting that there is not.
+    pub(super) fn metrics_options(&self) -> anyhow::Result<MetricsOptions> {
+        let mut options = MetricsOptions::default();
+        for setting in &self.metrics_config {
+            options.set(setting).map_err(|error| anyhow::anyhow!("--metrics-config {setting}: {error}"))?;
+        }
+        Ok(options)
     }
 
     pub(super) fn loads_at_once(&self) -> usize {
@@ -274,6 +308,16 @@ mod tests {
         let flags = read("--backend-config=onnxruntime,default-max-batch-size=16").unwrap();
         assert_eq!(flags.auto_complete(), Some(16));
         assert!(read("--strict-readiness --http-port 1").unwrap().strict_readiness);
+    }
+
+    #[test]
+    fn the_response_cache_has_a_size_or_is_not_there() {
+        let bytes = |line: &str| read(line).map(|flags| flags.response_cache_bytes());
+        assert_eq!(bytes(""), Ok(None));
+        assert_eq!(bytes("--cache-config local,size=1048576"), Ok(Some(1 << 20)));
+        assert_eq!(bytes("--response-cache-byte-size=7"), Ok(Some(7)));
+        assert_eq!(bytes("--cache-config local,size=0"), Ok(None));
+        assert!(bytes("--cache-config redis,host=x").unwrap_err().contains("use local,size=BYTES"));
     }
 
     #[test]

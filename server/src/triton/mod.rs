@@ -5,7 +5,7 @@ mod flags;
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use quintet_engine::BufferPool;
+use quintet_engine::{BufferPool, Cache};
 
 use crate::{
     process::{self, Place, Protocol},
@@ -33,7 +33,10 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         max_image_pixels: images.max_image_pixels,
         max_images: images.max_images,
     };
-    let service = Arc::new(Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits));
+    let service = Arc::new(
+        Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits)
+            .with_metrics(flags.metrics_options()?),
+    );
     let listeners = [
         (
             flags.allow_http,
@@ -77,6 +80,7 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
             environment: library.environment.clone(),
             providers: None,
             auto_complete: flags.auto_complete(),
+            response_cache: flags.response_cache_bytes().map(|bytes| Arc::new(Cache::new(bytes))),
         },
         loads_at_once: flags.loads_at_once(),
         strict_readiness: flags.strict_readiness,

@@ -1,0 +1,96 @@
+//! What is measured beyond the counters, in the words of Triton's `--metrics-config`.
+
+/// Settings of a service's metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsOptions {
+    /// Whether there are the cumulative `nv_inference_*_duration_us`.
+    pub counter_latencies: bool,
+    /// Whether there are the summaries `nv_inference_*_summary_us`.
+    pub summary_latencies: bool,
+    /// Quantiles of the summaries, each between 0 and 1.
+    pub summary_quantiles: Vec<f64>,
+    /// Whether there is the histogram `nv_inference_first_response_histogram_ms`.
+    pub histogram_latencies: bool,
+}
+
+impl Default for MetricsOptions {
+    /// Triton's defaults.
+    fn default() -> Self {
+        Self {
+            counter_latencies: true,
+            summary_latencies: false,
+            summary_quantiles: vec![0.5, 0.9, 0.95, 0.99, 0.999],
+            histogram_latencies: false,
+        }
+    }
+}
+
+impl MetricsOptions {
+    /// Quantiles of a summary at most.
+    const MAX_QUANTILES: usize = 32;
+
+    /// Sets one `KEY=VALUE`. The error of a quantile (`0.99:0.001`), which tells Triton how exactly to keep it,
+    /// is read and not needed: here all are within 1 %.
+    ///
+    /// # Errors
+    /// For a key that there is not or a value that it cannot have.
+    pub fn set(&mut self, setting: &str) -> Result<(), String> {
+        let (key, value) = setting.split_once('=').ok_or("use KEY=VALUE")?;
+        let switch = || value.parse().map_err(|_| format!("{key} is true or false, not '{value}'"));
+        match key {
+            "counter_latencies" => self.counter_latencies = switch()?,
+            "summary_latencies" => self.summary_latencies = switch()?,
+            "histogram_latencies" => self.histogram_latencies = switch()?,
+            "summary_quantiles" => self.summary_quantiles = quantiles(value)?,
+            _ => {
+                return Err(format!(
+                    "'{key}' is not known; use counter_latencies, summary_latencies, summary_quantiles or \
+                     histogram_latencies"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn quantiles(value: &str) -> Result<Vec<f64>, String> {
+    let quantiles: Vec<f64> =
+        value
+            .split(',')
+            .map(|pair| {
+                let quantile = pair.split_once(':').map_or(pair, |(quantile, _)| quantile);
+                quantile.trim().parse().ok().filter(|quantile| (0.0..=1.0).contains(quantile)).ok_or_else(|| {
+                    format!("summary_quantiles: '{pair}' is not QUANTILE:ERROR with a quantile from 0 to 1")
+                })
+            })
+            .collect::<Result<_, _>>()?;
+    if quantiles.len() > MetricsOptions::MAX_QUANTILES {
+        return Err(format!("summary_quantiles: at most {} are kept", MetricsOptions::MAX_QUANTILES));
+    }
+    Ok(quantiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tritons_settings() {
+        let mut options = MetricsOptions::default();
+        for setting in ["counter_latencies=false", "summary_latencies=true", "summary_quantiles=0.5:0.05,0.999:0.001"] {
+            options.set(setting).unwrap();
+        }
+        assert!(!options.counter_latencies && options.summary_latencies && !options.histogram_latencies);
+        assert_eq!(options.summary_quantiles, [0.5, 0.999]);
+        let refusal = |setting: &str| MetricsOptions::default().set(setting).unwrap_err();
+        insta::assert_snapshot!(
+            ["summary_latencies", "summary_latencies=maybe", "latencies=true", "summary_quantiles=1.5:0.1"].map(refusal).join("\n"),
+            @r"
+        use KEY=VALUE
+        summary_latencies is true or false, not 'maybe'
+        'latencies' is not known; use counter_latencies, summary_latencies, summary_quantiles or histogram_latencies
+        summary_quantiles: '1.5:0.1' is not QUANTILE:ERROR with a quantile from 0 to 1
+        "
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! Quantiles of the last minute, as Triton's summaries tell them.
+//!
+//! They are read from an HdrHistogram. (The exporter's own summaries lose samples: of those that come between two
+//! readings, only the newest count.)
+
+use std::{
+    collections::VecDeque,
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+
+/// Quantiles are those of the last [`WINDOWS`] times this long.
+const WINDOW: Duration = Duration::from_secs(20);
+const WINDOWS: usize = 3;
+/// The longest time told apart; longer ones count as this.
+const MAX: Duration = Duration::from_secs(3600);
+/// Within 1 %.
+const SIGNIFICANT_DIGITS: u8 = 2;
+
+/// Durations of one kind, told in microseconds.
+pub(super) struct Summary {
+    name: &'static str,
+    help: &'static str,
+    /// In the text format, without braces.
+    labels: String,
+    quantiles: Vec<f64>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest first, each with its beginning. Nanoseconds.
+    windows: VecDeque<(Instant, Histogram<u64>)>,
+    sum: Duration,
+    count: u64,
+}
+
+impl Summary {
+    pub(super) fn new((name, help): (&'static str, &'static str), labels: String, quantiles: Vec<f64>) -> Self {
+        Self { name, help, labels, quantiles, state: Mutex::default() }
+    }
+
+    pub(super) fn record(&self, duration: Duration, now: Instant) {
+        let mut state = self.state.lock();
+        state.sum += duration;
+        state.count += 1;
+        if state.windows.front().is_none_or(|(begin, _)| now.saturating_duration_since(*begin) >= WINDOW) {
+            state.windows.truncate(WINDOWS - 1);
+            state.windows.push_front((now, histogram()));
+        }
+        if let Some((_, histogram)) = state.windows.front_mut() {
+            histogram.saturating_record(duration.as_nanos() as u64);
+        }
+    }
+
+    /// The text format. Without a recent sample, quantiles are NaN, as the format wants it.
+    pub(super) fn render(&self, now: Instant) -> String {
+        let Self { name, help, labels, quantiles, state } = self;
+        let mut recent = histogram();
+        let (sum, count) = {
+            let state = state.lock();
+            let is_recent = |begin: Instant| now.saturating_duration_since(begin) < WINDOW * WINDOWS as u32;
+            for (_, window) in state.windows.iter().filter(|(begin, _)| is_recent(*begin)) {
+                // Both have the same bounds: nothing can be out of them.
+                let _ = recent.add(window);
+            }
+            (state.sum, state.count)
+        };
+        let mut text = format!("# HELP {name} {help}\n# TYPE {name} summary\n");
+        for quantile in quantiles {
+            let us = if recent.is_empty() { f64::NAN } else { recent.value_at_quantile(*quantile) as f64 / 1e3 };
+            let _ = writeln!(text, "{name}{{{labels},quantile=\"{quantile}\"}} {us}");
+        }
+        let _ = writeln!(text, "{name}_sum{{{labels}}} {}", sum.as_nanos() as f64 / 1e3);
+        let _ = writeln!(text, "{name}_count{{{labels}}} {count}");
+        text
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    #[allow(clippy::expect_used, reason = "constants, which every test here goes through")]
+    Histogram::new_with_bounds(1, MAX.as_nanos() as u64, SIGNIFICANT_DIGITS).expect("the bounds are right")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn summary() -> Summary {
+        Summary::new(("s_us", "A summary"), "model=\"m\"".into(), vec![0.5, 0.99])
+    }
+
+    /// The value of the line that begins like this.
+    fn value(text: &str, start: &str) -> f64 {
+        text.lines().find_map(|line| line.strip_prefix(start)?.trim().parse().ok()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_are_those_of_the_samples(mut us in proptest::collection::vec(1u64..10_000_000, 1..300)) {
+            let (summary, now) = (summary(), Instant::now());
+            us.iter().for_each(|&us| summary.record(Duration::from_micros(us), now));
+            let text = summary.render(now);
+            us.sort_unstable();
+            for quantile in [0.5, 0.99] {
+                let rank = (quantile * us.len() as f64).ceil() as usize;
+                let (exact, found) = (us[rank - 1] as f64, value(&text, &format!("s_us{{model=\"m\",quantile=\"{quantile}\"}}")));
+                prop_assert!((found / exact - 1.0).abs() < 0.01, "{quantile}: {found} for {exact}");
+            }
+            prop_assert_eq!(value(&text, "s_us_count{model=\"m\"}"), us.len() as f64);
+            prop_assert_eq!(value(&text, "s_us_sum{model=\"m\"}"), us.iter().sum::<u64>() as f64);
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_a_minute_only_adds_to_the_sum() {
+        let (summary, begin) = (summary(), Instant::now());
+        summary.record(Duration::from_micros(1), begin);
+        summary.record(Duration::from_micros(100), begin + Duration::from_secs(30));
+        let median = |seconds| {
+            value(&summary.render(begin + Duration::from_secs(seconds)), "s_us{model=\"m\",quantile=\"0.5\"}")
+        };
+        assert!((median(31) - 1.0).abs() < 0.02, "{}", median(31));
+        assert!((median(61) - 100.0).abs() < 1.0, "{}", median(61));
+        assert!(median(91).is_nan());
+        assert!(summary.render(begin + Duration::from_secs(91)).contains("s_us_count{model=\"m\"} 2\n"));
+    }
+}
