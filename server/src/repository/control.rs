@@ -335,8 +335,22 @@ impl Repository {
     }
 }
 
-/// The index of a service: of what is loaded.
-pub fn index_of(service: &Service, ready_only: bool) -> Vec<IndexEntry> {
+/// The index of a service: of its repository, or where it has none of what is loaded.
+///
+/// # Errors
+/// As [`Repository::index`].
+pub async fn index(service: &Arc<Service>, ready_only: bool) -> Result<Vec<IndexEntry>, InferError> {
+    let Some(repository) = service.repository() else {
+        return Ok(index_of(service, ready_only));
+    };
+    let (repository, service) = (Arc::clone(repository), Arc::clone(service));
+    // Folders are read: not on the event loop.
+    let index = tokio::task::spawn_blocking(move || repository.index(&service, ready_only));
+    index.await.map_err(InferError::internal)?
+}
+
+/// What is loaded.
+fn index_of(service: &Service, ready_only: bool) -> Vec<IndexEntry> {
     let entries = service.registry().index().into_iter().map(|(name, version, state)| {
         let (state, reason) = match state {
             VersionState::Ready(_) => ("READY", None),

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use quintet_proto::inference::{
     InferParameter, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest,
-    ModelReadyRequest, RepositoryIndexRequest, SystemSharedMemoryStatusRequest, infer_parameter::ParameterChoice,
-    model_infer_request::InferRequestedOutputTensor,
+    ModelReadyRequest, ModelRepositoryParameter, RepositoryIndexRequest, RepositoryModelLoadRequest,
+    RepositoryModelUnloadRequest, SystemSharedMemoryStatusRequest, infer_parameter::ParameterChoice,
+    model_infer_request::InferRequestedOutputTensor, model_repository_parameter,
 };
 
 use crate::support::{GRPC, MAX_INPUT_BYTES, floats, framed, input, raw, start, typed};
@@ -120,16 +121,44 @@ async fn a_message_over_the_limit_is_refused_to_tonic_too() {
 async fn methods_that_there_are_not_say_so() {
     let server = start().await;
     let mut client = server.client().await;
-    let status = client.repository_index(RepositoryIndexRequest::default()).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (tonic::Code::Unimplemented, "RepositoryIndex is not supported by this server")
-    );
     let status = client.system_shared_memory_status(SystemSharedMemoryStatusRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unimplemented);
     let requests = futures_util::stream::iter([floats("echo", 1)]);
     let status = client.model_stream_infer(requests).await.unwrap_err();
     assert!(status.code() == tonic::Code::Unimplemented && status.message().contains("ModelInfer"), "{status}");
+}
+
+#[tokio::test]
+async fn the_repository_is_told_but_not_changed_where_clients_have_no_say() {
+    let server = start().await;
+    let mut client = server.client().await;
+    let index = client.repository_index(RepositoryIndexRequest::default()).await.unwrap().into_inner();
+    let told: Vec<_> = index.models.iter().map(|it| format!("{} {} {}", it.name, it.version, it.state)).collect();
+    assert_eq!(told, ["echo 1 READY", "half 1 READY", "pair 1 READY", "slow 1 READY", "text 1 READY"]);
+    let named = RepositoryIndexRequest { repository_name: "r".into(), ..Default::default() };
+    let load = |parameters| RepositoryModelLoadRequest { model_name: "echo".into(), parameters, ..Default::default() };
+    let text =
+        ModelRepositoryParameter { parameter_choice: Some(model_repository_parameter::ParameterChoice::Int64Param(1)) };
+    let with = |name: &str| load([(name.to_owned(), text.clone())].into());
+    let unload = RepositoryModelUnloadRequest { model_name: "echo".into(), ..Default::default() };
+    let wrong = [("unload_dependents".to_owned(), text.clone())].into();
+    let refusals = [
+        client.repository_index(named).await.unwrap_err(),
+        client.repository_model_load(load(Default::default())).await.unwrap_err(),
+        client.repository_model_load(with("config")).await.unwrap_err(),
+        client.repository_model_load(with("file:1/model.onnx")).await.unwrap_err(),
+        client.repository_model_unload(unload.clone()).await.unwrap_err(),
+        client.repository_model_unload(RepositoryModelUnloadRequest { parameters: wrong, ..unload }).await.unwrap_err(),
+    ];
+    let refusals: Vec<_> = refusals.iter().map(|status| format!("{:?}: {}", status.code(), status.message())).collect();
+    insta::assert_snapshot!(refusals.join("\n"), @r"
+    Unimplemented: 'repository_name' specification is not supported
+    Unavailable: explicit model load / unload is not allowed if polling is enabled
+    InvalidArgument: invalid value type for load parameter 'config', expected string_param.
+    InvalidArgument: invalid value type for load parameter 'file:1/model.onnx', expected bytes_param.
+    Unavailable: explicit model load / unload is not allowed if polling is enabled
+    InvalidArgument: invalid value type for unload parameter 'unload_dependents', expected bool_param.
+    ");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -29,6 +30,13 @@ pub(crate) fn models() -> &'static Path {
         .path()
 }
 
+/// A model repository of small models for tests of the protocol; `python/small_models.py` says which.
+pub(crate) fn small_models() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    python("small_models.py", [folder.path()]).unwrap();
+    folder
+}
+
 /// A command of the server's program.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-server"));
@@ -46,15 +54,26 @@ pub(crate) struct Suite {
 impl Suite {
     /// Starts a suite with these flags and waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        let listeners = ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"];
+        let mut command = program(&["suite", "--model-repository"]);
+        command.arg(models()).args(flags);
+        Self::run(command, &listeners)
+    }
+
+    /// Starts in Triton's place with these flags and waits until it is ready.
+    pub(crate) fn triton(repository: &Path, flags: &[&str]) -> Self {
+        let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--model-repository"]);
+        command.arg(repository).args(flags);
+        Self::run(command, &["http", "grpc", "metrics"])
+    }
+
+    fn run(mut command: Command, listeners: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (ports_file, log) = (folder.path().join("ports.json"), folder.path().join("log"));
-        let mut command = program(&["suite", "--model-repository"]);
-        command.arg(models()).arg("--ports-file").arg(&ports_file);
-        for listener in ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"] {
-            command.arg(format!("--{listener}-port=0"));
-        }
+        command.arg("--ports-file").arg(&ports_file);
+        command.args(listeners.iter().map(|listener| format!("--{listener}-port=0")));
         let log_file = fs::File::create(&log).unwrap();
-        let mut process = command.args(flags).stdout(Stdio::null()).stderr(log_file).spawn().unwrap();
+        let mut process = command.stdout(Stdio::null()).stderr(log_file).spawn().unwrap();
         let started = Instant::now();
         let ports = loop {
             if let Ok(text) = fs::read(&ports_file) {
@@ -92,17 +111,17 @@ impl Suite {
 
     /// Runs a script of `tests/python` with the listeners' ports as JSON in its first argument.
     pub(crate) fn python(&self, script: &str, more: &[&str]) -> String {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let ran = Command::new(interpreter())
-            .arg(here.join("tests/python").join(script))
-            .arg(serde_json::to_string(&self.ports).unwrap())
-            .args(more)
-            .output()
-            .unwrap();
-        let stdout = String::from_utf8(ran.stdout).unwrap();
-        assert!(ran.status.success(), "{stdout}\n{}\n{}", String::from_utf8_lossy(&ran.stderr), self.log());
-        stdout
+        let ports = serde_json::to_string(&self.ports).unwrap();
+        python(script, [&[&ports[..]], more].concat()).unwrap_or_else(|told| panic!("{told}\n{}", self.log()))
     }
+}
+
+/// What a script of `tests/python` printed; what it printed and complained of if it failed.
+fn python(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    let ran = Command::new(interpreter()).arg(script).args(arguments).output().unwrap();
+    let stdout = String::from_utf8(ran.stdout).unwrap();
+    if ran.status.success() { Ok(stdout) } else { Err(format!("{stdout}\n{}", String::from_utf8_lossy(&ran.stderr))) }
 }
 
 impl Drop for Suite {

@@ -6,6 +6,7 @@ mod frame;
 mod health;
 mod infer;
 mod reply;
+mod repository;
 mod request;
 mod rpc;
 mod serve;

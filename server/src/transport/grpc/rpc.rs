@@ -3,19 +3,23 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::Stream;
-use quintet_engine::{ErrorKind, TensorSpec};
+use quintet_engine::{ErrorKind, InferError, TensorSpec};
 use quintet_proto::inference::{
     self as pb, grpc_inference_service_server::GrpcInferenceService, model_metadata_response::TensorMetadata,
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::reply;
+use super::{reply, repository};
 use crate::{kserve, service::Service};
 
 /// The inference service.
 pub(super) struct Rpc(pub(super) Arc<Service>);
 
 type Answer<T> = Result<Response<T>, Status>;
+
+fn answer<T>(outcome: Result<T, InferError>) -> Answer<T> {
+    outcome.map(Response::new).map_err(|error| reply::status(&error))
+}
 
 /// The answer of a method that this server does not have.
 fn unsupported<T>(method: &str) -> Answer<T> {
@@ -96,26 +100,30 @@ impl GrpcInferenceService for Rpc {
         request: Request<pb::ModelStatisticsRequest>,
     ) -> Answer<pb::ModelStatisticsResponse> {
         let request = request.get_ref();
-        let statistics = kserve::statistics::read(&self.0, &request.name, &request.version);
-        statistics.map(Response::new).map_err(|error| reply::status(&error))
+        answer(kserve::statistics::read(&self.0, &request.name, &request.version))
     }
 
-    async fn repository_index(&self, _: Request<pb::RepositoryIndexRequest>) -> Answer<pb::RepositoryIndexResponse> {
-        unsupported("RepositoryIndex")
+    async fn repository_index(
+        &self,
+        request: Request<pb::RepositoryIndexRequest>,
+    ) -> Answer<pb::RepositoryIndexResponse> {
+        answer(repository::index(&self.0, request.into_inner()).await)
     }
 
     async fn repository_model_load(
         &self,
-        _: Request<pb::RepositoryModelLoadRequest>,
+        request: Request<pb::RepositoryModelLoadRequest>,
     ) -> Answer<pb::RepositoryModelLoadResponse> {
-        unsupported("RepositoryModelLoad")
+        let loaded = repository::load(&self.0, request.into_inner()).await;
+        answer(loaded.map(|()| pb::RepositoryModelLoadResponse {}))
     }
 
     async fn repository_model_unload(
         &self,
-        _: Request<pb::RepositoryModelUnloadRequest>,
+        request: Request<pb::RepositoryModelUnloadRequest>,
     ) -> Answer<pb::RepositoryModelUnloadResponse> {
-        unsupported("RepositoryModelUnload")
+        let unloaded = repository::unload(&self.0, request.into_inner()).await;
+        answer(unloaded.map(|()| pb::RepositoryModelUnloadResponse {}))
     }
 
     async fn system_shared_memory_status(

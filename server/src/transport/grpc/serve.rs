@@ -67,8 +67,11 @@ pub async fn serve(listener: Listener, service: Arc<Service>, stop: Cancellation
 
 /// What tonic serves.
 fn routes(service: &Arc<Service>, stop: &CancellationToken) -> Routes {
-    let mut routes = Routes::new(GrpcInferenceServiceServer::new(Rpc(Arc::clone(service))))
-        .add_service(HealthServer::new(Reporter::new(Arc::clone(service), stop.clone())));
+    let mut routes = Routes::new(
+        GrpcInferenceServiceServer::new(Rpc(Arc::clone(service)))
+            .max_decoding_message_size(service.limits().max_input_bytes),
+    )
+    .add_service(HealthServer::new(Reporter::new(Arc::clone(service), stop.clone())));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

@@ -38,15 +38,7 @@ pub(super) async fn index(
 ) -> Result<Response, Failure> {
     refuse_repository_name(&path)?;
     let body = read(&service, request).await?;
-    let index = match service.repository() {
-        Some(repository) => {
-            let (repository, service) = (Arc::clone(repository), Arc::clone(&service));
-            // Folders are read: not on the event loop.
-            let index = tokio::task::spawn_blocking(move || repository.index(&service, body.ready));
-            index.await.map_err(InferError::internal)??
-        }
-        None => control::index_of(&service, body.ready),
-    };
+    let index = control::index(&service, body.ready).await?;
     Ok(Json(index).into_response())
 }
 

@@ -1,0 +1,80 @@
+"""Load, unload and index with Triton's clients, over HTTP and gRPC: repository.py PORTS REPOSITORY"""
+
+import asyncio
+import json
+import pathlib
+import sys
+
+import numpy
+import tritonclient.grpc
+import tritonclient.grpc.aio
+import tritonclient.http
+import tritonclient.http.aio
+from tritonclient.utils import InferenceServerException
+
+ports, repository = json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])
+address = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+model_file = (repository / "sum/1/model.onnx").read_bytes()
+
+
+def refused(words, call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except InferenceServerException as error:
+        assert words in error.message(), error
+    else:
+        raise AssertionError(f"not refused: {words}")
+
+
+def states(client, kind):
+    index = client.get_model_repository_index()
+    if kind is tritonclient.grpc:
+        index = [{"name": model.name, "state": model.state} for model in index.models]
+    return {model["name"]: model.get("state", "") for model in index}
+
+
+def sums(client, kind, model):
+    numbers = numpy.arange(16, dtype=numpy.int32).reshape(1, 16)
+    inputs = [kind.InferInput(name, numbers.shape, "INT32") for name in ("a", "b")]
+    [tensor.set_data_from_numpy(numbers) for tensor in inputs]
+    assert (client.infer(model, inputs).as_numpy("sum") == 2 * numbers).all()
+
+
+for kind, listener in ((tritonclient.http, "http"), (tritonclient.grpc, "grpc")):
+    client = kind.InferenceServerClient(address[listener])
+    assert states(client, kind) == {"identity": "READY", "sum": "", "words": ""} or kind is tritonclient.grpc
+    refused("Request for unknown model: 'sum' ", client.get_model_config, "sum")
+    client.load_model("sum")
+    assert client.is_model_ready("sum") and states(client, kind)["sum"] == "READY"
+    sums(client, kind, "sum")
+
+    client.load_model("sum", config=json.dumps({"max_batch_size": 2}))
+    config = client.get_model_config("sum")
+    assert (config["max_batch_size"] if kind is tritonclient.http else config.config.max_batch_size) == 2
+    refused("failed to load 'sum': config: ", client.load_model, "sum", config=json.dumps({"max_batch": 2}))
+    refused("failed to load 'nosuch', failed to poll from model repository", client.load_model, "nosuch")
+
+    client.load_model("brought", config="{}", files={"file:1/model.onnx": model_file})
+    sums(client, kind, "brought")
+    refused("requires model config be provided", client.load_model, "brought", files={"file:1/model.onnx": model_file})
+
+    for model in ("sum", "brought"):
+        client.unload_model(model)
+        assert not client.is_model_ready(model) and states(client, kind)[model] == "UNAVAILABLE"
+    refused("Request for unknown model: 'sum' has no available versions", client.get_model_config, "sum")
+    client.unload_model("identity", unload_dependents=True)
+    client.load_model("identity")
+    assert states(client, kind)["identity"] == "READY"
+
+
+async def asynchronous():
+    for kind, listener in ((tritonclient.http.aio, "http"), (tritonclient.grpc.aio, "grpc")):
+        async with kind.InferenceServerClient(address[listener]) as client:
+            await client.load_model("sum")
+            assert await client.is_model_ready("sum")
+            await client.unload_model("sum")
+            assert not await client.is_model_ready("sum")
+
+
+asyncio.run(asynchronous())
+print("repository ok")
