@@ -94,9 +94,9 @@ impl Stream {
                 stream.set_nodelay(true)?;
                 Self::Tcp(stream)
             }
-            Address::Unix(path) => Self::Unix(
-                UnixStream::connect(path).with_context(|| format!("cannot connect to {}", path.display()))?,
-            ),
+            Address::Unix(path) => {
+                Self::Unix(UnixStream::connect(path).with_context(|| format!("cannot connect to {}", path.display()))?)
+            }
         })
     }
 }
