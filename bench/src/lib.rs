@@ -8,7 +8,8 @@
 //! * [`measure`], [`record`], [`counters`]: what is seen by the client and by the server;
 //! * [`stats`], [`pairing`], [`waterfall`], [`compare`], [`hypotheses`], [`warnings`]: what it means (pure functions);
 //! * [`report`], [`environment`], [`progress`]: how it is told;
-//! * [`preflight`], [`run`], [`cli`]: the order of events.
+//! * [`preflight`], [`run`], [`cli`]: the order of events;
+//! * [`floor`]: a measurement of its own, servers against a bare socket.
 
 pub mod cli;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod compare;
 pub mod counters;
 pub mod cpu;
 pub mod environment;
+pub mod floor;
 pub mod hypotheses;
 pub mod measure;
 pub mod metric;

@@ -1,10 +1,7 @@
 //! A process with its services behind their listeners, from bound to drained. Suite and Triton mode
 //! differ in what they put here.
 
-use std::{
-    collections::BTreeMap, fs, future::Future, net::SocketAddr, path::Path, process::ExitCode, sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, future::Future, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -18,10 +15,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     service::Service,
     settings::or_cores,
-    transport::{grpc, http, listener::Listener},
+    transport::{
+        grpc, http,
+        listener::{Address, Listener},
+    },
 };
 
 /// What a listener speaks.
+#[derive(Clone)]
 pub enum Protocol {
     /// HTTP/1.1 with these routes.
     Http(Router),
@@ -29,7 +30,7 @@ pub enum Protocol {
     Grpc,
 }
 
-/// A listener to be: of which service, and where. Its flag is `--<name>-port`.
+/// A listener to be: of which service, and where. The flag of a port is `--<name>-port`.
 pub struct Place {
     /// The service behind it.
     pub service: Arc<Service>,
@@ -38,7 +39,7 @@ pub struct Place {
     /// What it speaks.
     pub protocol: Protocol,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 /// How a process begins and ends.
@@ -64,10 +65,20 @@ pub async fn run(
     let mut signals = signals()?;
     // Every listener is bound before anything slow happens.
     let mut bound = Vec::new();
-    let mut ports = BTreeMap::new();
+    let (mut ports, mut sockets) = (BTreeMap::new(), Vec::new());
     for Place { service, name, protocol, address } in places {
-        let listener = Listener::bind(name, address, limits.max_connections).await?;
-        ports.insert(name, listener.port().context("cannot read a listener's port")?);
+        let listener = match address {
+            Address::Tcp(address) => {
+                let listener = Listener::bind(name, address, limits.max_connections).await?;
+                ports.insert(name, listener.port().context("cannot read a listener's port")?);
+                listener
+            }
+            Address::Unix { path, flag } => {
+                let listener = Listener::bind_unix(name, &path, flag, limits.max_connections)?;
+                sockets.push(format!("{name} {}", path.display()));
+                listener
+            }
+        };
         bound.push((service, protocol, listener));
     }
     let mut services: Vec<Arc<Service>> = Vec::new();
@@ -90,7 +101,7 @@ pub async fn run(
         _ = signals.recv() => return Ok(ExitCode::SUCCESS),
     }
     let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
-    tracing::info!(ports = list.join(", "), "ready");
+    tracing::info!(ports = list.join(", "), sockets = sockets.join(", "), "ready");
     if !limits.ports_file.as_os_str().is_empty() {
         write_ports(limits.ports_file, &ports)?;
     }

@@ -182,6 +182,9 @@ settings! {
     /// Metrics of the trt service [default: 8022]
     #[arg(value_name = "[ADDRESS:]PORT")]
     trt_metrics_port: Endpoint = Endpoint::port(TRT_METRICS_PORT), "QUINTET_TRT_METRICS_PORT";
+    /// Folder in which every listener but those of metrics also is a Unix domain socket, e.g. onnx-http.sock
+    #[arg(value_name = "DIR")]
+    uds_dir: PathBuf = PathBuf::new(), "QUINTET_UDS_DIR";
     /// Providers that the jpeg service tries, in order: tensorrt, cuda, cpu [default: cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     jpeg_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_JPEG_PROVIDERS";

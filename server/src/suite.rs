@@ -15,6 +15,7 @@ use crate::{
     transport::{
         http,
         jpeg::{self, Decoder},
+        listener::Address,
     },
 };
 
@@ -46,6 +47,12 @@ fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Pu
     }
 }
 
+/// The Unix domain socket beside a port, where the settings want one.
+fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> {
+    let wanted = purpose != Purpose::Metrics && !settings.uds_dir.as_os_str().is_empty();
+    wanted.then(|| Address::Unix { path: settings.uds_dir.join(format!("{name}.sock")), flag: "--uds-dir" })
+}
+
 /// Runs the suite until a signal ends it.
 ///
 /// # Errors
@@ -56,7 +63,6 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut places = Vec::new();
     for service in &services {
         for (name, purpose, endpoint) in listeners(service.name(), settings) {
-            let address = endpoint.on(settings.address);
             let served = Arc::clone(service);
             let protocol = match purpose {
                 Purpose::Images => {
@@ -67,6 +73,10 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
                 Purpose::KserveGrpc => Protocol::Grpc,
                 Purpose::Metrics => Protocol::Http(http::metrics_router(served)),
             };
+            if let Some(address) = socket(name, purpose, settings) {
+                places.push(Place { service: Arc::clone(service), name, protocol: protocol.clone(), address });
+            }
+            let address = endpoint.on(settings.address).into();
             places.push(Place { service: Arc::clone(service), name, protocol, address });
         }
     }

@@ -98,6 +98,12 @@ pub struct Flags {
     /// KServe over gRPC
     #[arg(long, value_name = "PORT", default_value_t = 8001)]
     pub grpc_port: u16,
+    /// KServe over HTTP on a Unix domain socket too: its file, made at the start and removed at the end
+    #[arg(long, value_name = "PATH")]
+    pub http_uds: Option<PathBuf>,
+    /// KServe over gRPC on a Unix domain socket too
+    #[arg(long, value_name = "PATH")]
+    pub grpc_uds: Option<PathBuf>,
     /// Prometheus metrics over HTTP
     #[arg(long, value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,

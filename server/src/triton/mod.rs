@@ -12,7 +12,7 @@ use crate::{
     repository::{Loader, Mode, Options, Repository},
     service::{Limits, Service},
     settings::{ServiceName, Settings},
-    transport::http,
+    transport::{http, listener::Address},
 };
 
 pub use flags::{ControlMode, Flags};
@@ -54,15 +54,24 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
             flags.metrics_port,
         ),
     ];
-    let places = listeners.into_iter().filter(|(allowed, ..)| *allowed).map(|(_, name, protocol, address, port)| {
-        Place { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port) }
+    let ports = listeners.into_iter().filter(|(allowed, ..)| *allowed).map(|(_, name, protocol, address, port)| {
+        Place { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port).into() }
     });
+    let sockets = [
+        (&flags.http_uds, "http", "--http-uds", Protocol::Http(http::router(Arc::clone(&service)))),
+        (&flags.grpc_uds, "grpc", "--grpc-uds", Protocol::Grpc),
+    ];
+    let sockets = sockets.into_iter().filter_map(|(path, name, flag, protocol)| {
+        let address = Address::Unix { path: path.clone()?, flag };
+        Some(Place { service: Arc::clone(&service), name, protocol, address })
+    });
+    let places = ports.chain(sockets).collect();
     let limits = process::Limits {
         max_connections: flags.max_connections,
         exit_timeout: Duration::from_secs(flags.exit_timeout_secs),
         ports_file: flags.ports_file.as_deref().unwrap_or("".as_ref()),
     };
-    process::run(places.collect(), limits, load(Arc::clone(&service), flags)).await
+    process::run(places, limits, load(Arc::clone(&service), flags)).await
 }
 
 /// Loads and warms what the control mode says, and begins to look for changes where it says so.

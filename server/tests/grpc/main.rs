@@ -6,3 +6,4 @@ mod errors;
 mod infer;
 mod life;
 mod support;
+mod uds;

@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     path::Path,
 };
 
@@ -74,6 +75,23 @@ fn a_taken_port_is_one_error_with_port_and_lane() {
     let wanted = format!("error: cannot listen on 127.0.0.1:{port} for onnx-grpc: ");
     assert!(stderr.starts_with(&wanted) && stderr.trim_end().ends_with("--onnx-grpc-port"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn each_lane_is_a_unix_domain_socket_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut suite = Suite::start(&["--service=onnx", "--uds-dir", folder.path().to_str().unwrap()]);
+    let mut files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["onnx-grpc.sock", "onnx-http.sock"]);
+    let mut connection = UnixStream::connect(folder.path().join("onnx-http.sock")).unwrap();
+    connection.write_all(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    suite.signal("TERM");
+    assert_eq!(suite.wait().code(), Some(0), "{}", suite.log());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! One connection that sends one request again and again, and how its answers are timed.
+
+use std::{
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+/// Exchanges at the start of a window that are not counted: others had the machine before.
+const UNCOUNTED: usize = 1;
+/// Exchanges that each connection counts at least, however short the window.
+const LEAST: usize = 2;
+
+/// Bytes of tensors in a request and in its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) request: usize,
+    pub(super) reply: usize,
+}
+
+/// A connection with a prepared request.
+pub(super) trait Exchange: Send {
+    /// Sends the request, reads the whole answer, and tells how many seconds of it the model ran, as far as
+    /// the server says.
+    fn exchange(&mut self) -> anyhow::Result<f64>;
+}
+
+/// What a lane did in one window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Window {
+    /// Seconds of each exchange.
+    pub(super) seconds: Vec<f64>,
+    /// The same without the model's run.
+    pub(super) around_model: Vec<f64>,
+    /// Exchanges in a second, of all connections together.
+    pub(super) rate: f64,
+}
+
+/// Drives all connections at once for `length`, each in a thread of its own.
+pub(super) fn window(connections: &mut [Box<dyn Exchange>], length: Duration) -> anyhow::Result<Window> {
+    let start = Barrier::new(connections.len());
+    let parts: Vec<_> = thread::scope(|scope| {
+        let started: Vec<_> =
+            connections.iter_mut().map(|connection| scope.spawn(|| drive(&mut **connection, &start, length))).collect();
+        started.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
+    let mut window = Window::default();
+    for part in parts {
+        let part = part.ok().context("a connection's thread broke off")??;
+        window.seconds.extend(part.seconds);
+        window.around_model.extend(part.around_model);
+        window.rate += part.rate;
+    }
+    Ok(window)
+}
+
+fn drive(connection: &mut dyn Exchange, start: &Barrier, length: Duration) -> anyhow::Result<Window> {
+    start.wait();
+    // Whoever fails here has nobody waiting for it any more.
+    for _ in 0..UNCOUNTED {
+        connection.exchange()?;
+    }
+    let began = Instant::now();
+    let mut part = Window::default();
+    while part.seconds.len() < LEAST || began.elapsed() < length {
+        let sent = Instant::now();
+        let model = connection.exchange()?;
+        let seconds = sent.elapsed().as_secs_f64();
+        part.seconds.push(seconds);
+        part.around_model.push((seconds - model).max(0.0));
+    }
+    part.rate = part.seconds.len() as f64 / began.elapsed().as_secs_f64();
+    Ok(part)
+}
+
+/// Seconds that `infer` took in a `Server-Timing` value; none if it does not say.
+pub(super) fn model_seconds(server_timing: &str) -> f64 {
+    let stage = server_timing.split(',').find_map(|stage| stage.trim().strip_prefix("infer;dur="));
+    stage.and_then(|milliseconds| milliseconds.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_models_share_is_read() {
+        assert_eq!(model_seconds("receive;dur=0.100, infer;dur=2.500, encode;dur=0.001"), 0.0025);
+        assert_eq!(model_seconds("infer;dur=1"), 0.001);
+        assert_eq!([model_seconds(""), model_seconds("infer;dur=x"), model_seconds("cache")], [0.0; 3]);
+    }
+
+    struct Failing;
+    impl Exchange for Failing {
+        fn exchange(&mut self) -> anyhow::Result<f64> {
+            anyhow::bail!("refused")
+        }
+    }
+
+    struct Working(usize);
+    impl Exchange for Working {
+        fn exchange(&mut self) -> anyhow::Result<f64> {
+            self.0 += 1;
+            Ok(0.0)
+        }
+    }
+
+    #[test]
+    fn one_failure_is_the_windows() {
+        let mut connections: Vec<Box<dyn Exchange>> = vec![Box::new(Working(0)), Box::new(Failing)];
+        assert_eq!(window(&mut connections, Duration::ZERO).unwrap_err().to_string(), "refused");
+    }
+
+    #[test]
+    fn a_window_counts_something_however_short() {
+        let mut connections: Vec<Box<dyn Exchange>> = vec![Box::new(Working(0)), Box::new(Working(0))];
+        let window = window(&mut connections, Duration::ZERO).unwrap();
+        assert_eq!((window.seconds.len(), window.around_model.len()), (2 * LEAST, 2 * LEAST));
+    }
+}

@@ -1,0 +1,146 @@
+//! `quintet-bench floor`: servers against a bare socket that carries the same bytes, in one run.
+//!
+//! ```text
+//! args -> cells (payload × connections) -> rounds -> lanes in random order -> windows -> ratios
+//! ```
+//! The model should do next to nothing (identity): what is left is the transport's. Clients are as light
+//! as can be, and each connection has a thread, with the floor as with the servers.
+
+mod exchange;
+mod grpc;
+mod http;
+mod payload;
+mod raw;
+mod report;
+mod target;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use rand::{SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+
+use self::{
+    exchange::{Exchange, Sizes, Window, window},
+    grpc::Grpc,
+    http::Http,
+    payload::Payload,
+    raw::{Floor, Raw},
+    target::{Protocol, Way},
+};
+pub use self::{
+    payload::Size,
+    report::{Cell, Lane, Report},
+    target::Target,
+};
+use crate::settings::parse_duration;
+
+/// Name of the floor's lanes.
+const FLOOR: &str = "floor";
+
+/// Flags of `floor`.
+#[derive(Clone, Debug, Args)]
+pub struct FloorArgs {
+    /// A server and the ways into it, of which one is enough; repeatable:
+    /// name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH.
+    #[arg(long, value_name = "NAME=WAY,...", required = true)]
+    pub target: Vec<Target>,
+    /// Model to ask for: input `x` of FP32 rows of any width; it answers each row with its first elements.
+    #[arg(long, value_name = "NAME", default_value = "identity")]
+    pub model: String,
+    /// Elements of a row that the model answers at most; all without it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub reply_elements: Option<u32>,
+    /// What to send: tiny (64 bytes), or a number of images of 602,112 bytes.
+    #[arg(long, value_name = "SIZE,...", value_delimiter = ',', default_value = "tiny,1,32")]
+    pub payload: Vec<Size>,
+    /// Connections at once.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,32",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: Vec<u16>,
+    /// Rounds; in each, every lane has one window, in random order.
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    pub rounds: u16,
+    /// Length of a window.
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_duration)]
+    pub window: Duration,
+    /// Seed of the order and of the intervals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measures every cell; one line for each goes to stderr when it is done. Blocks.
+///
+/// # Errors
+/// When a target cannot be reached or refuses a request.
+pub fn run(args: &FloorArgs) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir().context("cannot make a folder for a socket")?;
+    let floor = Floor::start(folder.path())?;
+    let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
+    let mut cells = Vec::new();
+    for &size in &args.payload {
+        let payload = Payload::new(size, args.reply_elements.map(|n| n as usize));
+        for &connections in &args.concurrency {
+            let mut lanes = lanes(args, &floor, &payload, connections)?;
+            rounds(&mut lanes, args, &mut rng)?;
+            let measured = lanes.into_iter().map(|lane| (lane.name, lane.windows)).collect::<Vec<_>>();
+            let cell = Cell::new(size, &payload, connections, &measured, args.seed).context("no window")?;
+            eprintln!("payload {size}, {connections} at once: done");
+            cells.push(cell);
+        }
+    }
+    Ok(Report { model: args.model.clone(), rounds: args.rounds, cells })
+}
+
+/// A lane's open connections, and what they did so far.
+struct Open {
+    name: String,
+    connections: Vec<Box<dyn Exchange>>,
+    windows: Vec<Window>,
+}
+
+/// Opens all lanes: the floor first, then the targets.
+fn lanes(args: &FloorArgs, floor: &Floor, payload: &Payload, connections: u16) -> anyhow::Result<Vec<Open>> {
+    let sizes = Sizes { request: payload.tensor.len(), reply: payload.reply };
+    let open = |name: String, connect: &dyn Fn() -> anyhow::Result<Box<dyn Exchange>>| {
+        let opened = (0..connections).map(|_| connect()).collect::<anyhow::Result<_>>();
+        opened.with_context(|| name.clone()).map(|connections| Open { name, connections, windows: Vec::new() })
+    };
+    let mut lanes = Vec::new();
+    for (name, address) in [("tcp", &floor.tcp), ("uds", &floor.unix)] {
+        lanes.push(open(format!("{FLOOR} {name}"), &|| Ok(Box::new(Raw::connect(address, sizes)?)))?);
+    }
+    for target in &args.target {
+        for way in &target.ways {
+            lanes.push(open(format!("{} {way}", target.name), &|| connect(way, &args.model, payload))?);
+        }
+    }
+    Ok(lanes)
+}
+
+fn connect(way: &Way, model: &str, payload: &Payload) -> anyhow::Result<Box<dyn Exchange>> {
+    Ok(match way.protocol {
+        Protocol::Http => Box::new(Http::connect(&way.address, model, payload)?),
+        Protocol::Grpc => Box::new(Grpc::connect(&way.address, model, payload)?),
+    })
+}
+
+/// One round to warm up, and those that count.
+fn rounds(lanes: &mut [Open], args: &FloorArgs, rng: &mut ChaCha8Rng) -> anyhow::Result<()> {
+    let mut order: Vec<usize> = (0..lanes.len()).collect();
+    for round in 0..=args.rounds {
+        order.shuffle(rng);
+        for &index in &order {
+            let Open { name, connections, windows } = &mut lanes[index];
+            let done = window(connections, args.window).with_context(|| name.clone())?;
+            if round > 0 {
+                windows.push(done);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! What was measured, as ratios to the floor of the same rounds.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{
+    exchange::Window,
+    payload::{Payload, Size},
+};
+use crate::{
+    pairing::{Pair, paired},
+    stats::{Estimate, Statistic, median},
+};
+
+/// All cells of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The model asked for.
+    pub model: String,
+    /// Rounds that each figure rests on.
+    pub rounds: u16,
+    /// One for each payload and number of connections.
+    pub cells: Vec<Cell>,
+}
+
+/// One payload at one number of connections.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    /// The payload.
+    pub payload: Size,
+    /// Bytes of the tensor in a request.
+    pub request_bytes: usize,
+    /// Bytes of the tensor in an answer.
+    pub reply_bytes: usize,
+    /// Connections at once.
+    pub connections: u16,
+    /// The floor over TCP first.
+    pub lanes: Vec<Lane>,
+}
+
+/// One way into one server.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lane {
+    /// Server and way.
+    pub name: String,
+    /// Median of an exchange in µs.
+    pub p50_us: f64,
+    /// Exchanges in a second, of all connections.
+    pub per_second: f64,
+    /// Median exchange in medians of the floor over TCP.
+    pub latency_ratio: Estimate,
+    /// The same without the model's run, as far as the server tells it.
+    pub latency_ratio_without_model: Estimate,
+    /// Exchanges in a second in those of the floor over TCP.
+    pub rate_ratio: Estimate,
+}
+
+impl Cell {
+    /// Holds all lanes against the first, round by round. `None` without lanes or rounds.
+    pub(super) fn new(
+        size: Size,
+        payload: &Payload,
+        connections: u16,
+        lanes: &[(String, Vec<Window>)],
+        seed: u64,
+    ) -> Option<Self> {
+        let (_, floor) = lanes.first()?;
+        let lanes = lanes.iter().map(|(name, windows)| lane(name, windows, floor, seed)).collect::<Option<_>>()?;
+        let (request_bytes, reply_bytes) = (payload.tensor.len(), payload.reply);
+        Some(Self { payload: size, request_bytes, reply_bytes, connections, lanes })
+    }
+}
+
+fn lane(name: &str, windows: &[Window], floor: &[Window], seed: u64) -> Option<Lane> {
+    let latency = |of: fn(&Window) -> &Vec<f64>| {
+        let blocks: Vec<Pair<'_>> = windows.iter().zip(floor).map(|(a, b)| (&of(a)[..], &b.seconds[..])).collect();
+        paired(&blocks, Statistic::Median, 1.0, seed)?.ratio
+    };
+    let rates: Vec<_> = windows.iter().zip(floor).map(|(a, b)| ([a.rate], [b.rate])).collect();
+    let rates: Vec<Pair<'_>> = rates.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+    let mut seconds: Vec<f64> = windows.iter().flat_map(|window| window.seconds.iter().copied()).collect();
+    Some(Lane {
+        name: name.to_owned(),
+        p50_us: median(&mut seconds)? * 1e6,
+        per_second: median(&mut windows.iter().map(|window| window.rate).collect::<Vec<_>>())?,
+        latency_ratio: latency(|window| &window.seconds)?,
+        latency_ratio_without_model: latency(|window| &window.around_model)?,
+        rate_ratio: paired(&rates, Statistic::Mean, 1.0, seed)?.ratio?,
+    })
+}
+
+impl Report {
+    /// Tables in Markdown, one for each cell.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        for cell in &self.cells {
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "### {} bytes there, {} back, {} at once (model {}, {} rounds)\n\n\
+                 | Lane | p50 | of floor | of floor, without the model's run | per second | of floor |\n\
+                 |---|---:|---:|---:|---:|---:|",
+                cell.request_bytes, cell.reply_bytes, cell.connections, self.model, self.rounds
+            );
+            for lane in &cell.lanes {
+                let [latency, around, rate] =
+                    [lane.latency_ratio, lane.latency_ratio_without_model, lane.rate_ratio].map(ratio);
+                let _ = writeln!(
+                    text,
+                    "| {} | {:.0} µs | {latency} | {around} | {:.0} | {rate} |",
+                    lane.name, lane.p50_us, lane.per_second
+                );
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn ratio(estimate: Estimate) -> String {
+    format!("{:.2} ({:.2} to {:.2})", estimate.value, estimate.low, estimate.high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(us: f64, model_us: f64) -> Vec<Window> {
+        // The machine slows down from round to round, for all alike.
+        [1.0, 1.5, 2.0]
+            .map(|drift| Window {
+                seconds: vec![us * drift / 1e6; 5],
+                around_model: vec![(us - model_us) * drift / 1e6; 5],
+                rate: 1e6 / us / drift,
+            })
+            .to_vec()
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round() {
+        let lanes = [("floor tcp".to_owned(), windows(100.0, 0.0)), ("s http".to_owned(), windows(200.0, 50.0))];
+        let payload = Payload::new(Size::Images(1), Some(1000));
+        let cell = Cell::new(Size::Images(1), &payload, 8, &lanes, 1).unwrap();
+        let report = Report { model: "identity".into(), rounds: 3, cells: vec![cell] };
+        insta::assert_snapshot!(report.markdown(), @r"
+        ### 602112 bytes there, 4000 back, 8 at once (model identity, 3 rounds)
+
+        | Lane | p50 | of floor | of floor, without the model's run | per second | of floor |
+        |---|---:|---:|---:|---:|---:|
+        | floor tcp | 150 µs | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) | 6667 | 1.00 (1.00 to 1.00) |
+        | s http | 300 µs | 2.00 (2.00 to 2.00) | 1.50 (1.50 to 1.50) | 3333 | 0.50 (0.50 to 0.50) |
+        ");
+    }
+}

@@ -1,0 +1,107 @@
+//! Servers to hold against the floor: `name=http://host:port,grpc://host:port,http+unix:/path,grpc+unix:/path`.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// `host:port`.
+    Tcp(String),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+/// What is spoken there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// KServe v2 with binary tensors over HTTP/1.1.
+    Http,
+    /// KServe v2 over gRPC.
+    Grpc,
+}
+
+/// One way into a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) protocol: Protocol,
+    pub(super) address: Address,
+}
+
+/// `http`, `grpc`, `http-uds` or `grpc-uds`.
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.protocol {
+            Protocol::Http => "http",
+            Protocol::Grpc => "grpc",
+        })?;
+        match self.address {
+            Address::Tcp(_) => Ok(()),
+            Address::Unix(_) => f.write_str("-uds"),
+        }
+    }
+}
+
+/// A server under a name, with the ways into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub(super) name: String,
+    pub(super) ways: Vec<Way>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH (one is enough)";
+        let (name, ways) = text.split_once('=').ok_or_else(|| format!("`{text}` has no name; {hint}"))?;
+        if name.is_empty() || name == super::FLOOR {
+            return Err(format!("`{name}` cannot be a name here; {hint}"));
+        }
+        let ways = ways.split(',').map(|way| way_in(way).ok_or_else(|| format!("`{way}` is no address; {hint}")));
+        Ok(Self { name: name.to_owned(), ways: ways.collect::<Result<_, _>>()? })
+    }
+}
+
+fn way_in(text: &str) -> Option<Way> {
+    let (scheme, rest) = text.split_once(':')?;
+    let (protocol, unix) = match scheme {
+        "http" => (Protocol::Http, false),
+        "grpc" => (Protocol::Grpc, false),
+        "http+unix" => (Protocol::Http, true),
+        "grpc+unix" => (Protocol::Grpc, true),
+        _ => return None,
+    };
+    let rest = if unix { rest.strip_prefix("//").unwrap_or(rest) } else { rest.strip_prefix("//")? };
+    let address = match unix {
+        true if !rest.is_empty() => Address::Unix(rest.into()),
+        false if rest.parse::<http::uri::Authority>().ok()?.port().is_some() => Address::Tcp(rest.to_owned()),
+        _ => return None,
+    };
+    Some(Way { protocol, address })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_name_and_ways() {
+        let target: Target = "t=http://h:8000,grpc://[::1]:8001,http+unix:/a b.sock,grpc+unix:///c".parse().unwrap();
+        assert_eq!(target.name, "t");
+        let ways: Vec<_> = target.ways.iter().map(|way| format!("{way} {:?}", way.address)).collect();
+        insta::assert_snapshot!(ways.join("\n"), @r#"
+        http Tcp("h:8000")
+        grpc Tcp("[::1]:8001")
+        http-uds Unix("/a b.sock")
+        grpc-uds Unix("/c")
+        "#);
+    }
+
+    #[test]
+    fn what_is_none_is_refused_with_the_form() {
+        for text in ["http://h:1", "t=", "t=h:1", "t=http://h", "t=https://h:1", "t=http+unix:", "floor=http://h:1"] {
+            let error = text.parse::<Target>().unwrap_err();
+            assert!(error.contains("write name=http://"), "{text}: {error}");
+        }
+    }
+}
