@@ -10,6 +10,7 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use server::{MODEL, Suite, models, program};
@@ -134,6 +135,44 @@ fn sigterm_answers_what_was_accepted() {
     connection.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"count\":1"), "{answer:.300}");
     assert_eq!(suite.wait().code(), Some(0), "{}", suite.log());
+}
+
+#[test]
+fn a_client_that_hangs_up_frees_its_place_and_stops_its_run() {
+    let suite = Suite::start(&["--service=onnx"]);
+    let elements = 4 * 3 * 224 * 224;
+    let head = format!(
+        r#"{{"inputs":[{{"name":"image","datatype":"FP32","shape":[4,3,224,224],"parameters":{{"binary_data_size":{}}}}}]}}"#,
+        elements * 4
+    );
+    let request = format!(
+        "POST /v2/models/{MODEL}/infer HTTP/1.1\r\nhost: x\r\ninference-header-content-length: {}\r\n\
+         content-length: {}\r\n\r\n{head}",
+        head.len(),
+        head.len() + elements * 4
+    );
+    let send = || {
+        let mut connection = TcpStream::connect(("127.0.0.1", suite.port("onnx-http"))).unwrap();
+        connection.write_all(request.as_bytes()).unwrap();
+        connection.write_all(&vec![0; elements * 4]).unwrap();
+        connection
+    };
+    // More than run at once: some hang up while they run, others while they wait or are not even read.
+    drop([send(), send(), send(), send()]);
+    let has = |metric: &str, labels: &str, value: fn(&str) -> bool| {
+        let start = format!("{metric}{{model=\"{MODEL}\",version=\"1\"{labels}}} ");
+        suite.get("onnx-metrics", "/metrics").lines().filter_map(|line| line.strip_prefix(&start)).any(value)
+    };
+    let started = Instant::now();
+    while !has("nv_inference_request_failure", ",reason=\"CANCELED\"", |count| count != "0") {
+        assert!(started.elapsed() < Duration::from_secs(120), "{}", suite.get("onnx-metrics", "/metrics"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Who stays is answered, and nothing is left in the queue.
+    let mut answer = [0; 15];
+    send().read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    assert!(has("nv_inference_pending_request_count", "", |count| count == "0"));
 }
 
 #[test]

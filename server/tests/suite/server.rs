@@ -4,6 +4,8 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::OnceLock,
@@ -91,6 +93,17 @@ impl Suite {
     /// The port of a listener, e.g. `onnx-http`.
     pub(crate) fn port(&self, listener: &str) -> u16 {
         self.ports[listener]
+    }
+
+    /// The answer to `GET path` of a listener, head and body.
+    pub(crate) fn get(&self, listener: &str, path: &str) -> String {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port(listener))).unwrap();
+        connection
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// What it has logged.

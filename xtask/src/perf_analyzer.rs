@@ -1,0 +1,108 @@
+//! Triton's own load generator against our server, unmodified: over both protocols, with tensors in messages and in
+//! shared memory, in closed and open loop.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::{
+    demo::{MODELS, prepare},
+    process::run,
+    server::{Server, TRITON},
+    setup::perf_analyzer,
+};
+
+/// Columns that tell what the server says of itself, in microseconds.
+const BREAKDOWN: [&str; 4] = ["Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output"];
+
+/// Serves `arch` as a Triton repository and measures it with perf_analyzer. Prints a table; fails where a run fails or
+/// the server's breakdown of the time is empty.
+///
+/// # Errors
+/// When something cannot be built or fetched, or the server does not become ready.
+#[allow(clippy::print_stdout, reason = "the table is the result")]
+pub(crate) fn measure(arch: &str, more: &[String]) -> anyhow::Result<ExitCode> {
+    let client = perf_analyzer()?;
+    let server = prepare(arch)?;
+    let mut command = Command::new(server);
+    command.args(["--model-repository", MODELS, "--model-control-mode=explicit", "--load-model", arch]);
+    command.arg("--allow-client-shm=true").current_dir(crate::root());
+    let mut server = Server::start(command, TRITON)?;
+    println!("| protocol | tensors | load | inferences/s | p50 us | p99 us | queue us | in us | infer us | out us |");
+    println!("|---|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    for protocol in ["http", "grpc"] {
+        for memory in ["none", "system"] {
+            for load in ["--concurrency-range=2", "--request-rate-range=10"] {
+                let address = format!("localhost:{}", server.ports()[protocol]);
+                let arguments = ["-m", arch, "-i", protocol, "-u", &address, load, "--shared-memory", memory];
+                let row = row(&client, &arguments, more).with_context(|| arguments.join(" "))?;
+                println!("| {protocol} | {memory} | {} | {row} |", &load[2..]);
+            }
+        }
+    }
+    server.stop()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs perf_analyzer once; the figures of its report's only line.
+fn row(client: &Client, arguments: &[&str], more: &[String]) -> anyhow::Result<String> {
+    let report = std::env::temp_dir().join(format!("quintet-perf-analyzer-{}.csv", std::process::id()));
+    let mut command = client.command();
+    command.args(arguments).args(["--measurement-interval=2000", "--stability-percentage=50", "-f"]).arg(&report);
+    let output = command.args(more).stdin(Stdio::null()).output().context("cannot start perf_analyzer")?;
+    if !output.status.success() {
+        bail!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    }
+    let text = fs::read_to_string(&report).with_context(|| report.display().to_string())?;
+    fs::remove_file(&report).with_context(|| report.display().to_string())?;
+    let figures = figures(&text)?;
+    let of = |column: &str| figures.get(column).copied().with_context(|| format!("no column '{column}' in {text}"));
+    let breakdown = BREAKDOWN.map(of).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    ensure!(breakdown[2] > 0.0, "the server said nothing of its compute time: {text}");
+    let all = [of("Inferences/Second")?, of("p50 latency")?, of("p99 latency")?].into_iter().chain(breakdown);
+    Ok(all.map(|figure| format!("{figure:.0}")).collect::<Vec<_>>().join(" | "))
+}
+
+/// The columns of the report's first line.
+fn figures(report: &str) -> anyhow::Result<HashMap<&str, f64>> {
+    let mut lines = report.lines();
+    let (head, line) = lines.next().zip(lines.next()).context("perf_analyzer's report is empty")?;
+    Ok(head
+        .split(',')
+        .zip(line.split(','))
+        .filter_map(|(column, figure)| Some((column, figure.parse().ok()?)))
+        .collect())
+}
+
+/// The program, and the folders of the libraries that it needs.
+pub(crate) struct Client {
+    pub(crate) program: PathBuf,
+    pub(crate) libraries: Vec<PathBuf>,
+}
+
+impl Client {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        let libraries: Vec<_> = self.libraries.iter().map(|folder| folder.as_os_str()).collect();
+        command.env("LD_LIBRARY_PATH", libraries.join(":".as_ref()));
+        command
+    }
+
+    /// Says what it lacks, if it does not start.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let output = self.command().arg("--version").output().context("cannot start perf_analyzer")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
+    }
+}
+
+/// Unpacks a Debian package without installing it.
+pub(crate) fn unpack(package: &str, folder: &Path) -> anyhow::Result<()> {
+    let script = format!("cd '{}' && apt-get download -qq {package} && dpkg-deb -x {package}*.deb .", folder.display());
+    run("sh", &["-c", &script]).with_context(|| format!("install the library of the Debian package {package}"))
+}
