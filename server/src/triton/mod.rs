@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use quintet_engine::BufferPool;
 
 use crate::{
+    backend::onnx::EngineCache,
     process::{self, Place, Protocol},
     repository::{Loader, Mode, Options, Repository},
     service::{Limits, Service},
@@ -76,6 +77,8 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
         loader: Loader {
             environment: library.environment.clone(),
             providers: None,
+            policy: flags.provider_policy,
+            engine_cache: flags.engine_cache.clone().map(|folder| EngineCache { folder, library: library.version() }),
             auto_complete: flags.auto_complete(),
         },
         loads_at_once: flags.loads_at_once(),
