@@ -42,14 +42,19 @@ pub struct Placement {
     pub provider: String,
     /// Nodes of the graph on each provider, most first.
     pub nodes: Vec<(String, usize)>,
+    /// What it calculates in where that is narrower than the model's own numbers, e.g. `FP16`.
+    pub precision: Option<String>,
     /// Why a provider that was asked for is not the effective one.
     pub reason: Option<String>,
 }
 
-/// `CUDAExecutionProvider (120 nodes), CPUExecutionProvider (2 nodes); ...reason`
+/// `CUDAExecutionProvider in TF32 (nodes: 120 on CUDAExecutionProvider, 2 on CPUExecutionProvider); reason`
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.provider)?;
+        if let Some(precision) = &self.precision {
+            write!(f, " in {precision}")?;
+        }
         if !self.nodes.is_empty() {
             let nodes: Vec<_> = self.nodes.iter().map(|(provider, n)| format!("{n} on {provider}")).collect();
             write!(f, " (nodes: {})", nodes.join(", "))?;

@@ -69,6 +69,6 @@ impl Instance for Echo {
     }
 
     fn placement(&self) -> Placement {
-        Placement { provider: "Echo".into(), nodes: Vec::new(), reason: None }
+        Placement { provider: "Echo".into(), nodes: Vec::new(), precision: None, reason: None }
     }
 }

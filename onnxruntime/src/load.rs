@@ -10,7 +10,7 @@ use ort::{
     logging::LogLevel,
 };
 
-use crate::locate::{LocateError, Places, locate};
+use crate::locate::{LocateError, Places, locate, version_text};
 
 /// Oldest minor version of ONNX Runtime 1.x whose interface has what is used here (`api-24`).
 const MIN_MINOR_VERSION: u32 = 24;
@@ -33,6 +33,13 @@ pub struct Loaded {
     pub build_info: &'static str,
     /// The process's one environment.
     pub environment: Environment,
+}
+
+impl Loaded {
+    /// Its version, e.g. `1.32.0`, as its file says it; its build where the file does not.
+    pub fn version(&self) -> String {
+        version_text(&self.path).unwrap_or_else(|| self.build_info.to_owned())
+    }
 }
 
 /// The library cannot be used.

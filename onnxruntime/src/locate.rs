@@ -116,6 +116,12 @@ fn version_of(path: &Path) -> Option<Vec<u32>> {
     version.split('.').filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
 }
 
+/// `1.32.0` for `libonnxruntime.so.1.32.0`, `None` for a name without a version.
+pub(crate) fn version_text(path: &Path) -> Option<String> {
+    let version = version_of(path).filter(|version| !version.is_empty())?;
+    Some(version.iter().map(u32::to_string).collect::<Vec<_>>().join("."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +159,12 @@ mod tests {
         assert_eq!(locate(&places).unwrap(), above);
         let beside = put(&program, "libonnxruntime.so");
         assert_eq!(locate(&places).unwrap(), beside);
+    }
+
+    #[test]
+    fn a_file_says_its_version() {
+        assert_eq!(version_text(Path::new("/a/libonnxruntime.so.1.32.0")).as_deref(), Some("1.32.0"));
+        assert_eq!(version_text(Path::new("/a/libonnxruntime.so")), None);
     }
 
     #[test]

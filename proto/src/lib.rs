@@ -36,5 +36,8 @@ pub const SERVER_TIMING: &str = "server-timing";
 /// A header, because the bodies are Triton's to the letter.
 pub const EFFECTIVE_PROVIDER: &str = "quintet-effective-provider";
 
+/// Header and metadata key: what the model is calculated in where that is narrower than its own numbers.
+pub const PRECISION: &str = "quintet-precision";
+
 /// HTTP header, and gRPC metadata key: why a provider that was asked for does not run the model.
 pub const PROVIDER_REASON: &str = "quintet-provider-reason";

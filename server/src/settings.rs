@@ -12,7 +12,7 @@ use clap::Args;
 use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::onnx::Provider;
+use crate::backend::onnx::{Provider, ProviderPolicy};
 
 /// Where a listener listens: `8010`, or `0.0.0.0:8010` to leave the common address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,6 +194,12 @@ settings! {
     /// Providers that the trt service tries, in order [default: tensorrt,cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     trt_providers: Vec<Provider> = vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu], "QUINTET_TRT_PROVIDERS";
+    /// Whether a service falls back to the next of its providers, or does not start where the first does not work [default: fallback]
+    #[arg(value_enum)]
+    provider_policy: ProviderPolicy = ProviderPolicy::Fallback, "QUINTET_PROVIDER_POLICY";
+    /// Folder for TensorRT's engines, which take minutes to build; one inside for each model, GPU and ONNX Runtime [default: .quintet/engines]
+    #[arg(value_name = "DIR")]
+    engine_cache: PathBuf = ".quintet/engines".into(), "QUINTET_ENGINE_CACHE";
     /// The ONNX Runtime library, or a folder that holds it [default: ORT_DYLIB_PATH, beside the program, or .quintet/onnxruntime]
     #[arg(value_name = "PATH")]
     onnxruntime: PathBuf = PathBuf::new(), "QUINTET_ONNXRUNTIME";

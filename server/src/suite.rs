@@ -8,6 +8,7 @@ use quintet_onnxruntime::Loaded;
 use tokio::task::JoinSet;
 
 use crate::{
+    backend::onnx::EngineCache,
     process::{self, Place, Protocol},
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::{Limits, Service},
@@ -143,6 +144,8 @@ fn repository(service: &Service, library: &Loaded, settings: &Settings) -> Repos
             response_cache: None,
             environment: library.environment.clone(),
             providers: Some(settings.providers(service.name()).to_vec()),
+            policy: settings.provider_policy,
+            engine_cache: Some(EngineCache { folder: settings.engine_cache.clone(), library: library.version() }),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
         },
         // One after the other, so that a load's time is the model's own.

@@ -9,11 +9,12 @@ use quintet_proto::inference::{ModelConfig, model_instance_group::Kind};
 
 use super::{
     ModelSource,
+    accelerators::{self, Wanted},
     spec::{SpecDetails, complete},
     tuning, warmup,
 };
 use crate::backend::{
-    onnx::{self, LoadOptions, LoadedSession, Provider, Tuning},
+    onnx::{self, EngineCache, LoadOptions, LoadedSession, Provider, ProviderPolicy, Tuning},
     reshape::Reshaped,
 };
 
@@ -23,6 +24,11 @@ pub struct Loader {
     pub environment: Environment,
     /// Providers to try, in order; `None` is what each model's configuration asks for.
     pub providers: Option<Vec<Provider>>,
+    /// Whether a model may run on another provider than the first. Of those that a configuration asks for,
+    /// only one that it names is held to this.
+    pub policy: ProviderPolicy,
+    /// Where TensorRT keeps its engines.
+    pub engine_cache: Option<EngineCache>,
     /// Largest batch of a model without a configuration that can batch; `None` completes nothing.
     pub auto_complete: Option<i32>,
     /// Where answers are kept of models that ask for it; `None` keeps none.
@@ -39,9 +45,15 @@ impl Loader {
         let in_config = || source.config_path().display().to_string();
         let options = LoadOptions {
             environment: self.environment.clone(),
-            providers: self.providers.clone().unwrap_or_else(|| tuning::providers(&source.config)),
+            providers: self.allowed_providers(&source.config),
+            engine_cache: self.engine_cache.clone(),
         };
-        let (tuning, _) = tuning::tuning(&source.config).with_context(in_config)?;
+        let (mut tuning, _) = tuning::tuning(&source.config).with_context(in_config)?;
+        tuning.profile = accelerators::profile(&source.config, self.auto_complete);
+        if self.providers.is_some() {
+            // In Triton's place the precision is Triton's default, the model's own.
+            tuning.tensorrt.prefer_fp16();
+        }
         let devices = tuning::instance_devices(&source.config.instance_group);
         let tuning_of = |index: usize| Tuning { device: devices.get(index).copied().unwrap_or(0), ..tuning.clone() };
 
@@ -81,6 +93,20 @@ impl Loader {
             "model is ready"
         );
         Ok((model, details.config))
+    }
+}
+
+impl Loader {
+    /// The providers to try, in order.
+    fn allowed_providers(&self, config: &ModelConfig) -> Vec<Provider> {
+        let Wanted { mut providers, is_explicit } = match &self.providers {
+            Some(providers) => Wanted { providers: providers.clone(), is_explicit: true },
+            None => accelerators::wanted(config),
+        };
+        if self.policy == ProviderPolicy::Strict && is_explicit {
+            providers.truncate(1);
+        }
+        providers
     }
 }
 

@@ -1,5 +1,6 @@
 //! Triton's model repository on disk: `<root>/<model>/config.pbtxt`, `<root>/<model>/<version>/model.onnx`.
 
+mod accelerators;
 mod batching;
 mod config;
 pub mod control;

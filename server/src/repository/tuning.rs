@@ -1,31 +1,9 @@
-//! What a model's configuration says of where it runs and how its sessions are tuned.
+//! What a model's configuration says of how its sessions are tuned, and on which GPUs they are.
 
-use quintet_proto::inference::{
-    ModelConfig, ModelInstanceGroup, model_instance_group::Kind, model_optimization_policy::execution_accelerators,
-};
+use quintet_proto::inference::{ModelConfig, ModelInstanceGroup};
 
-use super::config::ConfigError;
-use crate::backend::onnx::{GraphLevel, Provider, Tuning, check_tensorrt};
-
-/// The providers that a configuration asks for, in order: by instance group, and TensorRT where it is
-/// the accelerator.
-pub(super) fn providers(config: &ModelConfig) -> Vec<Provider> {
-    if !wants_gpu(&config.instance_group) {
-        return vec![Provider::Cpu];
-    }
-    let tensorrt = tensorrt(config).map(|_| Provider::TensorRt);
-    tensorrt.into_iter().chain([Provider::Cuda, Provider::Cpu]).collect()
-}
-
-/// Whether any instance is to run on a GPU; without a group, on one if there is one.
-fn wants_gpu(groups: &[ModelInstanceGroup]) -> bool {
-    groups.is_empty() || groups.iter().any(|group| matches!(group.kind(), Kind::Gpu | Kind::Auto))
-}
-
-fn tensorrt(config: &ModelConfig) -> Option<&execution_accelerators::Accelerator> {
-    let accelerators = config.optimization.as_ref()?.execution_accelerators.as_ref()?;
-    accelerators.gpu_execution_accelerator.iter().find(|accelerator| accelerator.name == "tensorrt")
-}
+use super::{accelerators, config::ConfigError};
+use crate::backend::onnx::{GraphLevel, Tuning};
 
 /// How the sessions of a configuration are tuned, and the fields of it that have no effect.
 ///
@@ -54,27 +32,11 @@ pub(super) fn tuning(config: &ModelConfig) -> Result<(Tuning, Vec<String>), Conf
             "inter_op_thread_count" => tuning.inter_op_threads = Some(number()?).filter(|&threads| threads > 0),
             "execution_mode" => tuning.parallel = flag(&field, value)?,
             "enable_mem_pattern" => tuning.memory_pattern = Some(flag(&field, value)?),
+            name if accelerators::CUDA_PARAMETERS.contains(&name) => {}
             _ => without_effect.push(field),
         }
     }
-    let accelerators = optimization.execution_accelerators.unwrap_or_default();
-    let gpu = accelerators.gpu_execution_accelerator.iter();
-    let is_used = |name: &str| name == "tensorrt" && wants_gpu(&config.instance_group);
-    let unused = gpu.map(|a| ("gpu", &a.name)).filter(|(_, name)| !is_used(name));
-    let cpu = accelerators.cpu_execution_accelerator.iter().map(|a| ("cpu", &a.name));
-    without_effect.extend(unused.chain(cpu).map(|(device, name)| {
-        format!("optimization.execution_accelerators.{device}_execution_accelerator \"{name}\"")
-    }));
-    let mut options: Vec<_> = tensorrt(config).into_iter().flat_map(|accelerator| &accelerator.parameters).collect();
-    options.sort();
-    for (name, value) in options {
-        let field = format!("gpu_execution_accelerator.parameters[\"{name}\"]");
-        match check_tensorrt(name, value) {
-            Ok(()) => tuning.tensorrt.push((name.clone(), value.clone())),
-            Err(Some(what)) => return Err(wrong(&field, &what)),
-            Err(None) => without_effect.push(field),
-        }
-    }
+    without_effect.extend(accelerators::tune(config, &mut tuning)?);
     Ok((tuning, without_effect))
 }
 
@@ -109,18 +71,6 @@ mod tests {
     }
 
     #[test]
-    fn instance_groups_and_accelerators_choose_the_providers() {
-        let chosen = |text: &str| providers(&parse_config(text, "m").unwrap());
-        let tensorrt =
-            "optimization { execution_accelerators { gpu_execution_accelerator [ { name: \"tensorrt\" } ] } }";
-        assert_eq!(chosen(""), [Provider::Cuda, Provider::Cpu]);
-        assert_eq!(chosen("instance_group { kind: KIND_CPU }"), [Provider::Cpu]);
-        assert_eq!(chosen("instance_group { kind: KIND_GPU gpus: 0 }"), [Provider::Cuda, Provider::Cpu]);
-        assert_eq!(chosen(tensorrt), [Provider::TensorRt, Provider::Cuda, Provider::Cpu]);
-        assert_eq!(chosen(&format!("instance_group {{ kind: KIND_CPU }} {tensorrt}")), [Provider::Cpu]);
-    }
-
-    #[test]
     fn parameters_tune_the_session_and_others_are_named() {
         let (tuning, without_effect) = tuned(
             r#"optimization { graph { level: -1 } }
@@ -140,25 +90,6 @@ mod tests {
 
     fn tuning_error(config: &ModelConfig) -> String {
         tuning(config).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn tensorrt_options_are_handed_on() {
-        let (tuning, without_effect) = tuned(
-            r#"optimization { execution_accelerators {
-                gpu_execution_accelerator : [ { name : "tensorrt"
-                    parameters { key: "precision_mode" value: "FP16" }
-                    parameters { key: "shoe_size" value: "43" } } ]
-                cpu_execution_accelerator : [ { name : "openvino" } ] } }"#,
-        );
-        assert_eq!(tuning.tensorrt, [("precision_mode".to_owned(), "FP16".to_owned())]);
-        assert_eq!(
-            without_effect,
-            [
-                "optimization.execution_accelerators.cpu_execution_accelerator \"openvino\"",
-                "gpu_execution_accelerator.parameters[\"shoe_size\"]",
-            ]
-        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::{
+    backend::onnx::ProviderPolicy,
     metrics::MetricsOptions,
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
     settings::{LogFormat, or_cores},
@@ -148,6 +149,12 @@ pub struct Flags {
     /// Threads that work on one operator of models that do not say [default: 0, one for each core]
     #[arg(long, env = "QUINTET_INTRA_OP_THREADS", default_value_t = 0, hide_default_value = true)]
     pub intra_op_threads: usize,
+    /// Whether a model that asks for a GPU by name may run elsewhere where that does not work
+    #[arg(long, env = "QUINTET_PROVIDER_POLICY", value_enum, default_value = "fallback")]
+    pub provider_policy: ProviderPolicy,
+    /// Folder for TensorRT's engines, unless a model's configuration says where; one inside for each model, GPU and ONNX Runtime
+    #[arg(long, env = "QUINTET_ENGINE_CACHE", value_name = "DIR")]
+    pub engine_cache: Option<PathBuf>,
     /// The ONNX Runtime library, or a folder that holds it [default: ORT_DYLIB_PATH, beside the program, or .quintet/onnxruntime]
     #[arg(long, env = "QUINTET_ONNXRUNTIME", value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use quintet_engine::{BufferPool, Cache};
 
 use crate::{
+    backend::onnx::EngineCache,
     process::{self, Place, Protocol},
     repository::{Loader, Mode, Options, Repository},
     service::{Limits, Service},
@@ -88,6 +89,8 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
         loader: Loader {
             environment: library.environment.clone(),
             providers: None,
+            policy: flags.provider_policy,
+            engine_cache: flags.engine_cache.clone().map(|folder| EngineCache { folder, library: library.version() }),
             auto_complete: flags.auto_complete(),
             response_cache: flags.response_cache_bytes().map(|bytes| Arc::new(Cache::new(bytes))),
         },

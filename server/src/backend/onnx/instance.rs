@@ -141,7 +141,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         std::fs::write(&path, identity()).unwrap();
-        let options = LoadOptions { environment: library.environment.clone(), providers: vec![Provider::Cpu] };
+        let options = LoadOptions {
+            environment: library.environment.clone(),
+            providers: vec![Provider::Cpu],
+            engine_cache: None,
+        };
         let mut instance =
             load(&path, &options, &Tuning::default()).unwrap().into_instance(vec!["x".into()], vec!["y".into()]);
         let x = Tensor::new(DataType::Fp32, Shape::new([2]), Bytes::from(vec![0; 8])).unwrap();

@@ -1,12 +1,19 @@
 //! ONNX Runtime as a backend: sessions on the first provider that works, and the runs themselves.
 
 mod assignment;
+mod engine_cache;
 mod instance;
+mod options;
+mod profile;
 mod provider;
 mod session;
+mod tensorrt;
 mod tuning;
 mod values;
 
-pub use provider::Provider;
+pub use engine_cache::EngineCache;
+pub use options::{Accelerator, OptionError, ProviderOptions};
+pub use profile::Profile;
+pub use provider::{Provider, ProviderPolicy};
 pub use session::{LoadError, LoadOptions, LoadedSession, load};
-pub use tuning::{GraphLevel, Tuning, check_tensorrt};
+pub use tuning::{GraphLevel, Tuning};

@@ -2,10 +2,21 @@
 
 use std::{fmt, str::FromStr};
 
-use ort::ep::{self, ExecutionProviderDispatch};
+use ort::ep::ExecutionProviderDispatch;
 use serde::{Deserialize, Serialize};
 
-use super::tuning::{self, Tuning};
+use super::tuning::Tuning;
+
+/// Whether a model may run on another provider than the first that is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderPolicy {
+    /// It may: the next one is tried, and the reason is kept and shown.
+    #[default]
+    Fallback,
+    /// It may not: the model does not load.
+    Strict,
+}
 
 /// An execution provider that a service may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +43,10 @@ impl Provider {
     /// What is registered with a session. Registration fails loudly: the default is a silent fallback.
     /// TensorRT leaves what it cannot run to CUDA.
     pub(super) fn registrations(self, tuning: &Tuning) -> Vec<ExecutionProviderDispatch> {
-        let cuda = || ep::CUDA::default().with_device_id(tuning.device).build().error_on_failure();
+        let cuda = || tuning.cuda.on_cuda(tuning.device).build().error_on_failure();
         match self {
             Self::TensorRt => {
-                let tensorrt = tuning::tensorrt(&tuning.tensorrt, tuning.device);
+                let tensorrt = tuning.tensorrt.on_tensorrt(tuning.device);
                 vec![tensorrt.build().error_on_failure(), cuda()]
             }
             Self::Cuda => vec![cuda()],

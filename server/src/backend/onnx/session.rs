@@ -7,8 +7,10 @@ use quintet_engine::{Instance, Placement, TensorSpec};
 
 use super::{
     assignment::{RECORD_ASSIGNMENT, nodes_by_provider},
+    engine_cache::EngineCache,
     instance::OnnxInstance,
     provider::Provider,
+    tensorrt,
     tuning::Tuning,
     values,
 };
@@ -18,8 +20,10 @@ use super::{
 pub struct LoadOptions {
     /// The process's one environment, which owns the thread pool.
     pub environment: Environment,
-    /// Providers to try, in order. The CPU comes last, asked for or not.
+    /// Providers to try, in order.
     pub providers: Vec<Provider>,
+    /// Where TensorRT keeps its engines, unless the model's configuration says where.
+    pub engine_cache: Option<EngineCache>,
 }
 
 /// A model that ONNX Runtime cannot load.
@@ -74,15 +78,18 @@ impl LoadedSession {
 /// When none does, or when the model has tensors of types that the protocol does not have.
 pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<LoadedSession, LoadError> {
     let mut reasons: Vec<String> = Vec::new();
-    let cpu_last = options.providers.iter().copied().filter(|&provider| provider != Provider::Cpu);
-    for provider in cpu_last.chain([Provider::Cpu]) {
-        let built = build(path, provider, tuning, &options.environment)
-            .and_then(|session| nodes_by_provider(&session).map(|nodes| (session, nodes)));
-        match built {
+    for &provider in &options.providers {
+        match build(path, provider, options, tuning) {
             Ok((session, nodes)) => {
                 let effective = nodes.first().map_or_else(|| provider.name().to_owned(), |(name, _)| name.clone());
                 let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-                let placement = Placement { provider: effective, nodes, reason };
+                let precision = match provider {
+                    Provider::TensorRt => tuning.tensorrt.precision(),
+                    Provider::Cuda => tuning.cuda.precision(),
+                    Provider::Cpu => None,
+                };
+                let precision = precision.map(str::to_owned);
+                let placement = Placement { provider: effective, nodes, precision, reason };
                 let inputs = tensors(path, session.inputs())?;
                 let outputs = tensors(path, session.outputs())?;
                 return Ok(LoadedSession { session, placement, inputs, outputs });
@@ -97,13 +104,30 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
     Err(LoadError::Session { path: path.to_owned(), reasons: reasons.join("; ") })
 }
 
-/// The whole build of a session: registration may succeed where the commit fails.
-fn build(path: &Path, provider: Provider, tuning: &Tuning, environment: &Environment) -> ort::Result<Session> {
-    tuning
-        .apply(Session::builder(environment)?)?
+/// A session, and how many of its nodes each provider runs, most first.
+type Built = (Session, Vec<(String, usize)>);
+
+/// The whole build of a session: registration may succeed where the commit fails, and both where no node
+/// is left to the provider.
+fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
+    let filled_in;
+    let tuning = match provider {
+        Provider::TensorRt => {
+            filled_in = tensorrt::fill_in(path, tuning, options)?;
+            &filled_in
+        }
+        Provider::Cuda | Provider::Cpu => tuning,
+    };
+    let session = tuning
+        .apply(Session::builder(&options.environment)?)?
         .with_execution_providers(provider.registrations(tuning))?
         .with_config_entry(RECORD_ASSIGNMENT, "1")?
-        .commit_from_file(path)
+        .commit_from_file(path)?;
+    let nodes = nodes_by_provider(&session)?;
+    if !nodes.is_empty() && nodes.iter().all(|(name, _)| name != provider.name()) {
+        return Err(ort::Error::new("it takes no node of the model"));
+    }
+    Ok((session, nodes))
 }
 
 /// ONNX Runtime's messages begin with a source location and may run over many lines; the end of the
@@ -116,7 +140,7 @@ fn one_line(message: &str) -> String {
     line.trim_end_matches('.').chars().take(MAX_CHARS).collect()
 }
 
-fn tensors(path: &Path, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
+pub(super) fn tensors(path: &Path, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
     outlets
         .iter()
         .map(|outlet| {

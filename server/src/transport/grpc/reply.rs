@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use quintet_engine::{ErrorKind, InferError, Placement};
-use quintet_proto::{EFFECTIVE_PROVIDER, PROVIDER_REASON};
+use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
 use crate::status;
@@ -50,6 +50,9 @@ pub(super) fn message(
 /// Adds where the model really runs.
 pub(super) fn add_placement(headers: &mut HeaderMap, placement: &Placement) {
     insert(headers, EFFECTIVE_PROVIDER, &placement.provider);
+    if let Some(precision) = &placement.precision {
+        insert(headers, PRECISION, precision);
+    }
     if let Some(reason) = &placement.reason {
         insert(headers, PROVIDER_REASON, reason);
     }

@@ -7,7 +7,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use quintet_engine::{ErrorKind, InferError, Placement, StageTimings};
-use quintet_proto::{EFFECTIVE_PROVIDER, PROVIDER_REASON, SERVER_TIMING, rest::ErrorBody};
+use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON, SERVER_TIMING, rest::ErrorBody};
 
 use crate::{
     status::{RETRY_AFTER_SECONDS, Status},
@@ -71,6 +71,9 @@ pub fn with_timing(mut response: Response, timings: &StageTimings) -> Response {
 /// Adds where the model really runs.
 pub fn with_placement(mut response: Response, placement: &Placement) -> Response {
     insert(&mut response, EFFECTIVE_PROVIDER, &placement.provider);
+    if let Some(precision) = &placement.precision {
+        insert(&mut response, PRECISION, precision);
+    }
     if let Some(reason) = &placement.reason {
         insert(&mut response, PROVIDER_REASON, reason);
     }

@@ -64,6 +64,7 @@ struct ModelDescription<'a> {
     max_batch_size: usize,
     preprocess: &'static str,
     effective_provider: &'a str,
+    precision: Option<&'a str>,
     provider_reason: Option<&'a str>,
     nodes: BTreeMap<&'a str, usize>,
 }
@@ -81,6 +82,7 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
         max_batch_size: spec.policy().max_batch_size,
         preprocess: InputForm::of(spec)?.description(),
         effective_provider: &placement.provider,
+        precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),
         nodes: placement.nodes.iter().map(|(provider, nodes)| (provider.as_str(), *nodes)).collect(),
     });
@@ -92,6 +94,7 @@ struct Devices<'a> {
     /// Providers other than the CPU's that run a part of the model.
     devices: Vec<Device<'a>>,
     effective_provider: &'a str,
+    precision: Option<&'a str>,
     provider_reason: Option<&'a str>,
 }
 
@@ -109,6 +112,7 @@ pub(super) async fn gpu(State(lane): State<Arc<Lane>>) -> Result<Response, Failu
     let body = Json(Devices {
         devices: devices.map(|(provider, nodes)| Device { provider, nodes: *nodes }).collect(),
         effective_provider: &placement.provider,
+        precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),
     });
     Ok(reply::with_placement(body.into_response(), placement))

@@ -75,6 +75,7 @@ impl Instance for FirstPixel {
         Placement {
             provider: "CPUExecutionProvider".into(),
             nodes: vec![("CPUExecutionProvider".into(), 7)],
+            precision: None,
             reason: Some("no GPU".into()),
         }
     }

@@ -1,0 +1,96 @@
+//! TensorRT's optimization profile: the shapes that an engine is built for.
+//!
+//! Without one, ONNX Runtime builds the engine anew at each batch larger than any before, in the middle of
+//! a request.
+
+use std::collections::BTreeMap;
+
+use quintet_engine::TensorSpec;
+
+/// What a model's configuration says of the shapes that will come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The batch that the engine is made fastest for.
+    pub opt_batch_size: usize,
+    /// The largest batch; 0 for models without a batch dimension.
+    pub max_batch_size: usize,
+    /// Dimensions of the inputs without the batch's, where they are configured; `None` is a dynamic one.
+    pub dims: BTreeMap<String, Vec<Option<usize>>>,
+}
+
+/// The three options of a profile.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shapes {
+    pub(super) min: String,
+    pub(super) opt: String,
+    pub(super) max: String,
+}
+
+impl Profile {
+    /// The profile of a model with these inputs (their batch dimension included). `None` if no shape of
+    /// theirs is dynamic, so that none is needed.
+    ///
+    /// # Errors
+    /// The input with a dynamic dimension whose size nothing tells.
+    pub(super) fn shapes<'a>(&self, inputs: &'a [TensorSpec]) -> Result<Option<Shapes>, &'a str> {
+        if inputs.iter().all(|input| input.dims.iter().all(Option::is_some)) {
+            return Ok(None);
+        }
+        let shapes = |batch: usize| {
+            let inputs = inputs.iter().map(|input| self.shape(input, batch).ok_or(input.name.as_str()));
+            inputs.collect::<Result<Vec<_>, _>>().map(|shapes| shapes.join(","))
+        };
+        let max = self.max_batch_size.max(1);
+        Ok(Some(Shapes { min: shapes(1)?, opt: shapes(self.opt_batch_size.clamp(1, max))?, max: shapes(max)? }))
+    }
+
+    /// `x:8x3x224x224`.
+    fn shape(&self, input: &TensorSpec, batch: usize) -> Option<String> {
+        let batches = self.max_batch_size > 0;
+        let configured = self.dims.get(&input.name);
+        let dims = input.dims.iter().enumerate().map(|(place, dim)| match (dim, place) {
+            (Some(dim), _) => Some(*dim),
+            (None, 0) if batches => Some(batch),
+            (None, _) => configured.and_then(|dims| dims.get(place - usize::from(batches)).copied().flatten()),
+        });
+        let dims: Vec<_> = dims.map(|dim| dim.map(|dim| dim.to_string())).collect::<Option<_>>()?;
+        Some(format!("{}:{}", input.name, dims.join("x")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quintet_engine::DataType;
+
+    use super::*;
+
+    fn input(name: &str, dims: &[i64]) -> TensorSpec {
+        let dims: Vec<_> = dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+        TensorSpec::new(name, DataType::Fp32, dims)
+    }
+
+    #[test]
+    fn from_one_to_the_largest_batch_for_every_input() {
+        let profile = Profile { opt_batch_size: 8, max_batch_size: 32, dims: BTreeMap::new() };
+        let inputs = [input("image", &[-1, 3, 224, 224]), input("scale", &[-1, 1])];
+        let shapes = profile.shapes(&inputs).unwrap().unwrap();
+        assert_eq!(shapes.min, "image:1x3x224x224,scale:1x1");
+        assert_eq!(shapes.opt, "image:8x3x224x224,scale:8x1");
+        assert_eq!(shapes.max, "image:32x3x224x224,scale:32x1");
+    }
+
+    #[test]
+    fn dimensions_that_the_model_leaves_open_are_the_configurations() {
+        let dims = BTreeMap::from([("x".to_owned(), vec![Some(16)])]);
+        let profile = Profile { opt_batch_size: 4, max_batch_size: 4, dims: dims.clone() };
+        assert_eq!(profile.shapes(&[input("x", &[-1, -1])]).unwrap().unwrap().max, "x:4x16");
+        assert_eq!(profile.shapes(&[input("y", &[-1, -1])]), Err("y"));
+        let unbatched = Profile { dims, ..Profile::default() };
+        assert_eq!(unbatched.shapes(&[input("x", &[-1])]).unwrap().unwrap().opt, "x:16");
+    }
+
+    #[test]
+    fn fixed_shapes_need_none() {
+        assert_eq!(Profile::default().shapes(&[input("x", &[1, 3])]), Ok(None));
+    }
+}

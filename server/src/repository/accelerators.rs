@@ -1,0 +1,233 @@
+//! What a model's configuration says of GPUs: which providers, with which options, for which shapes.
+
+use std::collections::BTreeMap;
+
+use quintet_proto::inference::{
+    ModelConfig, ModelInstanceGroup, ModelTensorReshape, model_config::SchedulingChoice, model_instance_group::Kind,
+    model_optimization_policy::execution_accelerators::Accelerator as Configured,
+};
+
+use super::config::ConfigError;
+use crate::backend::onnx::{Accelerator, OptionError, Profile, Provider, ProviderOptions, Tuning};
+
+/// Parameters of a model that Triton's ONNX Runtime backend takes for options of CUDA.
+pub(super) const CUDA_PARAMETERS: [&str; 4] =
+    ["arena_extend_strategy", "cudnn_conv_algo_search", "do_copy_in_default_stream", "gpu_mem_limit"];
+
+/// The providers that a configuration asks for, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// By instance group, and TensorRT where it is the accelerator.
+    pub(super) providers: Vec<Provider>,
+    /// Whether the first is asked for by name, and not merely taken where it is there.
+    pub(super) is_explicit: bool,
+}
+
+/// What a configuration asks for. Without an instance group that is a GPU if there is one.
+pub(super) fn wanted(config: &ModelConfig) -> Wanted {
+    if !wants_gpu(&config.instance_group) {
+        return Wanted { providers: vec![Provider::Cpu], is_explicit: true };
+    }
+    let tensorrt = configured(config).any(|accelerator| accelerator.name == "tensorrt").then_some(Provider::TensorRt);
+    let names_gpu = config.instance_group.iter().any(|group| group.kind() == Kind::Gpu);
+    Wanted {
+        is_explicit: tensorrt.is_some() || names_gpu,
+        providers: tensorrt.into_iter().chain([Provider::Cuda, Provider::Cpu]).collect(),
+    }
+}
+
+/// Whether any instance is to run on a GPU.
+fn wants_gpu(groups: &[ModelInstanceGroup]) -> bool {
+    groups.is_empty() || groups.iter().any(|group| matches!(group.kind(), Kind::Gpu | Kind::Auto))
+}
+
+fn configured(config: &ModelConfig) -> impl Iterator<Item = &Configured> {
+    let accelerators = config.optimization.as_ref().and_then(|it| it.execution_accelerators.as_ref());
+    accelerators.into_iter().flat_map(|it| &it.gpu_execution_accelerator)
+}
+
+/// Puts the options of accelerators into the tuning. Returns the fields that have no effect.
+///
+/// # Errors
+/// An option that there is not, with the nearest that there is, or a value that it does not take.
+pub(super) fn tune(config: &ModelConfig, tuning: &mut Tuning) -> Result<Vec<String>, ConfigError> {
+    let mut without_effect = Vec::new();
+    for name in CUDA_PARAMETERS {
+        if let Some(value) = config.parameters.get(name) {
+            let field = format!("parameters[\"{name}\"]");
+            without_effect.extend(set(&mut tuning.cuda, Accelerator::Cuda, name, &value.string_value, &field)?);
+        }
+    }
+    for accelerator in configured(config) {
+        let in_list = format!("optimization.execution_accelerators.gpu_execution_accelerator \"{}\"", accelerator.name);
+        let (kind, options) = match Accelerator::named(&accelerator.name) {
+            Some(_) if !wants_gpu(&config.instance_group) => {
+                without_effect.push(in_list);
+                continue;
+            }
+            Some(kind @ Accelerator::Cuda) => (kind, &mut tuning.cuda),
+            Some(kind @ Accelerator::TensorRt) => (kind, &mut tuning.tensorrt),
+            None => {
+                without_effect.push(in_list);
+                continue;
+            }
+        };
+        let parameters: BTreeMap<_, _> = accelerator.parameters.iter().collect();
+        for (name, value) in parameters {
+            let field = format!("gpu_execution_accelerator.parameters[\"{name}\"]");
+            without_effect.extend(set(options, kind, name, value, &field)?);
+        }
+    }
+    let cpu = config.optimization.as_ref().and_then(|it| it.execution_accelerators.as_ref());
+    for accelerator in cpu.iter().flat_map(|it| &it.cpu_execution_accelerator) {
+        let name = &accelerator.name;
+        without_effect.push(format!("optimization.execution_accelerators.cpu_execution_accelerator \"{name}\""));
+    }
+    Ok(without_effect)
+}
+
+/// Sets one option; returns its field if it cannot have an effect here.
+fn set(
+    options: &mut ProviderOptions,
+    accelerator: Accelerator,
+    name: &str,
+    value: &str,
+    field: &str,
+) -> Result<Option<String>, ConfigError> {
+    let wrong = |what: String| ConfigError::Contradiction(format!("field '{field}' {what}"));
+    match options.set(accelerator, name, value) {
+        Ok(()) => Ok(None),
+        Err(OptionError::Unusable(why)) => Ok(Some(format!("{field} ({why})"))),
+        Err(OptionError::Value(takes)) => Err(wrong(format!("{takes}, not '{value}'"))),
+        Err(OptionError::Unknown) => {
+            let near = accelerator.option_names().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+            Err(wrong(format!("is unknown; did you mean '{}'?", near.unwrap_or_default())))
+        }
+    }
+}
+
+/// The shapes that a configuration announces. `auto_complete` is the largest batch of a model that says nothing.
+pub(super) fn profile(config: &ModelConfig, auto_complete: Option<i32>) -> Profile {
+    let says_nothing = config.max_batch_size == 0 && config.input.is_empty() && config.output.is_empty();
+    let max_batch_size = if says_nothing { auto_complete.unwrap_or(0) } else { config.max_batch_size };
+    let preferred = match &config.scheduling_choice {
+        Some(SchedulingChoice::DynamicBatching(dynamic)) => dynamic.preferred_batch_size.iter().max().copied(),
+        _ => None,
+    };
+    let size = |size: i32| usize::try_from(size).unwrap_or(0);
+    let dims = |dims: &[i64], reshape: Option<&ModelTensorReshape>| {
+        let dims = reshape.map_or(dims, |reshape| &reshape.shape);
+        dims.iter().map(|&dim| usize::try_from(dim).ok()).collect()
+    };
+    let inputs = config.input.iter().map(|input| (input.name.clone(), dims(&input.dims, input.reshape.as_ref())));
+    Profile {
+        opt_batch_size: size(preferred.unwrap_or(max_batch_size)),
+        max_batch_size: size(max_batch_size),
+        dims: inputs.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::parse_config;
+
+    fn tuned(text: &str) -> Result<(Tuning, Vec<String>), String> {
+        let mut tuning = Tuning::default();
+        let without_effect = tune(&parse_config(text, "m").unwrap(), &mut tuning).map_err(|error| error.to_string())?;
+        Ok((tuning, without_effect))
+    }
+
+    fn accelerator(name: &str, parameters: &[(&str, &str)]) -> String {
+        let parameters =
+            parameters.iter().map(|(key, value)| format!("parameters {{ key: \"{key}\" value: \"{value}\" }}"));
+        let parameters: Vec<_> = parameters.collect();
+        format!(
+            "optimization {{ execution_accelerators {{ gpu_execution_accelerator [ {{ name: \"{name}\" {} }} ] }} }}",
+            parameters.join(" ")
+        )
+    }
+
+    #[test]
+    fn instance_groups_and_accelerators_choose_the_providers() {
+        let chosen = |text: &str| {
+            let Wanted { providers, is_explicit } = wanted(&parse_config(text, "m").unwrap());
+            (providers, is_explicit)
+        };
+        let (tensorrt, cuda, cpu) = (Provider::TensorRt, Provider::Cuda, Provider::Cpu);
+        let accelerated = accelerator("tensorrt", &[]);
+        assert_eq!(chosen(""), (vec![cuda, cpu], false));
+        assert_eq!(chosen("instance_group { kind: KIND_CPU }"), (vec![cpu], true));
+        assert_eq!(chosen("instance_group { kind: KIND_GPU gpus: 0 }"), (vec![cuda, cpu], true));
+        assert_eq!(chosen(&accelerated), (vec![tensorrt, cuda, cpu], true));
+        assert_eq!(chosen(&format!("instance_group {{ kind: KIND_CPU }} {accelerated}")), (vec![cpu], true));
+    }
+
+    #[test]
+    fn options_of_both_providers_are_handed_on() {
+        let (tuning, without_effect) = tuned(&accelerator(
+            "tensorrt",
+            &[("precision_mode", "FP16"), ("trt_engine_cache_enable", "true"), ("trt_engine_cache_path", "/cache")],
+        ))
+        .unwrap();
+        assert_eq!(tuning.tensorrt.precision(), Some("FP16"));
+        assert_eq!(tuning.tensorrt.get("trt_engine_cache_path"), Some("/cache"));
+        assert!(without_effect.is_empty());
+        let (tuning, _) = tuned(&accelerator("cuda", &[("use_tf32", "0"), ("arena_extend_strategy", "1")])).unwrap();
+        assert_eq!(tuning.cuda.get("use_tf32"), Some("0"));
+        assert_eq!(tuning.cuda.get("cudnn_conv_algo_search"), Some("HEURISTIC"));
+        let old = "parameters { key: \"cudnn_conv_algo_search\" value { string_value: \"0\" } }";
+        assert_eq!(tuned(old).unwrap().0.cuda.get("cudnn_conv_algo_search"), Some("EXHAUSTIVE"));
+    }
+
+    #[test]
+    fn an_unknown_option_is_an_error_with_the_nearest() {
+        let refusal = |name, parameter| tuned(&accelerator(name, &[parameter])).unwrap_err();
+        let refusals = [
+            refusal("tensorrt", ("precison_mode", "FP16")),
+            refusal("tensorrt", ("engine_cache_path", "/cache")),
+            refusal("tensorrt", ("precision_mode", "FP8")),
+            refusal("cuda", ("cudnn_conv_algo", "1")),
+            refusal("cuda", ("gpu_mem_limit", "4 GB")),
+        ];
+        insta::assert_snapshot!(refusals.join("\n"), @r#"
+        field 'gpu_execution_accelerator.parameters["precison_mode"]' is unknown; did you mean 'precision_mode'?
+        field 'gpu_execution_accelerator.parameters["engine_cache_path"]' is unknown; did you mean 'trt_engine_cache_path'?
+        field 'gpu_execution_accelerator.parameters["precision_mode"]' takes FP32, FP16, BF16 or INT8, not 'FP8'
+        field 'gpu_execution_accelerator.parameters["cudnn_conv_algo"]' is unknown; did you mean 'cudnn_conv_algo_search'?
+        field 'gpu_execution_accelerator.parameters["gpu_mem_limit"]' takes a whole number, not '4 GB'
+        "#);
+    }
+
+    #[test]
+    fn what_has_no_effect_is_named_with_the_reason() {
+        let without_effect = |text: &str| tuned(text).unwrap().1;
+        let named = [
+            without_effect(&accelerator("cuda", &[("enable_cuda_graph", "1")])),
+            without_effect(&accelerator("auto_io_binding", &[])),
+            without_effect(&format!(
+                "instance_group {{ kind: KIND_CPU }} {}",
+                accelerator("tensorrt", &[("any", "1")])
+            )),
+            without_effect(
+                "optimization { execution_accelerators { cpu_execution_accelerator [ { name: \"openvino\" } ] } }",
+            ),
+        ];
+        insta::assert_snapshot!(named.concat().join("\n"), @r#"
+        gpu_execution_accelerator.parameters["enable_cuda_graph"] (a CUDA graph needs its tensors at fixed addresses, and this server's are not)
+        optimization.execution_accelerators.gpu_execution_accelerator "auto_io_binding"
+        optimization.execution_accelerators.gpu_execution_accelerator "tensorrt"
+        optimization.execution_accelerators.cpu_execution_accelerator "openvino"
+        "#);
+    }
+
+    #[test]
+    fn the_profile_goes_to_the_largest_batch_and_is_best_at_the_largest_preferred() {
+        let of = |text: &str| profile(&parse_config(text, "m").unwrap(), Some(4));
+        assert_eq!((of("").opt_batch_size, of("").max_batch_size), (4, 4));
+        let seed = of("max_batch_size: 32 dynamic_batching { preferred_batch_size: [ 4, 8, 16 ] }
+            input { name: \"image\" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }");
+        assert_eq!((seed.opt_batch_size, seed.max_batch_size), (16, 32));
+        assert_eq!(seed.dims["image"], [Some(3), Some(224), Some(224)]);
+    }
+}
