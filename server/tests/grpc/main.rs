@@ -5,4 +5,5 @@
 mod errors;
 mod infer;
 mod life;
+mod stream;
 mod support;
