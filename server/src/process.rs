@@ -27,7 +27,7 @@ pub enum Protocol {
     /// HTTP/1.1 with these routes.
     Http(Router),
     /// KServe over gRPC.
-    Grpc,
+    Grpc(grpc::Limits),
 }
 
 /// A listener to be: of which service, and where. The flag of a port is `--<name>-port`.
@@ -91,7 +91,7 @@ pub async fn run(
         let stop = stop.clone();
         match protocol {
             Protocol::Http(routes) => serving.spawn(http::serve::serve(listener, routes, stop)),
-            Protocol::Grpc => serving.spawn(grpc::serve(listener, service, stop)),
+            Protocol::Grpc(limits) => serving.spawn(grpc::serve(listener, service, limits, stop)),
         };
     }
     serving.close();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,16 +14,33 @@ use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 
 use crate::{
+    kserve::shared_memory::SharedMemory,
     metrics::{MetricsOptions, ServiceMetrics},
     repository::Repository,
     settings::ServiceName,
 };
 
+/// How large a request may be, and the flag that says so.
+#[derive(Clone, Copy, Debug)]
+pub struct InputLimit {
+    /// Bytes.
+    pub bytes: usize,
+    /// The flag, for messages.
+    pub flag: &'static str,
+}
+
+/// `4000000 bytes (--max-input-bytes)`
+impl fmt::Display for InputLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes ({})", self.bytes, self.flag)
+    }
+}
+
 /// Limits on what one request may bring.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of a body.
-    pub max_input_bytes: usize,
+    /// Bytes of an HTTP body.
+    pub max_input: InputLimit,
     /// Pixels of an image.
     pub max_image_pixels: u64,
     /// Images of a request.
@@ -40,6 +58,7 @@ pub struct Service {
     metrics: ServiceMetrics,
     pool: BufferPool,
     limits: Limits,
+    shared_memory: SharedMemory,
     draining: AtomicBool,
     repository: OnceLock<Arc<Repository>>,
 }
@@ -54,6 +73,7 @@ impl Service {
             metrics: ServiceMetrics::default(),
             pool,
             limits,
+            shared_memory: SharedMemory::new(None),
             draining: AtomicBool::new(false),
             repository: OnceLock::new(),
         }
@@ -61,9 +81,19 @@ impl Service {
 
     /// With these metrics, before the first model.
     #[must_use]
-    pub fn with_metrics(mut self, options: MetricsOptions) -> Self {
-        self.metrics = ServiceMetrics::new(options);
-        self
+    pub fn with_metrics(self, options: MetricsOptions) -> Self {
+        Self { metrics: ServiceMetrics::new(options), ..self }
+    }
+
+    /// Lets clients register regions of shared memory.
+    #[must_use]
+    pub fn with_shared_memory(self, shared_memory: SharedMemory) -> Self {
+        Self { shared_memory, ..self }
+    }
+
+    /// Regions of shared memory.
+    pub fn shared_memory(&self) -> &SharedMemory {
+        &self.shared_memory
     }
 
     /// Its name.

@@ -11,10 +11,10 @@ use crate::{
     backend::onnx::EngineCache,
     process::{self, Place, Protocol},
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
-    service::{Limits, Service},
+    service::{InputLimit, Limits, Service},
     settings::{Endpoint, ServiceName, Settings, or_cores},
     transport::{
-        http,
+        grpc, http,
         jpeg::{self, Decoder},
         listener::Address,
     },
@@ -71,7 +71,10 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
                     Protocol::Http(jpeg::router(served, names[0].clone(), decoder))
                 }
                 Purpose::KserveHttp => Protocol::Http(http::router(served)),
-                Purpose::KserveGrpc => Protocol::Grpc,
+                Purpose::KserveGrpc => Protocol::Grpc(grpc::Limits {
+                    max_input: max_input(settings),
+                    max_stream_requests: grpc::MAX_STREAM_REQUESTS,
+                }),
                 Purpose::Metrics => Protocol::Http(http::metrics_router(served)),
             };
             if let Some(address) = socket(name, purpose, settings) {
@@ -89,10 +92,14 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     process::run(places, limits, load(&services, &names, settings)).await
 }
 
+fn max_input(settings: &Settings) -> InputLimit {
+    InputLimit { bytes: settings.max_input_bytes, flag: "--max-input-bytes" }
+}
+
 /// A service, without models yet.
 fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
     let limits = Limits {
-        max_input_bytes: settings.max_input_bytes,
+        max_input: max_input(settings),
         max_image_pixels: settings.max_image_pixels,
         max_images: settings.max_images,
     };

@@ -1,6 +1,7 @@
 //! KServe v2 without its transports: what a request asks for, carried out, whoever carried it here.
 
 pub mod classify;
+pub mod shared_memory;
 pub mod statistics;
 
 use std::{
@@ -13,6 +14,7 @@ use quintet_engine::{
 };
 use tokio::time::timeout_at;
 
+use self::shared_memory::SharedRange;
 use crate::service::Service;
 
 /// The extensions that work, as `GET /v2` and `ServerMetadata` list them.
@@ -20,12 +22,24 @@ pub const EXTENSIONS: [&str; 5] =
     ["classification", "model_configuration", "binary_tensor_data", "parameters", "statistics"];
 
 /// An output that a request names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WantedOutput<'a> {
     /// Its name in the model.
     pub name: &'a str,
     /// Return the top classes instead of the numbers: how many.
     pub classes: Option<usize>,
+    /// Write it there instead of sending it.
+    pub shared: Option<SharedRange>,
+}
+
+/// An output of an answer.
+pub struct AnsweredOutput {
+    /// Its name in the model.
+    pub name: String,
+    /// What it is.
+    pub tensor: Tensor,
+    /// Where it was written, and is not to be sent then.
+    pub shared: Option<SharedRange>,
 }
 
 /// An inference request as its transport read it.
@@ -53,7 +67,7 @@ pub struct Answer {
     /// The model.
     pub model: Arc<Model>,
     /// Outputs by name, in the order of the names (Triton keeps them in an ordered set).
-    pub outputs: Vec<(String, Tensor)>,
+    pub outputs: Vec<AnsweredOutput>,
     /// Stage times so far.
     pub timings: StageTimings,
 }
@@ -91,9 +105,13 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
             Some(classes) => classify::top(&tensor, model.spec().batches(), classes, spec.labels.as_deref())?,
             None => tensor,
         };
-        outputs.push((spec.name.clone(), tensor));
+        let shared = wanted.and_then(|output| output.shared.clone());
+        if let Some(place) = &shared {
+            place.write(&spec.name, tensor.data())?;
+        }
+        outputs.push(AnsweredOutput { name: spec.name.clone(), tensor, shared });
     }
-    outputs.sort_by(|a, b| a.0.cmp(&b.0));
+    outputs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Answer { model, outputs, timings: response.timings })
 }
 
@@ -125,11 +143,6 @@ fn parse_version(text: &str) -> Result<u64, InferError> {
         Ok(number) => u64::try_from(number).ok().filter(|&version| version > 0).ok_or_else(|| refused("")),
         Err(_) => Err(refused(" (details: stol)")),
     }
-}
-
-/// The refusal of tensors in shared memory.
-pub fn shared_memory_unsupported() -> InferError {
-    InferError::new(ErrorKind::Unsupported, "shared memory regions are not supported: send the tensor's data")
 }
 
 /// A BYTES tensor of these elements.

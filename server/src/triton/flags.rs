@@ -12,6 +12,7 @@ use crate::{
     metrics::MetricsOptions,
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
     settings::{LogFormat, or_cores},
+    transport::grpc,
 };
 
 /// Who says which models are loaded.
@@ -132,6 +133,22 @@ pub struct Flags {
     /// Bytes of a request body at most, also once decompressed; larger ones get 413
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub http_max_input_size: usize,
+    /// Bytes of a gRPC message at most; Triton has no limit here
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub grpc_max_input_size: usize,
+    /// Requests of one gRPC stream that are worked on at once; more wait to be read
+    #[arg(long, value_name = "N", default_value_t = grpc::MAX_STREAM_REQUESTS)]
+    pub grpc_max_stream_requests: usize,
+
+    /// Let clients on this machine send tensors through shared memory; trust them: they can end the server
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub allow_client_shm: bool,
+    /// Regions of shared memory that clients may register
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub shared_memory_max_regions: usize,
+    /// Bytes of all regions of shared memory together
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30)]
+    pub shared_memory_max_bytes: u64,
 
     /// 1 and more adds debug lines
     #[arg(long, value_name = "LEVEL", default_value_t = 0)]
@@ -205,7 +222,7 @@ flags! {
     grpc_http2_min_recv_ping_interval_without_data grpc_http2_max_ping_strikes grpc_max_connection_age
     grpc_max_connection_age_grace metrics_interval_ms allow_gpu_metrics allow_cpu_metrics
     log_info log_warning log_error log_file trace_config trace_file trace_level trace_rate trace_count
-    trace_log_frequency rate_limit rate_limit_resource enable_peer_access host_policy allow_client_shm
+    trace_log_frequency rate_limit rate_limit_resource enable_peer_access host_policy
 }
 
 flags! {

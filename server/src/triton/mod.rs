@@ -9,11 +9,12 @@ use quintet_engine::{BufferPool, Cache};
 
 use crate::{
     backend::onnx::EngineCache,
+    kserve::shared_memory::{self, SharedMemory},
     process::{self, Place, Protocol},
     repository::{Loader, Mode, Options, Repository},
-    service::{Limits, Service},
+    service::{InputLimit, Limits, Service},
     settings::{ServiceName, Settings},
-    transport::{http, listener::Address},
+    transport::{grpc, http, listener::Address},
 };
 
 pub use flags::{ControlMode, Flags};
@@ -30,14 +31,22 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     flags.check()?;
     let images = Settings::default();
     let limits = Limits {
-        max_input_bytes: flags.http_max_input_size,
+        max_input: InputLimit { bytes: flags.http_max_input_size, flag: "--http-max-input-size" },
         max_image_pixels: images.max_image_pixels,
         max_images: images.max_images,
     };
-    let service = Arc::new(
-        Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits)
-            .with_metrics(flags.metrics_options()?),
-    );
+    let shared_memory = SharedMemory::new(flags.allow_client_shm.then_some(shared_memory::Limits {
+        max_regions: flags.shared_memory_max_regions,
+        max_bytes: flags.shared_memory_max_bytes,
+    }));
+    let service = Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits)
+        .with_metrics(flags.metrics_options()?)
+        .with_shared_memory(shared_memory);
+    let service = Arc::new(service);
+    let grpc = grpc::Limits {
+        max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },
+        max_stream_requests: flags.grpc_max_stream_requests,
+    };
     let listeners = [
         (
             flags.allow_http,
@@ -46,7 +55,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
             flags.http_address,
             flags.http_port,
         ),
-        (flags.allow_grpc, "grpc", Protocol::Grpc, flags.grpc_address, flags.grpc_port),
+        (flags.allow_grpc, "grpc", Protocol::Grpc(grpc), flags.grpc_address, flags.grpc_port),
         (
             flags.allow_metrics,
             "metrics",
@@ -60,7 +69,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     });
     let sockets = [
         (&flags.http_uds, "http", "--http-uds", Protocol::Http(http::router(Arc::clone(&service)))),
-        (&flags.grpc_uds, "grpc", "--grpc-uds", Protocol::Grpc),
+        (&flags.grpc_uds, "grpc", "--grpc-uds", Protocol::Grpc(grpc)),
     ];
     let sockets = sockets.into_iter().filter_map(|(path, name, flag, protocol)| {
         let address = Address::Unix { path: path.clone()?, flag };

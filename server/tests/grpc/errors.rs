@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quintet_proto::inference::{
     InferParameter, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest,
     ModelReadyRequest, ModelRepositoryParameter, RepositoryIndexRequest, RepositoryModelLoadRequest,
-    RepositoryModelUnloadRequest, SystemSharedMemoryStatusRequest, infer_parameter::ParameterChoice,
+    RepositoryModelUnloadRequest, TraceSettingRequest, infer_parameter::ParameterChoice,
     model_infer_request::InferRequestedOutputTensor, model_repository_parameter,
 };
 
@@ -73,7 +73,7 @@ async fn refusals_have_tritons_words() {
     InvalidArgument: unexpected inference output 'nope' for model 'echo'
     InvalidArgument: invalid value type for 'classification' parameter, expected int64_param
     InvalidArgument: invalid value for 'classification' parameter, expected >= 0
-    Unimplemented: shared memory regions are not supported: send the tensor's data
+    InvalidArgument: 'shared_memory_byte_size' must be specified along with 'shared_memory_region' for tensor 'y'
     InvalidArgument: invalid value type for 'timeout' parameter, expected int64_param.
     InvalidArgument: parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.
     Internal: poisoned row
@@ -121,11 +121,8 @@ async fn a_message_over_the_limit_is_refused_to_tonic_too() {
 async fn methods_that_there_are_not_say_so() {
     let server = start().await;
     let mut client = server.client().await;
-    let status = client.system_shared_memory_status(SystemSharedMemoryStatusRequest::default()).await.unwrap_err();
+    let status = client.trace_setting(TraceSettingRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unimplemented);
-    let requests = futures_util::stream::iter([floats("echo", 1)]);
-    let status = client.model_stream_infer(requests).await.unwrap_err();
-    assert!(status.code() == tonic::Code::Unimplemented && status.message().contains("ModelInfer"), "{status}");
 }
 
 #[tokio::test]

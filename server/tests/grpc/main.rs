@@ -5,5 +5,6 @@
 mod errors;
 mod infer;
 mod life;
+mod stream;
 mod support;
 mod uds;

@@ -16,7 +16,7 @@ use quintet_proto::inference::{
     model_infer_request::InferInputTensor,
 };
 use quintet_server::{
-    service::{Limits, Service},
+    service::{InputLimit, Limits, Service},
     settings::ServiceName,
     transport::{grpc, listener::Listener},
 };
@@ -28,11 +28,14 @@ use tonic::transport::{Channel, Endpoint};
 pub const MAX_INPUT_BYTES: usize = 4 << 20;
 /// Elements of a row of `echo`.
 pub const WIDTH: usize = 4;
+/// Requests of a stream that may be begun at once.
+pub const STREAM_REQUESTS: usize = 2;
 /// Requests that may wait for `slow`.
 pub const SLOW_QUEUE: usize = 2;
 
 pub struct Server {
     pub service: Arc<Service>,
+    pub limits: grpc::Limits,
     pub port: u16,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
@@ -90,7 +93,8 @@ impl Drop for Server {
 /// Serves `echo` (FP32 rows of [`WIDTH`], up to 8 of them), `text` (BYTES, any number, no batch dimension), `half`
 /// (FP16), `pair` (INT64 behind UINT8, of which the second is echoed) and `slow`, which waits for its gate.
 pub async fn start() -> Server {
-    let limits = Limits { max_input_bytes: MAX_INPUT_BYTES, max_image_pixels: 1, max_images: 1 };
+    let max_input = InputLimit { bytes: MAX_INPUT_BYTES, flag: "--max-input-bytes" };
+    let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
     let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits));
     let rows = |data_type| vec![TensorSpec::new("x", data_type, [Some(WIDTH)])];
     let gate = Gate::default();
@@ -100,10 +104,11 @@ pub async fn start() -> Server {
     let pair = vec![TensorSpec::new("y", DataType::Int64, [None]), TensorSpec::new("x", DataType::Uint8, [None])];
     put(&service, "pair", pair, 0, Box::new(Echo::default()));
     put(&service, "slow", rows(DataType::Fp32), 1, Box::new(gate.clone()));
+    let limits = grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), stop.clone()));
-    Server { service, port, stop, serving, gate }
+    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), limits, stop.clone()));
+    Server { service, limits, port, stop, serving, gate }
 }
 
 fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: usize, instance: Box<dyn Instance>) {

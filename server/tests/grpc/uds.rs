@@ -18,7 +18,7 @@ async fn a_unix_domain_socket_serves_until_the_end() {
     let path = folder.path().join("grpc.sock");
     let listener = Listener::bind_unix("grpc", &path, "--grpc-uds", 8).unwrap();
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&server.service), stop.clone()));
+    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&server.service), server.limits, stop.clone()));
 
     let to = path.clone();
     let connector = tower::service_fn(move |_| {

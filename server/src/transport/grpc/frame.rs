@@ -6,6 +6,8 @@ use http_body_util::BodyExt as _;
 use prost::encoding::{WireType, decode_varint};
 use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
 
+use crate::service::InputLimit;
+
 /// A message's prefix: a compression flag and a 32-bit length.
 pub(super) const PREFIX_BYTES: usize = 5;
 
@@ -15,14 +17,14 @@ const RAW_INPUT_CONTENTS: u32 = 7;
 /// How far into a message a tensor is looked for before the buffer is laid out.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// Receives a body that is one uncompressed message of at most `max_bytes`. Each frame is copied once;
+/// Receives a body that is one uncompressed message of at most `max` bytes. Each frame is copied once;
 /// the largest tensor in sight at that time is aligned to [`ALIGNMENT`], so that the backend can view it
 /// in place.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a compressed message, [`ErrorKind::TooLarge`] over the limit, and
 /// [`ErrorKind::InvalidInput`] for a body that is not one message.
-pub(super) async fn receive<B>(body: B, max_bytes: usize, pool: &BufferPool) -> Result<Bytes, InferError>
+pub(super) async fn receive<B>(body: B, max: InputLimit, pool: &BufferPool) -> Result<Bytes, InferError>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -42,10 +44,10 @@ where
         ));
     }
     let length = u32::from_be_bytes(size) as usize;
-    if length > max_bytes {
+    if length > max.bytes {
         return Err(InferError::new(
             ErrorKind::TooLarge,
-            format_args!("the message of {length} bytes exceeds the limit of {max_bytes} bytes (--max-input-bytes)"),
+            format_args!("the message of {length} bytes exceeds the limit of {max}"),
         ));
     }
     early.advance(PREFIX_BYTES);
@@ -177,7 +179,12 @@ mod tests {
 
     fn take(bytes: &[u8], cuts: &[usize]) -> Result<Bytes, InferError> {
         let pool = BufferPool::new(1 << 20);
-        futures_util::FutureExt::now_or_never(receive(body(bytes, cuts), 100_000, &pool)).unwrap()
+        futures_util::FutureExt::now_or_never(receive(
+            body(bytes, cuts),
+            InputLimit { bytes: 100_000, flag: "--max" },
+            &pool,
+        ))
+        .unwrap()
     }
 
     fn request(names: Vec<String>, raw: Vec<Vec<u8>>) -> ModelInferRequest {

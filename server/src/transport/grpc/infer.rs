@@ -1,6 +1,7 @@
 //! `ModelInfer`, past tonic: the message's tensors are slices of the one buffer that it was received into.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,13 +16,16 @@ use prost::{
 use quintet_engine::{ErrorKind, InferError, Stage, StageTimings};
 use quintet_proto::{
     SERVER_TIMING,
-    inference::{ModelInferRequest, ModelInferResponse, model_infer_response::InferOutputTensor},
+    inference::{
+        InferParameter, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
+        model_infer_response::InferOutputTensor,
+    },
 };
 
 use super::{frame, reply, request};
 use crate::{
-    kserve::{self, Answer},
-    service::Service,
+    kserve::{self, Answer, AnsweredOutput, shared_memory::SharedRange},
+    service::{InputLimit, Service},
     transport::server_timing,
 };
 
@@ -32,18 +36,26 @@ pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 const RAW_OUTPUT_CONTENTS: u32 = 6;
 
 /// Carries out an inference request.
-pub(super) async fn infer<B>(service: &Service, request: Request<B>) -> Response<tonic::body::Body>
+pub(super) async fn infer<B>(
+    service: &Service,
+    max_input: InputLimit,
+    request: Request<B>,
+) -> Response<tonic::body::Body>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
-    match carry_out(service, request).await {
+    match carry_out(service, max_input, request).await {
         Ok(response) => response,
         Err(error) => reply::failure(&error),
     }
 }
 
-async fn carry_out<B>(service: &Service, request: Request<B>) -> Result<Response<tonic::body::Body>, InferError>
+async fn carry_out<B>(
+    service: &Service,
+    max_input: InputLimit,
+    request: Request<B>,
+) -> Result<Response<tonic::body::Body>, InferError>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -51,7 +63,7 @@ where
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let deadline = timeout(&head.headers).and_then(|timeout| started.checked_add(timeout));
-    let message = frame::receive(body, service.limits().max_input_bytes, service.pool()).await?;
+    let message = frame::receive(body, max_input, service.pool()).await?;
     let received = Instant::now();
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = received - started;
@@ -59,7 +71,7 @@ where
     let message = ModelInferRequest::decode(message)
         .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;
     let model = kserve::resolve(service, &message.model_name, &message.model_version)?;
-    let mut call = request::call(&message).inspect_err(|error| model.refused(error.kind()))?;
+    let mut call = request::call(&message, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
     timings[Stage::Parse] = received.elapsed();
     call.started = started;
     call.deadline = deadline;
@@ -68,27 +80,52 @@ where
     answer(kserve::infer(Arc::clone(&model), call).await?, id)
 }
 
-/// Writes the answer: a message of a header and the tensors as they are.
-fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, InferError> {
-    let encoding = Instant::now();
+/// The answer's message without its tensors.
+pub(super) fn header(answer: &Answer, id: &str) -> ModelInferResponse {
     let spec = answer.model.spec();
-    let header = ModelInferResponse {
+    let describe = |AnsweredOutput { name, tensor, shared }: &AnsweredOutput| InferOutputTensor {
+        name: name.clone(),
+        datatype: tensor.data_type().name().to_owned(),
+        shape: tensor.shape().dims().iter().map(|&dim| dim as i64).collect(),
+        parameters: shared.as_ref().map(|place| place_parameters(place, tensor.data().len())).unwrap_or_default(),
+        ..InferOutputTensor::default()
+    };
+    ModelInferResponse {
         model_name: spec.name().to_owned(),
         model_version: spec.version().to_string(),
         id: id.to_owned(),
-        outputs: answer
-            .outputs
-            .iter()
-            .map(|(name, tensor)| InferOutputTensor {
-                name: name.clone(),
-                datatype: tensor.data_type().name().to_owned(),
-                shape: tensor.shape().dims().iter().map(|&dim| dim as i64).collect(),
-                ..InferOutputTensor::default()
-            })
-            .collect(),
+        outputs: answer.outputs.iter().map(describe).collect(),
         ..ModelInferResponse::default()
-    };
-    let tensors = answer.outputs.iter().map(|(_, tensor)| tensor.data().clone());
+    }
+}
+
+/// The tensors of an answer. What is in shared memory has no contents here.
+pub(super) fn tensors(answer: &Answer) -> impl Iterator<Item = Bytes> + Clone {
+    answer.outputs.iter().map(|output| match output.shared {
+        None => output.tensor.data().clone(),
+        Some(_) => Bytes::new(),
+    })
+}
+
+/// Where in shared memory an output of this many bytes was written.
+fn place_parameters(place: &SharedRange, byte_size: usize) -> HashMap<String, InferParameter> {
+    let parameter = |choice| InferParameter { parameter_choice: Some(choice) };
+    let mut parameters = HashMap::from([
+        ("shared_memory_region".to_owned(), parameter(ParameterChoice::StringParam(place.name().to_owned()))),
+        ("shared_memory_byte_size".to_owned(), parameter(ParameterChoice::Int64Param(byte_size as i64))),
+    ]);
+    if place.offset() > 0 {
+        let offset = parameter(ParameterChoice::Int64Param(place.offset() as i64));
+        parameters.insert("shared_memory_offset".to_owned(), offset);
+    }
+    parameters
+}
+
+/// Writes the answer: a message of a header and the tensors as they are.
+fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, InferError> {
+    let encoding = Instant::now();
+    let header = header(&answer, id);
+    let tensors = tensors(&answer);
     let parts = parts(&header, tensors)?;
     let mut timings = answer.timings;
     timings[Stage::Encode] = encoding.elapsed();

@@ -10,5 +10,6 @@ mod repository;
 mod request;
 mod rpc;
 mod serve;
+mod stream;
 
-pub use serve::serve;
+pub use serve::{Limits, MAX_STREAM_REQUESTS, serve};

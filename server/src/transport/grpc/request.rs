@@ -14,7 +14,10 @@ use quintet_proto::inference::{
 };
 
 use super::contents;
-use crate::kserve::{self, Call, WantedOutput};
+use crate::kserve::{
+    Call, WantedOutput,
+    shared_memory::{self, SharedMemory, SharedRange},
+};
 
 type Parameters = HashMap<String, InferParameter>;
 
@@ -22,11 +25,12 @@ type Parameters = HashMap<String, InferParameter>;
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for tensors without data and parameters of the wrong type,
-/// [`quintet_engine::ErrorKind::Unsupported`] for shared memory.
-pub(super) fn call(request: &ModelInferRequest) -> Result<Call<'_>, InferError> {
+/// and as [`SharedMemory::range`].
+pub(super) fn call<'a>(request: &'a ModelInferRequest, memory: &SharedMemory) -> Result<Call<'a>, InferError> {
     let (priority, timeout) = parameters(&request.parameters)?;
     let mut raw = request.raw_input_contents.iter();
-    let inputs = request.inputs.iter().map(|input| sent_input(request, input, &mut raw)).collect::<Result<_, _>>()?;
+    let inputs =
+        request.inputs.iter().map(|input| sent_input(request, input, &mut raw, memory)).collect::<Result<_, _>>()?;
     if raw.len() > 0 {
         return Err(InferError::invalid(format_args!(
             "model '{}' was sent {} raw_input_contents for {} inputs: send one for each input",
@@ -35,7 +39,7 @@ pub(super) fn call(request: &ModelInferRequest) -> Result<Call<'_>, InferError> 
             request.inputs.len()
         )));
     }
-    let outputs = request.outputs.iter().map(wanted_output).collect::<Result<_, _>>()?;
+    let outputs = request.outputs.iter().map(|output| wanted_output(output, memory)).collect::<Result<_, _>>()?;
     Ok(Call {
         id: &request.id,
         inputs,
@@ -92,10 +96,18 @@ fn sent_input<'a>(
     request: &ModelInferRequest,
     input: &'a InferInputTensor,
     raw: &mut std::slice::Iter<'_, Bytes>,
+    memory: &SharedMemory,
 ) -> Result<SentInput<'a>, InferError> {
     let (name, model) = (&input.name, &request.model_name);
-    if input.parameters.contains_key("shared_memory_region") {
-        return Err(kserve::shared_memory_unsupported());
+    let data_type = DataType::from_name(&input.datatype);
+    let sent = |data| Ok(SentInput { name, data_type, shape: input.shape.clone(), data });
+    if let Some(place) = shared_range(name, &input.parameters, memory)? {
+        if input.contents.is_some() {
+            return Err(InferError::invalid(format_args!(
+                "unexpected 'contents' provided when using shared memory for input tensor '{name}' for model '{model}'"
+            )));
+        }
+        return sent(place.read(data_type));
     }
     let data = match (&input.contents, raw.next()) {
         (Some(_), Some(_)) => {
@@ -111,13 +123,42 @@ fn sent_input<'a>(
             )));
         }
     };
-    Ok(SentInput { name, data_type: DataType::from_name(&input.datatype), shape: input.shape.clone(), data })
+    sent(data)
 }
 
-fn wanted_output(output: &InferRequestedOutputTensor) -> Result<WantedOutput<'_>, InferError> {
-    if output.parameters.contains_key("shared_memory_region") {
-        return Err(kserve::shared_memory_unsupported());
-    }
+/// Where in shared memory a tensor is, if it is there.
+fn shared_range(
+    tensor: &str,
+    parameters: &Parameters,
+    memory: &SharedMemory,
+) -> Result<Option<SharedRange>, InferError> {
+    let wrong = |name: &str, expected: &str| {
+        InferError::invalid(format_args!(
+            "invalid value type for '{name}' parameter for tensor '{tensor}', expected {expected}."
+        ))
+    };
+    let number = |name: &str| match parameters.get(name).map(|value| &value.parameter_choice) {
+        None => Ok(None),
+        Some(Some(ParameterChoice::Int64Param(value))) => {
+            u64::try_from(*value).map(Some).map_err(|_| wrong(name, "a number of at least 0"))
+        }
+        Some(Some(ParameterChoice::Uint64Param(value))) => Ok(Some(*value)),
+        Some(_) => Err(wrong(name, "int64_param")),
+    };
+    let region = match parameters.get("shared_memory_region").map(|value| &value.parameter_choice) {
+        None => return Ok(None),
+        Some(Some(ParameterChoice::StringParam(region))) => region,
+        Some(_) => return Err(wrong("shared_memory_region", "string_param")),
+    };
+    let offset = number("shared_memory_offset")?.unwrap_or(0);
+    let byte_size = number("shared_memory_byte_size")?.ok_or_else(|| shared_memory::without_size(tensor))?;
+    memory.range(region, offset, byte_size).map(Some)
+}
+
+fn wanted_output<'a>(
+    output: &'a InferRequestedOutputTensor,
+    memory: &SharedMemory,
+) -> Result<WantedOutput<'a>, InferError> {
     let classes = match output.parameters.get("classification").map(|value| &value.parameter_choice) {
         None => None,
         Some(Some(ParameterChoice::Int64Param(count))) => {
@@ -132,5 +173,6 @@ fn wanted_output(output: &InferRequestedOutputTensor) -> Result<WantedOutput<'_>
             return Err(InferError::invalid("invalid value type for 'classification' parameter, expected int64_param"));
         }
     };
-    Ok(WantedOutput { name: &output.name, classes })
+    let shared = shared_range(&output.name, &output.parameters, memory)?;
+    Ok(WantedOutput { name: &output.name, classes, shared })
 }

@@ -6,19 +6,36 @@ use futures_util::Stream;
 use quintet_engine::{ErrorKind, InferError, TensorSpec};
 use quintet_proto::inference::{
     self as pb, grpc_inference_service_server::GrpcInferenceService, model_metadata_response::TensorMetadata,
+    system_shared_memory_status_response::RegionStatus,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{reply, repository};
-use crate::{kserve, service::Service};
+use super::{reply, repository, serve::Limits, stream};
+use crate::{
+    kserve::{
+        self,
+        shared_memory::{self, Region},
+    },
+    service::Service,
+};
 
 /// The inference service.
-pub(super) struct Rpc(pub(super) Arc<Service>);
+pub(super) struct Rpc {
+    pub(super) service: Arc<Service>,
+    pub(super) limits: Limits,
+    pub(super) stop: CancellationToken,
+}
 
 type Answer<T> = Result<Response<T>, Status>;
 
 fn answer<T>(outcome: Result<T, InferError>) -> Answer<T> {
     outcome.map(Response::new).map_err(|error| reply::status(&error))
+}
+
+/// The name in a message whose empty name means all.
+fn named(name: &str) -> Option<&str> {
+    (!name.is_empty()).then_some(name)
 }
 
 /// The answer of a method that this server does not have.
@@ -33,13 +50,13 @@ impl GrpcInferenceService for Rpc {
     }
 
     async fn server_ready(&self, _: Request<pb::ServerReadyRequest>) -> Answer<pb::ServerReadyResponse> {
-        Ok(Response::new(pb::ServerReadyResponse { ready: self.0.is_ready() }))
+        Ok(Response::new(pb::ServerReadyResponse { ready: self.service.is_ready() }))
     }
 
     /// A model that is not there is not ready, which is no error.
     async fn model_ready(&self, request: Request<pb::ModelReadyRequest>) -> Answer<pb::ModelReadyResponse> {
         let request = request.get_ref();
-        let ready = match kserve::resolve(&self.0, &request.name, &request.version) {
+        let ready = match kserve::resolve(&self.service, &request.name, &request.version) {
             Ok(_) => true,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unavailable) => false,
             Err(error) => return Err(reply::status(&error)),
@@ -57,7 +74,8 @@ impl GrpcInferenceService for Rpc {
 
     async fn model_metadata(&self, request: Request<pb::ModelMetadataRequest>) -> Answer<pb::ModelMetadataResponse> {
         let request = request.get_ref();
-        let model = kserve::resolve(&self.0, &request.name, &request.version).map_err(|error| reply::status(&error))?;
+        let model =
+            kserve::resolve(&self.service, &request.name, &request.version).map_err(|error| reply::status(&error))?;
         let spec = model.spec();
         let describe = |tensor: &TensorSpec| TensorMetadata {
             name: tensor.name.clone(),
@@ -76,8 +94,9 @@ impl GrpcInferenceService for Rpc {
 
     async fn model_config(&self, request: Request<pb::ModelConfigRequest>) -> Answer<pb::ModelConfigResponse> {
         let request = request.get_ref();
-        let model = kserve::resolve(&self.0, &request.name, &request.version).map_err(|error| reply::status(&error))?;
-        let config = self.0.config(&model).unwrap_or_default();
+        let model =
+            kserve::resolve(&self.service, &request.name, &request.version).map_err(|error| reply::status(&error))?;
+        let config = self.service.config(&model).unwrap_or_default();
         Ok(reply::about(pb::ModelConfigResponse { config: Some(Arc::unwrap_or_clone(config)) }, model.placement()))
     }
 
@@ -90,9 +109,11 @@ impl GrpcInferenceService for Rpc {
 
     async fn model_stream_infer(
         &self,
-        _: Request<Streaming<pb::ModelInferRequest>>,
+        request: Request<Streaming<pb::ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
-        Err(Status::unimplemented("ModelStreamInfer is not supported by this server: call ModelInfer for each request"))
+        let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
+        let answers = stream::infer(service, request.into_inner(), self.limits.max_stream_requests, stop);
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn model_statistics(
@@ -100,21 +121,21 @@ impl GrpcInferenceService for Rpc {
         request: Request<pb::ModelStatisticsRequest>,
     ) -> Answer<pb::ModelStatisticsResponse> {
         let request = request.get_ref();
-        answer(kserve::statistics::read(&self.0, &request.name, &request.version))
+        answer(kserve::statistics::read(&self.service, &request.name, &request.version))
     }
 
     async fn repository_index(
         &self,
         request: Request<pb::RepositoryIndexRequest>,
     ) -> Answer<pb::RepositoryIndexResponse> {
-        answer(repository::index(&self.0, request.into_inner()).await)
+        answer(repository::index(&self.service, request.into_inner()).await)
     }
 
     async fn repository_model_load(
         &self,
         request: Request<pb::RepositoryModelLoadRequest>,
     ) -> Answer<pb::RepositoryModelLoadResponse> {
-        let loaded = repository::load(&self.0, request.into_inner()).await;
+        let loaded = repository::load(&self.service, request.into_inner()).await;
         answer(loaded.map(|()| pb::RepositoryModelLoadResponse {}))
     }
 
@@ -122,50 +143,63 @@ impl GrpcInferenceService for Rpc {
         &self,
         request: Request<pb::RepositoryModelUnloadRequest>,
     ) -> Answer<pb::RepositoryModelUnloadResponse> {
-        let unloaded = repository::unload(&self.0, request.into_inner()).await;
+        let unloaded = repository::unload(&self.service, request.into_inner()).await;
         answer(unloaded.map(|()| pb::RepositoryModelUnloadResponse {}))
     }
 
     async fn system_shared_memory_status(
         &self,
-        _: Request<pb::SystemSharedMemoryStatusRequest>,
+        request: Request<pb::SystemSharedMemoryStatusRequest>,
     ) -> Answer<pb::SystemSharedMemoryStatusResponse> {
-        unsupported("SystemSharedMemoryStatus")
+        let regions = self.service.shared_memory().status(named(&request.get_ref().name));
+        let entry = |(name, region): (String, Arc<Region>)| {
+            let (key, offset, byte_size) = (region.key.clone(), region.offset, region.byte_size);
+            (name.clone(), RegionStatus { name, key, offset, byte_size })
+        };
+        answer(
+            regions.map(|regions| pb::SystemSharedMemoryStatusResponse {
+                regions: regions.into_iter().map(entry).collect(),
+            }),
+        )
     }
 
     async fn system_shared_memory_register(
         &self,
-        _: Request<pb::SystemSharedMemoryRegisterRequest>,
+        request: Request<pb::SystemSharedMemoryRegisterRequest>,
     ) -> Answer<pb::SystemSharedMemoryRegisterResponse> {
-        unsupported("SystemSharedMemoryRegister")
+        let pb::SystemSharedMemoryRegisterRequest { name, key, offset, byte_size } = request.get_ref();
+        let registered = self.service.shared_memory().register(name, key, *offset, *byte_size);
+        answer(registered.map(|()| pb::SystemSharedMemoryRegisterResponse {}))
     }
 
     async fn system_shared_memory_unregister(
         &self,
-        _: Request<pb::SystemSharedMemoryUnregisterRequest>,
+        request: Request<pb::SystemSharedMemoryUnregisterRequest>,
     ) -> Answer<pb::SystemSharedMemoryUnregisterResponse> {
-        unsupported("SystemSharedMemoryUnregister")
+        let unregistered = self.service.shared_memory().unregister(named(&request.get_ref().name));
+        answer(unregistered.map(|()| pb::SystemSharedMemoryUnregisterResponse {}))
     }
 
     async fn cuda_shared_memory_status(
         &self,
-        _: Request<pb::CudaSharedMemoryStatusRequest>,
+        request: Request<pb::CudaSharedMemoryStatusRequest>,
     ) -> Answer<pb::CudaSharedMemoryStatusResponse> {
-        unsupported("CudaSharedMemoryStatus")
+        let none = shared_memory::cuda_status(named(&request.get_ref().name));
+        answer(none.map(|()| pb::CudaSharedMemoryStatusResponse::default()))
     }
 
     async fn cuda_shared_memory_register(
         &self,
         _: Request<pb::CudaSharedMemoryRegisterRequest>,
     ) -> Answer<pb::CudaSharedMemoryRegisterResponse> {
-        unsupported("CudaSharedMemoryRegister")
+        answer(Err(shared_memory::cuda_unsupported()))
     }
 
     async fn cuda_shared_memory_unregister(
         &self,
         _: Request<pb::CudaSharedMemoryUnregisterRequest>,
     ) -> Answer<pb::CudaSharedMemoryUnregisterResponse> {
-        unsupported("CudaSharedMemoryUnregister")
+        Ok(Response::new(pb::CudaSharedMemoryUnregisterResponse {}))
     }
 
     async fn trace_setting(&self, _: Request<pb::TraceSettingRequest>) -> Answer<pb::TraceSettingResponse> {

@@ -12,7 +12,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
 use super::{health::Reporter, infer, rpc::Rpc};
-use crate::{service::Service, transport::listener::Listener};
+use crate::{
+    service::{InputLimit, Service},
+    transport::listener::Listener,
+};
 
 /// Largest HTTP/2 frame that clients may send: large tensors in few frames.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
@@ -26,10 +29,22 @@ const MAX_CONCURRENT_STREAMS: u32 = 1024;
 /// Metadata of one request.
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 
+/// Limits of a gRPC listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a message.
+    pub max_input: InputLimit,
+    /// Requests of one `ModelStreamInfer` that are begun and not answered.
+    pub max_stream_requests: usize,
+}
+
+/// Requests of one stream that may be begun at once by default.
+pub const MAX_STREAM_REQUESTS: usize = 64;
+
 /// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
-pub async fn serve(listener: Listener, service: Arc<Service>, stop: CancellationToken) {
+pub async fn serve(listener: Listener, service: Arc<Service>, limits: Limits, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let front = Front { routes: routes(&service, &stop), service };
+    let front = Front { routes: routes(&service, limits, &stop), service, max_input: limits.max_input };
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
         .max_frame_size(MAX_FRAME_BYTES)
@@ -66,10 +81,12 @@ pub async fn serve(listener: Listener, service: Arc<Service>, stop: Cancellation
 }
 
 /// What tonic serves.
-fn routes(service: &Arc<Service>, stop: &CancellationToken) -> Routes {
+fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> Routes {
+    let rpc = Rpc { service: Arc::clone(service), limits, stop: stop.clone() };
     let mut routes = Routes::new(
-        GrpcInferenceServiceServer::new(Rpc(Arc::clone(service)))
-            .max_decoding_message_size(service.limits().max_input_bytes),
+        GrpcInferenceServiceServer::new(rpc)
+            .max_decoding_message_size(limits.max_input.bytes)
+            .max_encoding_message_size(usize::MAX),
     )
     .add_service(HealthServer::new(Reporter::new(Arc::clone(service), stop.clone())));
     let reflection = || {
@@ -88,6 +105,7 @@ fn routes(service: &Arc<Service>, stop: &CancellationToken) -> Routes {
 #[derive(Clone)]
 struct Front {
     service: Arc<Service>,
+    max_input: InputLimit,
     routes: Routes,
 }
 
@@ -99,7 +117,7 @@ impl Front {
             return Ok(response);
         }
         match request.uri().path() {
-            infer::PATH => Ok(infer::infer(&self.service, request).await),
+            infer::PATH => Ok(infer::infer(&self.service, self.max_input, request).await),
             _ => self.routes.oneshot(request).await,
         }
     }

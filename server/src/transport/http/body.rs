@@ -15,8 +15,9 @@ use http_body_util::BodyExt as _;
 use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
 
 use super::encoding::Encoding;
+use crate::service::InputLimit;
 
-/// Receives a body of at most `max_bytes`, before and after its content encoding is undone. What stands at
+/// Receives a body of at most `max` bytes, before and after its content encoding is undone. What stands at
 /// `aligned_at` (the binary tensors behind a JSON header of that length) is aligned to [`ALIGNMENT`], so
 /// that the backend can view it in place; encoded bodies are not aligned.
 ///
@@ -27,42 +28,39 @@ pub async fn receive(
     headers: &HeaderMap,
     body: axum::body::Body,
     aligned_at: usize,
-    max_bytes: usize,
+    max: InputLimit,
     pool: &BufferPool,
 ) -> Result<Bytes, InferError> {
     // A client that waits for leave to send the body has not sent it.
     let expects = headers.contains_key(header::EXPECT);
     match Encoding::of_request(headers)? {
-        None => receive_plain(body, expects, aligned_at, max_bytes, pool).await,
-        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max_bytes, pool).await?, max_bytes).await,
+        None => receive_plain(body, expects, aligned_at, max, pool).await,
+        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max, pool).await?, max).await,
     }
 }
 
 /// The refusal of a body; `what` says more about it, with a space in front.
-pub(super) fn too_large(what: &str, max_bytes: usize) -> InferError {
-    InferError::new(
-        ErrorKind::TooLarge,
-        format_args!("the body{what} exceeds the limit of {max_bytes} bytes (--max-input-bytes)"),
-    )
+pub(super) fn too_large(what: &str, max: InputLimit) -> InferError {
+    InferError::new(ErrorKind::TooLarge, format_args!("the body{what} exceeds the limit of {max}"))
 }
 
 async fn receive_plain(
     mut body: axum::body::Body,
     expects: bool,
     aligned_at: usize,
-    max_bytes: usize,
+    max: InputLimit,
     pool: &BufferPool,
 ) -> Result<Bytes, InferError> {
     let broken = |error: axum::Error| InferError::invalid(format_args!("cannot read the body: {error}"));
     let Some(length) = body.size_hint().exact() else {
-        return receive_unsized(body, max_bytes, &broken).await;
+        return receive_unsized(body, max, &broken).await;
     };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if length > max_bytes {
+    if length > max.bytes {
         if !expects {
-            discard(body, max_bytes.saturating_mul(2)).await;
+            discard(body, max.bytes.saturating_mul(2)).await;
         }
-        return Err(too_large(&format!(" of {length} bytes"), max_bytes));
+        return Err(too_large(&format!(" of {length} bytes"), max));
     }
     // A header of any length may be announced: where there is nothing behind it, nothing is aligned.
     let padding = if aligned_at > length { 0 } else { aligned_at.next_multiple_of(ALIGNMENT) - aligned_at };
@@ -103,15 +101,15 @@ async fn discard(mut body: axum::body::Body, max_bytes: usize) {
 /// A chunked body: its length is known only at its end.
 async fn receive_unsized(
     mut body: axum::body::Body,
-    max_bytes: usize,
+    max: InputLimit,
     broken: &impl Fn(axum::Error) -> InferError,
 ) -> Result<Bytes, InferError> {
     let mut received = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
-        if received.len() + chunk.len() > max_bytes {
-            discard(body, max_bytes).await;
-            return Err(too_large("", max_bytes));
+        if received.len() + chunk.len() > max.bytes {
+            discard(body, max.bytes).await;
+            return Err(too_large("", max));
         }
         received.extend_from_slice(&chunk);
     }
@@ -158,7 +156,8 @@ mod tests {
     use super::*;
 
     async fn take(body: axum::body::Body, aligned_at: usize, max_bytes: usize) -> Result<Bytes, InferError> {
-        receive(&HeaderMap::new(), body, aligned_at, max_bytes, &BufferPool::new(1 << 20)).await
+        let max = InputLimit { bytes: max_bytes, flag: "--max" };
+        receive(&HeaderMap::new(), body, aligned_at, max, &BufferPool::new(1 << 20)).await
     }
 
     #[tokio::test]

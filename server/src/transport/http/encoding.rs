@@ -7,6 +7,8 @@ use flate2::{Compression, GzBuilder, read, write};
 use http::{HeaderMap, header};
 use quintet_engine::{ErrorKind, InferError};
 
+use crate::service::InputLimit;
+
 /// A content encoding that is understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -86,13 +88,13 @@ impl Encoding {
         best.1
     }
 
-    /// Decodes a body of at most `max_bytes` once decoded. Off the event loop: this computes.
+    /// Decodes a body of at most `max` bytes once decoded. Off the event loop: this computes.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::InvalidInput`] for what is not of this encoding.
-    pub async fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, InferError> {
+    pub async fn decode(self, body: Bytes, max: InputLimit) -> Result<Bytes, InferError> {
         let decode = move || -> io::Result<Vec<u8>> {
-            let limit = max_bytes as u64 + 1;
+            let limit = max.bytes as u64 + 1;
             let mut out = Vec::new();
             match self {
                 Self::Gzip => read::MultiGzDecoder::new(&body[..]).take(limit).read_to_end(&mut out),
@@ -104,8 +106,8 @@ impl Encoding {
         let decoded = tokio::task::spawn_blocking(decode).await.map_err(InferError::internal)?;
         let decoded =
             decoded.map_err(|error| InferError::invalid(format_args!("the body is not {}: {error}", self.name())))?;
-        if decoded.len() > max_bytes {
-            return Err(super::body::too_large(" once decoded", max_bytes));
+        if decoded.len() > max.bytes {
+            return Err(super::body::too_large(" once decoded", max));
         }
         Ok(decoded.into())
     }
@@ -142,6 +144,9 @@ impl Encoding {
 
 #[cfg(test)]
 mod tests {
+    fn max(bytes: usize) -> InputLimit {
+        InputLimit { bytes, flag: "--max" }
+    }
     use super::*;
 
     fn accepting(value: &str) -> Option<Encoding> {
@@ -169,12 +174,12 @@ mod tests {
         for encoding in Encoding::ALL {
             let encoded = encoding.encode(parts.clone()).await.unwrap();
             assert!(encoded.len() < 200, "{encoding:?}");
-            assert_eq!(encoding.decode(encoded.clone(), 10_004).await.unwrap(), parts.concat());
-            let error = encoding.decode(encoded.clone(), 10_003).await.unwrap_err();
+            assert_eq!(encoding.decode(encoded.clone(), max(10_004)).await.unwrap(), parts.concat());
+            let error = encoding.decode(encoded.clone(), max(10_003)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge);
-            let error = encoding.decode(encoded.slice(..encoded.len() / 2), 20_000).await.unwrap_err();
+            let error = encoding.decode(encoded.slice(..encoded.len() / 2), max(20_000)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            let error = encoding.decode(Bytes::from_static(b"as it is"), 20_000).await.unwrap_err();
+            let error = encoding.decode(Bytes::from_static(b"as it is"), max(20_000)).await.unwrap_err();
             assert!(error.message().starts_with(&format!("the body is not {}: ", encoding.name())), "{error}");
         }
     }

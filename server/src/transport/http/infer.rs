@@ -28,7 +28,10 @@ use super::{
     reply::{self, Failure},
 };
 use crate::{
-    kserve::{self, Answer, Call, WantedOutput},
+    kserve::{
+        self, Answer, AnsweredOutput, Call, WantedOutput,
+        shared_memory::{self, SharedMemory, SharedRange},
+    },
     service::Service,
 };
 
@@ -43,8 +46,7 @@ pub(super) async fn infer(
     let json_length = json_length(&head.headers)?;
     let limits = service.limits();
     let accepted = Encoding::for_answer(&head.headers);
-    let body =
-        body::receive(&head.headers, sent, json_length.unwrap_or(0), limits.max_input_bytes, service.pool()).await?;
+    let body = body::receive(&head.headers, sent, json_length.unwrap_or(0), limits.max_input, service.pool()).await?;
     let received = Instant::now();
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = received - started;
@@ -65,7 +67,8 @@ pub(super) async fn infer(
         refused(InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
     })?;
     let form = OutputForm::of(&parsed).map_err(refused)?;
-    let mut call = json_call(&parsed, &binary, model.spec().name(), started).map_err(refused)?;
+    let mut call =
+        json_call(&parsed, &binary, model.spec().name(), started, service.shared_memory()).map_err(refused)?;
     timings[Stage::Parse] = received.elapsed();
     call.timings = timings;
     let id = call.id;
@@ -139,17 +142,22 @@ fn json_call<'a>(
     binary: &Bytes,
     model: &str,
     started: Instant,
+    memory: &SharedMemory,
 ) -> Result<Call<'a>, InferError> {
     let mut at = 0;
-    let inputs =
-        request.inputs.iter().map(|input| sent_input(input, binary, model, &mut at)).collect::<Result<_, _>>()?;
+    let inputs = request
+        .inputs
+        .iter()
+        .map(|input| sent_input(input, binary, model, &mut at, memory))
+        .collect::<Result<_, _>>()?;
     if at < binary.len() {
         return Err(InferError::invalid(format_args!(
             "unexpected additional input data: {} bytes behind the last input's binary_data_size",
             binary.len() - at
         )));
     }
-    let outputs = request.outputs.iter().flatten().map(wanted_output).collect::<Result<_, _>>()?;
+    let outputs =
+        request.outputs.iter().flatten().map(|output| wanted_output(output, memory)).collect::<Result<_, _>>()?;
     let priority = unsigned(&request.parameters, "priority")?.unwrap_or(0);
     let timeout = unsigned(&request.parameters, "timeout")?.filter(|&us| us > 0).map(Duration::from_micros);
     Ok(Call {
@@ -164,14 +172,15 @@ fn json_call<'a>(
     })
 }
 
-fn wanted_output<'a>(output: &'a rest::RequestedOutput<'_>) -> Result<WantedOutput<'a>, InferError> {
-    if output.parameters.contains_key("shared_memory_region") {
-        return Err(kserve::shared_memory_unsupported());
-    }
+fn wanted_output<'a>(
+    output: &'a rest::RequestedOutput<'_>,
+    memory: &SharedMemory,
+) -> Result<WantedOutput<'a>, InferError> {
     let classes = unsigned(&output.parameters, "classification")?.filter(|&classes| classes > 0);
     Ok(WantedOutput {
         name: &output.name,
         classes: classes.map(|classes| usize::try_from(classes).unwrap_or(usize::MAX)),
+        shared: shared_range(&output.name, &output.parameters, memory)?,
     })
 }
 
@@ -181,13 +190,12 @@ fn sent_input<'a>(
     binary: &Bytes,
     model: &str,
     at: &mut usize,
+    memory: &SharedMemory,
 ) -> Result<SentInput<'a>, InferError> {
     let name = input.name.as_ref();
     let data_type = DataType::from_name(&input.datatype)
         .ok_or_else(|| InferError::invalid(format_args!("invalid datatype for input {name}")))?;
-    if input.parameters.contains_key("shared_memory_region") {
-        return Err(kserve::shared_memory_unsupported());
-    }
+    let shared = shared_range(name, &input.parameters, memory)?;
     if input.shape.iter().any(|&dim| dim < 0) {
         return Err(InferError::invalid(format_args!(
             "Unable to parse 'shape': attempt to access JSON non-unsigned-integer as unsigned-integer (input '{name}')"
@@ -200,12 +208,10 @@ fn sent_input<'a>(
     })?;
     let fields = "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
                   'shared_memory_region' in 'parameters'. But";
-    let data = match (size, input.data) {
-        (Some(_), Some(_)) => {
-            return Err(InferError::invalid(format_args!("{fields} set 'data' 'binary_data_size'")));
-        }
-        (None, None) => return Err(InferError::invalid(format_args!("{fields} no field is set"))),
-        (None, Some(data)) => {
+    let data = match (size, input.data, shared) {
+        (None, None, None) => return Err(InferError::invalid(format_args!("{fields} no field is set"))),
+        (None, None, Some(shared)) => shared.read(Some(data_type)),
+        (None, Some(data), None) => {
             // A shape without elements (or with so many that their count wraps, as Triton's does) takes no
             // data; what is wrong with it, admission says.
             match input.shape.iter().copied().reduce(i64::wrapping_mul).unwrap_or(0) {
@@ -213,7 +219,7 @@ fn sent_input<'a>(
                 count => json::parse(name, data_type, data.get(), usize::try_from(count).unwrap_or(usize::MAX))?,
             }
         }
-        (Some(size), None) => {
+        (Some(size), None, None) => {
             let end =
                 usize::try_from(size).ok().and_then(|size| at.checked_add(size)).filter(|&end| end <= binary.len());
             let Some(end) = end else {
@@ -226,8 +232,33 @@ fn sent_input<'a>(
             *at = end;
             data
         }
+        (size, data, shared) => {
+            let set = [
+                (data.is_some(), " 'data'"),
+                (size.is_some(), " 'binary_data_size'"),
+                (shared.is_some(), " 'shared_memory_region'"),
+            ];
+            let set: String = set.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+            return Err(InferError::invalid(format_args!("{fields} set{set}")));
+        }
     };
     Ok(SentInput { name, data_type: Some(data_type), shape: input.shape.clone(), data })
+}
+
+/// Where in shared memory a tensor is, if it is there.
+fn shared_range(
+    tensor: &str,
+    parameters: &Parameters,
+    memory: &SharedMemory,
+) -> Result<Option<SharedRange>, InferError> {
+    let Some(region) = parameters.get("shared_memory_region") else { return Ok(None) };
+    let region = region.as_str().ok_or_else(|| {
+        InferError::invalid("Unable to parse 'shared_memory_region': attempt to access JSON non-string as string")
+    })?;
+    let offset = unsigned(parameters, "shared_memory_offset")?.unwrap_or(0);
+    let byte_size =
+        unsigned(parameters, "shared_memory_byte_size")?.ok_or_else(|| shared_memory::without_size(tensor))?;
+    memory.range(region, offset, byte_size).map(Some)
 }
 
 fn unsigned(parameters: &Parameters, name: &str) -> Result<Option<u64>, InferError> {
@@ -281,9 +312,16 @@ async fn answer(answer: Answer, id: &str, form: &OutputForm, accepted: Option<En
     let encoding = Instant::now();
     let mut binary = Vec::new();
     let mut outputs = Vec::with_capacity(answer.outputs.len());
-    for (name, tensor) in &answer.outputs {
+    for AnsweredOutput { name, tensor, shared } in &answer.outputs {
         let mut parameters = Parameters::new();
-        let data = if form.is_binary(name) {
+        let data = if let Some(place) = shared {
+            parameters.insert("shared_memory_region".into(), place.name().into());
+            parameters.insert("shared_memory_byte_size".into(), tensor.data().len().into());
+            if place.offset() > 0 {
+                parameters.insert("shared_memory_offset".into(), place.offset().into());
+            }
+            None
+        } else if form.is_binary(name) {
             parameters.insert("binary_data_size".into(), tensor.data().len().into());
             binary.push(tensor.data().clone());
             None

@@ -4,10 +4,12 @@ pub mod body;
 pub mod encoding;
 mod infer;
 mod json;
+mod json_body;
 pub(in crate::transport) mod metadata;
 pub mod reply;
 mod repository;
 pub mod serve;
+mod shared_memory;
 
 use std::sync::Arc;
 
@@ -41,9 +43,26 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v2/repository/{repository}/models/{model}/load", post(repository::load))
         .route("/v2/repository/models/{model}/unload", post(repository::unload))
         .route("/v2/repository/{repository}/models/{model}/unload", post(repository::unload))
+        .merge(shared_memory())
         .fallback(reply::not_found)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .with_state(service)
+}
+
+fn shared_memory() -> Router<Arc<Service>> {
+    let system = |path: &str| format!("/v2/systemsharedmemory{path}");
+    let cuda = |path: &str| format!("/v2/cudasharedmemory{path}");
+    Router::new()
+        .route(&system("/status"), get(shared_memory::status))
+        .route(&system("/region/{region}/status"), get(shared_memory::status))
+        .route(&system("/region/{region}/register"), post(shared_memory::register))
+        .route(&system("/unregister"), post(shared_memory::unregister))
+        .route(&system("/region/{region}/unregister"), post(shared_memory::unregister))
+        .route(&cuda("/status"), get(shared_memory::cuda_status))
+        .route(&cuda("/region/{region}/status"), get(shared_memory::cuda_status))
+        .route(&cuda("/region/{region}/register"), post(shared_memory::cuda_register))
+        .route(&cuda("/unregister"), post(shared_memory::cuda_unregister))
+        .route(&cuda("/region/{region}/unregister"), post(shared_memory::cuda_unregister))
 }
 
 /// The routes of a metrics listener.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    body,
+    json_body,
     reply::{self, Failure},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     service::Service,
 };
 
-/// The body of these requests; empty is as good as `{}`.
+/// The body of these requests.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Body {
@@ -37,7 +37,7 @@ pub(super) async fn index(
     request: Request,
 ) -> Result<Response, Failure> {
     refuse_repository_name(&path)?;
-    let body = read(&service, request).await?;
+    let body: Body = json_body::read(&service, request).await?;
     let index = control::index(&service, body.ready).await?;
     Ok(Json(index).into_response())
 }
@@ -49,7 +49,7 @@ pub(super) async fn load(
     request: Request,
 ) -> Result<Response, Failure> {
     refuse_repository_name(&path)?;
-    let body = read(&service, request).await?;
+    let body: Body = json_body::read(&service, request).await?;
     let mut overrides = Overrides::default();
     for (name, value) in body.parameters {
         let Value::String(text) = value else {
@@ -79,7 +79,7 @@ pub(super) async fn unload(
     request: Request,
 ) -> Result<Response, Failure> {
     refuse_repository_name(&path)?;
-    let body = read(&service, request).await?;
+    let body: Body = json_body::read(&service, request).await?;
     let dependents = match body.parameters.get("unload_dependents") {
         None => false,
         Some(Value::Bool(dependents)) => *dependents,
@@ -108,14 +108,4 @@ fn refuse_repository_name(path: &HashMap<String, String>) -> Result<(), Failure>
 
 fn model(path: &HashMap<String, String>) -> &str {
     path.get("model").map_or("", String::as_str)
-}
-
-async fn read(service: &Service, request: Request) -> Result<Body, Failure> {
-    let (head, sent) = request.into_parts();
-    let body = body::receive(&head.headers, sent, 0, service.limits().max_input_bytes, service.pool()).await?;
-    if body.is_empty() {
-        return Ok(Body::default());
-    }
-    serde_json::from_slice(&body)
-        .map_err(|error| InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")).into())
 }

@@ -72,7 +72,7 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
     let started = Instant::now();
     let (service, limits) = (&lane.service, lane.service.limits());
     let (head, sent) = request.into_parts();
-    let body = body::receive(&head.headers, sent, 0, limits.max_input_bytes, service.pool()).await?;
+    let body = body::receive(&head.headers, sent, 0, limits.max_input, service.pool()).await?;
     let received = Instant::now();
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = received - started;

@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 
 use super::{Decoder, router};
 use crate::{
-    service::{Limits, Service},
+    service::{InputLimit, Limits, Service},
     settings::ServiceName,
 };
 
@@ -107,7 +107,11 @@ fn start((data_type, dims): (DataType, [usize; 3]), outputs: [&str; 2], decoder:
     };
     let spec = ModelSpec::new("scripted", 3, vec![image], vec![logits, embedding], policy, 1, vec![]).unwrap();
     let model = Model::start(spec, vec![Box::new(counters.clone())], pool.clone(), Duration::ZERO).unwrap();
-    let limits = Limits { max_input_bytes: 1 << 20, max_image_pixels: 10_000, max_images: MAX_IMAGES };
+    let limits = Limits {
+        max_input: InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" },
+        max_image_pixels: 10_000,
+        max_images: MAX_IMAGES,
+    };
     let service = Arc::new(Service::new(ServiceName::Jpeg, pool, limits));
     (Suite { routes: router(Arc::clone(&service), "scripted", decoder), service, counters }, model)
 }

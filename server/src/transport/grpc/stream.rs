@@ -1,0 +1,63 @@
+//! `ModelStreamInfer`: requests of one stream run side by side and are answered in their order, errors too.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::{Stream, StreamExt as _};
+use quintet_engine::{InferError, Stage, StageTimings};
+use quintet_proto::inference::{
+    InferParameter, ModelInferRequest, ModelInferResponse, ModelStreamInferResponse, infer_parameter::ParameterChoice,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{infer, reply, request};
+use crate::{kserve, service::Service};
+
+/// The answers to `requests`, of which at most `max_requests` are begun at once. At `stop` no more are read:
+/// those begun are answered, and the stream ends.
+pub(super) fn infer<S>(
+    service: Arc<Service>,
+    requests: S,
+    max_requests: usize,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> + Send
+where
+    S: Stream<Item = Result<ModelInferRequest, Status>> + Send,
+{
+    let answers = move |request: Result<ModelInferRequest, Status>| {
+        let service = Arc::clone(&service);
+        // What is no message ends the stream: nothing behind it can be read.
+        async move { Ok(answer(&service, request?).await) }
+    };
+    requests.take_until(stop.cancelled_owned()).map(answers).buffered(max_requests.max(1))
+}
+
+/// One answer. An error says to which request it belongs, and the stream goes on.
+async fn answer(service: &Service, request: ModelInferRequest) -> ModelStreamInferResponse {
+    let (error, mut response) = match carry_out(service, &request).await {
+        Ok(response) => (String::new(), response),
+        Err(error) => {
+            let message = reply::status(&error).message().to_owned();
+            (message, ModelInferResponse { id: request.id.clone(), ..ModelInferResponse::default() })
+        }
+    };
+    // Each request has one answer, so the first is the last, and there is no empty one behind it.
+    let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
+    response.parameters.insert("triton_final_response".to_owned(), last);
+    ModelStreamInferResponse { error_message: error, infer_response: Some(response) }
+}
+
+async fn carry_out(service: &Service, request: &ModelInferRequest) -> Result<ModelInferResponse, InferError> {
+    let started = Instant::now();
+    let model = kserve::resolve(service, &request.model_name, &request.model_version)?;
+    let mut call = request::call(request, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
+    let mut timings = StageTimings::default();
+    timings[Stage::Parse] = started.elapsed();
+    call.started = started;
+    call.timings = timings;
+    let answer = kserve::infer(Arc::clone(&model), call).await?;
+    Ok(ModelInferResponse {
+        raw_output_contents: infer::tensors(&answer).collect(),
+        ..infer::header(&answer, &request.id)
+    })
+}

@@ -1,0 +1,127 @@
+//! `ModelStreamInfer`: order, errors in the stream, limits, and its end.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use quintet_proto::inference::{
+    ModelInferRequest, ModelStreamInferResponse, infer_parameter::ParameterChoice::BoolParam,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::support::{MAX_INPUT_BYTES, STREAM_REQUESTS, Server, floats, raw, start};
+
+fn numbered(id: usize, model: &str) -> ModelInferRequest {
+    ModelInferRequest { id: id.to_string(), ..floats(model, 1) }
+}
+
+/// `id`, and the error if it is one.
+fn told(answer: Result<ModelStreamInferResponse, Status>) -> (String, String) {
+    let answer = answer.unwrap();
+    let response = answer.infer_response.unwrap();
+    let last = &response.parameters["triton_final_response"].parameter_choice;
+    assert_eq!(last, &Some(BoolParam(true)));
+    assert_eq!(response.raw_output_contents.is_empty(), !answer.error_message.is_empty());
+    (response.id, answer.error_message)
+}
+
+/// A stream of which the test sends each request.
+async fn open(server: &Server) -> (mpsc::Sender<ModelInferRequest>, tonic::Streaming<ModelStreamInferResponse>) {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let requests = stream::poll_fn(move |context| receiver.poll_recv(context));
+    let answers = server.client().await.model_stream_infer(requests).await.unwrap().into_inner();
+    (sender, answers)
+}
+
+#[tokio::test]
+async fn answers_come_in_order_and_errors_end_nothing() {
+    let server = start().await;
+    let requests = (0..200).map(|id| match id % 5 {
+        1 => numbered(id, "nosuch"),
+        2 => ModelInferRequest { id: id.to_string(), ..floats("echo", 9) },
+        _ => numbered(id, "echo"),
+    });
+    let answers = server.client().await.model_stream_infer(stream::iter(requests)).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.map(told).collect().await;
+    assert_eq!(answers.len(), 200);
+    for (index, (id, error)) in answers.into_iter().enumerate() {
+        assert_eq!(id, index.to_string());
+        let wanted = match index % 5 {
+            1 => "Request for unknown model: 'nosuch' is not found",
+            2 => "batch-size must be <= 8",
+            _ => "",
+        };
+        assert!(error.contains(wanted) && error.is_empty() == wanted.is_empty(), "{index}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_requests_are_begun_than_allowed() {
+    let server = start().await;
+    let (sender, mut answers) = open(&server).await;
+    let sending = tokio::spawn(async move {
+        for id in 0..2 * STREAM_REQUESTS {
+            sender.send(numbered(id, "slow")).await.unwrap();
+        }
+    });
+    // One runs and one waits; if the others were begun, one would wait too and one be refused.
+    let model = server.model("slow");
+    while server.gate.entered() + model.pending_requests() < STREAM_REQUESTS {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    server.client().await.model_infer(floats("echo", 1)).await.unwrap();
+    assert_eq!(server.gate.entered() + model.pending_requests(), STREAM_REQUESTS);
+    server.gate.open();
+    for id in 0..2 * STREAM_REQUESTS {
+        assert_eq!(told(answers.next().await.unwrap()), (id.to_string(), String::new()));
+    }
+    assert!(answers.next().await.is_none());
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_too_large_ends_the_stream_alone() {
+    let server = start().await;
+    let large = raw("echo", "FP32", &[1, 4], vec![0; MAX_INPUT_BYTES]);
+    let mut client = server.client().await;
+    let answers = client.model_stream_infer(stream::iter([numbered(0, "echo"), large])).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.collect().await;
+    assert!(answers[0].is_ok() && answers.len() == 2);
+    assert_eq!(answers[1].as_ref().unwrap_err().code(), tonic::Code::OutOfRange);
+    client.model_infer(floats("echo", 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_leaves_takes_the_requests_along() {
+    let server = start().await;
+    let (sender, answers) = open(&server).await;
+    for id in 0..2 {
+        sender.send(numbered(id, "slow")).await.unwrap();
+    }
+    let model = server.model("slow");
+    while server.gate.entered() < 1 || model.pending_requests() < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop((sender, answers));
+    while model.pending_requests() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_stream_does_not_hold_the_end() {
+    let mut server = start().await;
+    let stop: CancellationToken = server.stop.clone();
+    let (sender, mut answers) = open(&server).await;
+    sender.send(numbered(0, "slow")).await.unwrap();
+    while server.gate.entered() < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stop.cancel();
+    server.gate.open();
+    assert_eq!(told(answers.next().await.unwrap()), ("0".to_owned(), String::new()), "what was begun is answered");
+    assert!(answers.next().await.is_none());
+    (&mut server.serving).await.unwrap();
+    drop(sender);
+}
