@@ -46,13 +46,22 @@ pub(crate) struct Suite {
 impl Suite {
     /// Starts a suite with these flags and waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        let listeners = ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"];
+        Self::spawn(&["suite"], models(), &listeners, flags)
+    }
+
+    /// Starts a server in Triton's place with this repository, and waits until it is ready.
+    pub(crate) fn triton(repository: &Path, flags: &[&str]) -> Self {
+        let flags = [flags, &["--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]].concat();
+        Self::spawn(&[], repository, &["http", "grpc", "metrics"], &flags)
+    }
+
+    fn spawn(mode: &[&str], repository: &Path, listeners: &[&str], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (ports_file, log) = (folder.path().join("ports.json"), folder.path().join("log"));
-        let mut command = program(&["suite", "--model-repository"]);
-        command.arg(models()).arg("--ports-file").arg(&ports_file);
-        for listener in ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"] {
-            command.arg(format!("--{listener}-port=0"));
-        }
+        let mut command = program(mode);
+        command.arg("--model-repository").arg(repository).arg("--ports-file").arg(&ports_file);
+        command.args(listeners.iter().map(|listener| format!("--{listener}-port=0")));
         let log_file = fs::File::create(&log).unwrap();
         let mut process = command.args(flags).stdout(Stdio::null()).stderr(log_file).spawn().unwrap();
         let started = Instant::now();
