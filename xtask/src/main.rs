@@ -26,6 +26,9 @@ enum Command {
         /// Also the Python packages that the tests use
         #[arg(long)]
         tests: bool,
+        /// Also ONNX Runtime with its CUDA and TensorRT providers, in .quintet/onnxruntime-gpu: 600 MB
+        #[arg(long)]
+        gpu_library: bool,
     },
     /// Build the model, serve it on five lanes and measure them
     Demo {
@@ -60,7 +63,9 @@ enum Command {
 fn main() -> ExitCode {
     let Cli::Command(command) = Cli::parse();
     let done = match command {
-        Command::Setup { tests } => setup::setup(tests).map(|()| ExitCode::SUCCESS),
+        Command::Setup { tests, gpu_library } => setup::setup(tests)
+            .and_then(|()| if gpu_library { setup::gpu_library().map(drop) } else { Ok(()) })
+            .map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, bench } => demo::demo(&arch, &bench),
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),

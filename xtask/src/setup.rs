@@ -10,9 +10,12 @@ use anyhow::{Context as _, bail};
 
 use crate::process::run;
 
+/// Where [`gpu_library`] puts it, below the project's root.
+const GPU_FOLDER: &str = ".quintet/onnxruntime-gpu";
 /// The interpreter that pip and venv belong to.
 const PYTHON: &str = "python3";
 const REQUIREMENTS: &str = "xtask/python/onnxruntime.txt";
+const GPU_REQUIREMENTS: &str = "xtask/python/onnxruntime-gpu.txt";
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
 
@@ -27,6 +30,16 @@ pub(crate) fn setup(tests: bool) -> anyhow::Result<()> {
         once(&root.join(".quintet/venv"), &root.join(TEST_REQUIREMENTS), packages)?;
     }
     Ok(())
+}
+
+/// The library with the CUDA and TensorRT providers, beside the other one. Returns its folder.
+///
+/// # Errors
+/// As [`setup`].
+pub(crate) fn gpu_library() -> anyhow::Result<PathBuf> {
+    let folder = crate::root().join(GPU_FOLDER);
+    once(&folder, &crate::root().join(GPU_REQUIREMENTS), library)?;
+    Ok(folder)
 }
 
 /// The Python of a virtual environment with what the deployment's checks run.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use ort::environment::Environment;
 use quintet_engine::{BufferPool, Cache, Instance, Model, Placement, TensorSpec};
 use quintet_proto::inference::{ModelConfig, model_instance_group::Kind};
@@ -57,7 +57,12 @@ impl Loader {
         let devices = tuning::instance_devices(&source.config.instance_group);
         let tuning_of = |index: usize| Tuning { device: devices.get(index).copied().unwrap_or(0), ..tuning.clone() };
 
-        let first = onnx::load(&source.model_file, &options, &tuning_of(0))?;
+        let first = onnx::load(&source.model_file, &options, &tuning_of(0)).map_err(|error| match self.policy {
+            ProviderPolicy::Strict if options.providers != [Provider::Cpu] => {
+                anyhow!("{error} (--provider-policy strict: no other provider may run it)")
+            }
+            _ => error.into(),
+        })?;
         let mut details =
             complete(source, &first.inputs, &first.outputs, self.auto_complete).with_context(in_config)?;
         let placement = first.placement().clone();

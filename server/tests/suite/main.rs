@@ -1,6 +1,8 @@
 //! The whole server as its users meet it: a process, real clients, real photographs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
+mod gpu_library;
+mod seed;
 mod server;
 mod triton;
 

@@ -64,6 +64,7 @@ struct ModelDescription<'a> {
     max_batch_size: usize,
     preprocess: &'static str,
     effective_provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<&'a str>,
     provider_reason: Option<&'a str>,
     nodes: BTreeMap<&'a str, usize>,
@@ -94,6 +95,7 @@ struct Devices<'a> {
     /// Providers other than the CPU's that run a part of the model.
     devices: Vec<Device<'a>>,
     effective_provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<&'a str>,
     provider_reason: Option<&'a str>,
 }

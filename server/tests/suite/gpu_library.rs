@@ -1,0 +1,57 @@
+//! ONNX Runtime's GPU build on a machine without a GPU. `make test-gpu-library` fetches it and runs this.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    photo,
+    server::{MODEL, Suite, models, program},
+    tensor,
+};
+
+/// `QUINTET_GPU_LIBRARY`, or the one that `cargo xtask setup --gpu-library` fetches.
+fn library() -> PathBuf {
+    let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.quintet/onnxruntime-gpu");
+    std::env::var_os("QUINTET_GPU_LIBRARY").map_or_else(fetched, PathBuf::from)
+}
+
+/// What follows `needle` in the log, to the end of the line.
+fn after<'a>(log: &'a str, needle: &str) -> Vec<&'a str> {
+    log.lines().filter_map(|line| line.split_once(needle)).map(|(_, rest)| rest).collect()
+}
+
+#[test]
+#[ignore = "needs ONNX Runtime's GPU build and no GPU: make test-gpu-library"]
+fn without_a_gpu_both_providers_say_why_and_every_lane_serves() {
+    let library = library();
+    let suite = Suite::start(&["--onnxruntime", library.to_str().unwrap()]);
+    let folder = tempfile::tempdir().unwrap();
+    let told = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
+    assert!(told.ends_with("11 ways on 5 lanes agree\n"), "{told}");
+    assert!(suite.python("providers.py", &[MODEL]).ends_with("providers ok\n"));
+    let log = suite.log();
+    let placements = after(&log, "runs_on=");
+    assert_eq!(placements.len(), 3, "{log}");
+    for placement in placements {
+        assert!(placement.starts_with("CPUExecutionProvider ") && placement.contains("; cuda: "), "{placement}");
+        // Which library it is that is missing depends on the machine.
+        assert!(placement.contains(": cannot open shared object file"), "{placement}");
+        println!("{placement}");
+    }
+}
+
+#[test]
+#[ignore = "needs ONNX Runtime's GPU build and no GPU: make test-gpu-library"]
+fn without_a_gpu_a_strict_policy_does_not_start() {
+    let ports = ["--trt-http-port=0", "--trt-grpc-port=0", "--trt-metrics-port=0"];
+    let mut command = program(&["suite", "--service=trt", "--provider-policy=strict"]);
+    command.args(ports).arg("--onnxruntime").arg(library()).arg("--model-repository").arg(models());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let reasons = after(&stderr, "error: ");
+    assert!(
+        matches!(reasons[..], [reason] if reason.contains(": tensorrt: ") && reason.contains("cannot open")),
+        "{stderr}"
+    );
+    println!("{}", reasons[0]);
+}
