@@ -9,6 +9,7 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    commands::{self, report::ReportArgs},
     hypotheses::Hypothesis,
     payload::{self, Payload},
     plan::Plan,
@@ -46,6 +47,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the JSON schema of report.json.
     Schema,
+    /// Show results again: tables and warnings of a report.json, or of the study's raw JSON.
+    Report(ReportArgs),
 }
 
 /// Flags of `run`.
@@ -221,6 +224,9 @@ pub async fn main() -> ExitCode {
             .map_err(Into::into)
             .and_then(|text| write_stdout(&text))
             .map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => {
+            commands::report::report(&args).and_then(|text| write_stdout(&text)).map(|()| ExitCode::SUCCESS)
+        }
     };
     match done {
         Ok(code) => code,

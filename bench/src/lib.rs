@@ -8,15 +8,20 @@
 //! * [`measure`], [`record`], [`counters`]: what is seen by the client and by the server;
 //! * [`stats`], [`pairing`], [`waterfall`], [`compare`], [`hypotheses`], [`warnings`]: what it means (pure functions);
 //! * [`report`], [`environment`], [`progress`]: how it is told;
-//! * [`preflight`], [`run`], [`cli`]: the order of events.
+//! * [`import`], [`summary`], [`suspicions`]: what results of any form, the study's included, have in common;
+//! * [`explain`]: what round trips and bytes alone make one expect;
+//! * [`preflight`], [`run`], [`cli`], [`commands`]: the order of events.
 
 pub mod cli;
 pub mod client;
+pub mod commands;
 pub mod compare;
 pub mod counters;
 pub mod cpu;
 pub mod environment;
+pub mod explain;
 pub mod hypotheses;
+pub mod import;
 pub mod measure;
 pub mod metric;
 pub mod pairing;
@@ -29,6 +34,8 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod stats;
+pub mod summary;
+pub mod suspicions;
 pub mod target;
 pub mod warnings;
 pub mod waterfall;

@@ -44,6 +44,19 @@ pub struct Warning {
     pub remedy: String,
 }
 
+/// One line of Markdown.
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.name()).collect();
+        let severity = format!("{:?}", self.severity).to_lowercase();
+        write!(f, "**{severity}** `{}`", self.code)?;
+        if !lanes.is_empty() {
+            write!(f, " [{}]", lanes.join(", "))?;
+        }
+        write!(f, ": {}. {}", self.message, self.remedy)
+    }
+}
+
 /// A first sample above this multiple of its cell's median, and the block's largest, is a cold start.
 const COLD_START_FACTOR: f64 = 3.0;
 
@@ -87,12 +100,12 @@ pub fn judge(report: &Report) -> Vec<Warning> {
     warnings
 }
 
-fn warning(code: &str, severity: Severity, lanes: Vec<Lane>, message: String, remedy: &str) -> Warning {
+pub(crate) fn warning(code: &str, severity: Severity, lanes: Vec<Lane>, message: String, remedy: &str) -> Warning {
     Warning { code: code.into(), severity, lanes, message, remedy: remedy.into() }
 }
 
 /// The loads of some cells of one lane, lane by lane: one warning names them all.
-fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
+pub(crate) fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
     let mut lanes: BTreeMap<Lane, Vec<T>> = BTreeMap::new();
     for (lane, item) in found {
         lanes.entry(lane).or_default().push(item);
@@ -100,7 +113,7 @@ fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> 
     lanes
 }
 
-fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
+pub(crate) fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 

@@ -43,6 +43,34 @@ async fn tables_on_stdout_progress_on_stderr_no_colour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_shown_again() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = output(program(&suite, folder.path())).await;
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path().join("report.json");
+    let show = |format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+        command.arg("report").arg(&file).arg(format!("--format={format}"));
+        output(command)
+    };
+    let again = String::from_utf8(show("markdown").await.stdout).unwrap();
+    let first = String::from_utf8(first.stdout).unwrap();
+    let tables = |text: &str| text.split("## Warnings").next().unwrap().to_owned();
+    assert_eq!(tables(&again), tables(&first));
+    // The scripted counters claim more time than the client saw: figures alone give it away.
+    assert!(again.contains("`engine-build-in-window`"), "{again}");
+    assert!(!again.contains("`throughput-not-measured`") && !again.contains("`fresh-connections`"), "{again}");
+    let csv = String::from_utf8(show("csv").await.stdout).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 5 * 2);
+    let missing = output({
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+        command.args(["report", "no-such-file.json"]);
+        command
+    });
+    assert_eq!(missing.await.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_requests_are_exit_status_1() {
     let suite = Suite::start(Script { fail: Some((Lane::OnnxGrpc, 7)), ..Script::default() }).await;
     let folder = tempfile::tempdir().unwrap();

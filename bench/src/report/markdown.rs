@@ -6,6 +6,7 @@ use super::{
     ExportError, Exporter, Report,
     tables::{self, Table},
 };
+use crate::warnings::Warning;
 
 /// The Markdown form.
 pub struct Markdown;
@@ -33,7 +34,7 @@ fn markdown(Table { title, first, columns, rows, note }: &Table) -> String {
 }
 
 /// A table: a title, the head of the first column, the other heads, and rows.
-fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
+pub(super) fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
     let mut text = format!("## {title}\n\n| {first} |");
     for column in columns {
         let _ = write!(text, " {} |", cell(column));
@@ -83,15 +84,17 @@ fn head(report: &Report) -> String {
 }
 
 fn warnings(report: &Report) -> String {
-    if report.warnings.is_empty() {
+    warning_list(&report.warnings)
+}
+
+/// The section that ends every report.
+pub(super) fn warning_list(warnings: &[Warning]) -> String {
+    if warnings.is_empty() {
         return "## Warnings\n\nNone.\n".into();
     }
     let mut text = "## Warnings\n\n".to_owned();
-    for warning in &report.warnings {
-        let lanes: Vec<_> = warning.lanes.iter().map(|lane| lane.name()).collect();
-        let lanes = if lanes.is_empty() { String::new() } else { format!(" [{}]", lanes.join(", ")) };
-        let severity = format!("{:?}", warning.severity).to_lowercase();
-        let _ = writeln!(text, "- **{severity}** `{}`{lanes}: {}. {}", warning.code, warning.message, warning.remedy);
+    for warning in warnings {
+        let _ = writeln!(text, "- {warning}");
     }
     text
 }

@@ -10,6 +10,7 @@ mod json;
 mod markdown;
 pub mod samples;
 pub mod schema;
+pub mod study;
 mod svg;
 mod tables;
 

@@ -1,0 +1,3 @@
+//! Commands that work on results or on a link; `run` is in [`crate::cli`].
+
+pub mod report;
