@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     commands::{self, report::ReportArgs},
     hypotheses::Hypothesis,
+    link::{self, LinkSpec},
     payload::{self, Payload},
     plan::Plan,
     progress::{ASSUMED_IMAGE, Progress, words},
@@ -121,6 +122,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "CLAIM", help_heading = "Load")]
     pub hypothesis: Vec<Hypothesis>,
 
+    /// Put an emulated link in front of every lane: round trip, rates, jitter, initial window (in segments
+    /// of 1,460 bytes); also queue= and window= in bytes. No root needed; counters are read directly.
+    #[arg(long, value_name = "rtt=35ms,up=20mbit,down=100mbit,jitter=2ms,iw=10", help_heading = "Load")]
+    pub link: Option<LinkSpec>,
+
     /// Longest time to open a connection.
     #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Limits", value_parser = parse_duration)]
     pub connect_timeout: Duration,
@@ -169,6 +175,7 @@ impl RunArgs {
                 max_response_bytes: self.max_response_bytes,
                 max_window_requests: self.max_window_requests,
             },
+            link: self.link,
         }
     }
 
@@ -238,7 +245,7 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let (settings, targets) = (args.settings(), args.targets()?);
+    let (settings, mut targets) = (args.settings(), args.targets()?);
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let plan = Plan::new(&settings, &lanes);
     if plan.stages.is_empty() {
@@ -252,6 +259,10 @@ async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         None => payload::compiled_in(),
     };
     let payload = Payload::new(&photographs, plan.largest_batch(), preprocess)?;
+    let _proxies = match settings.link {
+        Some(link) => link::between(link, settings.seed, &mut targets).await.context("--link")?,
+        None => Vec::new(),
+    };
     let progress = Progress::on_stderr(&plan, &lanes);
     let cancel = CancellationToken::new();
     tokio::spawn(stop_at_ctrl_c(cancel.clone()));

@@ -9,6 +9,7 @@
 //! * [`stats`], [`pairing`], [`waterfall`], [`compare`], [`hypotheses`], [`warnings`]: what it means (pure functions);
 //! * [`report`], [`environment`], [`progress`]: how it is told;
 //! * [`import`], [`summary`], [`suspicions`]: what results of any form, the study's included, have in common;
+//! * [`link`]: the way to the server, emulated or measured;
 //! * [`explain`]: what round trips and bytes alone make one expect;
 //! * [`preflight`], [`run`], [`cli`], [`commands`]: the order of events.
 
@@ -22,6 +23,7 @@ pub mod environment;
 pub mod explain;
 pub mod hypotheses;
 pub mod import;
+pub mod link;
 pub mod measure;
 pub mod metric;
 pub mod pairing;

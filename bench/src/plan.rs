@@ -200,6 +200,7 @@ mod tests {
             seed,
             hypotheses: Vec::new(),
             limits: Limits::default(),
+            link: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::hypotheses::Hypothesis;
+use crate::{hypotheses::Hypothesis, link::LinkSpec};
 
 /// Ready-made sizes of a run; single flags override them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -59,6 +59,9 @@ pub struct Settings {
     pub hypotheses: Vec<Hypothesis>,
     /// Limits on every exchange.
     pub limits: Limits,
+    /// The link emulated between client and lanes, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSpec>,
 }
 
 /// Limits of the client.

@@ -1,10 +1,11 @@
 //! Where the lanes are: addresses, protocols, and the model asked for.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io, net::SocketAddr, str::FromStr};
 
 use http::uri::Authority;
 use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
 /// A host and port to connect to, without TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Endpoint {
     authority: Authority,
     port: u16,
+    /// Where to connect to instead, e.g. an emulated link; not part of the name.
+    via: Option<SocketAddr>,
 }
 
 /// An address that cannot be used.
@@ -25,7 +28,7 @@ pub struct EndpointError {
 impl Endpoint {
     /// A port of this machine.
     pub fn local(port: u16) -> Self {
-        Self { authority: Authority::from_static("127.0.0.1"), port }
+        Self { authority: Authority::from_static("127.0.0.1"), port, via: None }
     }
 
     /// The host as a resolver takes it (an IPv6 address without brackets).
@@ -36,6 +39,24 @@ impl Endpoint {
     /// The TCP port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The same endpoint, reached through another address.
+    pub fn through(self, via: SocketAddr) -> Self {
+        Self { via: Some(via), ..self }
+    }
+
+    /// Opens a TCP connection.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = match self.via {
+            Some(via) => TcpStream::connect(via).await?,
+            None => TcpStream::connect((self.host(), self.port)).await?,
+        };
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
     /// `host:port`, as the `Host` header and HTTP/2's `:authority` want it.
@@ -64,7 +85,7 @@ impl FromStr for Endpoint {
             return Err(error("it has a user name"));
         }
         let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
-        Ok(Self { authority, port })
+        Ok(Self { authority, port, via: None })
     }
 }
 

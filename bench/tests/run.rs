@@ -37,6 +37,7 @@ fn settings() -> Settings {
         seed: 7,
         hypotheses: Vec::new(),
         limits: Limits { max_window_requests: WINDOW_REQUESTS, ..Limits::default() },
+        link: None,
     }
 }
 

@@ -21,7 +21,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{settings::Limits, target::Endpoint};
@@ -290,8 +290,7 @@ impl Connection {
     }
 
     async fn dial(&self) -> Result<(Sender, AbortOnDropHandle<()>), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect((self.endpoint.host(), self.endpoint.port())).await?;
-        stream.set_nodelay(true)?;
+        let stream = self.endpoint.connect().await?;
         let io = TokioIo::new(stream);
         // The driver's error reaches the request in flight; on its own it says nothing more.
         Ok(match self.version {

@@ -113,6 +113,7 @@ pub(crate) fn report() -> Report {
         seed: 1,
         hypotheses: vec!["network(onnx-http) < 0.8 * network(onnx-grpc) @ batch=8".parse().unwrap()],
         limits: Limits::default(),
+        link: None,
     };
     let serial = settings.batches.iter().map(|&batch| Load::Serial { batch });
     let concurrent = settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });

@@ -80,6 +80,9 @@ fn head(report: &Report) -> String {
         settings.seed,
         cell(&photographs.join(", "))
     );
+    if let Some(link) = &settings.link {
+        let _ = writeln!(text, "\nBetween client and lanes: an emulated link, `{link}`.");
+    }
     text
 }
 
