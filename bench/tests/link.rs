@@ -167,6 +167,7 @@ async fn a_run_goes_over_the_link_and_says_so() {
     assert!(json.contains(r#""link":"rtt=20ms,iw=10""#));
     let markdown = std::fs::read_to_string(outcome.folder.join("report.md")).unwrap();
     assert!(markdown.contains("an emulated link, `rtt=20ms,iw=10`"));
+    assert!(markdown.contains("## Predicted beside measured"), "{markdown}");
 }
 
 /// `cargo test --release -p quintet-bench --test link -- --ignored --nocapture`, on an idle machine.

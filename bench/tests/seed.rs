@@ -18,7 +18,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn shown(files: &[&str], format: Format) -> String {
-    report(&ReportArgs { files: files.iter().map(|name| file(name)).collect(), format }).unwrap()
+    report(&ReportArgs { files: files.iter().map(|name| file(name)).collect(), format, link: None }).unwrap()
 }
 
 fn warnings(name: &str) -> Vec<Warning> {
@@ -88,6 +88,17 @@ fn the_rtx_4090_report() {
 #[test]
 fn the_a100_report() {
     insta::assert_snapshot!(shown(&[A100], Format::Markdown));
+}
+
+/// One round trip explains the first row of the study.
+#[test]
+fn a_link_explains_the_batch_1_row() {
+    let link = Some("rtt=35ms,iw=10".parse().unwrap());
+    let shown = report(&ReportArgs { files: vec![file(RTX_4090)], format: Format::Markdown, link }).unwrap();
+    let explained = table(&shown, "predicted beside measured");
+    let batch_1 = explained.rows.iter().filter(|(_, values)| values[0] == "1");
+    let lines: Vec<_> = batch_1.map(|(lane, values)| format!("{lane}: {}", values[1..].join(" | "))).collect();
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 /// Both runs made the same mistakes.

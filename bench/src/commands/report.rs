@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::{
     import::Results,
-    report::{Exporter as _, Markdown, study},
+    link::LinkSpec,
+    report::{Exporter as _, Markdown, explained, study},
     summary::Summary,
     suspicions,
     warnings::{self, Warning},
@@ -23,6 +24,10 @@ pub struct ReportArgs {
     /// json: the figures and warnings of each file.
     #[arg(long, value_enum, default_value = "markdown")]
     pub format: Format,
+    /// Link that the requests went over, as `quintet-bench link` finds it: shows what it explains. Reports
+    /// of runs over an emulated link tell theirs anyway.
+    #[arg(long, value_name = "rtt=35ms,up=20mbit,...")]
+    pub link: Option<LinkSpec>,
 }
 
 /// Forms of the output.
@@ -56,10 +61,14 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
         let warnings = judge(&results, &summary);
         if args.format == Format::Markdown {
             texts.push(match results {
-                Results::Study(summary) => study::markdown(&summary, &warnings),
+                Results::Study(summary) => study::markdown(&summary, &warnings, args.link.as_ref()),
                 Results::Report(_, mut report) => {
                     report.warnings = warnings;
-                    Markdown.export(&report)?
+                    let told = Markdown.export(&report)?;
+                    match &args.link {
+                        Some(link) => format!("{told}\n{}", explained(&summary, link)),
+                        None => told,
+                    }
                 }
             });
         } else {

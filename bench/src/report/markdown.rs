@@ -6,7 +6,7 @@ use super::{
     ExportError, Exporter, Report,
     tables::{self, Table},
 };
-use crate::warnings::Warning;
+use crate::{link::LinkSpec, summary::Summary, warnings::Warning};
 
 /// The Markdown form.
 pub struct Markdown;
@@ -34,7 +34,7 @@ fn markdown(Table { title, first, columns, rows, note }: &Table) -> String {
 }
 
 /// A table: a title, the head of the first column, the other heads, and rows.
-pub(super) fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
+pub(crate) fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
     let mut text = format!("## {title}\n\n| {first} |");
     for column in columns {
         let _ = write!(text, " {} |", cell(column));
@@ -53,6 +53,12 @@ fn cell(text: &str) -> String {
     let pieces = text.split('`').enumerate();
     let pieces: Vec<_> = pieces.map(|(i, piece)| if i % 2 == 0 { plain(piece) } else { piece.to_owned() }).collect();
     pieces.join("`").replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+/// The section that says what round trips and bytes on a link make one expect; empty when there is nothing to say.
+pub(crate) fn explained(summary: &Summary, link: &LinkSpec) -> String {
+    let table = super::explained::table(summary, link);
+    if table.rows.is_empty() { String::new() } else { markdown(&table) }
 }
 
 fn head(report: &Report) -> String {
@@ -91,7 +97,7 @@ fn warnings(report: &Report) -> String {
 }
 
 /// The section that ends every report.
-pub(super) fn warning_list(warnings: &[Warning]) -> String {
+pub(crate) fn warning_list(warnings: &[Warning]) -> String {
     if warnings.is_empty() {
         return "## Warnings\n\nNone.\n".into();
     }

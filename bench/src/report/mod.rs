@@ -2,6 +2,7 @@
 
 pub mod cell;
 mod csv;
+mod explained;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -24,6 +25,7 @@ pub use files::{ReadError, exporters};
 pub use html::Html;
 pub use json::Json;
 pub use markdown::Markdown;
+pub(crate) use markdown::explained;
 pub use samples::Samples;
 
 use crate::{

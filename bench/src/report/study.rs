@@ -3,10 +3,11 @@
 use quintet_proto::lanes::Lane;
 
 use super::{
-    markdown::{table, warning_list},
+    markdown::{explained, table, warning_list},
     tables::NOTHING,
 };
 use crate::{
+    link::LinkSpec,
     plan::Load,
     summary::{Cell, Summary},
     suspicions::ENGINE_BUILD,
@@ -25,7 +26,7 @@ fn label(lane: Lane) -> &'static str {
 }
 
 /// The tables and the warnings in Markdown.
-pub fn markdown(summary: &Summary, warnings: &[Warning]) -> String {
+pub fn markdown(summary: &Summary, warnings: &[Warning], link: Option<&LinkSpec>) -> String {
     let suspect = |lane: Lane| warnings.iter().any(|w| w.code == ENGINE_BUILD && w.lanes.contains(&lane));
     let (serial, concurrent): (Vec<_>, Vec<_>) =
         summary.loads().into_iter().partition(|load| matches!(load, Load::Serial { .. }));
@@ -53,6 +54,7 @@ pub fn markdown(summary: &Summary, warnings: &[Warning]) -> String {
         by_load("Concurrent throughput (batch=1, img/s)", &concurrent, &|cell| {
             Some(format!("{:.1}", cell.images_per_s))
         }),
+        link.map_or(String::new(), |link| explained(summary, link)),
         warning_list(warnings),
     ];
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")

@@ -2,11 +2,12 @@
 
 use quintet_proto::lanes::Lane;
 
-use super::{Cell, LaneDifference, Report};
+use super::{Cell, LaneDifference, Report, explained};
 use crate::{
     hypotheses::{Finding, Verdict},
     plan::Load,
     stats::Estimate,
+    summary::Summary,
     waterfall::{Part, Source, Waterfall},
 };
 
@@ -28,7 +29,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn new(title: &str, first: &'static str, columns: Vec<String>, rows: Vec<(String, Vec<String>)>) -> Self {
+    pub(super) fn new(
+        title: &str,
+        first: &'static str,
+        columns: Vec<String>,
+        rows: Vec<(String, Vec<String>)>,
+    ) -> Self {
         Self { title: title.into(), first, columns, rows, note: None }
     }
 
@@ -54,6 +60,7 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     ];
     tables.extend(waterfalls(report));
     tables.push(concurrent(report));
+    tables.extend(report.settings.link.map(|link| explained::table(&Summary::of("", report), &link)));
     tables.extend([differences(report, false), differences(report, true), hypotheses(&report.hypotheses)]);
     tables.retain(|table| !table.columns.is_empty() && !table.rows.is_empty());
     tables
