@@ -9,7 +9,7 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    commands::{self, report::ReportArgs},
+    commands::{self, compare::CompareArgs, report::ReportArgs},
     hypotheses::Hypothesis,
     link::{self, LinkSpec},
     payload::{self, Payload},
@@ -50,6 +50,9 @@ pub enum Command {
     Schema,
     /// Show results again: tables and warnings of a report.json, or of the study's raw JSON.
     Report(ReportArgs),
+    /// Put two or more results beside each other: latency, throughput, the server's own time, the latency
+    /// that the link does not explain, and what a million images cost by each of them.
+    Compare(CompareArgs),
 }
 
 /// Flags of `run`.
@@ -227,13 +230,9 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 pub async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args).await,
-        Command::Schema => report::schema::schema()
-            .map_err(Into::into)
-            .and_then(|text| write_stdout(&text))
-            .map(|()| ExitCode::SUCCESS),
-        Command::Report(args) => {
-            commands::report::report(&args).and_then(|text| write_stdout(&text)).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Schema => show(report::schema::schema().map_err(Into::into)),
+        Command::Report(args) => show(commands::report::report(&args)),
+        Command::Compare(args) => show(commands::compare::compare(&args)),
     };
     match done {
         Ok(code) => code,
@@ -292,6 +291,10 @@ async fn stop_at_ctrl_c(cancel: CancellationToken) {
             std::process::exit(130);
         }
     }
+}
+
+fn show(text: anyhow::Result<String>) -> anyhow::Result<ExitCode> {
+    write_stdout(&text?).map(|()| ExitCode::SUCCESS)
 }
 
 fn write_stdout(text: &str) -> anyhow::Result<()> {

@@ -86,7 +86,7 @@ impl Results {
     /// As [`Results::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ImportError> {
         let json_error = |source| ImportError::Json { path: path.to_owned(), source };
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name_of(path);
         let value: Value = serde_json::from_str(text).map_err(json_error)?;
         if value.get("schema").and_then(Value::as_str) == Some(SCHEMA) {
             drop(value);
@@ -106,6 +106,13 @@ impl Results {
             Self::Report(name, report) => Summary::of(name, report),
         }
     }
+}
+
+/// The file's name, or its folder's where the file is called as in every folder.
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    let folder = path.parent().and_then(Path::file_name).filter(|_| stem == "report");
+    folder.unwrap_or(stem).to_string_lossy().into_owned()
 }
 
 /// The study's raw form.
@@ -175,7 +182,8 @@ impl Study {
         }
         cells.sort_by_key(|cell| (cell.lane, cell.load));
         let Self { timestamp, config, .. } = self;
-        Ok(Summary { name, form: Form::Study, started_at: timestamp, iterations: config.iterations, cells })
+        let iterations = config.iterations;
+        Ok(Summary { name, form: Form::Study, started_at: timestamp, iterations, link: None, cells })
     }
 }
 
@@ -203,12 +211,14 @@ impl StudyCell {
             load,
             samples: self.n,
             p50_ms: self.p50_ms,
+            p50_interval: None,
             p95_ms: self.p95_ms,
             p99_ms: self.p99_ms,
             mean_ms: self.mean_ms,
             min_ms: self.min_ms,
             max_ms: self.max_ms,
             images_per_s: self.imgs_per_sec,
+            images_interval: None,
             request,
             response_bytes: None,
             connections: None,
@@ -241,6 +251,12 @@ mod tests {
         let cell = summary.cell(Lane::TrtGrpc, Load::Serial { batch: 4 }).unwrap();
         assert_eq!((cell.request, cell.server.unwrap().waiting_ms()), (Bytes::Exact(4 * 602_112), 0.5));
         assert_eq!(summary.concurrent(Lane::TrtGrpc)[0].request, Bytes::Unknown);
+    }
+
+    #[test]
+    fn a_report_is_called_like_its_folder() {
+        let names = ["results/20261125T020000Z/report.json", "report.json", "seed/step7.json"];
+        assert_eq!(names.map(|path| name_of(Path::new(path))), ["20261125T020000Z", "report", "step7"]);
     }
 
     #[test]

@@ -10,9 +10,11 @@
 //! * [`report`], [`environment`], [`progress`]: how it is told;
 //! * [`import`], [`summary`], [`suspicions`]: what results of any form, the study's included, have in common;
 //! * [`link`]: the way to the server, emulated or measured;
+//! * [`across`]: what several runs say beside each other;
 //! * [`explain`]: what round trips and bytes alone make one expect;
 //! * [`preflight`], [`run`], [`cli`], [`commands`]: the order of events.
 
+pub mod across;
 pub mod cli;
 pub mod client;
 pub mod commands;

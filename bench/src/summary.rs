@@ -6,6 +6,7 @@ use quintet_proto::lanes::Lane;
 use serde::Serialize;
 
 use crate::{
+    link::LinkSpec,
     plan::Load,
     report::{self, Report},
     target::lane_name,
@@ -14,7 +15,7 @@ use crate::{
 /// One run in figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// What to call it: the file's name without its extension.
+    /// What to call it: the name of its file or folder.
     pub name: String,
     /// Whose form it was read from.
     pub form: Form,
@@ -22,6 +23,8 @@ pub struct Summary {
     pub started_at: String,
     /// Requests asked for in each serial cell.
     pub iterations: usize,
+    /// The link that was emulated, if one was.
+    pub link: Option<LinkSpec>,
     /// The figures, in the order of the file's lanes.
     pub cells: Vec<Cell>,
 }
@@ -48,6 +51,8 @@ pub struct Cell {
     pub samples: u64,
     /// Median latency.
     pub p50_ms: f64,
+    /// Its 95 % interval.
+    pub p50_interval: Option<Interval>,
     /// 95th percentile.
     pub p95_ms: Option<f64>,
     /// 99th percentile.
@@ -60,6 +65,8 @@ pub struct Cell {
     pub max_ms: Option<f64>,
     /// Images by time, as the file has it.
     pub images_per_s: f64,
+    /// Its 95 % interval.
+    pub images_interval: Option<Interval>,
     /// Bytes of a request.
     pub request: Bytes,
     /// Bytes of an answer.
@@ -69,6 +76,9 @@ pub struct Cell {
     /// The server's own counters.
     pub server: Option<Server>,
 }
+
+/// Both ends of an interval.
+pub type Interval = (f64, f64);
 
 /// How far a number of bytes can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -172,6 +182,7 @@ impl Summary {
             form: Form::Report,
             started_at: report.started_at.clone(),
             iterations: report.settings.iterations,
+            link: report.settings.link,
             cells: report.cells.iter().filter_map(Cell::of).collect(),
         }
     }
@@ -181,17 +192,20 @@ impl Cell {
     /// `None` when nothing was completed.
     fn of(cell: &report::Cell) -> Option<Self> {
         let latency = cell.latency_ms.as_ref()?;
+        let images_per_s = cell.images_per_s?;
         Some(Self {
             lane: cell.lane,
             load: cell.load,
             samples: cell.completed,
             p50_ms: latency.p50.value,
+            p50_interval: Some((latency.p50.low, latency.p50.high)),
             p95_ms: latency.p95.known().map(|p| p.value),
             p99_ms: latency.p99.known().map(|p| p.value),
             mean_ms: latency.mean.value,
             min_ms: Some(latency.min),
             max_ms: Some(latency.max),
-            images_per_s: cell.images_per_s?.value,
+            images_per_s: images_per_s.value,
+            images_interval: Some((images_per_s.low, images_per_s.high)),
             request: Bytes::Exact(cell.request_bytes as u64),
             response_bytes: Some(cell.response_bytes as u64),
             connections: Some(cell.connections + cell.reconnects),

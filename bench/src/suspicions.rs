@@ -96,18 +96,21 @@ fn above_sibling<'a>(summary: &'a Summary, cell: &Cell, factor: f64) -> Option<(
     (cell.server?.compute_ms > factor * compute_ms).then_some((other, compute_ms))
 }
 
-/// A mean in the server above the client's mean, or far above the same model's mean behind the other lane.
+/// Why a cell's server times are not those of the measured requests: a mean in the server above the
+/// client's, or far above the same model's behind the other lane.
+pub fn foreign_compute(summary: &Summary, cell: &Cell) -> Option<String> {
+    let server = cell.server?;
+    match cell.max_ms {
+        Some(max) if server.request_ms > max => Some(format!("the client's largest is {max:.1} ms")),
+        _ if !cell.server_is_plausible() => Some(format!("the client's mean is {:.1} ms", cell.mean_ms)),
+        _ => above_sibling(summary, cell, BUILD_FACTOR)
+            .map(|(other, ms)| format!("{ms:.1} ms for the same model behind {}", other.lane)),
+    }
+}
+
 fn engine_builds(summary: &Summary) -> Vec<Warning> {
     let found = summary.cells.iter().filter_map(|cell| {
-        let server = cell.server?;
-        let against = match cell.max_ms {
-            Some(max) if server.request_ms > max => format!("the client's largest is {max:.1} ms"),
-            _ if !cell.server_is_plausible() => format!("the client's mean is {:.1} ms", cell.mean_ms),
-            _ => {
-                let (other, ms) = above_sibling(summary, cell, BUILD_FACTOR)?;
-                format!("{ms:.1} ms for the same model behind {}", other.lane)
-            }
-        };
+        let (server, against) = (cell.server?, foreign_compute(summary, cell)?);
         Some((cell.lane, format!("{} (mean {:.1} ms, {against})", cell.load, server.compute_ms)))
     });
     each_lane(

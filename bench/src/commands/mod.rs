@@ -1,3 +1,4 @@
 //! Commands that work on results or on a link; `run` is in [`crate::cli`].
 
+pub mod compare;
 pub mod report;

@@ -25,8 +25,9 @@ pub use files::{ReadError, exporters};
 pub use html::Html;
 pub use json::Json;
 pub use markdown::Markdown;
-pub(crate) use markdown::explained;
+pub(crate) use markdown::{explained, table, warning_list};
 pub use samples::Samples;
+pub(crate) use tables::{NOTHING, label};
 
 use crate::{
     compare::Comparison,

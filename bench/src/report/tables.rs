@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What stands where nothing was measured.
-pub(super) const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// A table in plain text.
 pub(super) struct Table {
@@ -67,7 +67,7 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
 }
 
 /// A lane's name in tables.
-pub(super) fn label(lane: Lane) -> &'static str {
+pub(crate) fn label(lane: Lane) -> &'static str {
     match lane {
         Lane::Jpeg => "JPEG HTTP",
         Lane::OnnxHttp => "ONNX HTTP",
