@@ -9,7 +9,7 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    commands::{self, compare::CompareArgs, report::ReportArgs},
+    commands::{self, compare::CompareArgs, link::LinkArgs, report::ReportArgs},
     hypotheses::Hypothesis,
     link::{self, LinkSpec},
     payload::{self, Payload},
@@ -53,6 +53,8 @@ pub enum Command {
     /// Put two or more results beside each other: latency, throughput, the server's own time, the latency
     /// that the link does not explain, and what a million images cost by each of them.
     Compare(CompareArgs),
+    /// Measure the link to a server: round trip, rates both ways, signs of loss.
+    Link(LinkArgs),
 }
 
 /// Flags of `run`.
@@ -233,6 +235,7 @@ pub async fn main() -> ExitCode {
         Command::Schema => show(report::schema::schema().map_err(Into::into)),
         Command::Report(args) => show(commands::report::report(&args)),
         Command::Compare(args) => show(commands::compare::compare(&args)),
+        Command::Link(args) => show(commands::link::link(&args).await),
     };
     match done {
         Ok(code) => code,

@@ -9,7 +9,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use quintet_bench::{
-    link::{self, LinkSpec, Proxy, proxy::EmulatedLink},
+    client::HttpVersion,
+    link::{
+        self, LinkSpec, Proxy,
+        measure::{Rate, measure},
+        proxy::EmulatedLink,
+    },
     payload::{Payload, Photograph},
     plan::Load,
     progress::Progress,
@@ -168,6 +173,47 @@ async fn a_run_goes_over_the_link_and_says_so() {
     let markdown = std::fs::read_to_string(outcome.folder.join("report.md")).unwrap();
     assert!(markdown.contains("an emulated link, `rtt=20ms,iw=10`"));
     assert!(markdown.contains("## Predicted beside measured"), "{markdown}");
+}
+
+/// A server that reads every request to its end and then knows nothing about it.
+async fn http_server() -> Endpoint {
+    let routes = axum::Router::new()
+        .route("/v2", axum::routing::get(|| async { "{\"name\": \"test\"}" }))
+        .fallback(|body: axum::body::Bytes| async move { format!("{{\"error\": \"{} bytes\"}}", body.len()) })
+        .layer(axum::extract::DefaultBodyLimit::disable());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    address.to_string().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_measured() {
+    let server = http_server().await;
+    let direct = measure(&server, HttpVersion::Http1, Limits::default()).await.unwrap();
+    assert_eq!(direct.connect_ms.unwrap().n, 20);
+    assert!(!matches!(direct.up, Rate::Unknown(_)) && matches!(direct.down, Rate::AtLeast(_)), "{direct:?}");
+    // Even loopback sends again when the machine is busy: only that it is told can be asserted.
+    assert_eq!(direct.tcp.is_some(), cfg!(all(target_os = "linux", target_env = "gnu")));
+
+    let slow = proxy("rtt=10ms,up=20mbit", server).await;
+    let endpoint = slow.address.to_string().parse().unwrap();
+    let measured = measure(&endpoint, HttpVersion::Http1, Limits::default()).await.unwrap();
+    assert!(measured.request_ms.unwrap().low >= 10.0);
+    let Rate::About(bits) = measured.up else { panic!("{measured:?}") };
+    assert!((5e6..40e6).contains(&bits), "a rate of 20 Mbit/s, as well as a busy machine can tell: {bits}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_lane_is_measured_as_far_as_it_tells() {
+    let suite = support::Suite::start(support::Script::default()).await;
+    let limits = Limits::default();
+    let measured = measure(&suite.address("onnx-grpc"), HttpVersion::Http2, limits).await.unwrap();
+    assert!(!matches!(measured.up, Rate::Unknown(_)) && matches!(measured.down, Rate::Unknown(_)), "{measured:?}");
+    assert_eq!(measured.tcp, None);
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let error = measure(&closed.parse().unwrap(), HttpVersion::Http2, limits).await.unwrap_err();
+    assert!(error.to_string().contains(&closed), "{error}");
 }
 
 /// `cargo test --release -p quintet-bench --test link -- --ignored --nocapture`, on an idle machine.
