@@ -139,14 +139,15 @@ impl fmt::Display for LinkSpec {
     /// The form that [`LinkSpec::from_str`] reads, with what differs from the defaults.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Self::default();
-        write!(f, "rtt={}ms", self.rtt.as_secs_f64() * 1e3)?;
+        let ms = |duration: Duration| duration.as_nanos() as f64 / 1e6;
+        write!(f, "rtt={}ms", ms(self.rtt))?;
         for (key, rate) in [("up", self.up), ("down", self.down)] {
             if let Some(bits) = rate {
                 write!(f, ",{key}={}mbit", bits as f64 / 1e6)?;
             }
         }
         if !self.jitter.is_zero() {
-            write!(f, ",jitter={}ms", self.jitter.as_secs_f64() * 1e3)?;
+            write!(f, ",jitter={}ms", ms(self.jitter))?;
         }
         write!(f, ",iw={}", self.initial_window)?;
         if self.queue_bytes != default.queue_bytes {
@@ -209,6 +210,7 @@ mod tests {
         };
         assert_eq!(spec, expected);
         assert_eq!(spec.to_string(), "rtt=35ms,up=20mbit,down=100mbit,jitter=2ms,iw=10");
+        assert_eq!("rtt=0.12ms".parse::<LinkSpec>().unwrap().to_string(), "rtt=0.12ms,iw=10");
         assert_eq!(spec.largest_window(Way::Up), 87_500 + (256 << 10));
         assert_eq!("rtt=1ms".parse::<LinkSpec>().unwrap().largest_window(Way::Up), 4 << 20);
     }
