@@ -9,7 +9,9 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    client::Policy,
     commands::{self, compare::CompareArgs, link::LinkArgs, report::ReportArgs},
+    encoding::Encoding,
     hypotheses::Hypothesis,
     link::{self, LinkSpec},
     payload::{self, Payload},
@@ -17,7 +19,8 @@ use crate::{
     progress::{ASSUMED_IMAGE, Progress, words},
     report::{self, Exporter as _, Markdown, Report},
     run::Run,
-    settings::{Limits, Preset, Settings, parse_duration},
+    schedule::LoadSpec,
+    settings::{Limits, MOST_WARMUP_GROUPS, Preset, Settings, parse_duration},
     target::{Endpoint, Target, default_endpoint, default_metrics, lanes_named},
 };
 
@@ -103,9 +106,26 @@ pub struct RunArgs {
     /// Measured requests for each lane and batch size [quick: 15, seed: 30].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub iterations: Option<u32>,
-    /// Requests before each lane and batch size are measured [quick: 2, seed: 5].
+    /// What loads the lanes; repeatable. closed: the serial and the concurrent part. Open loops send at their own
+    /// times, one image each: constant:RATE, poisson:RATE (per second), steps:RATE,RATE,..., replay:FILE (a time in
+    /// seconds on each line).
+    #[arg(long, value_name = "LOAD", default_value = "closed", help_heading = "Load")]
+    pub load: Vec<LoadSpec>,
+    /// Whose connections requests go out on: fresh (one for each request), reused (one for each worker), or a
+    /// number that all workers share. Several are measured side by side.
+    #[arg(long, value_name = "POLICY,...", value_delimiter = ',', default_value = "reused", help_heading = "Load")]
+    pub connection: Vec<Policy>,
+    /// In which form images are sent; a lane is measured with those that it can carry, or with its usual one
+    /// [jpeg lane: jpeg-base64, KServe lanes: fp32].
+    #[arg(long, value_name = "FORM,...", value_delimiter = ',', help_heading = "Load")]
+    pub payload: Vec<Encoding>,
+    /// Requests before each lane and batch size are measured, at least [quick: 2, seed: 5]. They go on until the
+    /// medians of two such groups in a row are within 10 %.
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub warmup: Option<u32>,
+    /// Most requests before each lane and batch size are measured [five times --warmup].
+    #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub max_warmup: Option<u32>,
     /// Blocks that the iterations are dealt into; lanes take turns block by block [quick: 3, seed: 5].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub blocks: Option<u32>,
@@ -145,6 +165,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_window_requests, help_heading = "Limits")]
     pub max_window_requests: usize,
 
+    /// Most requests in flight, and so connections, in an open loop; further ones wait, and their wait counts.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_in_flight as u16, help_heading = "Limits",
+          value_parser = counts(MAX_CONCURRENCY))]
+    pub max_in_flight: u16,
+
     /// Folder for results; each run gets its own folder in it.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
@@ -169,16 +194,21 @@ impl RunArgs {
             concurrency: distinct(&self.concurrency),
             iterations: or(self.iterations, iterations),
             warmup: or(self.warmup, warmup),
+            max_warmup: or(self.max_warmup, MOST_WARMUP_GROUPS * or(self.warmup, warmup)),
             blocks: or(self.blocks, blocks),
             duration: self.duration.unwrap_or(duration),
             ramp: self.ramp,
             seed: self.seed,
             hypotheses: self.hypothesis.clone(),
+            loads: self.load.clone(),
+            connections: once_each(&self.connection),
+            payloads: once_each(&self.payload),
             limits: Limits {
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
                 max_response_bytes: self.max_response_bytes,
                 max_window_requests: self.max_window_requests,
+                max_in_flight: self.max_in_flight.into(),
             },
             link: self.link,
         }
@@ -221,6 +251,17 @@ impl RunArgs {
     }
 }
 
+/// The items in the order given, each once.
+fn once_each<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+    let mut once = Vec::new();
+    for item in items {
+        if !once.contains(item) {
+            once.push(*item);
+        }
+    }
+    once
+}
+
 fn distinct(counts: &[u16]) -> Vec<usize> {
     let mut counts: Vec<usize> = counts.iter().map(|&n| n.into()).collect();
     counts.sort_unstable();
@@ -252,6 +293,14 @@ async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&settings, &lanes);
     if plan.stages.is_empty() {
         bail!("nothing to measure: both --batches and --concurrency are empty");
+    }
+    for (rate, time) in plan.open_windows() {
+        if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
+            bail!(
+                "{rate} for {} are more requests than --max-window-requests; raise it or shorten --duration",
+                words(time)
+            );
+        }
     }
     if args.dry_run {
         return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
@@ -374,6 +423,25 @@ mod tests {
         assert_eq!(lanes(&["--skip", "onnx-http", "--skip", "trt"]).unwrap(), [Lane::Jpeg, Lane::OnnxGrpc]);
         assert!(lanes(&["--skip", "trt,onnx,jpeg"]).is_err());
         assert!(format!("{:#}", lanes(&["--skip", "torch"]).unwrap_err()).contains("no lane `torch`"));
+    }
+
+    #[test]
+    fn axes_are_lists() {
+        let settings = args(&[
+            "--connection",
+            "fresh,reused,fresh,2",
+            "--payload",
+            "u8,jpeg",
+            "--load",
+            "steps:5,10",
+            "--load",
+            "closed",
+        ])
+        .settings();
+        assert_eq!(settings.connections.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fresh", "reused", "2"]);
+        assert_eq!(settings.payloads, [Encoding::U8, Encoding::Jpeg]);
+        assert_eq!(settings.loads, ["steps:5,10".parse().unwrap(), LoadSpec::Closed]);
+        assert_eq!(args(&["--warmup", "3"]).settings().max_warmup, 15);
     }
 
     #[test]

@@ -49,10 +49,10 @@ pub fn judge(summary: &Summary) -> Vec<Warning> {
         link_bound,
         unstable,
         throughput_by_median,
+        concurrency_not_reached,
         few_samples,
         bytes_not_counted,
         outputs_not_compared,
-        concurrency_not_reached,
     ];
     let rules: &[fn(&Summary) -> Vec<Warning>] = match summary.form {
         Form::Study => &of_figures,

@@ -1,5 +1,7 @@
 //! Warnings: what a reader should know before believing a figure. All of them stand here.
 
+pub mod load;
+
 use std::collections::BTreeMap;
 
 use quintet_proto::lanes::Lane;
@@ -93,6 +95,10 @@ pub fn judge(report: &Report) -> Vec<Warning> {
         unpaired,
         reconnects,
         few_samples,
+        load::schedule_lag,
+        load::in_flight_limit,
+        load::unsteady,
+        load::cold_start_in_warm_up,
         debug_build,
     ];
     let mut warnings: Vec<_> = checks.iter().flat_map(|check| check(report)).collect();

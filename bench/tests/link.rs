@@ -19,7 +19,7 @@ use quintet_bench::{
     plan::Load,
     progress::Progress,
     run::Run,
-    settings::{Limits, Preset, Settings},
+    settings::{Limits, Settings},
     target::{Endpoint, Target},
 };
 use quintet_proto::lanes::Lane;
@@ -138,7 +138,6 @@ async fn a_run_goes_over_the_link_and_says_so() {
     let _proxies = link::between(link, 1, &mut targets).await.unwrap();
     let photographs = [Photograph { name: "1.jpg".into(), bytes: vec![1; 100].into() }];
     let settings = Settings {
-        preset: Preset::Quick,
         model: support::MODEL.into(),
         batches: vec![1],
         concurrency: Vec::new(),
@@ -148,9 +147,8 @@ async fn a_run_goes_over_the_link_and_says_so() {
         duration: Duration::from_secs(1),
         ramp: Duration::ZERO,
         seed: 1,
-        hypotheses: Vec::new(),
-        limits: Limits::default(),
         link: Some(link),
+        ..Settings::default()
     };
     let output = tempfile::tempdir().unwrap();
     let run = Run {

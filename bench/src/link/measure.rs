@@ -20,6 +20,7 @@ use tokio::{
 use super::tcp_info::{TcpInfo, tcp_info};
 use crate::{
     client::{CallError, Connection, HttpVersion, grpc},
+    encoding::Encoding,
     payload::IMAGE_BYTES,
     settings::Limits,
     stats::{Estimate, Statistic, bootstrap},
@@ -189,7 +190,7 @@ async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallErr
     let mut uploads = Vec::new();
     let mut images = 1;
     while images * IMAGE_BYTES <= tensor.len() {
-        let request = grpc::infer_request(&target, images, tensor.slice(..images * IMAGE_BYTES))?;
+        let request = grpc::infer_request(&target, Encoding::Fp32, images, tensor.slice(..images * IMAGE_BYTES))?;
         let start = Instant::now();
         connection.call(&request).await?;
         uploads.push((request.body_bytes(), start.elapsed()));

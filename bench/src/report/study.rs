@@ -64,6 +64,7 @@ fn column(load: Load) -> String {
     match load {
         Load::Serial { batch } => format!("b={batch}"),
         Load::Concurrent { concurrency, .. } => format!("conc={concurrency}"),
+        Load::Open { .. } => load.to_string(),
     }
 }
 
@@ -119,7 +120,11 @@ pub fn csv<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> anyhow::Resu
             writer.serialize(Row {
                 run: &summary.name,
                 lane: cell.lane.name(),
-                load: if matches!(cell.load, Load::Serial { .. }) { "serial" } else { "concurrent" },
+                load: match cell.load {
+                    Load::Serial { .. } => "serial",
+                    Load::Concurrent { .. } => "concurrent",
+                    Load::Open { .. } => "open",
+                },
                 batch: cell.load.batch(),
                 concurrency: cell.load.workers(),
                 samples: cell.samples,
