@@ -89,8 +89,8 @@ fn rates(cell: &Cell, block: &Block) -> Vec<f64> {
             for (start, latency) in start_us.iter().zip(latency_us) {
                 let at = ((start + latency) / 1e6 - block.start_s) / block.wall_s;
                 // In an open loop some are completed after the window.
-                if let Some(count) = counts.get_mut((at * WINDOW_SLICES as f64) as usize) {
-                    *count += 1.0;
+                if at <= 1.0 || matches!(cell.load, Load::Concurrent { .. }) {
+                    counts[((at * WINDOW_SLICES as f64) as usize).min(WINDOW_SLICES - 1)] += 1.0;
                 }
             }
             counts.map(|count| count * images * WINDOW_SLICES as f64 / block.wall_s).to_vec()
