@@ -39,6 +39,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod selftest;
 pub mod settings;
 pub mod stats;
 pub mod summary;

@@ -126,3 +126,11 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("**Interrupted"));
     assert!(report(folder.path()).interrupted);
 }
+
+#[test]
+fn the_selftest_holds_in_virtual_time() {
+    let output = Command::new(env!("CARGO_BIN_EXE_quintet-bench")).args(["selftest", "--fast"]).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(stdout.contains("| ok | identical lanes: differences are called"), "{stdout}");
+}
