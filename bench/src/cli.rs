@@ -19,9 +19,10 @@ use crate::{
     progress::{ASSUMED_IMAGE, Progress, words},
     report::{self, Exporter as _, Markdown, Report},
     run::Run,
-    schedule::LoadSpec,
+    schedule::{LoadSpec, Rate},
     selftest,
     settings::{Limits, MOST_WARMUP_GROUPS, Preset, Settings, parse_duration},
+    slo::{self, Goal},
     target::{Endpoint, Target, default_endpoint, default_metrics, lanes_named},
 };
 
@@ -59,10 +60,38 @@ pub enum Command {
     Compare(CompareArgs),
     /// Measure the link to a server: round trip, rates both ways, signs of loss.
     Link(LinkArgs),
+    /// Search the highest rate at which p99, from the intended send time, stays under a bound.
+    ///
+    /// Each lane is sent an open loop of single images at a constant rate; the rate is doubled while the bound holds,
+    /// then the bracket is halved down to 5 %. Windows, lanes and limits are set as for `run`.
+    ///
+    /// Exit status: 0 found for every lane, 1 not for some, 2 bad usage or a lane cannot be reached, 130 interrupted.
+    #[command(args_override_self = true)]
+    Slo(Box<SloArgs>),
     /// Prove that this program measures right, against servers whose truth is known.
     ///
     /// Exit status: 0 everything held, 1 something did not.
     Selftest(SelftestArgs),
+}
+
+/// Flags of `slo`.
+#[derive(Debug, Args)]
+pub struct SloArgs {
+    /// Bound on p99.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub p99: Duration,
+    /// First rate tried, in requests per second.
+    #[arg(long, value_name = "RATE", default_value = "10")]
+    pub start_rate: Rate,
+    /// Highest rate tried.
+    #[arg(long, value_name = "RATE", default_value = "10000")]
+    pub max_rate: Rate,
+    /// Most windows for each lane.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
+    pub probes: u16,
+    /// The lanes and their windows.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Flags of `selftest`.
@@ -292,6 +321,7 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 pub async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args).await,
+        Command::Slo(args) => search(&args).await,
         Command::Selftest(args) => selftest(&args).await,
         Command::Schema => show(report::schema::schema().map_err(Into::into)),
         Command::Report(args) => show(commands::report::report(&args)),
@@ -346,6 +376,24 @@ fn payload(args: &RunArgs, largest_batch: usize) -> anyhow::Result<Payload> {
         None => payload::compiled_in(),
     };
     Ok(Payload::new(&photographs, largest_batch, preprocess)?)
+}
+
+async fn search(args: &SloArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings { loads: Vec::new(), ..args.run.settings() };
+    let (goal, targets) = (
+        Goal { p99: args.p99, start: args.start_rate, most: args.max_rate, probes: args.probes.into() },
+        args.run.targets()?,
+    );
+    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+    let payload = payload(&args.run, 1)?;
+    let progress = Progress::on_stderr(&Plan::new(&settings, &lanes), &lanes);
+    let cancel = CancellationToken::new();
+    tokio::spawn(stop_at_ctrl_c(cancel.clone()));
+    let run = Run { settings, targets, payload, output: args.run.output.clone(), progress: &progress, cancel };
+    let (report, answers) = run.search(goal).await?;
+    write_stdout(&slo::table(&answers, goal))?;
+    let found = answers.iter().all(|answer| answer.highest_per_s.is_some());
+    Ok(ExitCode::from(if report.interrupted { 130 } else { u8::from(!found) }))
 }
 
 async fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {

@@ -41,6 +41,7 @@ pub mod run;
 pub mod schedule;
 pub mod selftest;
 pub mod settings;
+pub mod slo;
 pub mod stats;
 pub mod summary;
 pub mod suspicions;

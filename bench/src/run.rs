@@ -88,23 +88,9 @@ impl Run<'_> {
     /// # Errors
     /// [`RunError`]; failed requests are no error but data in the report.
     pub async fn run(self) -> Result<Outcome, RunError> {
-        let started = SystemTime::now();
         let conductor = Conductor { epoch: Instant::now(), cancel: self.cancel.clone() };
-        let mut report = self.empty_report(utc(started));
+        let (mut report, folder, mut rigs) = self.begin().await?;
         let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
-        let arms = Arm::all(&self.settings, &lanes);
-        let mut rigs: Vec<Rig> = self
-            .targets
-            .iter()
-            .flat_map(|target| arms.iter().filter(|arm| arm.lane == target.lane).map(move |arm| (target, *arm)))
-            .map(|(target, arm)| Rig::new(target, arm, self.settings.limits))
-            .collect();
-        self.describe_lanes(&mut rigs, &mut report).await?;
-        let folder = make_folder(&self.output, &report.started_at)?;
-
-        self.progress.say("comparing the lanes' outputs");
-        report.outputs = self.compare_outputs(&mut rigs).await?;
-
         for stage in &Plan::new(&self.settings, &lanes).stages {
             if self.cancel.is_cancelled() {
                 break;
@@ -120,6 +106,36 @@ impl Run<'_> {
         self.save(&mut report, &conductor, &folder)?;
         self.progress.finish();
         Ok(Outcome { report, folder })
+    }
+
+    /// What comes before anything is timed: who the lanes are, a folder, and whether their outputs agree.
+    pub(crate) async fn begin(&self) -> Result<(Report, PathBuf, Vec<Rig>), RunError> {
+        let mut report = self.empty_report(utc(SystemTime::now()));
+        let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
+        let arms = Arm::all(&self.settings, &lanes);
+        let mut rigs: Vec<Rig> = self
+            .targets
+            .iter()
+            .flat_map(|target| arms.iter().filter(|arm| arm.lane == target.lane).map(move |arm| (target, *arm)))
+            .map(|(target, arm)| Rig::new(target, arm, self.settings.limits))
+            .collect();
+        self.describe_lanes(&mut rigs, &mut report).await?;
+        let folder = make_folder(&self.output, &report.started_at)?;
+        self.progress.say("comparing the lanes' outputs");
+        report.outputs = self.compare_outputs(&mut rigs).await?;
+        Ok((report, folder, rigs))
+    }
+
+    /// A cell of which nothing was measured yet.
+    pub(crate) fn empty_cell(rig: &Rig, load: Load, requests: &[Prepared]) -> Measured {
+        let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
+        Measured {
+            arm: rig.arm,
+            load,
+            request_bytes: bytes / requests.len().max(1),
+            warm_up: WarmUp::default(),
+            blocks: Vec::new(),
+        }
     }
 
     fn empty_report(&self, started_at: String) -> Report {
@@ -167,14 +183,14 @@ impl Run<'_> {
         if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
     }
 
-    fn prepare(&self, rig: &Rig, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
+    pub(crate) fn prepare(&self, rig: &Rig, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
         client::prepare(&rig.target, rig.arm.payload, &self.payload, batch)
             .map(Into::into)
             .map_err(|reason| RunError::Request { lane: rig.arm.lane, reason })
     }
 
     /// The intended times of an open loop's window; other loads have none.
-    fn schedule(&self, load: Load, length: Duration) -> Arc<[Duration]> {
+    pub(crate) fn schedule(&self, load: Load, length: Duration) -> Arc<[Duration]> {
         let Load::Open { arrivals, rate, .. } = load else { return Arc::default() };
         let traces = self.settings.loads.iter().filter_map(|spec| match spec {
             LoadSpec::Replay(trace) => Some(trace),
@@ -229,14 +245,7 @@ impl Run<'_> {
         let mut lanes = Vec::with_capacity(rigs.len());
         for rig in rigs {
             let requests = self.prepare(rig, batch)?;
-            let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
-            let measured = Measured {
-                arm: rig.arm,
-                load: stage.load,
-                request_bytes: bytes / requests.len().max(1),
-                warm_up: WarmUp::default(),
-                blocks: Vec::new(),
-            };
+            let measured = Self::empty_cell(rig, stage.load, &requests);
             lanes.push((rig, requests, measured));
         }
         for turn in &stage.turns {
@@ -281,7 +290,7 @@ impl Run<'_> {
     }
 
     /// Writes the report as it stands; each file is replaced as a whole.
-    fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
+    pub(crate) fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
         report.elapsed_s = conductor.epoch.elapsed().as_secs_f64();
         report.interrupted = self.cancel.is_cancelled();
         report.conclude();
