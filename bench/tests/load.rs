@@ -144,3 +144,18 @@ async fn forms_of_the_same_image_give_the_same_answer() {
     assert!(report.outputs.pairs.iter().all(|pair| pair.agree), "{:?}", report.outputs);
     assert!(Markdown.export(&report).unwrap().contains("## Payloads"));
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_domain_socket_is_spoken_to_like_a_port() {
+    use quintet_bench::client::{Connection, HttpVersion, http};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quintet.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let routes = axum::Router::new().route("/health", axum::routing::get(|| async { "ok" }));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let endpoint: quintet_bench::target::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
+    let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http1, Limits::default());
+    let reply = connection.call(&http::get(&endpoint, "/health").unwrap()).await.unwrap();
+    assert_eq!((reply.status.as_u16(), &reply.body()[..]), (200, &b"ok"[..]));
+}
