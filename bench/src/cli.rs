@@ -10,19 +10,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Policy,
-    commands::{self, compare::CompareArgs, link::LinkArgs, report::ReportArgs},
+    commands::{self, compare::CompareArgs, link::LinkArgs, report::ReportArgs, selftest::SelftestArgs, slo::SloArgs},
     encoding::Encoding,
     hypotheses::Hypothesis,
-    link::{self, LinkSpec},
+    link::{self, LinkSpec, Proxy},
     payload::{self, Payload},
     plan::Plan,
     progress::{ASSUMED_IMAGE, Progress, words},
     report::{self, Exporter as _, Markdown, Report},
     run::Run,
-    schedule::{LoadSpec, Rate},
-    selftest,
+    schedule::LoadSpec,
     settings::{Limits, MOST_WARMUP_GROUPS, Preset, Settings, parse_duration},
-    slo::{self, Goal},
     target::{Endpoint, Target, default_endpoint, default_metrics, lanes_named},
 };
 
@@ -72,40 +70,6 @@ pub enum Command {
     ///
     /// Exit status: 0 everything held, 1 something did not.
     Selftest(SelftestArgs),
-}
-
-/// Flags of `slo`.
-#[derive(Debug, Args)]
-pub struct SloArgs {
-    /// Bound on p99.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub p99: Duration,
-    /// First rate tried, in requests per second.
-    #[arg(long, value_name = "RATE", default_value = "10")]
-    pub start_rate: Rate,
-    /// Highest rate tried.
-    #[arg(long, value_name = "RATE", default_value = "10000")]
-    pub max_rate: Rate,
-    /// Most windows for each lane.
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
-    pub probes: u16,
-    /// The lanes and their windows.
-    #[command(flatten)]
-    pub run: RunArgs,
-}
-
-/// Flags of `selftest`.
-#[derive(Debug, Args)]
-pub struct SelftestArgs {
-    /// Only what is proved in virtual time.
-    #[arg(long)]
-    pub fast: bool,
-    /// Trials of each statistical claim.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = counts(10_000))]
-    pub trials: u16,
-    /// Seed of everything that is drawn.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
 }
 
 /// Flags of `run`.
@@ -226,7 +190,7 @@ pub struct RunArgs {
     pub dry_run: bool,
 }
 
-fn counts(most: u16) -> clap::builder::RangedI64ValueParser<u16> {
+pub(crate) fn counts(most: u16) -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=i64::from(most))
 }
 
@@ -321,8 +285,8 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 pub async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args).await,
-        Command::Slo(args) => search(&args).await,
-        Command::Selftest(args) => selftest(&args).await,
+        Command::Slo(args) => commands::slo::slo(&args).await,
+        Command::Selftest(args) => commands::selftest::selftest(&args).await,
         Command::Schema => show(report::schema::schema().map_err(Into::into)),
         Command::Report(args) => show(commands::report::report(&args)),
         Command::Compare(args) => show(commands::compare::compare(&args)),
@@ -356,10 +320,7 @@ async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
     }
     let payload = payload(args, plan.largest_batch())?;
-    let _proxies = match settings.link {
-        Some(link) => link::between(link, settings.seed, &mut targets).await.context("--link")?,
-        None => Vec::new(),
-    };
+    let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Progress::on_stderr(&plan, &lanes);
     let cancel = CancellationToken::new();
     tokio::spawn(stop_at_ctrl_c(cancel.clone()));
@@ -370,41 +331,21 @@ async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(exit_status(&outcome.report)))
 }
 
-fn payload(args: &RunArgs, largest_batch: usize) -> anyhow::Result<Payload> {
+/// Puts the link that is asked for in front of the lanes.
+pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyhow::Result<Vec<Proxy>> {
+    match settings.link {
+        Some(link) => link::between(link, settings.seed, targets).await.context("--link"),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The photographs to send, in batches up to the largest.
+pub(crate) fn payload(args: &RunArgs, largest_batch: usize) -> anyhow::Result<Payload> {
     let photographs = match &args.images {
         Some(folder) => payload::from_folder(folder)?,
         None => payload::compiled_in(),
     };
     Ok(Payload::new(&photographs, largest_batch, preprocess)?)
-}
-
-async fn search(args: &SloArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings { loads: Vec::new(), ..args.run.settings() };
-    let (goal, targets) = (
-        Goal { p99: args.p99, start: args.start_rate, most: args.max_rate, probes: args.probes.into() },
-        args.run.targets()?,
-    );
-    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(&args.run, 1)?;
-    let progress = Progress::on_stderr(&Plan::new(&settings, &lanes), &lanes);
-    let cancel = CancellationToken::new();
-    tokio::spawn(stop_at_ctrl_c(cancel.clone()));
-    let run = Run { settings, targets, payload, output: args.run.output.clone(), progress: &progress, cancel };
-    let (report, answers) = run.search(goal).await?;
-    write_stdout(&slo::table(&answers, goal))?;
-    let found = answers.iter().all(|answer| answer.highest_per_s.is_some());
-    Ok(ExitCode::from(if report.interrupted { 130 } else { u8::from(!found) }))
-}
-
-async fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
-    let (trials, seed) = (usize::from(args.trials), args.seed);
-    let mut proofs = tokio::task::spawn_blocking(move || selftest::fast(trials, seed)).await?;
-    if !args.fast {
-        eprintln!("virtual time is done; real sockets take half a minute");
-        proofs.extend(selftest::real(seed).await?);
-    }
-    write_stdout(&selftest::table(&proofs))?;
-    Ok(ExitCode::from(u8::from(proofs.iter().any(|proof| !proof.held))))
 }
 
 /// The exit status that a report deserves.
@@ -418,7 +359,7 @@ fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
 }
 
 /// The first Ctrl-C ends the run with a report, the second ends the program.
-async fn stop_at_ctrl_c(cancel: CancellationToken) {
+pub(crate) async fn stop_at_ctrl_c(cancel: CancellationToken) {
     if tokio::signal::ctrl_c().await.is_ok() {
         cancel.cancel();
         eprintln!("\nstopping; the report keeps what was measured (Ctrl-C again to leave at once)");
@@ -432,7 +373,7 @@ fn show(text: anyhow::Result<String>) -> anyhow::Result<ExitCode> {
     write_stdout(&text?).map(|()| ExitCode::SUCCESS)
 }
 
-fn write_stdout(text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_stdout(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough (`| head`) is no failure.

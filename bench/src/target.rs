@@ -54,7 +54,7 @@ impl Endpoint {
 
     /// The same endpoint, reached through another address.
     pub fn through(self, via: SocketAddr) -> Self {
-        Self { via: Some(via), socket: None, ..self }
+        Self { via: Some(via), ..self }
     }
 
     /// Opens a TCP connection.

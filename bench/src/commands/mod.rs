@@ -1,5 +1,7 @@
-//! Commands that work on results or on a link; `run` is in [`crate::cli`].
+//! Commands besides `run`, which is in [`crate::cli`].
 
 pub mod compare;
 pub mod link;
 pub mod report;
+pub mod selftest;
+pub mod slo;

@@ -27,6 +27,10 @@ pub async fn between(spec: LinkSpec, seed: u64, targets: &mut [Target]) -> io::R
     let link = proxy::EmulatedLink::new(spec, seed)?;
     let mut proxies = Vec::with_capacity(targets.len());
     for target in targets {
+        if let Some(path) = target.endpoint.socket() {
+            let reason = format!("{} is on this machine: a link goes to a TCP address", path.display());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
         let proxy = Proxy::start(link.clone(), target.endpoint.clone()).await?;
         target.endpoint = target.endpoint.clone().through(proxy.address);
         proxies.push(proxy);
