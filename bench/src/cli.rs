@@ -9,14 +9,19 @@ use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    floor::{self, FloorArgs},
+    client::Policy,
+    commands::{self, compare::CompareArgs, link::LinkArgs, report::ReportArgs, selftest::SelftestArgs, slo::SloArgs},
+    encoding::Encoding,
+    floor::FloorArgs,
     hypotheses::Hypothesis,
+    link::{self, LinkSpec, Proxy},
     payload::{self, Payload},
     plan::Plan,
     progress::{ASSUMED_IMAGE, Progress, words},
     report::{self, Exporter as _, Markdown, Report},
     run::Run,
-    settings::{Limits, Preset, Settings, parse_duration},
+    schedule::LoadSpec,
+    settings::{Limits, MOST_WARMUP_GROUPS, Preset, Settings, parse_duration},
     target::{Endpoint, Target, default_endpoint, default_metrics, lanes_named},
 };
 
@@ -52,6 +57,25 @@ pub enum Command {
     /// Prints ratios to the bare socket with 95 % intervals. Exit status: 0 measured, 2 bad usage or a
     /// request failed.
     Floor(FloorArgs),
+    /// Show results again: tables and warnings of a report.json, or of the study's raw JSON.
+    Report(ReportArgs),
+    /// Put two or more results beside each other: latency, throughput, the server's own time, the latency
+    /// that the link does not explain, and what a million images cost by each of them.
+    Compare(CompareArgs),
+    /// Measure the link to a server: round trip, rates both ways, signs of loss.
+    Link(LinkArgs),
+    /// Search the highest rate at which p99, from the intended send time, stays under a bound.
+    ///
+    /// Each lane is sent an open loop of single images at a constant rate; the rate is doubled while the bound holds,
+    /// then the bracket is halved down to 5 %. Windows, lanes and limits are set as for `run`.
+    ///
+    /// Exit status: 0 found for every lane, 1 not for some, 2 bad usage or a lane cannot be reached, 130 interrupted.
+    #[command(args_override_self = true)]
+    Slo(Box<SloArgs>),
+    /// Prove that this program measures right, against servers whose truth is known.
+    ///
+    /// Exit status: 0 everything held, 1 something did not.
+    Selftest(SelftestArgs),
 }
 
 /// Flags of `run`.
@@ -97,13 +121,30 @@ pub struct RunArgs {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,16", help_heading = "Load",
           value_parser = counts(MAX_CONCURRENCY), num_args = 0..)]
     pub concurrency: Vec<u16>,
-    /// Measured requests for each lane and batch size [quick: 15, seed: 30].
+    /// Measured requests for each lane and batch size [quick: 16, seed: 30].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub iterations: Option<u32>,
-    /// Requests before each lane and batch size are measured [quick: 2, seed: 5].
+    /// What loads the lanes; repeatable. closed: the serial and the concurrent part. Open loops send at their own
+    /// times, one image each: constant:RATE, poisson:RATE (per second), steps:RATE,RATE,..., replay:FILE (a time in
+    /// seconds on each line).
+    #[arg(long, value_name = "LOAD", default_value = "closed", help_heading = "Load")]
+    pub load: Vec<LoadSpec>,
+    /// Whose connections requests go out on: fresh (one for each request), reused (one for each worker), or a
+    /// number that all workers share. Several are measured side by side.
+    #[arg(long, value_name = "POLICY,...", value_delimiter = ',', default_value = "reused", help_heading = "Load")]
+    pub connection: Vec<Policy>,
+    /// In which form images are sent; a lane is measured with those that it can carry, or with its usual one
+    /// [jpeg lane: jpeg-base64, KServe lanes: fp32].
+    #[arg(long, value_name = "FORM,...", value_delimiter = ',', help_heading = "Load")]
+    pub payload: Vec<Encoding>,
+    /// Requests before each lane and batch size are measured, at least [quick: 2, seed: 5]. They go on until the
+    /// medians of two such groups in a row are within 10 %.
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub warmup: Option<u32>,
-    /// Blocks that the iterations are dealt into; lanes take turns block by block [quick: 3, seed: 5].
+    /// Most requests before each lane and batch size are measured [five times --warmup].
+    #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub max_warmup: Option<u32>,
+    /// Blocks that the iterations are dealt into; lanes take turns block by block [quick: 8, seed: 10].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub blocks: Option<u32>,
     /// Length of a concurrent window [quick: 4s, seed: 15s].
@@ -124,6 +165,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "CLAIM", help_heading = "Load")]
     pub hypothesis: Vec<Hypothesis>,
 
+    /// Put an emulated link in front of every lane: round trip, rates, jitter, initial window (in segments
+    /// of 1,460 bytes); also queue= and window= in bytes. No root needed; counters are read directly.
+    #[arg(long, value_name = "rtt=35ms,up=20mbit,down=100mbit,jitter=2ms,iw=10", help_heading = "Load")]
+    pub link: Option<LinkSpec>,
+
     /// Longest time to open a connection.
     #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Limits", value_parser = parse_duration)]
     pub connect_timeout: Duration,
@@ -137,6 +183,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_window_requests, help_heading = "Limits")]
     pub max_window_requests: usize,
 
+    /// Most requests in flight, and so connections, in an open loop; further ones wait, and their wait counts.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_in_flight as u16, help_heading = "Limits",
+          value_parser = counts(MAX_CONCURRENCY))]
+    pub max_in_flight: u16,
+
     /// Folder for results; each run gets its own folder in it.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
@@ -145,7 +196,7 @@ pub struct RunArgs {
     pub dry_run: bool,
 }
 
-fn counts(most: u16) -> clap::builder::RangedI64ValueParser<u16> {
+pub(crate) fn counts(most: u16) -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=i64::from(most))
 }
 
@@ -161,17 +212,23 @@ impl RunArgs {
             concurrency: distinct(&self.concurrency),
             iterations: or(self.iterations, iterations),
             warmup: or(self.warmup, warmup),
+            max_warmup: or(self.max_warmup, MOST_WARMUP_GROUPS * or(self.warmup, warmup)),
             blocks: or(self.blocks, blocks),
             duration: self.duration.unwrap_or(duration),
             ramp: self.ramp,
             seed: self.seed,
             hypotheses: self.hypothesis.clone(),
+            loads: self.load.clone(),
+            connections: once_each(&self.connection),
+            payloads: once_each(&self.payload),
             limits: Limits {
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
                 max_response_bytes: self.max_response_bytes,
                 max_window_requests: self.max_window_requests,
+                max_in_flight: self.max_in_flight.into(),
             },
+            link: self.link,
         }
     }
 
@@ -212,6 +269,17 @@ impl RunArgs {
     }
 }
 
+/// The items in the order given, each once.
+fn once_each<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+    let mut once = Vec::new();
+    for item in items {
+        if !once.contains(item) {
+            once.push(*item);
+        }
+    }
+    once
+}
+
 fn distinct(counts: &[u16]) -> Vec<usize> {
     let mut counts: Vec<usize> = counts.iter().map(|&n| n.into()).collect();
     counts.sort_unstable();
@@ -223,11 +291,13 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 pub async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args).await,
-        Command::Schema => report::schema::schema()
-            .map_err(Into::into)
-            .and_then(|text| write_stdout(&text))
-            .map(|()| ExitCode::SUCCESS),
-        Command::Floor(args) => hold_against_floor(args).await,
+        Command::Slo(args) => commands::slo::slo(&args).await,
+        Command::Selftest(args) => commands::selftest::selftest(&args).await,
+        Command::Schema => show(report::schema::schema().map_err(Into::into)),
+        Command::Report(args) => show(commands::report::report(&args)),
+        Command::Compare(args) => show(commands::compare::compare(&args)),
+        Command::Link(args) => show(commands::link::link(&args).await),
+        Command::Floor(args) => commands::floor::floor(args).await,
     };
     match done {
         Ok(code) => code,
@@ -239,20 +309,25 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let (settings, targets) = (args.settings(), args.targets()?);
+    let (settings, mut targets) = (args.settings(), args.targets()?);
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let plan = Plan::new(&settings, &lanes);
     if plan.stages.is_empty() {
         bail!("nothing to measure: both --batches and --concurrency are empty");
     }
+    for (rate, time) in plan.open_windows() {
+        if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
+            bail!(
+                "{rate} for {} are more requests than --max-window-requests; raise it or shorten --duration",
+                words(time)
+            );
+        }
+    }
     if args.dry_run {
         return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
     }
-    let photographs = match &args.images {
-        Some(folder) => payload::from_folder(folder)?,
-        None => payload::compiled_in(),
-    };
-    let payload = Payload::new(&photographs, plan.largest_batch(), preprocess)?;
+    let payload = payload(args, plan.largest_batch())?;
+    let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Progress::on_stderr(&plan, &lanes);
     let cancel = CancellationToken::new();
     tokio::spawn(stop_at_ctrl_c(cancel.clone()));
@@ -263,12 +338,21 @@ async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(exit_status(&outcome.report)))
 }
 
-/// Threads of its own do the measuring: no task of this runtime gets in between.
-async fn hold_against_floor(args: FloorArgs) -> anyhow::Result<ExitCode> {
-    let json = args.json;
-    let report = tokio::task::spawn_blocking(move || floor::run(&args)).await.context("the run broke off")??;
-    let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.markdown() };
-    write_stdout(&text).map(|()| ExitCode::SUCCESS)
+/// Puts the link that is asked for in front of the lanes.
+pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyhow::Result<Vec<Proxy>> {
+    match settings.link {
+        Some(link) => link::between(link, settings.seed, targets).await.context("--link"),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The photographs to send, in batches up to the largest.
+pub(crate) fn payload(args: &RunArgs, largest_batch: usize) -> anyhow::Result<Payload> {
+    let photographs = match &args.images {
+        Some(folder) => payload::from_folder(folder)?,
+        None => payload::compiled_in(),
+    };
+    Ok(Payload::new(&photographs, largest_batch, preprocess)?)
 }
 
 /// The exit status that a report deserves.
@@ -282,7 +366,7 @@ fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
 }
 
 /// The first Ctrl-C ends the run with a report, the second ends the program.
-async fn stop_at_ctrl_c(cancel: CancellationToken) {
+pub(crate) async fn stop_at_ctrl_c(cancel: CancellationToken) {
     if tokio::signal::ctrl_c().await.is_ok() {
         cancel.cancel();
         eprintln!("\nstopping; the report keeps what was measured (Ctrl-C again to leave at once)");
@@ -292,7 +376,11 @@ async fn stop_at_ctrl_c(cancel: CancellationToken) {
     }
 }
 
-fn write_stdout(text: &str) -> anyhow::Result<()> {
+fn show(text: anyhow::Result<String>) -> anyhow::Result<ExitCode> {
+    write_stdout(&text?).map(|()| ExitCode::SUCCESS)
+}
+
+pub(crate) fn write_stdout(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough (`| head`) is no failure.
@@ -342,7 +430,7 @@ mod tests {
     fn defaults_are_the_quick_preset_on_this_machine() {
         let args = args(&[]);
         let settings = args.settings();
-        assert_eq!((settings.iterations, settings.warmup, settings.blocks), (15, 2, 3));
+        assert_eq!((settings.iterations, settings.warmup, settings.blocks), (16, 2, 8));
         assert_eq!(settings.batches, [1, 4, 8, 16, 32]);
         assert_eq!(settings.concurrency, [1, 8, 16]);
         let ports: Vec<_> = args.targets().unwrap().iter().map(|t| (t.endpoint.port(), t.metrics.port())).collect();
@@ -366,6 +454,25 @@ mod tests {
         assert_eq!(lanes(&["--skip", "onnx-http", "--skip", "trt"]).unwrap(), [Lane::Jpeg, Lane::OnnxGrpc]);
         assert!(lanes(&["--skip", "trt,onnx,jpeg"]).is_err());
         assert!(format!("{:#}", lanes(&["--skip", "torch"]).unwrap_err()).contains("no lane `torch`"));
+    }
+
+    #[test]
+    fn axes_are_lists() {
+        let settings = args(&[
+            "--connection",
+            "fresh,reused,fresh,2",
+            "--payload",
+            "u8,jpeg",
+            "--load",
+            "steps:5,10",
+            "--load",
+            "closed",
+        ])
+        .settings();
+        assert_eq!(settings.connections.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fresh", "reused", "2"]);
+        assert_eq!(settings.payloads, [Encoding::U8, Encoding::Jpeg]);
+        assert_eq!(settings.loads, ["steps:5,10".parse().unwrap(), LoadSpec::Closed]);
+        assert_eq!(args(&["--warmup", "3"]).settings().max_warmup, 15);
     }
 
     #[test]

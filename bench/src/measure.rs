@@ -13,13 +13,14 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{CallError, Client, Connection, HttpVersion, Prepared, http},
+    client::{CallError, Client, Clients, Connection, HttpVersion, Policy, Prepared, Wire, http},
     counters::Counters,
     cpu::{process_cpu, spent},
-    plan::Effort,
+    plan::{Arm, Effort},
     record::{Recorder, Sample},
     report::{MeasuredBlock, WarmUp},
     settings::Limits,
+    stats,
     target::Target,
     waterfall::StageTimes,
 };
@@ -28,6 +29,8 @@ use crate::{
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause of a worker after a failure, so that a dead server is not asked in a tight loop.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
+/// Warm-up is steady when the medians of its last two groups differ by at most this part of the smaller.
+const STEADY: f64 = 0.1;
 /// How often a window reports its progress.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -73,31 +76,55 @@ impl Scraper {
     }
 }
 
-/// One lane with its workers, each on a connection of its own, kept from cell to cell.
+/// One arm with its workers, kept from cell to cell.
 pub struct Rig {
-    /// The lane.
+    /// The arm.
+    pub arm: Arm,
+    /// Its lane, and the model that takes its payload.
     pub target: Target,
     /// Its counters.
     pub scraper: Scraper,
-    clients: Vec<Client>,
-    limits: Limits,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) limits: Limits,
+    makes: Clients,
 }
 
 impl Rig {
-    /// A lane that is not connected yet.
-    pub fn new(target: Target, limits: Limits) -> Self {
-        Self { scraper: Scraper::new(&target, limits), target, clients: Vec::new(), limits }
+    /// An arm that is not connected yet; `target` names the plain model.
+    pub fn new(target: &Target, arm: Arm, limits: Limits) -> Self {
+        let target = Target { model: arm.payload.model(&target.model), ..target.clone() };
+        Self {
+            arm,
+            scraper: Scraper::new(&target, limits),
+            makes: Clients::new(&target, arm.connection, limits),
+            target,
+            clients: Vec::new(),
+            limits,
+        }
     }
 
-    /// The first `n` workers, connected where that is possible; a failure shows when they send.
-    async fn workers(&mut self, n: usize) -> &mut [Client] {
+    /// What the arm's connections carried.
+    pub fn wire(&self) -> &Wire {
+        self.makes.wire()
+    }
+
+    /// Makes clients until there are `n`.
+    pub(crate) fn grow(&mut self, n: usize) {
         while self.clients.len() < n {
-            self.clients.push(Client::new(&self.target, self.limits));
+            self.clients.push(self.makes.client());
         }
-        for client in &mut self.clients[..n] {
-            let _ = client.connection.connect().await;
+    }
+
+    /// Exactly `n` workers, connected where that is possible; a failure shows when they send.
+    async fn workers(&mut self, n: usize) -> &mut [Client] {
+        self.grow(n);
+        for mut client in self.clients.drain(n..) {
+            client.close().await;
         }
-        &mut self.clients[..n]
+        for client in &mut self.clients {
+            let _ = client.connect().await;
+        }
+        &mut self.clients
     }
 
     /// One request whose answer is read.
@@ -112,28 +139,44 @@ impl Rig {
         client.embeddings(&reply)
     }
 
-    /// Sends `n` requests that are not measured.
+    /// Sends requests that are not measured: at least `least`, then until they are steady, at most `most`.
     ///
     /// # Errors
     /// As [`Recorder::new`].
     pub async fn warm_up(
         &mut self,
         requests: &[Prepared],
-        n: usize,
+        (least, most): (usize, usize),
         conductor: &Conductor,
         mut progress: impl FnMut(usize),
     ) -> Result<WarmUp, CreationError> {
         let mut recorder = Recorder::new()?;
+        let mut steady = None;
         for client in self.workers(1).await {
-            for request in requests.iter().cycle().take(n) {
-                if conductor.cancel.is_cancelled() {
+            for (number, request) in requests.iter().cycle().take(most).enumerate() {
+                let latencies = || recorder.samples().iter().map(|s| s.latency.as_secs_f64()).collect::<Vec<_>>();
+                if number >= least && number % least.max(1) == 0 {
+                    steady = Some(is_steady(&latencies(), least.max(1)));
+                }
+                if conductor.cancel.is_cancelled() || steady == Some(true) {
                     break;
                 }
                 send(client, request, &mut recorder, conductor).await;
-                progress(1);
+                if number < least {
+                    progress(1);
+                }
             }
         }
-        Ok(WarmUp { sent: recorder.sent(), failures: recorder.failures })
+        let us = |latency: Duration| latency.as_micros() as u64;
+        let mut last: Vec<f64> =
+            recorder.samples().iter().rev().take(least.max(1)).map(|s| s.latency.as_secs_f64()).collect();
+        Ok(WarmUp {
+            sent: recorder.sent(),
+            first_us: recorder.samples().first().map(|sample| us(sample.latency)),
+            last_us: stats::median(&mut last).map(|seconds| (seconds * 1e6) as u64),
+            steady,
+            failures: recorder.failures,
+        })
     }
 
     /// A serial block: `n` requests one after the other, beginning with variant `first`,
@@ -150,7 +193,8 @@ impl Rig {
         mut progress: impl FnMut(usize),
     ) -> Result<MeasuredBlock, CreationError> {
         let mut recorder = Recorder::new()?;
-        let opened_before = opened(self.workers(1).await);
+        self.workers(1).await;
+        let traffic = self.wire().begin();
         let before = self.scraper.read().await;
         let cpu = process_cpu();
         let start = conductor.epoch.elapsed();
@@ -165,14 +209,17 @@ impl Rig {
         }
         let wall = conductor.epoch.elapsed() - start;
         let cpu = spent(cpu, process_cpu());
+        let traffic = self.wire().traffic().since(traffic);
         let server = between(&before, &self.scraper.read().await);
         Ok(MeasuredBlock {
             start,
             wall,
             outside: 0,
-            connections: 1,
-            reconnects: opened(&self.clients[..1]) - opened_before,
+            connections: traffic.most_open,
+            reconnects: self.reopened(traffic.opened),
             cpu,
+            traffic,
+            offered: None,
             counted: counted(&recorder, &server),
             recorder,
             server,
@@ -193,7 +240,8 @@ impl Rig {
         conductor: &Conductor,
         mut progress: impl FnMut(Effort),
     ) -> Result<MeasuredBlock, CreationError> {
-        let opened_before = opened(self.workers(workers).await);
+        self.workers(workers).await;
+        let traffic = self.wire().begin();
         let idle_before = self.scraper.read().await;
         // `stop` ends the sending; a worker that has used up the budget raises it too.
         let stop = conductor.cancel.child_token();
@@ -214,11 +262,9 @@ impl Rig {
         stop.cancel();
 
         let mut all = Recorder::new()?;
-        let mut opened_after = 0;
         while let Some(joined) = tasks.join_next().await {
             match joined {
                 Ok((client, recorder)) => {
-                    opened_after += client.connection.opened();
                     self.clients.push(client);
                     all.merge(recorder?);
                 }
@@ -226,18 +272,36 @@ impl Rig {
             }
         }
         let idle = between(&idle_before, &self.scraper.read().await);
+        let traffic = self.wire().traffic().since(traffic);
         let recorder = all.completed_within(from, to)?;
         Ok(MeasuredBlock {
             start: from,
             wall: to - from,
             outside: (all.samples().len() - recorder.samples().len()) as u64,
-            connections: workers as u64,
-            reconnects: opened_after.saturating_sub(opened_before),
+            connections: traffic.most_open,
+            reconnects: self.reopened(traffic.opened),
             cpu,
+            traffic,
+            offered: None,
             recorder,
             server: between(&window_before, &window_after),
             counted: counted(&all, &idle),
         })
+    }
+
+    /// Connections that were opened though they should have been kept.
+    fn reopened(&self, opened: u64) -> u64 {
+        if self.arm.connection == Policy::Fresh { 0 } else { opened }
+    }
+}
+
+/// Whether the medians of the last two groups of `size` samples are within 10 % of each other.
+pub fn is_steady(samples: &[f64], size: usize) -> bool {
+    let Some(from) = samples.len().checked_sub(2 * size) else { return false };
+    let (mut before, mut last) = (samples[from..from + size].to_vec(), samples[from + size..].to_vec());
+    match (stats::median(&mut before), stats::median(&mut last)) {
+        (Some(a), Some(b)) => (a - b).abs() <= STEADY * a.min(b),
+        _ => false,
     }
 }
 
@@ -253,11 +317,13 @@ async fn send(client: &mut Client, request: &Prepared, recorder: &mut Recorder, 
         outcome = client.infer(request) => outcome,
     };
     let latency = sent.elapsed();
+    client.settle().await;
     match outcome {
         Ok(reply) => {
             recorder.response_bytes = reply.body_bytes();
+            let start = sent - conductor.epoch;
             let stages = StageTimes::of(&reply);
-            recorder.add(Sample { start: sent - conductor.epoch, latency, marks: reply.marks, stages });
+            recorder.add(Sample { start, latency, lag: Duration::ZERO, marks: reply.marks, stages });
         }
         Err(error) => recorder.failures.add(&error),
     }
@@ -295,7 +361,7 @@ async fn worker(
 }
 
 /// Waits, telling the progress, until the time is over or the sign is given.
-async fn wait(time: Duration, stop: &CancellationToken, progress: &mut impl FnMut(Effort)) {
+pub(crate) async fn wait(time: Duration, stop: &CancellationToken, progress: &mut impl FnMut(Effort)) {
     let start = Instant::now();
     let mut told = Duration::ZERO;
     while told < time {
@@ -309,19 +375,28 @@ async fn wait(time: Duration, stop: &CancellationToken, progress: &mut impl FnMu
     }
 }
 
-fn opened(clients: &[Client]) -> u64 {
-    clients.iter().map(|client| client.connection.opened()).sum()
-}
-
 /// What was counted between two readings.
-fn between(before: &Result<Counters, String>, after: &Result<Counters, String>) -> Result<Counters, String> {
+pub(crate) fn between(before: &Result<Counters, String>, after: &Result<Counters, String>) -> Result<Counters, String> {
     let (before, after) = (before.as_ref().map_err(Clone::clone)?, after.as_ref().map_err(Clone::clone)?);
     after.since(before).ok_or_else(|| "the server's counters fell: it was restarted".to_owned())
 }
 
 /// The server's count of answered requests, where the client knows which requests were answered:
 /// one that was abandoned, or lost on the way, may or may not have been.
-fn counted(recorder: &Recorder, idle: &Result<Counters, String>) -> Option<u64> {
+pub(crate) fn counted(recorder: &Recorder, idle: &Result<Counters, String>) -> Option<u64> {
     let known = recorder.abandoned == 0 && recorder.failures.kinds.keys().all(|kind| kind == "status");
     known.then(|| idle.as_ref().ok().map(|counters| counters.requests)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steady_is_two_groups_alike() {
+        assert!(!is_steady(&[10.0, 10.0, 10.0], 2), "one group and a half tell nothing");
+        assert!(!is_steady(&[90.0, 30.0, 10.0, 10.0], 2), "still falling");
+        assert!(is_steady(&[90.0, 30.0, 10.0, 10.4, 10.5, 10.9], 2));
+        assert!(!is_steady(&[], 1));
+    }
 }

@@ -1,13 +1,16 @@
-//! What the requests carry: real photographs, in base64 and as tensors.
+//! What the requests carry: real photographs, encoded, in base64 and as tensors.
 
 use std::{
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::encoding::{self, Encoding};
 
 /// Elements of one image's tensor: 3 channels of 224 × 224.
 pub const IMAGE_ELEMENTS: usize = 3 * 224 * 224;
@@ -20,11 +23,6 @@ const MAX_PHOTOGRAPHS: usize = 16;
 const MAX_PHOTOGRAPH_BYTES: u64 = 16 << 20;
 /// How often each photograph is preprocessed to time it.
 const PREPROCESS_REPEATS: usize = 5;
-
-/// Shape of a batch: `[batch, 3, 224, 224]`.
-pub fn tensor_shape(batch: usize) -> [i64; 4] {
-    [batch as i64, 3, 224, 224]
-}
 
 /// An encoded photograph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,9 +115,13 @@ pub fn from_folder(folder: &Path) -> Result<Vec<Photograph>, PayloadError> {
 /// The photographs in both forms, ready to be cut into batches without copying.
 pub struct Payload {
     photographs: Vec<PhotographInfo>,
+    encoded: Vec<Bytes>,
     base64: Vec<String>,
     /// Images in a row, the photographs over and over, long enough for every batch at every start.
     tensor: Bytes,
+    /// The same in the other tensor forms, once they are asked for.
+    fp16: OnceLock<Bytes>,
+    pixels: OnceLock<Bytes>,
     preprocess_times: Vec<Duration>,
 }
 
@@ -156,8 +158,11 @@ impl Payload {
                 .iter()
                 .map(|p| PhotographInfo { name: p.name.clone(), bytes: p.bytes.len() })
                 .collect(),
+            encoded: photographs.iter().map(|p| p.bytes.clone()).collect(),
             base64: photographs.iter().map(|p| base64_simd::STANDARD.encode_to_string(&p.bytes)).collect(),
             tensor: tensor.freeze(),
+            fp16: OnceLock::new(),
+            pixels: OnceLock::new(),
             preprocess_times,
         })
     }
@@ -167,14 +172,30 @@ impl Payload {
         self.base64.len()
     }
 
+    /// `batch` photographs as they were encoded, beginning with the one at `first`.
+    pub fn encoded(&self, first: usize, batch: usize) -> Vec<Bytes> {
+        self.encoded.iter().cycle().skip(first).take(batch).cloned().collect()
+    }
+
     /// `batch` photographs in base64, beginning with the one at `first`.
     pub fn base64(&self, first: usize, batch: usize) -> Vec<&str> {
         self.base64.iter().cycle().skip(first).take(batch).map(String::as_str).collect()
     }
 
-    /// The same photographs as a `[batch, 3, 224, 224]` tensor: a slice of one buffer.
+    /// The same photographs as an FP32 `[batch, 3, 224, 224]` tensor: a slice of one buffer.
     pub fn tensor(&self, first: usize, batch: usize) -> Bytes {
         self.tensor.slice(first * IMAGE_BYTES..(first + batch) * IMAGE_BYTES)
+    }
+
+    /// The same photographs in the tensor form of an encoding, again a slice of one buffer; FP32 where the
+    /// encoding has no form of its own.
+    pub fn tensor_as(&self, encoding: Encoding, first: usize, batch: usize) -> Bytes {
+        let (all, image_bytes) = match encoding {
+            Encoding::Fp16 => (self.fp16.get_or_init(|| encoding::to_fp16(&self.tensor)), IMAGE_BYTES / 2),
+            Encoding::U8 => (self.pixels.get_or_init(|| encoding::to_pixels(&self.tensor)), IMAGE_BYTES / 4),
+            _ => (&self.tensor, IMAGE_BYTES),
+        };
+        all.slice(first * image_bytes..(first + batch) * image_bytes)
     }
 
     /// The photographs, for the report.

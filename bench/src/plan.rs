@@ -11,7 +11,13 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::{
+    client::Policy,
+    encoding::Encoding,
+    schedule::{Arrivals, LoadSpec, Rate},
+    settings::Settings,
+    target::Protocol,
+};
 
 /// How a lane is loaded in one cell of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -29,20 +35,29 @@ pub enum Load {
         /// Images in a request.
         batch: usize,
     },
+    /// Requests at their own times, whatever became of those before (open loop).
+    Open {
+        /// How they follow each other.
+        arrivals: Arrivals,
+        /// Requests per second; of a trace, its mean.
+        rate: Rate,
+        /// Images in a request.
+        batch: usize,
+    },
 }
 
 impl Load {
     /// Images in a request.
     pub fn batch(self) -> usize {
         match self {
-            Self::Serial { batch } | Self::Concurrent { batch, .. } => batch,
+            Self::Serial { batch } | Self::Concurrent { batch, .. } | Self::Open { batch, .. } => batch,
         }
     }
 
-    /// Workers, that is, connections.
+    /// Workers; an open loop takes as many as it needs.
     pub fn workers(self) -> usize {
         match self {
-            Self::Serial { .. } => 1,
+            Self::Serial { .. } | Self::Open { .. } => 1,
             Self::Concurrent { concurrency, .. } => concurrency,
         }
     }
@@ -53,15 +68,55 @@ impl std::fmt::Display for Load {
         match self {
             Self::Serial { batch } => write!(f, "serial b={batch}"),
             Self::Concurrent { concurrency, .. } => write!(f, "concurrent c={concurrency}"),
+            Self::Open { arrivals, rate, .. } => write!(f, "{arrivals} {rate}"),
         }
+    }
+}
+
+/// What is compared under one load: a lane, its connections, and the form of its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arm {
+    /// The lane.
+    pub lane: Lane,
+    /// Whose connections its requests go out on.
+    pub connection: Policy,
+    /// The form of its images.
+    pub payload: Encoding,
+}
+
+impl Arm {
+    /// A lane as it is measured when nothing else is asked for.
+    pub fn plain(lane: Lane) -> Self {
+        Self { lane, connection: Policy::Reused, payload: Encoding::default_of(Protocol::of(lane)) }
+    }
+
+    /// Every combination that a run asks for, lane by lane: the first of a lane stands for it in tables of lanes.
+    pub fn all(settings: &Settings, lanes: &[Lane]) -> Vec<Self> {
+        let mut arms = Vec::new();
+        for &lane in lanes {
+            let protocol = Protocol::of(lane);
+            let mut payloads: Vec<_> = settings.payloads.iter().copied().filter(|p| p.fits(protocol)).collect();
+            if payloads.is_empty() {
+                payloads.push(Encoding::default_of(protocol));
+            }
+            for &connection in &settings.connections {
+                arms.extend(payloads.iter().map(|&payload| Self { lane, connection, payload }));
+            }
+        }
+        arms
     }
 }
 
 /// What a turn consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Requests that are not measured.
-    WarmUp(usize),
+    /// Requests that are not measured, until they are steady.
+    WarmUp {
+        /// At least so many.
+        least: usize,
+        /// At most so many.
+        most: usize,
+    },
     /// A block of measured requests, one after the other.
     Block(usize),
     /// A timed window behind a ramp.
@@ -73,16 +128,16 @@ pub enum Work {
     },
 }
 
-/// One lane at work on its own.
+/// One arm at work on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// The lane.
-    pub lane: Lane,
+    /// The arm.
+    pub arm: Arm,
     /// What it does.
     pub work: Work,
 }
 
-/// All lanes under one load: their cells are complete when the stage is.
+/// All arms under one load: their cells are complete when the stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// The load.
@@ -113,7 +168,9 @@ impl Effort {
     /// What one turn takes.
     pub fn of(turn: Turn, load: Load) -> Self {
         match turn.work {
-            Work::WarmUp(n) | Work::Block(n) => Self { requests: n, images: n * load.batch(), windows: Duration::ZERO },
+            Work::WarmUp { least: n, .. } | Work::Block(n) => {
+                Self { requests: n, images: n * load.batch(), windows: Duration::ZERO }
+            }
             Work::Window { ramp, length } => Self { windows: ramp + length, ..Self::default() },
         }
     }
@@ -136,23 +193,40 @@ impl Plan {
     /// Plans a run of `lanes`.
     pub fn new(settings: &Settings, lanes: &[Lane]) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-        let mut order = lanes.to_vec();
+        let mut order = Arm::all(settings, lanes);
         let mut round = |work: Work| -> Vec<Turn> {
             order.shuffle(&mut rng);
-            order.iter().map(|&lane| Turn { lane, work }).collect()
+            order.iter().map(|&arm| Turn { arm, work }).collect()
         };
-        let serial = settings.batches.iter().map(|&batch| {
-            let blocks = deal(settings.iterations, settings.blocks);
-            let works = std::iter::once(Work::WarmUp(settings.warmup)).chain(blocks.into_iter().map(Work::Block));
-            (Load::Serial { batch }, works.collect::<Vec<_>>())
-        });
         let window = Work::Window { ramp: settings.ramp, length: settings.duration };
-        let concurrent =
-            settings.concurrency.iter().map(|&concurrency| (Load::Concurrent { concurrency, batch: 1 }, vec![window]));
-        let stages = serial
-            .chain(concurrent)
-            .map(|(load, works)| Stage { load, turns: works.into_iter().flat_map(&mut round).collect() })
-            .collect();
+        let warm_up = Work::WarmUp { least: settings.warmup, most: settings.max_warmup.max(settings.warmup) };
+        let mut stages = Vec::new();
+        let mut add = |load, works: Vec<Work>| {
+            stages.push(Stage { load, turns: works.into_iter().flat_map(&mut round).collect() });
+        };
+        for load in &settings.loads {
+            match load {
+                LoadSpec::Closed => {
+                    for &batch in &settings.batches {
+                        let blocks = deal(settings.iterations, settings.blocks).into_iter().map(Work::Block);
+                        add(Load::Serial { batch }, std::iter::once(warm_up).chain(blocks).collect());
+                    }
+                    for &concurrency in &settings.concurrency {
+                        add(Load::Concurrent { concurrency, batch: 1 }, vec![window]);
+                    }
+                }
+                LoadSpec::Open { arrivals, rates } => {
+                    for &rate in rates {
+                        add(Load::Open { arrivals: *arrivals, rate, batch: 1 }, vec![window]);
+                    }
+                }
+                LoadSpec::Replay(trace) => {
+                    let ramp = settings.ramp.min(trace.length() / 2);
+                    let work = Work::Window { ramp, length: trace.length() - ramp };
+                    add(Load::Open { arrivals: Arrivals::Replay, rate: trace.rate(), batch: 1 }, vec![work]);
+                }
+            }
+        }
         Self { stages }
     }
 
@@ -160,11 +234,21 @@ impl Plan {
     pub fn effort(&self, lane: Lane) -> Effort {
         let mut effort = Effort::default();
         for stage in &self.stages {
-            for turn in stage.turns.iter().filter(|turn| turn.lane == lane) {
+            for turn in stage.turns.iter().filter(|turn| turn.arm.lane == lane) {
                 effort += Effort::of(*turn, stage.load);
             }
         }
         effort
+    }
+
+    /// The rate and length of each window of an open loop, ramp included.
+    pub fn open_windows(&self) -> impl Iterator<Item = (Rate, Duration)> {
+        self.stages.iter().flat_map(|stage| {
+            stage.turns.iter().filter_map(|turn| match (stage.load, turn.work) {
+                (Load::Open { rate, .. }, Work::Window { ramp, length }) => Some((rate, ramp + length)),
+                _ => None,
+            })
+        })
     }
 
     /// The most images that a request of the plan carries.
@@ -182,25 +266,40 @@ fn deal(total: usize, blocks: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Limits, Preset};
     use proptest::prelude::*;
     use std::collections::HashSet;
 
     fn settings(iterations: usize, blocks: usize, seed: u64) -> Settings {
-        Settings {
-            preset: Preset::Quick,
-            model: "resnet18".into(),
-            batches: vec![1, 4],
-            concurrency: vec![8],
-            iterations,
-            warmup: 2,
-            blocks,
-            duration: Duration::from_secs(4),
-            ramp: Duration::from_secs(1),
-            seed,
-            hypotheses: Vec::new(),
-            limits: Limits::default(),
-        }
+        Settings { batches: vec![1, 4], concurrency: vec![8], iterations, blocks, seed, ..Settings::default() }
+    }
+
+    #[test]
+    fn axes_multiply_and_each_lane_carries_what_it_can() {
+        let settings = Settings {
+            connections: vec![Policy::Fresh, Policy::Reused],
+            payloads: vec![Encoding::Fp16, Encoding::Json],
+            ..settings(4, 2, 1)
+        };
+        let arms = Arm::all(&settings, &[Lane::Jpeg, Lane::OnnxHttp, Lane::OnnxGrpc]);
+        let of = |lane| arms.iter().filter(|arm| arm.lane == lane).map(|arm| arm.payload).collect::<Vec<_>>();
+        assert_eq!(of(Lane::Jpeg), [Encoding::JpegBase64; 2], "it carries none of those asked for: its usual one");
+        assert_eq!(of(Lane::OnnxHttp), [Encoding::Fp16, Encoding::Json, Encoding::Fp16, Encoding::Json]);
+        assert_eq!(of(Lane::OnnxGrpc), [Encoding::Fp16; 2]);
+        let plan = Plan::new(&settings, &[Lane::Jpeg, Lane::OnnxHttp, Lane::OnnxGrpc]);
+        assert!(
+            plan.stages[0]
+                .turns
+                .chunks(arms.len())
+                .all(|round| arms.iter().all(|arm| round.iter().any(|t| t.arm == *arm)))
+        );
+    }
+
+    #[test]
+    fn each_rate_of_an_open_loop_is_a_stage() {
+        let loads = vec!["steps:10,20".parse().unwrap(), LoadSpec::Closed];
+        let plan = Plan::new(&Settings { loads, ..settings(4, 2, 1) }, &[Lane::Jpeg]);
+        let words: Vec<_> = plan.stages.iter().map(|stage| stage.load.to_string()).collect();
+        assert_eq!(words, ["constant 10/s", "constant 20/s", "serial b=1", "serial b=4", "concurrent c=8"]);
     }
 
     #[test]
@@ -214,7 +313,7 @@ mod tests {
     fn order_varies_within_a_run_and_repeats_with_the_seed() {
         let plan = Plan::new(&settings(30, 5, 1), &Lane::ALL);
         let rounds: HashSet<Vec<Lane>> =
-            plan.stages[0].turns.chunks(5).map(|round| round.iter().map(|turn| turn.lane).collect()).collect();
+            plan.stages[0].turns.chunks(5).map(|round| round.iter().map(|turn| turn.arm.lane).collect()).collect();
         assert!(rounds.len() > 1, "lanes are not always in one order");
         assert_eq!(plan, Plan::new(&settings(30, 5, 1), &Lane::ALL));
         assert_ne!(plan, Plan::new(&settings(30, 5, 2), &Lane::ALL));
@@ -226,10 +325,10 @@ mod tests {
             let plan = Plan::new(&settings(iterations, blocks, seed), &Lane::ALL);
             for stage in &plan.stages {
                 for lane in Lane::ALL {
-                    let works: Vec<Work> = stage.turns.iter().filter(|t| t.lane == lane).map(|t| t.work).collect();
+                    let works: Vec<Work> = stage.turns.iter().filter(|t| t.arm.lane == lane).map(|t| t.work).collect();
                     match stage.load {
                         Load::Serial { .. } => {
-                            prop_assert_eq!(works[0], Work::WarmUp(2), "warm-up comes first");
+                            prop_assert_eq!(works[0], Work::WarmUp { least: 2, most: 10 }, "warm-up comes first");
                             let dealt: Vec<usize> = works[1..]
                                 .iter()
                                 .map(|work| if let Work::Block(n) = work { *n } else { 0 })
@@ -237,7 +336,7 @@ mod tests {
                             prop_assert_eq!(dealt.iter().sum::<usize>(), iterations);
                             prop_assert!(dealt.iter().max().unwrap() - dealt.iter().min().unwrap() <= 1);
                         }
-                        Load::Concurrent { .. } => prop_assert_eq!(works.len(), 1),
+                        Load::Concurrent { .. } | Load::Open { .. } => prop_assert_eq!(works.len(), 1),
                     }
                 }
             }

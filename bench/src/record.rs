@@ -16,11 +16,13 @@ use crate::{
 /// One completed request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// When it was sent, since the start of the run.
+    /// When it was to be sent, since the start of the run; in a closed loop that is when it was sent.
     pub start: Duration,
-    /// Completion minus send.
+    /// Completion minus start.
     pub latency: Duration,
-    /// How it went on, as the client saw it.
+    /// How much later than intended it was sent; 0 in a closed loop. The rest of the latency is service time.
+    pub lag: Duration,
+    /// How it went on from when it was sent, as the client saw it.
     pub marks: Marks,
     /// What the server says about its part, if anything.
     pub stages: Option<StageTimes>,
@@ -30,6 +32,11 @@ impl Sample {
     /// When it was completed, since the start of the run.
     pub fn end(&self) -> Duration {
         self.start + self.latency
+    }
+
+    /// Completion minus send.
+    pub fn service(&self) -> Duration {
+        self.latency.saturating_sub(self.lag)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hdrhistogram::CreationError;
@@ -17,10 +17,11 @@ use crate::{
     environment::{Environment, utc},
     measure::{Conductor, Rig},
     payload::Payload,
-    plan::{Effort, Plan, Stage, Work},
+    plan::{Arm, Effort, Load, Plan, Stage, Turn, Work},
     preflight::{LaneError, describe},
     progress::{Progress, Stopwatch},
     report::{Cell, ExportError, Measured, Report, SCHEMA, WarmUp},
+    schedule::{self, Arrivals, LoadSpec},
     settings::Settings,
     stats::{Statistic, bootstrap},
     target::Target,
@@ -87,17 +88,8 @@ impl Run<'_> {
     /// # Errors
     /// [`RunError`]; failed requests are no error but data in the report.
     pub async fn run(self) -> Result<Outcome, RunError> {
-        let started = SystemTime::now();
         let conductor = Conductor { epoch: Instant::now(), cancel: self.cancel.clone() };
-        let mut report = self.empty_report(utc(started));
-        let mut rigs: Vec<Rig> =
-            self.targets.iter().map(|target| Rig::new(target.clone(), self.settings.limits)).collect();
-        self.describe_lanes(&mut rigs, &mut report).await?;
-        let folder = make_folder(&self.output, &report.started_at)?;
-
-        self.progress.say("comparing the lanes' outputs");
-        report.outputs = self.compare_outputs(&mut rigs).await?;
-
+        let (mut report, folder, mut rigs) = self.begin().await?;
         let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
         for stage in &Plan::new(&self.settings, &lanes).stages {
             if self.cancel.is_cancelled() {
@@ -114,6 +106,36 @@ impl Run<'_> {
         self.save(&mut report, &conductor, &folder)?;
         self.progress.finish();
         Ok(Outcome { report, folder })
+    }
+
+    /// What comes before anything is timed: who the lanes are, a folder, and whether their outputs agree.
+    pub(crate) async fn begin(&self) -> Result<(Report, PathBuf, Vec<Rig>), RunError> {
+        let mut report = self.empty_report(utc(SystemTime::now()));
+        let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
+        let arms = Arm::all(&self.settings, &lanes);
+        let mut rigs: Vec<Rig> = self
+            .targets
+            .iter()
+            .flat_map(|target| arms.iter().filter(|arm| arm.lane == target.lane).map(move |arm| (target, *arm)))
+            .map(|(target, arm)| Rig::new(target, arm, self.settings.limits))
+            .collect();
+        self.describe_lanes(&mut rigs, &mut report).await?;
+        let folder = make_folder(&self.output, &report.started_at)?;
+        self.progress.say("comparing the lanes' outputs");
+        report.outputs = self.compare_outputs(&mut rigs).await?;
+        Ok((report, folder, rigs))
+    }
+
+    /// A cell of which nothing was measured yet.
+    pub(crate) fn empty_cell(rig: &Rig, load: Load, requests: &[Prepared]) -> Measured {
+        let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
+        Measured {
+            arm: rig.arm,
+            load,
+            request_bytes: bytes / requests.len().max(1),
+            warm_up: WarmUp::default(),
+            blocks: Vec::new(),
+        }
     }
 
     fn empty_report(&self, started_at: String) -> Report {
@@ -138,33 +160,62 @@ impl Run<'_> {
         }
     }
 
-    /// Asks every lane, so that one message names all that are missing.
+    /// Asks every lane for every model it needs, so that one message names all that are missing.
     async fn describe_lanes(&self, rigs: &mut [Rig], report: &mut Report) -> Result<(), RunError> {
         let mut errors = Vec::new();
+        let mut asked: Vec<Target> = Vec::new();
         for rig in rigs {
+            if asked.contains(&rig.target) {
+                continue;
+            }
+            let known = asked.iter().any(|target| target.lane == rig.target.lane);
+            asked.push(rig.target.clone());
             match describe(&rig.target, self.settings.limits).await {
-                Ok(description) => {
+                // The first model of a lane describes it.
+                Ok(description) if !known => {
                     let counters_missing = rig.scraper.read().await.err();
                     report.lanes.push(description.into_info(&rig.target, counters_missing));
                 }
+                Ok(_) => {}
                 Err(error) => errors.push(error),
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
     }
 
-    fn prepare(&self, target: &Target, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
-        client::prepare(target, &self.payload, batch)
+    pub(crate) fn prepare(&self, rig: &Rig, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
+        client::prepare(&rig.target, rig.arm.payload, &self.payload, batch)
             .map(Into::into)
-            .map_err(|reason| RunError::Request { lane: target.lane, reason })
+            .map_err(|reason| RunError::Request { lane: rig.arm.lane, reason })
     }
 
-    /// Every lane answers every photograph, one by one.
+    /// The intended times of an open loop's window; other loads have none.
+    pub(crate) fn schedule(&self, load: Load, length: Duration) -> Arc<[Duration]> {
+        let Load::Open { arrivals, rate, .. } = load else { return Arc::default() };
+        let traces = self.settings.loads.iter().filter_map(|spec| match spec {
+            LoadSpec::Replay(trace) => Some(trace),
+            _ => None,
+        });
+        let trace = || traces.into_iter().find(|trace| trace.rate() == rate).map(|trace| Arc::clone(&trace.times));
+        match arrivals {
+            Arrivals::Replay => trace().unwrap_or_default(),
+            _ => {
+                let most = self.settings.limits.max_window_requests;
+                schedule::intended(arrivals, rate, length, most, self.settings.seed).into()
+            }
+        }
+    }
+
+    /// The first arm of every lane answers every photograph, one by one.
     async fn compare_outputs(&self, rigs: &mut [Rig]) -> Result<Comparison, RunError> {
         let (mut outputs, mut missing) = (Vec::new(), Vec::new());
+        let mut done = None;
         for rig in rigs {
             let lane = rig.target.lane;
-            let requests = self.prepare(&rig.target, 1)?;
+            if done.replace(lane) == Some(lane) {
+                continue;
+            }
+            let requests = self.prepare(rig, 1)?;
             let mut rows = Vec::with_capacity(requests.len());
             let mut failure = None;
             for request in &requests[..] {
@@ -193,33 +244,28 @@ impl Run<'_> {
         let batch = stage.load.batch();
         let mut lanes = Vec::with_capacity(rigs.len());
         for rig in rigs {
-            let requests = self.prepare(&rig.target, batch)?;
-            let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
-            let measured = Measured {
-                lane: rig.target.lane,
-                load: stage.load,
-                request_bytes: bytes / requests.len().max(1),
-                warm_up: WarmUp::default(),
-                blocks: Vec::new(),
-            };
+            let requests = self.prepare(rig, batch)?;
+            let measured = Self::empty_cell(rig, stage.load, &requests);
             lanes.push((rig, requests, measured));
         }
         for turn in &stage.turns {
             if self.cancel.is_cancelled() {
                 break;
             }
-            let Some((rig, requests, measured)) = lanes.iter_mut().find(|(rig, ..)| rig.target.lane == turn.lane)
-            else {
+            let Some((rig, requests, measured)) = lanes.iter_mut().find(|(rig, ..)| rig.arm == turn.arm) else {
                 continue;
             };
-            self.progress.begin(turn.lane, stage.load);
+            let lane = turn.arm.lane;
+            self.progress.begin(lane, stage.load);
             let mut watch = Stopwatch::start();
             let mut requests_done = |n: usize| {
-                let done = Effort::of(crate::plan::Turn { lane: turn.lane, work: Work::Block(n) }, stage.load);
-                self.progress.advance(turn.lane, done, watch.lap());
+                let done = Effort::of(Turn { arm: turn.arm, work: Work::Block(n) }, stage.load);
+                self.progress.advance(lane, done, watch.lap());
             };
             match turn.work {
-                Work::WarmUp(n) => measured.warm_up = rig.warm_up(requests, n, conductor, &mut requests_done).await?,
+                Work::WarmUp { least, most } => {
+                    measured.warm_up = rig.warm_up(requests, (least, most), conductor, &mut requests_done).await?;
+                }
                 Work::Block(n) => {
                     // Blocks go on through the photographs where the last one ended.
                     let first = measured.blocks.iter().map(|block| block.recorder.sent() as usize).sum::<usize>()
@@ -227,10 +273,16 @@ impl Run<'_> {
                     measured.blocks.push(rig.block(requests, first, n, conductor, &mut requests_done).await?);
                 }
                 Work::Window { ramp, length } => {
-                    let tell = |done| self.progress.advance(turn.lane, done, std::time::Duration::ZERO);
+                    let tell = |done| self.progress.advance(lane, done, Duration::ZERO);
                     let requests = Arc::clone(requests);
-                    let workers = stage.load.workers();
-                    measured.blocks.push(rig.window(requests, workers, (ramp, length), conductor, tell).await?);
+                    let block = match stage.load {
+                        Load::Open { .. } => {
+                            let schedule = self.schedule(stage.load, ramp + length);
+                            rig.open_window(requests, schedule, (ramp, length), conductor, tell).await?
+                        }
+                        load => rig.window(requests, load.workers(), (ramp, length), conductor, tell).await?,
+                    };
+                    measured.blocks.push(block);
                 }
             }
         }
@@ -238,7 +290,7 @@ impl Run<'_> {
     }
 
     /// Writes the report as it stands; each file is replaced as a whole.
-    fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
+    pub(crate) fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
         report.elapsed_s = conductor.epoch.elapsed().as_secs_f64();
         report.interrupted = self.cancel.is_cancelled();
         report.conclude();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::hypotheses::Hypothesis;
+use crate::{client::Policy, encoding::Encoding, hypotheses::Hypothesis, link::LinkSpec, schedule::LoadSpec};
 
 /// Ready-made sizes of a run; single flags override them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -14,6 +14,8 @@ pub enum Preset {
     /// Five lanes within five minutes on two CPU cores with a ResNet-18.
     Quick,
     /// The study's: 30 iterations for each batch size, windows for well over 60 requests.
+    ///
+    /// Both deal them into many blocks: differences are paired by block, and few blocks make wide intervals.
     Seed,
 }
 
@@ -21,8 +23,8 @@ impl Preset {
     /// `(iterations, warmup, blocks, duration)` of the preset.
     pub fn sizes(self) -> (usize, usize, usize, Duration) {
         match self {
-            Self::Quick => (15, 2, 3, Duration::from_secs(4)),
-            Self::Seed => (30, 5, 5, Duration::from_secs(15)),
+            Self::Quick => (16, 2, 8, Duration::from_secs(4)),
+            Self::Seed => (30, 5, 10, Duration::from_secs(15)),
         }
     }
 }
@@ -40,8 +42,11 @@ pub struct Settings {
     pub concurrency: Vec<usize>,
     /// Measured requests for each lane and batch size.
     pub iterations: usize,
-    /// Requests before each batch size's measurement, for each lane.
+    /// Requests before each batch size's measurement, for each lane, at least.
     pub warmup: usize,
+    /// Most of them: warm-up goes on until it is steady ([`crate::measure::is_steady`]), or up to here.
+    #[serde(default)]
+    pub max_warmup: usize,
     /// Blocks that the iterations are dealt into; lanes alternate block by block.
     pub blocks: usize,
     /// Length of a concurrent window.
@@ -52,13 +57,25 @@ pub struct Settings {
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub ramp: Duration,
-    /// Seed of the lanes' order and of the bootstrap.
+    /// Seed of the lanes' order, of random schedules and of the bootstrap.
     pub seed: u64,
     /// Claims that the report judges.
     #[serde(default)]
     pub hypotheses: Vec<Hypothesis>,
+    /// The loads.
+    #[serde(default = "closed")]
+    pub loads: Vec<LoadSpec>,
+    /// Whose connections requests go out on; each is measured.
+    #[serde(default = "reused")]
+    pub connections: Vec<Policy>,
+    /// In which forms images are sent; each lane is measured with those it can carry. Empty: its usual one.
+    #[serde(default)]
+    pub payloads: Vec<Encoding>,
     /// Limits on every exchange.
     pub limits: Limits,
+    /// The link emulated between client and lanes, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSpec>,
 }
 
 /// Limits of the client.
@@ -76,7 +93,52 @@ pub struct Limits {
     pub max_response_bytes: usize,
     /// Most requests that one concurrent window sends; the window ends early there.
     pub max_window_requests: usize,
+    /// Most requests in flight, and so connections, in an open loop; further ones wait, which counts.
+    #[serde(default = "max_in_flight")]
+    pub max_in_flight: usize,
 }
+
+fn closed() -> Vec<LoadSpec> {
+    vec![LoadSpec::Closed]
+}
+
+fn reused() -> Vec<Policy> {
+    vec![Policy::Reused]
+}
+
+fn max_in_flight() -> usize {
+    256
+}
+
+/// The quick preset.
+impl Default for Settings {
+    fn default() -> Self {
+        let preset = Preset::Quick;
+        let (iterations, warmup, blocks, duration) = preset.sizes();
+        Self {
+            preset,
+            model: "resnet50".into(),
+            batches: vec![1, 4, 8, 16, 32],
+            concurrency: vec![1, 8, 16],
+            iterations,
+            warmup,
+            max_warmup: MOST_WARMUP_GROUPS * warmup,
+            blocks,
+            duration,
+            ramp: Duration::from_secs(1),
+            seed: 1,
+            loads: closed(),
+            connections: reused(),
+            payloads: Vec::new(),
+            hypotheses: Vec::new(),
+            limits: Limits::default(),
+            link: None,
+        }
+    }
+}
+
+/// Warm-up goes on in groups of its least number of requests, at most so many of them unless told otherwise.
+pub const MOST_WARMUP_GROUPS: usize = 5;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -85,6 +147,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(60),
             max_response_bytes: 64 << 20,
             max_window_requests: 1_000_000,
+            max_in_flight: max_in_flight(),
         }
     }
 }

@@ -1,22 +1,31 @@
 //! Where the lanes are: addresses, protocols, and the model asked for.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use http::uri::Authority;
 use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
-/// A host and port to connect to, without TLS.
+/// A host and port, or a Unix domain socket, to connect to; without TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint {
     authority: Authority,
     port: u16,
+    /// Where to connect to instead, e.g. an emulated link; not part of the name.
+    via: Option<SocketAddr>,
+    socket: Option<PathBuf>,
 }
 
 /// An address that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{input}` is not an address: {reason}; write http://HOST:PORT or HOST:PORT")]
+#[error("`{input}` is not an address: {reason}; write http://HOST:PORT, HOST:PORT or unix:PATH")]
 pub struct EndpointError {
     input: String,
     reason: String,
@@ -25,7 +34,7 @@ pub struct EndpointError {
 impl Endpoint {
     /// A port of this machine.
     pub fn local(port: u16) -> Self {
-        Self { authority: Authority::from_static("127.0.0.1"), port }
+        Self { authority: Authority::from_static("127.0.0.1"), port, via: None, socket: None }
     }
 
     /// The host as a resolver takes it (an IPv6 address without brackets).
@@ -38,9 +47,36 @@ impl Endpoint {
         self.port
     }
 
+    /// The Unix domain socket, if it is one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// The same endpoint, reached through another address.
+    pub fn through(self, via: SocketAddr) -> Self {
+        Self { via: Some(via), ..self }
+    }
+
+    /// Opens a TCP connection.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = match self.via {
+            Some(via) => TcpStream::connect(via).await?,
+            None => TcpStream::connect((self.host(), self.port)).await?,
+        };
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
     /// `host:port`, as the `Host` header and HTTP/2's `:authority` want it.
     pub fn authority(&self) -> String {
-        format!("{}:{}", self.authority.host(), self.port)
+        match self.socket {
+            // There is no host: as curl does it.
+            Some(_) => "localhost".to_owned(),
+            None => format!("{}:{}", self.authority.host(), self.port),
+        }
     }
 }
 
@@ -49,6 +85,12 @@ impl FromStr for Endpoint {
 
     fn from_str(input: &str) -> Result<Self, Self::Err> {
         let error = |reason: &str| EndpointError { input: input.to_owned(), reason: reason.to_owned() };
+        if let Some(path) = input.strip_prefix("http+unix://").or_else(|| input.strip_prefix("unix:")) {
+            if path.is_empty() {
+                return Err(error("the path of the socket is missing"));
+            }
+            return Ok(Self { socket: Some(path.into()), ..Self::local(0) });
+        }
         let rest = match input.split_once("://") {
             None => input,
             Some(("http" | "grpc", rest)) => rest,
@@ -64,7 +106,7 @@ impl FromStr for Endpoint {
             return Err(error("it has a user name"));
         }
         let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
-        Ok(Self { authority, port })
+        Ok(Self { authority, port, via: None, socket: None })
     }
 }
 
@@ -78,13 +120,16 @@ impl TryFrom<String> for Endpoint {
 
 impl From<Endpoint> for String {
     fn from(endpoint: Endpoint) -> Self {
-        endpoint.authority()
+        endpoint.to_string()
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.authority())
+        match &self.socket {
+            Some(path) => write!(f, "unix:{}", path.display()),
+            None => f.write_str(&self.authority()),
+        }
     }
 }
 
@@ -131,6 +176,9 @@ impl Target {
 
     /// The address as a person writes it.
     pub fn url(&self) -> String {
+        if self.endpoint.socket().is_some() {
+            return self.endpoint.to_string();
+        }
         let scheme = if self.protocol() == Protocol::KserveGrpc { "grpc" } else { "http" };
         format!("{scheme}://{}", self.endpoint)
     }
@@ -217,6 +265,14 @@ mod tests {
         }
         let six: Endpoint = "http://[::1]:8010".parse().unwrap();
         assert_eq!((six.host(), six.to_string().as_str()), ("::1", "[::1]:8010"));
+        for text in ["unix:/run/quintet.sock", "http+unix:///run/quintet.sock"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.socket(), Some(Path::new("/run/quintet.sock")));
+            assert_eq!(
+                (endpoint.authority().as_str(), &String::from(endpoint)[..]),
+                ("localhost", "unix:/run/quintet.sock")
+            );
+        }
     }
 
     #[test]
@@ -225,13 +281,13 @@ mod tests {
             .map(|text| text.parse::<Endpoint>().unwrap_err().to_string())
             .to_vec();
         insta::assert_snapshot!(reasons.join("\n"), @r"
-        `localhost` is not an address: the port is missing; write http://HOST:PORT or HOST:PORT
-        `https://h:1` is not an address: TLS is not supported; write http://HOST:PORT or HOST:PORT
-        `ftp://h:1` is not an address: unknown scheme `ftp`; write http://HOST:PORT or HOST:PORT
-        `h:1/path` is not an address: it has a path; write http://HOST:PORT or HOST:PORT
-        `u@h:1` is not an address: it has a user name; write http://HOST:PORT or HOST:PORT
-        `h:99999` is not an address: the port is missing; write http://HOST:PORT or HOST:PORT
-        `` is not an address: empty string; write http://HOST:PORT or HOST:PORT
+        `localhost` is not an address: the port is missing; write http://HOST:PORT, HOST:PORT or unix:PATH
+        `https://h:1` is not an address: TLS is not supported; write http://HOST:PORT, HOST:PORT or unix:PATH
+        `ftp://h:1` is not an address: unknown scheme `ftp`; write http://HOST:PORT, HOST:PORT or unix:PATH
+        `h:1/path` is not an address: it has a path; write http://HOST:PORT, HOST:PORT or unix:PATH
+        `u@h:1` is not an address: it has a user name; write http://HOST:PORT, HOST:PORT or unix:PATH
+        `h:99999` is not an address: the port is missing; write http://HOST:PORT, HOST:PORT or unix:PATH
+        `` is not an address: empty string; write http://HOST:PORT, HOST:PORT or unix:PATH
         ");
     }
 

@@ -1,5 +1,7 @@
 //! Warnings: what a reader should know before believing a figure. All of them stand here.
 
+pub mod load;
+
 use std::collections::BTreeMap;
 
 use quintet_proto::lanes::Lane;
@@ -44,6 +46,19 @@ pub struct Warning {
     pub remedy: String,
 }
 
+/// One line of Markdown.
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.name()).collect();
+        let severity = format!("{:?}", self.severity).to_lowercase();
+        write!(f, "**{severity}** `{}`", self.code)?;
+        if !lanes.is_empty() {
+            write!(f, " [{}]", lanes.join(", "))?;
+        }
+        write!(f, ": {}. {}", self.message, self.remedy)
+    }
+}
+
 /// A first sample above this multiple of its cell's median, and the block's largest, is a cold start.
 const COLD_START_FACTOR: f64 = 3.0;
 
@@ -80,6 +95,10 @@ pub fn judge(report: &Report) -> Vec<Warning> {
         unpaired,
         reconnects,
         few_samples,
+        load::schedule_lag,
+        load::in_flight_limit,
+        load::unsteady,
+        load::cold_start_in_warm_up,
         debug_build,
     ];
     let mut warnings: Vec<_> = checks.iter().flat_map(|check| check(report)).collect();
@@ -87,12 +106,12 @@ pub fn judge(report: &Report) -> Vec<Warning> {
     warnings
 }
 
-fn warning(code: &str, severity: Severity, lanes: Vec<Lane>, message: String, remedy: &str) -> Warning {
+pub(crate) fn warning(code: &str, severity: Severity, lanes: Vec<Lane>, message: String, remedy: &str) -> Warning {
     Warning { code: code.into(), severity, lanes, message, remedy: remedy.into() }
 }
 
 /// The loads of some cells of one lane, lane by lane: one warning names them all.
-fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
+pub(crate) fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
     let mut lanes: BTreeMap<Lane, Vec<T>> = BTreeMap::new();
     for (lane, item) in found {
         lanes.entry(lane).or_default().push(item);
@@ -100,7 +119,7 @@ fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> 
     lanes
 }
 
-fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
+pub(crate) fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 

@@ -241,7 +241,7 @@ pub struct Waterfall {
     pub source: Source,
     /// The parts in order. Where some are not known, `unknown` holds all of these together.
     pub parts: Vec<PartTime>,
-    /// The measured mean latency, in ms.
+    /// The measured mean latency since the request was sent, in ms.
     pub latency_ms: f64,
     /// The sum of the parts, in ms.
     pub sum_ms: f64,
@@ -250,7 +250,7 @@ pub struct Waterfall {
 }
 
 impl Waterfall {
-    /// Takes a cell's mean latency apart. `columns` are those of [`columns()`], `latency_us` the samples' latency,
+    /// Takes a cell's mean latency apart. `columns` are those of [`columns()`], `latency_us` the samples' since the send,
     /// `blocks` the server's counters over each block, if it has any. `None` without samples.
     pub fn new(columns: &BTreeMap<Part, Vec<f64>>, latency_us: &[f64], blocks: &[Counters], seed: u64) -> Option<Self> {
         let latency_ms = mean(latency_us)? / 1e3;

@@ -43,6 +43,34 @@ async fn tables_on_stdout_progress_on_stderr_no_colour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_shown_again() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = output(program(&suite, folder.path())).await;
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path().join("report.json");
+    let show = |format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+        command.arg("report").arg(&file).arg(format!("--format={format}"));
+        output(command)
+    };
+    let again = String::from_utf8(show("markdown").await.stdout).unwrap();
+    let first = String::from_utf8(first.stdout).unwrap();
+    let tables = |text: &str| text.split("## Warnings").next().unwrap().to_owned();
+    assert_eq!(tables(&again), tables(&first));
+    // The scripted counters claim more time than the client saw: figures alone give it away.
+    assert!(again.contains("`engine-build-in-window`"), "{again}");
+    assert!(!again.contains("`throughput-not-measured`") && !again.contains("`fresh-connections`"), "{again}");
+    let csv = String::from_utf8(show("csv").await.stdout).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 5 * 2);
+    let missing = output({
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+        command.args(["report", "no-such-file.json"]);
+        command
+    });
+    assert_eq!(missing.await.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_requests_are_exit_status_1() {
     let suite = Suite::start(Script { fail: Some((Lane::OnnxGrpc, 7)), ..Script::default() }).await;
     let folder = tempfile::tempdir().unwrap();
@@ -97,4 +125,27 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8(output.stdout).unwrap().contains("**Interrupted"));
     assert!(report(folder.path()).interrupted);
+}
+
+#[test]
+fn the_selftest_holds_in_virtual_time() {
+    let output = Command::new(env!("CARGO_BIN_EXE_quintet-bench")).args(["selftest", "--fast"]).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(stdout.contains("| ok | identical lanes: differences are called"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_search_shows_every_probe() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+    command.args(["slo", "--p99=60s", "--start-rate=20", "--max-rate=40", "--duration=300ms", "--ramp=0s"]);
+    command.args(["--skip=trt"]).args(suite.flags()).arg("--output").arg(folder.path()).stdin(Stdio::null());
+    let output = output(command).await;
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("| onnx-grpc | 40.0 | – |"), "{stdout}");
+    assert_eq!(stdout.lines().filter(|line| line.ends_with("| yes |")).count(), 3 * 2, "{stdout}");
+    assert_eq!(report(folder.path()).cells.len(), 3 * 2);
 }

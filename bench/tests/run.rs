@@ -12,7 +12,7 @@ use quintet_bench::{
     progress::Progress,
     report::{Cell, Report, SCHEMA, schema},
     run::{Outcome, Run, RunError},
-    settings::{Limits, Preset, Settings},
+    settings::{Limits, Settings},
     target::{Endpoint, Target},
     waterfall::{Part, Source},
 };
@@ -25,18 +25,19 @@ const WINDOW_REQUESTS: usize = 40;
 
 fn settings() -> Settings {
     Settings {
-        preset: Preset::Quick,
         model: MODEL.into(),
         batches: vec![1, 2],
         concurrency: vec![3],
         iterations: 8,
         warmup: 2,
+        max_warmup: 2,
         blocks: 3,
         duration: Duration::from_secs(60),
         ramp: Duration::ZERO,
         seed: 7,
         hypotheses: Vec::new(),
         limits: Limits { max_window_requests: WINDOW_REQUESTS, ..Limits::default() },
+        ..Settings::default()
     }
 }
 
@@ -114,7 +115,7 @@ async fn every_lane_is_measured_and_the_counts_agree() {
                 assert!(latency.min <= latency.p50.value && latency.p50.value <= latency.max);
                 assert!(latency.p99.known().is_none(), "8 samples have no p99");
             }
-            Load::Concurrent { .. } => {
+            Load::Concurrent { .. } | Load::Open { .. } => {
                 assert_eq!(cell.sent, WINDOW_REQUESTS as u64);
                 assert_eq!(cell.completed + cell.outside_window, cell.sent);
                 assert_eq!(cell.connections, 3);

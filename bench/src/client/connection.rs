@@ -1,4 +1,4 @@
-//! One persistent connection of one worker: HTTP/1.1 or HTTP/2 by hyper, over one TCP socket.
+//! One connection: HTTP/1.1 or HTTP/2 by hyper, over one socket whose bytes are counted.
 //!
 //! gRPC is spoken on the HTTP/2 connection directly rather than through a channel object: the tensor goes
 //! out as its own chunk without being encoded into a message buffer first, and a connection in the
@@ -21,9 +21,13 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::{
+    dial::dial,
+    wire::{Counted, Wire},
+};
 use crate::{settings::Limits, target::Endpoint};
 
 /// HTTP/2 windows: large enough that no answer waits for an update.
@@ -250,24 +254,66 @@ impl Sender {
     }
 }
 
+/// The task that moves the bytes of an open connection; it ends with its last user.
+type Driver = Arc<Task>;
+
+struct Task {
+    handle: AbortOnDropHandle<()>,
+    /// Cancelled when the socket is closed: HTTP/2 does that in a task of its own.
+    gone: CancellationToken,
+}
+
+/// Longest wait for a socket to be closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A connection that is kept, and opened anew when it broke.
 pub struct Connection {
     endpoint: Endpoint,
     version: HttpVersion,
     limits: Limits,
-    open: Option<(Sender, AbortOnDropHandle<()>)>,
-    opened: u64,
+    wire: Arc<Wire>,
+    open: Option<(Sender, Driver)>,
 }
 
 impl Connection {
     /// A connection that is opened when first needed.
     pub fn new(endpoint: Endpoint, version: HttpVersion, limits: Limits) -> Self {
-        Self { endpoint, version, limits, open: None, opened: 0 }
+        Self::counted(endpoint, version, limits, Arc::default())
     }
 
-    /// TCP connections opened so far.
-    pub fn opened(&self) -> u64 {
-        self.opened
+    /// The same, counted on a lane's wire.
+    pub fn counted(endpoint: Endpoint, version: HttpVersion, limits: Limits, wire: Arc<Wire>) -> Self {
+        Self { endpoint, version, limits, wire, open: None }
+    }
+
+    /// Closes the connection, if it is open, and waits until the socket is closed.
+    pub async fn close(&mut self) {
+        let Some((sender, driver)) = self.open.take() else { return };
+        drop(sender);
+        if let Some(driver) = Arc::into_inner(driver) {
+            drop(driver.handle);
+            let _ = timeout(CLOSE_TIMEOUT, driver.gone.cancelled()).await;
+        }
+    }
+
+    /// Another user of the same HTTP/2 connection, which is opened if need be: requests run side by side.
+    /// `None` for HTTP/1.1, which carries one request at a time.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`].
+    pub async fn share(&mut self) -> Result<Option<Self>, CallError> {
+        if self.version == HttpVersion::Http1 {
+            return Ok(None);
+        }
+        self.connect().await?;
+        let Some((Sender::Http2(sender), driver)) = &self.open else { return Ok(None) };
+        Ok(Some(Self {
+            endpoint: self.endpoint.clone(),
+            version: self.version,
+            limits: self.limits,
+            wire: Arc::clone(&self.wire),
+            open: Some((Sender::Http2(sender.clone()), Arc::clone(driver))),
+        }))
     }
 
     /// Opens the connection unless it is open.
@@ -285,30 +331,29 @@ impl Connection {
         };
         let open = opened.map_err(|reason| CallError::Connect { endpoint: self.endpoint.to_string(), reason })?;
         self.open = Some(open);
-        self.opened += 1;
         Ok(())
     }
 
-    async fn dial(&self) -> Result<(Sender, AbortOnDropHandle<()>), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect((self.endpoint.host(), self.endpoint.port())).await?;
-        stream.set_nodelay(true)?;
-        let io = TokioIo::new(stream);
+    async fn dial(&self) -> Result<(Sender, Driver), Box<dyn std::error::Error + Send + Sync>> {
+        let gone = CancellationToken::new();
+        let io = TokioIo::new(Counted::new(dial(&self.endpoint).await?, Arc::clone(&self.wire), gone.clone()));
+        let driver = |task| Arc::new(Task { handle: AbortOnDropHandle::new(task), gone });
         // The driver's error reaches the request in flight; on its own it says nothing more.
         Ok(match self.version {
             HttpVersion::Http1 => {
-                let (sender, driver) = http1::handshake(io).await?;
-                let task = tokio::spawn(async move { drop(driver.await) });
-                (Sender::Http1(sender), AbortOnDropHandle::new(task))
+                let (sender, connection) = http1::handshake(io).await?;
+                let task = tokio::spawn(async move { drop(connection.await) });
+                (Sender::Http1(sender), driver(task))
             }
             HttpVersion::Http2 => {
-                let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                     .max_frame_size(MAX_FRAME_BYTES)
                     .handshake(io)
                     .await?;
-                let task = tokio::spawn(async move { drop(driver.await) });
-                (Sender::Http2(sender), AbortOnDropHandle::new(task))
+                let task = tokio::spawn(async move { drop(connection.await) });
+                (Sender::Http2(sender), driver(task))
             }
         })
     }
@@ -319,7 +364,14 @@ impl Connection {
     /// # Errors
     /// Any [`CallError`] but `Status` and `Malformed`, which are the protocols' to find.
     pub async fn call(&mut self, request: &Prepared) -> Result<Reply, CallError> {
-        let started = Instant::now();
+        self.call_since(request, Instant::now()).await
+    }
+
+    /// The same for a call that began before: waiting for the connection is a part of it.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn call_since(&mut self, request: &Prepared, started: Instant) -> Result<Reply, CallError> {
         self.connect().await?;
         let connected = started.elapsed();
         // Taken, so that a call dropped half-way does not leave a connection in an unknown state.

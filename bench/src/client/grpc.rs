@@ -12,7 +12,10 @@ use quintet_proto::inference::{
 };
 
 use super::{CallError, INPUT, OUTPUT, Prepared, Reply, rows};
-use crate::target::{Endpoint, Target};
+use crate::{
+    encoding::Encoding,
+    target::{Endpoint, Target},
+};
 
 /// Field number of `ModelInferRequest.raw_input_contents`.
 const RAW_INPUT_CONTENTS: u32 = 7;
@@ -27,18 +30,18 @@ pub fn unary(endpoint: &Endpoint, method: &str, message: &impl Message) -> Resul
     call(endpoint, method, message.encode_to_vec(), None)
 }
 
-/// `ModelInfer` with a `[batch, 3, 224, 224]` FP32 tensor in `raw_input_contents`, asking for the
+/// `ModelInfer` with a tensor of an encoding's type and shape in `raw_input_contents`, asking for the
 /// embedding. The tensor stays a chunk of its own: it is never copied into the message.
 ///
 /// # Errors
 /// When the tensor does not fit a message.
-pub fn infer_request(target: &Target, batch: usize, tensor: Bytes) -> Result<Prepared, CallError> {
+pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: Bytes) -> Result<Prepared, CallError> {
     let mut head = ModelInferRequest {
         model_name: target.model.clone(),
         inputs: vec![InferInputTensor {
             name: INPUT.into(),
-            datatype: "FP32".into(),
-            shape: crate::payload::tensor_shape(batch).to_vec(),
+            datatype: encoding.datatype().into(),
+            shape: encoding.shape(batch).to_vec(),
             ..Default::default()
         }],
         outputs: vec![InferRequestedOutputTensor { name: OUTPUT.into(), ..Default::default() }],
@@ -58,7 +61,7 @@ fn call(endpoint: &Endpoint, method: &str, head: Vec<u8>, tail: Option<Bytes>) -
     first.put_u8(0); // not compressed
     first.put_u32(length);
     first.put_slice(&head);
-    let uri: Uri = format!("http://{endpoint}/inference.GRPCInferenceService/{method}")
+    let uri: Uri = format!("http://{}/inference.GRPCInferenceService/{method}", endpoint.authority())
         .parse()
         .map_err(|_| CallError::Malformed(format!("{endpoint} is not valid in a request")))?;
     let mut headers = HeaderMap::new();
@@ -134,7 +137,7 @@ mod tests {
             metrics: Endpoint::local(2),
             model: "resnet18".into(),
         };
-        let request = infer_request(&target, 1, tensor.clone()).unwrap();
+        let request = infer_request(&target, Encoding::Fp32, 1, tensor.clone()).unwrap();
         assert_eq!(request.chunks[1].as_ptr(), tensor.as_ptr(), "the tensor is not copied");
         let body = request.chunks.concat();
         assert_eq!(u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize, body.len() - PREFIX_BYTES);

@@ -6,9 +6,13 @@ use quintet_proto::{
     INFERENCE_HEADER_CONTENT_LENGTH,
     rest::{ErrorBody, InferInput, InferRequest, InferResponse, Parameters, RequestedOutput},
 };
+use serde_json::value::RawValue;
 
 use super::{CallError, INPUT, OUTPUT, Prepared, Reply, rows};
-use crate::target::{Endpoint, Target};
+use crate::{
+    encoding::Encoding,
+    target::{Endpoint, Target},
+};
 
 /// Most of an answer's body that an error message repeats, in characters.
 const MAX_QUOTED: usize = 300;
@@ -52,33 +56,56 @@ fn request(
     Ok(Prepared { method, uri, headers: map, chunks: chunks.into() })
 }
 
-/// `POST /v2/models/{model}/infer` with a `[batch, 3, 224, 224]` FP32 tensor behind the JSON part,
+/// `POST /v2/models/{model}/infer` with a tensor of an encoding's type and shape behind the JSON part,
 /// asking for the embedding in binary.
 ///
 /// # Errors
 /// When the model's name is not valid in a request.
-pub fn infer_request(target: &Target, batch: usize, tensor: Bytes) -> Result<Prepared, CallError> {
-    let number = |n: usize| serde_json::Value::from(n);
-    let json = serde_json::to_vec(&InferRequest {
+pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: Bytes) -> Result<Prepared, CallError> {
+    let size = ("binary_data_size".to_owned(), tensor.len().into());
+    let json = infer_json(encoding, batch, [size].into(), None)?;
+    let length = json.len().to_string();
+    let headers = [("content-type", "application/octet-stream"), (INFERENCE_HEADER_CONTENT_LENGTH, length.as_str())];
+    post(&target.endpoint, &infer_path(target), &headers, vec![json.into(), tensor])
+}
+
+/// The same with the FP32 tensor as JSON numbers, asking for the embedding in JSON too.
+///
+/// # Errors
+/// When the model's name is not valid in a request.
+pub fn json_infer_request(target: &Target, batch: usize, numbers: String) -> Result<Prepared, CallError> {
+    let numbers = RawValue::from_string(numbers).map_err(|e| CallError::Malformed(e.to_string()))?;
+    let json = infer_json(Encoding::Json, batch, Parameters::new(), Some(&numbers))?;
+    post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])
+}
+
+fn infer_path(target: &Target) -> String {
+    format!("/v2/models/{}/infer", target.model)
+}
+
+/// The JSON part of a request; the answer is asked for in the form of the question.
+fn infer_json(
+    encoding: Encoding,
+    batch: usize,
+    parameters: Parameters,
+    data: Option<&RawValue>,
+) -> Result<Vec<u8>, CallError> {
+    serde_json::to_vec(&InferRequest {
         id: None,
         parameters: Parameters::new(),
         inputs: vec![InferInput {
             name: INPUT.into(),
-            shape: crate::payload::tensor_shape(batch).to_vec(),
-            datatype: "FP32".into(),
-            parameters: [("binary_data_size".to_owned(), number(tensor.len()))].into(),
-            data: None,
+            shape: encoding.shape(batch).to_vec(),
+            datatype: encoding.datatype().into(),
+            parameters,
+            data,
         }],
         outputs: Some(vec![RequestedOutput {
             name: OUTPUT.into(),
-            parameters: [("binary_data".to_owned(), true.into())].into(),
+            parameters: [("binary_data".to_owned(), data.is_none().into())].into(),
         }]),
     })
-    .map_err(|e| CallError::Malformed(e.to_string()))?;
-    let length = json.len().to_string();
-    let headers = [("content-type", "application/octet-stream"), (INFERENCE_HEADER_CONTENT_LENGTH, length.as_str())];
-    let path = format!("/v2/models/{}/infer", target.model);
-    post(&target.endpoint, &path, &headers, vec![json.into(), tensor])
+    .map_err(|e| CallError::Malformed(e.to_string()))
 }
 
 /// Success, or the server's error.
@@ -95,35 +122,39 @@ pub fn check(reply: &Reply) -> Result<(), CallError> {
     Err(CallError::Status { code: reply.status.as_u16().to_string(), message })
 }
 
-/// The embedding of an answer with binary outputs.
+/// The embedding of an answer, in binary behind the JSON part or in JSON.
 ///
 /// # Errors
 /// [`CallError::Malformed`].
 pub fn embeddings(reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
     let malformed = |what: &str| CallError::Malformed(what.to_owned());
     let body = reply.body();
-    let json_bytes: usize = reply
-        .headers
-        .get(INFERENCE_HEADER_CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .filter(|&length| length <= body.len())
-        .ok_or_else(|| malformed("no usable Inference-Header-Content-Length"))?;
+    let json_bytes = match reply.headers.get(INFERENCE_HEADER_CONTENT_LENGTH) {
+        None => body.len(),
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .filter(|&length| length <= body.len())
+            .ok_or_else(|| malformed("no usable Inference-Header-Content-Length"))?,
+    };
     let response: InferResponse =
         serde_json::from_slice(&body[..json_bytes]).map_err(|e| CallError::Malformed(e.to_string()))?;
     let mut at = json_bytes;
     for output in &response.outputs {
-        let Some(size) = output.parameters.get("binary_data_size").and_then(serde_json::Value::as_u64) else {
-            continue;
-        };
+        let size = output.parameters.get("binary_data_size").and_then(serde_json::Value::as_u64).unwrap_or(0);
         let end = usize::try_from(size).ok().and_then(|size| at.checked_add(size)).filter(|&end| end <= body.len());
         let end = end.ok_or_else(|| malformed("binary_data_size is beyond the body"))?;
-        if output.name == OUTPUT {
-            if output.datatype != "FP32" {
-                return Err(CallError::Malformed(format!("`{OUTPUT}` is {}, not FP32", output.datatype)));
-            }
-            return rows(&body[at..end], &output.shape);
+        if output.name != OUTPUT {
+            at = end;
+            continue;
         }
-        at = end;
+        if output.datatype != "FP32" {
+            return Err(CallError::Malformed(format!("`{OUTPUT}` is {}, not FP32", output.datatype)));
+        }
+        let Some(data) = &output.data else { return rows(&body[at..end], &output.shape) };
+        let numbers: Vec<f32> = serde_json::from_str(data.get()).map_err(|e| CallError::Malformed(e.to_string()))?;
+        return rows(&numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(), &output.shape);
     }
-    Err(CallError::Malformed(format!("no binary output `{OUTPUT}`")))
+    Err(CallError::Malformed(format!("no output `{OUTPUT}`")))
 }

@@ -1,4 +1,4 @@
-//! The jpeg lane: base64 images in JSON, embeddings in JSON.
+//! The jpeg lane: images in base64 in JSON or as they are, embeddings in JSON.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,33 @@ struct EmbedResponse {
 pub fn infer_request(target: &Target, images: &[&str]) -> Result<Prepared, CallError> {
     let body = serde_json::to_vec(&EmbedRequest { images }).map_err(|e| CallError::Malformed(e.to_string()))?;
     http::post(&target.endpoint, "/embed/base64", &[("content-type", "application/json")], vec![Bytes::from(body)])
+}
+
+/// What separates the files of a multipart body: no JPEG, PNG or WebP file holds it.
+const BOUNDARY: &str = "quintet-bench-b1f0d3a9c24e";
+
+/// `POST /embed` for one encoded image as it is, `POST /embed/batch` for several as multipart/form-data.
+/// The images stay chunks of their own: they are not copied.
+///
+/// # Errors
+/// When the request cannot be written.
+pub fn raw_infer_request(target: &Target, mut images: Vec<Bytes>) -> Result<Prepared, CallError> {
+    if images.len() == 1 {
+        let content_type = if images[0].starts_with(&[0xff, 0xd8]) { "image/jpeg" } else { "application/octet-stream" };
+        return http::post(&target.endpoint, "/embed", &[("content-type", content_type)], images);
+    }
+    let mut chunks = Vec::with_capacity(2 * images.len() + 1);
+    for (i, image) in images.drain(..).enumerate() {
+        let line = if i == 0 { "" } else { "\r\n" };
+        let head = format!(
+            "{line}--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"files\"; filename=\"{i}\"\r\n\
+             content-type: application/octet-stream\r\n\r\n"
+        );
+        chunks.extend([head.into(), image]);
+    }
+    chunks.push(format!("\r\n--{BOUNDARY}--\r\n").into());
+    let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+    http::post(&target.endpoint, "/embed/batch", &[("content-type", &content_type)], chunks)
 }
 
 /// The embeddings of an answer.

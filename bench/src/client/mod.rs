@@ -1,40 +1,114 @@
 //! Clients: how a lane is asked, and how its answer is read.
 //!
-//! [`connection`] moves bytes; [`jpeg`], [`http`] and [`grpc`] know the protocols.
+//! [`dial`] opens a stream, [`wire`] counts what goes over it, [`connection`] speaks HTTP on it, [`policy`]
+//! says whose it is; [`jpeg`], [`http`] and [`grpc`] know the protocols.
 
 pub mod connection;
+pub mod dial;
 pub mod grpc;
 pub mod http;
 pub mod jpeg;
+pub mod policy;
+pub mod wire;
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 pub use connection::{CallError, Connection, HttpVersion, Marks, Prepared, Reply};
+pub use policy::Policy;
+pub use wire::{Traffic, Wire};
 
 use crate::{
+    encoding::{self, Encoding},
     payload::Payload,
     settings::Limits,
-    target::{Protocol, Target},
+    target::{Endpoint, Protocol, Target},
 };
+use policy::Way;
 
 /// Name of the model's input.
 pub const INPUT: &str = "image";
 /// Name of the output asked for: the same that the jpeg lane answers.
 pub const OUTPUT: &str = "embedding";
 
-/// One worker's way to a lane.
-pub struct Client {
+/// Makes a lane's clients: whose connections they use is the policy's matter.
+pub struct Clients {
     protocol: Protocol,
-    /// The worker's own connection.
-    pub connection: Connection,
+    endpoint: Endpoint,
+    policy: Policy,
+    limits: Limits,
+    wire: Arc<Wire>,
+    shared: Vec<Arc<Mutex<Connection>>>,
+    made: usize,
 }
 
-impl Client {
-    /// A client with a connection of its own.
-    pub fn new(target: &Target, limits: Limits) -> Self {
-        let version = match target.protocol() {
+impl Clients {
+    /// Clients of one lane.
+    pub fn new(target: &Target, policy: Policy, limits: Limits) -> Self {
+        let mut clients = Self {
+            protocol: target.protocol(),
+            endpoint: target.endpoint.clone(),
+            policy,
+            limits,
+            wire: Arc::default(),
+            shared: Vec::new(),
+            made: 0,
+        };
+        if let Policy::Shared(n) = policy {
+            clients.shared = (0..n.get()).map(|_| Arc::new(Mutex::new(clients.connection()))).collect();
+        }
+        clients
+    }
+
+    fn connection(&self) -> Connection {
+        let version = match self.protocol {
             Protocol::Jpeg | Protocol::KserveHttp => HttpVersion::Http1,
             Protocol::KserveGrpc => HttpVersion::Http2,
         };
-        Self { protocol: target.protocol(), connection: Connection::new(target.endpoint.clone(), version, limits) }
+        Connection::counted(self.endpoint.clone(), version, self.limits, Arc::clone(&self.wire))
+    }
+
+    /// One more client, for one more worker.
+    pub fn client(&mut self) -> Client {
+        let way = match self.policy {
+            Policy::Fresh => Way::Fresh(self.connection()),
+            Policy::Reused => Way::Own(self.connection()),
+            Policy::Shared(_) => Way::Shared(Arc::clone(&self.shared[self.made % self.shared.len()])),
+        };
+        self.made += 1;
+        Client { protocol: self.protocol, way }
+    }
+
+    /// What all their connections carried.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+/// One worker's way to a lane.
+pub struct Client {
+    protocol: Protocol,
+    way: Way,
+}
+
+impl Client {
+    /// Opens the connection ahead of the first request, where it is kept.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`].
+    pub async fn connect(&mut self) -> Result<(), CallError> {
+        self.way.connect().await
+    }
+
+    /// Closes the worker's own connection and waits for it.
+    pub async fn close(&mut self) {
+        self.way.close().await;
+    }
+
+    /// Closes the connection, where it is not kept; not a part of the request.
+    pub async fn settle(&mut self) {
+        self.way.settle().await;
     }
 
     /// Sends an inference request; the answer is complete and says success.
@@ -42,7 +116,7 @@ impl Client {
     /// # Errors
     /// Any [`CallError`].
     pub async fn infer(&mut self, request: &Prepared) -> Result<Reply, CallError> {
-        let mut reply = self.connection.call(request).await?;
+        let mut reply = self.way.call(request).await?;
         match self.protocol {
             Protocol::Jpeg | Protocol::KserveHttp => http::check(&reply)?,
             Protocol::KserveGrpc => grpc::check(&reply)?,
@@ -69,14 +143,26 @@ impl Client {
 ///
 /// # Errors
 /// When an address or model name cannot be part of a request.
-pub fn prepare(target: &Target, payload: &Payload, batch: usize) -> Result<Vec<Prepared>, CallError> {
-    (0..payload.variants())
-        .map(|first| match target.protocol() {
-            Protocol::Jpeg => jpeg::infer_request(target, &payload.base64(first, batch)),
-            Protocol::KserveHttp => http::infer_request(target, batch, payload.tensor(first, batch)),
-            Protocol::KserveGrpc => grpc::infer_request(target, batch, payload.tensor(first, batch)),
-        })
-        .collect()
+pub fn prepare(
+    target: &Target,
+    encoding: Encoding,
+    payload: &Payload,
+    batch: usize,
+) -> Result<Vec<Prepared>, CallError> {
+    let one = |first| {
+        let tensor = || payload.tensor_as(encoding, first, batch);
+        match (target.protocol(), encoding) {
+            (Protocol::Jpeg, Encoding::Jpeg) => jpeg::raw_infer_request(target, payload.encoded(first, batch)),
+            (Protocol::Jpeg, _) => jpeg::infer_request(target, &payload.base64(first, batch)),
+            (Protocol::KserveHttp, Encoding::Json) => {
+                let numbers = encoding::to_json(&tensor()).map_err(|e| CallError::Malformed(e.to_string()))?;
+                http::json_infer_request(target, batch, numbers)
+            }
+            (Protocol::KserveHttp, _) => http::infer_request(target, encoding, batch, tensor()),
+            (Protocol::KserveGrpc, _) => grpc::infer_request(target, encoding, batch, tensor()),
+        }
+    };
+    (0..payload.variants()).map(one).collect()
 }
 
 /// Splits a flat `[n, width]` FP32 tensor in little-endian bytes into rows.

@@ -67,6 +67,7 @@ impl fmt::Display for Hypothesis {
             Load::Serial { batch } => write!(f, "batch={batch}"),
             Load::Concurrent { concurrency, batch: 1 } => write!(f, "concurrency={concurrency}"),
             Load::Concurrent { concurrency, batch } => write!(f, "concurrency={concurrency}, batch={batch}"),
+            Load::Open { .. } => write!(f, "{load}"),
         }
     }
 }

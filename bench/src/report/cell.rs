@@ -7,15 +7,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    client::{Policy, Traffic},
     counters::Counters,
-    plan::Load,
+    encoding::Encoding,
+    open::Offered,
+    plan::{Arm, Load},
     record::{Failures, Recorder, Sample},
     stats::{Estimate, Percentile, Statistic, bootstrap, quantile, tail_percentile},
     target::{Protocol, lane_name},
     waterfall::Waterfall,
 };
 
-use super::{samples::Samples, schema::LaneName};
+use super::{
+    axes::{OpenLoop, Times},
+    samples::Samples,
+    schema::LaneName,
+};
 
 /// Slices of a concurrent window whose rates give the interval of its throughput.
 const WINDOW_SLICES: u32 = 10;
@@ -37,6 +44,10 @@ pub struct MeasuredBlock {
     pub reconnects: u64,
     /// CPU time of this program in the block, where known.
     pub cpu: Option<Duration>,
+    /// What the connections carried in the block, a window's ramp and drain included.
+    pub traffic: Traffic,
+    /// What became of the schedule, in an open loop.
+    pub offered: Option<Offered>,
     /// The server's counters over the block.
     pub server: Result<Counters, String>,
     /// Requests answered according to the server, from idle to idle; `None` when not comparable.
@@ -50,13 +61,22 @@ pub struct WarmUp {
     pub sent: u64,
     /// How many failed.
     pub failures: Failures,
+    /// Latency of the very first, in µs.
+    #[serde(default)]
+    pub first_us: Option<u64>,
+    /// Median latency of the last group, in µs.
+    #[serde(default)]
+    pub last_us: Option<u64>,
+    /// Whether it became steady ([`crate::measure::is_steady`]), where that was judged.
+    #[serde(default)]
+    pub steady: Option<bool>,
 }
 
 /// Everything measured for one cell.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// The lane.
-    pub lane: Lane,
+    /// What was measured.
+    pub arm: Arm,
     /// The load.
     pub load: Load,
     /// Bytes of a request's body (mean over the photographs).
@@ -76,6 +96,12 @@ pub struct Cell {
     pub lane: Lane,
     /// The load.
     pub load: Load,
+    /// Whose connections the requests went out on.
+    #[serde(default)]
+    pub connection: Policy,
+    /// The form of the images; in reports of before there was a choice, none.
+    #[serde(default)]
+    pub payload: Option<Encoding>,
     /// Requests sent: completed, failed, abandoned, and completed outside the window.
     pub sent: u64,
     /// Requests completed and measured.
@@ -107,6 +133,15 @@ pub struct Cell {
     pub connections: u64,
     /// Connections opened anew while measuring.
     pub reconnects: u64,
+    /// What the connections carried while measuring, a window's ramp and drain included.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// How a request went on, seen from the client.
+    #[serde(default)]
+    pub times: Option<Times>,
+    /// What an open loop is about.
+    #[serde(default)]
+    pub open: Option<OpenLoop>,
     /// The server's view of the measured window.
     pub server: Option<ServerSide>,
     /// Why there is none.
@@ -181,7 +216,10 @@ impl Cell {
     /// Computes a cell. `preprocess_ms` is the client's preprocessing of one image.
     /// `None` when nothing was sent at all.
     pub fn new(measured: Measured, preprocess_ms: Option<Estimate>, seed: u64) -> Option<Self> {
-        let Measured { lane, load, request_bytes, warm_up, blocks } = measured;
+        let Measured { arm, load, request_bytes, warm_up, blocks } = measured;
+        let lane = arm.lane;
+        let traffic = blocks.iter().fold(Traffic::default(), |sum, block| sum.plus(block.traffic));
+        let open = OpenLoop::new(&blocks, seed);
         let throughput = throughput(load, &blocks, seed);
         let server = server_side(&blocks);
         // Counters that are not of this run's requests tell nothing of their parts.
@@ -225,6 +263,11 @@ impl Cell {
         Some(Self {
             lane,
             load,
+            connection: arm.connection,
+            payload: Some(arm.payload),
+            traffic,
+            times: Times::new(recorder.samples(), seed),
+            open,
             sent: recorder.sent() + outside,
             completed: recorder.samples().len() as u64,
             outside_window: outside,
@@ -241,7 +284,7 @@ impl Cell {
             reconnects,
             server,
             server_missing,
-            waterfall: Waterfall::new(&samples.parts_us, &samples.latency_us, &counters, seed),
+            waterfall: Waterfall::new(&samples.parts_us, &samples.service_us(), &counters, seed),
             blocks: spans,
             samples,
             histogram_us: recorder.buckets_us(),
@@ -250,7 +293,7 @@ impl Cell {
     }
 }
 
-fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
+pub(super) fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
     let mut sorted = latency_us.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let sorted: Vec<f64> = sorted.into_iter().map(|us| us / 1e3).collect();
@@ -269,7 +312,11 @@ fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
 fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimate> {
     let wall: Duration = blocks.iter().map(|block| block.wall).sum();
     let samples = || blocks.iter().flat_map(|block| block.recorder.samples());
-    let completed = samples().count();
+    // An open loop's samples are those that were to be sent in the window: what was completed in it is counted apart.
+    let meanwhile = |block: &MeasuredBlock| {
+        block.offered.map_or(block.recorder.samples().len() as u64, |offered| offered.completed_meanwhile)
+    };
+    let completed = blocks.iter().map(meanwhile).sum::<u64>() as usize;
     if wall.is_zero() || completed == 0 {
         return None;
     }
@@ -281,7 +328,7 @@ fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimat
             let mean = bootstrap(&latencies, Statistic::Mean, seed)?;
             Some(Estimate::new(rate, rate * mean.value / mean.high, rate * mean.value / mean.low, completed))
         }
-        Load::Concurrent { .. } => {
+        Load::Concurrent { .. } | Load::Open { .. } => {
             let rates: Vec<f64> = blocks
                 .iter()
                 .flat_map(|block| {
@@ -346,12 +393,14 @@ mod tests {
             connections: 1,
             reconnects: 0,
             cpu: None,
+            traffic: Traffic::default(),
+            offered: None,
             server: Ok(server),
         }
     }
 
     fn measured(load: Load, blocks: Vec<MeasuredBlock>) -> Measured {
-        Measured { lane: Lane::OnnxHttp, load, request_bytes: 602_112, warm_up: WarmUp::default(), blocks }
+        Measured { arm: Arm::plain(Lane::OnnxHttp), load, request_bytes: 602_112, warm_up: WarmUp::default(), blocks }
     }
 
     #[test]

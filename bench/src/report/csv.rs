@@ -35,6 +35,8 @@ fn row(report: &Report, cell: &Cell) -> Vec<(String, String)> {
     put("batch", cell.load.batch().to_string());
     put("workers", cell.load.workers().to_string());
     put("load", cell.load.to_string());
+    put("connection", cell.connection.to_string());
+    put("payload", cell.payload.map_or(String::new(), |payload| payload.to_string()));
     for (name, count) in [
         ("sent", cell.sent),
         ("completed", cell.completed),
@@ -43,6 +45,9 @@ fn row(report: &Report, cell: &Cell) -> Vec<(String, String)> {
         ("abandoned", cell.abandoned),
         ("connections", cell.connections),
         ("reconnects", cell.reconnects),
+        ("opened", cell.traffic.opened),
+        ("sent_bytes", cell.traffic.sent_bytes),
+        ("received_bytes", cell.traffic.received_bytes),
     ] {
         put(name, count.to_string());
     }

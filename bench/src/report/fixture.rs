@@ -8,12 +8,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Cell, LaneInfo, Measured, MeasuredBlock, Report, SCHEMA, WarmUp};
 use crate::{
-    client::Marks,
+    client::{Marks, Traffic},
     compare::compare,
     counters::Counters,
     environment::Environment,
     payload::PhotographInfo,
-    plan::Load,
+    plan::{Arm, Load},
     record::{Recorder, Sample},
     settings::{Limits, Preset, Settings},
     stats::Estimate,
@@ -42,6 +42,7 @@ pub(crate) fn sample(lane: Lane, start: Duration, batch: u64, slow: f64, rng: &m
     Sample {
         start,
         latency: at(last + 3),
+        lag: Duration::ZERO,
         marks: Marks {
             connected: at(1),
             encoded: at(4),
@@ -93,6 +94,8 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
         counted: Some(counters.requests),
         recorder,
         cpu: Some(wall / 10),
+        traffic: Traffic::default(),
+        offered: None,
         server: if lane == Lane::Jpeg { Err("no metrics page".into()) } else { Ok(counters) },
     }
 }
@@ -113,6 +116,8 @@ pub(crate) fn report() -> Report {
         seed: 1,
         hypotheses: vec!["network(onnx-http) < 0.8 * network(onnx-grpc) @ batch=8".parse().unwrap()],
         limits: Limits::default(),
+        link: None,
+        ..Settings::default()
     };
     let serial = settings.batches.iter().map(|&batch| Load::Serial { batch });
     let concurrent = settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
@@ -121,7 +126,7 @@ pub(crate) fn report() -> Report {
         for lane in Lane::ALL {
             let blocks = (0..6).map(|index| block(lane, load, index, &mut rng)).collect();
             let request_bytes = truth(lane).2 * load.batch();
-            let measured = Measured { lane, load, request_bytes, warm_up: WarmUp::default(), blocks };
+            let measured = Measured { arm: Arm::plain(lane), load, request_bytes, warm_up: WarmUp::default(), blocks };
             cells.extend(Cell::new(measured, Some(Estimate::new(2.0, 1.9, 2.1, 20)), 1));
         }
     }

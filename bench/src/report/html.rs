@@ -191,7 +191,7 @@ fn lines(report: &Report, points: impl Fn(&Cell) -> Option<Point>, keep: impl Fn
     let line = |lane: Lane| Series {
         class: lane.name().into(),
         label: label(lane).into(),
-        points: report.cells.iter().filter(|c| c.lane == lane && keep(c.load)).filter_map(&points).collect(),
+        points: report.plain_cells().filter(|c| c.lane == lane && keep(c.load)).filter_map(&points).collect(),
         marks: true,
     };
     report.lanes.iter().map(|info| line(info.lane)).collect()
@@ -207,6 +207,10 @@ fn axis(label: &str, scale: Scale) -> Axis<'_> {
 
 fn is_serial(load: Load) -> bool {
     matches!(load, Load::Serial { .. })
+}
+
+fn is_concurrent(load: Load) -> bool {
+    matches!(load, Load::Concurrent { .. })
 }
 
 fn plots(report: &Report) -> String {
@@ -238,7 +242,7 @@ fn plots(report: &Report) -> String {
                 "p50 latency by throughput under concurrent load",
                 &axis("images/s", Scale::Linear),
                 &axis("p50 latency, ms", Scale::Linear),
-                &lines(report, |cell| Some(point(cell.images_per_s?.value, p50(cell)?)), |load| !is_serial(load)),
+                &lines(report, |cell| Some(point(cell.images_per_s?.value, p50(cell)?)), is_concurrent),
             ),
         ),
         (
@@ -301,7 +305,7 @@ fn distributions(report: &Report, load: Load) -> Vec<Series> {
         }
         points
     };
-    let cells = report.cells.iter().filter(|cell| cell.load == load);
+    let cells = report.plain_cells().filter(|cell| cell.load == load);
     cells
         .map(|cell| Series {
             class: cell.lane.name().into(),

@@ -6,6 +6,7 @@ use super::{
     ExportError, Exporter, Report,
     tables::{self, Table},
 };
+use crate::{link::LinkSpec, summary::Summary, warnings::Warning};
 
 /// The Markdown form.
 pub struct Markdown;
@@ -33,7 +34,7 @@ fn markdown(Table { title, first, columns, rows, note }: &Table) -> String {
 }
 
 /// A table: a title, the head of the first column, the other heads, and rows.
-fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
+pub(crate) fn table(title: &str, first: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
     let mut text = format!("## {title}\n\n| {first} |");
     for column in columns {
         let _ = write!(text, " {} |", cell(column));
@@ -52,6 +53,12 @@ fn cell(text: &str) -> String {
     let pieces = text.split('`').enumerate();
     let pieces: Vec<_> = pieces.map(|(i, piece)| if i % 2 == 0 { plain(piece) } else { piece.to_owned() }).collect();
     pieces.join("`").replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+/// The section that says what round trips and bytes on a link make one expect; empty when there is nothing to say.
+pub(crate) fn explained(summary: &Summary, link: &LinkSpec) -> String {
+    let table = super::explained::table(summary, link);
+    if table.rows.is_empty() { String::new() } else { markdown(&table) }
 }
 
 fn head(report: &Report) -> String {
@@ -79,19 +86,24 @@ fn head(report: &Report) -> String {
         settings.seed,
         cell(&photographs.join(", "))
     );
+    if let Some(link) = &settings.link {
+        let _ = writeln!(text, "\nBetween client and lanes: an emulated link, `{link}`.");
+    }
     text
 }
 
 fn warnings(report: &Report) -> String {
-    if report.warnings.is_empty() {
+    warning_list(&report.warnings)
+}
+
+/// The section that ends every report.
+pub(crate) fn warning_list(warnings: &[Warning]) -> String {
+    if warnings.is_empty() {
         return "## Warnings\n\nNone.\n".into();
     }
     let mut text = "## Warnings\n\n".to_owned();
-    for warning in &report.warnings {
-        let lanes: Vec<_> = warning.lanes.iter().map(|lane| lane.name()).collect();
-        let lanes = if lanes.is_empty() { String::new() } else { format!(" [{}]", lanes.join(", ")) };
-        let severity = format!("{:?}", warning.severity).to_lowercase();
-        let _ = writeln!(text, "- **{severity}** `{}`{lanes}: {}. {}", warning.code, warning.message, warning.remedy);
+    for warning in warnings {
+        let _ = writeln!(text, "- {warning}");
     }
     text
 }

@@ -1,7 +1,9 @@
 //! The report: everything a run found out, and the exporters that write it down.
 
+pub mod axes;
 pub mod cell;
 mod csv;
+mod explained;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -10,6 +12,7 @@ mod json;
 mod markdown;
 pub mod samples;
 pub mod schema;
+pub mod study;
 mod svg;
 mod tables;
 
@@ -23,10 +26,14 @@ pub use files::{ReadError, exporters};
 pub use html::Html;
 pub use json::Json;
 pub use markdown::Markdown;
+pub(crate) use markdown::{explained, table, warning_list};
 pub use samples::Samples;
+pub(crate) use tables::{NOTHING, label};
 
 use crate::{
+    client::Policy,
     compare::Comparison,
+    encoding::Encoding,
     environment::Environment,
     hypotheses::{self, Finding, difference},
     metric::Metric,
@@ -127,6 +134,12 @@ pub struct Speedup {
 pub struct LaneDifference {
     /// The load.
     pub load: Load,
+    /// Whose connections both lanes' requests went out on.
+    #[serde(default)]
+    pub connection: Policy,
+    /// The forms of both lanes' images.
+    #[serde(default)]
+    pub payloads: [Option<Encoding>; 2],
     /// What is compared.
     pub metric: Metric,
     /// One lane.
@@ -154,15 +167,17 @@ impl Report {
     fn lane_differences(&self) -> Vec<LaneDifference> {
         let mut differences = Vec::new();
         for (i, a) in self.cells.iter().enumerate() {
-            for b in self.cells[i + 1..].iter().filter(|b| b.load == a.load) {
+            for b in self.cells[i + 1..].iter().filter(|b| self.comparable(a, b)) {
                 let (a, b) = if a.lane < b.lane { (a, b) } else { (b, a) };
                 let metric = match a.load {
-                    Load::Serial { .. } => Metric::Latency(Statistic::Median),
+                    Load::Serial { .. } | Load::Open { .. } => Metric::Latency(Statistic::Median),
                     Load::Concurrent { .. } => Metric::Throughput,
                 };
                 let difference = difference(a, b, metric, 1.0, self.settings.seed);
                 differences.extend(difference.map(|difference| LaneDifference {
                     load: a.load,
+                    connection: a.connection,
+                    payloads: [a.payload, b.payload],
                     metric,
                     a: a.lane,
                     b: b.lane,
@@ -174,7 +189,23 @@ impl Report {
         differences
     }
 
-    /// The cell of a lane under a load.
+    /// Whether two cells differ by their lanes alone: the form of the images is the same, or each lane's first.
+    fn comparable(&self, a: &Cell, b: &Cell) -> bool {
+        let first = |cell: &Cell| {
+            let same = |c: &&Cell| (c.lane, c.load, c.connection) == (cell.lane, cell.load, cell.connection);
+            self.cells.iter().find(same).is_some_and(|first| first.payload == cell.payload)
+        };
+        a.lane != b.lane
+            && (a.load, a.connection) == (b.load, b.connection)
+            && (a.payload == b.payload || first(a) && first(b))
+    }
+
+    /// The cells that stand for their lanes: of several under one load, the first.
+    pub fn plain_cells(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|cell| self.cell(cell.lane, cell.load).is_some_and(|first| std::ptr::eq(first, *cell)))
+    }
+
+    /// The cell of a lane under a load; of several, the first connection policy and payload stand for it.
     pub fn cell(&self, lane: Lane, load: Load) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.lane == lane && cell.load == load)
     }

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cell, Report};
 use crate::{
+    client::Policy,
+    encoding::Encoding,
     plan::Load,
     record::Sample,
     target::lane_name,
@@ -30,11 +32,13 @@ const MAX_BYTES: u64 = 4 << 30;
 /// Raw samples, column by column, in the order of the cell's blocks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
-    /// When each was sent, in µs since the start of the run.
+    /// When each was to be sent, in µs since the start of the run.
     pub start_us: Vec<f64>,
-    /// Completion minus send, in µs.
+    /// Completion minus start, in µs.
     pub latency_us: Vec<f64>,
-    /// The parts of the latency, in µs.
+    /// How much later than at its start each was sent, in µs; 0 in a closed loop.
+    pub lag_us: Vec<f64>,
+    /// The parts of the latency without the lag, in µs.
     pub parts_us: BTreeMap<Part, Vec<f64>>,
 }
 
@@ -45,8 +49,14 @@ impl Samples {
         Self {
             start_us: samples.iter().map(|s| us(s.start)).collect(),
             latency_us: samples.iter().map(|s| us(s.latency)).collect(),
+            lag_us: samples.iter().map(|s| us(s.lag)).collect(),
             parts_us: waterfall::columns(samples),
         }
+    }
+
+    /// Completion minus send, in µs: what the parts add up to.
+    pub fn service_us(&self) -> Vec<f64> {
+        self.latency_us.iter().zip(&self.lag_us).map(|(latency, lag)| latency - lag).collect()
     }
 }
 
@@ -62,8 +72,14 @@ struct Columns {
     #[serde(with = "lane_name")]
     lane: Lane,
     load: Load,
+    #[serde(default)]
+    connection: Policy,
+    #[serde(default)]
+    payload: Option<Encoding>,
     start_ns: Vec<i64>,
     latency_ns: Vec<i64>,
+    #[serde(default)]
+    lag_ns: Vec<i64>,
     parts_ns: BTreeMap<Part, Vec<i64>>,
 }
 
@@ -92,8 +108,11 @@ pub fn pack(report: &Report) -> Result<Vec<u8>, SamplesError> {
     let cells = report.cells.iter().map(|cell| Columns {
         lane: cell.lane,
         load: cell.load,
+        connection: cell.connection,
+        payload: cell.payload,
         start_ns: deltas(&cell.samples.start_us),
         latency_ns: deltas(&cell.samples.latency_us),
+        lag_ns: deltas(&cell.samples.lag_us),
         parts_ns: cell.samples.parts_us.iter().map(|(part, column)| (*part, deltas(column))).collect(),
     });
     let json = serde_json::to_vec(&File { schema: SCHEMA.to_owned(), cells: cells.collect() })?;
@@ -113,7 +132,9 @@ pub fn unpack(bytes: &[u8], report: &mut Report) -> Result<(), SamplesError> {
     if file.schema != SCHEMA {
         return Err(SamplesError::Version(file.schema));
     }
-    let same = |(cell, columns): (&Cell, &Columns)| (cell.lane, cell.load) == (columns.lane, columns.load);
+    let same = |(cell, of): (&Cell, &Columns)| {
+        (cell.lane, cell.load, cell.connection, cell.payload) == (of.lane, of.load, of.connection, of.payload)
+    };
     if file.cells.len() != report.cells.len() || !report.cells.iter().zip(&file.cells).all(same) {
         return Err(SamplesError::Stranger);
     }
@@ -121,6 +142,7 @@ pub fn unpack(bytes: &[u8], report: &mut Report) -> Result<(), SamplesError> {
         cell.samples = Samples {
             start_us: sums(&columns.start_ns),
             latency_us: sums(&columns.latency_ns),
+            lag_us: sums(&columns.lag_ns),
             parts_us: columns.parts_ns.iter().map(|(part, column)| (*part, sums(column))).collect(),
         };
     }

@@ -2,16 +2,19 @@
 
 use quintet_proto::lanes::Lane;
 
-use super::{Cell, LaneDifference, Report};
+use super::{Cell, LaneDifference, Report, axes, explained};
 use crate::{
+    client::Policy,
+    encoding::Encoding,
     hypotheses::{Finding, Verdict},
     plan::Load,
     stats::Estimate,
+    summary::Summary,
     waterfall::{Part, Source, Waterfall},
 };
 
 /// What stands where nothing was measured.
-pub(super) const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// A table in plain text.
 pub(super) struct Table {
@@ -28,11 +31,16 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn new(title: &str, first: &'static str, columns: Vec<String>, rows: Vec<(String, Vec<String>)>) -> Self {
+    pub(super) fn new(
+        title: &str,
+        first: &'static str,
+        columns: Vec<String>,
+        rows: Vec<(String, Vec<String>)>,
+    ) -> Self {
         Self { title: title.into(), first, columns, rows, note: None }
     }
 
-    fn note(mut self, note: impl Into<String>) -> Self {
+    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
     }
@@ -54,13 +62,21 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     ];
     tables.extend(waterfalls(report));
     tables.push(concurrent(report));
-    tables.extend([differences(report, false), differences(report, true), hypotheses(&report.hypotheses)]);
+    tables.extend([axes::open_loop(report), axes::connections(report), axes::payloads(report)]);
+    tables.extend(report.settings.link.map(|link| explained::table(&Summary::of("", report), &link)));
+    let (latency, throughput) = ("p50 latency (ms)", "throughput (img/s)");
+    tables.extend([
+        differences(report, latency, 2, serial_columns(report)),
+        differences(report, throughput, 1, concurrent_columns(report)),
+        differences(report, latency, 2, open_columns(report)),
+        hypotheses(&report.hypotheses),
+    ]);
     tables.retain(|table| !table.columns.is_empty() && !table.rows.is_empty());
     tables
 }
 
 /// A lane's name in tables.
-pub(super) fn label(lane: Lane) -> &'static str {
+pub(crate) fn label(lane: Lane) -> &'static str {
     match lane {
         Lane::Jpeg => "JPEG HTTP",
         Lane::OnnxHttp => "ONNX HTTP",
@@ -92,6 +108,15 @@ fn serial_columns(report: &Report) -> Vec<(String, Load)> {
 fn concurrent_columns(report: &Report) -> Vec<(String, Load)> {
     let load = |concurrency| Load::Concurrent { concurrency, batch: 1 };
     report.settings.concurrency.iter().map(|&n| (format!("conc={n}"), load(n))).collect()
+}
+
+/// The open loops that were measured.
+fn open_columns(report: &Report) -> Vec<(String, Load)> {
+    let mut loads: Vec<Load> =
+        report.cells.iter().map(|cell| cell.load).filter(|load| matches!(load, Load::Open { .. })).collect();
+    loads.sort_unstable();
+    loads.dedup();
+    loads.into_iter().map(|load| (load.to_string(), load)).collect()
 }
 
 /// A table of lanes by loads.
@@ -173,12 +198,13 @@ fn speedups(report: &Report) -> Table {
     Table::new("gRPC speedup vs HTTP (same service, p50; >1.00× = gRPC faster)", "Pair", columns, rows)
 }
 
-/// The serial loads whose waterfalls are shown: the smallest and the largest batch.
+/// The loads whose waterfalls are shown: the smallest and the largest batch, and open loops.
 pub(super) fn waterfall_loads(report: &Report) -> Vec<Load> {
     let mut loads: Vec<Load> = serial_columns(report).into_iter().map(|(_, load)| load).collect();
     if loads.len() > 2 {
         loads.drain(1..loads.len() - 1);
     }
+    loads.extend(open_columns(report).into_iter().map(|(_, load)| load));
     loads
 }
 
@@ -222,27 +248,26 @@ fn shown(ms: Estimate) -> String {
     if ms.n > 1 { number(ms, 2) } else { format!("{:.2}", ms.value) }
 }
 
-/// Lanes in pairs: p50 one after the other, or throughput together.
-fn differences(report: &Report, together: bool) -> Table {
-    let of = |difference: &&LaneDifference| matches!(difference.load, Load::Concurrent { .. }) == together;
-    let columns = if together { concurrent_columns(report) } else { serial_columns(report) };
-    let mut pairs: Vec<(Lane, Lane)> = report.differences.iter().filter(of).map(|d| (d.a, d.b)).collect();
+/// Lanes in pairs under some loads, each pair once for every variant of connections and payload.
+fn differences(report: &Report, what: &str, digits: usize, columns: Vec<(String, Load)>) -> Table {
+    let variant = |d: &LaneDifference| (d.a, d.b, d.connection, d.payloads);
+    let of = |d: &&LaneDifference| columns.iter().any(|(_, load)| *load == d.load);
+    let mut pairs: Vec<_> = report.differences.iter().filter(of).map(variant).collect();
     pairs.sort_unstable();
     pairs.dedup();
-    let cell = |(a, b): (Lane, Lane), load: Load| {
-        let found = report.differences.iter().find(|d| (d.a, d.b, d.load) == (a, b, load));
+    let cell = |pair, load: Load| {
+        let found = report.differences.iter().find(|d| (variant(d), d.load) == (pair, load));
         found.map_or(NOTHING.into(), |d| {
-            let text = signed(d.difference.difference, if together { 1 } else { 2 });
+            let text = signed(d.difference.difference, digits);
             let text = if d.difference.paired { text } else { format!("{text} unpaired") };
             if d.difference.is_clear() { format!("{text} *") } else { text }
         })
     };
-    let row = |pair: (Lane, Lane)| {
-        let name = format!("{} − {}", label(pair.0), label(pair.1));
+    let row = |pair: (Lane, Lane, Policy, [Option<Encoding>; 2])| {
+        let name = format!("{} − {}{}", label(pair.0), label(pair.1), axes::variant(report, pair.2, pair.3));
         (name, columns.iter().map(|(_, load)| cell(pair, *load)).collect())
     };
     let rows = pairs.into_iter().map(row).collect();
-    let what = if together { "throughput (img/s)" } else { "p50 latency (ms)" };
     let title = format!("Differences in {what}, paired over interleaved blocks");
     Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(
         "* The interval leaves out 0. Each stands alone: of 20 pairs that do not differ, one is expected to have a star.",

@@ -18,7 +18,7 @@ fn marks([connected, encoded, sent, first_byte, last_byte, decoded]: [u64; 6]) -
 
 fn sample(times: [u64; 6], stages: Option<[u32; 8]>) -> Sample {
     let marks = marks(times);
-    Sample { start: Duration::ZERO, latency: marks.decoded, marks, stages: stages.map(StageTimes) }
+    Sample { start: Duration::ZERO, latency: marks.decoded, lag: Duration::ZERO, marks, stages: stages.map(StageTimes) }
 }
 
 fn waterfall(samples: &[Sample], blocks: &[Counters]) -> Waterfall {

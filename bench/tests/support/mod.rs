@@ -239,6 +239,7 @@ fn jpeg_routes(state: Arc<LaneState>) -> Router {
             }),
         )
         .route("/metrics", get(metrics))
+        .route("/embed", post(embed_raw))
         .route("/embed/base64", post(embed))
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(state)
@@ -249,7 +250,15 @@ async fn embed(State(state): State<Arc<LaneState>>, Json(request): Json<Value>) 
     let firsts: Vec<_> = images
         .map(|image| brightness(&base64_simd::STANDARD.decode_to_vec(image.as_str().unwrap()).unwrap()))
         .collect();
-    match state.infer(&firsts) {
+    embeddings(&state, &firsts)
+}
+
+async fn embed_raw(State(state): State<Arc<LaneState>>, image: Bytes) -> Response {
+    embeddings(&state, &[brightness(&image)])
+}
+
+fn embeddings(state: &LaneState, firsts: &[f32]) -> Response {
+    match state.infer(firsts) {
         Ok(rows) => {
             let timing = state.server_timing().map(|value| [(SERVER_TIMING, value)]);
             (timing, Json(json!({"embeddings": rows, "model_info": {}, "count": rows.len()}))).into_response()
@@ -285,7 +294,8 @@ async fn metadata(State(state): State<Arc<LaneState>>) -> Response {
 }
 
 async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: Bytes) -> Response {
-    let json_bytes: usize = headers[INFERENCE_HEADER_CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+    let Some(json_bytes) = headers.get(INFERENCE_HEADER_CONTENT_LENGTH) else { return infer_json(&state, &body) };
+    let json_bytes: usize = json_bytes.to_str().unwrap().parse().unwrap();
     let request: Value = serde_json::from_slice(&body[..json_bytes]).unwrap();
     assert_eq!(request["inputs"][0]["parameters"]["binary_data_size"], json!(body.len() - json_bytes));
     match state.tensor_infer(&body[json_bytes..]) {
@@ -297,6 +307,19 @@ async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: By
             let length = json.len().to_string();
             let timing = state.server_timing().map(|value| [(SERVER_TIMING, value)]);
             (timing, [(INFERENCE_HEADER_CONTENT_LENGTH, length)], [json.into_bytes(), data].concat()).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": error}))).into_response(),
+    }
+}
+
+/// The same with numbers in JSON both ways.
+fn infer_json(state: &LaneState, body: &[u8]) -> Response {
+    let request: Value = serde_json::from_slice(body).unwrap();
+    let first = request["inputs"][0]["data"][0].as_f64().unwrap() as f32;
+    match state.infer(&[first]) {
+        Ok(rows) => {
+            let output = json!({"name": "embedding", "datatype": "FP32", "shape": [1, WIDTH], "data": rows.concat()});
+            Json(json!({"model_name": MODEL, "model_version": "1", "outputs": [output]})).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": error}))).into_response(),
     }

@@ -1,0 +1,310 @@
+//! Measuring the link to a lane or to Triton: round trip, rates both ways, signs of loss.
+//!
+//! Nothing is asked of the server that a model would have to answer: large requests name a model that is not
+//! there, and are refused once they have arrived.
+
+use std::{
+    future::Future,
+    io,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use quintet_proto::{inference::ServerLiveRequest, lanes::Lane};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::tcp_info::{TcpInfo, tcp_info};
+use crate::{
+    client::{CallError, Connection, HttpVersion, grpc},
+    encoding::Encoding,
+    payload::IMAGE_BYTES,
+    settings::Limits,
+    stats::{Estimate, Statistic, bootstrap},
+    target::Endpoint,
+};
+
+/// Connections opened, and small requests sent, to time them.
+const ROUND_TRIPS: usize = 20;
+/// A transfer this much longer than a round trip measures a rate; shorter ones are doubled.
+const LONG_ENOUGH: Duration = Duration::from_millis(500);
+/// Smallest and largest transfer, in bytes.
+const FIRST_BYTES: usize = 64 << 10;
+const MOST_BYTES: usize = 16 << 20;
+/// Most small questions asked at once.
+const MOST_QUESTIONS: usize = 32_768;
+/// Largest answer to a small question.
+const MOST_ANSWER_BYTES: usize = 1 << 20;
+/// A model that no server has.
+const NO_MODEL: &str = "quintet-link-probe";
+
+/// One way's rate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rate {
+    /// In bits per second.
+    About(f64),
+    /// At least so many bits per second: the largest transfer was over too soon, or the server was the limit.
+    AtLeast(f64),
+    /// Why it cannot be told.
+    Unknown(String),
+}
+
+/// What a link is like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Opening a TCP connection, in ms: one round trip.
+    pub connect_ms: Option<Estimate>,
+    /// A small request on an open connection, in ms: a round trip and the server's time.
+    pub request_ms: Option<Estimate>,
+    /// Client to server.
+    pub up: Rate,
+    /// Server to client.
+    pub down: Rate,
+    /// The system's view of the connection that carried the large requests, where it is told.
+    pub tcp: Option<TcpInfo>,
+}
+
+/// Measures the link to an endpoint that speaks HTTP/1.1 or gRPC.
+///
+/// # Errors
+/// When nothing answers there.
+pub async fn measure(endpoint: &Endpoint, version: HttpVersion, limits: Limits) -> Result<Measured, CallError> {
+    let mut connects = Vec::with_capacity(ROUND_TRIPS);
+    for _ in 0..ROUND_TRIPS {
+        let start = Instant::now();
+        within(limits.connect_timeout, endpoint.connect()).await.map_err(|e| unreachable(endpoint, &e))?;
+        connects.push(start.elapsed());
+    }
+    let (requests, up, down, tcp) = match version {
+        HttpVersion::Http1 => over_http(endpoint, limits).await.map_err(|e| unreachable(endpoint, &e))?,
+        HttpVersion::Http2 => over_grpc(endpoint, limits).await?,
+    };
+    Ok(Measured { connect_ms: estimate(&connects), request_ms: estimate(&requests), up, down, tcp })
+}
+
+type Found = (Vec<Duration>, Rate, Rate, Option<TcpInfo>);
+
+async fn over_http(endpoint: &Endpoint, limits: Limits) -> io::Result<Found> {
+    let limit = limits.request_timeout;
+    let host = endpoint.authority();
+    let mut http = Http { stream: endpoint.connect().await? };
+    let question = format!("GET /v2 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let first = within(limit, http.ask(question.as_bytes(), &[])).await?;
+    let mut requests = Vec::with_capacity(ROUND_TRIPS);
+    let mut same = true;
+    for _ in 0..ROUND_TRIPS {
+        let start = Instant::now();
+        same &= within(limit, http.ask(question.as_bytes(), &[])).await?.bytes == first.bytes;
+        requests.push(start.elapsed());
+    }
+    let round_trip = shortest(&requests);
+
+    // A lane of tensors knows `/v2`; the other one takes base64.
+    let path = if first.status == 200 { format!("/v2/models/{NO_MODEL}/infer") } else { "/embed/base64".into() };
+    let body = vec![b' '; MOST_BYTES];
+    let mut uploads = Vec::new();
+    let mut bytes = FIRST_BYTES;
+    let mut up = None;
+    while bytes <= MOST_BYTES && up.is_none() {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n"
+        );
+        let start = Instant::now();
+        match within(limit, http.ask(head.as_bytes(), &body[..bytes])).await {
+            Ok(_) => uploads.push((bytes, start.elapsed())),
+            Err(error) => up = Some(rate_or(&uploads, round_trip, &format!("{bytes} bytes were refused: {error}"))),
+        }
+        if start.elapsed() > round_trip + LONG_ENOUGH {
+            break;
+        }
+        bytes *= 2;
+    }
+    let up = up.unwrap_or_else(|| rate_or(&uploads, round_trip, "nothing was sent"));
+    let tcp = tcp_info(&http.stream);
+
+    let down = if same {
+        within(limit, download(endpoint, question.as_bytes(), first.bytes, round_trip))
+            .await
+            .unwrap_or_else(|error| Rate::Unknown(format!("questions in a row are not answered: {error}")))
+    } else {
+        Rate::Unknown("answers to the same question differ in length".into())
+    };
+    Ok((requests, up, down, tcp))
+}
+
+/// Many small questions in a row on one connection, whose answers come back as one stream.
+async fn download(endpoint: &Endpoint, question: &[u8], answer_bytes: usize, round_trip: Duration) -> io::Result<Rate> {
+    let mut stream = endpoint.connect().await?;
+    let mut downloads = Vec::new();
+    let mut questions = 64;
+    while questions <= MOST_QUESTIONS && questions * answer_bytes <= MOST_BYTES {
+        let start = Instant::now();
+        let (mut from, mut to) = stream.split();
+        let asked = question.repeat(questions);
+        let expected = questions * answer_bytes;
+        let reading = async {
+            let (mut buffer, mut read) = (vec![0; 256 << 10], 0);
+            while read < expected {
+                match from.read(&mut buffer).await? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    n => read += n,
+                }
+            }
+            Ok(())
+        };
+        tokio::try_join!(to.write_all(&asked), reading)?;
+        downloads.push((expected, start.elapsed()));
+        if start.elapsed() > round_trip + LONG_ENOUGH {
+            break;
+        }
+        questions *= 2;
+    }
+    // The server has thousands of questions to answer meanwhile: that may be what takes the time.
+    Ok(match rate_or(&downloads, round_trip, "nothing was received") {
+        Rate::About(rate) | Rate::AtLeast(rate) => Rate::AtLeast(rate),
+        unknown => unknown,
+    })
+}
+
+async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallError> {
+    let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http2, limits);
+    let question = grpc::unary(endpoint, "ServerLive", &ServerLiveRequest {})?;
+    connection.call(&question).await?;
+    let mut requests = Vec::with_capacity(ROUND_TRIPS);
+    for _ in 0..ROUND_TRIPS {
+        let start = Instant::now();
+        connection.call(&question).await?;
+        requests.push(start.elapsed());
+    }
+    let round_trip = shortest(&requests);
+    let target = crate::target::Target {
+        lane: Lane::OnnxGrpc,
+        endpoint: endpoint.clone(),
+        metrics: endpoint.clone(),
+        model: NO_MODEL.into(),
+    };
+    let tensor = Bytes::from(vec![0; MOST_BYTES / IMAGE_BYTES * IMAGE_BYTES]);
+    let mut uploads = Vec::new();
+    let mut images = 1;
+    while images * IMAGE_BYTES <= tensor.len() {
+        let request = grpc::infer_request(&target, Encoding::Fp32, images, tensor.slice(..images * IMAGE_BYTES))?;
+        let start = Instant::now();
+        connection.call(&request).await?;
+        uploads.push((request.body_bytes(), start.elapsed()));
+        if start.elapsed() > round_trip + LONG_ENOUGH {
+            break;
+        }
+        images *= 2;
+    }
+    let unknown = "a gRPC lane has no small question with a long answer: ask the service's HTTP lane".to_owned();
+    Ok((requests, rate_or(&uploads, round_trip, "nothing was sent"), Rate::Unknown(unknown), None))
+}
+
+/// The rate that growing transfers show: by what the last one had more than the one before, for what both
+/// have in common (round trips, the server's time) cancels out.
+fn rate_or(transfers: &[(usize, Duration)], round_trip: Duration, reason: &str) -> Rate {
+    let rate = |bytes: usize, time: Duration| (!time.is_zero()).then(|| bytes as f64 * 8.0 / time.as_secs_f64());
+    let found = match *transfers {
+        [.., (few, quick), (many, slow)] => {
+            rate(many - few, slow.saturating_sub(quick)).or_else(|| rate(many, slow.saturating_sub(round_trip)))
+        }
+        [(bytes, time)] => rate(bytes, time.saturating_sub(round_trip)),
+        [] => None,
+    };
+    let long = transfers.last().is_some_and(|(_, time)| *time > round_trip + LONG_ENOUGH);
+    match found {
+        Some(rate) if long => Rate::About(rate),
+        Some(rate) => Rate::AtLeast(rate),
+        None => Rate::Unknown(reason.to_owned()),
+    }
+}
+
+fn shortest(times: &[Duration]) -> Duration {
+    times.iter().min().copied().unwrap_or_default()
+}
+
+fn estimate(times: &[Duration]) -> Option<Estimate> {
+    let ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+    bootstrap(&ms, Statistic::Median, 1)
+}
+
+fn unreachable(endpoint: &Endpoint, error: &io::Error) -> CallError {
+    CallError::Connect { endpoint: endpoint.to_string(), reason: error.to_string() }
+}
+
+async fn within<T>(limit: Duration, done: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(limit, done).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// One HTTP/1.1 connection by hand, so that the socket can be asked about itself.
+struct Http {
+    stream: TcpStream,
+}
+
+struct Answer {
+    status: u16,
+    bytes: usize,
+}
+
+impl Http {
+    /// Sends a request and reads its whole answer.
+    async fn ask(&mut self, head: &[u8], body: &[u8]) -> io::Result<Answer> {
+        self.stream.write_all(head).await?;
+        self.stream.write_all(body).await?;
+        let mut answer = Vec::new();
+        loop {
+            if self.stream.read_buf(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some((status, expected)) = answer_length(&answer)?
+                && answer.len() >= expected
+            {
+                return Ok(Answer { status, bytes: answer.len() });
+            }
+            if answer.len() > MOST_ANSWER_BYTES {
+                return Err(io::Error::other("the answer is too long"));
+            }
+        }
+    }
+}
+
+/// Status and length of an answer, head included, once its head is there.
+fn answer_length(answer: &[u8]) -> io::Result<Option<(u16, usize)>> {
+    let Some(head_bytes) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|at| at + 4) else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&answer[..head_bytes]);
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer has no status or no length");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
+    let body = head.lines().filter_map(|line| line.split_once(':'));
+    let mut body = body.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let body: usize = body.next().and_then(|(_, value)| value.trim().parse().ok()).ok_or_else(malformed)?;
+    Ok(Some((status, head_bytes.saturating_add(body))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answers_length_is_in_its_head() {
+        let answer = b"HTTP/1.1 404 Not Found\r\ncontent-Length: 5\r\n\r\n";
+        assert_eq!(answer_length(answer).unwrap(), Some((404, answer.len() + 5)));
+        assert_eq!(answer_length(&answer[..20]).unwrap(), None);
+        assert!(answer_length(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(answer_length(b"nonsense\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_rate_is_the_slope_of_growing_transfers() {
+        let ms = Duration::from_millis;
+        // 35 ms and a byte each µs.
+        let transfers = [(500_000, ms(535)), (1_000_000, ms(1_035))];
+        assert_eq!(rate_or(&transfers, ms(35), ""), Rate::About(8e6));
+        assert_eq!(rate_or(&transfers[..1], ms(35), ""), Rate::AtLeast(8e6));
+        assert_eq!(rate_or(&[(1, ms(1))], ms(35), "too short"), Rate::Unknown("too short".into()));
+    }
+}

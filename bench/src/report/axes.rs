@@ -1,0 +1,214 @@
+//! The axes besides lane and batch: open loops, connections, payloads; their figures and tables.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Cell, MeasuredBlock, Report,
+    cell::{Latency, latency},
+    tables::{NOTHING, Table, label, number},
+};
+use crate::{
+    client::Policy,
+    encoding::Encoding,
+    open::Offered,
+    record::Sample,
+    stats::{Estimate, Statistic, bootstrap, quantile},
+};
+
+/// How a request went on since it was sent, seen from the client: medians in ms. There is no TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Times {
+    /// There was a connection.
+    pub connect_ms: Estimate,
+    /// The head of the answer was there.
+    pub first_byte_ms: Estimate,
+    /// The answer was complete.
+    pub last_byte_ms: Estimate,
+}
+
+impl Times {
+    /// The times of some samples; `None` without any.
+    pub fn new(samples: &[Sample], seed: u64) -> Option<Self> {
+        let median = |of: fn(&Sample) -> std::time::Duration| {
+            let ms: Vec<f64> = samples.iter().map(|sample| of(sample).as_secs_f64() * 1e3).collect();
+            bootstrap(&ms, Statistic::Median, seed)
+        };
+        Some(Self {
+            connect_ms: median(|s| s.marks.connected)?,
+            first_byte_ms: median(|s| s.marks.first_byte)?,
+            last_byte_ms: median(|s| s.marks.last_byte)?,
+        })
+    }
+}
+
+/// What an open loop is about; the cell's latency is from the intended time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OpenLoop {
+    /// Requests per second that the schedule had.
+    pub offered_per_s: f64,
+    /// Requests per second that were completed meanwhile.
+    pub achieved_per_s: f64,
+    /// What became of the schedule.
+    pub schedule: Offered,
+    /// Completion minus send: what a closed loop would call latency.
+    pub service_ms: Option<Latency>,
+    /// How much later than intended requests were sent, in ms: median, 99th percentile and most.
+    pub lag_ms: Option<[f64; 3]>,
+}
+
+impl OpenLoop {
+    /// What some windows say; `None` when they are of a closed loop.
+    pub fn new(blocks: &[MeasuredBlock], seed: u64) -> Option<Self> {
+        let mut schedule = Offered::default();
+        for offered in blocks.iter().map(|block| block.offered) {
+            let offered = offered?;
+            schedule.scheduled += offered.scheduled;
+            schedule.completed_meanwhile += offered.completed_meanwhile;
+            schedule.unsent += offered.unsent;
+            schedule.waited += offered.waited;
+        }
+        let wall: f64 = blocks.iter().map(|block| block.wall.as_secs_f64()).sum();
+        let samples = || blocks.iter().flat_map(|block| block.recorder.samples());
+        let mut lags: Vec<f64> = samples().map(|s| s.lag.as_secs_f64() * 1e3).collect();
+        lags.sort_unstable_by(f64::total_cmp);
+        let lag = |p| quantile(&lags, p);
+        let service: Vec<f64> = samples().map(|s| s.service().as_secs_f64() * 1e6).collect();
+        (wall > 0.0).then(|| Self {
+            offered_per_s: schedule.scheduled as f64 / wall,
+            achieved_per_s: schedule.completed_meanwhile as f64 / wall,
+            schedule,
+            service_ms: latency(&service, seed),
+            lag_ms: lag(0.5).zip(lag(0.99)).zip(lag(1.0)).map(|((p50, p99), most)| [p50, p99, most]),
+        })
+    }
+}
+
+/// A table of cells: a row for each of which there is something to say.
+fn table(report: &Report, title: &str, columns: &[&str], row: impl Fn(&Cell) -> Option<Vec<String>>) -> Table {
+    let row = |cell: &Cell| Some((label(cell.lane).to_owned(), row(cell)?));
+    let columns = columns.iter().map(|&column| column.to_owned()).collect();
+    Table::new(title, "Lane", columns, report.cells.iter().filter_map(row).collect())
+}
+
+/// The open loops: what was asked of each lane and what came of it.
+pub(super) fn open_loop(report: &Report) -> Table {
+    let columns = [
+        "load",
+        "offered/s",
+        "achieved/s",
+        "failed",
+        "unsent",
+        "p50 (ms)",
+        "p99 (ms)",
+        "max (ms)",
+        "service p50 (ms)",
+        "service p99 (ms)",
+        "lag p99 (ms)",
+    ];
+    let tail = |latency: &Latency| latency.p99.known().map_or(NOTHING.into(), |p99| number(p99, 1));
+    let row = |cell: &Cell| {
+        let open = cell.open.as_ref()?;
+        let of =
+            |latency: &Option<Latency>, what: fn(&Latency) -> String| latency.as_ref().map_or(NOTHING.into(), what);
+        let p50 = |latency: &Latency| number(latency.p50, 1);
+        Some(vec![
+            format!("{}{}", cell.load, variant(report, cell.connection, [cell.payload; 2])),
+            format!("{:.1}", open.offered_per_s),
+            format!("{:.1}", open.achieved_per_s),
+            cell.failures.count.to_string(),
+            open.schedule.unsent.to_string(),
+            of(&cell.latency_ms, p50),
+            of(&cell.latency_ms, tail),
+            of(&cell.latency_ms, |latency| format!("{:.1}", latency.max)),
+            of(&open.service_ms, p50),
+            of(&open.service_ms, tail),
+            open.lag_ms.map_or(NOTHING.into(), |[_, p99, _]| format!("{p99:.2}")),
+        ])
+    };
+    table(report, "Open loop: latency from the intended send time", &columns, row)
+        .note("Service time is completion minus send. Unsent requests were still waiting when the window ended.")
+}
+
+/// What sets a cell, or two of two lanes, apart from others under the same load, where the run varies it:
+/// `, fresh, fp16`.
+pub(super) fn variant(report: &Report, connection: Policy, payloads: [Option<Encoding>; 2]) -> String {
+    let mut text = String::new();
+    if report.settings.connections.len() > 1 {
+        let _ = write!(text, ", {connection}");
+    }
+    match payloads {
+        _ if report.settings.payloads.len() < 2 => {}
+        [Some(a), Some(b)] if a != b => {
+            let _ = write!(text, ", {a} and {b}");
+        }
+        [payload, _] => {
+            let _ = payload.map(|payload| write!(text, ", {payload}"));
+        }
+    }
+    text
+}
+
+/// KB on the wire each way for each request; the connections of a window carry its ramp and drain too, so these count.
+fn kb_each_way(cell: &Cell) -> [String; 2] {
+    let requests = (cell.completed + cell.outside_window) as f64;
+    [cell.traffic.sent_bytes, cell.traffic.received_bytes].map(|bytes| format!("{:.1}", bytes as f64 / requests / 1e3))
+}
+
+/// The connection axis: what a connection costs, and how many there really were.
+pub(super) fn connections(report: &Report) -> Table {
+    let columns = [
+        "load",
+        "connection",
+        "TCP opened",
+        "at a time",
+        "connect (ms)",
+        "TLS",
+        "first byte (ms)",
+        "last byte (ms)",
+        "KB/request out",
+        "KB/request in",
+    ];
+    let row = |cell: &Cell| {
+        let times = cell.times?;
+        let [sent, received] = kb_each_way(cell);
+        let payload = cell.payload.filter(|_| report.settings.payloads.len() > 1);
+        Some(vec![
+            payload.map_or(cell.load.to_string(), |payload| format!("{}, {payload}", cell.load)),
+            cell.connection.to_string(),
+            cell.traffic.opened.to_string(),
+            cell.traffic.most_open.to_string(),
+            number(times.connect_ms, 2),
+            "none".into(),
+            number(times.first_byte_ms, 1),
+            number(times.last_byte_ms, 1),
+            sent,
+            received,
+        ])
+    };
+    table(report, "Connections", &columns, row).note(
+        "Medians since the request was sent. Connections that were open before do not count as opened. Bytes are those \
+         that the sockets took and gave: the protocol's framing is in them, TCP's and IP's headers are not.",
+    )
+}
+
+/// The payload axis: the same images in several forms; without rows when there was no choice.
+pub(super) fn payloads(report: &Report) -> Table {
+    let columns = ["load", "payload", "KB/request out", "KB/request in", "p50 (ms)", "img/s"];
+    let varied = report.settings.payloads.len() > 1;
+    let row = |cell: &Cell| {
+        let payload = cell.payload.filter(|_| varied)?;
+        let [sent, received] = kb_each_way(cell);
+        Some(vec![
+            format!("{}, {}", cell.load, cell.connection),
+            payload.to_string(),
+            sent,
+            received,
+            number(cell.latency_ms.as_ref()?.p50, 1),
+            number(cell.images_per_s?, 1),
+        ])
+    };
+    table(report, "Payloads", &columns, row)
+}

@@ -1,0 +1,31 @@
+//! What round trips and bytes on a link make one expect, beside what was measured.
+
+use super::tables::{Table, label};
+use crate::{
+    explain::{Explained, explain},
+    link::LinkSpec,
+    summary::Summary,
+};
+
+/// The table, without rows when no cell can be predicted.
+pub(super) fn table(summary: &Summary, link: &LinkSpec) -> Table {
+    let rows = explain(link, summary)
+        .into_iter()
+        .map(|Explained { cell, prediction }| {
+            let row = [
+                cell.load.batch().to_string(),
+                prediction.handshakes.to_string(),
+                prediction.rounds.to_string(),
+                format!("{:.1}", prediction.serialisation_ms),
+                format!("{:.1}", prediction.server_ms),
+                format!("{:.1}", prediction.total_ms),
+                format!("{:.1}", cell.p50_ms),
+                format!("{:+.0} %", (cell.p50_ms / prediction.total_ms - 1.0) * 100.0),
+            ];
+            (label(cell.lane).to_owned(), row.to_vec())
+        })
+        .collect();
+    let columns = ["b", "handshakes", "round trips", "serialisation", "server", "predicted", "measured p50", "off by"];
+    let title = format!("Predicted beside measured (ms, on a link of `{link}`)");
+    Table::new(&title, "Lane", columns.map(str::to_owned).to_vec(), rows)
+}

@@ -1,0 +1,253 @@
+//! Proofs that the benchmark measures right, against servers whose truth is known.
+//!
+//! Statistics are proved in virtual time ([`simulate`]): the same plan, pairing and desk, thousands of requests in
+//! a moment. What only real sockets can show runs against a [`server`] on loopback.
+
+pub mod server;
+pub mod simulate;
+
+use std::{sync::Arc, time::Duration};
+
+use quintet_proto::lanes::Lane;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{Prepared, http},
+    measure::{Conductor, Rig},
+    pairing::{Difference, Pair, paired},
+    plan::Arm,
+    report::{MeasuredBlock, axes::OpenLoop},
+    schedule::{Arrivals, Rate, intended},
+    settings::{Limits, Settings},
+    stats::{Statistic, quantile},
+    target::{Endpoint, Target},
+    warnings,
+};
+use server::{Script, Server};
+use simulate::{Latency, Surplus, stalled, trial};
+
+/// Latency of the scripted server in trials.
+const LATENCY: Latency = Latency { base_ms: 20.0, noise: 0.03, drift: 0.0 };
+/// Trials on real sockets.
+const REAL_TRIALS: usize = 20;
+
+/// One claim, and whether it held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The claim.
+    pub claim: String,
+    /// Whether it held.
+    pub held: bool,
+    /// What was found.
+    pub found: String,
+}
+
+/// Proofs in virtual time: the same result on every machine.
+pub fn fast(trials: usize, seed: u64) -> Vec<Proof> {
+    let settings = Settings::default();
+    let run = |latency, surplus| -> Vec<Difference> {
+        (0..trials as u64).filter_map(|i| trial(&settings, latency, surplus, seed.wrapping_add(i))).collect()
+    };
+    let drifting = Latency { drift: 0.3, ..LATENCY };
+    let (same, drifted) = (run(LATENCY, Surplus::None), run(drifting, Surplus::None));
+    let (factor, extra) = (run(LATENCY, Surplus::Factor(1.05)), run(LATENCY, Surplus::Extra(2.0)));
+    let rises = |d: &Difference| d.difference.low > 0.0;
+    vec![
+        rarely("identical lanes: differences are called in at most 5 % of trials, and sampling error", &same),
+        rarely("identical lanes on a machine that slows down by 30 %: the same", &drifted),
+        often("5 % more is found in at least 95 % of trials", &factor, rises),
+        often("2 ms more are found in at least 95 % of trials", &extra, rises),
+        covers("the interval of the ratio holds 1.05 in 95 ± 3 % of trials", &factor, |d| {
+            d.ratio.is_some_and(|ratio| ratio.low <= 1.05 && 1.05 <= ratio.high)
+        }),
+        covers("the interval of the difference holds 2 ms in 95 ± 3 % of trials", &extra, |d| {
+            d.difference.low <= 2.0 && 2.0 <= d.difference.high
+        }),
+        virtual_stall(seed),
+    ]
+}
+
+fn share(differences: &[Difference], what: impl Fn(&Difference) -> bool) -> (usize, f64) {
+    let count = differences.iter().filter(|d| what(d)).count();
+    (count, count as f64 / differences.len().max(1) as f64)
+}
+
+/// Two standard errors of a share of so many trials, at 5 %.
+fn sampling_error(trials: usize) -> f64 {
+    2.0 * (0.05 * 0.95 / trials.max(1) as f64).sqrt()
+}
+
+fn rarely(claim: &str, differences: &[Difference]) -> Proof {
+    let (count, part) = share(differences, Difference::is_clear);
+    let n = differences.len();
+    Proof {
+        claim: claim.into(),
+        held: n > 0 && part <= 0.05 + sampling_error(n),
+        found: format!("called in {count} of {n}"),
+    }
+}
+
+fn often(claim: &str, differences: &[Difference], what: impl Fn(&Difference) -> bool) -> Proof {
+    let (count, part) = share(differences, what);
+    Proof { claim: claim.into(), held: part >= 0.95, found: format!("found in {count} of {}", differences.len()) }
+}
+
+fn covers(claim: &str, differences: &[Difference], what: impl Fn(&Difference) -> bool) -> Proof {
+    let (count, part) = share(differences, what);
+    let held = (part - 0.95).abs() <= 0.03;
+    Proof { claim: claim.into(), held, found: format!("held in {count} of {}", differences.len()) }
+}
+
+const STALL_CLAIM: &str = "a server that stalls for 1 s in an open loop shows in p99 and in the largest latency";
+
+fn stall_proof(form: &str, latencies_ms: &[f64]) -> Proof {
+    let (p50, p99, most) = (quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99), quantile(latencies_ms, 1.0));
+    // A second of the schedule stalls: its first request for the whole second, its last one hardly.
+    let held = p99.is_some_and(|ms| ms >= 900.0) && most.is_some_and(|ms| ms >= 950.0);
+    let ms = |value: Option<f64>| value.map_or("none".into(), |ms| format!("{ms:.0} ms"));
+    let found = format!("p50 {}, p99 {}, max {} of {}", ms(p50), ms(p99), ms(most), latencies_ms.len());
+    Proof { claim: format!("{STALL_CLAIM} ({form})"), held, found }
+}
+
+fn virtual_stall(seed: u64) -> Proof {
+    let seconds = Duration::from_secs;
+    let Ok(rate) = Rate::per_second(200.0) else { return stall_proof("virtual time", &[]) };
+    let schedule = intended(Arrivals::Constant, rate, seconds(4), usize::MAX, seed);
+    let (latencies, unsent) = stalled(&schedule, Duration::from_millis(5), (seconds(1), seconds(2)), 64);
+    let mut proof = stall_proof("virtual time, 64 in flight", &latencies);
+    proof.held &= unsent == 0 && latencies.len() == schedule.len();
+    proof
+}
+
+/// Proofs on real sockets of this machine.
+///
+/// # Errors
+/// When no server can be started, or no request made.
+pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
+    let same = real_trials(Duration::ZERO, seed).await?;
+    let more = real_trials(Duration::from_millis(2), seed).await?;
+    Ok(vec![
+        rarely("identical lanes on real sockets: as in virtual time", &same),
+        often("2 ms more on real sockets are found in at least 95 % of trials", &more, |d| d.difference.low > 0.0),
+        real_stall(seed).await?,
+        overhead(seed).await?,
+    ])
+}
+
+/// A lane of a scripted server.
+async fn lane(lane: Lane, script: Script) -> anyhow::Result<(Server, Rig, Arc<[Prepared]>)> {
+    let server = Server::start(script).await?;
+    let endpoint: Endpoint = server.address.to_string().parse()?;
+    let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint.clone(), model: "scripted".into() };
+    let request = http::post(&endpoint, "/", &[], vec![vec![0; 1_000].into()])?;
+    Ok((server, Rig::new(&target, Arm::plain(lane), Limits::default()), Arc::new([request])))
+}
+
+fn conductor() -> Conductor {
+    Conductor { epoch: std::time::Instant::now(), cancel: CancellationToken::new() }
+}
+
+/// Trials of two lanes with 5 ms each, the second with `extra` on top, in the default plan.
+async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Difference>> {
+    let delay = Duration::from_millis(5);
+    let (_first, mut a, requests) = lane(Lane::OnnxHttp, Script { delay, stall: None }).await?;
+    let (_second, mut b, others) = lane(Lane::TrtHttp, Script { delay: delay + extra, stall: None }).await?;
+    let conductor = conductor();
+    let defaults = Settings::default();
+    let mut differences = Vec::new();
+    for number in 0..REAL_TRIALS as u64 {
+        let settings =
+            Settings { batches: vec![1], concurrency: Vec::new(), seed: seed.wrapping_add(number), ..defaults.clone() };
+        let plan = crate::plan::Plan::new(&settings, &[Lane::OnnxHttp, Lane::TrtHttp]);
+        let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
+        for turn in plan.stages.iter().flat_map(|stage| &stage.turns) {
+            let crate::plan::Work::Block(n) = turn.work else { continue };
+            let second = turn.arm.lane == Lane::TrtHttp;
+            let (rig, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
+            let block = rig.block(requests, 0, n, &conductor, |_| {}).await?;
+            blocks[usize::from(second)].push(latencies_ms(&block));
+        }
+        let [first, second] = &blocks;
+        let pairs: Vec<Pair<'_>> = second.iter().zip(first).map(|(b, a)| (&b[..], &a[..])).collect();
+        differences.extend(paired(&pairs, Statistic::Median, 1.0, seed));
+    }
+    Ok(differences)
+}
+
+fn latencies_ms(block: &MeasuredBlock) -> Vec<f64> {
+    block.recorder.samples().iter().map(|sample| sample.latency.as_secs_f64() * 1e3).collect()
+}
+
+async fn open_window(
+    script: Script,
+    rate: f64,
+    length: Duration,
+    ramp: Duration,
+    seed: u64,
+) -> anyhow::Result<MeasuredBlock> {
+    let (_server, mut rig, requests) = lane(Lane::OnnxHttp, script).await?;
+    let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
+    let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
+    Ok(rig.open_window(requests, schedule, (ramp, length), &conductor(), |_| {}).await?)
+}
+
+async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
+    let seconds = Duration::from_secs;
+    let script = Script { delay: Duration::from_millis(5), stall: Some((seconds(1), seconds(2))) };
+    let block = open_window(script, 200.0, seconds(4), Duration::ZERO, seed).await?;
+    let mut latencies = latencies_ms(&block);
+    latencies.sort_unstable_by(f64::total_cmp);
+    Ok(stall_proof("real sockets", &latencies))
+}
+
+/// Whether intended times are kept at 5,000 requests per second; or else, whether the report says so.
+async fn overhead(seed: u64) -> anyhow::Result<Proof> {
+    let length = Duration::from_secs(3);
+    let block = open_window(Script::default(), 5_000.0, length, Duration::from_millis(500), seed).await?;
+    let open = OpenLoop::new(&[block], seed);
+    let lag = open.as_ref().and_then(|open| open.lag_ms).map_or(f64::INFINITY, |[_, p99, _]| p99);
+    let warned = open.as_ref().is_none_or(warnings::load::is_late);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let found = match lag < warnings::load::LAG_BOUND_MS {
+        true => format!("p99 lag {lag:.2} ms on {cores} cores"),
+        false => format!("NOT kept: p99 lag {lag:.2} ms on {cores} cores, and runs say so: {warned}"),
+    };
+    Ok(Proof {
+        claim:
+            "at 5,000 requests/s intended times are kept with p99 lag under 1 ms, or the report says that they are not"
+                .into(),
+        held: lag < warnings::load::LAG_BOUND_MS || warned,
+        found,
+    })
+}
+
+/// The proofs as a table.
+pub fn table(proofs: &[Proof]) -> String {
+    use std::fmt::Write as _;
+    let mut text = "| | Claim | Found |\n|---|---|---|\n".to_owned();
+    for Proof { claim, held, found } in proofs {
+        let _ = writeln!(text, "| {} | {claim} | {found} |", if *held { "ok" } else { "FAILED" });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_proved_in_virtual_time() {
+        let failed: Vec<_> = fast(200, 1).into_iter().filter(|proof| !proof.held).collect();
+        assert!(failed.is_empty(), "{}", table(&failed));
+    }
+
+    /// A closed loop asks once and waits: a second's stall is one sample of its hundreds.
+    #[test]
+    fn few_in_flight_is_told_as_unsent_not_left_out() {
+        let seconds = Duration::from_secs;
+        let schedule = intended(Arrivals::Constant, Rate::per_second(100.0).unwrap(), seconds(2), usize::MAX, 1);
+        let (latencies, unsent) = stalled(&schedule, Duration::from_millis(50), (seconds(1), seconds(3)), 1);
+        assert_eq!(latencies.len() + unsent, schedule.len());
+        assert!(unsent > 100, "{unsent}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Runs in virtual time: the plan's own order of turns against a server whose latency is known, written down by the
+//! recorder. Thousands of trials take a second, and nothing else on the machine is in them.
+
+use std::time::Duration;
+
+use quintet_proto::lanes::Lane;
+use rand::{Rng as _, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    open::{Desk, Ticket},
+    pairing::{Difference, Pair, paired},
+    plan::{Plan, Work},
+    record::Sample,
+    settings::Settings,
+    stats::Statistic,
+};
+
+/// What a scripted server's latency is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// Without noise, drift and what a lane has on top, in ms.
+    pub base_ms: f64,
+    /// Standard deviation of the noise, as a part of the base; skewed as latencies are, with a mean of 0.
+    pub noise: f64,
+    /// By how much the machine is slower at the end of the run than at its beginning, as a part.
+    pub drift: f64,
+}
+
+impl Latency {
+    /// One latency, at a part of the run (0 to 1).
+    fn draw(self, part: f64, rng: &mut ChaCha8Rng) -> f64 {
+        let exponential = -(1.0 - rng.random::<f64>()).ln();
+        self.base_ms * (1.0 + self.noise * (exponential - 1.0)) * (1.0 + self.drift * part)
+    }
+}
+
+/// What the second of two lanes has over the first.
+#[derive(Clone, Copy, Debug)]
+pub enum Surplus {
+    /// Nothing: the lanes are identical.
+    None,
+    /// So many times the latency.
+    Factor(f64),
+    /// So much more, in ms.
+    Extra(f64),
+}
+
+/// The two lanes of every trial.
+const LANES: [Lane; 2] = [Lane::OnnxHttp, Lane::TrtHttp];
+
+/// One run of two lanes in virtual time, and the difference found: the second minus the first, in ms.
+pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64) -> Option<Difference> {
+    let settings = Settings { batches: vec![1], concurrency: Vec::new(), seed, ..settings.clone() };
+    let plan = Plan::new(&settings, &LANES);
+    let turns = &plan.stages.first()?.turns;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut clock = Duration::ZERO;
+    let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
+    for (number, turn) in turns.iter().enumerate() {
+        let second = turn.arm.lane == LANES[1];
+        let (requests, measured) = match turn.work {
+            Work::WarmUp { least, .. } => (least, false),
+            Work::Block(n) => (n, true),
+            Work::Window { .. } => continue,
+        };
+        let mut samples = Vec::with_capacity(requests);
+        for _ in 0..requests {
+            let ms = latency.draw(number as f64 / turns.len() as f64, &mut rng);
+            let ms = match surplus {
+                Surplus::Factor(factor) if second => ms * factor,
+                Surplus::Extra(extra) if second => ms + extra,
+                _ => ms,
+            };
+            let sample = Sample { start: clock, latency: Duration::from_secs_f64(ms / 1e3), ..Sample::default() };
+            clock = sample.end();
+            samples.push(sample.latency.as_secs_f64() * 1e3);
+        }
+        if measured {
+            blocks[usize::from(second)].push(samples);
+        }
+    }
+    let [first, second] = &blocks;
+    let pairs: Vec<Pair<'_>> = second.iter().zip(first).map(|(b, a)| (&b[..], &a[..])).collect();
+    paired(&pairs, Statistic::Median, 1.0, seed)
+}
+
+/// An open loop in virtual time: the schedule and the desk of the real one, against a server that takes any
+/// number of requests at once, each for `service`, and answers none during the stall (begin, end). The latencies
+/// from the intended time, in ms, and how many requests were never sent by the end of the schedule.
+pub fn stalled(
+    schedule: &[Duration],
+    service: Duration,
+    stall: (Duration, Duration),
+    most_in_flight: usize,
+) -> (Vec<f64>, usize) {
+    let completion = |sent: Duration| {
+        let end = sent + service;
+        if (stall.0..stall.1).contains(&end) { stall.1 } else { end }
+    };
+    let mut desk = Desk::new((0..most_in_flight).collect());
+    // Requests in flight: when each is complete, on which client, and its ticket.
+    let mut busy: Vec<(Duration, usize, Ticket)> = Vec::new();
+    let mut latencies = Vec::new();
+    let mut complete = |desk: &mut Desk<usize>, busy: &mut Vec<(Duration, usize, Ticket)>, until: Duration| {
+        while let Some(next) = (0..busy.len()).min_by_key(|&i| busy[i].0).filter(|&i| busy[i].0 <= until) {
+            let (end, client, ticket) = busy.swap_remove(next);
+            latencies.push((end - ticket.at).as_secs_f64() * 1e3);
+            if let Some((client, ticket)) = desk.done(client) {
+                busy.push((completion(end), client, ticket));
+            }
+        }
+    };
+    for (index, &at) in schedule.iter().enumerate() {
+        complete(&mut desk, &mut busy, at);
+        if let Some((client, ticket)) = desk.arrive(Ticket { index, at }) {
+            busy.push((completion(at), client, ticket));
+        }
+    }
+    let unsent = desk.close().len();
+    complete(&mut desk, &mut busy, Duration::MAX);
+    latencies.sort_unstable_by(f64::total_cmp);
+    (latencies, unsent)
+}

@@ -1,0 +1,161 @@
+//! Connections, open loops and payloads against a scripted suite: what the report says about each.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
+
+mod support;
+
+use std::{num::NonZeroU16, sync::atomic::Ordering, time::Duration};
+
+use quintet_bench::{
+    client::Policy,
+    encoding::Encoding,
+    payload::{Payload, Photograph},
+    plan::Load,
+    progress::Progress,
+    report::{Cell, Exporter as _, Markdown, Report},
+    run::Run,
+    schedule::LoadSpec,
+    settings::{Limits, Settings},
+    target::Target,
+};
+use quintet_proto::lanes::Lane;
+use support::{MODEL, Script, Suite};
+use tokio_util::sync::CancellationToken;
+
+const LANES: [Lane; 3] = [Lane::Jpeg, Lane::OnnxHttp, Lane::OnnxGrpc];
+
+async fn run(suite: &Suite, settings: Settings) -> Report {
+    let targets = LANES.map(|lane| Target {
+        lane,
+        endpoint: suite.address(lane.name()),
+        metrics: suite.address(if lane == Lane::Jpeg { "jpeg" } else { "onnx-metrics" }),
+        model: MODEL.into(),
+    });
+    let photographs = [Photograph { name: "1.jpg".into(), bytes: vec![1; 100].into() }];
+    let payload = Payload::new(&photographs, 1, support::preprocess).unwrap();
+    let output = tempfile::tempdir().unwrap();
+    let cancel = CancellationToken::new();
+    let (targets, progress) = (targets.to_vec(), &Progress::Silent);
+    Run { settings, targets, payload, output: output.path().to_owned(), progress, cancel }.run().await.unwrap().report
+}
+
+fn settings() -> Settings {
+    Settings {
+        model: MODEL.into(),
+        batches: vec![1],
+        concurrency: Vec::new(),
+        iterations: 6,
+        warmup: 1,
+        max_warmup: 1,
+        blocks: 2,
+        ramp: Duration::ZERO,
+        ..Settings::default()
+    }
+}
+
+fn cell(report: &Report, lane: Lane, connection: Policy) -> &Cell {
+    report.cells.iter().find(|cell| cell.lane == lane && cell.connection == connection).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_connection_for_each_request_is_one_in_fact() {
+    let suite = Suite::start(Script::default()).await;
+    let connections = vec![Policy::Fresh, Policy::Reused];
+    let report = run(&suite, Settings { connections, ..settings() }).await;
+    for lane in LANES {
+        let (fresh, reused) = (cell(&report, lane, Policy::Fresh), cell(&report, lane, Policy::Reused));
+        assert_eq!((fresh.traffic.opened, fresh.traffic.most_open), (6, 1), "{lane}");
+        assert_eq!((reused.traffic.opened, reused.traffic.most_open), (0, 1), "{lane}");
+        assert_eq!((fresh.reconnects, reused.reconnects), (0, 0));
+        let times = |cell: &Cell| cell.times.unwrap();
+        assert!(times(fresh).connect_ms.value > times(reused).connect_ms.value, "{lane}");
+        for cell in [fresh, reused] {
+            assert!(cell.traffic.sent_bytes > 6 * cell.request_bytes as u64, "{lane}: framing counts too");
+            assert!(cell.traffic.received_bytes > 6 * cell.response_bytes as u64);
+            assert!(times(cell).first_byte_ms.value <= times(cell).last_byte_ms.value);
+        }
+    }
+    // The server saw: the lane's questions, warm-up and outputs, and a connection for each fresh request.
+    let accepted = suite.lanes[&Lane::OnnxHttp].accepted.load(Ordering::SeqCst);
+    assert!(accepted > 1 + 6, "{accepted}");
+    let text = Markdown.export(&report).unwrap();
+    assert!(text.contains("## Connections") && text.contains("| ONNX gRPC | serial b=1 | fresh | 6 | 1 |"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_connections_are_as_many_as_asked_for() {
+    let suite = Suite::start(Script::default()).await;
+    let two = Policy::Shared(NonZeroU16::new(2).unwrap());
+    let limits = Limits { max_window_requests: 30, ..Limits::default() };
+    let connections = vec![two];
+    let report =
+        run(&suite, Settings { batches: Vec::new(), concurrency: vec![5], connections, limits, ..settings() }).await;
+    for lane in LANES {
+        let cell = cell(&report, lane, two);
+        assert_eq!((cell.traffic.most_open, cell.reconnects), (2, 0), "{lane}");
+        assert_eq!((cell.sent, cell.failures.count), (30, 0), "{lane}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_loop_accounts_for_its_whole_schedule() {
+    let suite = Suite::start(Script::default()).await;
+    let loads = vec!["constant:100".parse().unwrap(), "poisson:50".parse().unwrap()];
+    let duration = Duration::from_millis(300);
+    let report = run(&suite, Settings { loads, duration, ramp: Duration::from_millis(100), ..settings() }).await;
+    assert_eq!(report.cells.len(), 2 * LANES.len());
+    for cell in &report.cells {
+        let open = cell.open.as_ref().unwrap();
+        let schedule = open.schedule;
+        assert_eq!(schedule.scheduled, cell.completed + cell.failures.count + schedule.unsent, "{}", cell.lane);
+        if let Load::Open { rate, .. } = cell.load
+            && cell.load.to_string().starts_with("constant")
+        {
+            assert_eq!((schedule.scheduled, rate.get()), (30, 100.0));
+        }
+        let (latency, service) = (cell.latency_ms.as_ref().unwrap(), open.service_ms.as_ref().unwrap());
+        assert!(latency.max >= service.max && latency.p50.value >= service.p50.value);
+    }
+    let text = Markdown.export(&report).unwrap();
+    assert!(text.contains("## Open loop") && text.contains("| JPEG HTTP | constant 100/s | 100.0 |"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_replayed() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace");
+    std::fs::write(&path, "0\n0.01\n0.01\n0.05\n").unwrap();
+    let loads: Vec<LoadSpec> = vec![format!("replay:{}", path.display()).parse().unwrap()];
+    let report = run(&suite, Settings { loads, ..settings() }).await;
+    assert!(report.cells.iter().all(|cell| cell.completed + cell.open.as_ref().unwrap().schedule.unsent == 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_of_the_same_image_give_the_same_answer() {
+    let suite = Suite::start(Script::default()).await;
+    let payloads = vec![Encoding::Jpeg, Encoding::JpegBase64, Encoding::Fp32, Encoding::Json];
+    let report = run(&suite, Settings { payloads, ..settings() }).await;
+    let of = |lane| {
+        report.cells.iter().filter(|c| c.lane == lane).map(|c| (c.payload, c.failures.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Lane::Jpeg), [(Some(Encoding::Jpeg), 0), (Some(Encoding::JpegBase64), 0)]);
+    assert_eq!(of(Lane::OnnxHttp), [(Some(Encoding::Fp32), 0), (Some(Encoding::Json), 0)]);
+    assert_eq!(of(Lane::OnnxGrpc), [(Some(Encoding::Fp32), 0)]);
+    assert!(report.outputs.pairs.iter().all(|pair| pair.agree), "{:?}", report.outputs);
+    assert!(Markdown.export(&report).unwrap().contains("## Payloads"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_domain_socket_is_spoken_to_like_a_port() {
+    use quintet_bench::client::{Connection, HttpVersion, http};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quintet.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let routes = axum::Router::new().route("/health", axum::routing::get(|| async { "ok" }));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let endpoint: quintet_bench::target::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
+    let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http1, Limits::default());
+    let reply = connection.call(&http::get(&endpoint, "/health").unwrap()).await.unwrap();
+    assert_eq!((reply.status.as_u16(), &reply.body()[..]), (200, &b"ok"[..]));
+}
