@@ -10,4 +10,5 @@ mod request;
 mod rpc;
 mod serve;
 
+pub use infer::infer as model_infer;
 pub use serve::serve;

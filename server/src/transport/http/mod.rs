@@ -2,9 +2,11 @@
 
 pub mod body;
 pub mod encoding;
+mod head;
 mod infer;
 mod json;
 pub(in crate::transport) mod metadata;
+pub(in crate::transport) mod plain;
 pub mod reply;
 mod repository;
 pub mod serve;
