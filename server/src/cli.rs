@@ -5,7 +5,7 @@ use std::{future::Future, io::Write as _, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{health, logging, settings, suite, triton};
+use crate::{health, logging, memory, settings, suite, triton};
 
 /// Serves image models over KServe HTTP and gRPC, and over HTTP with base64 JPEG.
 ///
@@ -59,6 +59,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(run: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    memory::keep_large_buffers();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(run);
     // Whatever still runs was given up already.

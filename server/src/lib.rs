@@ -8,7 +8,7 @@
 //! * [`service`]: models with where they run, and [`metrics`];
 //! * [`repository`]: Triton's model repository on disk; [`backend`]: what runs a model;
 //! * [`suite`] and [`triton`]: what a process serves; [`process`]: how it begins and ends;
-//!   [`cli`], [`settings`], [`logging`]: how it is set up; [`health`]: how it is asked.
+//!   [`cli`], [`settings`], [`logging`], [`memory`]: how it is set up; [`health`]: how it is asked.
 
 pub mod backend;
 pub mod cli;
@@ -16,6 +16,7 @@ pub mod gpu;
 pub mod health;
 pub mod kserve;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod process;
 mod protobuf_json;

@@ -90,7 +90,7 @@ pub async fn run(
         }
         let stop = stop.clone();
         match protocol {
-            Protocol::Http(routes) => serving.spawn(http::serve::serve(listener, routes, stop)),
+            Protocol::Http(routes) => serving.spawn(http::serve::serve(listener, routes, service, stop)),
             Protocol::Grpc(limits) => serving.spawn(grpc::serve(listener, service, limits, stop)),
         };
     }

@@ -35,12 +35,8 @@ pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// Field number of `ModelInferResponse.raw_output_contents`.
 const RAW_OUTPUT_CONTENTS: u32 = 6;
 
-/// Carries out an inference request.
-pub(super) async fn infer<B>(
-    service: &Service,
-    max_input: InputLimit,
-    request: Request<B>,
-) -> Response<tonic::body::Body>
+/// Carries out an inference request: one `ModelInfer` call's headers and body, whatever HTTP/2 brought them.
+pub async fn infer<B>(service: &Service, max_input: InputLimit, request: Request<B>) -> Response<tonic::body::Body>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,

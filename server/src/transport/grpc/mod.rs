@@ -12,4 +12,5 @@ mod rpc;
 mod serve;
 mod stream;
 
+pub use infer::infer as model_infer;
 pub use serve::{Limits, MAX_STREAM_REQUESTS, serve};

@@ -17,8 +17,9 @@ use crate::{
     transport::listener::Listener,
 };
 
-/// Largest HTTP/2 frame that clients may send: large tensors in few frames.
-const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// Largest HTTP/2 frame that clients may send: large tensors in few frames. Each is received into a buffer of its
+/// own before it is copied to its place, so it should still be in the cache then.
+const MAX_FRAME_BYTES: u32 = 256 << 10;
 /// What a client may send before it must wait for us: enough that it never does.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;

@@ -62,22 +62,46 @@ async fn receive_plain(
         }
         return Err(too_large(&format!(" of {length} bytes"), max));
     }
-    // A header of any length may be announced: where there is nothing behind it, nothing is aligned.
-    let padding = if aligned_at > length { 0 } else { aligned_at.next_multiple_of(ALIGNMENT) - aligned_at };
+    let padding = padding(length, aligned_at);
+    let mut chunk = next(&mut body).await.map_err(broken)?;
+    if let Some(whole) = chunk.take_if(|chunk| chunk.len() == length && lies_right(chunk, aligned_at)) {
+        return Ok(whole);
+    }
     let mut buffer = pool.take(padding + length);
     let mut at = padding;
-    while let Some(frame) = body.frame().await {
-        let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
-        let Some(place) = buffer.get_mut(at..at + chunk.len()) else {
+    while let Some(received) = chunk {
+        let Some(place) = buffer.get_mut(at..at + received.len()) else {
             return Err(InferError::invalid("the body is longer than its Content-Length"));
         };
-        place.copy_from_slice(&chunk);
-        at += chunk.len();
+        place.copy_from_slice(&received);
+        at += received.len();
+        chunk = next(&mut body).await.map_err(broken)?;
     }
     if at < padding + length {
         return Err(InferError::invalid(format_args!("the body ended after {} of {length} bytes", at - padding)));
     }
     Ok(buffer.freeze().slice(padding..))
+}
+
+/// The next piece of a body.
+async fn next(body: &mut axum::body::Body) -> Result<Option<Bytes>, axum::Error> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Bytes to leave in front of a body of `length` bytes so that its byte `aligned_at` is aligned. A header of any
+/// length may be announced: where there is nothing behind it, nothing is aligned.
+pub(super) fn padding(length: usize, aligned_at: usize) -> usize {
+    if aligned_at > length { 0 } else { aligned_at.next_multiple_of(ALIGNMENT) - aligned_at }
+}
+
+/// Whether a body can be taken as it is.
+fn lies_right(body: &Bytes, aligned_at: usize) -> bool {
+    aligned_at > body.len() || (body.as_ptr() as usize + aligned_at).is_multiple_of(ALIGNMENT)
 }
 
 /// How long the rest of a refused body is read for.

@@ -24,7 +24,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     body::{self, Chunks},
     encoding::Encoding,
-    json, metadata,
+    json, metadata, plain,
     reply::{self, Failure},
 };
 use crate::{
@@ -41,8 +41,8 @@ pub(super) async fn infer(
     Path(path): Path<HashMap<String, String>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let started = Instant::now();
     let (head, sent) = request.into_parts();
+    let started = plain::arrived(&head.extensions);
     let json_length = json_length(&head.headers)?;
     let limits = service.limits();
     let accepted = Encoding::for_answer(&head.headers);

@@ -2,10 +2,12 @@
 
 pub mod body;
 pub mod encoding;
+mod head;
 mod infer;
 mod json;
 mod json_body;
 pub(in crate::transport) mod metadata;
+pub(in crate::transport) mod plain;
 pub mod reply;
 mod repository;
 pub mod serve;

@@ -16,7 +16,7 @@ use super::{
     input::{self, InputForm},
     intake::{self, Form},
 };
-use crate::transport::http::{body, reply::Failure};
+use crate::transport::http::{body, plain, reply::Failure};
 
 /// Classes of each image unless the request says how many.
 const DEFAULT_CLASSES: usize = 5;
@@ -69,9 +69,9 @@ fn classes(uri: &Uri) -> Result<usize, InferError> {
 
 /// Carries a request out for one output of the model. Nothing is run unless all images are good.
 async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) -> Result<Outcome, InferError> {
-    let started = Instant::now();
     let (service, limits) = (&lane.service, lane.service.limits());
     let (head, sent) = request.into_parts();
+    let started = plain::arrived(&head.extensions);
     let body = body::receive(&head.headers, sent, 0, limits.max_input, service.pool()).await?;
     let received = Instant::now();
     let mut timings = StageTimings::default();

@@ -1,0 +1,191 @@
+//! What a request in the steady state allocates: nothing of a tensor's size.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
+use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
+use quintet_proto::inference::{ModelConfig, ModelInferRequest, model_infer_request::InferInputTensor};
+use quintet_server::{
+    service::{InputLimit, Limits, Service},
+    settings::ServiceName,
+    transport::{grpc, http, listener::Listener},
+};
+use tokio_util::sync::CancellationToken;
+
+/// One FP32 image.
+const TENSOR_BYTES: usize = 602_112;
+
+/// Counts allocations of at least a tensor's size, but for those of the thread that plays the client.
+struct Counting;
+
+static LARGE: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static CLIENT: Cell<bool> = const { Cell::new(false) };
+}
+
+fn count(bytes: usize) {
+    if bytes >= TENSOR_BYTES && !CLIENT.get() {
+        LARGE.fetch_add(1, Relaxed);
+    }
+}
+
+// SAFETY: every call is the system allocator's own; counting does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Serves a model that answers its input over HTTP and gRPC, from threads that are counted; their ports.
+fn start() -> [u16; 2] {
+    let max_input = InputLimit { bytes: 64 << 20, flag: "--max-input-bytes" };
+    let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
+    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits));
+    let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
+    let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
+    let model = Model::start(spec, vec![Box::new(Echo::default())], service.pool().clone(), Duration::ZERO).unwrap();
+    service.put(model, ModelConfig::default());
+    let (sender, ports) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let bind = |name| Listener::bind(name, ([127, 0, 0, 1], 0).into(), 8);
+            let (first, second) = (bind("onnx-http").await.unwrap(), bind("onnx-grpc").await.unwrap());
+            sender.send([first.port().unwrap(), second.port().unwrap()]).unwrap();
+            let stop = CancellationToken::new();
+            let routes = http::router(Arc::clone(&service));
+            tokio::join!(
+                http::serve::serve(first, routes, Arc::clone(&service), stop.clone()),
+                grpc::serve(second, service, grpc::Limits { max_input, max_stream_requests: 1 }, stop)
+            );
+        });
+    });
+    ports.recv().unwrap()
+}
+
+/// A client over HTTP: sends a request and reads its answer.
+fn over_http(port: u16) -> impl FnMut() {
+    let json = format!(
+        r#"{{"inputs":[{{"name":"x","shape":[1,{}],"datatype":"FP32","parameters":{{"binary_data_size":{TENSOR_BYTES}}}}}],"parameters":{{"binary_data_output":true}}}}"#,
+        TENSOR_BYTES / 4
+    );
+    let head = format!(
+        "POST /v2/models/echo/infer HTTP/1.1\r\nhost: x\r\ninference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n",
+        json.len(),
+        json.len() + TENSOR_BYTES
+    );
+    let request = [head.as_bytes(), json.as_bytes(), &[1; TENSOR_BYTES]].concat();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut answer = vec![0; TENSOR_BYTES + 4096];
+    move || {
+        stream.write_all(&request).unwrap();
+        let (mut filled, mut end) = (0, usize::MAX);
+        while filled < end {
+            filled += stream.read(&mut answer[filled..]).unwrap();
+            if let Some(head) = answer[..filled.min(4096)].windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                let text = std::str::from_utf8(&answer[..head]).unwrap();
+                assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+                let length = text.split("\r\ncontent-length: ").nth(1).unwrap();
+                end = head + 4 + length.split("\r\n").next().unwrap().parse::<usize>().unwrap();
+            }
+        }
+        assert_eq!(answer[end - TENSOR_BYTES..end], [1; TENSOR_BYTES]);
+    }
+}
+
+/// The same over gRPC, on one connection; the thread drives it itself.
+fn over_grpc(port: u16) -> impl FnMut() {
+    let message = ModelInferRequest {
+        model_name: "echo".into(),
+        inputs: vec![InferInputTensor {
+            name: "x".into(),
+            datatype: "FP32".into(),
+            shape: vec![1, TENSOR_BYTES as i64 / 4],
+            ..Default::default()
+        }],
+        raw_input_contents: vec![vec![1; TENSOR_BYTES].into()],
+        ..Default::default()
+    };
+    let mut body = vec![0];
+    body.extend_from_slice(&(message.encoded_len() as u32).to_be_bytes());
+    message.encode(&mut body).unwrap();
+    let body = Bytes::from(body);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut client = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let io = TokioIo::new(stream);
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (client, connection) = builder.handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        client
+    });
+    move || {
+        let request = ::http::Request::post("http://localhost/inference.GRPCInferenceService/ModelInfer")
+            .header("content-type", "application/grpc")
+            .body(Full::new(body.clone()))
+            .unwrap();
+        let answer =
+            runtime.block_on(async { client.send_request(request).await.unwrap().into_body().collect().await });
+        let answer = answer.unwrap();
+        assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+        let answer = answer.to_bytes();
+        assert_eq!(answer[answer.len() - TENSOR_BYTES..], [1; TENSOR_BYTES]);
+    }
+}
+
+/// One test, because it counts for the whole process.
+#[test]
+fn a_request_in_the_steady_state_allocates_no_buffer_of_a_tensors_size() {
+    let [http_port, grpc_port] = start();
+    CLIENT.set(true);
+    let lanes: [(&str, Box<dyn FnMut()>); 2] =
+        [("HTTP", Box::new(over_http(http_port))), ("gRPC", Box::new(over_grpc(grpc_port)))];
+    for (name, mut request) in lanes {
+        (0..10).for_each(|_| request());
+        let before = LARGE.load(Relaxed);
+        (0..50).for_each(|_| request());
+        assert_eq!(
+            LARGE.load(Relaxed) - before,
+            0,
+            "allocations of {TENSOR_BYTES} bytes or more in 50 requests over {name}"
+        );
+    }
+    assert!(LARGE.load(Relaxed) > 0, "nothing was counted, not even the first request's buffer");
+}
