@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 
-use crate::{metrics::ServiceMetrics, repository::Repository, settings::ServiceName};
+use crate::{device_metrics, metrics::ServiceMetrics, repository::Repository, settings::ServiceName};
 
 /// Limits on what one request may bring.
 #[derive(Clone, Copy, Debug)]
@@ -111,9 +111,9 @@ impl Service {
             .collect()
     }
 
-    /// Its metrics in Prometheus' text format.
+    /// Its metrics in Prometheus' text format, and the machine's.
     pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.registry)
+        self.metrics.render(&self.registry) + &device_metrics::render()
     }
 
     /// Puts a model into service, with the configuration that it was made from.
