@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use nvml_wrapper::Nvml;
+use nvml_wrapper::{Device, Nvml};
 
 /// The library, opened once. That there is none is no error: the driver brings it.
 static NVML: LazyLock<Option<Nvml>> = LazyLock::new(|| match Nvml::init() {
@@ -13,9 +13,58 @@ static NVML: LazyLock<Option<Nvml>> = LazyLock::new(|| match Nvml::init() {
     }
 });
 
+/// Energy that each GPU had used when it was first asked, in millijoules.
+static ENERGY_BEFORE: LazyLock<Vec<Option<u64>>> =
+    LazyLock::new(|| devices().map(|device| device.total_energy_consumption().ok()).collect());
+
+/// What a GPU says of itself; `None` where it does not tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// `GPU-...`
+    pub uuid: String,
+    /// Share of time in which a kernel ran, 0 to 1.
+    pub utilization: Option<f64>,
+    /// All of its memory.
+    pub memory_total_bytes: Option<f64>,
+    /// Memory in use, by whomever.
+    pub memory_used_bytes: Option<f64>,
+    /// Power that it draws.
+    pub power_usage_watts: Option<f64>,
+    /// Power that it may draw.
+    pub power_limit_watts: Option<f64>,
+    /// Energy since the first reading.
+    pub energy_joules: Option<f64>,
+}
+
 /// The name of a GPU, e.g. `NVIDIA GeForce RTX 4090`; `None` if there is none of this number, or no driver.
 /// CUDA's numbers are NVML's unless `CUDA_VISIBLE_DEVICES` hides some.
 pub fn name(index: i32) -> Option<String> {
     let index = u32::try_from(index).ok()?;
     NVML.as_ref()?.device_by_index(index).ok()?.name().ok()
+}
+
+/// All GPUs now. Blocks for as long as the driver takes, about a millisecond each.
+pub fn readings() -> Vec<Reading> {
+    devices().zip(ENERGY_BEFORE.iter()).filter_map(|(device, &before)| reading(&device, before)).collect()
+}
+
+fn devices() -> impl Iterator<Item = Device<'static>> {
+    let nvml = NVML.as_ref();
+    let count = nvml.and_then(|nvml| nvml.device_count().ok()).unwrap_or(0);
+    (0..count).filter_map(move |index| nvml?.device_by_index(index).ok())
+}
+
+fn reading(device: &Device<'_>, energy_before: Option<u64>) -> Option<Reading> {
+    let memory = device.memory_info().ok();
+    let energy = device.total_energy_consumption().ok();
+    let thousandths = |value: u64| value as f64 / 1000.0;
+    Some(Reading {
+        uuid: device.uuid().ok()?,
+        utilization: device.utilization_rates().ok().map(|rates| f64::from(rates.gpu) / 100.0),
+        memory_total_bytes: memory.as_ref().map(|memory| memory.total as f64),
+        memory_used_bytes: memory.as_ref().map(|memory| memory.used as f64),
+        power_usage_watts: device.power_usage().ok().map(|milliwatts| thousandths(milliwatts.into())),
+        power_limit_watts: device.enforced_power_limit().ok().map(|milliwatts| thousandths(milliwatts.into())),
+        energy_joules: energy.zip(energy_before).map(|(now, before)| thousandths(now.saturating_sub(before))),
+    })
 }

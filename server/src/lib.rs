@@ -12,6 +12,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod device_metrics;
 pub mod gpu;
 pub mod health;
 pub mod kserve;

@@ -14,6 +14,7 @@ use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 
 use crate::{
+    device_metrics,
     kserve::shared_memory::SharedMemory,
     metrics::{MetricsOptions, ServiceMetrics},
     repository::Repository,
@@ -152,9 +153,9 @@ impl Service {
             .collect()
     }
 
-    /// Its metrics in Prometheus' text format.
+    /// Its metrics in Prometheus' text format, and the machine's.
     pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.registry)
+        self.metrics.render(&self.registry) + &device_metrics::render()
     }
 
     /// Puts a model into service, with the configuration that it was made from.

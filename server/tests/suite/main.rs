@@ -7,6 +7,7 @@
 )]
 
 mod gpu_library;
+mod life;
 mod seed;
 mod server;
 mod triton;
