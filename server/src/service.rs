@@ -14,7 +14,10 @@ use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 
 use crate::{
-    kserve::shared_memory::SharedMemory, metrics::ServiceMetrics, repository::Repository, settings::ServiceName,
+    kserve::{shared_memory::SharedMemory, trace::Traces},
+    metrics::ServiceMetrics,
+    repository::Repository,
+    settings::ServiceName,
 };
 
 /// How large a request may be, and the flag that says so.
@@ -56,6 +59,7 @@ pub struct Service {
     pool: BufferPool,
     limits: Limits,
     shared_memory: SharedMemory,
+    traces: Traces,
     draining: AtomicBool,
     repository: OnceLock<Arc<Repository>>,
 }
@@ -71,6 +75,7 @@ impl Service {
             pool,
             limits,
             shared_memory: SharedMemory::new(None),
+            traces: Traces::default(),
             draining: AtomicBool::new(false),
             repository: OnceLock::new(),
         }
@@ -80,6 +85,17 @@ impl Service {
     #[must_use]
     pub fn with_shared_memory(self, shared_memory: SharedMemory) -> Self {
         Self { shared_memory, ..self }
+    }
+
+    /// Lets clients trace requests.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Traces of requests.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Regions of shared memory.

@@ -10,6 +10,7 @@ mod repository;
 mod request;
 mod rpc;
 mod serve;
+mod settings;
 mod stream;
 
 pub use serve::{Limits, MAX_STREAM_REQUESTS, serve};
