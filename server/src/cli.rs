@@ -44,7 +44,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Suite(flags)) => flags,
         Some(Command::Health(check)) => return health::run(&check),
         None => {
-            logging::start(cli.triton.log_format, cli.triton.log_verbose > 0)?;
+            logging::start(cli.triton.logging())?;
             return block_on(triton::run(&cli.triton));
         }
     };
@@ -54,7 +54,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         std::io::stdout().write_all(printed.as_bytes()).context("stdout")?;
         return Ok(ExitCode::SUCCESS);
     }
-    logging::start(settings.log_format, false)?;
+    logging::start(logging::Settings { format: settings.log_format.into(), ..logging::Settings::default() })?;
     block_on(suite::run(&settings))
 }
 

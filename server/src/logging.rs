@@ -1,35 +1,253 @@
-//! Log lines on stderr.
+//! Log lines on stderr, whose levels and form clients may change while the server runs.
 
-use std::io::IsTerminal as _;
+use std::{
+    io::IsTerminal as _,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+};
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
+use quintet_engine::{ErrorKind, InferError};
+use serde_json::{Map, Value};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::dynamic_filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::settings::LogFormat;
 
 /// The variable that sets the level.
 const VARIABLE: &str = "QUINTET_LOG";
 
-/// Starts logging; `verbose` shows this server's debug lines unless the variable says otherwise. ONNX
-/// Runtime's own lines are shown from warnings on, as every library's.
+/// How log lines are written, by Triton's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `default`
+    Default,
+    /// `ISO8601`: the same, as its times are written that way already.
+    Iso8601,
+    /// `json`
+    Json,
+}
+
+impl Format {
+    const ALL: [(&'static str, Self); 3] =
+        [("default", Self::Default), ("ISO8601", Self::Iso8601), ("json", Self::Json)];
+
+    /// The format with this name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, format)| format)
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Default,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Information.
+    pub info: bool,
+    /// Warnings.
+    pub warning: bool,
+    /// Errors.
+    pub error: bool,
+    /// 1 adds this server's debug lines, 2 all that it can say.
+    pub verbose: u32,
+    /// Their form.
+    pub format: Format,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { info: true, warning: true, error: true, verbose: 0, format: Format::Default }
+    }
+}
+
+/// The settings in force; a process has one log.
+static LOG: Switches = Switches {
+    info: AtomicBool::new(true),
+    warning: AtomicBool::new(true),
+    error: AtomicBool::new(true),
+    verbose: AtomicU32::new(0),
+    format: AtomicU8::new(0),
+};
+
+struct Switches {
+    info: AtomicBool,
+    warning: AtomicBool,
+    error: AtomicBool,
+    verbose: AtomicU32,
+    format: AtomicU8,
+}
+
+impl Switches {
+    fn set(&self, settings: Settings) {
+        self.info.store(settings.info, Relaxed);
+        self.warning.store(settings.warning, Relaxed);
+        self.error.store(settings.error, Relaxed);
+        self.verbose.store(settings.verbose, Relaxed);
+        self.format.store(settings.format as u8, Relaxed);
+    }
+
+    fn get(&self) -> Settings {
+        Settings {
+            info: self.info.load(Relaxed),
+            warning: self.warning.load(Relaxed),
+            error: self.error.load(Relaxed),
+            verbose: self.verbose.load(Relaxed),
+            format: Format::ALL.get(usize::from(self.format.load(Relaxed))).map_or(Format::Default, |known| known.1),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether a line is logged. Libraries, ONNX Runtime among them, are heard from warnings on; `filtered` is
+    /// whether QUINTET_LOG chooses instead, so that only the switches count here.
+    fn shows(self, line: &Metadata<'_>, filtered: bool) -> bool {
+        let ours = filtered || line.target().starts_with("quintet");
+        match *line.level() {
+            Level::ERROR => self.error,
+            Level::WARN => self.warning,
+            Level::INFO => ours && self.info,
+            Level::DEBUG => ours && (filtered || self.verbose >= 1),
+            Level::TRACE => ours && (filtered || self.verbose >= 2),
+        }
+    }
+}
+
+/// Starts logging. The variable `QUINTET_LOG`, a filter of tracing's, chooses the lines more finely.
 ///
 /// # Errors
 /// When `QUINTET_LOG` is not a filter, or logging was started before.
-pub fn start(format: LogFormat, verbose: bool) -> anyhow::Result<()> {
+pub fn start(settings: Settings) -> anyhow::Result<()> {
+    LOG.set(settings);
     let filter = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => {
-            EnvFilter::try_new(&text).with_context(|| format!("{VARIABLE} is '{text}', which is not a log filter"))?
-        }
-        _ if verbose => EnvFilter::new("warn,quintet_server=debug,quintet_engine=debug"),
-        _ => EnvFilter::new("warn,quintet_server=info,quintet_engine=info"),
+        Ok(text) if !text.is_empty() => Some(
+            EnvFilter::try_new(&text).with_context(|| format!("{VARIABLE} is '{text}', which is not a log filter"))?,
+        ),
+        _ => None,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filtered = filter.is_some();
+    let text = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().try_init(),
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_filter(dynamic_filter_fn(move |line, _| {
+            let settings = LOG.get();
+            settings.format != Format::Json && settings.shows(line, filtered)
+        }));
+    let json = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(dynamic_filter_fn(
+        move |line, _| {
+            let settings = LOG.get();
+            settings.format == Format::Json && settings.shows(line, filtered)
+        },
+    ));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(text)
+        .with(json)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}
+
+/// The settings in force by Triton's names, in its order.
+pub fn settings() -> Map<String, Value> {
+    let settings = LOG.get();
+    Map::from_iter([
+        ("log_file".to_owned(), "".into()),
+        ("log_info".to_owned(), settings.info.into()),
+        ("log_warning".to_owned(), settings.warning.into()),
+        ("log_error".to_owned(), settings.error.into()),
+        ("log_verbose_level".to_owned(), settings.verbose.into()),
+        ("log_format".to_owned(), settings.format.name().into()),
+    ])
+}
+
+/// Changes settings by Triton's names; those that are not named stay.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for what is no setting or no value of it, [`ErrorKind::Unsupported`] for the log
+/// file; nothing is changed then.
+pub fn update(changes: &Map<String, Value>) -> Result<(), InferError> {
+    let changed = changed(LOG.get(), changes)?;
+    LOG.set(changed);
+    Ok(())
+}
+
+fn changed(mut settings: Settings, changes: &Map<String, Value>) -> Result<Settings, InferError> {
+    for (name, value) in changes {
+        let wrong = |expected: &str| {
+            InferError::invalid(format_args!("log setting '{name}' is {value}, expected is {expected}"))
+        };
+        let switch = || value.as_bool().ok_or_else(|| wrong("true or false"));
+        match name.as_str() {
+            "log_info" => settings.info = switch()?,
+            "log_warning" => settings.warning = switch()?,
+            "log_error" => settings.error = switch()?,
+            "log_verbose_level" => {
+                let level = value.as_u64().and_then(|level| u32::try_from(level).ok());
+                settings.verbose = level.ok_or_else(|| wrong("a whole number of at least 0"))?;
+            }
+            "log_format" => {
+                let format = value.as_str().and_then(Format::from_name);
+                settings.format = format.ok_or_else(|| wrong("\"default\", \"ISO8601\" or \"json\""))?;
+            }
+            "log_file" => {
+                return Err(InferError::new(
+                    ErrorKind::Unsupported,
+                    "log file location can not be updated through network protocol",
+                ));
+            }
+            _ => {
+                return Err(InferError::invalid(format_args!(
+                    "unknown log setting '{name}': use log_info, log_warning, log_error, log_verbose_level or log_format"
+                )));
+            }
+        }
     }
-    .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(changes: Value) -> Result<Settings, String> {
+        let Value::Object(changes) = changes else { unreachable!() };
+        changed(Settings::default(), &changes).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn settings_have_tritons_names() {
+        let quiet = change(json!({"log_info": false, "log_verbose_level": 2, "log_format": "iso8601"})).unwrap();
+        assert_eq!(quiet, Settings { info: false, verbose: 2, format: Format::Iso8601, ..Settings::default() });
+        assert_eq!(settings()["log_format"], "default");
+        let wrong = [
+            json!({"log_info": "a"}),
+            json!({"log_verbose_level": -1}),
+            json!({"log_format": "foo"}),
+            json!({"log_file": "/tmp/x"}),
+            json!({"nosuch": 1}),
+        ];
+        let refusals = wrong.map(|wrong| change(wrong).unwrap_err());
+        insta::assert_snapshot!(refusals.join("\n"), @r#"
+        log setting 'log_info' is "a", expected is true or false
+        log setting 'log_verbose_level' is -1, expected is a whole number of at least 0
+        log setting 'log_format' is "foo", expected is "default", "ISO8601" or "json"
+        log file location can not be updated through network protocol
+        unknown log setting 'nosuch': use log_info, log_warning, log_error, log_verbose_level or log_format
+        "#);
+    }
 }

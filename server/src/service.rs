@@ -15,7 +15,7 @@ use quintet_proto::inference::ModelConfig;
 
 use crate::{
     device_metrics,
-    kserve::shared_memory::SharedMemory,
+    kserve::{shared_memory::SharedMemory, trace::Traces},
     metrics::{MetricsOptions, ServiceMetrics},
     repository::Repository,
     settings::ServiceName,
@@ -60,6 +60,7 @@ pub struct Service {
     pool: BufferPool,
     limits: Limits,
     shared_memory: SharedMemory,
+    traces: Traces,
     draining: AtomicBool,
     repository: OnceLock<Arc<Repository>>,
 }
@@ -75,6 +76,7 @@ impl Service {
             pool,
             limits,
             shared_memory: SharedMemory::new(None),
+            traces: Traces::default(),
             draining: AtomicBool::new(false),
             repository: OnceLock::new(),
         }
@@ -90,6 +92,17 @@ impl Service {
     #[must_use]
     pub fn with_shared_memory(self, shared_memory: SharedMemory) -> Self {
         Self { shared_memory, ..self }
+    }
+
+    /// Lets clients trace requests.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Traces of requests.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Regions of shared memory.

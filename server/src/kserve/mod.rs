@@ -3,6 +3,8 @@
 pub mod classify;
 pub mod shared_memory;
 pub mod statistics;
+pub mod trace;
+mod trace_file;
 
 use std::{
     sync::Arc,
@@ -14,12 +16,27 @@ use quintet_engine::{
 };
 use tokio::time::timeout_at;
 
-use self::shared_memory::SharedRange;
+use self::{
+    shared_memory::SharedRange,
+    trace::{Carrier, Traced},
+};
 use crate::service::Service;
 
 /// The extensions that work, as `GET /v2` and `ServerMetadata` list them.
-pub const EXTENSIONS: [&str; 5] =
-    ["classification", "model_configuration", "binary_tensor_data", "parameters", "statistics"];
+pub fn extensions(service: &Service) -> Vec<String> {
+    let shared_memory = service.shared_memory().is_allowed().then_some("system_shared_memory");
+    let repository = service.repository().is_some_and(|repository| repository.is_controlled());
+    let repository = repository.then_some(["model_repository", "model_repository(unload_dependents)"]);
+    let repository = repository.into_iter().flatten();
+    ["classification"]
+        .into_iter()
+        .chain(repository)
+        .chain(["schedule_policy", "model_configuration"])
+        .chain(shared_memory)
+        .chain(["binary_tensor_data", "parameters", "statistics", "trace", "logging"])
+        .map(Into::into)
+        .collect()
+}
 
 /// An output that a request names.
 #[derive(Clone, Debug)]
@@ -50,6 +67,8 @@ pub struct Call<'a> {
     pub inputs: Vec<SentInput<'a>>,
     /// Outputs named; all if empty.
     pub outputs: Vec<WantedOutput<'a>>,
+    /// What carried it here.
+    pub carrier: Carrier,
     /// Lower is sooner.
     pub priority: u32,
     /// How long the request asks to wait in the queue at most; the model's configuration decides.
@@ -76,8 +95,9 @@ pub struct Answer {
 ///
 /// # Errors
 /// Whatever admission, queue or backend refuse; failures are counted with the model.
-pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferError> {
-    let spec = model.spec();
+pub async fn infer(service: &Service, model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferError> {
+    let spec = Arc::clone(model.spec());
+    let sampled = service.traces().sample(spec.name());
     let admitted = spec
         .admit(call.id, call.inputs)
         .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
@@ -99,19 +119,30 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferErr
     };
     let mut outputs = Vec::with_capacity(response.outputs.len());
     for (index, tensor) in response.outputs {
-        let Some(spec) = spec.outputs().get(index) else { continue };
-        let wanted = call.outputs.iter().find(|output| output.name == spec.name);
+        let Some(output) = spec.outputs().get(index) else { continue };
+        let wanted = call.outputs.iter().find(|wanted| wanted.name == output.name);
         let tensor = match wanted.and_then(|output| output.classes) {
-            Some(classes) => classify::top(&tensor, model.spec().batches(), classes, spec.labels.as_deref())?,
+            Some(classes) => classify::top(&tensor, spec.batches(), classes, output.labels.as_deref())?,
             None => tensor,
         };
         let shared = wanted.and_then(|output| output.shared.clone());
         if let Some(place) = &shared {
-            place.write(&spec.name, tensor.data())?;
+            place.write(&output.name, tensor.data())?;
         }
-        outputs.push(AnsweredOutput { name: spec.name.clone(), tensor, shared });
+        outputs.push(AnsweredOutput { name: output.name.clone(), tensor, shared });
     }
     outputs.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(sampled) = sampled {
+        let traced = Traced {
+            model: spec.name(),
+            version: spec.version(),
+            id: call.id,
+            carrier: call.carrier,
+            started: call.started,
+            timings: &response.timings,
+        };
+        service.traces().write(&sampled, traced);
+    }
     Ok(Answer { model, outputs, timings: response.timings })
 }
 

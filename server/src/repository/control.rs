@@ -104,6 +104,11 @@ impl Repository {
         self.started.load(Relaxed)
     }
 
+    /// Whether clients may load and unload models.
+    pub fn is_controlled(&self) -> bool {
+        self.options.mode == Mode::Explicit
+    }
+
     /// Whether one model that is not ready makes the server not ready.
     pub fn strict_readiness(&self) -> bool {
         self.options.strict_readiness
@@ -168,10 +173,7 @@ impl Repository {
     }
 
     fn allow_control(&self) -> Result<(), InferError> {
-        if self.options.mode == Mode::Explicit {
-            return Ok(());
-        }
-        Err(not_controlled())
+        if self.is_controlled() { Ok(()) } else { Err(not_controlled()) }
     }
 
     /// Every version of every model with its state, and the models that are only on disk.

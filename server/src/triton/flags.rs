@@ -5,13 +5,16 @@ use std::{
     path::PathBuf,
 };
 
+use anyhow::Context as _;
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::{
     backend::onnx::ProviderPolicy,
+    kserve::trace::{self, Traces, Update},
+    logging::{self, Format},
     metrics::MetricsOptions,
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
-    settings::{LogFormat, or_cores},
+    settings::or_cores,
     transport::grpc,
 };
 
@@ -36,12 +39,8 @@ fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// Triton's names of log formats.
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "default" | "iso8601" | "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("use default, ISO8601 or json".into()),
-    }
+fn log_format(text: &str) -> Result<Format, String> {
+    Format::from_name(text).ok_or_else(|| "use default, ISO8601 or json".into())
 }
 
 /// The bytes of `local,size=BYTES`.
@@ -155,7 +154,34 @@ pub struct Flags {
     pub log_verbose: u32,
     /// Form of the log lines on stderr: default, ISO8601 or json
     #[arg(long, value_name = "FORMAT", default_value = "default", value_parser = log_format)]
-    pub log_format: LogFormat,
+    pub log_format: Format,
+    /// Log information
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub log_info: bool,
+    /// Log warnings
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub log_warning: bool,
+    /// Log errors
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub log_error: bool,
+    /// Traces of requests: triton,file=PATH, triton,log-frequency=N, rate=N, count=N, level=TIMESTAMPS
+    #[arg(long, value_name = "MODE,KEY=VALUE")]
+    pub trace_config: Vec<String>,
+    /// Triton's old name for --trace-config triton,file=PATH
+    #[arg(long, hide = true)]
+    trace_file: Option<String>,
+    /// Triton's old name for --trace-config level=LEVEL
+    #[arg(long, hide = true)]
+    trace_level: Vec<String>,
+    /// Triton's old name for --trace-config rate=N
+    #[arg(long, hide = true)]
+    trace_rate: Option<String>,
+    /// Triton's old name for --trace-config count=N
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    trace_count: Option<String>,
+    /// Triton's old name for --trace-config triton,log-frequency=N
+    #[arg(long, hide = true)]
+    trace_log_frequency: Option<String>,
 
     /// Connections of one listener at most; more wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 1024)]
@@ -221,8 +247,7 @@ flags! {
     grpc_keepalive_permit_without_calls grpc_http2_max_pings_without_data
     grpc_http2_min_recv_ping_interval_without_data grpc_http2_max_ping_strikes grpc_max_connection_age
     grpc_max_connection_age_grace metrics_interval_ms allow_gpu_metrics allow_cpu_metrics
-    log_info log_warning log_error log_file trace_config trace_file trace_level trace_rate trace_count
-    trace_log_frequency rate_limit rate_limit_resource enable_peer_access host_policy
+    log_file rate_limit rate_limit_resource enable_peer_access host_policy
 }
 
 flags! {
@@ -284,6 +309,51 @@ impl Flags {
             options.set(setting).map_err(|error| anyhow::anyhow!("--metrics-config {setting}: {error}"))?;
         }
         Ok(options)
+    }
+
+    /// What is logged.
+    pub fn logging(&self) -> logging::Settings {
+        logging::Settings {
+            info: self.log_info,
+            warning: self.log_warning,
+            error: self.log_error,
+            verbose: self.log_verbose,
+            format: self.log_format,
+        }
+    }
+
+    /// What is traced.
+    ///
+    /// # Errors
+    /// When the flags ask for what there is not.
+    pub(super) fn traces(&self) -> anyhow::Result<Traces> {
+        let (mut file, mut update) = (None, Update::new());
+        let old = [
+            ("file", &self.trace_file),
+            ("rate", &self.trace_rate),
+            ("count", &self.trace_count),
+            ("log-frequency", &self.trace_log_frequency),
+        ];
+        let old = old.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+        let old = old.chain(self.trace_level.iter().map(|level| format!("level={level}")));
+        for text in old.chain(self.trace_config.iter().cloned()) {
+            let (mode, setting) = text.split_once(',').unwrap_or(("triton", &text));
+            anyhow::ensure!(mode == "triton", trace::mode_unsupported(mode));
+            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+            match name {
+                "file" => file = Some(PathBuf::from(value)),
+                "level" | "rate" | "count" | "mode" => {
+                    update.entry(format!("trace_{name}")).or_default().push(value.to_owned());
+                }
+                "log-frequency" => update.entry("log_frequency".into()).or_default().push(value.to_owned()),
+                _ => anyhow::bail!(
+                    "--trace-config '{text}': unknown setting '{name}'; use file, log-frequency, rate, count, level or mode"
+                ),
+            }
+        }
+        let traces = Traces::new(file).context("cannot start a thread for traces")?;
+        traces.update(None, &update).context("--trace-config")?;
+        Ok(traces)
     }
 
     pub(super) fn loads_at_once(&self) -> usize {

@@ -41,7 +41,8 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     }));
     let service = Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits)
         .with_metrics(flags.metrics_options()?)
-        .with_shared_memory(shared_memory);
+        .with_shared_memory(shared_memory)
+        .with_traces(flags.traces()?);
     let service = Arc::new(service);
     let grpc = grpc::Limits {
         max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },

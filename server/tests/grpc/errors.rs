@@ -4,8 +4,8 @@ use bytes::Bytes;
 use quintet_proto::inference::{
     InferParameter, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest,
     ModelReadyRequest, ModelRepositoryParameter, RepositoryIndexRequest, RepositoryModelLoadRequest,
-    RepositoryModelUnloadRequest, TraceSettingRequest, infer_parameter::ParameterChoice,
-    model_infer_request::InferRequestedOutputTensor, model_repository_parameter,
+    RepositoryModelUnloadRequest, infer_parameter::ParameterChoice, model_infer_request::InferRequestedOutputTensor,
+    model_repository_parameter,
 };
 
 use crate::support::{GRPC, MAX_INPUT_BYTES, floats, framed, input, raw, start, typed};
@@ -115,14 +115,6 @@ async fn a_message_over_the_limit_is_refused_to_tonic_too() {
         assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
     }
     client.model_infer(floats("echo", 1)).await.unwrap();
-}
-
-#[tokio::test]
-async fn methods_that_there_are_not_say_so() {
-    let server = start().await;
-    let mut client = server.client().await;
-    let status = client.trace_setting(TraceSettingRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::Unimplemented);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
 import tritonclient.utils.shared_memory as shm
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 
 ports, allowed = json.loads(sys.argv[1]), sys.argv[2] == "on"
 address = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
@@ -102,16 +102,13 @@ def check_on(client, kind):
 
 def check_words(client, kind):
     words = numpy.array([["shared", "memory", ""]], dtype=object)
-    from tritonclient.utils import serialize_byte_tensor
-
-    data = serialize_byte_tensor(words)
-    size = len(data.item()) if data.size == 1 else data.nbytes
+    serialized = serialize_byte_tensor(words)
     handle = region("words", 4096)
     try:
-        shm.set_shared_memory_region(handle, [words])
+        shm.set_shared_memory_region(handle, [serialized])
         client.register_system_shared_memory("words", f"/quintet-{ports['http']}-words", 4096)
         sent = kind.InferInput("x", [1, 3], "BYTES")
-        sent.set_shared_memory("words", size)
+        sent.set_shared_memory("words", len(serialized.item()))
         answered = client.infer("words", [sent]).as_numpy("y")
         assert answered.tolist() == [[b"shared", b"memory", b""]], answered
         client.unregister_system_shared_memory("words")

@@ -73,7 +73,7 @@ where
     call.deadline = deadline;
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(Arc::clone(&model), call).await?, id)
+    answer(kserve::infer(service, Arc::clone(&model), call).await?, id)
 }
 
 /// The answer's message without its tensors.

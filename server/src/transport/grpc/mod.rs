@@ -10,6 +10,7 @@ mod repository;
 mod request;
 mod rpc;
 mod serve;
+mod settings;
 mod stream;
 
 pub use infer::infer as model_infer;

@@ -11,7 +11,7 @@ use quintet_proto::inference::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{reply, repository, serve::Limits, stream};
+use super::{reply, repository, serve::Limits, settings, stream};
 use crate::{
     kserve::{
         self,
@@ -36,11 +36,6 @@ fn answer<T>(outcome: Result<T, InferError>) -> Answer<T> {
 /// The name in a message whose empty name means all.
 fn named(name: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
-}
-
-/// The answer of a method that this server does not have.
-fn unsupported<T>(method: &str) -> Answer<T> {
-    Err(Status::unimplemented(format!("{method} is not supported by this server")))
 }
 
 #[tonic::async_trait]
@@ -68,7 +63,7 @@ impl GrpcInferenceService for Rpc {
         Ok(Response::new(pb::ServerMetadataResponse {
             name: crate::SERVER_NAME.into(),
             version: crate::VERSION.into(),
-            extensions: kserve::EXTENSIONS.map(Into::into).to_vec(),
+            extensions: kserve::extensions(&self.service),
         }))
     }
 
@@ -202,11 +197,11 @@ impl GrpcInferenceService for Rpc {
         Ok(Response::new(pb::CudaSharedMemoryUnregisterResponse {}))
     }
 
-    async fn trace_setting(&self, _: Request<pb::TraceSettingRequest>) -> Answer<pb::TraceSettingResponse> {
-        unsupported("TraceSetting")
+    async fn trace_setting(&self, request: Request<pb::TraceSettingRequest>) -> Answer<pb::TraceSettingResponse> {
+        answer(settings::trace(&self.service, request.into_inner()))
     }
 
-    async fn log_settings(&self, _: Request<pb::LogSettingsRequest>) -> Answer<pb::LogSettingsResponse> {
-        unsupported("LogSettings")
+    async fn log_settings(&self, request: Request<pb::LogSettingsRequest>) -> Answer<pb::LogSettingsResponse> {
+        answer(settings::logging(request.into_inner()))
     }
 }

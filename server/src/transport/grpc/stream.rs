@@ -55,7 +55,7 @@ async fn carry_out(service: &Service, request: &ModelInferRequest) -> Result<Mod
     timings[Stage::Parse] = started.elapsed();
     call.started = started;
     call.timings = timings;
-    let answer = kserve::infer(Arc::clone(&model), call).await?;
+    let answer = kserve::infer(service, Arc::clone(&model), call).await?;
     Ok(ModelInferResponse {
         raw_output_contents: infer::tensors(&answer).collect(),
         ..infer::header(&answer, &request.id)

@@ -31,6 +31,7 @@ use crate::{
     kserve::{
         self, Answer, AnsweredOutput, Call, WantedOutput,
         shared_memory::{self, SharedMemory, SharedRange},
+        trace::Carrier,
     },
     service::Service,
 };
@@ -60,7 +61,7 @@ pub(super) async fn infer(
     if json_length == Some(0) {
         let call = raw_call(&model, binary, started, timings).map_err(refused)?;
         let binary = OutputForm { by_default: true, named: Vec::new() };
-        return answer(kserve::infer(Arc::clone(&model), call).await?, "", &binary, accepted).await;
+        return answer(kserve::infer(&service, Arc::clone(&model), call).await?, "", &binary, accepted).await;
     }
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let parsed: rest::InferRequest<'_> = serde_json::from_slice(json).map_err(|error| {
@@ -72,7 +73,7 @@ pub(super) async fn infer(
     timings[Stage::Parse] = received.elapsed();
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(model, call).await?, id, &form, accepted).await
+    answer(kserve::infer(&service, model, call).await?, id, &form, accepted).await
 }
 
 /// What some editors and languages put in front of UTF-8.
@@ -134,7 +135,17 @@ fn raw_call(model: &Model, data: Bytes, started: Instant, timings: StageTimings)
         *dim = data.len() as i64 / (known * size);
     }
     let inputs = vec![SentInput { name: &input.name, data_type: Some(input.data_type), shape, data }];
-    Ok(Call { id: "", inputs, outputs: Vec::new(), priority: 0, timeout: None, deadline: None, started, timings })
+    Ok(Call {
+        id: "",
+        inputs,
+        outputs: Vec::new(),
+        carrier: Carrier::Http,
+        priority: 0,
+        timeout: None,
+        deadline: None,
+        started,
+        timings,
+    })
 }
 
 fn json_call<'a>(
@@ -164,6 +175,7 @@ fn json_call<'a>(
         id: request.id.as_deref().unwrap_or_default(),
         inputs,
         outputs,
+        carrier: Carrier::Http,
         priority: u32::try_from(priority).unwrap_or(u32::MAX),
         timeout,
         deadline: None,

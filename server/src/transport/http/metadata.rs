@@ -16,11 +16,10 @@ use crate::{kserve, metrics, repository, service::Service};
 
 /// `GET /v2`.
 pub(super) async fn server(State(service): State<Arc<Service>>) -> Json<rest::ServerMetadata> {
-    let _ = service;
     Json(rest::ServerMetadata {
         name: crate::SERVER_NAME.into(),
         version: crate::VERSION.into(),
-        extensions: kserve::EXTENSIONS.map(Into::into).to_vec(),
+        extensions: kserve::extensions(&service),
     })
 }
 

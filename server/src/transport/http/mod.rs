@@ -11,6 +11,7 @@ pub(in crate::transport) mod plain;
 pub mod reply;
 mod repository;
 pub mod serve;
+mod settings;
 mod shared_memory;
 
 use std::sync::Arc;
@@ -45,6 +46,9 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v2/repository/{repository}/models/{model}/load", post(repository::load))
         .route("/v2/repository/models/{model}/unload", post(repository::unload))
         .route("/v2/repository/{repository}/models/{model}/unload", post(repository::unload))
+        .route("/v2/trace/setting", get(settings::trace).post(settings::update_trace))
+        .route("/v2/models/{model}/trace/setting", get(settings::trace).post(settings::update_trace))
+        .route("/v2/logging", get(settings::logging).post(settings::update_logging))
         .merge(shared_memory())
         .fallback(reply::not_found)
         .method_not_allowed_fallback(reply::method_not_allowed)
