@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use crate::{
     process::{exit_code, run},
-    server::Server,
+    server::{SUITE, Server},
     setup::setup,
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<
     let recordings = recordings.canonicalize().with_context(|| recordings.display().to_string())?;
     let mut command = Command::new(crate::program("debug", "quintet-server"));
     command.args(["suite", "--service=onnx", "--model-repository"]).arg(recordings.join("models"));
-    let mut server = Server::start(command)?;
+    let mut server = Server::start(command, SUITE)?;
     let address = |listener: &str| format!("127.0.0.1:{}", server.ports()[listener]);
     let status = Command::new(crate::root().join(".quintet/venv/bin/python"))
         .arg(recordings.join("replay.py"))

@@ -9,12 +9,12 @@ use anyhow::Context as _;
 
 use crate::{
     process::{exit_code, run},
-    server::Server,
+    server::{SUITE, Server},
     setup::setup,
 };
 
 /// Where the models of demo and `make serve` are: where the server looks by default.
-const MODELS: &str = ".quintet/models";
+pub(crate) const MODELS: &str = ".quintet/models";
 
 /// Serves `arch` on free ports and measures the lanes with the quick preset. Returns the benchmark's
 /// exit status.
@@ -23,7 +23,7 @@ const MODELS: &str = ".quintet/models";
 /// When something cannot be built, or the server does not become ready.
 pub(crate) fn demo(arch: &str, bench: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
-    let mut server = Server::start(server_command(&server, arch))?;
+    let mut server = Server::start(server_command(&server, arch), SUITE)?;
     let mut command = Command::new(crate::program("release", "quintet-bench"));
     command.args(["run", "--preset=quick", "--model", arch]).current_dir(crate::root());
     for (listener, port) in server.ports() {
@@ -45,7 +45,7 @@ pub(crate) fn serve(arch: &str, flags: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// Builds the programs and the model; the server's path.
-fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     setup(false)?;
     run("cargo", &["build", "--release", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
     let models = crate::program("release", "quintet-models");

@@ -3,6 +3,7 @@
 mod check_deploy;
 mod conformance;
 mod demo;
+mod perf_analyzer;
 mod process;
 mod server;
 mod setup;
@@ -56,6 +57,15 @@ enum Command {
         #[arg(last = true)]
         server: Vec<String>,
     },
+    /// Measure the server with Triton's own perf_analyzer, unmodified
+    PerfAnalyzer {
+        /// The model
+        #[arg(long, default_value = "resnet18")]
+        arch: String,
+        /// More flags for perf_analyzer
+        #[arg(last = true)]
+        flags: Vec<String>,
+    },
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
 }
@@ -69,6 +79,7 @@ fn main() -> ExitCode {
         Command::Demo { arch, bench } => demo::demo(&arch, &bench),
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
+        Command::PerfAnalyzer { arch, flags } => perf_analyzer::measure(&arch, &flags),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

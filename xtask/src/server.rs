@@ -16,6 +16,13 @@ use crate::process::run;
 /// How long the server may take to load and warm its models.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The listeners of the suite.
+pub(crate) const SUITE: &[&str] =
+    &["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"];
+
+/// The listeners of a Triton repository.
+pub(crate) const TRITON: &[&str] = &["http", "grpc", "metrics"];
+
 /// A running server; it ends when this is dropped.
 pub(crate) struct Server {
     process: Child,
@@ -23,11 +30,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `quintet-server suite ...` on free ports and waits until it is ready.
-    pub(crate) fn start(mut command: Command) -> anyhow::Result<Self> {
+    /// Starts `quintet-server` on free ports, which `listeners` ([`SUITE`] or [`TRITON`]) names, and waits until it is
+    /// ready.
+    pub(crate) fn start(mut command: Command, listeners: &[&str]) -> anyhow::Result<Self> {
         let ports_file: PathBuf = std::env::temp_dir().join(format!("quintet-ports-{}.json", std::process::id()));
         command.arg("--ports-file").arg(&ports_file).stdin(Stdio::null());
-        for listener in ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"] {
+        for listener in listeners {
             command.arg(format!("--{listener}-port=0"));
         }
         let process = command.spawn().context("cannot start the server")?;

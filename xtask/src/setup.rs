@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::process::run;
+use crate::{
+    perf_analyzer::{Client, unpack},
+    process::run,
+};
 
 /// Where [`gpu_library`] puts it, below the project's root.
 const GPU_FOLDER: &str = ".quintet/onnxruntime-gpu";
@@ -17,6 +20,7 @@ const PYTHON: &str = "python3";
 const REQUIREMENTS: &str = "xtask/python/onnxruntime.txt";
 const GPU_REQUIREMENTS: &str = "xtask/python/onnxruntime-gpu.txt";
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
+const PERF_ANALYZER_REQUIREMENTS: &str = "xtask/python/perf-analyzer.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
 
 /// Makes what is missing; what is there, and made for these requirements, stays.
@@ -50,6 +54,39 @@ pub(crate) fn deploy_python() -> anyhow::Result<PathBuf> {
     let folder = crate::root().join(".quintet/deploy-venv");
     once(&folder, &crate::root().join(DEPLOY_REQUIREMENTS), packages)?;
     Ok(folder.join("bin/python"))
+}
+
+/// Triton's perf_analyzer and the libraries that it needs but does not bring.
+///
+/// # Errors
+/// As [`setup`], and where it does not run on this system.
+pub(crate) fn perf_analyzer() -> anyhow::Result<Client> {
+    let folder = crate::root().join(".quintet/perf-analyzer");
+    let client = Client {
+        program: folder.join("tritonclient-2.51.0.data/data/bin/perf_analyzer"),
+        libraries: vec![
+            folder.join("usr/lib").join(format!("{ARCH}-linux-gnu")),
+            folder.join("nvidia/cuda_runtime/lib"),
+        ],
+    };
+    once(&folder, &crate::root().join(PERF_ANALYZER_REQUIREMENTS), |folder, requirements| {
+        let download = folder.join("download");
+        let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+        let platforms = ["--only-binary=:all:", "--platform=manylinux1_x86_64", "--platform=manylinux2014_x86_64"];
+        let paths = ["--dest", text(&download)?, "--requirement", text(requirements)?];
+        run(PYTHON, &[&arguments[..], &platforms, &paths].concat())
+            .context("cannot fetch perf_analyzer, which there is for Linux on x86-64 only")?;
+        for entry in fs::read_dir(&download)? {
+            run(PYTHON, &["-m", "zipfile", "--extract", text(&entry?.path())?, text(folder)?])?;
+        }
+        fs::remove_dir_all(&download).with_context(|| download.display().to_string())?;
+        run("chmod", &["+x", text(&client.program)?])?;
+        if client.check().is_err() {
+            unpack("libb64-0d", folder)?;
+        }
+        client.check()
+    })?;
+    Ok(client)
 }
 
 /// Makes a folder unless it was made for these very requirements. A folder is finished when it holds a
