@@ -27,7 +27,7 @@ pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<
     let recordings = recordings.canonicalize().with_context(|| recordings.display().to_string())?;
     let mut command = Command::new(crate::program("debug", "quintet-server"));
     command.args(["suite", "--service=onnx", "--model-repository"]).arg(recordings.join("models"));
-    let mut server = Server::start(command)?;
+    let mut server = Server::start(&mut command)?;
     let address = |listener: &str| format!("127.0.0.1:{}", server.ports()[listener]);
     let status = Command::new(crate::root().join(".quintet/venv/bin/python"))
         .arg(recordings.join("replay.py"))

@@ -23,7 +23,7 @@ const MODELS: &str = ".quintet/models";
 /// When something cannot be built, or the server does not become ready.
 pub(crate) fn demo(arch: &str, bench: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
-    let mut server = Server::start(server_command(&server, arch))?;
+    let mut server = Server::start(&mut server_command(&server, arch))?;
     let mut command = Command::new(crate::program("release", "quintet-bench"));
     command.args(["run", "--preset=quick", "--model", arch]).current_dir(crate::root());
     for (listener, port) in server.ports() {

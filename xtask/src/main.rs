@@ -3,6 +3,7 @@
 mod check_deploy;
 mod conformance;
 mod demo;
+mod floor;
 mod process;
 mod server;
 mod setup;
@@ -36,6 +37,15 @@ enum Command {
         #[arg(last = true)]
         bench: Vec<String>,
     },
+    /// Hold the server against a bare socket that carries the same bytes
+    Floor {
+        /// Ask for 1000 elements of each row back, as a classifier answers, instead of all
+        #[arg(long)]
+        head: bool,
+        /// More flags for `quintet-bench floor`
+        #[arg(last = true)]
+        bench: Vec<String>,
+    },
     /// Compare the server's answers with recorded ones of Triton
     Conformance {
         /// The folder with replay.py, the recordings and their models
@@ -62,6 +72,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Setup { tests } => setup::setup(tests).map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, bench } => demo::demo(&arch, &bench),
+        Command::Floor { head, bench } => floor::floor(head, &bench),
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),

@@ -24,7 +24,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `quintet-server suite ...` on free ports and waits until it is ready.
-    pub(crate) fn start(mut command: Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let ports_file: PathBuf = std::env::temp_dir().join(format!("quintet-ports-{}.json", std::process::id()));
         command.arg("--ports-file").arg(&ports_file).stdin(Stdio::null());
         for listener in ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"] {
