@@ -1,4 +1,4 @@
-//! The command line: `build`, `fetch`, `verify`, `weights`, `list`.
+//! The command line: `build`, `passthrough`, `fetch`, `verify`, `weights`, `list`.
 
 use std::{
     io::{self, Write as _},
@@ -16,6 +16,7 @@ use crate::{
     arch::Arch,
     fetch::{HUB, Source},
     graph::Graph,
+    passthrough,
     repository::{self, Batching},
     variant::Variant,
     verify,
@@ -37,6 +38,8 @@ pub struct Cli {
 enum Command {
     /// Write models with weights from a file or from a seed
     Build(Build),
+    /// Write two models that do next to nothing, identity and head, to measure what is around a model
+    Passthrough(Passthrough),
     /// Download ImageNet weights from the Hugging Face hub and write models with them
     Fetch(Fetch),
     /// Run a model in ONNX Runtime and compare its outputs with reference ones
@@ -60,6 +63,13 @@ struct Build {
     weights: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
+}
+
+#[derive(Debug, Args)]
+struct Passthrough {
+    /// The model repository
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +147,10 @@ struct SeededWeights {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Build(args) => build(&args)?,
+        Command::Passthrough(args) => {
+            passthrough::write(&args.output).with_context(|| args.output.display().to_string())?;
+            say_path(&args.output)?;
+        }
         Command::Fetch(args) => fetch(&args)?,
         Command::Verify(args) => return verify(&args),
         Command::Weights(args) => weights(&args)?,

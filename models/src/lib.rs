@@ -14,6 +14,7 @@ pub mod cli;
 mod fetch;
 mod graph;
 pub mod onnx;
+pub mod passthrough;
 mod reference;
 pub mod repository;
 mod variant;

@@ -170,22 +170,21 @@ fn over_grpc(port: u16) -> impl FnMut() {
     }
 }
 
+/// Lets a lane settle, then counts.
+fn steady(name: &str, mut request: impl FnMut()) {
+    (0..10).for_each(|_| request());
+    let before = LARGE.load(Relaxed);
+    (0..50).for_each(|_| request());
+    let large = LARGE.load(Relaxed) - before;
+    assert_eq!(large, 0, "allocations of {TENSOR_BYTES} bytes or more in 50 requests over {name}");
+}
+
 /// One test, because it counts for the whole process.
 #[test]
 fn a_request_in_the_steady_state_allocates_no_buffer_of_a_tensors_size() {
     let [http_port, grpc_port] = start();
     CLIENT.set(true);
-    let lanes: [(&str, Box<dyn FnMut()>); 2] =
-        [("HTTP", Box::new(over_http(http_port))), ("gRPC", Box::new(over_grpc(grpc_port)))];
-    for (name, mut request) in lanes {
-        (0..10).for_each(|_| request());
-        let before = LARGE.load(Relaxed);
-        (0..50).for_each(|_| request());
-        assert_eq!(
-            LARGE.load(Relaxed) - before,
-            0,
-            "allocations of {TENSOR_BYTES} bytes or more in 50 requests over {name}"
-        );
-    }
+    steady("HTTP", over_http(http_port));
+    steady("gRPC", over_grpc(grpc_port));
     assert!(LARGE.load(Relaxed) > 0, "nothing was counted, not even the first request's buffer");
 }

@@ -3,6 +3,7 @@
 mod check_deploy;
 mod conformance;
 mod demo;
+mod floor;
 mod perf_analyzer;
 mod process;
 mod server;
@@ -37,6 +38,15 @@ enum Command {
         #[arg(long, default_value = "resnet18")]
         arch: String,
         /// More flags for `quintet-bench run`
+        #[arg(last = true)]
+        bench: Vec<String>,
+    },
+    /// Hold the server against a bare socket that carries the same bytes
+    Floor {
+        /// Ask for 1000 elements of each row back, as a classifier answers, instead of all
+        #[arg(long)]
+        head: bool,
+        /// More flags for `quintet-bench floor`
         #[arg(last = true)]
         bench: Vec<String>,
     },
@@ -77,6 +87,7 @@ fn main() -> ExitCode {
             .and_then(|()| if gpu_library { setup::gpu_library().map(drop) } else { Ok(()) })
             .map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, bench } => demo::demo(&arch, &bench),
+        Command::Floor { head, bench } => floor::floor(head, &bench),
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
         Command::PerfAnalyzer { arch, flags } => perf_analyzer::measure(&arch, &flags),

@@ -50,7 +50,7 @@ pub(super) struct Plain<S> {
 
 /// What comes next on a connection.
 enum Next {
-    Request(http::request::Parts, usize),
+    Request(Box<http::request::Parts>, usize),
     Unusual,
     End,
 }
@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
             };
             parts.extensions.insert(Arrived(Instant::now()));
             let body = self.receive(length, head::aligned_at(&parts.headers)).await?;
-            let answering = self.settings.router.clone().oneshot(Request::from_parts(parts, Body::from(body)));
+            let answering = self.settings.router.clone().oneshot(Request::from_parts(*parts, Body::from(body)));
             let response = tokio::select! {
                 biased;
                 response = answering => response.unwrap_or_else(|never| match never {}),
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
             match head::parse(&self.read) {
                 head::Parsed::Plain { parts, length, end } if length <= self.settings.max_body_bytes => {
                     self.read.advance(end);
-                    return Ok(Next::Request(*parts, length));
+                    return Ok(Next::Request(parts, length));
                 }
                 head::Parsed::Partial if self.read.len() < MAX_HEAD_BYTES => {}
                 _ => return Ok(Next::Unusual),

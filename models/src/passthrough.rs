@@ -1,0 +1,94 @@
+//! Two models that do next to nothing, to measure what is around a model: `identity` answers what it is sent,
+//! `head` the first 1000 elements of each row, as much as a classifier answers.
+
+use std::{fs, io, path::Path};
+
+use prost::Message as _;
+
+use crate::{
+    atomic,
+    onnx::{self, BATCH, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto},
+    repository::MODEL_FILE,
+};
+
+/// Elements of a row that `head` answers.
+const HEAD: i64 = 1000;
+
+/// Writes both into the model repository `root`. Input `x`, output `y`: FP32 rows of any width, in batches of up
+/// to 32.
+///
+/// # Errors
+/// The file system's.
+pub fn write(root: &Path) -> io::Result<()> {
+    let identity = onnx::node("Identity", &["x"], "y", Vec::new());
+    let slice = onnx::node("Slice", &["x", "from", "to", "axis"], "y", Vec::new());
+    let bounds = [integer("from", 0), integer("to", HEAD), integer("axis", 1)];
+    for (name, node, constants) in [("identity", identity, Vec::new()), ("head", slice, bounds.to_vec())] {
+        let folder = root.join(name);
+        fs::create_dir_all(&folder)?;
+        atomic::write(&folder.join(MODEL_FILE), &model(name, node, constants))?;
+        atomic::write(&folder.join("config.pbtxt"), config(name).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn model(name: &str, node: NodeProto, initializer: Vec<TensorProto>) -> Vec<u8> {
+    let graph = GraphProto {
+        name: name.into(),
+        node: vec![node],
+        initializer,
+        input: vec![rows("x")],
+        output: vec![rows("y")],
+    };
+    onnx::model(graph, &[]).encode_to_vec()
+}
+
+/// FP32 `[batch, any]`.
+fn rows(name: &str) -> ValueInfoProto {
+    use onnx::tensor_shape_proto::{Dimension, dimension::Value};
+    let mut info = onnx::batched(name, DataType::Float, &[]);
+    if let Some(shape) = info.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()?.shape.as_mut()) {
+        debug_assert_eq!(shape.dim[0].value, Some(Value::DimParam(BATCH.into())));
+        shape.dim.push(Dimension { value: Some(Value::DimParam(format!("{name}_width"))) });
+    }
+    info
+}
+
+fn integer(name: &str, value: i64) -> TensorProto {
+    TensorProto {
+        dims: vec![1],
+        data_type: DataType::Int64.into(),
+        name: name.into(),
+        raw_data: value.to_le_bytes().to_vec().into(),
+    }
+}
+
+fn config(name: &str) -> String {
+    let rows = |name| format!("[{{ name: \"{name}\" data_type: TYPE_FP32 dims: [ -1 ] }}]");
+    format!(
+        "name: \"{name}\"\nbackend: \"onnxruntime\"\nmax_batch_size: 32\ninput {}\noutput {}\n",
+        rows("x"),
+        rows("y")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_are_written_with_their_configuration() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path()).unwrap();
+        for name in ["identity", "head"] {
+            let model = fs::read(root.path().join(name).join(MODEL_FILE)).unwrap();
+            let model = onnx::ModelProto::decode(&model[..]).unwrap();
+            let graph = model.graph.unwrap();
+            assert_eq!((graph.name.as_str(), graph.node[0].output[0].as_str()), (name, "y"));
+            let shape = graph.input[0].r#type.as_ref().unwrap().tensor_type.as_ref().unwrap().shape.as_ref().unwrap();
+            assert_eq!(shape.dim.len(), 2);
+        }
+        let config = fs::read_to_string(root.path().join("identity/config.pbtxt")).unwrap();
+        assert!(config.contains("input [{ name: \"x\" data_type: TYPE_FP32 dims: [ -1 ] }]"), "{config}");
+    }
+}

@@ -1,0 +1,193 @@
+//! Damages `ModelInfer` messages at random, cuts them into frames at random, and sends them through the decoder and
+//! all that is behind it: `cargo run --release -p quintet-server --example fuzz_infer -- --seconds 600 --seed 1`.
+//!
+//! Whatever comes must be answered with a gRPC status, and a good request after it as ever. A panic ends the run with
+//! its seed and round, which bring it back.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use clap::Parser;
+use http::Request;
+use http_body_util::{BodyExt as _, StreamBody};
+use prost::Message as _;
+use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
+use quintet_proto::inference::{
+    InferParameter, InferTensorContents, ModelConfig, ModelInferRequest,
+    infer_parameter::ParameterChoice,
+    model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
+};
+use quintet_server::{
+    service::{Limits, Service},
+    settings::ServiceName,
+    transport::grpc,
+};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+#[derive(Parser)]
+struct Args {
+    /// How long to go on.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Where the random numbers begin.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The first round; a failure names its own.
+    #[arg(long, default_value_t = 0)]
+    round: u64,
+}
+
+const TYPES: [(&str, DataType); 4] =
+    [("FP32", DataType::Fp32), ("INT64", DataType::Int64), ("BYTES", DataType::Bytes), ("BOOL", DataType::Bool)];
+
+fn service() -> Arc<Service> {
+    let limits = Limits { max_input_bytes: 1 << 20, max_image_pixels: 1, max_images: 1 };
+    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(4 << 20), limits));
+    for (name, data_type) in TYPES {
+        let tensor = |name| TensorSpec::new(name, data_type, [None]);
+        let policy =
+            BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 8 };
+        let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
+        let model =
+            Model::start(spec, vec![Box::new(Echo::default())], service.pool().clone(), Duration::ZERO).unwrap();
+        service.put(model, ModelConfig::default());
+    }
+    service
+}
+
+/// A request that is good, or nearly.
+fn request(rng: &mut StdRng) -> ModelInferRequest {
+    let (name, data_type) = *TYPES.choose(rng).unwrap();
+    let width = rng.random_range(0..40_usize);
+    let bytes = match data_type {
+        DataType::Bytes => quintet_proto::elements::encode(vec!["ab"; width]),
+        other => vec![1; width * other.size().unwrap_or(1)].into(),
+    };
+    let contents = InferTensorContents { fp32_contents: vec![1.0; width], ..Default::default() };
+    let parameter = |choice| InferParameter { parameter_choice: Some(choice) };
+    let mut request = ModelInferRequest {
+        model_name: name.into(),
+        inputs: vec![InferInputTensor {
+            name: "x".into(),
+            datatype: name.into(),
+            shape: vec![1, width as i64],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    if rng.random_ratio(1, 4) {
+        request.inputs[0].contents = Some(contents);
+    } else {
+        request.raw_input_contents = vec![bytes];
+    }
+    if rng.random_ratio(1, 4) {
+        let parameters = [("classification".to_owned(), parameter(ParameterChoice::Int64Param(rng.random())))];
+        request.outputs = vec![InferRequestedOutputTensor { name: "y".into(), parameters: parameters.into() }];
+    }
+    if rng.random_ratio(1, 4) {
+        request.parameters.insert("timeout".into(), parameter(ParameterChoice::Int64Param(rng.random())));
+        request.parameters.insert("priority".into(), parameter(ParameterChoice::Uint64Param(rng.random())));
+    }
+    request
+}
+
+/// Changes, drops, repeats and inserts bytes, and lies about the length.
+fn damage(body: &mut Vec<u8>, rng: &mut StdRng) {
+    for _ in 0..rng.random_range(0..6) {
+        let at = rng.random_range(0..=body.len());
+        match rng.random_range(0..6) {
+            0 => body.truncate(at),
+            1 => body.insert(at, rng.random()),
+            2 => {
+                let part = body[at..].iter().copied().take(30).collect::<Vec<_>>();
+                body.splice(at..at, part);
+            }
+            // A varint that is as long as they get.
+            3 => drop(body.splice(at..at, [0xff; 9])),
+            _ => {
+                if let Some(byte) = body.get_mut(at) {
+                    *byte = if rng.random() { rng.random() } else { *byte ^ (1 << rng.random_range(0..8)) };
+                }
+            }
+        }
+    }
+}
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut body = vec![0];
+    body.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    body.extend_from_slice(message);
+    body
+}
+
+/// The gRPC status of a body, sent in random frames.
+async fn send(service: &Service, body: &[u8], rng: &mut StdRng) -> String {
+    let mut frames = Vec::new();
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (frame, behind) = rest.split_at(rng.random_range(0..=rest.len().min(200)).max(rest.len().min(1)));
+        frames.push(Ok::<_, Infallible>(http_body::Frame::data(Bytes::copy_from_slice(frame))));
+        rest = behind;
+    }
+    let request = Request::post("/").body(StreamBody::new(futures_util::stream::iter(frames))).unwrap();
+    let (head, body) = grpc::model_infer(service, request).await.into_parts();
+    let body = body.collect().await.unwrap();
+    let status = body.trailers().and_then(|trailers| trailers.get("grpc-status")).or(head.headers.get("grpc-status"));
+    status.unwrap().to_str().unwrap().to_owned()
+}
+
+fn main() {
+    let args = Args::parse();
+    let service = service();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let good = framed(
+        &ModelInferRequest {
+            model_name: "FP32".into(),
+            inputs: vec![InferInputTensor {
+                name: "x".into(),
+                datatype: "FP32".into(),
+                shape: vec![1, 2],
+                ..Default::default()
+            }],
+            raw_input_contents: vec![vec![0; 8].into()],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+    );
+    let (began, mut round) = (Instant::now(), args.round);
+    let mut statuses = std::collections::BTreeMap::<String, u64>::new();
+    while began.elapsed() < Duration::from_secs(args.seconds) {
+        let mut rng = StdRng::seed_from_u64(args.seed ^ round.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut message = request(&mut rng).encode_to_vec();
+            // Inside the message, so that its length stays right, or with the prefix.
+            let body = if rng.random() {
+                damage(&mut message, &mut rng);
+                framed(&message)
+            } else {
+                let mut body = framed(&message);
+                damage(&mut body, &mut rng);
+                body
+            };
+            runtime.block_on(async {
+                let waited = tokio::time::timeout(Duration::from_secs(10), send(&service, &body, &mut rng)).await;
+                (waited.unwrap(), (round % 64 == 0).then_some(send(&service, &good, &mut rng).await))
+            })
+        }));
+        let (status, control) = outcome.unwrap_or_else(|_| {
+            eprintln!("failed: --seed {} --round {round}", args.seed);
+            std::process::exit(1)
+        });
+        assert!(control.is_none_or(|status| status == "0"), "a good request failed after round {round}");
+        *statuses.entry(status).or_default() += 1;
+        round += 1;
+    }
+    println!("{} rounds in {} s, seed {}: no panic", round - args.round, args.seconds, args.seed);
+    println!("answers by gRPC status: {statuses:?}");
+}

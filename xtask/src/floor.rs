@@ -1,0 +1,47 @@
+//! Our server against a bare socket: models that do next to nothing, the release server, the measurement.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+
+use crate::{
+    process::{exit_code, run},
+    server::{SUITE, Server},
+    setup::setup,
+};
+
+/// Where the models are.
+const MODELS: &str = ".quintet/floor";
+
+/// Builds, serves and measures; returns the exit status of `quintet-bench floor`. `head` asks for the model that
+/// answers as much as a classifier, instead of all that it was sent.
+///
+/// # Errors
+/// When something cannot be built, or the server does not become ready.
+pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
+    setup(false)?;
+    run("cargo", &["build", "--release", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
+    run(crate::program("release", "quintet-models"), &["passthrough", "--output", MODELS])?;
+    let sockets = std::env::temp_dir().join(format!("quintet-floor-{}", std::process::id()));
+    std::fs::create_dir_all(&sockets).with_context(|| sockets.display().to_string())?;
+    let mut command = Command::new(crate::program("release", "quintet-server"));
+    command.args(["suite", "--service=onnx", "--model-repository", MODELS, "--uds-dir"]).arg(&sockets);
+    command.current_dir(crate::root());
+    let mut server = Server::start(command, SUITE)?;
+    let ports = server.ports();
+    let ways = format!(
+        "quintet=http://127.0.0.1:{},grpc://127.0.0.1:{},http+unix:{folder}/onnx-http.sock,grpc+unix:{folder}/onnx-grpc.sock",
+        ports["onnx-http"],
+        ports["onnx-grpc"],
+        folder = sockets.display(),
+    );
+    let mut command = Command::new(crate::program("release", "quintet-bench"));
+    command.args(["floor", "--target", &ways]);
+    if head {
+        command.args(["--model", "head", "--reply-elements", "1000"]);
+    }
+    let status = command.args(more).status().context("cannot start the benchmark")?;
+    server.stop()?;
+    let _ = std::fs::remove_dir(&sockets);
+    Ok(exit_code(status))
+}
