@@ -6,6 +6,7 @@ mod demo;
 mod process;
 mod server;
 mod setup;
+mod test_torch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -56,6 +57,8 @@ enum Command {
         #[arg(last = true)]
         server: Vec<String>,
     },
+    /// Set libtorch up and test the jpeg lane on it
+    TestTorch,
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Demo { arch, bench } => demo::demo(&arch, &bench),
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
+        Command::TestTorch => test_torch::test_torch(),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

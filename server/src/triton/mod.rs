@@ -79,6 +79,7 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
             providers: None,
             policy: flags.provider_policy,
             engine_cache: flags.engine_cache.clone().map(|folder| EngineCache { folder, library: library.version() }),
+            weights: None,
             auto_complete: flags.auto_complete(),
         },
         loads_at_once: flags.loads_at_once(),

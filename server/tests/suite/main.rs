@@ -5,6 +5,8 @@ mod gpu_library;
 mod life;
 mod seed;
 mod server;
+#[cfg(feature = "torch")]
+mod torch;
 
 use std::{
     fs,
