@@ -3,6 +3,7 @@
 mod check_deploy;
 mod conformance;
 mod demo;
+mod gpu_check;
 mod process;
 mod server;
 mod setup;
@@ -59,6 +60,15 @@ enum Command {
     },
     /// Set libtorch up and test the jpeg lane on it
     TestTorch,
+    /// On a machine with a GPU: where lanes run, parity with the CPU, engine cache, five lanes; one report
+    GpuCheck {
+        /// The model
+        #[arg(long, default_value = "resnet50")]
+        arch: String,
+        /// Go on where there is no GPU, to try the check itself
+        #[arg(long)]
+        without_gpu: bool,
+    },
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
 }
@@ -73,6 +83,7 @@ fn main() -> ExitCode {
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
         Command::TestTorch => test_torch::test_torch(),
+        Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
