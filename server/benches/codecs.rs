@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
 use quintet_proto::inference::ModelConfig;
 use quintet_server::{
-    service::{Limits, Service},
+    service::{InputLimit, Limits, Service},
     settings::ServiceName,
     transport::http::router,
 };
@@ -21,10 +21,14 @@ use tower::ServiceExt as _;
 const ELEMENTS: usize = 150_528;
 
 fn service() -> Arc<Service> {
-    let limits = Limits { max_input_bytes: 64 << 20, max_image_pixels: 1, max_images: 1 };
+    let limits = Limits {
+        max_input: InputLimit { bytes: 64 << 20, flag: "--max-input-bytes" },
+        max_image_pixels: 1,
+        max_images: 1,
+    };
     let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits));
     let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
-    let policy = BatchPolicy { max_batch_size: 8, dynamic: false, max_queue_delay: Duration::ZERO, max_queue_size: 8 };
+    let policy = BatchPolicy { max_batch_size: 8, ..BatchPolicy::default() };
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
     let model = Model::start(spec, vec![Box::new(Echo::default())], service.pool().clone(), Duration::ZERO).unwrap();
     service.put(model, ModelConfig::default());

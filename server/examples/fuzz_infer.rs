@@ -24,11 +24,14 @@ use quintet_proto::inference::{
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
 use quintet_server::{
-    service::{Limits, Service},
+    service::{InputLimit, Limits, Service},
     settings::ServiceName,
     transport::grpc,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+/// What a message may have at most.
+const MAX_INPUT: InputLimit = InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" };
 
 #[derive(Parser)]
 struct Args {
@@ -47,12 +50,11 @@ const TYPES: [(&str, DataType); 4] =
     [("FP32", DataType::Fp32), ("INT64", DataType::Int64), ("BYTES", DataType::Bytes), ("BOOL", DataType::Bool)];
 
 fn service() -> Arc<Service> {
-    let limits = Limits { max_input_bytes: 1 << 20, max_image_pixels: 1, max_images: 1 };
+    let limits = Limits { max_input: MAX_INPUT, max_image_pixels: 1, max_images: 1 };
     let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(4 << 20), limits));
     for (name, data_type) in TYPES {
         let tensor = |name| TensorSpec::new(name, data_type, [None]);
-        let policy =
-            BatchPolicy { max_batch_size: 8, dynamic: true, max_queue_delay: Duration::ZERO, max_queue_size: 8 };
+        let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
         let model =
             Model::start(spec, vec![Box::new(Echo::default())], service.pool().clone(), Duration::ZERO).unwrap();
@@ -136,7 +138,7 @@ async fn send(service: &Service, body: &[u8], rng: &mut StdRng) -> String {
         rest = behind;
     }
     let request = Request::post("/").body(StreamBody::new(futures_util::stream::iter(frames))).unwrap();
-    let (head, body) = grpc::model_infer(service, request).await.into_parts();
+    let (head, body) = grpc::model_infer(service, MAX_INPUT, request).await.into_parts();
     let body = body.collect().await.unwrap();
     let status = body.trailers().and_then(|trailers| trailers.get("grpc-status")).or(head.headers.get("grpc-status"));
     status.unwrap().to_str().unwrap().to_owned()

@@ -153,6 +153,8 @@ fn repository(service: &Service, library: &Loaded, settings: &Settings) -> Repos
             providers: Some(settings.providers(service.name()).to_vec()),
             policy: settings.provider_policy,
             engine_cache: Some(EngineCache { folder: settings.engine_cache.clone(), library: library.version() }),
+            weights: (service.name() == ServiceName::Jpeg && !settings.jpeg_weights.as_os_str().is_empty())
+                .then(|| settings.jpeg_weights.clone()),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
         },
         // One after the other, so that a load's time is the model's own.

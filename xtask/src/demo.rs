@@ -24,14 +24,19 @@ pub(crate) const MODELS: &str = ".quintet/models";
 pub(crate) fn demo(arch: &str, bench: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
     let mut server = Server::start(server_command(&server, arch), SUITE)?;
+    let status = bench_command(&server, arch).args(bench).status().context("cannot start the benchmark")?;
+    server.stop()?;
+    Ok(exit_code(status))
+}
+
+/// The benchmark of all lanes of a server, with the quick preset.
+pub(crate) fn bench_command(server: &Server, arch: &str) -> Command {
     let mut command = Command::new(crate::program("release", "quintet-bench"));
     command.args(["run", "--preset=quick", "--model", arch]).current_dir(crate::root());
     for (listener, port) in server.ports() {
         command.arg(format!("--{listener}-url=http://127.0.0.1:{port}"));
     }
-    let status = command.args(bench).status().context("cannot start the benchmark")?;
-    server.stop()?;
-    Ok(exit_code(status))
+    command
 }
 
 /// Serves `arch` on the usual ports until a signal ends the server.
@@ -53,7 +58,8 @@ pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     Ok(crate::program("release", "quintet-server"))
 }
 
-fn server_command(server: &Path, arch: &str) -> Command {
+/// The suite with this model.
+pub(crate) fn server_command(server: &Path, arch: &str) -> Command {
     let mut command = Command::new(server);
     command.args(["suite", "--model-repository", MODELS, "--model", arch]).current_dir(crate::root());
     command

@@ -4,10 +4,12 @@ mod check_deploy;
 mod conformance;
 mod demo;
 mod floor;
+mod gpu_check;
 mod perf_analyzer;
 mod process;
 mod server;
 mod setup;
+mod test_torch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -76,6 +78,17 @@ enum Command {
         #[arg(last = true)]
         flags: Vec<String>,
     },
+    /// Set libtorch up and test the jpeg lane on it
+    TestTorch,
+    /// On a machine with a GPU: where lanes run, parity with the CPU, engine cache, five lanes; one report
+    GpuCheck {
+        /// The model
+        #[arg(long, default_value = "resnet50")]
+        arch: String,
+        /// Go on where there is no GPU, to try the check itself
+        #[arg(long)]
+        without_gpu: bool,
+    },
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
 }
@@ -91,6 +104,8 @@ fn main() -> ExitCode {
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
         Command::PerfAnalyzer { arch, flags } => perf_analyzer::measure(&arch, &flags),
+        Command::TestTorch => test_torch::test_torch(),
+        Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

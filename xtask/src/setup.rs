@@ -19,6 +19,7 @@ const GPU_FOLDER: &str = ".quintet/onnxruntime-gpu";
 const PYTHON: &str = "python3";
 const REQUIREMENTS: &str = "xtask/python/onnxruntime.txt";
 const GPU_REQUIREMENTS: &str = "xtask/python/onnxruntime-gpu.txt";
+const TORCH_REQUIREMENTS: &str = "xtask/python/libtorch.txt";
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
 const PERF_ANALYZER_REQUIREMENTS: &str = "xtask/python/perf-analyzer.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
@@ -44,6 +45,47 @@ pub(crate) fn gpu_library() -> anyhow::Result<PathBuf> {
     let folder = crate::root().join(GPU_FOLDER);
     once(&folder, &crate::root().join(GPU_REQUIREMENTS), library)?;
     Ok(folder)
+}
+
+/// libtorch without its CUDA half, as a folder for `LIBTORCH`. Returns the folder.
+///
+/// # Errors
+/// As [`setup`].
+pub(crate) fn libtorch() -> anyhow::Result<PathBuf> {
+    let folder = crate::root().join(".quintet/libtorch");
+    once(&folder, &crate::root().join(TORCH_REQUIREMENTS), unpack_libtorch)?;
+    Ok(folder)
+}
+
+/// Takes headers and libraries out of PyTorch's wheel, and the two CUDA libraries that even its CPU half is
+/// linked with out of theirs.
+fn unpack_libtorch(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
+    if (OS, ARCH) != ("linux", "x86_64") {
+        bail!("no wheel of PyTorch is pinned for {OS} on {ARCH}: unpack libtorch 2.13 and set LIBTORCH");
+    }
+    let download = folder.join("download");
+    let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    let only = ["--only-binary=:all:", "--implementation=cp", "--python-version=3.12"];
+    let platforms = ["manylinux_2_28_x86_64", "manylinux_2_25_x86_64", "manylinux2014_x86_64"];
+    let platforms = platforms.iter().flat_map(|platform| ["--platform", platform]);
+    let files = ["--dest", text(&download)?, "--requirement", text(requirements)?];
+    let all: Vec<_> = arguments.into_iter().chain(only).chain(platforms).chain(files).collect();
+    run(PYTHON, &all).context("cannot fetch PyTorch; Python 3 with pip is needed, and its package registry")?;
+    for wheel in fs::read_dir(&download)?.collect::<Result<Vec<_>, _>>()? {
+        run(PYTHON, &["-m", "zipfile", "--extract", text(&wheel.path())?, text(&download)?])?;
+    }
+    let libraries = folder.join("lib");
+    fs::create_dir_all(&libraries)?;
+    fs::rename(download.join("torch/include"), folder.join("include")).context("the wheel has no headers")?;
+    let torch = ["libtorch_cpu.so", "libc10.so", "libgomp.so.1"].map(|name| download.join("torch/lib").join(name));
+    let cuda = ["libcudart.so.13", "libcupti.so.13"].map(|name| download.join("nvidia/cu13/lib").join(name));
+    for library in torch.into_iter().chain(cuda) {
+        let name = library.file_name().unwrap_or_default();
+        fs::rename(&library, libraries.join(name)).with_context(|| library.display().to_string())?;
+    }
+    // A script for the linker: the wheel's own libtorch.so asks for the CUDA half, too.
+    fs::write(libraries.join("libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
+    fs::remove_dir_all(&download).with_context(|| download.display().to_string())
 }
 
 /// The Python of a virtual environment with what the deployment's checks run.

@@ -2,3 +2,5 @@
 
 pub mod onnx;
 pub mod reshape;
+#[cfg(feature = "torch")]
+pub mod torch;

@@ -1,6 +1,10 @@
 //! A model found on disk becomes one in service: sessions, checks, warm-up.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::{Context as _, anyhow};
 use ort::environment::Environment;
@@ -13,6 +17,8 @@ use super::{
     spec::{SpecDetails, complete},
     tuning, warmup,
 };
+#[cfg(feature = "torch")]
+use crate::backend::torch;
 use crate::backend::{
     onnx::{self, EngineCache, LoadOptions, LoadedSession, Provider, ProviderPolicy, Tuning},
     reshape::Reshaped,
@@ -29,6 +35,8 @@ pub struct Loader {
     pub policy: ProviderPolicy,
     /// Where TensorRT keeps its engines.
     pub engine_cache: Option<EngineCache>,
+    /// Weights that libtorch serves in the place of the model files', which only say what goes in and out.
+    pub weights: Option<PathBuf>,
     /// Largest batch of a model without a configuration that can batch; `None` completes nothing.
     pub auto_complete: Option<i32>,
     /// Where answers are kept of models that ask for it; `None` keeps none.
@@ -76,7 +84,13 @@ impl Loader {
             tracing::warn!(service, model = source.name, fields, "fields of config.pbtxt that have no effect here");
         }
         let samples = warmup::samples(&details.config, &details.spec, &source.folder).with_context(in_config)?;
-        let mut instances = vec![instance(first, &details)];
+        let mut instances = match &self.weights {
+            Some(weights) => {
+                drop(first);
+                torch_instances(weights, &details, &options.providers, &devices)?
+            }
+            None => vec![instance(first, &details)],
+        };
         while instances.len() < details.spec.instances() {
             let next = onnx::load(&source.model_file, &options, &tuning_of(instances.len()))?;
             instances.push(instance(next, &details));
@@ -113,6 +127,33 @@ impl Loader {
         }
         providers
     }
+}
+
+#[cfg(feature = "torch")]
+fn torch_instances(
+    weights: &Path,
+    details: &SpecDetails,
+    providers: &[Provider],
+    devices: &[i32],
+) -> anyhow::Result<Vec<Box<dyn Instance>>> {
+    let spec = &details.spec;
+    let wants_cuda = providers.iter().any(|&provider| provider != Provider::Cpu);
+    let load = |index: usize| {
+        let gpu = devices.get(index).and_then(|&device| usize::try_from(device).ok()).unwrap_or(0);
+        let model = torch::ResNet::load(weights, spec.inputs(), spec.outputs(), wants_cuda, gpu)?;
+        Ok(Box::new(model) as Box<dyn Instance>)
+    };
+    (0..spec.instances()).map(load).collect()
+}
+
+#[cfg(not(feature = "torch"))]
+fn torch_instances(
+    _weights: &Path,
+    _details: &SpecDetails,
+    _providers: &[Provider],
+    _devices: &[i32],
+) -> anyhow::Result<Vec<Box<dyn Instance>>> {
+    Err(anyhow!("--jpeg-weights needs libtorch, which this build does not have: build it with --features torch"))
 }
 
 fn instance(session: LoadedSession, details: &SpecDetails) -> Box<dyn Instance> {

@@ -101,6 +101,7 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
             providers: None,
             policy: flags.provider_policy,
             engine_cache: flags.engine_cache.clone().map(|folder| EngineCache { folder, library: library.version() }),
+            weights: None,
             auto_complete: flags.auto_complete(),
             response_cache: flags.response_cache_bytes().map(|bytes| Arc::new(Cache::new(bytes))),
         },

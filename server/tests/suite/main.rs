@@ -10,6 +10,8 @@ mod gpu_library;
 mod life;
 mod seed;
 mod server;
+#[cfg(feature = "torch")]
+mod torch;
 mod triton;
 
 use std::{

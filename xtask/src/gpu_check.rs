@@ -1,0 +1,119 @@
+//! What a GPU makes of the suite: where lanes run, parity with the CPU, engine cache, the five-way run. One report.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    demo,
+    server::{SUITE, Server},
+    setup,
+};
+
+/// Exit status where there is no GPU to check.
+const NO_GPU: u8 = 3;
+const REPORT: &str = "results/gpu-check.md";
+const PHOTO: &str = "photos/astronaut.jpg";
+
+/// Checks, and writes [`REPORT`]. Exit status: 0 all lanes run where they should and agree, 1 one does not,
+/// 3 there is no GPU (`without` goes on all the same, to try the check itself).
+///
+/// # Errors
+/// When something cannot be built, set up or served.
+pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
+    let gpu = match gpu() {
+        Ok(gpu) => gpu,
+        Err(why) if !without => {
+            eprintln!("there is no GPU to check: {why:#}");
+            return Ok(ExitCode::from(NO_GPU));
+        }
+        Err(why) => format!("none: {why:#}"),
+    };
+    setup::setup(true)?;
+    let library = setup::gpu_library()?;
+    let program = demo::prepare(arch)?;
+    let folder = crate::root().join(".quintet/gpu-check");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::create_dir_all(&folder)?;
+    let (reference, engines) = (folder.join("reference.npz"), folder.join("engines"));
+    let start = |flags: &[&str]| {
+        let mut command = demo::server_command(&program, arch);
+        command.arg("--onnxruntime").arg(&library).arg("--engine-cache").arg(&engines).args(flags);
+        let started = Instant::now();
+        Server::start(command, SUITE).map(|server| (server, started.elapsed().as_secs_f64()))
+    };
+
+    let (mut cpu, _) = start(&["--jpeg-providers=cpu", "--onnx-providers=cpu", "--trt-providers=cpu"])?;
+    compare(&cpu, arch, &reference)?;
+    cpu.stop()?;
+    let (mut cold, cold_seconds) = start(&[])?;
+    cold.stop()?;
+    let kept = files(&engines)?;
+    let (mut server, warm_seconds) = start(&[])?;
+    let (lanes, agree) = compare(&server, arch, &reference)?;
+    let measured = demo::bench_command(&server, arch).output().context("cannot start the benchmark")?;
+    server.stop()?;
+
+    let mut report = String::new();
+    writeln!(report, "# GPU check of {arch}\n\nGPU: {gpu}  \nONNX Runtime: {}\n", library.display())?;
+    writeln!(report, "## Lanes\n\n{lanes}\n## Start\n\n| start | ready after | engine files |\n|---|---|---|")?;
+    writeln!(report, "| no engines yet | {cold_seconds:.1} s | {} |", kept.len())?;
+    writeln!(report, "| again | {warm_seconds:.1} s | {} |\n", files(&engines)?.len())?;
+    kept.iter()
+        .try_for_each(|file| writeln!(report, "- `{}`", file.strip_prefix(&engines).unwrap_or(file).display()))?;
+    writeln!(report, "\n## Five lanes\n\n```\n{}```", String::from_utf8_lossy(&measured.stdout))?;
+    let path = crate::root().join(REPORT);
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    fs::write(&path, &report).with_context(|| path.display().to_string())?;
+    std::io::stdout().write_all(report.as_bytes())?;
+    eprintln!("written: {REPORT}");
+    Ok(if agree && measured.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Name, driver and memory of the GPUs, one after the other.
+fn gpu() -> anyhow::Result<String> {
+    let query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"];
+    let output = Command::new("nvidia-smi").args(query).output().context("nvidia-smi does not run")?;
+    let told = String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; ");
+    if !output.status.success() || told.is_empty() {
+        bail!("nvidia-smi finds none: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(told)
+}
+
+/// The table of `gpu_check.py`, and whether it has nothing against it.
+fn compare(server: &Server, arch: &str, reference: &Path) -> anyhow::Result<(String, bool)> {
+    let output = Command::new(crate::root().join(".quintet/venv/bin/python"))
+        .arg("xtask/python/gpu_check.py")
+        .arg(serde_json::to_string(server.ports())?)
+        .args([arch, PHOTO])
+        .arg(reference)
+        .current_dir(crate::root())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start gpu_check.py")?;
+    match output.status.code() {
+        Some(0 | 3) => Ok((String::from_utf8(output.stdout)?, output.status.success())),
+        _ => bail!("gpu_check.py failed: {}", output.status),
+    }
+}
+
+/// The files of a folder and those in it, sorted; none where it is not there.
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry?.path();
+        if path.is_dir() { found.extend(files(&path)?) } else { found.push(path) }
+    }
+    found.sort();
+    Ok(found)
+}
