@@ -1,4 +1,6 @@
-//! What runs models: ONNX Runtime, on whichever provider it really gets.
+//! What runs models: ONNX Runtime, on whichever provider it really gets; what is built in; other models.
 
+pub mod ensemble;
+pub mod image;
 pub mod onnx;
 pub mod reshape;

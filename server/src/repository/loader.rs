@@ -1,21 +1,23 @@
 //! A model found on disk becomes one in service: sessions, checks, warm-up.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use ort::environment::Environment;
-use quintet_engine::{BufferPool, Instance, Model, Placement, TensorSpec};
-use quintet_proto::inference::{ModelConfig, model_instance_group::Kind};
+use quintet_engine::{Instance, Model, Placement, TensorSpec};
+use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_instance_group::Kind};
 
 use super::{
-    ModelSource,
+    ModelSource, builtin,
     spec::{SpecDetails, complete},
     tuning, warmup,
 };
 use crate::backend::{
+    image,
     onnx::{self, LoadOptions, LoadedSession, Provider, Tuning},
     reshape::Reshaped,
 };
+use crate::service::Service;
 
 /// How the models of a repository are loaded.
 pub struct Loader {
@@ -28,13 +30,17 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Loads and warms a model for the service called `service`. Blocks.
+    /// Loads and warms a model for `service`. Blocks.
     ///
     /// # Errors
     /// When the model cannot be loaded, does not fit its configuration, or fails its warm-up.
-    pub fn load(&self, source: &ModelSource, service: &str, pool: &BufferPool) -> anyhow::Result<(Model, ModelConfig)> {
+    pub fn load(&self, source: &ModelSource, service: &Arc<Service>) -> anyhow::Result<(Model, ModelConfig)> {
         let started = Instant::now();
         let in_config = || source.config_path().display().to_string();
+        if !needs_file(&source.config) {
+            return builtin::load(source, self.auto_complete, service, started).with_context(in_config);
+        }
+        let (pool, service) = (service.pool(), service.name().as_str());
         let options = LoadOptions {
             environment: self.environment.clone(),
             providers: self.providers.clone().unwrap_or_else(|| tuning::providers(&source.config)),
@@ -73,6 +79,12 @@ impl Loader {
         );
         Ok((model, details.config))
     }
+}
+
+/// Whether a model is a file: an ensemble and what is built in are a configuration only.
+pub(super) fn needs_file(config: &ModelConfig) -> bool {
+    let ensemble = matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
+    !ensemble && config.backend != image::NAME
 }
 
 fn instance(session: LoadedSession, details: &SpecDetails) -> Box<dyn Instance> {

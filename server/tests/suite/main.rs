@@ -1,5 +1,10 @@
 //! The whole server as its users meet it: a process, real clients, real photographs.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail by panic in its helpers too"
+)]
 
 mod server;
 mod triton;
