@@ -93,3 +93,11 @@ fn ensembles_take_encoded_images() {
     let told = server.python("ensemble.py", &[&photo("astronaut.jpg"), &tensor(folder.path())]);
     assert!(told.ends_with("ensemble ok\n"), "{told}");
 }
+
+#[test]
+fn clients_infer_and_are_told_their_mistakes() {
+    let models = small_models();
+    let server = Suite::triton(models.path(), &[]);
+    let told = server.python("inference.py", &[]);
+    assert!(told.ends_with("inference ok\n"), "{told}");
+}
