@@ -1,5 +1,7 @@
-//! What runs models: ONNX Runtime, on whichever provider it really gets.
+//! What runs models: ONNX Runtime, on whichever provider it really gets; what is built in; other models.
 
+pub mod ensemble;
+pub mod image;
 pub mod onnx;
 pub mod reshape;
 #[cfg(feature = "torch")]

@@ -184,5 +184,12 @@ pub fn bytes_tensor<T: AsRef<[u8]>>(shape: Shape, elements: impl IntoIterator<It
     Tensor::new(DataType::Bytes, shape, quintet_proto::elements::encode(elements)).map_err(InferError::internal)
 }
 
-/// What metadata calls the models' platform.
-pub const PLATFORM: &str = "onnxruntime_onnx";
+/// What metadata calls a model's platform: as Triton does, the backend where the platform has no name.
+pub fn platform(service: &Service, model: &Model) -> String {
+    let config = service.config(model).unwrap_or_default();
+    match (config.platform.as_str(), config.backend.as_str()) {
+        ("", "" | "onnxruntime") => "onnxruntime_onnx".to_owned(),
+        ("", backend) => backend.to_owned(),
+        (platform, _) => platform.to_owned(),
+    }
+}

@@ -4,7 +4,10 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice};
 
 use super::text_format::{self, Position, Positions, SyntaxError};
-use crate::protobuf_json;
+use crate::{
+    backend::{ensemble, image},
+    protobuf_json,
+};
 
 /// A `config.pbtxt` that cannot be served. Where it is known what stands where, the message begins with
 /// `line:column: `.
@@ -35,7 +38,7 @@ pub enum ConfigError {
         field: &'static str,
     },
     /// A backend that this server does not have.
-    #[error("{}field '{field}': \"{found}\" is not supported: this server runs backend \"onnxruntime\" (platform \"onnxruntime_onnx\")", place(.at))]
+    #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", place(.at))]
     Backend {
         /// Where.
         at: Option<Position>,
@@ -109,7 +112,6 @@ fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(),
     let decoupled = config.model_transaction_policy.is_some_and(|policy| policy.decoupled);
     let refused = [
         (matches!(choice, Some(SchedulingChoice::SequenceBatching(_))), "sequence_batching"),
-        (matches!(choice, Some(SchedulingChoice::EnsembleScheduling(_))), "ensemble_scheduling"),
         (decoupled, "model_transaction_policy.decoupled"),
         (!config.batch_input.is_empty(), "batch_input"),
         (!config.batch_output.is_empty(), "batch_output"),
@@ -122,10 +124,11 @@ fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(),
     if let Some(&(_, field)) = refused.iter().find(|(present, _)| *present) {
         return Err(ConfigError::Unsupported { at: at(field), field });
     }
-    for (field, found, served) in
-        [("backend", &config.backend, "onnxruntime"), ("platform", &config.platform, "onnxruntime_onnx")]
-    {
-        if !found.is_empty() && found != served {
+    let ensemble = matches!(choice, Some(SchedulingChoice::EnsembleScheduling(_)));
+    let platforms: &[&str] = if ensemble { &[ensemble::PLATFORM] } else { &["onnxruntime_onnx"] };
+    let backends: &[&str] = if ensemble { &[] } else { &["onnxruntime", image::NAME] };
+    for (field, found, served) in [("backend", &config.backend, backends), ("platform", &config.platform, platforms)] {
+        if !found.is_empty() && !served.contains(&found.as_str()) {
             return Err(ConfigError::Backend { at: at(field), field, found: found.clone() });
         }
     }
@@ -214,8 +217,8 @@ mod tests {
         2:3: field 'sequence_batching': this server does not support it, and answers would differ without it
         1:28: field 'model_transaction_policy.decoupled': this server does not support it, and answers would differ without it
         2:2: field 'input.optional': this server does not support it, and answers would differ without it
-        1:1: field 'backend': "python" is not supported: this server runs backend "onnxruntime" (platform "onnxruntime_onnx")
-        1:1: field 'platform': "tensorrt_plan" is not supported: this server runs backend "onnxruntime" (platform "onnxruntime_onnx")
+        1:1: field 'backend': "python" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx") and "image", and ensemble_scheduling (platform "ensemble")
+        1:1: field 'platform': "tensorrt_plan" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'name': it is "n" but the folder is "m": make them equal or leave the name out
         1:1: unknown field 'max_batch'; did you mean 'max_batch_size'?
         "#);

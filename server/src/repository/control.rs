@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -15,7 +16,7 @@ use std::{
 
 use parking_lot::Mutex;
 use quintet_engine::{ErrorKind, InferError, Model, VersionState};
-use quintet_proto::inference::model_config::SchedulingChoice;
+use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_ensembling::Step};
 use tempfile::TempDir;
 use tokio::{
     sync::{OwnedMutexGuard, Semaphore},
@@ -251,14 +252,65 @@ impl Repository {
     ) -> Result<(), InferError> {
         let unknown =
             || InferError::internal(format_args!("failed to load '{name}', failed to poll from model repository"));
-        // A name is a folder's, not a path.
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+        if !is_name(name) {
             return Err(unknown());
         }
+        self.load_steps(service, name, &overrides, &[]).await?;
         if !overrides.has_files() && self.options.roots.iter().all(|root| !root.join(name).is_dir()) {
             return Err(unknown());
         }
         let entry = self.entry(name).lock_owned().await;
+        self.load_entry(service, name, overrides, entry).await
+    }
+
+    /// Loads the models that an ensemble is made of, unless they are in service; `within` are the ensembles that
+    /// it is itself a part of. What is wrong with any of them, the ensemble's own load tells.
+    fn load_steps<'a>(
+        self: &'a Arc<Self>,
+        service: &'a Arc<Service>,
+        name: &'a str,
+        overrides: &'a Overrides,
+        within: &'a [&'a str],
+    ) -> Pin<Box<dyn Future<Output = Result<(), InferError>> + Send + 'a>> {
+        Box::pin(async move {
+            let config = match overrides.config(name)? {
+                Some(config) => Some(config),
+                None => {
+                    let (this, name) = (Arc::clone(self), name.to_owned());
+                    let found = tokio::task::spawn_blocking(move || find(&this.options.roots, &name, None));
+                    let sources = found.await.map_err(InferError::internal)?.unwrap_or_default();
+                    sources.into_iter().next().map(|source| source.config)
+                }
+            };
+            let within = [within, &[name]].concat();
+            for step in config.iter().flat_map(steps).filter(|step| is_name(&step.model_name)) {
+                if within.contains(&step.model_name.as_str()) {
+                    return Err(InferError::internal(format_args!(
+                        "load failed for model '{name}': it is an ensemble that contains itself: {} -> {}",
+                        within.join(" -> "),
+                        step.model_name
+                    )));
+                }
+                let none = Overrides::default();
+                self.load_steps(service, &step.model_name, &none, &within).await?;
+                let entry = self.entry(&step.model_name).lock_owned().await;
+                let there = self.options.roots.iter().any(|root| root.join(&step.model_name).is_dir());
+                if there && service.registry().ready_versions(&step.model_name).is_empty() {
+                    let _ = self.load_entry(service, &step.model_name, none, entry).await;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Loads a model whose lock is held.
+    async fn load_entry(
+        self: &Arc<Self>,
+        service: &Arc<Service>,
+        name: &str,
+        overrides: Overrides,
+        entry: OwnedMutexGuard<Entry>,
+    ) -> Result<(), InferError> {
         // The semaphore is never closed.
         let _permit = self.loads.acquire().await;
         let (this, service, name) = (Arc::clone(self), Arc::clone(service), name.to_owned());
@@ -297,7 +349,7 @@ impl Repository {
         let mut reasons = String::new();
         let mut loaded = Vec::new();
         for source in &sources {
-            let outcome = self.options.loader.load(source, service.name().as_str(), service.pool());
+            let outcome = self.options.loader.load(source, service);
             let outcome = outcome.map_err(|error| format!("{error:#}"));
             if let Err(reason) = &outcome {
                 reasons.push_str(&format!("version {} is at UNAVAILABLE state: {reason};", source.version));
@@ -373,12 +425,20 @@ pub fn not_controlled() -> InferError {
 
 /// The models that an ensemble runs.
 fn steps_of(service: &Service, name: &str) -> Vec<String> {
-    let configs = service.configs(name);
-    let steps = configs.iter().filter_map(|config| match &config.scheduling_choice {
-        Some(SchedulingChoice::EnsembleScheduling(ensemble)) => Some(&ensemble.step),
-        _ => None,
-    });
-    steps.flatten().map(|step| step.model_name.clone()).collect()
+    service.configs(name).iter().flat_map(|config| steps(config)).map(|step| step.model_name.clone()).collect()
+}
+
+/// Whether this can be a model's name: a folder's, not a path.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}
+
+/// The steps of an ensemble; none of any other model.
+fn steps(config: &ModelConfig) -> &[Step] {
+    match &config.scheduling_choice {
+        Some(SchedulingChoice::EnsembleScheduling(ensemble)) => &ensemble.step,
+        _ => &[],
+    }
 }
 
 /// Ends a model that no new request finds any more, once the last that has found it is done.

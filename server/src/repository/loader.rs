@@ -8,21 +8,24 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use ort::environment::Environment;
-use quintet_engine::{BufferPool, Cache, Instance, Model, Placement, TensorSpec};
-use quintet_proto::inference::{ModelConfig, model_instance_group::Kind};
+use quintet_engine::{Cache, Instance, Model, Placement, TensorSpec};
+use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_instance_group::Kind};
 
 use super::{
     ModelSource,
     accelerators::{self, Wanted},
+    builtin,
     spec::{SpecDetails, complete},
     tuning, warmup,
 };
 #[cfg(feature = "torch")]
 use crate::backend::torch;
 use crate::backend::{
+    image,
     onnx::{self, EngineCache, LoadOptions, LoadedSession, Provider, ProviderPolicy, Tuning},
     reshape::Reshaped,
 };
+use crate::service::Service;
 
 /// How the models of a repository are loaded.
 pub struct Loader {
@@ -44,13 +47,17 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Loads and warms a model for the service called `service`. Blocks.
+    /// Loads and warms a model for `service`. Blocks.
     ///
     /// # Errors
     /// When the model cannot be loaded, does not fit its configuration, or fails its warm-up.
-    pub fn load(&self, source: &ModelSource, service: &str, pool: &BufferPool) -> anyhow::Result<(Model, ModelConfig)> {
+    pub fn load(&self, source: &ModelSource, service: &Arc<Service>) -> anyhow::Result<(Model, ModelConfig)> {
         let started = Instant::now();
         let in_config = || source.config_path().display().to_string();
+        if !needs_file(&source.config) {
+            return builtin::load(source, self.auto_complete, service, started).with_context(in_config);
+        }
+        let (pool, service) = (service.pool(), service.name().as_str());
         let options = LoadOptions {
             environment: self.environment.clone(),
             providers: self.allowed_providers(&source.config),
@@ -154,6 +161,12 @@ fn torch_instances(
     _devices: &[i32],
 ) -> anyhow::Result<Vec<Box<dyn Instance>>> {
     Err(anyhow!("--jpeg-weights needs libtorch, which this build does not have: build it with --features torch"))
+}
+
+/// Whether a model is a file: an ensemble and what is built in are a configuration only.
+pub(super) fn needs_file(config: &ModelConfig) -> bool {
+    let ensemble = matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
+    !ensemble && config.backend != image::NAME
 }
 
 fn instance(session: LoadedSession, details: &SpecDetails) -> Box<dyn Instance> {

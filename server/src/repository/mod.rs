@@ -2,6 +2,7 @@
 
 mod accelerators;
 mod batching;
+mod builtin;
 mod config;
 pub mod control;
 mod fingerprint;
@@ -164,7 +165,8 @@ pub fn find_in(folder: &Path, name: &str, config: Option<ModelConfig>) -> Result
             folder: folder.clone(),
             config: config.clone(),
         })
-        .filter(|source| source.model_file.is_file())
+        // An ensemble and what is built in have a folder for each version, but no file in it.
+        .filter(|source| !loader::needs_file(&config) || source.model_file.is_file())
         .collect();
     if sources.is_empty() {
         return Err(RepositoryError::NoVersion { name: name.to_owned(), folder, file: file.to_owned() });

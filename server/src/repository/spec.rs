@@ -12,9 +12,10 @@ use quintet_proto::inference::{
 use super::{
     ModelSource, batching,
     config::{ConfigError, without_effect},
+    loader::needs_file,
     tuning,
 };
-use crate::backend::reshape::Reshape;
+use crate::backend::{ensemble, image, reshape::Reshape};
 
 /// Batch size that Triton gives a model without a configuration whose tensors can be batched.
 pub const AUTO_COMPLETE_MAX_BATCH_SIZE: i32 = 4;
@@ -118,8 +119,12 @@ fn contradiction(what: impl std::fmt::Display) -> ConfigError {
 
 /// What Triton calls a model's settings when nobody has named them.
 fn set_defaults(config: &mut ModelConfig) {
-    "onnxruntime".clone_into(&mut config.backend);
-    "onnxruntime_onnx".clone_into(&mut config.platform);
+    if matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_))) {
+        ensemble::PLATFORM.clone_into(&mut config.platform);
+    } else if config.backend != image::NAME {
+        "onnxruntime".clone_into(&mut config.backend);
+        "onnxruntime_onnx".clone_into(&mut config.platform);
+    }
     if config.default_model_filename.is_empty() {
         "model.onnx".clone_into(&mut config.default_model_filename);
     }
@@ -250,9 +255,11 @@ fn check(
     Ok(TensorSpec::new(name, tensor.data_type, known(dims)))
 }
 
-/// One, and the largest batch; nothing where `model_warmup` says how to warm ([`super::warmup`]).
+/// One, and the largest batch; nothing where `model_warmup` says how to warm ([`super::warmup`]), or where there is
+/// nothing to warm.
 fn warmup_batch_sizes(config: &ModelConfig, max_batch_size: usize) -> Vec<usize> {
-    if config.model_warmup.is_empty() { vec![1, max_batch_size.max(1)] } else { Vec::new() }
+    let warms = needs_file(config) && config.model_warmup.is_empty();
+    if warms { vec![1, max_batch_size.max(1)] } else { Vec::new() }
 }
 
 /// Label files: one name a line. Read once each.

@@ -1,6 +1,14 @@
 //! In Triton's place: its clients, unmodified, against its repository and its flags.
 
-use crate::server::{Suite, small_models};
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use tempfile::TempDir;
+
+use crate::{
+    photo,
+    server::{MODEL, Suite, models, program, small_models},
+    tensor,
+};
 
 #[test]
 fn clients_load_and_unload_models() {
@@ -43,8 +51,53 @@ fn clients_change_trace_and_log_settings() {
 
 #[test]
 fn a_trace_mode_that_there_is_not_is_refused() {
-    let refused =
-        crate::server::program(&["--model-repository=/nowhere", "--trace-config=opentelemetry,url=x"]).output();
+    let refused = program(&["--model-repository=/nowhere", "--trace-config=opentelemetry,url=x"]).output();
     let stderr = String::from_utf8(refused.unwrap().stderr).unwrap();
     assert!(stderr.contains("trace mode 'opentelemetry' is not supported"), "{stderr}");
+}
+
+/// Writes a model that is a configuration only.
+fn write_config(repository: &Path, model: &str, config: &str) {
+    fs::create_dir_all(repository.join(model).join("1")).unwrap();
+    fs::write(repository.join(model).join("config.pbtxt"), config).unwrap();
+}
+
+/// The network, its preprocessing, both in one, and ensembles that are wrong.
+fn ensembles() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    symlink(models().join(MODEL), folder.path().join(MODEL)).unwrap();
+    write_config(folder.path(), "preprocess", "backend: \"image\" max_batch_size: 4");
+    let ensemble = |first: &str, second: &str| {
+        format!(
+            r#"max_batch_size: 4
+            input {{ name: "image" data_type: TYPE_STRING dims: 1 }}
+            output {{ name: "logits" data_type: TYPE_FP32 dims: 1000 }}
+            ensemble_scheduling {{
+              step {{ model_name: "{first}" model_version: -1 input_map {{ key: "image" value: "image" }}
+                      output_map {{ key: "pixels" value: "prepared" }} }}
+              step {{ model_name: "{second}" model_version: -1 input_map {{ key: "image" value: "prepared" }}
+                      output_map {{ key: "logits" value: "logits" }} }}
+            }}"#
+        )
+    };
+    write_config(folder.path(), "resnet18_jpeg", &ensemble("preprocess", MODEL));
+    write_config(folder.path(), "broken", &ensemble("preprocess", "nosuch"));
+    write_config(folder.path(), "circle", &ensemble("preprocess", "circle"));
+    folder
+}
+
+#[test]
+fn ensembles_take_encoded_images() {
+    let (repository, folder) = (ensembles(), tempfile::tempdir().unwrap());
+    let server = Suite::triton(repository.path(), &["--model-control-mode=explicit"]);
+    let told = server.python("ensemble.py", &[&photo("astronaut.jpg"), &tensor(folder.path())]);
+    assert!(told.ends_with("ensemble ok\n"), "{told}");
+}
+
+#[test]
+fn clients_infer_and_are_told_their_mistakes() {
+    let models = small_models();
+    let server = Suite::triton(models.path(), &[]);
+    let told = server.python("inference.py", &[]);
+    assert!(told.ends_with("inference ok\n"), "{told}");
 }

@@ -80,7 +80,7 @@ impl GrpcInferenceService for Rpc {
         let metadata = pb::ModelMetadataResponse {
             name: spec.name().to_owned(),
             versions: vec![spec.version().to_string()],
-            platform: kserve::PLATFORM.to_owned(),
+            platform: kserve::platform(&self.service, &model),
             inputs: spec.inputs().iter().map(describe).collect(),
             outputs: spec.outputs().iter().map(describe).collect(),
         };

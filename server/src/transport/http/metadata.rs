@@ -47,7 +47,7 @@ pub(super) async fn model(
     let body = rest::ModelMetadata {
         name: spec.name().to_owned(),
         versions: service.registry().ready_versions(spec.name()).iter().map(u64::to_string).collect(),
-        platform: kserve::PLATFORM.to_owned(),
+        platform: kserve::platform(&service, &model),
         inputs: describe_tensors(spec.inputs(), spec.batches()),
         outputs: describe_tensors(spec.outputs(), spec.batches()),
     };

@@ -1,0 +1,309 @@
+//! Models made of models: the outputs of one step are the inputs of others.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use quintet_engine::{
+    Cancel, ErrorKind, InferError, InferRequest, Instance, ModelSpec, OutputSet, Placement, RunTimings, StageTimings,
+    Tensor, TensorSpec, admit::SentInput,
+};
+use quintet_proto::inference::model_ensembling;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::service::Service;
+
+/// What Triton calls the platform of an ensemble.
+pub const PLATFORM: &str = "ensemble";
+
+/// Requests of one ensemble that run at the same time; others wait in its queue.
+pub const REQUESTS_AT_ONCE: usize = 32;
+
+/// One model of an ensemble.
+#[derive(Clone, Debug)]
+struct Step {
+    model: String,
+    /// `None` is the latest one.
+    version: Option<u64>,
+    /// The model's input to the ensemble's tensor.
+    inputs: BTreeMap<String, String>,
+    /// The model's output to the ensemble's tensor.
+    outputs: BTreeMap<String, String>,
+}
+
+impl Step {
+    fn of(step: &model_ensembling::Step) -> Self {
+        Self {
+            model: step.model_name.clone(),
+            version: u64::try_from(step.model_version).ok().filter(|&version| version > 0),
+            inputs: step.input_map.clone().into_iter().collect(),
+            outputs: step.output_map.clone().into_iter().collect(),
+        }
+    }
+}
+
+/// Shape as announced, type, and who says so.
+type Known = (Vec<i64>, quintet_engine::DataType, String);
+
+/// Checks an ensemble against the models that it is made of, and puts its steps in an order in which each has
+/// its inputs. `model` finds a model that is in service.
+///
+/// # Errors
+/// What is wrong, naming step and tensor.
+fn plan(
+    spec: &ModelSpec,
+    steps: &[model_ensembling::Step],
+    model: impl Fn(&Step) -> Result<Arc<ModelSpec>, InferError>,
+) -> Result<Vec<Step>, String> {
+    let describe = |tensor: &TensorSpec, batches: bool, who: &str| -> Known {
+        (tensor.announced_shape(batches), tensor.data_type, who.to_owned())
+    };
+    let mut known: HashMap<String, Known> = HashMap::new();
+    for input in spec.inputs() {
+        known.insert(input.name.clone(), describe(input, spec.batches(), "the ensemble's input"));
+    }
+    let mut waiting: Vec<Step> = steps.iter().map(Step::of).collect();
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|step| step.inputs.values().all(|tensor| known.contains_key(tensor)));
+        let Some(ready) = ready else {
+            let step = &waiting[0];
+            let missing = step.inputs.values().find(|tensor| !known.contains_key(*tensor));
+            return Err(format!(
+                "tensor '{}', an input of step '{}', is neither an input of the ensemble nor an output of a step \
+                 before it",
+                missing.map_or("", String::as_str),
+                step.model
+            ));
+        };
+        let step = waiting.remove(ready);
+        let name = &step.model;
+        let found = model(&step).map_err(|error| format!("step '{name}': {error}"))?;
+        if spec.batches() && found.policy().max_batch_size < spec.policy().max_batch_size {
+            return Err(format!(
+                "max_batch_size is {}, but step '{name}' takes {}",
+                spec.policy().max_batch_size,
+                found.policy().max_batch_size
+            ));
+        }
+        let names = |tensors: &[TensorSpec]| tensors.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
+        for (what, map, tensors) in
+            [("input", &step.inputs, found.inputs()), ("output", &step.outputs, found.outputs())]
+        {
+            if let Some(unknown) = map.keys().find(|key| tensors.iter().all(|tensor| tensor.name != **key)) {
+                let there = names(tensors);
+                return Err(format!("step '{name}' has no {what} '{unknown}'; its {what}s are {there}"));
+            }
+        }
+        for input in found.inputs() {
+            let Some(tensor) = step.inputs.get(&input.name) else {
+                return Err(format!("step '{name}' needs input '{}', which input_map does not give", input.name));
+            };
+            let given = known.get(tensor).ok_or_else(|| format!("tensor '{tensor}' is not known"))?;
+            let wanted = describe(input, found.batches(), &format!("input '{}' of step '{name}'", input.name));
+            fit(tensor, given, &wanted)?;
+        }
+        for output in found.outputs() {
+            let Some(tensor) = step.outputs.get(&output.name) else { continue };
+            let made = describe(output, found.batches(), &format!("output '{}' of step '{name}'", output.name));
+            if let Some((.., other)) = known.insert(tensor.clone(), made) {
+                return Err(format!("tensor '{tensor}' is made twice: it is {other}, and an output of step '{name}'"));
+            }
+        }
+        ordered.push(step);
+    }
+    for output in spec.outputs() {
+        let made = known.get(&output.name).ok_or_else(|| {
+            format!("output '{}' of the ensemble is not an output of a step: see output_map", output.name)
+        })?;
+        fit(&output.name, made, &describe(output, spec.batches(), "the ensemble's output"))?;
+    }
+    Ok(ordered)
+}
+
+/// Whether what is made can be what is taken.
+fn fit(tensor: &str, made: &Known, taken: &Known) -> Result<(), String> {
+    let same = made.0.len() == taken.0.len() && made.0.iter().zip(&taken.0).all(|(a, b)| a == b || *a < 0 || *b < 0);
+    if made.1 == taken.1 && same {
+        return Ok(());
+    }
+    Err(format!(
+        "tensor '{tensor}' is {} {:?} as {}, but {} {:?} as {}",
+        made.1, made.0, made.2, taken.1, taken.0, taken.2
+    ))
+}
+
+/// Runs the steps of one request.
+#[derive(Clone)]
+pub struct Ensemble {
+    service: Weak<Service>,
+    runtime: Handle,
+    steps: Vec<Step>,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+}
+
+impl Ensemble {
+    /// Checks `steps` against the models in service. Needs to be called where tokio runs.
+    ///
+    /// # Errors
+    /// What is wrong, naming step and tensor.
+    pub fn new(spec: &ModelSpec, steps: &[model_ensembling::Step], service: &Arc<Service>) -> Result<Self, String> {
+        let model = |step: &Step| {
+            let model = service.registry().resolve(&step.model, step.version)?;
+            Ok(Arc::clone(model.spec()))
+        };
+        let names = |tensors: &[TensorSpec]| tensors.iter().map(|tensor| tensor.name.clone()).collect();
+        Ok(Self {
+            service: Arc::downgrade(service),
+            runtime: Handle::try_current().map_err(|error| error.to_string())?,
+            steps: plan(spec, steps, model)?,
+            inputs: names(spec.inputs()),
+            outputs: names(spec.outputs()),
+        })
+    }
+
+    async fn infer(&self, inputs: &[Tensor]) -> Result<Vec<Option<Tensor>>, InferError> {
+        let service = self.service.upgrade().ok_or_else(|| InferError::internal("the service has ended"))?;
+        let mut tensors: HashMap<&str, Tensor> =
+            self.inputs.iter().map(String::as_str).zip(inputs.iter().cloned()).collect();
+        for step in &self.steps {
+            let in_step =
+                |error: InferError| InferError::new(error.kind(), format_args!("step '{}': {error}", step.model));
+            let model = service.registry().resolve(&step.model, step.version).map_err(in_step)?;
+            let spec = model.spec();
+            let sent = step.inputs.iter().filter_map(|(name, tensor)| {
+                let (data_type, shape, data) = tensors.get(tensor.as_str())?.clone().into_parts();
+                let shape = shape.dims().iter().map(|&dim| dim as i64).collect();
+                Some(SentInput { name, data_type: Some(data_type), shape, data })
+            });
+            let (inputs, rows) = spec.admit("", sent.collect()).map_err(in_step)?;
+            let outputs = spec.select_outputs(step.outputs.keys().map(String::as_str)).map_err(in_step)?;
+            let request = InferRequest {
+                started: Instant::now(),
+                inputs,
+                rows,
+                outputs,
+                priority: 0,
+                deadline: None,
+                timings: StageTimings::default(),
+            };
+            for (index, tensor) in model.infer(request).await.map_err(in_step)?.outputs {
+                let name = spec.outputs().get(index).and_then(|output| step.outputs.get(&output.name));
+                if let Some(name) = name {
+                    tensors.insert(name, tensor);
+                }
+            }
+        }
+        Ok(self.outputs.iter().map(|name| tensors.remove(name.as_str())).collect())
+    }
+}
+
+impl Instance for Ensemble {
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        _: OutputSet,
+        cancel: &Cancel,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let started = Instant::now();
+        let left = CancellationToken::new();
+        let stop = left.clone();
+        let _guard = cancel.on_cancel(move || stop.cancel());
+        let outcome = self.runtime.block_on(async {
+            tokio::select! {
+                () = left.cancelled() => Err(InferError::new(ErrorKind::Cancelled, "the request was cancelled")),
+                outcome = self.infer(inputs) => outcome,
+            }
+        });
+        timings.infer = started.elapsed();
+        timings.copy_out = Duration::ZERO;
+        outcome
+    }
+
+    fn placement(&self) -> Placement {
+        Placement { provider: PLATFORM.to_owned(), nodes: Vec::new(), reason: None, precision: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quintet_engine::{BatchPolicy, DataType};
+
+    use super::*;
+
+    fn spec(
+        name: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        data_type: DataType,
+        max_batch_size: usize,
+    ) -> Arc<ModelSpec> {
+        let tensors = |names: &[&str]| names.iter().map(|name| TensorSpec::new(*name, data_type, [Some(4)])).collect();
+        let policy = BatchPolicy { max_batch_size, ..BatchPolicy::default() };
+        Arc::new(ModelSpec::new(name, 1, tensors(inputs), tensors(outputs), policy, 1, vec![]).unwrap())
+    }
+
+    fn step(model: &str, inputs: &[(&str, &str)], outputs: &[(&str, &str)]) -> model_ensembling::Step {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        model_ensembling::Step {
+            model_name: model.into(),
+            model_version: -1,
+            input_map: map(inputs),
+            output_map: map(outputs),
+            ..Default::default()
+        }
+    }
+
+    fn planned(steps: &[model_ensembling::Step], max_batch_size: usize) -> Result<Vec<String>, String> {
+        let ensemble = spec("e", &["in"], &["out"], DataType::Fp32, max_batch_size);
+        let model = |step: &Step| match step.model.as_str() {
+            "a" | "b" => Ok(spec(&step.model, &["x"], &["y"], DataType::Fp32, 8)),
+            "integers" => Ok(spec("integers", &["x"], &["y"], DataType::Int32, 8)),
+            name => {
+                Err(InferError::new(ErrorKind::NotFound, format!("Request for unknown model: '{name}' is not found")))
+            }
+        };
+        plan(&ensemble, steps, model).map(|steps| steps.into_iter().map(|step| step.model).collect())
+    }
+
+    #[test]
+    fn steps_run_when_they_have_their_inputs() {
+        let steps = [step("b", &[("x", "middle")], &[("y", "out")]), step("a", &[("x", "in")], &[("y", "middle")])];
+        assert_eq!(planned(&steps, 8).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let good = || step("a", &[("x", "in")], &[("y", "out")]);
+        let wrong = [
+            vec![step("nosuch", &[("x", "in")], &[("y", "out")])],
+            vec![step("a", &[("x", "nowhere")], &[("y", "out")])],
+            vec![step("a", &[], &[("y", "out")])],
+            vec![step("a", &[("x", "in"), ("z", "in")], &[("y", "out")])],
+            vec![step("a", &[("x", "in")], &[("z", "out")])],
+            vec![step("a", &[("x", "in")], &[("y", "other")])],
+            vec![good(), step("b", &[("x", "in")], &[("y", "out")])],
+            vec![step("integers", &[("x", "in")], &[("y", "out")])],
+            vec![step("a", &[("x", "q")], &[("y", "p")]), step("b", &[("x", "p")], &[("y", "q")])],
+        ];
+        let mut refusals: Vec<_> = wrong.iter().map(|steps| planned(steps, 8).unwrap_err()).collect();
+        refusals.push(planned(&[good()], 16).unwrap_err());
+        insta::assert_snapshot!(refusals.join("\n"), @r"
+        step 'nosuch': Request for unknown model: 'nosuch' is not found
+        tensor 'nowhere', an input of step 'a', is neither an input of the ensemble nor an output of a step before it
+        step 'a' needs input 'x', which input_map does not give
+        step 'a' has no input 'z'; its inputs are x
+        step 'a' has no output 'z'; its outputs are y
+        output 'out' of the ensemble is not an output of a step: see output_map
+        tensor 'out' is made twice: it is output 'y' of step 'a', and an output of step 'b'
+        tensor 'in' is FP32 [-1, 4] as the ensemble's input, but INT32 [-1, 4] as input 'x' of step 'integers'
+        tensor 'q', an input of step 'a', is neither an input of the ensemble nor an output of a step before it
+        max_batch_size is 16, but step 'a' takes 8
+        ");
+    }
+}
