@@ -10,9 +10,6 @@ use crate::{
     setup::setup,
 };
 
-/// Where the models are.
-const MODELS: &str = ".quintet/floor";
-
 /// Builds, serves and measures; returns the exit status of `quintet-bench floor`. `head` asks for the model that
 /// answers as much as a classifier, instead of all that it was sent.
 ///
@@ -21,11 +18,13 @@ const MODELS: &str = ".quintet/floor";
 pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
     setup(false)?;
     run("cargo", &["build", "--release", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
-    run(crate::program("release", "quintet-models"), &["passthrough", "--output", MODELS])?;
-    let sockets = std::env::temp_dir().join(format!("quintet-floor-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("quintet-floor-{}", std::process::id()));
+    let (models, sockets) = (folder.join("models"), folder.join("sockets"));
     std::fs::create_dir_all(&sockets).with_context(|| sockets.display().to_string())?;
+    let output = models.to_str().context("the folder for temporary files is not UTF-8")?;
+    run(crate::program("release", "quintet-models"), &["passthrough", "--output", output])?;
     let mut command = Command::new(crate::program("release", "quintet-server"));
-    command.args(["suite", "--service=onnx", "--model-repository", MODELS, "--uds-dir"]).arg(&sockets);
+    command.args(["suite", "--service=onnx", "--model-repository", output, "--uds-dir"]).arg(&sockets);
     command.current_dir(crate::root());
     let mut server = Server::start(command, SUITE)?;
     let ports = server.ports();
@@ -42,6 +41,6 @@ pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
     }
     let status = command.args(more).status().context("cannot start the benchmark")?;
     server.stop()?;
-    let _ = std::fs::remove_dir(&sockets);
+    let _ = std::fs::remove_dir_all(&folder);
     Ok(exit_code(status))
 }
