@@ -131,8 +131,10 @@ fn opening(form: Form, cell: &Cell) -> Option<u32> {
     match form {
         // The study made a new client for every request.
         Form::Study => Some(handshakes(Protocol::of(cell.lane))),
-        // Our client does not wait for SETTINGS.
-        Form::Report => cell.connections.is_some_and(|opened| opened >= cell.samples).then_some(1),
+        Form::Report => {
+            let fresh = cell.connections.is_some_and(|opened| opened >= cell.samples);
+            fresh.then(|| handshakes(Protocol::of(cell.lane)))
+        }
     }
 }
 

@@ -221,6 +221,7 @@ impl StudyCell {
             images_interval: None,
             request,
             response_bytes: None,
+            connection: None,
             connections: None,
             server: self.server_metrics.as_ref().map(|server| Server {
                 requests: server.request_count,

@@ -6,6 +6,7 @@ use quintet_proto::lanes::Lane;
 use serde::Serialize;
 
 use crate::{
+    client::Policy,
     link::LinkSpec,
     plan::Load,
     report::{self, Report},
@@ -71,6 +72,8 @@ pub struct Cell {
     pub request: Bytes,
     /// Bytes of an answer.
     pub response_bytes: Option<u64>,
+    /// Whose connections the requests went out on, where it is told.
+    pub connection: Option<Policy>,
     /// TCP connections opened in the cell, where they were counted.
     pub connections: Option<u64>,
     /// The server's own counters.
@@ -107,7 +110,7 @@ impl Bytes {
 pub struct Server {
     /// Requests that the counters cover.
     pub requests: f64,
-    /// The whole stay in the server.
+    /// The whole stay in the server, without reading the request where that is told apart.
     pub request_ms: f64,
     /// The model alone.
     pub compute_ms: f64,
@@ -208,10 +211,11 @@ impl Cell {
             images_interval: Some((images_per_s.low, images_per_s.high)),
             request: Bytes::Exact(cell.request_bytes as u64),
             response_bytes: Some(cell.response_bytes as u64),
-            connections: Some(cell.connections + cell.reconnects),
+            connection: Some(cell.connection),
+            connections: Some((cell.connections + cell.reconnects).max(cell.traffic.opened)),
             server: cell.server.as_ref().map(|server| Server {
                 requests: server.requests as f64,
-                request_ms: server.request_ms,
+                request_ms: cell.server_ms().unwrap_or(server.request_ms),
                 compute_ms: server.compute_infer_ms,
                 queue_ms: Some(server.queue_ms),
             }),

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     metric::Metric,
     plan::Load,
-    report::{Cell, Report, schema::LaneName},
+    report::{Report, schema::LaneName},
     stats::{self, Statistic},
     target::lane_names,
-    waterfall::{Part, Place, TOLERANCE},
+    waterfall::{Part, TOLERANCE},
 };
 
 /// How bad it is.
@@ -311,15 +311,9 @@ fn gaps(report: &Report) -> Vec<Warning> {
     )
 }
 
-/// The server's work on a request in ms; reading the body goes at the link's pace and does not count.
-fn server_ms(cell: &Cell) -> Option<f64> {
-    let staged = cell.waterfall.as_ref().and_then(|w| Some(w.at(Place::Server)? - w.ms(Part::Receive)?));
-    staged.or_else(|| cell.server.as_ref().map(|server| server.request_ms))
-}
-
 fn link_bound(report: &Report) -> Vec<Warning> {
     let found = report.cells.iter().filter_map(|cell| {
-        let share = server_ms(cell)? / cell.latency_ms.as_ref()?.mean.value;
+        let share = cell.server_ms()? / cell.latency_ms.as_ref()?.mean.value;
         (share < LINK_BOUND_SHARE).then(|| (cell.lane, format!("{} ({:.1} %)", cell.load, share * 100.0)))
     });
     each_lane(

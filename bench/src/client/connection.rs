@@ -335,8 +335,9 @@ impl Connection {
     }
 
     async fn dial(&self) -> Result<(Sender, Driver), Box<dyn std::error::Error + Send + Sync>> {
-        let gone = CancellationToken::new();
-        let io = TokioIo::new(Counted::new(dial(&self.endpoint).await?, Arc::clone(&self.wire), gone.clone()));
+        let (heard, gone) = (CancellationToken::new(), CancellationToken::new());
+        let stream = dial(&self.endpoint).await?;
+        let io = TokioIo::new(Counted::new(stream, Arc::clone(&self.wire), heard.clone(), gone.clone()));
         let driver = |task| Arc::new(Task { handle: AbortOnDropHandle::new(task), gone });
         // The driver's error reaches the request in flight; on its own it says nothing more.
         Ok(match self.version {
@@ -353,6 +354,8 @@ impl Connection {
                     .handshake(io)
                     .await?;
                 let task = tokio::spawn(async move { drop(connection.await) });
+                // As gRPC's own libraries do: a channel is ready when the server's SETTINGS are there.
+                heard.cancelled().await;
                 (Sender::Http2(sender), driver(task))
             }
         })

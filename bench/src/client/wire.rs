@@ -86,16 +86,19 @@ impl Wire {
 pub struct Counted<S> {
     stream: S,
     wire: Arc<Wire>,
+    /// Cancelled when the first bytes come.
+    heard: CancellationToken,
     _gone: DropGuard,
 }
 
 impl<S> Counted<S> {
-    /// A connection that was just opened; `gone` is cancelled when it is closed.
-    pub fn new(stream: S, wire: Arc<Wire>, gone: CancellationToken) -> Self {
+    /// A connection that was just opened; `heard` is cancelled when the other side says something, `gone` when it is
+    /// closed.
+    pub fn new(stream: S, wire: Arc<Wire>, heard: CancellationToken, gone: CancellationToken) -> Self {
         wire.opened.fetch_add(1, Ordering::Relaxed);
         let open = wire.open.fetch_add(1, Ordering::Relaxed) + 1;
         wire.most_open.fetch_max(open, Ordering::Relaxed);
-        Self { stream, wire, _gone: gone.drop_guard() }
+        Self { stream, wire, heard, _gone: gone.drop_guard() }
     }
 }
 
@@ -113,7 +116,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.wire.received.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        let bytes = buffer.filled().len() - before;
+        self.wire.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        // The end counts too: whoever waits for a word learns that there is none.
+        if poll.is_ready() && !self.heard.is_cancelled() {
+            self.heard.cancel();
+        }
         poll
     }
 }
@@ -163,18 +171,26 @@ mod tests {
     #[tokio::test]
     async fn bytes_and_connections_are_counted() {
         let wire = Arc::new(Wire::default());
+        let heard = CancellationToken::new();
         let (near, mut far) = tokio::io::duplex(1 << 10);
-        let mut near = Counted::new(near, Arc::clone(&wire), CancellationToken::new());
+        let mut near = Counted::new(near, Arc::clone(&wire), heard.clone(), CancellationToken::new());
+        assert!(!heard.is_cancelled());
         near.write_all(b"request").await.unwrap();
         far.write_all(b"an answer").await.unwrap();
         let mut answer = [0; 9];
         near.read_exact(&mut answer).await.unwrap();
+        assert!(heard.is_cancelled());
         let first = Traffic { opened: 1, most_open: 1, sent_bytes: 7, received_bytes: 9 };
         assert_eq!(wire.traffic(), first);
         drop(near);
         let before = wire.begin();
         for _ in 0..3 {
-            drop(Counted::new(tokio::io::empty(), Arc::clone(&wire), CancellationToken::new()));
+            drop(Counted::new(
+                tokio::io::empty(),
+                Arc::clone(&wire),
+                CancellationToken::new(),
+                CancellationToken::new(),
+            ));
         }
         let since = Traffic { opened: 3, most_open: 1, ..Traffic::default() };
         assert_eq!(wire.traffic().since(before), since);

@@ -15,7 +15,7 @@ use crate::{
     record::{Failures, Recorder, Sample},
     stats::{Estimate, Percentile, Statistic, bootstrap, quantile, tail_percentile},
     target::{Protocol, lane_name},
-    waterfall::Waterfall,
+    waterfall::{Part, Place, Waterfall},
 };
 
 use super::{
@@ -290,6 +290,15 @@ impl Cell {
             histogram_us: recorder.buckets_us(),
             failures: recorder.failures,
         })
+    }
+}
+
+impl Cell {
+    /// The server's work on a request in ms; reading the body goes at the link's pace and does not count, where it is
+    /// told apart.
+    pub fn server_ms(&self) -> Option<f64> {
+        let staged = self.waterfall.as_ref().and_then(|w| Some(w.at(Place::Server)? - w.ms(Part::Receive)?));
+        staged.or_else(|| self.server.as_ref().map(|server| server.request_ms))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What round trips and bytes on a link make one expect, beside what was measured.
 
-use super::tables::{Table, label};
+use super::tables::{NOTHING, Table, label};
 use crate::{
     explain::{Explained, explain},
     link::LinkSpec,
@@ -14,6 +14,7 @@ pub(super) fn table(summary: &Summary, link: &LinkSpec) -> Table {
         .map(|Explained { cell, prediction }| {
             let row = [
                 cell.load.batch().to_string(),
+                cell.connection.map_or(NOTHING.into(), |policy| policy.to_string()),
                 prediction.handshakes.to_string(),
                 prediction.rounds.to_string(),
                 format!("{:.1}", prediction.serialisation_ms),
@@ -25,7 +26,17 @@ pub(super) fn table(summary: &Summary, link: &LinkSpec) -> Table {
             (label(cell.lane).to_owned(), row.to_vec())
         })
         .collect();
-    let columns = ["b", "handshakes", "round trips", "serialisation", "server", "predicted", "measured p50", "off by"];
+    let columns = [
+        "b",
+        "connection",
+        "handshakes",
+        "round trips",
+        "serialisation",
+        "server",
+        "predicted",
+        "measured p50",
+        "off by",
+    ];
     let title = format!("Predicted beside measured (ms, on a link of `{link}`)");
     Table::new(&title, "Lane", columns.map(str::to_owned).to_vec(), rows)
 }
