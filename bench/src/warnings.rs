@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     metric::Metric,
     plan::Load,
-    report::{Cell, Report, schema::LaneName},
+    report::{Report, schema::LaneName},
     stats::{self, Statistic},
     target::lane_names,
     waterfall::{Part, TOLERANCE},
