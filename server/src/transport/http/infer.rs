@@ -326,12 +326,8 @@ async fn answer(answer: Answer, id: &str, form: &OutputForm, accepted: Option<En
     let mut outputs = Vec::with_capacity(answer.outputs.len());
     for AnsweredOutput { name, tensor, shared } in &answer.outputs {
         let mut parameters = Parameters::new();
-        let data = if let Some(place) = shared {
-            parameters.insert("shared_memory_region".into(), place.name().into());
-            parameters.insert("shared_memory_byte_size".into(), tensor.data().len().into());
-            if place.offset() > 0 {
-                parameters.insert("shared_memory_offset".into(), place.offset().into());
-            }
+        // In shared memory it has no parameters: Triton's C++ client takes any for those of binary data.
+        let data = if shared.is_some() {
             None
         } else if form.is_binary(name) {
             parameters.insert("binary_data_size".into(), tensor.data().len().into());
