@@ -9,7 +9,8 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
-from tritonclient.utils import InferenceServerException
+
+from answers import refused, states
 
 ports, photo, tensor = json.loads(sys.argv[1]), open(sys.argv[2], "rb").read(), sys.argv[3]
 address = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
@@ -21,22 +22,6 @@ def images(kind, *encoded):
     sent = kind.InferInput("image", [len(encoded), 1], "BYTES")
     sent.set_data_from_numpy(numpy.array([[image] for image in encoded], dtype=object))
     return [sent]
-
-
-def states(client, kind):
-    index = client.get_model_repository_index()
-    if kind is tritonclient.grpc:
-        index = [{"name": model.name, "state": model.state} for model in index.models]
-    return {model["name"]: model.get("state", "") for model in index}
-
-
-def refused(words, call, *arguments):
-    try:
-        call(*arguments)
-    except InferenceServerException as error:
-        assert words in error.message(), error
-    else:
-        raise AssertionError(f"not refused: {words}")
 
 
 def check(client, kind):

@@ -10,27 +10,12 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
-from tritonclient.utils import InferenceServerException
+
+from answers import refused, states
 
 ports, repository = json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])
 address = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
 model_file = (repository / "sum/1/model.onnx").read_bytes()
-
-
-def refused(words, call, *arguments, **named):
-    try:
-        call(*arguments, **named)
-    except InferenceServerException as error:
-        assert words in error.message(), error
-    else:
-        raise AssertionError(f"not refused: {words}")
-
-
-def states(client, kind):
-    index = client.get_model_repository_index()
-    if kind is tritonclient.grpc:
-        index = [{"name": model.name, "state": model.state} for model in index.models]
-    return {model["name"]: model.get("state", "") for model in index}
 
 
 def sums(client, kind, model):
