@@ -27,6 +27,8 @@ pub(super) struct Summary {
     /// In the text format, without braces.
     labels: String,
     quantiles: Vec<f64>,
+    /// What each window begins as.
+    empty: Histogram<u64>,
     state: Mutex<State>,
 }
 
@@ -40,7 +42,7 @@ struct State {
 
 impl Summary {
     pub(super) fn new((name, help): (&'static str, &'static str), labels: String, quantiles: Vec<f64>) -> Self {
-        Self { name, help, labels, quantiles, state: Mutex::default() }
+        Self { name, help, labels, quantiles, empty: empty(), state: Mutex::default() }
     }
 
     pub(super) fn record(&self, duration: Duration, now: Instant) {
@@ -49,7 +51,7 @@ impl Summary {
         state.count += 1;
         if state.windows.front().is_none_or(|(begin, _)| now.saturating_duration_since(*begin) >= WINDOW) {
             state.windows.truncate(WINDOWS - 1);
-            state.windows.push_front((now, histogram()));
+            state.windows.push_front((now, Histogram::new_from(&self.empty)));
         }
         if let Some((_, histogram)) = state.windows.front_mut() {
             histogram.saturating_record(duration.as_nanos() as u64);
@@ -58,8 +60,8 @@ impl Summary {
 
     /// The text format. Without a recent sample, quantiles are NaN, as the format wants it.
     pub(super) fn render(&self, now: Instant) -> String {
-        let Self { name, help, labels, quantiles, state } = self;
-        let mut recent = histogram();
+        let Self { name, help, labels, quantiles, empty, state } = self;
+        let mut recent = Histogram::new_from(empty);
         let (sum, count) = {
             let state = state.lock();
             let is_recent = |begin: Instant| now.saturating_duration_since(begin) < WINDOW * WINDOWS as u32;
@@ -80,7 +82,7 @@ impl Summary {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+fn empty() -> Histogram<u64> {
     #[allow(clippy::expect_used, reason = "constants, which every test here goes through")]
     Histogram::new_with_bounds(1, MAX.as_nanos() as u64, SIGNIFICANT_DIGITS).expect("the bounds are right")
 }
