@@ -76,7 +76,7 @@ impl Service {
             pool,
             limits,
             shared_memory: SharedMemory::new(None),
-            traces: Traces::default(),
+            traces: Traces::none(),
             draining: AtomicBool::new(false),
             repository: OnceLock::new(),
         }
@@ -217,9 +217,10 @@ impl Service {
         self.draining.store(true, Relaxed);
     }
 
-    /// Answers what was accepted and ends the instances. Blocks.
+    /// Answers what was accepted, ends the instances and has traces written. Blocks.
     pub fn drain(&self) {
         self.begin_drain();
         self.registry.drain();
+        self.traces.flush();
     }
 }

@@ -4,7 +4,6 @@ pub mod classify;
 pub mod shared_memory;
 pub mod statistics;
 pub mod trace;
-mod trace_file;
 
 use std::{
     sync::Arc,
@@ -16,10 +15,7 @@ use quintet_engine::{
 };
 use tokio::time::timeout_at;
 
-use self::{
-    shared_memory::SharedRange,
-    trace::{Carrier, Traced},
-};
+use self::{shared_memory::SharedRange, trace::Trace};
 use crate::service::Service;
 
 /// The extensions that work, as `GET /v2` and `ServerMetadata` list them.
@@ -67,8 +63,6 @@ pub struct Call<'a> {
     pub inputs: Vec<SentInput<'a>>,
     /// Outputs named; all if empty.
     pub outputs: Vec<WantedOutput<'a>>,
-    /// What carried it here.
-    pub carrier: Carrier,
     /// Lower is sooner.
     pub priority: u32,
     /// How long the request asks to wait in the queue at most; the model's configuration decides.
@@ -91,24 +85,38 @@ pub struct Answer {
     pub timings: StageTimings,
 }
 
-/// Carries a call out.
+/// Carries a call out, and notes in its trace, if it has one, what becomes of it.
 ///
 /// # Errors
 /// Whatever admission, queue or backend refuse; failures are counted with the model.
-pub async fn infer(service: &Service, model: Arc<Model>, call: Call<'_>) -> Result<Answer, InferError> {
+pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
+    if let Some(trace) = &mut trace {
+        trace.begun(call.id);
+    }
+    let outcome = carry_out(model, call, trace.as_deref_mut()).await;
+    if let Some(trace) = trace {
+        trace.ended();
+    }
+    outcome
+}
+
+async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
     let spec = Arc::clone(model.spec());
-    let sampled = service.traces().sample(spec.name());
     let admitted = spec
         .admit(call.id, call.inputs)
         .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
     let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
+    let queued = Instant::now();
+    if let Some(trace) = &mut trace {
+        trace.queued(spec.inputs().iter().map(|input| input.name.as_str()).zip(&inputs));
+    }
     let request = InferRequest {
         started: call.started,
         inputs,
         rows,
         outputs,
         priority: call.priority,
-        deadline: call.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
         timings: call.timings,
     };
     let run = model.infer(request);
@@ -117,6 +125,11 @@ pub async fn infer(service: &Service, model: Arc<Model>, call: Call<'_>) -> Resu
         Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or_else(|_| Err(expired()))?,
         None => run.await?,
     };
+    if let Some(trace) = trace {
+        let outputs = response.outputs.iter();
+        let named = outputs.filter_map(|(index, tensor)| Some((spec.outputs().get(*index)?.name.as_str(), tensor)));
+        trace.ran(queued, &response.timings, named);
+    }
     let mut outputs = Vec::with_capacity(response.outputs.len());
     for (index, tensor) in response.outputs {
         let Some(output) = spec.outputs().get(index) else { continue };
@@ -132,17 +145,6 @@ pub async fn infer(service: &Service, model: Arc<Model>, call: Call<'_>) -> Resu
         outputs.push(AnsweredOutput { name: output.name.clone(), tensor, shared });
     }
     outputs.sort_by(|a, b| a.name.cmp(&b.name));
-    if let Some(sampled) = sampled {
-        let traced = Traced {
-            model: spec.name(),
-            version: spec.version(),
-            id: call.id,
-            carrier: call.carrier,
-            started: call.started,
-            timings: &response.timings,
-        };
-        service.traces().write(&sampled, traced);
-    }
     Ok(Answer { model, outputs, timings: response.timings })
 }
 

@@ -5,6 +5,7 @@ pub mod grpc;
 pub mod http;
 pub mod jpeg;
 pub mod listener;
+mod traced;
 
 use quintet_engine::{Stage, StageTimings};
 

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use crate::{
     backend::onnx::ProviderPolicy,
-    kserve::trace::{self, Traces, Update},
+    kserve::trace::{Collector, Mode, Target, Traces, Update},
     logging::{self, Format},
     metrics::MetricsOptions,
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
@@ -164,8 +164,9 @@ pub struct Flags {
     /// Log errors
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub log_error: bool,
-    /// Traces of requests: triton,file=PATH, triton,log-frequency=N, rate=N, count=N, level=TIMESTAMPS
-    #[arg(long, value_name = "MODE,KEY=VALUE")]
+    /// Traces of requests: level=TIMESTAMPS, level=TENSORS, rate=N, count=N, triton,file=PATH, triton,log-frequency=N,
+    /// mode=opentelemetry, opentelemetry,url=URL, opentelemetry,resource=KEY=VALUE
+    #[arg(long, value_name = "[MODE,]KEY=VALUE")]
     pub trace_config: Vec<String>,
     /// Triton's old name for --trace-config triton,file=PATH
     #[arg(long, hide = true)]
@@ -327,31 +328,39 @@ impl Flags {
     /// # Errors
     /// When the flags ask for what there is not.
     pub(super) fn traces(&self) -> anyhow::Result<Traces> {
-        let (mut file, mut update) = (None, Update::new());
+        let (mut file, mut collector, mut mode) = (None, Collector::default(), Mode::default());
+        let mut update = Update::new();
         let old = [
-            ("file", &self.trace_file),
+            ("triton,file", &self.trace_file),
             ("rate", &self.trace_rate),
             ("count", &self.trace_count),
-            ("log-frequency", &self.trace_log_frequency),
+            ("triton,log-frequency", &self.trace_log_frequency),
         ];
         let old = old.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
         let old = old.chain(self.trace_level.iter().map(|level| format!("level={level}")));
         for text in old.chain(self.trace_config.iter().cloned()) {
-            let (mode, setting) = text.split_once(',').unwrap_or(("triton", &text));
-            anyhow::ensure!(mode == "triton", trace::mode_unsupported(mode));
-            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
-            match name {
-                "file" => file = Some(PathBuf::from(value)),
-                "level" | "rate" | "count" | "mode" => {
+            let wrong = |what: &str| anyhow::anyhow!("--trace-config '{text}': {what}");
+            let (setting, value) = text.split_once('=').unwrap_or((&text, ""));
+            let (of, name) = setting.split_once(',').map_or((None, setting), |(of, name)| (Some(of), name));
+            match (of.map(Mode::from_name).transpose()?, name) {
+                (None, "mode") => mode = Mode::from_name(value)?,
+                (None | Some(Mode::Triton), "level" | "rate" | "count") => {
                     update.entry(format!("trace_{name}")).or_default().push(value.to_owned());
                 }
-                "log-frequency" => update.entry("log_frequency".into()).or_default().push(value.to_owned()),
-                _ => anyhow::bail!(
-                    "--trace-config '{text}': unknown setting '{name}'; use file, log-frequency, rate, count, level or mode"
-                ),
+                (None, _) => return Err(wrong("unknown setting; use level, rate, count, mode, or one of a mode")),
+                (Some(Mode::Triton), "file") => file = Some(PathBuf::from(value)),
+                (Some(Mode::Triton), "log-frequency") => {
+                    update.entry("log_frequency".into()).or_default().push(value.to_owned());
+                }
+                (Some(Mode::Triton), _) => return Err(wrong("unknown setting; use file or log-frequency")),
+                (Some(Mode::OpenTelemetry), _) => collector.set(name, value).map_err(|what| wrong(&what))?,
             }
         }
-        let traces = Traces::new(file).context("cannot start a thread for traces")?;
+        let target = match mode {
+            Mode::Triton => Target::File(file),
+            Mode::OpenTelemetry => Target::Collector(collector),
+        };
+        let traces = Traces::new(target).context("cannot start a thread for traces")?;
         traces.update(None, &update).context("--trace-config")?;
         Ok(traces)
     }

@@ -70,7 +70,7 @@ def check_traces(client, kind, first):
     assert all(head["model_name"] == "identity" and head["model_version"] == 1 for head in heads)
     names = [stamp["name"] for stamp in timestamps[heads[-1]["id"]]]
     start = "HTTP_RECV_START" if kind is tritonclient.http else "GRPC_WAITREAD_START"
-    assert names[0] == start and {"REQUEST_START", "QUEUE_START", "COMPUTE_START", "REQUEST_END"} < set(names), names
+    assert names[0] == start and names[-1] == start.split("_")[0] + "_SEND_END" and {"REQUEST_START", "QUEUE_START", "COMPUTE_START", "REQUEST_END"} < set(names), names
 
     # Of a model of its own: two, in a file for each one.
     own = {"trace_rate": "1", "trace_count": "2", "log_frequency": "1"}
@@ -84,8 +84,8 @@ def check_traces(client, kind, first):
     assert plain(client.get_trace_settings(), kind)["trace_rate"] == "2"
 
     refused("trace file location can not be updated", client.update_trace_settings, None, {"trace_file": "/tmp/x"})
-    refused("'opentelemetry' is not supported", client.update_trace_settings, None, {"trace_mode": "opentelemetry"})
-    refused("'TENSORS' is not supported", client.update_trace_settings, None, {"trace_level": ["TENSORS"]})
+    refused("trace mode can not be updated", client.update_trace_settings, None, {"trace_mode": "opentelemetry"})
+    refused("'MAX' is not supported", client.update_trace_settings, None, {"trace_level": ["MAX"]})
     refused("Unable to parse 'trace_rate', got: abc", client.update_trace_settings, None, {"trace_rate": "abc"})
     refused("Expecting value >= -1", client.update_trace_settings, None, {"trace_count": "-5"})
     refused("Request for unknown model : nosuch", client.get_trace_settings, "nosuch")

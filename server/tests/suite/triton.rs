@@ -51,9 +51,16 @@ fn clients_change_trace_and_log_settings() {
 
 #[test]
 fn a_trace_mode_that_there_is_not_is_refused() {
-    let refused = program(&["--model-repository=/nowhere", "--trace-config=opentelemetry,url=x"]).output();
-    let stderr = String::from_utf8(refused.unwrap().stderr).unwrap();
-    assert!(stderr.contains("trace mode 'opentelemetry' is not supported"), "{stderr}");
+    for (setting, words) in [
+        ("mode=jaeger", "trace mode 'jaeger' is not supported: use triton or opentelemetry"),
+        ("opentelemetry,url=ftp://x", "use http:// or https://"),
+        ("triton,nosuch=1", "unknown setting; use file or log-frequency"),
+    ] {
+        let flag = format!("--trace-config={setting}");
+        let refused = program(&["--model-repository=/nowhere", &flag]).output();
+        let stderr = String::from_utf8(refused.unwrap().stderr).unwrap();
+        assert!(stderr.contains(words), "{stderr}");
+    }
 }
 
 /// Writes a model that is a configuration only.

@@ -13,7 +13,7 @@ use prost::{
     Message as _,
     encoding::{WireType, encode_key, encode_varint},
 };
-use quintet_engine::{ErrorKind, InferError, Stage, StageTimings};
+use quintet_engine::{ErrorKind, InferError, Model, Stage, StageTimings};
 use quintet_proto::{
     SERVER_TIMING,
     inference::{
@@ -24,9 +24,13 @@ use quintet_proto::{
 
 use super::{frame, reply, request};
 use crate::{
-    kserve::{self, Answer, AnsweredOutput, shared_memory::SharedRange},
+    kserve::{
+        self, Answer, AnsweredOutput,
+        shared_memory::SharedRange,
+        trace::{Arrival, Carrier, Trace},
+    },
     service::{InputLimit, Service},
-    transport::server_timing,
+    transport::{server_timing, traced},
 };
 
 /// The path that goes this way.
@@ -41,39 +45,55 @@ where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
-    match carry_out(service, max_input, request).await {
-        Ok(response) => response,
-        Err(error) => reply::failure(&error),
-    }
+    let (head, body) = request.into_parts();
+    let started = Instant::now();
+    let read = read(service, max_input, body).await;
+    let (model, message, received) = match read {
+        Ok(read) => read,
+        Err(error) => return reply::failure(&error),
+    };
+    let arrival = Arrival { carrier: Carrier::Grpc, started, received, headers: &head.headers };
+    let mut trace = service.traces().begin(model.spec(), arrival);
+    let deadline = timeout(&head.headers).and_then(|timeout| started.checked_add(timeout));
+    let outcome = carry_out(service, model, &message, arrival, deadline, trace.as_mut()).await;
+    traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
 }
 
-async fn carry_out<B>(
+/// Receives a message and finds its model. Also tells when all of it was there.
+async fn read<B>(
     service: &Service,
     max_input: InputLimit,
-    request: Request<B>,
-) -> Result<Response<tonic::body::Body>, InferError>
+    body: B,
+) -> Result<(Arc<Model>, ModelInferRequest, Instant), InferError>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
-    let started = Instant::now();
-    let (head, body) = request.into_parts();
-    let deadline = timeout(&head.headers).and_then(|timeout| started.checked_add(timeout));
     let message = frame::receive(body, max_input, service.pool()).await?;
     let received = Instant::now();
-    let mut timings = StageTimings::default();
-    timings[Stage::Receive] = received - started;
-
     let message = ModelInferRequest::decode(message)
         .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;
     let model = kserve::resolve(service, &message.model_name, &message.model_version)?;
-    let mut call = request::call(&message, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
-    timings[Stage::Parse] = received.elapsed();
-    call.started = started;
+    Ok((model, message, received))
+}
+
+async fn carry_out(
+    service: &Service,
+    model: Arc<Model>,
+    message: &ModelInferRequest,
+    arrival: Arrival<'_>,
+    deadline: Option<Instant>,
+    trace: Option<&mut Trace>,
+) -> Result<Response<tonic::body::Body>, InferError> {
+    let mut call = request::call(message, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
+    let mut timings = StageTimings::default();
+    timings[Stage::Receive] = arrival.received - arrival.started;
+    timings[Stage::Parse] = arrival.received.elapsed();
+    call.started = arrival.started;
     call.deadline = deadline;
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(service, Arc::clone(&model), call).await?, id)
+    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id)
 }
 
 /// The answer's message without its tensors.

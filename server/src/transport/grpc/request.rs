@@ -17,7 +17,6 @@ use super::contents;
 use crate::kserve::{
     Call, WantedOutput,
     shared_memory::{self, SharedMemory, SharedRange},
-    trace::Carrier,
 };
 
 type Parameters = HashMap<String, InferParameter>;
@@ -45,7 +44,6 @@ pub(super) fn call<'a>(request: &'a ModelInferRequest, memory: &SharedMemory) ->
         id: &request.id,
         inputs,
         outputs,
-        carrier: Carrier::Grpc,
         priority,
         timeout,
         deadline: None,

@@ -107,7 +107,8 @@ impl GrpcInferenceService for Rpc {
         request: Request<Streaming<pb::ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
         let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
-        let answers = stream::infer(service, request.into_inner(), self.limits.max_stream_requests, stop);
+        let (metadata, _, requests) = request.into_parts();
+        let answers = stream::infer(service, metadata.into_headers(), requests, self.limits.max_stream_requests, stop);
         Ok(Response::new(Box::pin(answers)))
     }
 

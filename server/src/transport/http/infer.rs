@@ -10,7 +10,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{Path, Request, State},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -31,9 +31,10 @@ use crate::{
     kserve::{
         self, Answer, AnsweredOutput, Call, WantedOutput,
         shared_memory::{self, SharedMemory, SharedRange},
-        trace::Carrier,
+        trace::{Arrival, Carrier, Trace},
     },
     service::Service,
+    transport::traced,
 };
 
 /// Carries out an inference request.
@@ -53,6 +54,31 @@ pub(super) async fn infer(
     timings[Stage::Receive] = received - started;
 
     let model = metadata::find(&service, &path)?;
+    let arrival = Arrival { carrier: Carrier::Http, started, received, headers: &head.headers };
+    let mut trace = service.traces().begin(model.spec(), arrival);
+    let read = Read { body, json_length, started, received, timings };
+    let outcome = carry_out(&service, model, read, accepted, trace.as_mut()).await;
+    Ok(traced::send(outcome.map_err(|Failure(error)| error), trace, |error| Failure(error).into_response(), Body::new))
+}
+
+/// A request that was read.
+struct Read {
+    body: Bytes,
+    json_length: Option<usize>,
+    /// When its first byte was there, and its last.
+    started: Instant,
+    received: Instant,
+    timings: StageTimings,
+}
+
+async fn carry_out(
+    service: &Service,
+    model: Arc<Model>,
+    read: Read,
+    accepted: Option<Encoding>,
+    trace: Option<&mut Trace>,
+) -> Result<Response, Failure> {
+    let Read { body, json_length, started, received, mut timings } = read;
     let (json, binary) = split(&body, json_length)?;
     let refused = |error: InferError| {
         model.refused(error.kind());
@@ -61,7 +87,7 @@ pub(super) async fn infer(
     if json_length == Some(0) {
         let call = raw_call(&model, binary, started, timings).map_err(refused)?;
         let binary = OutputForm { by_default: true, named: Vec::new() };
-        return answer(kserve::infer(&service, Arc::clone(&model), call).await?, "", &binary, accepted).await;
+        return answer(kserve::infer(Arc::clone(&model), call, trace).await?, "", &binary, accepted).await;
     }
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let parsed: rest::InferRequest<'_> = serde_json::from_slice(json).map_err(|error| {
@@ -73,7 +99,7 @@ pub(super) async fn infer(
     timings[Stage::Parse] = received.elapsed();
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(&service, model, call).await?, id, &form, accepted).await
+    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id, &form, accepted).await
 }
 
 /// What some editors and languages put in front of UTF-8.
@@ -135,17 +161,7 @@ fn raw_call(model: &Model, data: Bytes, started: Instant, timings: StageTimings)
         *dim = data.len() as i64 / (known * size);
     }
     let inputs = vec![SentInput { name: &input.name, data_type: Some(input.data_type), shape, data }];
-    Ok(Call {
-        id: "",
-        inputs,
-        outputs: Vec::new(),
-        carrier: Carrier::Http,
-        priority: 0,
-        timeout: None,
-        deadline: None,
-        started,
-        timings,
-    })
+    Ok(Call { id: "", inputs, outputs: Vec::new(), priority: 0, timeout: None, deadline: None, started, timings })
 }
 
 fn json_call<'a>(
@@ -175,7 +191,6 @@ fn json_call<'a>(
         id: request.id.as_deref().unwrap_or_default(),
         inputs,
         outputs,
-        carrier: Carrier::Http,
         priority: u32::try_from(priority).unwrap_or(u32::MAX),
         timeout,
         deadline: None,

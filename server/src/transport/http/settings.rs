@@ -67,9 +67,9 @@ fn values(name: &str, value: &Value) -> Result<Vec<String>, InferError> {
 }
 
 fn told(settings: trace::Told) -> Map<String, Value> {
-    let value = |name: &str, mut values: Vec<String>| match name {
+    let value = |name: &str, values: Vec<String>| match name {
         "trace_level" => Value::from(values),
-        _ => values.pop().unwrap_or_default().into(),
+        _ => values.join(",").into(),
     };
     settings.into_iter().map(|(name, values)| (name.to_owned(), value(name, values))).collect()
 }

@@ -16,9 +16,10 @@ use quintet_proto::inference::{
     model_infer_request::InferInputTensor,
 };
 use quintet_server::{
+    kserve::trace::Traces,
     service::{InputLimit, Limits, Service},
     settings::ServiceName,
-    transport::{grpc, listener::Listener},
+    transport::{grpc, http as rest, listener::Listener},
 };
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -93,9 +94,15 @@ impl Drop for Server {
 /// Serves `echo` (FP32 rows of [`WIDTH`], up to 8 of them), `text` (BYTES, any number, no batch dimension), `half`
 /// (FP16), `pair` (INT64 behind UINT8, of which the second is echoed) and `slow`, which waits for its gate.
 pub async fn start() -> Server {
+    start_tracing(Traces::none()).await
+}
+
+/// [`start`], with traces.
+pub async fn start_tracing(traces: Traces) -> Server {
     let max_input = InputLimit { bytes: MAX_INPUT_BYTES, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
-    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits));
+    let service = Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits).with_traces(traces);
+    let service = Arc::new(service);
     let rows = |data_type| vec![TensorSpec::new("x", data_type, [Some(WIDTH)])];
     let gate = Gate::default();
     put(&service, "echo", rows(DataType::Fp32), 8, Box::new(Echo { poison: Some(13), ..Echo::default() }));
@@ -129,6 +136,15 @@ impl Server {
 
     pub async fn client(&self) -> GrpcInferenceServiceClient<Channel> {
         GrpcInferenceServiceClient::new(self.channel().await)
+    }
+
+    /// Serves HTTP too, and returns its port.
+    pub async fn http(&self) -> u16 {
+        let listener = Listener::bind("onnx-http", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
+        let port = listener.port().unwrap();
+        let router = rest::router(Arc::clone(&self.service));
+        tokio::spawn(rest::serve::serve(listener, router, Arc::clone(&self.service), self.stop.clone()));
+        port
     }
 
     pub fn model(&self, name: &str) -> Arc<Model> {

@@ -1,4 +1,4 @@
-//! KServe over gRPC on real sockets, with scripted models.
+//! KServe over gRPC and HTTP on real sockets, with scripted models.
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // Helpers of tests may, too.
 
@@ -7,4 +7,5 @@ mod infer;
 mod life;
 mod stream;
 mod support;
+mod trace;
 mod uds;

@@ -1,44 +1,34 @@
-//! The file that traces are written to, by a thread of its own: valid JSON at any time.
+//! The file that traces are written to: valid JSON at any time.
 
 use std::{
     fs::File,
     io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::mpsc::{SyncSender, sync_channel},
-    thread,
 };
 
-/// Traces that wait to be written; more are lost rather than waited for.
-const MAX_WAITING: usize = 4096;
+use super::{clock::Clock, json, record::Record, sink::Losses};
 
 /// What closes the JSON array, and is written over by the next trace.
 const END: &str = "\n]\n";
 
-/// A file of traces.
+/// Writes traces to a file, or to several where they are parted by a log frequency.
 pub(super) struct TraceFile {
-    traces: SyncSender<(String, u32)>,
+    writer: Writer,
+    losses: Losses,
 }
 
 impl TraceFile {
-    /// Writes to `path`, or to `path.0` and so on where traces are parted by a log frequency. Files are made
-    /// when there is something to write.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let (traces, receiver) = sync_channel::<(String, u32)>(MAX_WAITING);
-        thread::Builder::new().name("trace".into()).spawn(move || {
-            let mut writer = Writer::new(path);
-            for (entry, frequency) in receiver {
-                if let Err(error) = writer.write(&entry, frequency) {
-                    tracing::warn!(path = %writer.path.display(), %error, "cannot write a trace");
-                }
-            }
-        })?;
-        Ok(Self { traces })
+    /// Writes to `path`, or to `path.0` and so on. Files are made when there is something to write.
+    pub(super) fn new(path: PathBuf, losses: Losses) -> Self {
+        Self { writer: Writer::new(path), losses }
     }
+}
 
-    /// Writes a trace; with a frequency above 0, so many of them to one file.
-    pub(super) fn write(&self, entry: String, frequency: u32) {
-        if self.traces.try_send((entry, frequency)).is_err() {
-            tracing::warn!("a trace is lost: traces come faster than they can be written");
+impl super::sink::Writer for TraceFile {
+    fn write(&mut self, record: Record) {
+        if let Err(error) = self.writer.write(&json::entries(&record, Clock::now()), record.log_frequency) {
+            let path = self.writer.path.display();
+            self.losses.add(1, "traces", &format!("cannot write to {path}: {error}"));
         }
     }
 }

@@ -1,0 +1,94 @@
+//! The trace that a client makes its request part of: W3C's `traceparent` and `tracestate`.
+
+use http::HeaderMap;
+
+/// A trace of the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) trace_id: [u8; 16],
+    /// The span that the request is sent in.
+    pub(super) span_id: [u8; 8],
+    /// What other systems want passed on; empty for nothing.
+    pub(super) state: String,
+}
+
+impl Context {
+    /// What the headers say. What cannot be read is no context, as W3C has it.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get("traceparent")?.to_str().ok()?.trim();
+        let mut parts = text.split('-');
+        let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let [version] = hex(version)?;
+        let [_] = hex(flags)?;
+        // Later versions may say more; this one may not.
+        if version == 0xff || (version == 0 && parts.next().is_some()) {
+            return None;
+        }
+        let (trace_id, span_id): ([u8; 16], [u8; 8]) = (hex(trace_id)?, hex(span_id)?);
+        if trace_id == [0; 16] || span_id == [0; 8] {
+            return None;
+        }
+        let state = headers.get_all("tracestate").iter().filter_map(|value| value.to_str().ok());
+        Some(Self { trace_id, span_id, state: state.collect::<Vec<_>>().join(",") })
+    }
+}
+
+/// Lower-case hexadecimal digits of exactly `N` bytes.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N || !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(traceparent: &str) -> Option<Context> {
+        Context::of(&HeaderMap::from_iter([("traceparent".parse().unwrap(), traceparent.parse().ok()?)]))
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_none() {
+        let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        let context = read(&format!("00-{trace}-{span}-01")).unwrap();
+        assert_eq!((context.trace_id[..3].to_vec(), context.span_id[7]), (vec![0x0a, 0xf7, 0x65], 0x31));
+        assert!(read(&format!("01-{trace}-{span}-00-more")).is_some());
+        for wrong in [
+            format!("00-{trace}-{span}"),
+            format!("00-{trace}-{span}-01-more"),
+            format!("ff-{trace}-{span}-01"),
+            format!("00-{}-{span}-01", trace.to_uppercase()),
+            format!("00-{}-{span}-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+            format!("00-{span}-{trace}-01"),
+            String::new(),
+        ] {
+            assert_eq!(read(&wrong), None, "{wrong}");
+        }
+        assert_eq!(Context::of(&HeaderMap::new()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_ids_are_read(trace_id in any::<[u8; 16]>(), span_id in any::<[u8; 8]>()) {
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let context = read(&format!("00-{}-{}-01", hex(&trace_id), hex(&span_id)));
+            let valid = trace_id != [0; 16] && span_id != [0; 8];
+            prop_assert_eq!(context.map(|it| (it.trace_id, it.span_id)), valid.then_some((trace_id, span_id)));
+        }
+
+        #[test]
+        fn nothing_panics(text in "\\PC{0,80}") {
+            let _ = read(&text);
+        }
+    }
+}

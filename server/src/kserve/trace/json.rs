@@ -1,0 +1,115 @@
+//! A trace in Triton's JSON: what was asked, when what happened, and which tensors came and went.
+
+use std::fmt::Write as _;
+
+use quintet_engine::{DataType, Tensor};
+use quintet_proto::elements;
+use serde_json::{Value, json};
+
+use super::{
+    clock::Clock,
+    record::{Record, TracedTensor},
+};
+
+/// The entries of a trace in Triton's file, in lines; times are nanoseconds of the UNIX epoch.
+pub(super) fn entries(record: &Record, clock: Clock) -> String {
+    let id = record.id;
+    let mut head = json!({"id": id, "model_name": record.model, "model_version": record.version});
+    if !record.request_id.is_empty() {
+        head["request_id"] = record.request_id.as_str().into();
+    }
+    let mut entries = vec![head];
+    if !record.stamps.is_empty() {
+        let stamp = record.stamps.iter().map(|stamp| json!({"name": stamp.name, "ns": clock.ns(stamp.at)}));
+        entries.push(json!({"id": id, "timestamps": stamp.collect::<Value>()}));
+    }
+    entries.extend(record.tensors.iter().map(|traced| tensor_entry(id, traced)));
+    entries.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n")
+}
+
+fn tensor_entry(id: u64, traced: &TracedTensor) -> Value {
+    let TracedTensor { activity, name, tensor } = traced;
+    let dims: Vec<_> = tensor.shape().dims().iter().map(ToString::to_string).collect();
+    json!({
+        "id": id,
+        "activity": activity,
+        "tensor": {"name": name, "data": data(tensor), "shape": dims.join(","), "dtype": tensor.data_type().name()},
+    })
+}
+
+/// The elements with commas between them; strings in quotes, bytes in them that are not UTF-8 replaced.
+fn data(tensor: &Tensor) -> String {
+    fn list<const N: usize>(data: &[u8], print: impl Fn(&mut String, [u8; N])) -> String {
+        let mut out = String::with_capacity(data.len() / N * 4);
+        for chunk in data.as_chunks::<N>().0 {
+            if !out.is_empty() {
+                out.push(',');
+            }
+            print(&mut out, *chunk);
+        }
+        out
+    }
+    macro_rules! numbers {
+        ($type:ty) => {
+            // Writing to a String does not fail.
+            list(tensor.data(), |out, bytes| {
+                let _ = write!(out, "{}", <$type>::from_le_bytes(bytes));
+            })
+        };
+    }
+    match tensor.data_type() {
+        DataType::Bool => list(tensor.data(), |out, [byte]: [u8; 1]| out.push(if byte == 0 { '0' } else { '1' })),
+        DataType::Uint8 => numbers!(u8),
+        DataType::Uint16 => numbers!(u16),
+        DataType::Uint32 => numbers!(u32),
+        DataType::Uint64 => numbers!(u64),
+        DataType::Int8 => numbers!(i8),
+        DataType::Int16 => numbers!(i16),
+        DataType::Int32 => numbers!(i32),
+        DataType::Int64 => numbers!(i64),
+        DataType::Fp16 => numbers!(half::f16),
+        DataType::Bf16 => numbers!(half::bf16),
+        DataType::Fp32 => numbers!(f32),
+        DataType::Fp64 => numbers!(f64),
+        DataType::Bytes => {
+            let quoted = elements::iter(tensor.data()).flatten();
+            quoted.map(|element| format!("\"{}\"", String::from_utf8_lossy(element))).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quintet_engine::Shape;
+
+    use super::*;
+
+    #[test]
+    fn tensors_are_texts() {
+        let printed = |data_type, dims: &[usize], bytes: Bytes| {
+            let tensor = Tensor::new(data_type, Shape::new(dims.to_vec()), bytes).unwrap();
+            tensor_entry(7, &TracedTensor { activity: "TENSOR_QUEUE_INPUT", name: "x".into(), tensor })["tensor"]
+                .to_string()
+        };
+        let floats: Vec<u8> = [0.1f32, -2.0, f32::NAN].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let halves: Vec<u8> =
+            [0.5f32, 3.0].iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect();
+        let all = [
+            printed(DataType::Fp32, &[1, 3], floats.into()),
+            printed(DataType::Fp16, &[2], halves.into()),
+            printed(DataType::Int8, &[2], vec![1, 0xff].into()),
+            printed(DataType::Bool, &[2], vec![1, 0].into()),
+            printed(DataType::Bytes, &[2], elements::encode(["a\"b", ""])),
+            printed(DataType::Int64, &[0], Bytes::new()),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        {"data":"0.1,-2,NaN","dtype":"FP32","name":"x","shape":"1,3"}
+        {"data":"0.5,3","dtype":"FP16","name":"x","shape":"2"}
+        {"data":"1,-1","dtype":"INT8","name":"x","shape":"2"}
+        {"data":"1,0","dtype":"BOOL","name":"x","shape":"2"}
+        {"data":"\"a\"b\",\"\"","dtype":"BYTES","name":"x","shape":"2"}
+        {"data":"","dtype":"INT64","name":"x","shape":"0"}
+        "#);
+    }
+}

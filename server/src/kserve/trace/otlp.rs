@@ -1,0 +1,289 @@
+//! Traces to an OpenTelemetry collector: spans as Triton's, in batches over OTLP/HTTP, as protobuf.
+
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    resource::v1::Resource,
+    trace::v1::{
+        ResourceSpans, ScopeSpans, Span, Status,
+        span::{Event, SpanKind},
+        status::StatusCode,
+    },
+};
+use prost::Message as _;
+use ureq::Agent;
+
+use super::{
+    clock::Clock,
+    record::{Record, Stamp},
+    sink::{Losses, Writer},
+};
+
+/// Spans of a request at least: of the whole, of its model, of the computing.
+const SPANS_OF_A_REQUEST: usize = 3;
+
+/// How long one export may take.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What W3C calls a trace whose spans are kept.
+const SAMPLED: u32 = 1;
+
+/// A collector, and how spans get to it: the settings of `--trace-config opentelemetry,...`, with Triton's defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    url: String,
+    /// What the spans are of, by OpenTelemetry's names.
+    resource: Vec<(String, String)>,
+    max_queue_size: usize,
+    schedule_delay: Duration,
+    max_export_batch_size: usize,
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self {
+            url: "http://localhost:4318/v1/traces".into(),
+            resource: vec![("service.name".into(), "triton-inference-server".into())],
+            max_queue_size: 2048,
+            schedule_delay: Duration::from_secs(5),
+            max_export_batch_size: 512,
+        }
+    }
+}
+
+impl Collector {
+    /// Changes a setting of `--trace-config opentelemetry,NAME=VALUE`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let number = || match value.parse::<u32>() {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(format!("'{value}' is no whole number from 1 on")),
+        };
+        match name {
+            "url" => self.url = checked_url(value)?,
+            "resource" => {
+                let (key, value) =
+                    value.split_once('=').ok_or_else(|| format!("'{value}' is not of the form KEY=VALUE"))?;
+                self.resource.retain(|(known, _)| known != key);
+                self.resource.push((key.into(), value.into()));
+            }
+            "bsp_max_queue_size" => self.max_queue_size = number()? as usize,
+            "bsp_schedule_delay" => self.schedule_delay = Duration::from_millis(number()?.into()),
+            "bsp_max_export_batch_size" => self.max_export_batch_size = number()? as usize,
+            _ => {
+                return Err(format!(
+                    "unknown setting '{name}'; use url, resource, bsp_max_queue_size, bsp_schedule_delay or \
+                     bsp_max_export_batch_size"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings, by name.
+    pub(super) fn settings(&self) -> super::Told {
+        let resource = self.resource.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        vec![
+            ("bsp_max_export_batch_size", vec![self.max_export_batch_size.to_string()]),
+            ("bsp_max_queue_size", vec![self.max_queue_size.to_string()]),
+            ("bsp_schedule_delay", vec![self.schedule_delay.as_millis().to_string()]),
+            ("resource", resource),
+            ("url", vec![self.url.clone()]),
+        ]
+    }
+
+    /// Requests whose spans may wait.
+    pub(super) fn max_waiting(&self) -> usize {
+        (self.max_queue_size / SPANS_OF_A_REQUEST).max(1)
+    }
+}
+
+/// A URL that can be posted to; as Triton's, it may leave `http://` out.
+fn checked_url(text: &str) -> Result<String, String> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let wrong = |what: &str| format!("'{text}' is no URL of a collector: {what}");
+    let uri: http::Uri = url.parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(url),
+        (Some("http" | "https"), _) => Err(wrong("it names no host")),
+        _ => Err(wrong("use http:// or https://")),
+    }
+}
+
+/// Sends spans to a collector.
+pub(super) struct Exporter {
+    collector: Collector,
+    agent: Agent,
+    spans: Vec<Span>,
+    /// When those that wait are sent, however few they are.
+    due: Option<Instant>,
+    losses: Losses,
+    failing: bool,
+}
+
+impl Exporter {
+    pub(super) fn new(collector: Collector, losses: Losses) -> Self {
+        // A collector is a neighbour: proxies are for the world outside.
+        let config = Agent::config_builder().timeout_global(Some(EXPORT_TIMEOUT)).proxy(None).build();
+        Self { collector, agent: Agent::new_with_config(config), spans: Vec::new(), due: None, losses, failing: false }
+    }
+
+    fn export(&mut self, spans: Vec<Span>) {
+        let count = spans.len() as u64;
+        let attribute = |(key, value): &(String, String)| text(key, value);
+        let scope = InstrumentationScope { name: "triton-server".into(), ..Default::default() };
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(Resource {
+                    attributes: self.collector.resource.iter().map(attribute).collect(),
+                    ..Default::default()
+                }),
+                scope_spans: vec![ScopeSpans { scope: Some(scope), spans, ..Default::default() }],
+                ..Default::default()
+            }],
+        };
+        let url = &self.collector.url;
+        let sent =
+            self.agent.post(url).header("content-type", "application/x-protobuf").send(&request.encode_to_vec()[..]);
+        match sent {
+            Ok(_) => self.failing = false,
+            Err(error) => {
+                if !self.failing {
+                    tracing::error!(url, %error, spans = count, "cannot export spans");
+                }
+                self.failing = true;
+                self.losses.add(count, "spans", "they cannot be exported");
+            }
+        }
+    }
+}
+
+impl Writer for Exporter {
+    fn write(&mut self, record: Record) {
+        self.spans.extend(spans(&record, Clock::now()));
+        self.due.get_or_insert_with(|| Instant::now() + self.collector.schedule_delay);
+        while self.spans.len() >= self.collector.max_export_batch_size {
+            let rest = self.spans.split_off(self.collector.max_export_batch_size);
+            let batch = std::mem::replace(&mut self.spans, rest);
+            self.export(batch);
+        }
+        if self.spans.is_empty() {
+            self.due = None;
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn flush(&mut self) {
+        self.due = None;
+        if !self.spans.is_empty() {
+            let spans = std::mem::take(&mut self.spans);
+            self.export(spans);
+        }
+    }
+}
+
+/// The spans of a request: `InferRequest`, in it one with the model's name, in that one `compute`. Each has the
+/// timestamps of its part as events.
+fn spans(record: &Record, clock: Clock) -> Vec<Span> {
+    let trace_id = record.context.as_ref().map_or_else(rand::random::<[u8; 16]>, |context| context.trace_id).to_vec();
+    let span = |name: &str, parent: &[u8], stamps: &[Stamp]| -> Option<Span> {
+        let events: Vec<_> = stamps
+            .iter()
+            .map(|stamp| Event { time_unix_nano: clock.ns(stamp.at), name: stamp.name.into(), ..Default::default() })
+            .collect();
+        Some(Span {
+            trace_id: trace_id.clone(),
+            span_id: rand::random::<[u8; 8]>().to_vec(),
+            trace_state: record.context.as_ref().map(|context| context.state.clone()).unwrap_or_default(),
+            parent_span_id: parent.to_vec(),
+            flags: SAMPLED,
+            name: name.to_owned(),
+            kind: SpanKind::Server.into(),
+            start_time_unix_nano: events.first()?.time_unix_nano,
+            end_time_unix_nano: events.last()?.time_unix_nano,
+            events,
+            ..Default::default()
+        })
+    };
+    let part = |starts: &[&str]| -> Vec<Stamp> {
+        let of = |stamp: &&Stamp| starts.iter().any(|start| stamp.name.starts_with(start));
+        record.stamps.iter().filter(of).copied().collect()
+    };
+    let parent = record.context.as_ref().map(|context| context.span_id.to_vec()).unwrap_or_default();
+    let Some(mut root) = span("InferRequest", &parent, &part(&["HTTP_", "GRPC_"])) else { return Vec::new() };
+    if let Some(error) = &record.error {
+        root.status = Some(Status { message: error.clone(), code: StatusCode::Error.into() });
+    }
+    let model = span(&record.model, &root.span_id, &part(&["REQUEST_", "QUEUE_", "INFER_"])).map(|mut model| {
+        model.attributes = vec![
+            text("triton.model_name", &record.model),
+            number("triton.model_version", record.version),
+            number("triton.trace_id", record.id),
+            number("triton.trace_parent_id", 0),
+        ];
+        if !record.request_id.is_empty() {
+            model.attributes.push(text("triton.request_id", &record.request_id));
+        }
+        model
+    });
+    let compute = model.as_ref().and_then(|model| span("compute", &model.span_id, &part(&["COMPUTE_"])));
+    [Some(root), model, compute].into_iter().flatten().collect()
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    attribute(key, Value::StringValue(value.to_owned()))
+}
+
+fn number(key: &str, value: u64) -> KeyValue {
+    attribute(key, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)))
+}
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_are_wrong_say_so() {
+        let mut collector = Collector::default();
+        for (name, value) in
+            [("url", "collector:4318/v1/traces"), ("resource", "service.name=a=b"), ("bsp_max_queue_size", "1")]
+        {
+            collector.set(name, value).unwrap();
+        }
+        assert_eq!(collector.url, "http://collector:4318/v1/traces");
+        assert_eq!(
+            (&collector.resource[..], collector.max_waiting()),
+            (&[("service.name".into(), "a=b".into())][..], 1)
+        );
+        let wrong = [
+            ("url", ""),
+            ("url", "ftp://x/"),
+            ("url", "http:///v1"),
+            ("resource", "name"),
+            ("bsp_schedule_delay", "0"),
+            ("bsp_max_export_batch_size", "-1"),
+            ("header", "x"),
+        ];
+        let refusals = wrong.map(|(name, value)| collector.set(name, value).unwrap_err());
+        insta::assert_snapshot!(refusals.join("\n"), @r"
+        '' is no URL of a collector: empty string
+        'ftp://x/' is no URL of a collector: use http:// or https://
+        'http:///v1' is no URL of a collector: invalid format
+        'name' is not of the form KEY=VALUE
+        '0' is no whole number from 1 on
+        '-1' is no whole number from 1 on
+        unknown setting 'header'; use url, resource, bsp_max_queue_size, bsp_schedule_delay or bsp_max_export_batch_size
+        ");
+    }
+}

@@ -1,0 +1,125 @@
+//! Where traces go: through a bounded queue to a thread that writes them, so that no request waits for it.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Relaxed},
+        },
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::record::Record;
+
+/// Bytes of tensors in traces that wait to be written; more are lost rather than waited for.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// Writes traces, on a thread of its own.
+pub(super) trait Writer: Send + 'static {
+    /// Takes a trace.
+    fn write(&mut self, record: Record);
+
+    /// When it wants to be flushed, if it keeps something back.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Writes what it keeps back.
+    fn flush(&mut self) {}
+}
+
+/// The way to a [`Writer`].
+#[derive(Clone)]
+pub(super) struct Sink {
+    messages: SyncSender<Message>,
+    waiting_bytes: Arc<AtomicUsize>,
+    losses: Losses,
+}
+
+enum Message {
+    Trace(Box<Record>),
+    Flush(SyncSender<()>),
+}
+
+/// Counts what could not be written.
+#[derive(Clone, Default)]
+pub(super) struct Losses(Arc<AtomicU64>);
+
+impl Losses {
+    /// So many were lost, for this reason. The first time it is said in the log.
+    pub(super) fn add(&self, count: u64, what: &str, reason: &str) {
+        if self.0.fetch_add(count, Relaxed) == 0 {
+            tracing::warn!(reason, "{what} are lost; how many in the end is logged when the server ends");
+        }
+    }
+}
+
+impl Sink {
+    /// A thread with this writer, in front of which at most `max_waiting` traces wait.
+    pub(super) fn start(writer: impl Writer, max_waiting: usize, losses: Losses) -> io::Result<Self> {
+        let (messages, receiver) = sync_channel(max_waiting);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&waiting_bytes);
+        thread::Builder::new().name("trace".into()).spawn(move || serve(writer, &receiver, &waiting))?;
+        Ok(Self { messages, waiting_bytes, losses })
+    }
+
+    /// Hands a trace over; it is lost where too many wait.
+    pub(super) fn write(&self, record: Box<Record>) {
+        let bytes = record.tensor_bytes();
+        let room = self.waiting_bytes.fetch_add(bytes, AcqRel) + bytes <= MAX_WAITING_BYTES;
+        if !room || self.messages.try_send(Message::Trace(record)).is_err() {
+            self.waiting_bytes.fetch_sub(bytes, AcqRel);
+            self.losses.add(1, "traces", "they come faster than they can be written");
+        }
+    }
+
+    /// Has everything written that was handed over, and says what was lost. Blocks, for `timeout` at most.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let (done, flushed) = sync_channel(1);
+        let until = Instant::now() + timeout;
+        let mut message = Message::Flush(done);
+        while let Err(error) = self.messages.try_send(message) {
+            let std::sync::mpsc::TrySendError::Full(back) = error else { return };
+            if Instant::now() >= until {
+                break;
+            }
+            message = back;
+            thread::sleep(Duration::from_millis(10));
+        }
+        if flushed.recv_timeout(until.saturating_duration_since(Instant::now())).is_err() {
+            tracing::warn!("traces are left unwritten");
+        }
+        match self.losses.0.load(Relaxed) {
+            0 => {}
+            lost => tracing::warn!(lost, "traces or spans were lost"),
+        }
+    }
+}
+
+fn serve(mut writer: impl Writer, messages: &Receiver<Message>, waiting_bytes: &AtomicUsize) {
+    loop {
+        let next = match writer.due() {
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match next {
+            Ok(Message::Trace(record)) => {
+                let bytes = record.tensor_bytes();
+                writer.write(*record);
+                waiting_bytes.fetch_sub(bytes, AcqRel);
+            }
+            Ok(Message::Flush(done)) => {
+                writer.flush();
+                let _ = done.send(());
+            }
+            Err(RecvTimeoutError::Timeout) => writer.flush(),
+            Err(RecvTimeoutError::Disconnected) => return writer.flush(),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Traces: spans at a collector's, and Triton's file, of requests that succeed and of those that fail.
+
+use std::{collections::HashMap, fs, sync::Arc, time::Duration};
+
+use axum::{Router, routing::post};
+use bytes::Bytes;
+use http::StatusCode;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{KeyValue, any_value::Value},
+    trace::v1::{Span, status::StatusCode as Code},
+};
+use parking_lot::Mutex;
+use prost::Message as _;
+use quintet_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use quintet_server::kserve::trace::{Collector, Target, Traces, Update};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::support::{Server, floats, raw, start_tracing};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const SPAN: &str = "b7ad6b7169203331";
+
+/// A collector on a port of its own.
+struct Receiver {
+    port: u16,
+    requests: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&requests);
+        let receive = move |headers: http::HeaderMap, body: Bytes| async move {
+            assert_eq!(headers["content-type"], "application/x-protobuf");
+            kept.lock().push(ExportTraceServiceRequest::decode(body).unwrap());
+            StatusCode::OK
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let router = Router::new().route("/v1/traces", post(receive));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { port, requests }
+    }
+
+    /// The spans, once there are as many.
+    async fn spans(&self, wanted: usize) -> Vec<Span> {
+        loop {
+            let scopes = self.requests.lock().iter().flat_map(|it| it.resource_spans.clone()).collect::<Vec<_>>();
+            let scopes = scopes.into_iter().flat_map(|it| it.scope_spans);
+            let spans: Vec<_> = scopes.flat_map(|it| it.spans).collect();
+            if spans.len() >= wanted {
+                assert_eq!(spans.len(), wanted, "{spans:?}");
+                return spans;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// A server that sends spans at once, with these settings of traces.
+async fn traced_to(port: u16, settings: &[(&str, &str)]) -> Server {
+    let mut collector = Collector::default();
+    let url = format!("127.0.0.1:{port}/v1/traces");
+    for (name, value) in [("url", url.as_str()), ("bsp_schedule_delay", "1"), ("resource", "host.name=here")] {
+        collector.set(name, value).unwrap();
+    }
+    traced(Target::Collector(collector), settings).await
+}
+
+async fn traced(target: Target, settings: &[(&str, &str)]) -> Server {
+    let traces = Traces::new(target).unwrap();
+    let values = |value: &str| value.split('+').map(str::to_owned).collect();
+    let update: Update = settings.iter().map(|(name, value)| ((*name).to_owned(), values(value))).collect();
+    traces.update(None, &update).unwrap();
+    start_tracing(traces).await
+}
+
+/// Asks `echo` over HTTP, and returns the status.
+async fn ask(port: u16, headers: &str, body: &str) -> String {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!(
+        "POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    connection.read_exact(&mut head).await.unwrap();
+    String::from_utf8(head[9..].to_vec()).unwrap()
+}
+
+fn json(data: &str) -> String {
+    format!(r#"{{"id":"r1","inputs":[{{"name":"x","datatype":"FP32","shape":[1,4],"data":{data}}}]}}"#)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn events(span: &Span) -> Vec<&str> {
+    span.events.iter().map(|event| event.name.as_str()).collect()
+}
+
+fn attributes(attributes: &[KeyValue]) -> HashMap<&str, String> {
+    let text = |value: &Value| match value {
+        Value::StringValue(text) => text.clone(),
+        Value::IntValue(number) => number.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let value = |it: &KeyValue| text(it.value.as_ref().unwrap().value.as_ref().unwrap());
+    attributes.iter().map(|it| (it.key.as_str(), value(it))).collect()
+}
+
+/// The root, the model's and the computing's span, each in the one before it.
+fn nested(spans: &[Span]) -> [&Span; 3] {
+    let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+    let [root, model, compute] = [named("InferRequest"), named("echo"), named("compute")];
+    assert_eq!((&model.parent_span_id, &compute.parent_span_id), (&root.span_id, &model.span_id));
+    assert!(spans.iter().all(|span| span.trace_id == root.trace_id && span.span_id.len() == 8));
+    for (outer, inner) in [(root, model), (model, compute)] {
+        assert!(outer.start_time_unix_nano <= inner.start_time_unix_nano);
+        assert!(inner.end_time_unix_nano <= outer.end_time_unix_nano);
+    }
+    assert!(spans.iter().all(|span| span.events.iter().map(|event| event.time_unix_nano).is_sorted()));
+    [root, model, compute]
+}
+
+#[tokio::test]
+async fn a_request_that_its_client_traces_goes_on_in_that_trace() {
+    let receiver = Receiver::start().await;
+    let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "0")]).await;
+    let port = server.http().await;
+    assert_eq!(ask(port, "", &json("[1,2,3,4]")).await, "200");
+    let traceparent = format!("traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=b\r\n");
+    assert_eq!(ask(port, &traceparent, &json("[1,2,3,4]")).await, "200");
+
+    let spans = receiver.spans(3).await;
+    let [root, model, compute] = nested(&spans);
+    assert_eq!(
+        (hex(&root.trace_id), hex(&root.parent_span_id), &root.trace_state[..]),
+        (TRACE.into(), SPAN.into(), "a=b")
+    );
+    assert_eq!(events(root), ["HTTP_RECV_START", "HTTP_RECV_END", "HTTP_SEND_START", "HTTP_SEND_END"]);
+    assert_eq!(events(model), ["REQUEST_START", "QUEUE_START", "INFER_RESPONSE_COMPLETE", "REQUEST_END"]);
+    assert_eq!(events(compute), ["COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END"]);
+    let told = attributes(&model.attributes);
+    assert_eq!(
+        [&told["triton.model_name"], &told["triton.model_version"], &told["triton.request_id"]],
+        ["echo", "1", "r1"]
+    );
+    assert_eq!([&told["triton.trace_id"], &told["triton.trace_parent_id"]], ["1", "0"]);
+    let resource = receiver.requests.lock()[0].resource_spans[0].resource.clone().unwrap();
+    let resource = attributes(&resource.attributes);
+    assert_eq!([&resource["service.name"], &resource["host.name"]], ["triton-inference-server", "here"]);
+}
+
+#[tokio::test]
+async fn every_second_request_is_traced_over_grpc_too_and_failures_say_why() {
+    let receiver = Receiver::start().await;
+    let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "2")]).await;
+    let mut client = GrpcInferenceServiceClient::new(server.channel().await);
+    for _ in 0..4 {
+        client.model_infer(floats("echo", 1)).await.unwrap();
+    }
+    let spans = receiver.spans(6).await;
+    let (first, second) = spans.split_at(3);
+    let ([root, ..], [other, ..]) = (nested(first), nested(second));
+    assert!(root.trace_id != other.trace_id && root.parent_span_id.is_empty() && root.status.is_none());
+    assert_eq!(events(root), ["GRPC_WAITREAD_START", "GRPC_WAITREAD_END", "GRPC_SEND_START", "GRPC_SEND_END"]);
+
+    client.model_infer(floats("echo", 1)).await.unwrap();
+    let mut refused = tonic::Request::new(raw("echo", "FP32", &[1, 5], vec![0; 20]));
+    refused.metadata_mut().insert("traceparent", format!("00-{TRACE}-{SPAN}-00").parse().unwrap());
+    client.model_infer(refused).await.unwrap_err();
+    let spans = receiver.spans(8).await;
+    let [root, model] = &spans[6..] else { panic!("{spans:?}") };
+    let status = root.status.clone().unwrap();
+    assert!(status.code() == Code::Error && status.message.contains("unexpected shape for input 'x'"), "{status:?}");
+    assert_eq!((hex(&root.trace_id), events(model)), (TRACE.into(), vec!["REQUEST_START", "REQUEST_END"]));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_costs_no_request() {
+    let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
+    let server = traced_to(gone, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "1")]).await;
+    let mut client = server.client().await;
+    for _ in 0..2000 {
+        client.model_infer(floats("echo", 1)).await.unwrap();
+    }
+    let service = Arc::clone(&server.service);
+    tokio::task::spawn_blocking(move || service.traces().flush()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_file_has_tensors_and_requests_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let levels = [("trace_level", "TIMESTAMPS+TENSORS"), ("trace_rate", "1")];
+    let server = traced(Target::File(Some(path.clone())), &levels).await;
+    let port = server.http().await;
+    assert_eq!(ask(port, "", &json("[1,2.5,3,4]")).await, "200");
+    // The model fails, the request is refused, and it cannot be read.
+    assert_eq!(ask(port, "", &json("[1.8e-44,0,0,0]")).await, "500");
+    assert_eq!(ask(port, "", &json("[1]")).await, "400");
+    assert_eq!(ask(port, "", "nonsense").await, "400");
+    let entries: Vec<serde_json::Value> = loop {
+        let read = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Vec<serde_json::Value>>(&text).ok());
+        match read {
+            Some(read) if read.iter().filter(|entry| entry["model_name"].is_string()).count() == 4 => break read,
+            _ => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let names = |entry: &serde_json::Value| {
+        let stamps = entry["timestamps"].as_array().unwrap();
+        assert!(stamps.iter().map(|stamp| stamp["ns"].as_u64().unwrap()).is_sorted());
+        stamps.iter().map(|stamp| stamp["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| match (&entry["timestamps"], &entry["tensor"]) {
+            (serde_json::Value::Null, serde_json::Value::Null) => entry.to_string(),
+            (serde_json::Value::Null, tensor) => format!("{} {tensor}", entry["activity"]),
+            _ => names(entry),
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    {"id":1,"model_name":"echo","model_version":1,"request_id":"r1"}
+    HTTP_RECV_START HTTP_RECV_END REQUEST_START QUEUE_START COMPUTE_START COMPUTE_INPUT_END COMPUTE_OUTPUT_START COMPUTE_END INFER_RESPONSE_COMPLETE REQUEST_END HTTP_SEND_START HTTP_SEND_END
+    "TENSOR_QUEUE_INPUT" {"data":"1,2.5,3,4","dtype":"FP32","name":"x","shape":"1,4"}
+    "TENSOR_BACKEND_OUTPUT" {"data":"1,2.5,3,4","dtype":"FP32","name":"y","shape":"1,4"}
+    {"id":2,"model_name":"echo","model_version":1,"request_id":"r1"}
+    HTTP_RECV_START HTTP_RECV_END REQUEST_START QUEUE_START REQUEST_END HTTP_SEND_START HTTP_SEND_END
+    "TENSOR_QUEUE_INPUT" {"data":"0.000000000000000000000000000000000000000000018,0,0,0","dtype":"FP32","name":"x","shape":"1,4"}
+    {"id":3,"model_name":"echo","model_version":1}
+    HTTP_RECV_START HTTP_RECV_END HTTP_SEND_START HTTP_SEND_END
+    {"id":4,"model_name":"echo","model_version":1}
+    HTTP_RECV_START HTTP_RECV_END HTTP_SEND_START HTTP_SEND_END
+    "#);
+}
