@@ -86,10 +86,12 @@ impl Registry {
             }
         };
         let not_ready = |why: String| {
-            Err(InferError::new(
-                ErrorKind::Unavailable,
-                format_args!("Request for unknown model: '{name}' has no available versions: {why}"),
-            ))
+            let what = match version {
+                Some(version) => format!("'{name}' version {version} is not at ready state"),
+                None => format!("'{name}' has no available versions"),
+            };
+            let message = format_args!("Request for unknown model: {what}: {why}");
+            Err(InferError::new(ErrorKind::Unavailable, message))
         };
         match state.ok_or_else(unknown)? {
             VersionState::Ready(model) => Ok(Arc::clone(model)),
@@ -145,5 +147,21 @@ impl Registry {
                 model.drain();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_not_ready_is_named() {
+        let registry = Registry::default();
+        registry.set("m", 1, VersionState::Failed("no file".into()));
+        registry.set("m", 2, VersionState::Loading);
+        let refusal = |version| registry.resolve("m", version).err().map(|error| error.to_string()).unwrap();
+        assert_eq!(refusal(Some(1)), "Request for unknown model: 'm' version 1 is not at ready state: no file");
+        assert_eq!(refusal(None), "Request for unknown model: 'm' has no available versions: it is loading");
+        assert_eq!(refusal(Some(3)), "Request for unknown model: 'm' version 3 is not found");
     }
 }
