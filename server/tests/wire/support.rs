@@ -19,7 +19,7 @@ use quintet_server::{
     kserve::trace::Traces,
     service::{InputLimit, Limits, Service},
     settings::ServiceName,
-    transport::{grpc, http as rest, listener::Listener},
+    transport::{grpc, http as rest, io_threads::IoThreads, listener::Listener},
 };
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -114,7 +114,8 @@ pub async fn start_tracing(traces: Traces) -> Server {
     let limits = grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), limits, stop.clone()));
+    let threads = IoThreads::start().unwrap();
+    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), limits, threads, stop.clone()));
     Server { service, limits, port, stop, serving, gate }
 }
 
