@@ -8,11 +8,11 @@ pub mod simulate;
 
 use std::{sync::Arc, time::Duration};
 
-use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::{Prepared, http},
+    lane::Lane,
     measure::{Conductor, Rig},
     pairing::{Difference, Pair, paired},
     plan::Arm,
@@ -150,19 +150,19 @@ fn conductor() -> Conductor {
 /// Trials of two lanes with 5 ms each, the second with `extra` on top, in the default plan.
 async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Difference>> {
     let delay = Duration::from_millis(5);
-    let (_first, mut a, requests) = lane(Lane::OnnxHttp, Script { delay, stall: None }).await?;
-    let (_second, mut b, others) = lane(Lane::TrtHttp, Script { delay: delay + extra, stall: None }).await?;
+    let (_first, mut a, requests) = lane(Lane::ONNX_HTTP, Script { delay, stall: None }).await?;
+    let (_second, mut b, others) = lane(Lane::TRT_HTTP, Script { delay: delay + extra, stall: None }).await?;
     let conductor = conductor();
     let defaults = Settings::default();
     let mut differences = Vec::new();
     for number in 0..REAL_TRIALS as u64 {
         let settings =
             Settings { batches: vec![1], concurrency: Vec::new(), seed: seed.wrapping_add(number), ..defaults.clone() };
-        let plan = crate::plan::Plan::new(&settings, &[Lane::OnnxHttp, Lane::TrtHttp]);
+        let plan = crate::plan::Plan::new(&settings, &[Lane::ONNX_HTTP, Lane::TRT_HTTP]);
         let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
         for turn in plan.stages.iter().flat_map(|stage| &stage.turns) {
             let crate::plan::Work::Block(n) = turn.work else { continue };
-            let second = turn.arm.lane == Lane::TrtHttp;
+            let second = turn.arm.lane == Lane::TRT_HTTP;
             let (rig, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
             let block = rig.block(requests, 0, n, &conductor, |_| {}).await?;
             blocks[usize::from(second)].push(latencies_ms(&block));
@@ -185,7 +185,7 @@ async fn open_window(
     ramp: Duration,
     seed: u64,
 ) -> anyhow::Result<MeasuredBlock> {
-    let (_server, mut rig, requests) = lane(Lane::OnnxHttp, script).await?;
+    let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
     let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
     Ok(rig.open_window(requests, schedule, (ramp, length), &conductor(), |_| {}).await?)
