@@ -1,4 +1,4 @@
-//! The command line: `build`, `passthrough`, `fetch`, `verify`, `weights`, `list`.
+//! The command line: `build`, `passthrough`, `fetch`, `verify`, `time`, `weights`, `list`.
 
 use std::{
     io::{self, Write as _},
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
-use quintet_onnxruntime::ThreadPool;
+use quintet_onnxruntime::{Loaded, ThreadPool};
 
 use crate::{
     arch::Arch,
@@ -18,6 +18,7 @@ use crate::{
     graph::Graph,
     passthrough,
     repository::{self, Batching},
+    timing::Timed,
     variant::Variant,
     verify,
     weights::Weights,
@@ -44,6 +45,8 @@ enum Command {
     Fetch(Fetch),
     /// Run a model in ONNX Runtime and compare its outputs with reference ones
     Verify(Verify),
+    /// Run a model in this process once for each line on stdin; a line on stdout tells the seconds of each run
+    Time(Time),
     /// Write the weights of a seed as .safetensors, to run the same model in PyTorch or libtorch
     Weights(SeededWeights),
     /// List the architectures with their size and work
@@ -125,9 +128,40 @@ struct Verify {
     /// The largest absolute error allowed [default: 1e-4; 5e-3 for FP16 input]
     #[arg(long, value_name = "ERROR")]
     tolerance: Option<f32>,
+    #[command(flatten)]
+    library: Library,
+}
+
+#[derive(Debug, Args)]
+struct Time {
+    /// The model repository
+    #[arg(long, value_name = "DIR")]
+    repository: PathBuf,
+    /// The model's name in it; it has one input, of FP32
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// The shape of what it runs on, e.g. 8,3,224,224
+    #[arg(long, value_delimiter = ',', value_name = "DIM,...", required = true)]
+    shape: Vec<usize>,
+    #[command(flatten)]
+    library: Library,
+}
+
+#[derive(Debug, Args)]
+struct Library {
     /// The ONNX Runtime library [default: $ORT_DYLIB_PATH, or where `make setup` put it]
     #[arg(long, value_name = "PATH")]
     onnxruntime: Option<PathBuf>,
+}
+
+impl Library {
+    /// With a thread for each core, as the server has them.
+    fn load(&self) -> anyhow::Result<&'static Loaded> {
+        let threads = ThreadPool { intra_op_threads: available_parallelism().map_or(1, NonZero::get), spin: false };
+        let library = quintet_onnxruntime::load(self.onnxruntime.as_deref(), threads)?;
+        eprintln!("ONNX Runtime: {}", library.path.display());
+        Ok(library)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +187,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Fetch(args) => fetch(&args)?,
         Command::Verify(args) => return verify(&args),
+        Command::Time(args) => {
+            let library = args.library.load()?;
+            let mut model = Timed::load(&library.environment, &args.repository, &args.model, args.shape)?;
+            model.obey(io::stdin().lock(), io::stdout().lock())?;
+        }
         Command::Weights(args) => weights(&args)?,
         Command::List => list()?,
     }
@@ -190,9 +229,7 @@ fn fetch(args: &Fetch) -> anyhow::Result<()> {
 }
 
 fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
-    let threads = ThreadPool { intra_op_threads: available_parallelism().map_or(1, NonZero::get), spin: false };
-    let library = quintet_onnxruntime::load(args.onnxruntime.as_deref(), threads)?;
-    eprintln!("ONNX Runtime: {}", library.path.display());
+    let library = args.library.load()?;
     let reference = args.reference.as_deref();
     let found = verify::verify(&library.environment, &args.repository, &args.model, reference)?;
     let tolerance = args.tolerance.unwrap_or(match found.variant {

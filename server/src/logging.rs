@@ -8,9 +8,13 @@ use std::{
 use anyhow::Context as _;
 use quintet_engine::{ErrorKind, InferError};
 use serde_json::{Map, Value};
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, Subscriber, subscriber::Interest};
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::dynamic_filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer,
+    filter::dynamic_filter_fn,
+    layer::{Filter, SubscriberExt as _},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use crate::settings::LogFormat;
@@ -111,6 +115,10 @@ impl Switches {
 }
 
 impl Settings {
+    /// As much as can be set.
+    const EVERYTHING: Self =
+        Self { info: true, warning: true, error: true, verbose: u32::MAX, format: Format::Default };
+
     /// Whether a line is logged. Libraries, ONNX Runtime among them, are heard from warnings on; `filtered` is
     /// whether QUINTET_LOG chooses instead, so that only the switches count here.
     fn shows(self, line: &Metadata<'_>, filtered: bool) -> bool {
@@ -137,27 +145,41 @@ pub fn start(settings: Settings) -> anyhow::Result<()> {
         ),
         _ => None,
     };
-    let filtered = filter.is_some();
-    let text = tracing_subscriber::fmt::layer()
+    let registry = tracing_subscriber::registry();
+    let started = match filter {
+        Some(filter) => registry.with(filter).with(text(true)).with(json(true)).try_init(),
+        None => registry.with(text(false)).with(json(false)).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}
+
+/// Lines for people, while that is the form.
+fn text<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
+    tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .with_filter(dynamic_filter_fn(move |line, _| {
-            let settings = LOG.get();
-            settings.format != Format::Json && settings.shows(line, filtered)
-        }));
-    let json = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(dynamic_filter_fn(
-        move |line, _| {
-            let settings = LOG.get();
-            settings.format == Format::Json && settings.shows(line, filtered)
-        },
-    ));
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(text)
-        .with(json)
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+        .with_filter(filter(filtered, |format| format != Format::Json))
+}
+
+/// Lines for programs, while that is the form.
+fn json<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
+    tracing_subscriber::fmt::layer()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_filter(filter(filtered, |format| format == Format::Json))
+}
+
+/// What the settings show in a form. Places in the code that can never show are switched off for good: HTTP/2 opens
+/// a span for each frame.
+fn filter<S: Subscriber>(filtered: bool, has_form: fn(Format) -> bool) -> impl Filter<S> {
+    dynamic_filter_fn(move |line, _| {
+        let settings = LOG.get();
+        has_form(settings.format) && settings.shows(line, filtered)
+    })
+    .with_callsite_filter(move |line| {
+        if Settings::EVERYTHING.shows(line, filtered) { Interest::sometimes() } else { Interest::never() }
+    })
 }
 
 /// The settings in force by Triton's names, in its order.
@@ -227,6 +249,21 @@ mod tests {
     fn change(changes: Value) -> Result<Settings, String> {
         let Value::Object(changes) = changes else { unreachable!() };
         changed(Settings::default(), &changes).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn spans_that_never_show_are_off() {
+        let is_off = |filtered| {
+            tracing::subscriber::with_default(
+                tracing_subscriber::registry().with(text(filtered)).with(json(filtered)),
+                || {
+                    let library = tracing::trace_span!(target: "h2::codec", "poll");
+                    let ours = tracing::info_span!(target: "quintet_server", "run");
+                    [library, ours].map(|span| span.is_disabled())
+                },
+            )
+        };
+        assert_eq!(is_off(false), [true, false]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     settings::or_cores,
     transport::{
         grpc, http,
+        io_threads::IoThreads,
         listener::{Address, Listener},
     },
 };
@@ -84,14 +85,15 @@ pub async fn run(
     let mut services: Vec<Arc<Service>> = Vec::new();
     let stop = CancellationToken::new();
     let serving = TaskTracker::new();
+    let threads = IoThreads::start().context("cannot start threads for connections")?;
     for (service, protocol, listener) in bound {
         if services.iter().all(|known| !Arc::ptr_eq(known, &service)) {
             services.push(Arc::clone(&service));
         }
-        let stop = stop.clone();
+        let (threads, stop) = (threads.clone(), stop.clone());
         match protocol {
-            Protocol::Http(routes) => serving.spawn(http::serve::serve(listener, routes, service, stop)),
-            Protocol::Grpc(limits) => serving.spawn(grpc::serve(listener, service, limits, stop)),
+            Protocol::Http(routes) => serving.spawn(http::serve::serve(listener, routes, service, threads, stop)),
+            Protocol::Grpc(limits) => serving.spawn(grpc::serve(listener, service, limits, threads, stop)),
         };
     }
     serving.close();

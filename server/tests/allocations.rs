@@ -23,7 +23,7 @@ use quintet_proto::inference::{ModelConfig, ModelInferRequest, model_infer_reque
 use quintet_server::{
     service::{InputLimit, Limits, Service},
     settings::ServiceName,
-    transport::{grpc, http, listener::Listener},
+    transport::{grpc, http, io_threads::IoThreads, listener::Listener},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -89,11 +89,11 @@ fn start() -> [u16; 2] {
             let bind = |name| Listener::bind(name, ([127, 0, 0, 1], 0).into(), 8);
             let (first, second) = (bind("onnx-http").await.unwrap(), bind("onnx-grpc").await.unwrap());
             sender.send([first.port().unwrap(), second.port().unwrap()]).unwrap();
-            let stop = CancellationToken::new();
+            let (threads, stop) = (IoThreads::start().unwrap(), CancellationToken::new());
             let routes = http::router(Arc::clone(&service));
             tokio::join!(
-                http::serve::serve(first, routes, Arc::clone(&service), stop.clone()),
-                grpc::serve(second, service, grpc::Limits { max_input, max_stream_requests: 1 }, stop)
+                http::serve::serve(first, routes, Arc::clone(&service), threads.clone(), stop.clone()),
+                grpc::serve(second, service, grpc::Limits { max_input, max_stream_requests: 1 }, threads, stop)
             );
         });
     });

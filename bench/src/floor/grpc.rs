@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     exchange::{Exchange, model_seconds},
-    payload::{INPUT, Payload},
+    payload::Payload,
     target::Address,
 };
 
@@ -92,9 +92,9 @@ fn head(model: &str, payload: &Payload) -> anyhow::Result<Bytes> {
     let mut message = ModelInferRequest {
         model_name: model.to_owned(),
         inputs: vec![InferInputTensor {
-            name: INPUT.into(),
+            name: payload.input.clone(),
             datatype: "FP32".into(),
-            shape: payload.shape().map(|dim| dim as i64).to_vec(),
+            shape: payload.shape.iter().map(|&dim| dim as i64).collect(),
             ..InferInputTensor::default()
         }],
         ..ModelInferRequest::default()
@@ -143,11 +143,11 @@ impl Exchange for Grpc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::floor::payload::Size;
+    use crate::floor::payload::{Input, Size};
 
     #[test]
     fn head_and_tensor_are_one_message() {
-        let payload = Payload::new(Size::Tiny, None);
+        let payload = Payload::new(Size::Tiny, &Input::Rows, None).unwrap();
         let whole = [&head("m", &payload).unwrap()[..], &payload.tensor].concat();
         assert_eq!(u32::from_be_bytes([whole[1], whole[2], whole[3], whole[4]]) as usize, whole.len() - PREFIX_BYTES);
         let message = ModelInferRequest::decode(&whole[PREFIX_BYTES..]).unwrap();

@@ -4,12 +4,14 @@
 use std::io::{IoSlice, Read as _, Write as _};
 
 use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
 use quintet_proto::{INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING};
 
 use super::{
     exchange::{Exchange, model_seconds},
     payload::Payload,
     raw::Stream,
+    shared::Region,
     target::Address,
 };
 
@@ -20,38 +22,61 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 pub(super) struct Http {
     stream: Stream,
     head: Vec<u8>,
-    payload: Payload,
+    tensor: Bytes,
+    /// What an answer has to be good for; nothing where its tensor goes elsewhere.
+    payload: Option<Payload>,
     body: Vec<u8>,
+    _region: Option<Region>,
 }
 
 impl Http {
     pub(super) fn connect(address: &Address, model: &str, payload: &Payload) -> anyhow::Result<Self> {
         let json = serde_json::json!({
             "inputs": [{
-                "name": super::payload::INPUT,
+                "name": payload.input,
                 "datatype": "FP32",
-                "shape": payload.shape(),
+                "shape": payload.shape,
                 "parameters": { "binary_data_size": payload.tensor.len() },
             }],
             "parameters": { "binary_data_output": true },
+        });
+        let head = post(address, &format!("v2/models/{model}/infer"), &json, payload.tensor.len());
+        Ok(Self {
+            stream: Stream::connect(address)?,
+            head,
+            tensor: payload.tensor.clone(),
+            payload: Some(payload.clone()),
+            body: Vec::new(),
+            _region: None,
         })
-        .to_string();
-        let host = match address {
-            Address::Tcp(authority) => authority,
-            Address::Unix(_) => "localhost",
+    }
+
+    /// The same with tensors in system shared memory; the answer's goes into the output of this name. The server
+    /// keeps the region until it ends.
+    pub(super) fn with_shared_memory(
+        address: &Address,
+        model: &str,
+        payload: &Payload,
+        output: &str,
+    ) -> anyhow::Result<Self> {
+        let region = Region::new(payload)?;
+        let registration = format!("v2/systemsharedmemory/region/{}/register", region.name);
+        let mut connection = Self {
+            stream: Stream::connect(address)?,
+            head: post(address, &registration, &region.registration(), 0),
+            tensor: Bytes::new(),
+            payload: None,
+            body: Vec::new(),
+            _region: None,
         };
-        let head = format!(
-            "POST /v2/models/{model}/infer HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n\
-             {INFERENCE_HEADER_CONTENT_LENGTH}: {}\r\ncontent-length: {}\r\n\r\n{json}",
-            json.len(),
-            json.len() + payload.tensor.len()
-        );
-        let (head, payload) = (head.into_bytes(), payload.clone());
-        Ok(Self { stream: Stream::connect(address)?, head, payload, body: Vec::new() })
+        connection.exchange().context("the server takes no shared memory")?;
+        connection.head = post(address, &format!("v2/models/{model}/infer"), &region.request(payload, output), 0);
+        connection._region = Some(region);
+        Ok(connection)
     }
 
     fn send(&mut self) -> std::io::Result<()> {
-        let (mut head, tensor) = (&self.head[..], &self.payload.tensor[..]);
+        let (mut head, tensor) = (&self.head[..], &self.tensor[..]);
         while !head.is_empty() {
             let sent = self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(tensor)])?;
             if sent >= head.len() {
@@ -83,6 +108,22 @@ impl Http {
     }
 }
 
+/// A request's head and JSON; `more` bytes follow.
+fn post(address: &Address, path: &str, json: &serde_json::Value, more: usize) -> Vec<u8> {
+    let host = match address {
+        Address::Tcp(authority) => authority,
+        Address::Unix(_) => "localhost",
+    };
+    let json = json.to_string();
+    format!(
+        "POST /{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n\
+         {INFERENCE_HEADER_CONTENT_LENGTH}: {}\r\ncontent-length: {}\r\n\r\n{json}",
+        json.len(),
+        json.len() + more
+    )
+    .into_bytes()
+}
+
 impl Exchange for Http {
     fn exchange(&mut self) -> anyhow::Result<f64> {
         self.send()?;
@@ -91,7 +132,9 @@ impl Exchange for Http {
         if head.status != 200 {
             bail!("status {}: {:.300}", head.status, String::from_utf8_lossy(&self.body));
         }
-        self.payload.check(self.body.len())?;
+        if let Some(payload) = &self.payload {
+            payload.check(self.body.len())?;
+        }
         Ok(head.model_seconds)
     }
 }

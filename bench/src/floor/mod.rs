@@ -9,9 +9,11 @@
 mod exchange;
 mod grpc;
 mod http;
+mod in_process;
 mod payload;
 mod raw;
 mod report;
+mod shared;
 mod target;
 
 use std::time::Duration;
@@ -25,7 +27,8 @@ use self::{
     exchange::{Exchange, Sizes, Window, window},
     grpc::Grpc,
     http::Http,
-    payload::Payload,
+    in_process::InProcess,
+    payload::{Input, Payload},
     raw::{Floor, Raw},
     target::{Protocol, Way},
 };
@@ -43,13 +46,23 @@ const FLOOR: &str = "floor";
 #[derive(Clone, Debug, Args)]
 pub struct FloorArgs {
     /// A server and the ways into it, of which one is enough; repeatable:
-    /// name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH.
+    /// name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT.
     #[arg(long, value_name = "NAME=WAY,...", required = true)]
     pub target: Vec<Target>,
-    /// Model to ask for: input `x` of FP32 rows of any width; it answers each row with its first elements.
+    /// Model to ask for: input `x` of FP32 rows of any width; it answers each row with its first elements, as `y`.
     #[arg(long, value_name = "NAME", default_value = "identity")]
     pub model: String,
-    /// Elements of a row that the model answers at most; all without it.
+    /// The model takes FP32 images `[batch, 3, 224, 224]` under this name instead.
+    #[arg(long, value_name = "INPUT")]
+    pub images: Option<String>,
+    /// Name of the model's output, for shared memory.
+    #[arg(long, value_name = "OUTPUT", default_value = "y")]
+    pub output: String,
+    /// The model without a server: a command that runs it for each line of stdin and prints the seconds. It gets
+    /// --shape at its end: "quintet-models time --repository DIR --model NAME".
+    #[arg(long, value_name = "COMMAND")]
+    pub in_process: Option<String>,
+    /// Elements of a row that the model answers at most, of all outputs together; all without it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub reply_elements: Option<u32>,
     /// What to send: tiny (64 bytes), or a number of images of 602,112 bytes.
@@ -83,7 +96,8 @@ pub fn run(args: &FloorArgs) -> anyhow::Result<Report> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let mut cells = Vec::new();
     for &size in &args.payload {
-        let payload = Payload::new(size, args.reply_elements.map(|n| n as usize));
+        let input = args.images.clone().map_or(Input::Rows, Input::Images);
+        let payload = Payload::new(size, &input, args.reply_elements.map(|n| n as usize))?;
         for &connections in &args.concurrency {
             let mut lanes = lanes(args, &floor, &payload, connections)?;
             rounds(&mut lanes, args, &mut rng)?;
@@ -116,16 +130,22 @@ fn lanes(args: &FloorArgs, floor: &Floor, payload: &Payload, connections: u16) -
     }
     for target in &args.target {
         for way in &target.ways {
-            lanes.push(open(format!("{} {way}", target.name), &|| connect(way, &args.model, payload))?);
+            lanes.push(open(format!("{} {way}", target.name), &|| connect(way, args, payload))?);
         }
+    }
+    // A program with a session for each connection would say nothing of one server.
+    if let Some(command) = args.in_process.as_ref().filter(|_| connections == 1) {
+        lanes.push(open(in_process::NAME.into(), &|| Ok(Box::new(InProcess::start(command, payload)?)))?);
     }
     Ok(lanes)
 }
 
-fn connect(way: &Way, model: &str, payload: &Payload) -> anyhow::Result<Box<dyn Exchange>> {
+fn connect(way: &Way, args: &FloorArgs, payload: &Payload) -> anyhow::Result<Box<dyn Exchange>> {
+    let (address, model) = (&way.address, args.model.as_str());
     Ok(match way.protocol {
-        Protocol::Http => Box::new(Http::connect(&way.address, model, payload)?),
-        Protocol::Grpc => Box::new(Grpc::connect(&way.address, model, payload)?),
+        Protocol::Http => Box::new(Http::connect(address, model, payload)?),
+        Protocol::SharedMemory => Box::new(Http::with_shared_memory(address, model, payload, &args.output)?),
+        Protocol::Grpc => Box::new(Grpc::connect(address, model, payload)?),
     })
 }
 

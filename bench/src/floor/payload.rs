@@ -1,13 +1,11 @@
-//! What is sent: FP32 rows for a model that answers FP32.
+//! What is sent: FP32 tensors for a model that answers FP32.
 
 use std::{fmt, str::FromStr};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-/// Name of the model's input.
-pub(super) const INPUT: &str = "x";
 /// Elements of one image, `[3, 224, 224]`.
 const IMAGE_ELEMENTS: usize = 3 * 224 * 224;
 /// Elements of the tiny request: 64 bytes.
@@ -20,15 +18,6 @@ pub enum Size {
     Tiny,
     /// So many images of 602,112 bytes.
     Images(u16),
-}
-
-impl Size {
-    fn shape(self) -> [usize; 2] {
-        match self {
-            Self::Tiny => [1, TINY_ELEMENTS],
-            Self::Images(count) => [count.into(), IMAGE_ELEMENTS],
-        }
-    }
 }
 
 impl FromStr for Size {
@@ -58,25 +47,57 @@ impl Serialize for Size {
     }
 }
 
+/// The model's input and how images are laid out in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Rows of any width, called `x`.
+    Rows,
+    /// `[batch, 3, 224, 224]` under this name.
+    Images(String),
+}
+
+impl Input {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Rows => "x",
+            Self::Images(name) => name,
+        }
+    }
+
+    fn shape(&self, size: Size) -> anyhow::Result<Vec<usize>> {
+        Ok(match (size, self) {
+            (Size::Tiny, Self::Rows) => vec![1, TINY_ELEMENTS],
+            (Size::Tiny, Self::Images(name)) => bail!("'{name}' takes whole images: leave `tiny` out of --payload"),
+            (Size::Images(count), Self::Rows) => vec![count.into(), IMAGE_ELEMENTS],
+            (Size::Images(count), Self::Images(_)) => vec![count.into(), 3, 224, 224],
+        })
+    }
+}
+
 /// A request's tensor; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
-    size: Size,
+    /// The name of the model's input.
+    pub(super) input: String,
+    pub(super) shape: Vec<usize>,
     pub(super) tensor: Bytes,
     /// Bytes of the answer's tensor.
     pub(super) reply: usize,
 }
 
 impl Payload {
-    /// A payload for a model that answers each row with its first `width` elements; all of them if it is `None`.
-    pub(super) fn new(size: Size, width: Option<usize>) -> Self {
-        let [rows, elements] = size.shape();
+    /// A payload for a model that answers each row or image with at most `width` elements; as many as it was sent if
+    /// that is `None`.
+    ///
+    /// # Errors
+    /// For a size that the input cannot have.
+    pub(super) fn new(size: Size, input: &Input, width: Option<usize>) -> anyhow::Result<Self> {
+        let shape = input.shape(size)?;
+        let rows = shape.first().copied().unwrap_or(1);
+        let elements = shape.iter().skip(1).product();
         let tensor = Bytes::from(1.0_f32.to_le_bytes().repeat(rows * elements));
-        Self { size, tensor, reply: rows * width.map_or(elements, |width| width.min(elements)) * 4 }
-    }
-
-    pub(super) fn shape(&self) -> [usize; 2] {
-        self.size.shape()
+        let reply = rows * width.map_or(elements, |width| width.min(elements)) * 4;
+        Ok(Self { input: input.name().to_owned(), shape, tensor, reply })
     }
 
     /// Whether an answer of so many bytes holds the tensor.
@@ -97,12 +118,18 @@ mod tests {
     #[test]
     fn sizes_are_those_of_images() {
         let bytes = |text: &str, width| {
-            let payload = Payload::new(text.parse().unwrap(), width);
+            let payload = Payload::new(text.parse().unwrap(), &Input::Rows, width).unwrap();
             (payload.tensor.len(), payload.reply)
         };
         assert_eq!(bytes("tiny", None), (64, 64));
         assert_eq!(bytes("1", None), (602_112, 602_112));
         assert_eq!(bytes("32", Some(1000)), (19_267_584, 128_000));
+        let images = Input::Images("image".into());
+        let payload = Payload::new(Size::Images(8), &images, Some(1512)).unwrap();
+        assert_eq!((&payload.shape[..], payload.reply), (&[8, 3, 224, 224][..], 8 * 1512 * 4));
+        assert!(
+            Payload::new(Size::Tiny, &images, None).unwrap_err().to_string().contains("'image' takes whole images")
+        );
         assert!("0".parse::<Size>().is_err() && "huge".parse::<Size>().is_err());
     }
 }

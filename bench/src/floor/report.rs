@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     exchange::Window,
+    in_process,
     payload::{Payload, Size},
 };
 use crate::{
@@ -50,8 +51,10 @@ pub struct Lane {
     pub per_second: f64,
     /// Median exchange in medians of the floor over TCP.
     pub latency_ratio: Estimate,
-    /// The same without the model's run, as far as the server tells it.
-    pub latency_ratio_without_model: Estimate,
+    /// The same without the model's run, as far as the server tells it; none in process, where there is nothing else.
+    pub latency_ratio_without_model: Option<Estimate>,
+    /// Median exchange in medians of the model's run without a server, where that was measured.
+    pub latency_ratio_to_in_process: Option<Estimate>,
     /// Exchanges in a second in those of the floor over TCP.
     pub rate_ratio: Estimate,
 }
@@ -66,17 +69,20 @@ impl Cell {
         seed: u64,
     ) -> Option<Self> {
         let (_, floor) = lanes.first()?;
-        let lanes = lanes.iter().map(|(name, windows)| lane(name, windows, floor, seed)).collect::<Option<_>>()?;
+        let in_process = lanes.iter().find(|(name, _)| name == in_process::NAME).map(|(_, windows)| &windows[..]);
+        let lane = |(name, windows): &(String, Vec<Window>)| lane(name, windows, floor, in_process, seed);
+        let lanes = lanes.iter().map(lane).collect::<Option<_>>()?;
         let (request_bytes, reply_bytes) = (payload.tensor.len(), payload.reply);
         Some(Self { payload: size, request_bytes, reply_bytes, connections, lanes })
     }
 }
 
-fn lane(name: &str, windows: &[Window], floor: &[Window], seed: u64) -> Option<Lane> {
-    let latency = |of: fn(&Window) -> &Vec<f64>| {
-        let blocks: Vec<Pair<'_>> = windows.iter().zip(floor).map(|(a, b)| (&of(a)[..], &b.seconds[..])).collect();
+fn lane(name: &str, windows: &[Window], floor: &[Window], in_process: Option<&[Window]>, seed: u64) -> Option<Lane> {
+    let latency_to = |base: &[Window], of: fn(&Window) -> &Vec<f64>| {
+        let blocks: Vec<Pair<'_>> = windows.iter().zip(base).map(|(a, b)| (&of(a)[..], &b.seconds[..])).collect();
         paired(&blocks, Statistic::Median, 1.0, seed)?.ratio
     };
+    let latency = |of| latency_to(floor, of);
     let rates: Vec<_> = windows.iter().zip(floor).map(|(a, b)| ([a.rate], [b.rate])).collect();
     let rates: Vec<Pair<'_>> = rates.iter().map(|(a, b)| (&a[..], &b[..])).collect();
     let mut seconds: Vec<f64> = windows.iter().flat_map(|window| window.seconds.iter().copied()).collect();
@@ -85,7 +91,8 @@ fn lane(name: &str, windows: &[Window], floor: &[Window], seed: u64) -> Option<L
         p50_us: median(&mut seconds)? * 1e6,
         per_second: median(&mut windows.iter().map(|window| window.rate).collect::<Vec<_>>())?,
         latency_ratio: latency(|window| &window.seconds)?,
-        latency_ratio_without_model: latency(|window| &window.around_model)?,
+        latency_ratio_without_model: latency(|window| &window.around_model),
+        latency_ratio_to_in_process: in_process.and_then(|base| latency_to(base, |window| &window.seconds)),
         rate_ratio: paired(&rates, Statistic::Mean, 1.0, seed)?.ratio?,
     })
 }
@@ -99,16 +106,21 @@ impl Report {
             let _ = writeln!(
                 text,
                 "### {} bytes there, {} back, {} at once (model {}, {} rounds)\n\n\
-                 | Lane | p50 | of floor | of floor, without the model's run | per second | of floor |\n\
-                 |---|---:|---:|---:|---:|---:|",
+                 | Lane | p50 | of floor | of floor, without the model's run | of in process | per second | of floor |\n\
+                 |---|---:|---:|---:|---:|---:|---:|",
                 cell.request_bytes, cell.reply_bytes, cell.connections, self.model, self.rounds
             );
             for lane in &cell.lanes {
-                let [latency, around, rate] =
-                    [lane.latency_ratio, lane.latency_ratio_without_model, lane.rate_ratio].map(ratio);
+                let [latency, around, in_process, rate] = [
+                    Some(lane.latency_ratio),
+                    lane.latency_ratio_without_model,
+                    lane.latency_ratio_to_in_process,
+                    Some(lane.rate_ratio),
+                ]
+                .map(|estimate| estimate.map_or_else(|| "–".to_owned(), ratio));
                 let _ = writeln!(
                     text,
-                    "| {} | {:.0} µs | {latency} | {around} | {:.0} | {rate} |",
+                    "| {} | {:.0} µs | {latency} | {around} | {in_process} | {:.0} | {rate} |",
                     lane.name, lane.p50_us, lane.per_second
                 );
             }
@@ -125,6 +137,7 @@ fn ratio(estimate: Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::floor::payload::Input;
 
     fn windows(us: f64, model_us: f64) -> Vec<Window> {
         // The machine slows down from round to round, for all alike.
@@ -139,17 +152,22 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_same_round() {
-        let lanes = [("floor tcp".to_owned(), windows(100.0, 0.0)), ("s http".to_owned(), windows(200.0, 50.0))];
-        let payload = Payload::new(Size::Images(1), Some(1000));
+        let lanes = [
+            ("floor tcp".to_owned(), windows(100.0, 0.0)),
+            ("s http".to_owned(), windows(200.0, 50.0)),
+            ("in process".to_owned(), windows(50.0, 50.0)),
+        ];
+        let payload = Payload::new(Size::Images(1), &Input::Rows, Some(1000)).unwrap();
         let cell = Cell::new(Size::Images(1), &payload, 8, &lanes, 1).unwrap();
         let report = Report { model: "identity".into(), rounds: 3, cells: vec![cell] };
         insta::assert_snapshot!(report.markdown(), @r"
         ### 602112 bytes there, 4000 back, 8 at once (model identity, 3 rounds)
 
-        | Lane | p50 | of floor | of floor, without the model's run | per second | of floor |
-        |---|---:|---:|---:|---:|---:|
-        | floor tcp | 150 µs | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) | 6667 | 1.00 (1.00 to 1.00) |
-        | s http | 300 µs | 2.00 (2.00 to 2.00) | 1.50 (1.50 to 1.50) | 3333 | 0.50 (0.50 to 0.50) |
+        | Lane | p50 | of floor | of floor, without the model's run | of in process | per second | of floor |
+        |---|---:|---:|---:|---:|---:|---:|
+        | floor tcp | 150 µs | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) | 6667 | 1.00 (1.00 to 1.00) |
+        | s http | 300 µs | 2.00 (2.00 to 2.00) | 1.50 (1.50 to 1.50) | 4.00 (4.00 to 4.00) | 3333 | 0.50 (0.50 to 0.50) |
+        | in process | 75 µs | 0.50 (0.50 to 0.50) | – | 1.00 (1.00 to 1.00) | 13333 | 2.00 (2.00 to 2.00) |
         ");
     }
 }

@@ -1,4 +1,5 @@
-//! Servers to hold against the floor: `name=http://host:port,grpc://host:port,http+unix:/path,grpc+unix:/path`.
+//! Servers to hold against the floor: `name=http://host:port,grpc://host:port,http+unix:/path,grpc+unix:/path`, and
+//! `http+shm://host:port` for tensors in shared memory.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -16,6 +17,8 @@ pub(super) enum Address {
 pub(super) enum Protocol {
     /// KServe v2 with binary tensors over HTTP/1.1.
     Http,
+    /// The same with tensors in system shared memory.
+    SharedMemory,
     /// KServe v2 over gRPC.
     Grpc,
 }
@@ -27,11 +30,12 @@ pub(super) struct Way {
     pub(super) address: Address,
 }
 
-/// `http`, `grpc`, `http-uds` or `grpc-uds`.
+/// `http`, `http-shm`, `grpc`, `http-uds` or `grpc-uds`.
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.protocol {
             Protocol::Http => "http",
+            Protocol::SharedMemory => "http-shm",
             Protocol::Grpc => "grpc",
         })?;
         match self.address {
@@ -52,7 +56,7 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH (one is enough)";
+        let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT (one is enough)";
         let (name, ways) = text.split_once('=').ok_or_else(|| format!("`{text}` has no name; {hint}"))?;
         if name.is_empty() || name == super::FLOOR {
             return Err(format!("`{name}` cannot be a name here; {hint}"));
@@ -67,6 +71,7 @@ fn way_in(text: &str) -> Option<Way> {
     let (protocol, unix) = match scheme {
         "http" => (Protocol::Http, false),
         "grpc" => (Protocol::Grpc, false),
+        "http+shm" => (Protocol::SharedMemory, false),
         "http+unix" => (Protocol::Http, true),
         "grpc+unix" => (Protocol::Grpc, true),
         _ => return None,
@@ -86,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_target_has_a_name_and_ways() {
-        let target: Target = "t=http://h:8000,grpc://[::1]:8001,http+unix:/a b.sock,grpc+unix:///c".parse().unwrap();
+        let target: Target =
+            "t=http://h:8000,grpc://[::1]:8001,http+unix:/a b.sock,grpc+unix:///c,http+shm://h:1".parse().unwrap();
         assert_eq!(target.name, "t");
         let ways: Vec<_> = target.ways.iter().map(|way| format!("{way} {:?}", way.address)).collect();
         insta::assert_snapshot!(ways.join("\n"), @r#"
@@ -94,6 +100,7 @@ mod tests {
         grpc Tcp("[::1]:8001")
         http-uds Unix("/a b.sock")
         grpc-uds Unix("/c")
+        http-shm Tcp("h:1")
         "#);
     }
 

@@ -19,6 +19,9 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::io_threads::IoThreads;
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,9 +139,37 @@ impl Listener {
         }
     }
 
+    /// Hands each connection to `serve`, on one of the threads, until `stop`; then waits for those that are open.
+    pub async fn serve<S, F>(self, threads: &IoThreads, stop: &CancellationToken, serve: S)
+    where
+        S: Fn(Connection) -> F + Clone + Send + 'static,
+        F: Future<Output = anyhow::Result<()>> + Send,
+    {
+        let connections = TaskTracker::new();
+        loop {
+            let connection = tokio::select! {
+                () = stop.cancelled() => break,
+                connection = self.accept() => connection,
+            };
+            let (serve, name) = (serve.clone(), self.name);
+            let serving = async move {
+                let outcome = match connection.move_here() {
+                    Ok(connection) => serve(connection).await,
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = outcome {
+                    tracing::debug!(listener = name, %error, "connection ended early");
+                }
+            };
+            connections.spawn_on(serving, threads.next());
+        }
+        connections.close();
+        connections.wait().await;
+    }
+
     /// The next connection, with `TCP_NODELAY` set. Failures to accept are logged and waited out: they
     /// concern one connection, or pass.
-    pub async fn accept(&self) -> Connection {
+    async fn accept(&self) -> Connection {
         loop {
             // The semaphore is never closed.
             let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
@@ -234,6 +265,17 @@ macro_rules! on_stream {
             Stream::Unix($inner) => $call,
         }
     };
+}
+
+impl Connection {
+    /// From the event loop that accepted it to that of the current thread.
+    fn move_here(self) -> io::Result<Self> {
+        let stream = match self.stream {
+            Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into_std()?)?),
+        };
+        Ok(Self { stream, ..self })
+    }
 }
 
 impl tonic::transport::server::Connected for Connection {

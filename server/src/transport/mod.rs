@@ -3,6 +3,7 @@
 
 pub mod grpc;
 pub mod http;
+pub mod io_threads;
 pub mod jpeg;
 pub mod listener;
 

@@ -18,7 +18,7 @@ use quintet_proto::inference::{
 use quintet_server::{
     service::{InputLimit, Limits, Service},
     settings::ServiceName,
-    transport::{grpc, listener::Listener},
+    transport::{grpc, io_threads::IoThreads, listener::Listener},
 };
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -107,7 +107,8 @@ pub async fn start() -> Server {
     let limits = grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), limits, stop.clone()));
+    let threads = IoThreads::start().unwrap();
+    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), limits, threads, stop.clone()));
     Server { service, limits, port, stop, serving, gate }
 }
 

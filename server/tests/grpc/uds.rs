@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use quintet_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use quintet_server::transport::{grpc, listener::Listener};
+use quintet_server::transport::{grpc, io_threads::IoThreads, listener::Listener};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -18,7 +18,9 @@ async fn a_unix_domain_socket_serves_until_the_end() {
     let path = folder.path().join("grpc.sock");
     let listener = Listener::bind_unix("grpc", &path, "--grpc-uds", 8).unwrap();
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&server.service), server.limits, stop.clone()));
+    let threads = IoThreads::start().unwrap();
+    let service = Arc::clone(&server.service);
+    let serving = tokio::spawn(grpc::serve(listener, service, server.limits, threads, stop.clone()));
 
     let to = path.clone();
     let connector = tower::service_fn(move |_| {

@@ -6,7 +6,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 use super::{health::Reporter, infer, rpc::Rpc};
 use crate::{
     service::{InputLimit, Service},
-    transport::listener::Listener,
+    transport::{io_threads::IoThreads, listener::Listener},
 };
 
 /// Largest HTTP/2 frame that clients may send: large tensors in few frames. Each is received into a buffer of its
@@ -43,8 +43,13 @@ pub struct Limits {
 pub const MAX_STREAM_REQUESTS: usize = 64;
 
 /// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
-pub async fn serve(listener: Listener, service: Arc<Service>, limits: Limits, stop: CancellationToken) {
-    let connections = TaskTracker::new();
+pub async fn serve(
+    listener: Listener,
+    service: Arc<Service>,
+    limits: Limits,
+    threads: IoThreads,
+    stop: CancellationToken,
+) {
     let front = Front { routes: routes(&service, limits, &stop), service, max_input: limits.max_input };
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
@@ -54,31 +59,24 @@ pub async fn serve(listener: Listener, service: Arc<Service>, limits: Limits, st
         .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST_BYTES);
-    loop {
-        let connection = tokio::select! {
-            () = stop.cancelled() => break,
-            connection = listener.accept() => connection,
-        };
-        let front = front.clone();
+    let stopped = stop.clone();
+    let serve = move |connection| {
+        let (front, stop) = (front.clone(), stopped.clone());
         let answer = hyper::service::service_fn(move |request| front.clone().answer(request));
         let serving = builder.serve_connection(TokioIo::new(connection), answer);
-        let (stop, name) = (stop.clone(), listener.name());
-        connections.spawn(async move {
+        async move {
             let mut serving = std::pin::pin!(serving);
-            let outcome = tokio::select! {
-                outcome = serving.as_mut() => outcome,
+            tokio::select! {
+                outcome = serving.as_mut() => outcome?,
                 () = stop.cancelled() => {
                     serving.as_mut().graceful_shutdown();
-                    serving.await
+                    serving.await?;
                 }
-            };
-            if let Err(error) = outcome {
-                tracing::debug!(listener = name, %error, "connection ended early");
             }
-        });
-    }
-    connections.close();
-    connections.wait().await;
+            Ok(())
+        }
+    };
+    listener.serve(&threads, &stop, serve).await;
 }
 
 /// What tonic serves.

@@ -15,12 +15,15 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::plain::{Plain, Settings};
 use crate::{
     service::Service,
-    transport::listener::{Connection, Listener},
+    transport::{
+        io_threads::IoThreads,
+        listener::{Connection, Listener},
+    },
 };
 
 /// How long a client may take to send a request's head, and an idle connection to stay open.
@@ -31,24 +34,16 @@ const MAX_BUFFER_BYTES: usize = 128 << 10;
 
 /// Serves `router` until `stop`; then idle connections are closed and busy ones finish their request. Bodies
 /// are bound and received as the service says.
-pub async fn serve(listener: Listener, router: Router, service: Arc<Service>, stop: CancellationToken) {
-    let connections = TaskTracker::new();
+pub async fn serve(
+    listener: Listener,
+    router: Router,
+    service: Arc<Service>,
+    threads: IoThreads,
+    stop: CancellationToken,
+) {
     let (pool, max_body_bytes) = (service.pool().clone(), service.limits().max_input.bytes);
     let settings = Settings { router, pool, max_body_bytes, stop: stop.clone() };
-    loop {
-        let connection = tokio::select! {
-            () = stop.cancelled() => break,
-            connection = listener.accept() => connection,
-        };
-        let (settings, name) = (settings.clone(), listener.name());
-        connections.spawn(async move {
-            if let Err(error) = serve_connection(connection, settings).await {
-                tracing::debug!(listener = name, %error, "connection ended early");
-            }
-        });
-    }
-    connections.close();
-    connections.wait().await;
+    listener.serve(&threads, &stop, move |connection| serve_connection(connection, settings.clone())).await;
 }
 
 /// Requests that are plain here, and the rest of the connection from the first that is not by hyper.

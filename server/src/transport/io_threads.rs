@@ -1,0 +1,77 @@
+//! The threads that drive connections: each connection stays on one, so that nothing of it is handed from thread to
+//! thread but what the model's instance answers.
+
+use std::{
+    io,
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// No more threads than this move bytes, however many cores there are.
+const MAX_THREADS: usize = 32;
+
+/// A thread for each core, each with an event loop of its own. They end with the last clone.
+#[derive(Clone, Debug)]
+pub struct IoThreads(Arc<Threads>);
+
+#[derive(Debug)]
+struct Threads {
+    handles: Vec<Handle>,
+    next: AtomicUsize,
+    _stop: DropGuard,
+}
+
+impl IoThreads {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no event loop.
+    pub fn start() -> io::Result<Self> {
+        let count = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+        let stop = CancellationToken::new();
+        let handles = (0..count).map(|index| start(index, stop.clone())).collect::<io::Result<_>>()?;
+        Ok(Self(Arc::new(Threads { handles, next: AtomicUsize::new(0), _stop: stop.drop_guard() })))
+    }
+
+    /// The thread for the next connection: each in turn.
+    pub(super) fn next(&self) -> &Handle {
+        let Threads { handles, next, .. } = &*self.0;
+        &handles[next.fetch_add(1, Relaxed) % handles.len()]
+    }
+}
+
+fn start(index: usize, stop: CancellationToken) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name(format!("io/{index}")).spawn(move || runtime.block_on(stop.cancelled_owned()))?;
+    Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_thread_gets_its_share_and_all_end() {
+        let threads = IoThreads::start().unwrap();
+        let count = threads.0.handles.len();
+        let mut names = HashSet::new();
+        for _ in 0..count {
+            let name = threads.next().spawn(async { thread::current().name().map(str::to_owned) });
+            names.insert(name.await.unwrap());
+        }
+        assert_eq!(names.len(), count);
+        let unfinished = threads.next().spawn(std::future::pending::<()>());
+        drop(threads);
+        assert!(unfinished.await.unwrap_err().is_cancelled());
+    }
+}
