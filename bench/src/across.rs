@@ -3,16 +3,15 @@
 //! A run's latency is that of its link as much as of its server. So nothing is compared at one layer
 //! only, and a difference that turns around between layers is said out loud.
 
-use quintet_proto::lanes::Lane;
 use serde::Serialize;
 
 use crate::{
     explain::explain,
+    lane::Lane,
     plan::Load,
     report::{NOTHING, label, table, warning_list},
     summary::{Cell, Interval, Summary},
     suspicions::foreign_compute,
-    target::lane_name,
     warnings::{Severity, Warning, by_lane, list, warning},
 };
 
@@ -70,7 +69,6 @@ pub fn dollars_per_million(run: &Run, cell: &Cell, layer: Layer) -> Option<f64> 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reversal {
     /// The lane.
-    #[serde(with = "lane_name")]
     pub lane: Lane,
     /// The load.
     pub load: Load,

@@ -4,25 +4,22 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
-use quintet_preprocess::{DEFAULT_MAX_PIXELS, ImageError, to_tensor};
-use quintet_proto::lanes::Lane;
-use tokio_util::sync::CancellationToken;
+use quintet_proto::lanes::Lane as Kind;
 
 use crate::{
+    against::Against,
     client::Policy,
     commands::{self, compare::CompareArgs, link::LinkArgs, report::ReportArgs, selftest::SelftestArgs, slo::SloArgs},
     encoding::Encoding,
     floor::FloorArgs,
     hypotheses::Hypothesis,
-    link::{self, LinkSpec, Proxy},
-    payload::{self, Payload},
-    plan::Plan,
-    progress::{ASSUMED_IMAGE, Progress, words},
-    report::{self, Exporter as _, Markdown, Report},
-    run::Run,
+    lane::Lane,
+    link::LinkSpec,
+    report,
     schedule::LoadSpec,
     settings::{Limits, MOST_WARMUP_GROUPS, Preset, Settings, parse_duration},
-    target::{Endpoint, Target, default_endpoint, default_metrics, lanes_named},
+    target::{Endpoint, Target, default_endpoint, default_metrics},
+    warnings::list,
 };
 
 /// Most images in one request, and most workers.
@@ -82,27 +79,34 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// JPEG lane: base64 JPEG over HTTP.
-    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::Jpeg), help_heading = "Lanes")]
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::Jpeg), help_heading = "Lanes")]
     pub jpeg_url: Endpoint,
     /// ONNX lane over KServe HTTP.
-    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::OnnxHttp), help_heading = "Lanes")]
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::OnnxHttp), help_heading = "Lanes")]
     pub onnx_http_url: Endpoint,
     /// ONNX lane over KServe gRPC.
-    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::OnnxGrpc), help_heading = "Lanes")]
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::OnnxGrpc), help_heading = "Lanes")]
     pub onnx_grpc_url: Endpoint,
     /// Metrics of the ONNX service.
-    #[arg(long, value_name = "URL", default_value_t = default_metrics(Lane::OnnxHttp), help_heading = "Lanes")]
+    #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::OnnxHttp), help_heading = "Lanes")]
     pub onnx_metrics_url: Endpoint,
     /// TensorRT lane over KServe HTTP.
-    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::TrtHttp), help_heading = "Lanes")]
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::TrtHttp), help_heading = "Lanes")]
     pub trt_http_url: Endpoint,
     /// TensorRT lane over KServe gRPC.
-    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Lane::TrtGrpc), help_heading = "Lanes")]
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::TrtGrpc), help_heading = "Lanes")]
     pub trt_grpc_url: Endpoint,
     /// Metrics of the TensorRT service.
-    #[arg(long, value_name = "URL", default_value_t = default_metrics(Lane::TrtHttp), help_heading = "Lanes")]
+    #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::TrtHttp), help_heading = "Lanes")]
     pub trt_metrics_url: Endpoint,
-    /// Leave out a lane (onnx-grpc) or a whole service (trt); repeatable, comma-separated.
+    /// Measure another server in the same interleaved blocks; repeatable. triton: stock Triton as docker compose's profile
+    /// `triton` has it (8110 to 8122, PyTorch on 8102). Addresses in place of those, or of a server of any other name:
+    /// NAME=onnx-http=URL,onnx-grpc=URL,... with jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc, trt-metrics.
+    /// Its lanes are called NAME/onnx-http and so on, in --skip and --hypothesis too.
+    #[arg(long, value_name = "NAME[=LANE=URL,...]", help_heading = "Lanes")]
+    pub against: Vec<Against>,
+    /// Leave out a lane (onnx-grpc) or a whole service (trt), of all servers or of one (triton/jpeg); repeatable,
+    /// comma-separated.
     #[arg(long, value_name = "LANE", value_delimiter = ',', help_heading = "Lanes")]
     pub skip: Vec<String>,
     /// Model to ask for.
@@ -232,39 +236,47 @@ impl RunArgs {
         }
     }
 
-    /// The lanes that are not skipped.
+    /// The lanes that are not skipped, the suite's first.
     ///
     /// # Errors
-    /// For a name in `--skip` that no lane has, and when nothing is left.
+    /// For a name in `--skip` that no lane has, for two servers of one name, and when nothing is left.
     pub fn targets(&self) -> anyhow::Result<Vec<Target>> {
-        let mut skipped = Vec::new();
-        for name in &self.skip {
-            skipped.extend(lanes_named(name.trim()).map_err(anyhow::Error::msg).context("--skip")?);
-        }
-        let target = |lane| Target {
-            lane,
-            endpoint: self.endpoint(lane).clone(),
-            metrics: match lane.service() {
+        let own = |kind: Kind| Target {
+            lane: Lane::own(kind),
+            endpoint: self.endpoint(kind).clone(),
+            metrics: match kind.service() {
                 "onnx" => self.onnx_metrics_url.clone(),
                 "trt" => self.trt_metrics_url.clone(),
                 _ => self.jpeg_url.clone(),
             },
             model: self.model.clone(),
         };
-        let targets: Vec<_> = Lane::ALL.into_iter().filter(|lane| !skipped.contains(lane)).map(target).collect();
+        let peers = self.against.iter().flat_map(|server| server.targets(&self.model));
+        let mut targets: Vec<_> = Kind::ALL.into_iter().map(own).chain(peers).collect();
+        let mut lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+        for name in self.skip.iter().map(|name| name.trim()) {
+            if !lanes.iter().any(|lane| lane.is_named(name)) {
+                bail!("--skip: no lane `{name}`; lanes are {}, services are jpeg, onnx, trt", list(&lanes));
+            }
+            targets.retain(|target| !target.lane.is_named(name));
+        }
+        lanes.sort_unstable();
+        if let Some(twice) = lanes.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("--against: there are two lanes {}; give servers different names", twice[0]);
+        }
         if targets.is_empty() {
             bail!("--skip leaves no lane to measure");
         }
         Ok(targets)
     }
 
-    fn endpoint(&self, lane: Lane) -> &Endpoint {
+    fn endpoint(&self, lane: Kind) -> &Endpoint {
         match lane {
-            Lane::Jpeg => &self.jpeg_url,
-            Lane::OnnxHttp => &self.onnx_http_url,
-            Lane::OnnxGrpc => &self.onnx_grpc_url,
-            Lane::TrtHttp => &self.trt_http_url,
-            Lane::TrtGrpc => &self.trt_grpc_url,
+            Kind::Jpeg => &self.jpeg_url,
+            Kind::OnnxHttp => &self.onnx_http_url,
+            Kind::OnnxGrpc => &self.onnx_grpc_url,
+            Kind::TrtHttp => &self.trt_http_url,
+            Kind::TrtGrpc => &self.trt_grpc_url,
         }
     }
 }
@@ -290,7 +302,7 @@ fn distinct(counts: &[u16]) -> Vec<usize> {
 /// Does what the command line says; the message of an error is on stderr.
 pub async fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => run(&args).await,
+        Command::Run(args) => commands::run::run(&args).await,
         Command::Slo(args) => commands::slo::slo(&args).await,
         Command::Selftest(args) => commands::selftest::selftest(&args).await,
         Command::Schema => show(report::schema::schema().map_err(Into::into)),
@@ -308,74 +320,6 @@ pub async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let (settings, mut targets) = (args.settings(), args.targets()?);
-    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let plan = Plan::new(&settings, &lanes);
-    if plan.stages.is_empty() {
-        bail!("nothing to measure: both --batches and --concurrency are empty");
-    }
-    for (rate, time) in plan.open_windows() {
-        if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
-            bail!(
-                "{rate} for {} are more requests than --max-window-requests; raise it or shorten --duration",
-                words(time)
-            );
-        }
-    }
-    if args.dry_run {
-        return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
-    }
-    let payload = payload(args, plan.largest_batch())?;
-    let _proxies = emulate(&settings, &mut targets).await?;
-    let progress = Progress::on_stderr(&plan, &lanes);
-    let cancel = CancellationToken::new();
-    tokio::spawn(stop_at_ctrl_c(cancel.clone()));
-    let outcome =
-        Run { settings, targets, payload, output: args.output.clone(), progress: &progress, cancel }.run().await?;
-    write_stdout(&Markdown.export(&outcome.report)?)?;
-    eprintln!("report: {}", outcome.folder.join("report.json").display());
-    Ok(ExitCode::from(exit_status(&outcome.report)))
-}
-
-/// Puts the link that is asked for in front of the lanes.
-pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyhow::Result<Vec<Proxy>> {
-    match settings.link {
-        Some(link) => link::between(link, settings.seed, targets).await.context("--link"),
-        None => Ok(Vec::new()),
-    }
-}
-
-/// The photographs to send, in batches up to the largest.
-pub(crate) fn payload(args: &RunArgs, largest_batch: usize) -> anyhow::Result<Payload> {
-    let photographs = match &args.images {
-        Some(folder) => payload::from_folder(folder)?,
-        None => payload::compiled_in(),
-    };
-    Ok(Payload::new(&photographs, largest_batch, preprocess)?)
-}
-
-/// The exit status that a report deserves.
-pub fn exit_status(report: &Report) -> u8 {
-    if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
-}
-
-/// The client's preprocessing: the same code that the server's jpeg lane runs.
-fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
-    to_tensor(encoded, DEFAULT_MAX_PIXELS, tensor)
-}
-
-/// The first Ctrl-C ends the run with a report, the second ends the program.
-pub(crate) async fn stop_at_ctrl_c(cancel: CancellationToken) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        cancel.cancel();
-        eprintln!("\nstopping; the report keeps what was measured (Ctrl-C again to leave at once)");
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    }
-}
-
 fn show(text: anyhow::Result<String>) -> anyhow::Result<ExitCode> {
     write_stdout(&text?).map(|()| ExitCode::SUCCESS)
 }
@@ -387,27 +331,6 @@ pub(crate) fn write_stdout(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
         _ => Ok(()),
     }
-}
-
-fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
-    use std::fmt::Write as _;
-    let mut text = "| Lane | Address | Requests | Images | Windows |\n|---|---|---:|---:|---:|\n".to_owned();
-    let mut time = Duration::ZERO;
-    for target in targets {
-        let effort = plan.effort(target.lane);
-        time += effort.at(ASSUMED_IMAGE);
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            target.lane,
-            target.url(),
-            effort.requests,
-            effort.images,
-            words(effort.windows)
-        );
-    }
-    let _ = writeln!(text, "\nAbout {} if one image takes {} ms.", words(time), ASSUMED_IMAGE.as_millis());
-    text
 }
 
 #[cfg(test)]
@@ -450,10 +373,26 @@ mod tests {
     fn lanes_and_services_are_skipped() {
         let lanes =
             |flags: &[&str]| args(flags).targets().map(|targets| targets.iter().map(|t| t.lane).collect::<Vec<_>>());
-        assert_eq!(lanes(&["--skip", "trt,jpeg"]).unwrap(), [Lane::OnnxHttp, Lane::OnnxGrpc]);
-        assert_eq!(lanes(&["--skip", "onnx-http", "--skip", "trt"]).unwrap(), [Lane::Jpeg, Lane::OnnxGrpc]);
+        assert_eq!(lanes(&["--skip", "trt,jpeg"]).unwrap(), [Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
+        assert_eq!(lanes(&["--skip", "onnx-http", "--skip", "trt"]).unwrap(), [Lane::JPEG, Lane::ONNX_GRPC]);
         assert!(lanes(&["--skip", "trt,onnx,jpeg"]).is_err());
-        assert!(format!("{:#}", lanes(&["--skip", "torch"]).unwrap_err()).contains("no lane `torch`"));
+        insta::assert_snapshot!(
+            lanes(&["--skip", "torch"]).unwrap_err(),
+            @"--skip: no lane `torch`; lanes are jpeg, onnx-http, onnx-grpc, trt-http, trt-grpc, services are jpeg, onnx, trt"
+        );
+    }
+
+    #[test]
+    fn other_servers_are_measured_beside_the_suite() {
+        let lanes = |flags: &[&str]| args(flags).targets().map(|targets| list(targets.iter().map(|t| t.lane)));
+        assert_eq!(
+            lanes(&["--against", "triton", "--skip", "trt,triton/jpeg"]).unwrap(),
+            "jpeg, onnx-http, onnx-grpc, triton/onnx-http, triton/onnx-grpc"
+        );
+        let two = ["--against", "a=jpeg=h:1", "--against", "b=jpeg=h:2", "--skip", "a"];
+        assert_eq!(lanes(&two).unwrap(), "jpeg, onnx-http, onnx-grpc, trt-http, trt-grpc, b/jpeg");
+        assert!(lanes(&["--against", "a=jpeg=h:1", "--against", "a=jpeg=h:2"]).is_err());
+        assert!(lanes(&["--skip", "triton/jpeg"]).is_err());
     }
 
     #[test]
@@ -480,13 +419,5 @@ mod tests {
         for flags in [["--batches", "0"], ["--batches", "1000"], ["--concurrency", "x"], ["--iterations", "0"]] {
             assert!(Cli::try_parse_from(["quintet-bench", "run"].iter().chain(&flags)).is_err(), "{flags:?}");
         }
-    }
-
-    #[test]
-    fn the_plan_is_told_in_words() {
-        let args = args(&["--skip", "onnx"]);
-        let (settings, targets) = (args.settings(), args.targets().unwrap());
-        let lanes: Vec<_> = targets.iter().map(|t| t.lane).collect();
-        insta::assert_snapshot!(describe_plan(&Plan::new(&settings, &lanes), &targets));
     }
 }

@@ -1,10 +1,8 @@
 //! Whether the lanes give the same answers: compared before anything is timed.
 
-use quintet_proto::lanes::Lane;
+use crate::lane::Lane;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::{report::schema::LaneName, target::lane_name};
 
 /// Largest difference, relative to the largest element, at which two lanes still agree.
 pub const TOLERANCE: f64 = 1e-3;
@@ -13,12 +11,8 @@ pub const TOLERANCE: f64 = 1e-3;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairAgreement {
     /// One lane.
-    #[serde(with = "lane_name")]
-    #[schemars(with = "LaneName")]
     pub a: Lane,
     /// The other.
-    #[serde(with = "lane_name")]
-    #[schemars(with = "LaneName")]
     pub b: Lane,
     /// Largest absolute difference of two elements; `None` when the shapes differ or an element is not finite.
     pub max_abs_difference: Option<f64>,
@@ -34,8 +28,6 @@ pub struct PairAgreement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoOutputs {
     /// The lane.
-    #[serde(with = "lane_name")]
-    #[schemars(with = "LaneName")]
     pub lane: Lane,
     /// What happened instead.
     pub reason: String,
@@ -90,7 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn agreement(x: Outputs, y: Outputs) -> PairAgreement {
-        compare(&[(Lane::Jpeg, x), (Lane::OnnxHttp, y)], Vec::new()).pairs.remove(0)
+        compare(&[(Lane::JPEG, x), (Lane::ONNX_HTTP, y)], Vec::new()).pairs.remove(0)
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! A server's own counters: Triton's Prometheus metrics, read before and after a window.
+//! A server's own counters: Triton's statistics, or its Prometheus metrics, read before and after a window.
 
 use std::collections::BTreeMap;
 
+use quintet_proto::inference::{InferStatistics, ModelStatistics, StatisticDuration};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One model's counters (versions and devices summed), as Triton names and defines them:
 /// the durations are cumulative over requests, in µs.
@@ -42,6 +44,61 @@ impl Counters {
             }
         }
         found.then_some(counters)
+    }
+
+    /// The counters in an answer of the statistics extension: those of one model, its versions summed.
+    /// `None` without any.
+    pub fn of_statistics(versions: &[ModelStatistics]) -> Option<Self> {
+        let of = |version: &ModelStatistics| {
+            let stats = version.inference_stats.unwrap_or_default();
+            let us = |duration: &Option<StatisticDuration>| duration.as_ref().map_or(0, |duration| duration.ns / 1_000);
+            let count = |duration: &Option<StatisticDuration>| duration.as_ref().map_or(0, |duration| duration.count);
+            Self {
+                requests: count(&stats.success),
+                failures: count(&stats.fail),
+                images: version.inference_count,
+                executions: version.execution_count,
+                request_us: us(&stats.success),
+                queue_us: us(&stats.queue),
+                compute_input_us: us(&stats.compute_input),
+                compute_infer_us: us(&stats.compute_infer),
+                compute_output_us: us(&stats.compute_output),
+            }
+        };
+        versions.iter().map(of).reduce(|sum, version| sum.plus(&version))
+    }
+
+    /// The same from its form in JSON.
+    pub fn parse_statistics(json: &[u8]) -> Option<Self> {
+        let answer: Value = serde_json::from_slice(json).ok()?;
+        let number = |of: &Value, key: &str| match of.get(key) {
+            // Protobuf's JSON form writes 64-bit numbers as strings, Triton's as numbers.
+            Some(Value::String(text)) => text.parse().unwrap_or(0),
+            value => value.and_then(Value::as_u64).unwrap_or(0),
+        };
+        let of = |version: &Value| {
+            let stats = version.get("inference_stats")?;
+            let duration = |key| {
+                let of = stats.get(key)?;
+                Some(StatisticDuration { count: number(of, "count"), ns: number(of, "ns") })
+            };
+            Some(ModelStatistics {
+                inference_count: number(version, "inference_count"),
+                execution_count: number(version, "execution_count"),
+                inference_stats: Some(InferStatistics {
+                    success: duration("success"),
+                    fail: duration("fail"),
+                    queue: duration("queue"),
+                    compute_input: duration("compute_input"),
+                    compute_infer: duration("compute_infer"),
+                    compute_output: duration("compute_output"),
+                    ..InferStatistics::default()
+                }),
+                ..ModelStatistics::default()
+            })
+        };
+        let versions: Option<Vec<ModelStatistics>> = answer.get("model_stats")?.as_array()?.iter().map(of).collect();
+        Self::of_statistics(&versions?)
     }
 
     fn by_name(&mut self, name: &str) -> Option<&mut u64> {
@@ -166,6 +223,33 @@ process_start 12
         assert_eq!(Counters::parse(PAGE, "resnet18"), None);
     }
 
+    /// As Triton writes it, two versions; and as protobuf's own JSON form has it.
+    #[test]
+    fn reads_statistics() {
+        let json = r#"{"model_stats":[
+            {"name":"m","version":"1","last_inference":1,"inference_count":8,"execution_count":3,
+             "inference_stats":{"success":{"count":4,"ns":9000000},"fail":{"count":1,"ns":5},"queue":{"count":4,"ns":20999},
+               "compute_input":{"count":4,"ns":1000},"compute_infer":{"count":4,"ns":8000000},"compute_output":{"count":4,"ns":2000},
+               "cache_hit":{"count":0,"ns":0}},"batch_stats":[]},
+            {"name":"m","version":"2","inference_count":"1","execution_count":"1",
+             "inference_stats":{"success":{"count":"1","ns":"1000"}}}]}"#;
+        let counters = Counters {
+            requests: 5,
+            failures: 1,
+            images: 9,
+            executions: 4,
+            request_us: 9_001,
+            queue_us: 20,
+            compute_input_us: 1,
+            compute_infer_us: 8_000,
+            compute_output_us: 2,
+        };
+        assert_eq!(Counters::parse_statistics(json.as_bytes()), Some(counters));
+        for nothing in ["", "{}", r#"{"model_stats":[]}"#, r#"{"model_stats":[{"name":"m"}]}"#, r#"{"error":"no"}"#] {
+            assert_eq!(Counters::parse_statistics(nothing.as_bytes()), None, "{nothing}");
+        }
+    }
+
     #[test]
     fn a_restart_is_noticed() {
         let before = Counters { requests: 10, ..Counters::default() };
@@ -185,6 +269,7 @@ process_start 12
         fn any_page_is_survived(page: String) {
             let _ = Counters::parse(&page, "m");
             let _ = parse_line(&format!("x{{{page}"));
+            let _ = Counters::parse_statistics(page.as_bytes());
         }
 
         #[test]

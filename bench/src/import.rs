@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use quintet_proto::lanes::Lane;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    lane::Lane,
     plan::Load,
     report::{Report, SCHEMA},
     summary::{Bytes, Cell, Form, Server, Summary},
@@ -190,11 +190,11 @@ impl Study {
 /// The lane that the study calls so.
 fn lane(backend: &str) -> Option<Lane> {
     Some(match backend {
-        "pytorch" => Lane::Jpeg,
-        "onnx_http" => Lane::OnnxHttp,
-        "onnx_grpc" => Lane::OnnxGrpc,
-        "trt_http" => Lane::TrtHttp,
-        "trt_grpc" => Lane::TrtGrpc,
+        "pytorch" => Lane::JPEG,
+        "onnx_http" => Lane::ONNX_HTTP,
+        "onnx_grpc" => Lane::ONNX_GRPC,
+        "trt_http" => Lane::TRT_HTTP,
+        "trt_grpc" => Lane::TRT_GRPC,
         _ => return None,
     })
 }
@@ -249,9 +249,9 @@ mod tests {
             "concurrent": {"conc_8": {"n": 60, "p50_ms": 2.0, "mean_ms": 3.0, "imgs_per_sec": 9.0}}}}}"#;
         let summary = parse(text).unwrap().summary();
         assert_eq!((summary.name.as_str(), summary.form, summary.iterations), ("file", Form::Study, 30));
-        let cell = summary.cell(Lane::TrtGrpc, Load::Serial { batch: 4 }).unwrap();
+        let cell = summary.cell(Lane::TRT_GRPC, Load::Serial { batch: 4 }).unwrap();
         assert_eq!((cell.request, cell.server.unwrap().waiting_ms()), (Bytes::Exact(4 * 602_112), 0.5));
-        assert_eq!(summary.concurrent(Lane::TrtGrpc)[0].request, Bytes::Unknown);
+        assert_eq!(summary.concurrent(Lane::TRT_GRPC)[0].request, Bytes::Unknown);
     }
 
     #[test]

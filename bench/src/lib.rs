@@ -3,9 +3,9 @@
 //! ```text
 //! settings -> plan -> run -> measure (client, record) -> report (stats, warnings) -> exporters
 //! ```
-//! * [`settings`], [`plan`], [`target`]: what is measured, in which order, where;
+//! * [`settings`], [`plan`], [`lane`], [`target`], [`against`]: what is measured, in which order, where;
 //! * [`payload`], [`client`]: what is sent, and how each protocol sends it;
-//! * [`measure`], [`record`], [`counters`]: what is seen by the client and by the server;
+//! * [`measure`], [`record`], [`scrape`], [`counters`]: what is seen by the client and by the server;
 //! * [`stats`], [`pairing`], [`waterfall`], [`compare`], [`hypotheses`], [`warnings`]: what it means (pure functions);
 //! * [`report`], [`environment`], [`progress`]: how it is told;
 //! * [`import`], [`summary`], [`suspicions`]: what results of any form, the study's included, have in common;
@@ -16,6 +16,7 @@
 //! * [`preflight`], [`run`], [`cli`], [`commands`]: the order of events.
 
 pub mod across;
+pub mod against;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -28,6 +29,7 @@ pub mod explain;
 pub mod floor;
 pub mod hypotheses;
 pub mod import;
+pub mod lane;
 pub mod link;
 pub mod measure;
 pub mod metric;
@@ -41,6 +43,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod scrape;
 pub mod selftest;
 pub mod settings;
 pub mod slo;

@@ -13,20 +13,19 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{CallError, Client, Clients, Connection, HttpVersion, Policy, Prepared, Wire, http},
+    client::{CallError, Client, Clients, Policy, Prepared, Wire},
     counters::Counters,
     cpu::{process_cpu, spent},
     plan::{Arm, Effort},
     record::{Recorder, Sample},
     report::{MeasuredBlock, WarmUp},
+    scrape::Scraper,
     settings::Limits,
     stats,
     target::Target,
     waterfall::StageTimes,
 };
 
-/// Longest wait for a server's metrics page.
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause of a worker after a failure, so that a dead server is not asked in a tight loop.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 /// Warm-up is steady when the medians of its last two groups differ by at most this part of the smaller.
@@ -41,39 +40,6 @@ pub struct Conductor {
     pub epoch: Instant,
     /// Cancelled when the run is interrupted.
     pub cancel: CancellationToken,
-}
-
-/// Reads a service's counters.
-pub struct Scraper {
-    connection: Connection,
-    page: Result<Prepared, String>,
-    model: String,
-}
-
-impl Scraper {
-    fn new(target: &Target, limits: Limits) -> Self {
-        let limits = Limits { request_timeout: SCRAPE_TIMEOUT.min(limits.request_timeout), ..limits };
-        Self {
-            connection: Connection::new(target.metrics.clone(), HttpVersion::Http1, limits),
-            page: http::get(&target.metrics, "/metrics").map_err(|e| e.to_string()),
-            model: target.model.clone(),
-        }
-    }
-
-    /// The counters now. A server without a metrics page is not asked again.
-    pub async fn read(&mut self) -> Result<Counters, String> {
-        let page = self.page.as_ref().map_err(Clone::clone)?;
-        let reply = match self.connection.call(page).await {
-            Err(error @ CallError::Connect { .. }) => {
-                self.page = Err(error.to_string());
-                return Err(error.to_string());
-            }
-            reply => reply.map_err(|e| e.to_string())?,
-        };
-        http::check(&reply).map_err(|e| e.to_string())?;
-        Counters::parse(&String::from_utf8_lossy(&reply.body()), &self.model)
-            .ok_or_else(|| format!("no nv_inference counters of model `{}`", self.model))
-    }
 }
 
 /// One arm with its workers, kept from cell to cell.
@@ -195,7 +161,7 @@ impl Rig {
         let mut recorder = Recorder::new()?;
         self.workers(1).await;
         let traffic = self.wire().begin();
-        let before = self.scraper.read().await;
+        let before = self.scraper.read_idle().await;
         let cpu = process_cpu();
         let start = conductor.epoch.elapsed();
         for client in &mut self.clients[..1] {
@@ -210,7 +176,7 @@ impl Rig {
         let wall = conductor.epoch.elapsed() - start;
         let cpu = spent(cpu, process_cpu());
         let traffic = self.wire().traffic().since(traffic);
-        let server = between(&before, &self.scraper.read().await);
+        let server = between(&before, &self.scraper.read_idle().await);
         Ok(MeasuredBlock {
             start,
             wall,
@@ -242,7 +208,7 @@ impl Rig {
     ) -> Result<MeasuredBlock, CreationError> {
         self.workers(workers).await;
         let traffic = self.wire().begin();
-        let idle_before = self.scraper.read().await;
+        let idle_before = self.scraper.read_idle().await;
         // `stop` ends the sending; a worker that has used up the budget raises it too.
         let stop = conductor.cancel.child_token();
         let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests));
@@ -271,7 +237,7 @@ impl Rig {
                 Err(error) => all.failures.add(&CallError::Transport(format!("a worker ended: {error}"))),
             }
         }
-        let idle = between(&idle_before, &self.scraper.read().await);
+        let idle = between(&idle_before, &self.scraper.read_idle().await);
         let traffic = self.wire().traffic().since(traffic);
         let recorder = all.completed_within(from, to)?;
         Ok(MeasuredBlock {

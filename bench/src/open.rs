@@ -200,7 +200,7 @@ impl Rig {
         // Warm connections lie on top.
         self.clients.reverse();
         let traffic = self.wire().begin();
-        let idle_before = self.scraper.read().await;
+        let idle_before = self.scraper.read_idle().await;
         let stop = conductor.cancel.child_token();
         let begin = conductor.epoch.elapsed();
         let (from, to) = (begin + ramp, begin + ramp + length);
@@ -231,7 +231,7 @@ impl Rig {
         tasks.close();
         tasks.wait().await;
 
-        let idle = between(&idle_before, &self.scraper.read().await);
+        let idle = between(&idle_before, &self.scraper.read_idle().await);
         let traffic = self.wire().traffic().since(traffic);
         // The tasks have ended, so nobody else holds the window.
         let mut all = Recorder::new()?;

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use quintet_proto::lanes::Lane;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     client::Policy,
     encoding::Encoding,
+    lane::Lane,
     schedule::{Arrivals, LoadSpec, Rate},
     settings::Settings,
     target::Protocol,
@@ -280,12 +280,12 @@ mod tests {
             payloads: vec![Encoding::Fp16, Encoding::Json],
             ..settings(4, 2, 1)
         };
-        let arms = Arm::all(&settings, &[Lane::Jpeg, Lane::OnnxHttp, Lane::OnnxGrpc]);
+        let arms = Arm::all(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
         let of = |lane| arms.iter().filter(|arm| arm.lane == lane).map(|arm| arm.payload).collect::<Vec<_>>();
-        assert_eq!(of(Lane::Jpeg), [Encoding::JpegBase64; 2], "it carries none of those asked for: its usual one");
-        assert_eq!(of(Lane::OnnxHttp), [Encoding::Fp16, Encoding::Json, Encoding::Fp16, Encoding::Json]);
-        assert_eq!(of(Lane::OnnxGrpc), [Encoding::Fp16; 2]);
-        let plan = Plan::new(&settings, &[Lane::Jpeg, Lane::OnnxHttp, Lane::OnnxGrpc]);
+        assert_eq!(of(Lane::JPEG), [Encoding::JpegBase64; 2], "it carries none of those asked for: its usual one");
+        assert_eq!(of(Lane::ONNX_HTTP), [Encoding::Fp16, Encoding::Json, Encoding::Fp16, Encoding::Json]);
+        assert_eq!(of(Lane::ONNX_GRPC), [Encoding::Fp16; 2]);
+        let plan = Plan::new(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
         assert!(
             plan.stages[0]
                 .turns
@@ -297,14 +297,14 @@ mod tests {
     #[test]
     fn each_rate_of_an_open_loop_is_a_stage() {
         let loads = vec!["steps:10,20".parse().unwrap(), LoadSpec::Closed];
-        let plan = Plan::new(&Settings { loads, ..settings(4, 2, 1) }, &[Lane::Jpeg]);
+        let plan = Plan::new(&Settings { loads, ..settings(4, 2, 1) }, &[Lane::JPEG]);
         let words: Vec<_> = plan.stages.iter().map(|stage| stage.load.to_string()).collect();
         assert_eq!(words, ["constant 10/s", "constant 20/s", "serial b=1", "serial b=4", "concurrent c=8"]);
     }
 
     #[test]
     fn effort_counts_warm_up_and_windows() {
-        let effort = Plan::new(&settings(10, 3, 1), &Lane::ALL).effort(Lane::TrtGrpc);
+        let effort = Plan::new(&settings(10, 3, 1), &Lane::ALL).effort(Lane::TRT_GRPC);
         assert_eq!(effort, Effort { requests: 24, images: 12 + 48, windows: Duration::from_secs(5) });
         assert_eq!(effort.at(Duration::from_millis(100)), Duration::from_secs(11));
     }

@@ -6,13 +6,13 @@ use quintet_proto::{
         ModelConfigRequest, ModelConfigResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
         ModelReadyResponse, ServerMetadataRequest, ServerMetadataResponse, model_config::SchedulingChoice,
     },
-    lanes::Lane,
     rest::{ModelMetadata, ServerMetadata},
 };
 use serde_json::Value;
 
 use crate::{
     client::{CallError, Connection, HttpVersion, Prepared, Reply, grpc, http},
+    lane::Lane,
     report::LaneInfo,
     settings::Limits,
     target::{Endpoint, Protocol, Target},
@@ -23,8 +23,9 @@ use crate::{
 pub enum LaneError {
     /// Nothing answers.
     #[error(
-        "lane {lane}: no answer at {url}: {reason}\n  start the server, give its address with --{lane}-url, or leave \
-         the lane out with --skip {lane}"
+        "lane {lane}: no answer at {url}: {reason}\n  start the server, give its address with {}, or leave \
+         the lane out with --skip {lane}",
+        address_flag(.lane)
     )]
     Unreachable {
         /// The lane.
@@ -50,6 +51,14 @@ pub enum LaneError {
     },
 }
 
+/// The flag that says where a lane is.
+fn address_flag(lane: &Lane) -> String {
+    match lane.peer {
+        None => format!("--{lane}-url"),
+        Some(peer) => format!("--against {peer}={}=URL", lane.kind),
+    }
+}
+
 /// What a lane said about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
@@ -69,12 +78,12 @@ pub struct Description {
 
 impl Description {
     /// Fits the description to its lane.
-    pub fn into_info(self, target: &Target, counters_missing: Option<String>) -> LaneInfo {
+    pub fn into_info(self, target: &Target, counters_url: &str, counters_missing: Option<String>) -> LaneInfo {
         LaneInfo {
             lane: target.lane,
             service: target.lane.service().to_owned(),
             url: target.url(),
-            metrics_url: format!("http://{}/metrics", target.metrics),
+            metrics_url: counters_url.to_owned(),
             model: target.model.clone(),
             model_versions: self.model_versions,
             server: self.server,

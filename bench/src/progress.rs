@@ -8,9 +8,9 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use quintet_proto::lanes::Lane;
 
 use crate::{
+    lane::Lane,
     plan::{Effort, Load, Plan},
     report::Cell,
 };
@@ -52,7 +52,7 @@ impl Progress {
         let bar = |lane: &Lane| {
             let bar = all.add(ProgressBar::new(units(plan.effort(*lane))));
             bar.set_style(style("{prefix:<10} [{bar:24}] {percent:>3}%  {wide_msg}"));
-            bar.set_prefix(lane.name());
+            bar.set_prefix(lane.to_string());
             (*lane, bar)
         };
         let lane_bars = lanes.iter().map(bar).collect();
@@ -106,7 +106,7 @@ impl Progress {
                     bar.set_message(text);
                 }
             }
-            Self::Lines => eprintln!("{:<10} {text}", cell.lane.name()),
+            Self::Lines => eprintln!("{:<10} {text}", cell.lane),
             Self::Silent => {}
         }
     }
@@ -191,11 +191,11 @@ mod tests {
     #[test]
     fn time_left_learns_from_what_was_measured() {
         let window = Effort { windows: Duration::from_secs(10), ..images(100) };
-        let mut left = TimeLeft::new([(Lane::Jpeg, window), (Lane::OnnxHttp, images(100))].into_iter());
+        let mut left = TimeLeft::new([(Lane::JPEG, window), (Lane::ONNX_HTTP, images(100))].into_iter());
         assert_eq!(left.estimate(), Duration::from_secs(10) + ASSUMED_IMAGE * 200, "nothing is known yet");
-        left.advance(Lane::Jpeg, images(50), Duration::from_secs(5));
+        left.advance(Lane::JPEG, images(50), Duration::from_secs(5));
         assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10), "the other lane is taken to be like this one");
-        left.advance(Lane::OnnxHttp, images(50), Duration::from_secs(10));
+        left.advance(Lane::ONNX_HTTP, images(50), Duration::from_secs(10));
         assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10));
     }
 

@@ -8,13 +8,13 @@ use std::{
 };
 
 use hdrhistogram::CreationError;
-use quintet_proto::lanes::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::{self, CallError, Prepared},
     compare::{Comparison, NoOutputs, compare},
     environment::{Environment, utc},
+    lane::Lane,
     measure::{Conductor, Rig},
     payload::Payload,
     plan::{Arm, Effort, Load, Plan, Stage, Turn, Work},
@@ -174,7 +174,7 @@ impl Run<'_> {
                 // The first model of a lane describes it.
                 Ok(description) if !known => {
                     let counters_missing = rig.scraper.read().await.err();
-                    report.lanes.push(description.into_info(&rig.target, counters_missing));
+                    report.lanes.push(description.into_info(&rig.target, rig.scraper.url(), counters_missing));
                 }
                 Ok(_) => {}
                 Err(error) => errors.push(error),

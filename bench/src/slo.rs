@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use quintet_proto::lanes::Lane;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    lane::Lane,
     measure::Conductor,
     plan::{Effort, Load},
     report::{Cell, Report},
     run::{Run, RunError},
     schedule::{Arrivals, Rate},
     stats::quantile,
-    target::lane_name,
 };
 
 /// The search ends when the bracket is this narrow, as a part of its lower end.
@@ -97,7 +96,6 @@ pub struct Probe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The lane.
-    #[serde(with = "lane_name")]
     pub lane: Lane,
     /// The highest rate that held, in requests per second.
     pub highest_per_s: Option<f64>,

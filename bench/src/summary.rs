@@ -2,15 +2,14 @@
 //!
 //! Rules, tables and comparisons that need no raw samples work on this, so they hold for both alike.
 
-use quintet_proto::lanes::Lane;
 use serde::Serialize;
 
 use crate::{
     client::Policy,
+    lane::Lane,
     link::LinkSpec,
     plan::Load,
     report::{self, Report},
-    target::lane_name,
 };
 
 /// One run in figures.
@@ -44,7 +43,6 @@ pub enum Form {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
     /// The lane.
-    #[serde(with = "lane_name")]
     pub lane: Lane,
     /// The load.
     pub load: Load,
@@ -151,7 +149,10 @@ impl Summary {
 
     /// The lanes, each once, in the order of every table.
     pub fn lanes(&self) -> Vec<Lane> {
-        Lane::ALL.into_iter().filter(|lane| self.cells.iter().any(|cell| cell.lane == *lane)).collect()
+        let mut lanes: Vec<Lane> = self.cells.iter().map(|cell| cell.lane).collect();
+        lanes.sort_unstable();
+        lanes.dedup();
+        lanes
     }
 
     /// The serial cells of a lane, by rising batch size.

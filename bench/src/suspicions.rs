@@ -3,10 +3,9 @@
 //! The study that this suite redoes drew wrong conclusions from honest numbers. Each rule here looks for
 //! one of its mistakes by arithmetic that holds for any run, never by a file or a name.
 
-use quintet_proto::lanes::Lane;
-
 use crate::{
     explain::{INITIAL_WINDOW, SEGMENT_BYTES, handshakes, rounds},
+    lane::Lane,
     plan::Load,
     stats::samples_needed,
     summary::{Bytes, Cell, Form, Summary},
@@ -267,7 +266,7 @@ fn shared_connections(summary: &Summary) -> Vec<Warning> {
         let best = cells.iter().map(|cell| cell.images_per_s).fold(0.0, f64::max);
         Some((best / first.images_per_s, last.load.workers()))
     };
-    let pairs = [(Lane::OnnxHttp, Lane::OnnxGrpc), (Lane::TrtHttp, Lane::TrtGrpc)];
+    let pairs = [(Lane::ONNX_HTTP, Lane::ONNX_GRPC), (Lane::TRT_HTTP, Lane::TRT_GRPC)];
     pairs
         .into_iter()
         .filter_map(|(http, grpc)| {

@@ -8,9 +8,11 @@ use std::{
 };
 
 use http::uri::Authority;
-use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
+use quintet_proto::lanes::{Lane as Kind, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
+
+use crate::lane::Lane;
 
 /// A host and port, or a Unix domain socket, to connect to; without TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,11 @@ impl Endpoint {
     /// The same endpoint, reached through another address.
     pub fn through(self, via: SocketAddr) -> Self {
         Self { via: Some(via), ..self }
+    }
+
+    /// The same endpoint, reached as it is named.
+    pub fn direct(self) -> Self {
+        Self { via: None, ..self }
     }
 
     /// Opens a TCP connection.
@@ -147,10 +154,10 @@ pub enum Protocol {
 impl Protocol {
     /// The protocol of a lane.
     pub fn of(lane: Lane) -> Self {
-        match lane {
-            Lane::Jpeg => Self::Jpeg,
-            Lane::OnnxHttp | Lane::TrtHttp => Self::KserveHttp,
-            Lane::OnnxGrpc | Lane::TrtGrpc => Self::KserveGrpc,
+        match lane.kind {
+            Kind::Jpeg => Self::Jpeg,
+            Kind::OnnxHttp | Kind::TrtHttp => Self::KserveHttp,
+            Kind::OnnxGrpc | Kind::TrtGrpc => Self::KserveGrpc,
         }
     }
 }
@@ -184,70 +191,18 @@ impl Target {
     }
 }
 
-/// Default endpoint of a lane on this machine.
-pub fn default_endpoint(lane: Lane) -> Endpoint {
+/// Default endpoint of one of the suite's lanes on this machine.
+pub fn default_endpoint(lane: Kind) -> Endpoint {
     Endpoint::local(lane.default_port())
 }
 
 /// Default endpoint of the metrics of a lane's service; the jpeg service's are on its own port.
-pub fn default_metrics(lane: Lane) -> Endpoint {
+pub fn default_metrics(lane: Kind) -> Endpoint {
     Endpoint::local(match lane {
-        Lane::Jpeg => lane.default_port(),
-        Lane::OnnxHttp | Lane::OnnxGrpc => ONNX_METRICS_PORT,
-        Lane::TrtHttp | Lane::TrtGrpc => TRT_METRICS_PORT,
+        Kind::Jpeg => lane.default_port(),
+        Kind::OnnxHttp | Kind::OnnxGrpc => ONNX_METRICS_PORT,
+        Kind::TrtHttp | Kind::TrtGrpc => TRT_METRICS_PORT,
     })
-}
-
-/// The lanes that a name stands for: a lane's own name, or a service's for all of its lanes.
-///
-/// # Errors
-/// A message with the known names.
-pub fn lanes_named(name: &str) -> Result<Vec<Lane>, String> {
-    let lanes: Vec<_> = Lane::ALL.into_iter().filter(|l| l.name() == name || l.service() == name).collect();
-    if lanes.is_empty() {
-        let known: Vec<_> = Lane::ALL.iter().map(|l| l.name()).collect();
-        return Err(format!("no lane `{name}`; lanes are {}, services are jpeg, onnx, trt", known.join(", ")));
-    }
-    Ok(lanes)
-}
-
-/// Serde form of a [`Lane`]: its name.
-pub mod lane_name {
-    use quintet_proto::lanes::Lane;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    /// Writes the name.
-    pub fn serialize<S: Serializer>(lane: &Lane, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(lane.name())
-    }
-
-    /// Reads the name.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lane, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Lane::ALL
-            .into_iter()
-            .find(|lane| lane.name() == name)
-            .ok_or_else(|| D::Error::custom(format!("no lane `{name}`")))
-    }
-}
-
-/// Serde form of a list of lanes: their names.
-pub mod lane_names {
-    use quintet_proto::lanes::Lane;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    struct Named(#[serde(with = "super::lane_name")] Lane);
-
-    /// Writes the names.
-    pub fn serialize<S: Serializer>(lanes: &[Lane], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(lanes.iter().copied().map(Named))
-    }
-
-    /// Reads the names.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Lane>, D::Error> {
-        Ok(Vec::<Named>::deserialize(deserializer)?.into_iter().map(|named| named.0).collect())
-    }
 }
 
 #[cfg(test)]
@@ -289,15 +244,5 @@ mod tests {
         `h:99999` is not an address: the port is missing; write http://HOST:PORT, HOST:PORT or unix:PATH
         `` is not an address: empty string; write http://HOST:PORT, HOST:PORT or unix:PATH
         ");
-    }
-
-    #[test]
-    fn services_stand_for_their_lanes() {
-        assert_eq!(lanes_named("trt").unwrap(), [Lane::TrtHttp, Lane::TrtGrpc]);
-        assert_eq!(lanes_named("onnx-grpc").unwrap(), [Lane::OnnxGrpc]);
-        insta::assert_snapshot!(
-            lanes_named("pytorch").unwrap_err(),
-            @"no lane `pytorch`; lanes are jpeg, onnx-http, onnx-grpc, trt-http, trt-grpc, services are jpeg, onnx, trt"
-        );
     }
 }

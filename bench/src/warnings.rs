@@ -4,16 +4,15 @@ pub mod load;
 
 use std::collections::BTreeMap;
 
-use quintet_proto::lanes::Lane;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    lane::Lane,
     metric::Metric,
     plan::Load,
-    report::{Report, schema::LaneName},
+    report::Report,
     stats::{self, Statistic},
-    target::lane_names,
     waterfall::{Part, TOLERANCE},
 };
 
@@ -37,8 +36,6 @@ pub struct Warning {
     /// How bad it is.
     pub severity: Severity,
     /// The lanes concerned.
-    #[serde(with = "lane_names")]
-    #[schemars(with = "Vec<LaneName>")]
     pub lanes: Vec<Lane>,
     /// What was found.
     pub message: String,
@@ -49,11 +46,11 @@ pub struct Warning {
 /// One line of Markdown.
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.name()).collect();
+        let lanes = list(&self.lanes);
         let severity = format!("{:?}", self.severity).to_lowercase();
         write!(f, "**{severity}** `{}`", self.code)?;
         if !lanes.is_empty() {
-            write!(f, " [{}]", lanes.join(", "))?;
+            write!(f, " [{lanes}]")?;
         }
         write!(f, ": {}. {}", self.message, self.remedy)
     }

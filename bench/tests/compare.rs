@@ -7,9 +7,9 @@ use quintet_bench::{
     across::{Layer, Run, dollars_per_million, reversals, seconds_per_image},
     commands::compare::{CompareArgs, compare},
     import::Results,
+    lane::Lane,
     plan::Load,
 };
-use quintet_proto::lanes::Lane;
 
 /// Dollars an hour, from the study's key takeaways.
 const A100: (&str, f64) = ("step7_5way_20260220_221313.json", 0.894);
@@ -62,7 +62,7 @@ fn the_studys_cross_gpu_tables() {
 fn the_conclusion_depends_on_the_layer() {
     let runs = [run(A100), run(RTX_4090)];
     let figures = |batch, what: &dyn Fn(&Run, &quintet_bench::summary::Cell) -> Option<f64>| {
-        runs.each_ref().map(|run| what(run, run.summary.cell(Lane::TrtGrpc, Load::Serial { batch }).unwrap()).unwrap())
+        runs.each_ref().map(|run| what(run, run.summary.cell(Lane::TRT_GRPC, Load::Serial { batch }).unwrap()).unwrap())
     };
     let compute_ms = |batch| {
         let ms =
@@ -77,9 +77,9 @@ fn the_conclusion_depends_on_the_layer() {
     assert_eq!(measured.map(|dollars| format!("{dollars:.1}")), ["17.3", "28.6"]);
     let reversed = reversals(&runs);
     for batch in [1, 4, 8, 16, 32] {
-        assert!(reversed.iter().any(|r| r.lane == Lane::TrtGrpc && r.load == Load::Serial { batch }), "b={batch}");
+        assert!(reversed.iter().any(|r| r.lane == Lane::TRT_GRPC && r.load == Load::Serial { batch }), "b={batch}");
     }
-    assert!(reversed.iter().all(|reversal| reversal.lane != Lane::TrtHttp), "an engine build is no compute time");
+    assert!(reversed.iter().all(|reversal| reversal.lane != Lane::TRT_HTTP), "an engine build is no compute time");
 }
 
 #[test]

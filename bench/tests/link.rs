@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use quintet_bench::{
     client::HttpVersion,
+    lane::Lane,
     link::{
         self, LinkSpec, Proxy,
         measure::{Rate, measure},
@@ -22,7 +23,6 @@ use quintet_bench::{
     settings::{Limits, Settings},
     target::{Endpoint, Target},
 };
-use quintet_proto::lanes::Lane;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -127,11 +127,11 @@ async fn without_a_server_the_connection_ends() {
 async fn a_run_goes_over_the_link_and_says_so() {
     let suite = support::Suite::start(support::Script::default()).await;
     let link: LinkSpec = "rtt=20ms,iw=10".parse().unwrap();
-    let lanes = [Lane::Jpeg, Lane::OnnxHttp, Lane::OnnxGrpc];
+    let lanes = [Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC];
     let target = |lane: Lane| Target {
         lane,
-        endpoint: suite.address(lane.name()),
-        metrics: suite.address(if lane == Lane::Jpeg { "jpeg" } else { "onnx-metrics" }),
+        endpoint: suite.address(lane.kind.name()),
+        metrics: suite.address(if lane == Lane::JPEG { "jpeg" } else { "onnx-metrics" }),
         model: support::MODEL.into(),
     };
     let mut targets: Vec<_> = lanes.into_iter().map(target).collect();
@@ -164,7 +164,10 @@ async fn a_run_goes_over_the_link_and_says_so() {
         let latency = outcome.report.cell(lane, Load::Serial { batch: 1 }).unwrap().latency_ms.clone().unwrap();
         assert!(latency.min >= 20.0, "{lane}: {latency:?}");
         let info = outcome.report.lanes.iter().find(|info| info.lane == lane).unwrap();
-        assert!(info.url.ends_with(&suite.address(lane.name()).to_string()), "the server's address, not the proxy's");
+        assert!(
+            info.url.ends_with(&suite.address(lane.kind.name()).to_string()),
+            "the server's address, not the proxy's"
+        );
     }
     let json = std::fs::read_to_string(outcome.folder.join("report.json")).unwrap();
     assert!(json.contains(r#""link":"rtt=20ms,iw=10""#));

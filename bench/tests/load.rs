@@ -8,6 +8,7 @@ use std::{num::NonZeroU16, sync::atomic::Ordering, time::Duration};
 use quintet_bench::{
     client::Policy,
     encoding::Encoding,
+    lane::Lane,
     payload::{Payload, Photograph},
     plan::Load,
     progress::Progress,
@@ -17,17 +18,16 @@ use quintet_bench::{
     settings::{Limits, Settings},
     target::Target,
 };
-use quintet_proto::lanes::Lane;
 use support::{MODEL, Script, Suite};
 use tokio_util::sync::CancellationToken;
 
-const LANES: [Lane; 3] = [Lane::Jpeg, Lane::OnnxHttp, Lane::OnnxGrpc];
+const LANES: [Lane; 3] = [Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC];
 
 async fn run(suite: &Suite, settings: Settings) -> Report {
     let targets = LANES.map(|lane| Target {
         lane,
-        endpoint: suite.address(lane.name()),
-        metrics: suite.address(if lane == Lane::Jpeg { "jpeg" } else { "onnx-metrics" }),
+        endpoint: suite.address(lane.kind.name()),
+        metrics: suite.address(if lane == Lane::JPEG { "jpeg" } else { "onnx-metrics" }),
         model: MODEL.into(),
     });
     let photographs = [Photograph { name: "1.jpg".into(), bytes: vec![1; 100].into() }];
@@ -75,7 +75,7 @@ async fn a_fresh_connection_for_each_request_is_one_in_fact() {
         }
     }
     // The server saw: the lane's questions, warm-up and outputs, and a connection for each fresh request.
-    let accepted = suite.lanes[&Lane::OnnxHttp].accepted.load(Ordering::SeqCst);
+    let accepted = suite.lanes[&Lane::ONNX_HTTP].accepted.load(Ordering::SeqCst);
     assert!(accepted > 1 + 6, "{accepted}");
     let text = Markdown.export(&report).unwrap();
     assert!(text.contains("## Connections") && text.contains("| ONNX gRPC | serial b=1 | fresh | 6 | 1 |"), "{text}");
@@ -138,9 +138,9 @@ async fn forms_of_the_same_image_give_the_same_answer() {
     let of = |lane| {
         report.cells.iter().filter(|c| c.lane == lane).map(|c| (c.payload, c.failures.count)).collect::<Vec<_>>()
     };
-    assert_eq!(of(Lane::Jpeg), [(Some(Encoding::Jpeg), 0), (Some(Encoding::JpegBase64), 0)]);
-    assert_eq!(of(Lane::OnnxHttp), [(Some(Encoding::Fp32), 0), (Some(Encoding::Json), 0)]);
-    assert_eq!(of(Lane::OnnxGrpc), [(Some(Encoding::Fp32), 0)]);
+    assert_eq!(of(Lane::JPEG), [(Some(Encoding::Jpeg), 0), (Some(Encoding::JpegBase64), 0)]);
+    assert_eq!(of(Lane::ONNX_HTTP), [(Some(Encoding::Fp32), 0), (Some(Encoding::Json), 0)]);
+    assert_eq!(of(Lane::ONNX_GRPC), [(Some(Encoding::Fp32), 0)]);
     assert!(report.outputs.pairs.iter().all(|pair| pair.agree), "{:?}", report.outputs);
     assert!(Markdown.export(&report).unwrap().contains("## Payloads"));
 }

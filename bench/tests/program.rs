@@ -5,8 +5,8 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
+use quintet_bench::lane::Lane;
 use quintet_bench::report::Report;
-use quintet_proto::lanes::Lane;
 use support::{Script, Suite};
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +72,7 @@ async fn a_report_is_shown_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_requests_are_exit_status_1() {
-    let suite = Suite::start(Script { fail: Some((Lane::OnnxGrpc, 7)), ..Script::default() }).await;
+    let suite = Suite::start(Script { fail: Some((Lane::ONNX_GRPC, 7)), ..Script::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let output = output(program(&suite, folder.path())).await;
     assert_eq!(output.status.code(), Some(1));
@@ -110,7 +110,7 @@ async fn a_dry_run_sends_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
     let reached = CancellationToken::new();
-    let suite = Suite::start(Script { cancel: Some((Lane::TrtHttp, 5, reached.clone())), ..Script::default() }).await;
+    let suite = Suite::start(Script { cancel: Some((Lane::TRT_HTTP, 5, reached.clone())), ..Script::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(&suite, folder.path());
     // Endless, were it not for the signal.

@@ -6,7 +6,8 @@ mod support;
 use std::{collections::HashSet, path::Path, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    cli::exit_status,
+    commands::run::exit_status,
+    lane::{Lane, Peer},
     payload::{Payload, Photograph},
     plan::Load,
     progress::Progress,
@@ -16,8 +17,7 @@ use quintet_bench::{
     target::{Endpoint, Target},
     waterfall::{Part, Source},
 };
-use quintet_proto::lanes::Lane;
-use support::{INFER_US, MODEL, STAGED_INFER_US, Script, Suite};
+use support::{INFER_US, MODEL, STAGED_INFER_US, STATISTICS_NS, Script, Suite};
 use tokio_util::sync::CancellationToken;
 
 /// Requests in each concurrent window: the window ends there, however long it may last.
@@ -41,19 +41,6 @@ fn settings() -> Settings {
     }
 }
 
-fn targets(suite: &Suite) -> Vec<Target> {
-    let target = |lane: Lane| Target {
-        lane,
-        endpoint: suite.address(lane.name()),
-        metrics: match lane.service() {
-            "jpeg" => suite.address("jpeg"),
-            service => suite.address(&format!("{service}-metrics")),
-        },
-        model: MODEL.into(),
-    };
-    Lane::ALL.into_iter().map(target).collect()
-}
-
 async fn run_with(targets: Vec<Target>, cancel: CancellationToken, output: &Path) -> Result<Outcome, RunError> {
     let photographs: Vec<_> =
         (1..=3_u8).map(|i| Photograph { name: format!("{i}.jpg"), bytes: vec![i; 100].into() }).collect();
@@ -66,7 +53,7 @@ async fn run_with(targets: Vec<Target>, cancel: CancellationToken, output: &Path
 async fn run(script: Script) -> (Suite, Report) {
     let suite = Suite::start(script).await;
     let output = tempfile::tempdir().unwrap();
-    let outcome = run_with(targets(&suite), CancellationToken::new(), output.path()).await.unwrap();
+    let outcome = run_with(suite.targets(None), CancellationToken::new(), output.path()).await.unwrap();
     (suite, outcome.report)
 }
 
@@ -84,7 +71,7 @@ const TIMED: [&str; 8] = [
 ];
 
 fn codes(report: &Report) -> Vec<(&str, Vec<&str>)> {
-    let lanes = |lanes: &[Lane]| lanes.iter().map(|lane| lane.name()).collect();
+    let lanes = |lanes: &[Lane]| lanes.iter().map(|lane| lane.kind.name()).collect();
     report
         .warnings
         .iter()
@@ -97,7 +84,8 @@ fn codes(report: &Report) -> Vec<(&str, Vec<&str>)> {
 async fn every_lane_is_measured_and_the_counts_agree() {
     let suite = Suite::start(Script::default()).await;
     let output = tempfile::tempdir().unwrap();
-    let Outcome { report, folder } = run_with(targets(&suite), CancellationToken::new(), output.path()).await.unwrap();
+    let Outcome { report, folder } =
+        run_with(suite.targets(None), CancellationToken::new(), output.path()).await.unwrap();
 
     assert_eq!(report.cells.len(), 5 * 3);
     for cell in &report.cells {
@@ -123,10 +111,9 @@ async fn every_lane_is_measured_and_the_counts_agree() {
         }
         assert_eq!(cell.samples.latency_us.len() as u64, cell.completed);
     }
-    // Three workers in all; the lane's other connection asked who it is (and the jpeg lane has its metrics there too).
+    // Three workers in all; the lane's other connections asked who it is, and for its counters.
     for (lane, state) in &suite.lanes {
-        let others = if *lane == Lane::Jpeg { 2 } else { 1 };
-        assert_eq!(state.accepted.load(Ordering::SeqCst), 3 + others, "TCP connections of {lane}");
+        assert_eq!(state.accepted.load(Ordering::SeqCst), 3 + 2, "TCP connections of {lane}");
     }
 
     assert_eq!(report.outputs.pairs.len(), 10);
@@ -185,6 +172,57 @@ async fn stage_times_make_a_waterfall() {
     assert!(waterfall.ms(Part::Unknown).is_some() && waterfall.ms(Part::Network).is_none());
 }
 
+/// The suite and a stock Triton beside it in one run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_server_is_measured_beside_the_suite() {
+    let suite = Suite::start(Script { stage_times: true, ..Script::default() }).await;
+    let stock = Suite::start(Script { stock: true, ..Script::default() }).await;
+    let triton = "triton".parse::<Peer>().unwrap();
+    let targets = [suite.targets(None), stock.targets(Some(triton))].concat();
+    let output = tempfile::tempdir().unwrap();
+    let Outcome { report, folder } = run_with(targets, CancellationToken::new(), output.path()).await.unwrap();
+
+    assert_eq!((report.lanes.len(), report.cells.len()), (10, 10 * 3));
+    assert_eq!(exit_status(&report), 0);
+    let url = |lane: Lane| &report.lanes.iter().find(|info| info.lane == lane).unwrap().metrics_url[..];
+    assert!(url(Lane::ONNX_HTTP.of(triton)).ends_with("/v2/models/scripted/stats"));
+    assert!(url(Lane::TRT_GRPC.of(triton)).ends_with("/ModelStatistics"));
+    assert!(url(Lane::ONNX_HTTP).ends_with("/metrics"), "without the extension it is the metrics page");
+
+    let load = Load::Serial { batch: 1 };
+    for lane in Lane::ALL {
+        let (own, peer) = (report.cell(lane, load).unwrap(), report.cell(lane.of(triton), load).unwrap());
+        // They took turns: their blocks lie between each other's.
+        let starts = |cell: &Cell| cell.blocks.iter().map(|block| block.start_s).collect::<Vec<_>>();
+        assert!(starts(own)[0] < starts(peer)[1] && starts(peer)[0] < starts(own)[1], "{lane}");
+        let difference = report.differences.iter().find(|d| (d.a, d.b, d.load) == (lane, lane.of(triton), load));
+        assert!(difference.unwrap().difference.paired, "{lane}");
+
+        assert_eq!(own.waterfall.as_ref().unwrap().source, Source::StageTimes);
+        let waterfall = peer.waterfall.as_ref().unwrap();
+        if lane == Lane::JPEG {
+            assert_eq!(waterfall.source, Source::Client, "it counts nothing");
+            continue;
+        }
+        assert_eq!((waterfall.source, peer.server.as_ref().unwrap().counted), (Source::Counters, Some(8)));
+        let told = [Part::Queue, Part::CopyIn, Part::Infer, Part::CopyOut];
+        for (part, ns) in told.into_iter().zip(STATISTICS_NS) {
+            assert!((waterfall.ms(part).unwrap() - ns as f64 / 1e6).abs() < 1e-9, "{lane} {}", part.name());
+        }
+        // What they do not tell is unknown, all of it together.
+        let unknown: Vec<_> = waterfall.unknown().collect();
+        assert_eq!(unknown, [Part::Network, Part::Receive, Part::Parse, Part::Gather, Part::Encode], "{lane}");
+        let rest = waterfall.ms(Part::Unknown).unwrap();
+        assert!(rest > 0.0 && waterfall.adds_up(), "{lane} {waterfall:?}");
+    }
+    let between = |a: Lane, b: Lane| report.differences.iter().any(|d| (d.a, d.b) == (a, b));
+    assert!(!between(Lane::ONNX_HTTP, Lane::TRT_HTTP.of(triton)), "other lanes of another server");
+    let markdown = std::fs::read_to_string(folder.join("report.md")).unwrap();
+    assert!(markdown.contains("## The same lane of two servers: differences in p50 latency (ms)"));
+    assert!(markdown.contains("| ONNX HTTP − triton ONNX HTTP |"));
+    assert!(Report::read(&folder).unwrap() == report, "a report that is read is the one that was written");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_counted_and_quoted() {
     for lane in Lane::ALL {
@@ -218,7 +256,7 @@ async fn foreign_requests_show_in_the_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_that_computes_something_else_is_called_out() {
-    let (_, report) = run(Script { skew: Some((Lane::TrtGrpc, 1.01)), ..Script::default() }).await;
+    let (_, report) = run(Script { skew: Some((Lane::TRT_GRPC, 1.01)), ..Script::default() }).await;
     let differing: Vec<_> = codes(&report).into_iter().filter(|(code, _)| *code == "outputs-differ").collect();
     assert_eq!(differing.len(), 4, "one with each other lane: {differing:?}");
     assert!(differing.iter().all(|(_, lanes)| lanes.contains(&"trt-grpc")));
@@ -236,14 +274,14 @@ async fn a_server_that_tells_no_provider_is_unknown() {
 async fn an_interrupted_run_keeps_what_it_measured() {
     let cancel = CancellationToken::new();
     // After the comparison (3), the first batch size (2 + 8) and a part of the second.
-    let script = Script { cancel: Some((Lane::OnnxHttp, 3 + 10 + 4, cancel.clone())), ..Script::default() };
+    let script = Script { cancel: Some((Lane::ONNX_HTTP, 3 + 10 + 4, cancel.clone())), ..Script::default() };
     let suite = Suite::start(script).await;
     let output = tempfile::tempdir().unwrap();
-    let Outcome { report, folder } = run_with(targets(&suite), cancel, output.path()).await.unwrap();
+    let Outcome { report, folder } = run_with(suite.targets(None), cancel, output.path()).await.unwrap();
     assert!(report.interrupted);
     assert_eq!(exit_status(&report), 130);
-    assert_eq!(report.cell(Lane::OnnxHttp, Load::Serial { batch: 1 }).unwrap().completed, 8);
-    let partial = report.cell(Lane::OnnxHttp, Load::Serial { batch: 2 }).unwrap();
+    assert_eq!(report.cell(Lane::ONNX_HTTP, Load::Serial { batch: 1 }).unwrap().completed, 8);
+    let partial = report.cell(Lane::ONNX_HTTP, Load::Serial { batch: 2 }).unwrap();
     assert!(partial.completed < 8 && partial.sent == partial.completed + partial.abandoned, "{partial:?}");
     assert!(report.cells.iter().all(|cell| matches!(cell.load, Load::Serial { .. })), "no window was begun");
     assert!(report.warnings.iter().any(|warning| warning.code == "interrupted"));
@@ -254,11 +292,11 @@ async fn an_interrupted_run_keeps_what_it_measured() {
 async fn a_stopped_window_counts_what_it_abandoned() {
     let cancel = CancellationToken::new();
     // In the middle of the lane's window, which comes after 3 + 10 + 10 requests.
-    let script = Script { cancel: Some((Lane::Jpeg, 23 + 15, cancel.clone())), ..Script::default() };
+    let script = Script { cancel: Some((Lane::JPEG, 23 + 15, cancel.clone())), ..Script::default() };
     let suite = Suite::start(script).await;
     let output = tempfile::tempdir().unwrap();
-    let report = run_with(targets(&suite), cancel, output.path()).await.unwrap().report;
-    let cell = report.cell(Lane::Jpeg, Load::Concurrent { concurrency: 3, batch: 1 }).unwrap();
+    let report = run_with(suite.targets(None), cancel, output.path()).await.unwrap().report;
+    let cell = report.cell(Lane::JPEG, Load::Concurrent { concurrency: 3, batch: 1 }).unwrap();
     assert!(cell.sent < WINDOW_REQUESTS as u64);
     assert_eq!(cell.sent, cell.completed + cell.outside_window + cell.abandoned);
     assert_eq!(cell.failures.count, 0, "an abandoned request has not failed");
@@ -268,12 +306,12 @@ async fn a_stopped_window_counts_what_it_abandoned() {
 async fn all_missing_lanes_are_named_with_a_remedy() {
     let suite = Suite::start(Script::default()).await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut targets = targets(&suite);
+    let mut targets = suite.targets(None);
     for target in &mut targets {
         match target.lane {
-            Lane::TrtHttp | Lane::TrtGrpc => target.endpoint = closed.to_string().parse::<Endpoint>().unwrap(),
-            Lane::OnnxHttp | Lane::Jpeg => target.model = "resnet50".into(),
-            Lane::OnnxGrpc => {}
+            Lane::TRT_HTTP | Lane::TRT_GRPC => target.endpoint = closed.to_string().parse::<Endpoint>().unwrap(),
+            Lane::ONNX_HTTP | Lane::JPEG => target.model = "resnet50".into(),
+            _ => {}
         }
     }
     let output = tempfile::tempdir().unwrap();

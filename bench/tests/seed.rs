@@ -124,7 +124,7 @@ fn the_same_rules_find_the_mistakes_of_both_runs() {
             assert!(found.iter().any(|w| w.code == code), "{name}: {code} is missing");
         }
         let concerned = |code: &str| -> Vec<&str> {
-            found.iter().filter(|w| w.code == code).flat_map(|w| &w.lanes).map(|lane| lane.name()).collect()
+            found.iter().filter(|w| w.code == code).flat_map(|w| &w.lanes).map(|lane| lane.kind.name()).collect()
         };
         assert_eq!(concerned("engine-build-in-window"), ["trt-http"], "{name}");
         assert_eq!(concerned("cold-start"), ["onnx-http"], "{name}: the lane that always ran first");

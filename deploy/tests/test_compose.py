@@ -12,7 +12,7 @@ PROFILES = {
     "cpu": {"models", "suite-cpu"},
     "triton": {"models", "weights", "triton-onnx", "triton-trt", "pytorch"},
     "observe": {"prometheus", "grafana"},
-    "bench": {"bench", "bench-triton"},
+    "bench": {"bench", "bench-triton", "bench-against"},
 }
 PORTS = {8002, 8010, 8011, 8012, 8020, 8021, 8022}
 OURS = ["jpeg", "onnx", "trt", "suite", "suite-cpu"]

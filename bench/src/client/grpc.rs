@@ -125,14 +125,14 @@ pub fn embeddings(reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quintet_proto::lanes::Lane;
+    use crate::lane::Lane;
 
     /// The hand-written tail is what a protobuf encoder would have written.
     #[test]
     fn the_chunks_are_one_valid_message() {
         let tensor = Bytes::from(vec![7_u8; 602_112]);
         let target = Target {
-            lane: Lane::OnnxGrpc,
+            lane: Lane::ONNX_GRPC,
             endpoint: Endpoint::local(1),
             metrics: Endpoint::local(2),
             model: "resnet18".into(),

@@ -1,8 +1,9 @@
-//! Commands besides `run`, which is in [`crate::cli`].
+//! What each command does.
 
 pub mod compare;
 pub mod floor;
 pub mod link;
 pub mod report;
+pub mod run;
 pub mod selftest;
 pub mod slo;

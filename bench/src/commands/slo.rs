@@ -6,7 +6,8 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{RunArgs, counts, emulate, payload, stop_at_ctrl_c, write_stdout},
+    cli::{RunArgs, counts, write_stdout},
+    commands::run::{emulate, payload, stop_at_ctrl_c},
     plan::Plan,
     progress::Progress,
     run::Run,

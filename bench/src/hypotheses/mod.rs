@@ -6,13 +6,13 @@
 mod parse;
 pub mod study;
 
-use quintet_proto::lanes::Lane;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use parse::HypothesisError;
 
 use crate::{
+    lane::Lane,
     metric::Metric,
     pairing::{Difference, Pair, blocks_to_settle, paired},
     plan::Load,

@@ -2,10 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use quintet_proto::lanes::Lane;
-
 use super::{Hypothesis, Relation};
-use crate::{metric::Metric, plan::Load};
+use crate::{
+    lane::{Lane, NoLane},
+    metric::Metric,
+    plan::Load,
+};
 
 /// Margin of `~` where none is written.
 const MARGIN: f64 = 0.05;
@@ -114,10 +116,7 @@ impl<'a> Reader<'a> {
         self.expect("(")?;
         let at = self.skip_spaces();
         let name = self.word("a lane, such as onnx-http")?;
-        let lane = Lane::ALL.into_iter().find(|lane| lane.name() == name).ok_or_else(|| {
-            let known: Vec<_> = Lane::ALL.iter().map(|lane| lane.name()).collect();
-            (at, format!("no lane `{name}`; lanes are {}", known.join(", ")))
-        })?;
+        let lane = name.parse().map_err(|error: NoLane| (at, error.to_string()))?;
         self.expect(")")?;
         Ok((factor, metric, lane))
     }
@@ -204,7 +203,8 @@ impl<'a> Reader<'a> {
     fn word(&mut self, what: &str) -> Result<&'a str, Error> {
         let at = self.skip_spaces();
         let rest = self.rest();
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').unwrap_or(rest.len());
+        let end =
+            rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '/')).unwrap_or(rest.len());
         if end == 0 {
             return Err((at, format!("expected {what}, found {}", self.found())));
         }

@@ -3,10 +3,9 @@
 //! They are those of its section "Hypotheses vs Actual"; where that names a batch size or a concurrency, the
 //! largest one measured stands for "large" and "high".
 
-use quintet_proto::lanes::Lane;
-
 use super::{Finding, Hypothesis, Judged, Relation, Verdict};
 use crate::{
+    lane::Lane,
     metric::Metric,
     plan::Load,
     report::Report,
@@ -15,7 +14,7 @@ use crate::{
 };
 
 /// HTTP and gRPC in front of one service.
-const PAIRS: [(Lane, Lane); 2] = [(Lane::OnnxHttp, Lane::OnnxGrpc), (Lane::TrtHttp, Lane::TrtGrpc)];
+const PAIRS: [(Lane, Lane); 2] = [(Lane::ONNX_HTTP, Lane::ONNX_GRPC), (Lane::TRT_HTTP, Lane::TRT_GRPC)];
 /// What the study called "≈".
 const ABOUT: Relation = Relation::Within(0.05);
 const P50: Metric = Metric::Latency(Statistic::Median);
@@ -36,8 +35,8 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
             .collect()
     };
     let wins = |load, metric, relation| {
-        let others = Lane::ALL.into_iter().filter(|&lane| lane != Lane::Jpeg && measured(lane) && measured(Lane::Jpeg));
-        others.map(move |lane| claim(metric, Lane::Jpeg, relation, lane, load))
+        let others = Lane::ALL.into_iter().filter(|&lane| lane != Lane::JPEG && measured(lane) && measured(Lane::JPEG));
+        others.map(move |lane| claim(metric, Lane::JPEG, relation, lane, load))
     };
     let everywhere = serial()
         .flat_map(|load| wins(load, P50, Relation::Less))

@@ -88,7 +88,7 @@ fn all_claims_must_hold() {
 fn h5_takes_two_reports() {
     let slow = fixture::report();
     let mut fast = slow.clone();
-    assert_eq!(fast.cells[1].lane, Lane::OnnxHttp);
+    assert_eq!(fast.cells[1].lane, Lane::ONNX_HTTP);
     let waterfall = fast.cells[1].waterfall.as_mut().unwrap();
     for time in &mut waterfall.parts {
         if time.part == crate::waterfall::Part::Infer {
@@ -97,8 +97,8 @@ fn h5_takes_two_reports() {
             waterfall.latency_ms -= saved;
         }
     }
-    let h5 = |a, b| study::slower_gpu_smaller_transport(a, b, Lane::OnnxHttp);
+    let h5 = |a, b| study::slower_gpu_smaller_transport(a, b, Lane::ONNX_HTTP);
     assert_eq!(h5(&slow, &fast), Some(Verdict::Supported));
     assert_eq!(h5(&slow, &slow), Some(Verdict::Inconclusive));
-    assert_eq!(study::slower_gpu_smaller_transport(&slow, &fast, Lane::Jpeg), None);
+    assert_eq!(study::slower_gpu_smaller_transport(&slow, &fast, Lane::JPEG), None);
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quintet_proto::{inference::ServerLiveRequest, lanes::Lane};
+use quintet_proto::inference::ServerLiveRequest;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -21,6 +21,7 @@ use super::tcp_info::{TcpInfo, tcp_info};
 use crate::{
     client::{CallError, Connection, HttpVersion, grpc},
     encoding::Encoding,
+    lane::Lane,
     payload::IMAGE_BYTES,
     settings::Limits,
     stats::{Estimate, Statistic, bootstrap},
@@ -181,7 +182,7 @@ async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallErr
     }
     let round_trip = shortest(&requests);
     let target = crate::target::Target {
-        lane: Lane::OnnxGrpc,
+        lane: Lane::ONNX_GRPC,
         endpoint: endpoint.clone(),
         metrics: endpoint.clone(),
         model: NO_MODEL.into(),

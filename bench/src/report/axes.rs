@@ -88,7 +88,7 @@ impl OpenLoop {
 
 /// A table of cells: a row for each of which there is something to say.
 fn table(report: &Report, title: &str, columns: &[&str], row: impl Fn(&Cell) -> Option<Vec<String>>) -> Table {
-    let row = |cell: &Cell| Some((label(cell.lane).to_owned(), row(cell)?));
+    let row = |cell: &Cell| Some((label(cell.lane), row(cell)?));
     let columns = columns.iter().map(|&column| column.to_owned()).collect();
     Table::new(title, "Lane", columns, report.cells.iter().filter_map(row).collect())
 }

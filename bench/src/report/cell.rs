@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use quintet_proto::lanes::Lane;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,18 +9,18 @@ use crate::{
     client::{Policy, Traffic},
     counters::Counters,
     encoding::Encoding,
+    lane::Lane,
     open::Offered,
     plan::{Arm, Load},
     record::{Failures, Recorder, Sample},
     stats::{Estimate, Percentile, Statistic, bootstrap, quantile, tail_percentile},
-    target::{Protocol, lane_name},
+    target::Protocol,
     waterfall::{Part, Place, Waterfall},
 };
 
 use super::{
     axes::{OpenLoop, Times},
     samples::Samples,
-    schema::LaneName,
 };
 
 /// Slices of a concurrent window whose rates give the interval of its throughput.
@@ -91,8 +90,6 @@ pub struct Measured {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
     /// The lane.
-    #[serde(with = "lane_name")]
-    #[schemars(with = "LaneName")]
     pub lane: Lane,
     /// The load.
     pub load: Load,
@@ -409,7 +406,7 @@ mod tests {
     }
 
     fn measured(load: Load, blocks: Vec<MeasuredBlock>) -> Measured {
-        Measured { arm: Arm::plain(Lane::OnnxHttp), load, request_bytes: 602_112, warm_up: WarmUp::default(), blocks }
+        Measured { arm: Arm::plain(Lane::ONNX_HTTP), load, request_bytes: 602_112, warm_up: WarmUp::default(), blocks }
     }
 
     #[test]

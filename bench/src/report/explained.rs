@@ -23,7 +23,7 @@ pub(super) fn table(summary: &Summary, link: &LinkSpec) -> Table {
                 format!("{:.1}", cell.p50_ms),
                 format!("{:+.0} %", (cell.p50_ms / prediction.total_ms - 1.0) * 100.0),
             ];
-            (label(cell.lane).to_owned(), row.to_vec())
+            (label(cell.lane), row.to_vec())
         })
         .collect();
     let columns = [

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quintet_proto::lanes::Lane;
+use quintet_proto::lanes::Lane as Kind;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -12,6 +12,7 @@ use crate::{
     compare::compare,
     counters::Counters,
     environment::Environment,
+    lane::Lane,
     payload::PhotographInfo,
     plan::{Arm, Load},
     record::{Recorder, Sample},
@@ -22,12 +23,12 @@ use crate::{
 
 /// Time on the way and in the model for one image, in µs, and bytes of a request.
 fn truth(lane: Lane) -> (u64, u64, usize) {
-    match lane {
-        Lane::Jpeg => (300, 9_000, 90_000),
-        Lane::OnnxHttp => (500, 8_000, 602_300),
-        Lane::OnnxGrpc => (800, 8_000, 602_260),
-        Lane::TrtHttp => (500, 4_000, 602_300),
-        Lane::TrtGrpc => (520, 4_000, 602_260),
+    match lane.kind {
+        Kind::Jpeg => (300, 9_000, 90_000),
+        Kind::OnnxHttp => (500, 8_000, 602_300),
+        Kind::OnnxGrpc => (800, 8_000, 602_260),
+        Kind::TrtHttp => (500, 4_000, 602_300),
+        Kind::TrtGrpc => (520, 4_000, 602_260),
     }
 }
 
@@ -96,7 +97,7 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
         cpu: Some(wall / 10),
         traffic: Traffic::default(),
         offered: None,
-        server: if lane == Lane::Jpeg { Err("no metrics page".into()) } else { Ok(counters) },
+        server: if lane == Lane::JPEG { Err("no metrics page".into()) } else { Ok(counters) },
     }
 }
 
@@ -133,7 +134,7 @@ pub(crate) fn report() -> Report {
     let info = |lane: Lane| LaneInfo {
         lane,
         service: lane.service().into(),
-        url: format!("http://10.0.0.1:{}", lane.default_port()),
+        url: format!("http://10.0.0.1:{}", lane.kind.default_port()),
         metrics_url: "http://10.0.0.1:8012/metrics".into(),
         model: "resnet18".into(),
         model_versions: vec!["1".into()],

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use quintet_proto::lanes::Lane;
-
 use super::{
     Cell, ExportError, Exporter, Report,
     svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot},
@@ -11,9 +9,10 @@ use super::{
 };
 use crate::{
     hypotheses::{Finding, Verdict},
+    lane::Lane,
     plan::Load,
     stats::Estimate,
-    warnings::{Severity, Warning},
+    warnings::{Severity, Warning, list},
     waterfall::{Part, Place},
 };
 
@@ -84,7 +83,7 @@ fn answer(report: &Report) -> String {
             // Triton's own count of the stay, where single stages are unknown.
             report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms)
         });
-        let class = if server.is_some() { "share" } else { "share unknown" };
+        let known = if server.is_some() { "share" } else { "share unknown" };
         let share = server.map(|ms| (ms, (ms / waterfall.latency_ms).clamp(0.0, 1.0)));
         let (text, width) = match share {
             Some((ms, share)) => {
@@ -95,8 +94,8 @@ fn answer(report: &Report) -> String {
         let _ = writeln!(
             cards,
             "<div class=\"card\"><b class=\"{}\">{}</b><span class=\"big\">{} ms</span>\
-             <span class=\"{class}\"><i style=\"width:{:.0}%\"></i></span><span class=\"quiet\">{text}</span></div>",
-            lane.name(),
+             <span class=\"{known}\"><i style=\"width:{:.0}%\"></i></span><span class=\"quiet\">{text}</span></div>",
+            class(lane),
             label(lane),
             milliseconds(waterfall.latency_ms),
             width * 100.0
@@ -131,12 +130,12 @@ fn warnings(warnings: &[Warning]) -> String {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        let lanes: Vec<_> = warning.lanes.iter().map(|lane| lane.name()).collect();
+        let lanes = list(&warning.lanes);
         let _ = writeln!(
             text,
             "<li class=\"{class}\"><b>{class}</b> <code>{}</code> <span class=\"quiet\">{}</span><br>{}.<br><em>{}</em></li>",
             escape(&warning.code),
-            lanes.join(", "),
+            lanes,
             escape(&warning.message),
             escape(&warning.remedy)
         );
@@ -165,7 +164,7 @@ fn waterfalls(report: &Report) -> String {
                 });
                 let gap = if waterfall.adds_up() { "" } else { ", parts do not add up" };
                 Bar {
-                    label: label(*lane).into(),
+                    label: label(*lane),
                     total: format!("{} ms{gap}", milliseconds(waterfall.latency_ms)),
                     segments: segments.collect(),
                 }
@@ -186,11 +185,17 @@ fn waterfalls(report: &Report) -> String {
     )
 }
 
+/// The page's classes of a lane.
+fn class(lane: Lane) -> String {
+    let peer = if lane.peer.is_some() { " peer" } else { "" };
+    format!("{}{peer}", lane.kind)
+}
+
 /// One line for each lane; its values of the cells, in their order.
 fn lines(report: &Report, points: impl Fn(&Cell) -> Option<Point>, keep: impl Fn(Load) -> bool) -> Vec<Series> {
     let line = |lane: Lane| Series {
-        class: lane.name().into(),
-        label: label(lane).into(),
+        class: class(lane),
+        label: label(lane),
         points: report.plain_cells().filter(|c| c.lane == lane && keep(c.load)).filter_map(&points).collect(),
         marks: true,
     };
@@ -262,7 +267,7 @@ fn plots(report: &Report) -> String {
     let keys: String = report
         .lanes
         .iter()
-        .map(|info| format!("<li><i class=\"line {}\"></i>{}</li>", info.lane.name(), label(info.lane)))
+        .map(|info| format!("<li><i class=\"line {}\"></i>{}</li>", class(info.lane), label(info.lane)))
         .collect();
     let legend = format!("<ul class=\"legend\">{keys}</ul>");
     let mut text = format!(
@@ -307,12 +312,7 @@ fn distributions(report: &Report, load: Load) -> Vec<Series> {
     };
     let cells = report.plain_cells().filter(|cell| cell.load == load);
     cells
-        .map(|cell| Series {
-            class: cell.lane.name().into(),
-            label: label(cell.lane).into(),
-            points: steps(cell),
-            marks: false,
-        })
+        .map(|cell| Series { class: class(cell.lane), label: label(cell.lane), points: steps(cell), marks: false })
         .collect()
 }
 

@@ -16,7 +16,6 @@ pub mod study;
 mod svg;
 mod tables;
 
-use quintet_proto::lanes::Lane;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,17 +35,15 @@ use crate::{
     encoding::Encoding,
     environment::Environment,
     hypotheses::{self, Finding, difference},
+    lane::Lane,
     metric::Metric,
     pairing::Difference,
     payload::PhotographInfo,
     plan::Load,
     settings::Settings,
     stats::{Estimate, Statistic},
-    target::lane_name,
     warnings::{self, Warning},
 };
-
-use schema::LaneName;
 
 /// Version of the JSON form. Fields may be added under one version; none changes its meaning.
 pub const SCHEMA: &str = "quintet-report/1";
@@ -92,8 +89,6 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneInfo {
     /// The lane.
-    #[serde(with = "lane_name")]
-    #[schemars(with = "LaneName")]
     pub lane: Lane,
     /// Its service.
     pub service: String,
@@ -143,12 +138,8 @@ pub struct LaneDifference {
     /// What is compared.
     pub metric: Metric,
     /// One lane.
-    #[serde(with = "lane_name")]
-    #[schemars(with = "LaneName")]
     pub a: Lane,
     /// The other.
-    #[serde(with = "lane_name")]
-    #[schemars(with = "LaneName")]
     pub b: Lane,
     /// `a` minus `b`.
     #[serde(flatten)]
@@ -189,13 +180,14 @@ impl Report {
         differences
     }
 
-    /// Whether two cells differ by their lanes alone: the form of the images is the same, or each lane's first.
+    /// Whether two cells differ by their lanes alone, or are the same lane of two servers: the form of the images is the same, or each lane's first.
     fn comparable(&self, a: &Cell, b: &Cell) -> bool {
         let first = |cell: &Cell| {
             let same = |c: &&Cell| (c.lane, c.load, c.connection) == (cell.lane, cell.load, cell.connection);
             self.cells.iter().find(same).is_some_and(|first| first.payload == cell.payload)
         };
         a.lane != b.lane
+            && (a.lane.peer == b.lane.peer || a.lane.kind == b.lane.kind)
             && (a.load, a.connection) == (b.load, b.connection)
             && (a.payload == b.payload || first(a) && first(b))
     }
@@ -217,7 +209,7 @@ impl Report {
 
     /// The speedups that the serial cells show, paired like every difference.
     fn serial_speedups(&self) -> Vec<Speedup> {
-        let pairs = [(Lane::OnnxHttp, Lane::OnnxGrpc), (Lane::TrtHttp, Lane::TrtGrpc)];
+        let pairs = [(Lane::ONNX_HTTP, Lane::ONNX_GRPC), (Lane::TRT_HTTP, Lane::TRT_GRPC)];
         let speedup = |(http, grpc): (Lane, Lane), batch| {
             let load = Load::Serial { batch };
             let found = self.differences.iter().find(|d| (d.a, d.b, d.load) == (http, grpc, load))?;

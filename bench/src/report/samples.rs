@@ -9,16 +9,15 @@ use std::{
 };
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use quintet_proto::lanes::Lane;
 use serde::{Deserialize, Serialize};
 
 use super::{Cell, Report};
 use crate::{
     client::Policy,
     encoding::Encoding,
+    lane::Lane,
     plan::Load,
     record::Sample,
-    target::lane_name,
     waterfall::{self, Part},
 };
 
@@ -69,7 +68,6 @@ struct File {
 /// One cell's samples; the cells are in the report's order.
 #[derive(Serialize, Deserialize)]
 struct Columns {
-    #[serde(with = "lane_name")]
     lane: Lane,
     load: Load,
     #[serde(default)]

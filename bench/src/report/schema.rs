@@ -1,28 +1,9 @@
 //! The published form of `report.json`, made from the types that write it.
 
-use schemars::JsonSchema;
-
 use super::Report;
 
 /// Where the schema is published in the repository, and what `quintet-bench schema` prints.
 pub const FILE: &str = "bench/schema/report.schema.json";
-
-/// A lane's name.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "kebab-case")]
-#[allow(dead_code, reason = "only its schema is wanted")]
-pub enum LaneName {
-    /// Base64 JPEG over HTTP.
-    Jpeg,
-    /// ONNX over KServe HTTP.
-    OnnxHttp,
-    /// ONNX over KServe gRPC.
-    OnnxGrpc,
-    /// TensorRT provider over KServe HTTP.
-    TrtHttp,
-    /// TensorRT provider over KServe gRPC.
-    TrtGrpc,
-}
 
 /// The JSON schema of a report.
 ///

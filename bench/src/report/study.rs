@@ -1,12 +1,13 @@
 //! The study's five tables from figures, each with the digits that the study printed, and warnings.
 
-use quintet_proto::lanes::Lane;
+use quintet_proto::lanes::Lane as Kind;
 
 use super::{
     markdown::{explained, table, warning_list},
     tables::NOTHING,
 };
 use crate::{
+    lane::Lane,
     link::LinkSpec,
     plan::Load,
     summary::{Cell, Summary},
@@ -16,12 +17,12 @@ use crate::{
 
 /// A lane's name in the study.
 fn label(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Jpeg => "PyTorch HTTP (JPEG)",
-        Lane::OnnxHttp => "Triton ONNX HTTP",
-        Lane::OnnxGrpc => "Triton ONNX gRPC",
-        Lane::TrtHttp => "Triton TRT HTTP",
-        Lane::TrtGrpc => "Triton TRT gRPC",
+    match lane.kind {
+        Kind::Jpeg => "PyTorch HTTP (JPEG)",
+        Kind::OnnxHttp => "Triton ONNX HTTP",
+        Kind::OnnxGrpc => "Triton ONNX gRPC",
+        Kind::TrtHttp => "Triton TRT HTTP",
+        Kind::TrtGrpc => "Triton TRT gRPC",
     }
 }
 
@@ -70,7 +71,8 @@ fn column(load: Load) -> String {
 
 /// p50 over HTTP divided by p50 over gRPC, for each service with both.
 fn speedups(summary: &Summary, serial: &[Load]) -> String {
-    let pairs = [("ONNX gRPC/HTTP", Lane::OnnxHttp, Lane::OnnxGrpc), ("TRT gRPC/HTTP", Lane::TrtHttp, Lane::TrtGrpc)];
+    let pairs =
+        [("ONNX gRPC/HTTP", Lane::ONNX_HTTP, Lane::ONNX_GRPC), ("TRT gRPC/HTTP", Lane::TRT_HTTP, Lane::TRT_GRPC)];
     let mut rows = Vec::new();
     for (name, http, grpc) in pairs {
         let speedup = |&load: &Load| Some(summary.cell(http, load)?.p50_ms / summary.cell(grpc, load)?.p50_ms);
@@ -89,7 +91,7 @@ fn speedups(summary: &Summary, serial: &[Load]) -> String {
 #[derive(serde::Serialize)]
 struct Row<'a> {
     run: &'a str,
-    lane: &'static str,
+    lane: String,
     load: &'static str,
     batch: usize,
     concurrency: usize,
@@ -119,7 +121,7 @@ pub fn csv<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> anyhow::Resu
         for cell in &summary.cells {
             writer.serialize(Row {
                 run: &summary.name,
-                lane: cell.lane.name(),
+                lane: cell.lane.to_string(),
                 load: match cell.load {
                     Load::Serial { .. } => "serial",
                     Load::Concurrent { .. } => "concurrent",

@@ -1,12 +1,13 @@
 //! The tables of a report, free of any markup: the study's five with intervals, and what is needed to believe them.
 
-use quintet_proto::lanes::Lane;
+use quintet_proto::lanes::Lane as Kind;
 
 use super::{Cell, LaneDifference, Report, axes, explained};
 use crate::{
     client::Policy,
     encoding::Encoding,
     hypotheses::{Finding, Verdict},
+    lane::Lane,
     plan::Load,
     stats::Estimate,
     summary::Summary,
@@ -64,26 +65,29 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     tables.push(concurrent(report));
     tables.extend([axes::open_loop(report), axes::connections(report), axes::payloads(report)]);
     tables.extend(report.settings.link.map(|link| explained::table(&Summary::of("", report), &link)));
-    let (latency, throughput) = ("p50 latency (ms)", "throughput (img/s)");
-    tables.extend([
-        differences(report, latency, 2, serial_columns(report)),
-        differences(report, throughput, 1, concurrent_columns(report)),
-        differences(report, latency, 2, open_columns(report)),
-        hypotheses(&report.hypotheses),
-    ]);
+    for between in [Between::Servers, Between::Lanes] {
+        let (latency, throughput) = ("p50 latency (ms)", "throughput (img/s)");
+        tables.extend([
+            differences(report, between, latency, 2, serial_columns(report)),
+            differences(report, between, throughput, 1, concurrent_columns(report)),
+            differences(report, between, latency, 2, open_columns(report)),
+        ]);
+    }
+    tables.push(hypotheses(&report.hypotheses));
     tables.retain(|table| !table.columns.is_empty() && !table.rows.is_empty());
     tables
 }
 
 /// A lane's name in tables.
-pub(crate) fn label(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Jpeg => "JPEG HTTP",
-        Lane::OnnxHttp => "ONNX HTTP",
-        Lane::OnnxGrpc => "ONNX gRPC",
-        Lane::TrtHttp => "TRT HTTP",
-        Lane::TrtGrpc => "TRT gRPC",
-    }
+pub(crate) fn label(lane: Lane) -> String {
+    let name = match lane.kind {
+        Kind::Jpeg => "JPEG HTTP",
+        Kind::OnnxHttp => "ONNX HTTP",
+        Kind::OnnxGrpc => "ONNX gRPC",
+        Kind::TrtHttp => "TRT HTTP",
+        Kind::TrtGrpc => "TRT gRPC",
+    };
+    lane.peer.map_or(name.to_owned(), |peer| format!("{peer} {name}"))
 }
 
 /// A value and its interval.
@@ -127,7 +131,7 @@ fn by_load(
     value: impl Fn(&Cell) -> Option<String>,
 ) -> Table {
     let cell = |lane, load| report.cell(lane, load).and_then(&value).unwrap_or_else(|| NOTHING.into());
-    let row = |lane| (label(lane).to_owned(), columns.iter().map(|(_, load)| cell(lane, *load)).collect());
+    let row = |lane| (label(lane), columns.iter().map(|(_, load)| cell(lane, *load)).collect());
     let rows = measured_lanes(report).map(row).collect();
     Table::new(title, "Lane", columns.into_iter().map(|(name, _)| name).collect(), rows)
 }
@@ -152,7 +156,7 @@ fn lanes(report: &Report) -> Table {
                 connections.to_string(),
                 failed.to_string(),
             ];
-            (label(info.lane).to_owned(), row.to_vec())
+            (label(info.lane), row.to_vec())
         })
         .collect();
     let columns =
@@ -233,10 +237,10 @@ fn waterfalls(report: &Report) -> Vec<Table> {
         let of = |value: fn(&Waterfall) -> f64| found.iter().map(|(_, w)| format!("{:.2}", value(w))).collect();
         let sums = [("sum of the parts".to_owned(), of(|w| w.sum_ms)), ("measured".to_owned(), of(|w| w.latency_ms))];
         let rows = parts.map(row).chain(sums).collect();
-        let columns = found.iter().map(|(lane, _)| label(*lane).to_owned()).collect();
+        let columns = found.iter().map(|(lane, _)| label(*lane)).collect();
         let title = format!("Where the time of a request goes, {load} (mean, ms)");
         Table::new(&title, "Part", columns, rows).note(
-            "Server parts by its stage times, or by Triton's counters where it sends none; `network` is both ways together; \
+            "Server parts by its stage times, or by Triton's statistics where it sends none; `network` is both ways together; \
              behind a slow link the upload is in `receive`.",
         )
     };
@@ -248,10 +252,21 @@ fn shown(ms: Estimate) -> String {
     if ms.n > 1 { number(ms, 2) } else { format!("{:.2}", ms.value) }
 }
 
+/// What sets the two sides of a difference apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// The same lane of two servers.
+    Servers,
+    /// Two lanes of one server.
+    Lanes,
+}
+
 /// Lanes in pairs under some loads, each pair once for every variant of connections and payload.
-fn differences(report: &Report, what: &str, digits: usize, columns: Vec<(String, Load)>) -> Table {
+fn differences(report: &Report, between: Between, what: &str, digits: usize, columns: Vec<(String, Load)>) -> Table {
     let variant = |d: &LaneDifference| (d.a, d.b, d.connection, d.payloads);
-    let of = |d: &&LaneDifference| columns.iter().any(|(_, load)| *load == d.load);
+    let of = |d: &&LaneDifference| {
+        (d.a.peer != d.b.peer) == (between == Between::Servers) && columns.iter().any(|(_, load)| *load == d.load)
+    };
     let mut pairs: Vec<_> = report.differences.iter().filter(of).map(variant).collect();
     pairs.sort_unstable();
     pairs.dedup();
@@ -268,7 +283,12 @@ fn differences(report: &Report, what: &str, digits: usize, columns: Vec<(String,
         (name, columns.iter().map(|(_, load)| cell(pair, *load)).collect())
     };
     let rows = pairs.into_iter().map(row).collect();
-    let title = format!("Differences in {what}, paired over interleaved blocks");
+    let title = match between {
+        Between::Servers => {
+            format!("The same lane of two servers: differences in {what}, paired over interleaved blocks")
+        }
+        Between::Lanes => format!("Differences in {what}, paired over interleaved blocks"),
+    };
     Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(
         "* The interval leaves out 0. Each stands alone: of 20 pairs that do not differ, one is expected to have a star.",
     )

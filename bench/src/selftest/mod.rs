@@ -8,22 +8,24 @@ pub mod simulate;
 
 use std::{sync::Arc, time::Duration};
 
-use quintet_proto::lanes::Lane;
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::{Prepared, http},
+    lane::Lane,
     measure::{Conductor, Rig},
     pairing::{Difference, Pair, paired},
     plan::Arm,
-    report::{MeasuredBlock, axes::OpenLoop},
+    report::{MeasuredBlock, Samples, axes::OpenLoop},
     schedule::{Arrivals, Rate, intended},
     settings::{Limits, Settings},
     stats::{Statistic, quantile},
     target::{Endpoint, Target},
     warnings,
+    waterfall::{Part, Waterfall},
 };
-use server::{Script, Server};
+use server::{Script, Server, Stages};
 use simulate::{Latency, Surplus, stalled, trial};
 
 /// Latency of the scripted server in trials.
@@ -129,6 +131,7 @@ pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
     Ok(vec![
         rarely("identical lanes on real sockets: as in virtual time", &same),
         often("2 ms more on real sockets are found in at least 95 % of trials", &more, |d| d.difference.low > 0.0),
+        stages(seed).await?,
         real_stall(seed).await?,
         overhead(seed).await?,
     ])
@@ -150,19 +153,19 @@ fn conductor() -> Conductor {
 /// Trials of two lanes with 5 ms each, the second with `extra` on top, in the default plan.
 async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Difference>> {
     let delay = Duration::from_millis(5);
-    let (_first, mut a, requests) = lane(Lane::OnnxHttp, Script { delay, stall: None }).await?;
-    let (_second, mut b, others) = lane(Lane::TrtHttp, Script { delay: delay + extra, stall: None }).await?;
+    let (_first, mut a, requests) = lane(Lane::ONNX_HTTP, Script { delay, ..Script::default() }).await?;
+    let (_second, mut b, others) = lane(Lane::TRT_HTTP, Script { delay: delay + extra, ..Script::default() }).await?;
     let conductor = conductor();
     let defaults = Settings::default();
     let mut differences = Vec::new();
     for number in 0..REAL_TRIALS as u64 {
         let settings =
             Settings { batches: vec![1], concurrency: Vec::new(), seed: seed.wrapping_add(number), ..defaults.clone() };
-        let plan = crate::plan::Plan::new(&settings, &[Lane::OnnxHttp, Lane::TrtHttp]);
+        let plan = crate::plan::Plan::new(&settings, &[Lane::ONNX_HTTP, Lane::TRT_HTTP]);
         let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
         for turn in plan.stages.iter().flat_map(|stage| &stage.turns) {
             let crate::plan::Work::Block(n) = turn.work else { continue };
-            let second = turn.arm.lane == Lane::TrtHttp;
+            let second = turn.arm.lane == Lane::TRT_HTTP;
             let (rig, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
             let block = rig.block(requests, 0, n, &conductor, |_| {}).await?;
             blocks[usize::from(second)].push(latencies_ms(&block));
@@ -178,6 +181,44 @@ fn latencies_ms(block: &MeasuredBlock) -> Vec<f64> {
     block.recorder.samples().iter().map(|sample| sample.latency.as_secs_f64() * 1e3).collect()
 }
 
+/// How far a part may be off the delay injected into it.
+const PART_TOLERANCE: f64 = 0.05;
+
+/// A delay in one stage after the other, on top of 1 ms in each: how much more the waterfall shows in that part.
+async fn stages(seed: u64) -> anyhow::Result<Proof> {
+    let (base, extra) = (Duration::from_millis(1), Duration::from_millis(100));
+    let plain = Stages { receive: base, queue: base, infer: base, send: base };
+    let injected = [
+        (Part::Receive, Stages { receive: base + extra, ..plain }),
+        (Part::Queue, Stages { queue: base + extra, ..plain }),
+        (Part::Infer, Stages { infer: base + extra, ..plain }),
+        (Part::Download, Stages { send: base + extra, ..plain }),
+    ];
+    let without = waterfall(plain, seed).await?;
+    let (mut held, mut found) = (true, Vec::new());
+    for (part, stages) in injected {
+        let with = waterfall(stages, seed).await?;
+        let more = |part| with.ms(part).zip(without.ms(part)).map_or(f64::NAN, |(with, without)| with - without);
+        let expected = extra.as_secs_f64() * 1e3;
+        let others = Part::ALL.into_iter().filter(|other| *other != part).map(more).filter(|ms| ms.is_finite());
+        held &= (more(part) / expected - 1.0).abs() <= PART_TOLERANCE && with.adds_up();
+        held &= others.map(f64::abs).fold(0.0, f64::max) <= PART_TOLERANCE * expected;
+        found.push(format!("{} {:.1} ms", part.name(), more(part)));
+    }
+    let claim = "100 ms injected into receive, queue, compute or send show in that part of the waterfall (send: in the \
+                 download) within 5 %, and in no other";
+    Ok(Proof { claim: claim.into(), held, found: found.join(", ") })
+}
+
+/// Where the time of a few requests goes, with delays in the server's stages.
+async fn waterfall(stages: Stages, seed: u64) -> anyhow::Result<Waterfall> {
+    let script = Script { stages: Some(stages), ..Script::default() };
+    let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
+    let block = rig.block(&requests, 0, 5, &conductor(), |_| {}).await?;
+    let samples = Samples::new(block.recorder.samples());
+    Waterfall::new(&samples.parts_us, &samples.service_us(), &[], seed).context("no request was answered")
+}
+
 async fn open_window(
     script: Script,
     rate: f64,
@@ -185,7 +226,7 @@ async fn open_window(
     ramp: Duration,
     seed: u64,
 ) -> anyhow::Result<MeasuredBlock> {
-    let (_server, mut rig, requests) = lane(Lane::OnnxHttp, script).await?;
+    let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
     let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
     Ok(rig.open_window(requests, schedule, (ramp, length), &conductor(), |_| {}).await?)
@@ -193,7 +234,7 @@ async fn open_window(
 
 async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
     let seconds = Duration::from_secs;
-    let script = Script { delay: Duration::from_millis(5), stall: Some((seconds(1), seconds(2))) };
+    let script = Script { delay: Duration::from_millis(5), stall: Some((seconds(1), seconds(2))), ..Script::default() };
     let block = open_window(script, 200.0, seconds(4), Duration::ZERO, seed).await?;
     let mut latencies = latencies_ms(&block);
     latencies.sort_unstable_by(f64::total_cmp);
@@ -239,6 +280,21 @@ mod tests {
     fn everything_is_proved_in_virtual_time() {
         let failed: Vec<_> = fast(200, 1).into_iter().filter(|proof| !proof.held).collect();
         assert!(failed.is_empty(), "{}", table(&failed));
+    }
+
+    /// A delay is never shorter than told; how close it is found is for the command, on a machine left alone.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn delays_show_in_their_part() {
+        for (part, stages) in [
+            (Part::Receive, Stages { receive: Duration::from_millis(60), ..Stages::default() }),
+            (Part::Queue, Stages { queue: Duration::from_millis(60), ..Stages::default() }),
+            (Part::Infer, Stages { infer: Duration::from_millis(60), ..Stages::default() }),
+            (Part::Download, Stages { send: Duration::from_millis(60), ..Stages::default() }),
+        ] {
+            let waterfall = waterfall(stages, 1).await.unwrap();
+            assert!(waterfall.ms(part).unwrap() >= 59.0, "{} {waterfall:?}", part.name());
+            assert!(waterfall.adds_up(), "{} {waterfall:?}", part.name());
+        }
     }
 
     /// A closed loop asks once and waits: a second's stall is one sample of its hundreds.

@@ -3,15 +3,23 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
+use quintet_proto::SERVER_TIMING;
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
+
+type Body = BoxBody<Bytes, Infallible>;
 
 /// What the server does besides answering at once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +28,21 @@ pub struct Script {
     pub delay: Duration,
     /// From when to when, since its start, nothing is answered.
     pub stall: Option<(Duration, Duration)>,
+    /// Delays in its stages, which it tells in `Server-Timing`.
+    pub stages: Option<Stages>,
+}
+
+/// Delays in stages of the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stages {
+    /// Before the body is read.
+    pub receive: Duration,
+    /// Before the model runs.
+    pub queue: Duration,
+    /// While it runs.
+    pub infer: Duration,
+    /// Between the two halves of the answer's body: on the wire, so nothing that the server tells of.
+    pub send: Duration,
 }
 
 /// A running server; it ends when it is dropped.
@@ -52,11 +75,10 @@ impl Server {
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    script: Script,
-    started: Instant,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, script: Script, started: Instant) -> Result<Response<Body>, Infallible> {
+    if let Some(stages) = script.stages {
+        return Ok(staged(request, stages).await);
+    }
     let _ = request.into_body().collect().await;
     if !script.delay.is_zero() {
         sleep(script.delay).await;
@@ -66,5 +88,36 @@ async fn answer(
     {
         sleep_until(started + end).await;
     }
-    Ok(Response::new(Full::new(Bytes::from_static(b"{}"))))
+    Ok(Response::new(Full::new(Bytes::from_static(b"{}")).boxed()))
+}
+
+/// Waits in each stage, and tells how long it was there by its own clock.
+async fn staged(request: Request<Incoming>, stages: Stages) -> Response<Body> {
+    let mut last = Instant::now();
+    let mut lap = || {
+        let now = Instant::now();
+        (now - std::mem::replace(&mut last, now)).as_secs_f64() * 1e3
+    };
+    sleep(stages.receive).await;
+    let _ = request.into_body().collect().await;
+    let receive = lap();
+    sleep(stages.queue).await;
+    let queue = lap();
+    sleep(stages.infer).await;
+    let infer = lap();
+    let timing = format!(
+        "receive;dur={receive}, parse;dur=0, queue;dur={queue}, gather;dur=0, copy_in;dur=0, infer;dur={infer}, \
+         copy_out;dur=0, encode;dur=0"
+    );
+    let halves = stream::unfold(0, move |half: u8| async move {
+        if half == 1 {
+            sleep(stages.send).await;
+        }
+        (half < 2).then(|| (Ok(Frame::data(Bytes::from_static(b" "))), half + 1))
+    });
+    let mut response = Response::new(StreamBody::new(halves).boxed());
+    if let Ok(timing) = timing.parse() {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+    response
 }

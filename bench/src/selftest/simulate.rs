@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use quintet_proto::lanes::Lane;
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    lane::Lane,
     open::{Desk, Ticket},
     pairing::{Difference, Pair, paired},
     plan::{Plan, Work},
@@ -47,7 +47,7 @@ pub enum Surplus {
 }
 
 /// The two lanes of every trial.
-const LANES: [Lane; 2] = [Lane::OnnxHttp, Lane::TrtHttp];
+const LANES: [Lane; 2] = [Lane::ONNX_HTTP, Lane::TRT_HTTP];
 
 /// One run of two lanes in virtual time, and the difference found: the second minus the first, in ms.
 pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64) -> Option<Difference> {

@@ -7,7 +7,7 @@ fn codes(change: impl FnOnce(&mut Report)) -> Vec<(String, Vec<&'static str>)> {
     let before: Vec<Warning> = report.warnings.clone();
     change(&mut report);
     let new = judge(&report).into_iter().filter(|warning| !before.contains(warning));
-    new.map(|warning| (warning.code, warning.lanes.iter().map(|lane| lane.name()).collect())).collect()
+    new.map(|warning| (warning.code, warning.lanes.iter().map(|lane| lane.kind.name()).collect())).collect()
 }
 
 fn one(code: &str, lane: &'static str) -> Vec<(String, Vec<&'static str>)> {

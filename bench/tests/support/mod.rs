@@ -23,11 +23,14 @@ use axum::{
     routing::{get, post},
     serve::ListenerExt as _,
 };
-use quintet_bench::{payload::IMAGE_BYTES, target::Endpoint};
+use quintet_bench::{
+    lane::{Lane, Peer},
+    payload::IMAGE_BYTES,
+    target::{Endpoint, Target},
+};
 use quintet_proto::{
     EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING,
     inference::{self as pb, grpc_inference_service_server::GrpcInferenceServiceServer},
-    lanes::Lane,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -45,6 +48,10 @@ pub const INFER_US: u64 = 2_500;
 /// What stage times claim, in µs: less than any answer takes.
 pub const STAGED_INFER_US: u64 = 3;
 
+/// What a stock server's statistics claim of each request, in ns: queue, compute input, infer and output; less than
+/// any answer takes.
+pub const STATISTICS_NS: [u64; 4] = [11_000, 13_000, 17_000, 19_000];
+
 /// What the suite does besides answering.
 #[derive(Clone, Default)]
 pub struct Script {
@@ -60,6 +67,9 @@ pub struct Script {
     pub anonymous: bool,
     /// Answers carry stage times.
     pub stage_times: bool,
+    /// As stock Triton: counters by the statistics extension alone, a request counted only after its answer; no
+    /// provider, no stage times, no metrics page.
+    pub stock: bool,
 }
 
 /// One lane of the running suite.
@@ -76,6 +86,32 @@ pub struct LaneState {
 struct Counted {
     requests: AtomicU64,
     images: AtomicU64,
+    /// Requests at the last asking: a request is in the statistics from the second asking on.
+    asked_at: AtomicU64,
+}
+
+impl Counted {
+    fn statistics(&self) -> pb::ModelStatistics {
+        let requests = self.requests.load(Ordering::SeqCst);
+        let count = self.asked_at.swap(requests, Ordering::SeqCst);
+        let over = |ns: u64| Some(pb::StatisticDuration { count, ns: count * ns });
+        let [queue, input, infer, output] = STATISTICS_NS.map(over);
+        pb::ModelStatistics {
+            name: MODEL.into(),
+            version: "1".into(),
+            inference_count: self.images.load(Ordering::SeqCst),
+            execution_count: count,
+            inference_stats: Some(pb::InferStatistics {
+                success: over(STATISTICS_NS.iter().sum::<u64>() + 5_000),
+                queue,
+                compute_input: input,
+                compute_infer: infer,
+                compute_output: output,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
 }
 
 /// A running suite; it ends with the runtime.
@@ -97,19 +133,19 @@ impl Suite {
                 accepted: AtomicU64::new(0),
             });
             let address = match lane {
-                Lane::OnnxGrpc | Lane::TrtGrpc => serve_grpc(Arc::clone(&state)).await,
-                Lane::Jpeg => serve_http(jpeg_routes(Arc::clone(&state)), Arc::clone(&state)).await,
+                Lane::ONNX_GRPC | Lane::TRT_GRPC => serve_grpc(Arc::clone(&state)).await,
+                Lane::JPEG => serve_http(jpeg_routes(Arc::clone(&state)), Arc::clone(&state)).await,
                 _ => serve_http(kserve_routes(Arc::clone(&state)), Arc::clone(&state)).await,
             };
-            suite.addresses.insert(lane.name(), address);
+            suite.addresses.insert(lane.kind.name(), address);
             suite.lanes.insert(lane, state);
         }
-        for (metrics, lane) in [("onnx-metrics", Lane::OnnxHttp), ("trt-metrics", Lane::TrtHttp)] {
+        for (metrics, lane) in [("onnx-metrics", Lane::ONNX_HTTP), ("trt-metrics", Lane::TRT_HTTP)] {
             let state = Arc::clone(&suite.lanes[&lane]);
             // Not the lane's connections: counted on a state of their own.
             let own = Arc::new(LaneState {
                 lane,
-                script: Script::default(),
+                script: Script { stock: script.stock, ..Script::default() },
                 requests: AtomicU64::new(0),
                 counted: Arc::clone(&state.counted),
                 accepted: AtomicU64::new(0),
@@ -117,6 +153,20 @@ impl Suite {
             suite.addresses.insert(metrics, serve_http(metrics_routes(Arc::clone(&own)), own).await);
         }
         suite
+    }
+
+    /// The same lane of another server is at the same place in it.
+    pub fn targets(&self, peer: Option<Peer>) -> Vec<Target> {
+        let target = |lane: Lane| Target {
+            lane: Lane { peer, ..lane },
+            endpoint: self.address(lane.kind.name()),
+            metrics: match lane.service() {
+                "jpeg" => self.address("jpeg"),
+                service => self.address(&format!("{service}-metrics")),
+            },
+            model: MODEL.into(),
+        };
+        Lane::ALL.into_iter().map(target).collect()
     }
 
     /// Address of a lane, or of `onnx-metrics` or `trt-metrics`.
@@ -176,7 +226,7 @@ impl LaneState {
     }
 
     fn provider(&self) -> Option<&'static str> {
-        (!self.script.anonymous).then_some("CPUExecutionProvider")
+        (!self.script.anonymous && !self.script.stock).then_some("CPUExecutionProvider")
     }
 }
 
@@ -215,7 +265,10 @@ fn metrics_routes(state: Arc<LaneState>) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(state)
 }
 
-async fn metrics(State(state): State<Arc<LaneState>>) -> String {
+async fn metrics(State(state): State<Arc<LaneState>>) -> Response {
+    if state.script.stock {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let requests = state.counted.requests.load(Ordering::SeqCst);
     let images = state.counted.images.load(Ordering::SeqCst);
     let line = |name: &str, value: u64| format!("nv_inference_{name}{{model=\"{MODEL}\",version=\"1\"}} {value}\n");
@@ -227,6 +280,7 @@ async fn metrics(State(state): State<Arc<LaneState>>) -> String {
         line("compute_infer_duration_us", requests * INFER_US),
     ]
     .concat()
+    .into_response()
 }
 
 fn jpeg_routes(state: Arc<LaneState>) -> Router {
@@ -272,6 +326,7 @@ fn kserve_routes(state: Arc<LaneState>) -> Router {
         .route("/v2", get(|| async { Json(json!({"name": "scripted", "version": "1.2.3", "extensions": []})) }))
         .route("/v2/models/{model}", get(metadata))
         .route("/v2/models/{model}/ready", get(ready))
+        .route("/v2/models/{model}/stats", get(statistics))
         .route("/v2/models/{model}/infer", post(infer))
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(state)
@@ -282,6 +337,22 @@ async fn ready(Path(model): Path<String>) -> Response {
         return StatusCode::OK.into_response();
     }
     (StatusCode::NOT_FOUND, Json(json!({"error": format!("unknown model '{model}'")}))).into_response()
+}
+
+/// Triton's form: 64-bit numbers as numbers.
+async fn statistics(State(state): State<Arc<LaneState>>) -> Response {
+    if !state.script.stock {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let of = state.counted.statistics();
+    let stats = of.inference_stats.unwrap_or_default();
+    let duration = |d: Option<pb::StatisticDuration>| d.map(|d| json!({"count": d.count, "ns": d.ns}));
+    let stats = json!({"success": duration(stats.success), "fail": {"count": 0, "ns": 0}, "queue": duration(stats.queue),
+        "compute_input": duration(stats.compute_input), "compute_infer": duration(stats.compute_infer),
+        "compute_output": duration(stats.compute_output)});
+    Json(json!({"model_stats": [{"name": of.name, "version": of.version, "last_inference": 0, "inference_count":
+        of.inference_count, "execution_count": of.execution_count, "inference_stats": stats, "batch_stats": []}]}))
+    .into_response()
 }
 
 async fn metadata(State(state): State<Arc<LaneState>>) -> Response {

@@ -51,6 +51,16 @@ macro_rules! service {
                 Ok(response)
             }
 
+            async fn model_statistics(
+                &self,
+                _: Request<ModelStatisticsRequest>,
+            ) -> Result<Response<ModelStatisticsResponse>, Status> {
+                if !self.0.script.stock {
+                    return Err(Status::unimplemented("not scripted"));
+                }
+                Ok(Response::new(ModelStatisticsResponse { model_stats: vec![self.0.counted.statistics()] }))
+            }
+
             async fn model_infer(&self, r: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
                 let mut response = grpc_answer(&self.0, r.get_ref()).map(Response::new)?;
                 if let Some(value) = self.0.server_timing() {
@@ -70,7 +80,6 @@ service! {
     server_live: ServerLiveRequest => ServerLiveResponse,
     server_ready: ServerReadyRequest => ServerReadyResponse,
     model_config: ModelConfigRequest => ModelConfigResponse,
-    model_statistics: ModelStatisticsRequest => ModelStatisticsResponse,
     repository_index: RepositoryIndexRequest => RepositoryIndexResponse,
     repository_model_load: RepositoryModelLoadRequest => RepositoryModelLoadResponse,
     repository_model_unload: RepositoryModelUnloadRequest => RepositoryModelUnloadResponse,

@@ -1,0 +1,129 @@
+//! `quintet-bench run`: one run, from its flags to its exit status.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use quintet_preprocess::{DEFAULT_MAX_PIXELS, ImageError, to_tensor};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{RunArgs, write_stdout},
+    link::{self, Proxy},
+    payload::{self, Payload},
+    plan::Plan,
+    progress::{ASSUMED_IMAGE, Progress, words},
+    report::{Exporter as _, Markdown, Report},
+    run::Run,
+    settings::Settings,
+    target::Target,
+};
+
+/// Measures what the flags say and prints the tables.
+///
+/// # Errors
+/// When nothing can be measured; failed requests are in the report.
+pub async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let (settings, mut targets) = (args.settings(), args.targets()?);
+    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+    let plan = Plan::new(&settings, &lanes);
+    if plan.stages.is_empty() {
+        bail!("nothing to measure: both --batches and --concurrency are empty");
+    }
+    for (rate, time) in plan.open_windows() {
+        if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
+            bail!(
+                "{rate} for {} are more requests than --max-window-requests; raise it or shorten --duration",
+                words(time)
+            );
+        }
+    }
+    if args.dry_run {
+        return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
+    }
+    let payload = payload(args, plan.largest_batch())?;
+    let _proxies = emulate(&settings, &mut targets).await?;
+    let progress = Progress::on_stderr(&plan, &lanes);
+    let cancel = CancellationToken::new();
+    tokio::spawn(stop_at_ctrl_c(cancel.clone()));
+    let outcome =
+        Run { settings, targets, payload, output: args.output.clone(), progress: &progress, cancel }.run().await?;
+    write_stdout(&Markdown.export(&outcome.report)?)?;
+    eprintln!("report: {}", outcome.folder.join("report.json").display());
+    Ok(ExitCode::from(exit_status(&outcome.report)))
+}
+
+/// Puts the link that is asked for in front of the lanes.
+pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyhow::Result<Vec<Proxy>> {
+    match settings.link {
+        Some(link) => link::between(link, settings.seed, targets).await.context("--link"),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The photographs to send, in batches up to the largest.
+pub(crate) fn payload(args: &RunArgs, largest_batch: usize) -> anyhow::Result<Payload> {
+    let photographs = match &args.images {
+        Some(folder) => payload::from_folder(folder)?,
+        None => payload::compiled_in(),
+    };
+    Ok(Payload::new(&photographs, largest_batch, preprocess)?)
+}
+
+/// The exit status that a report deserves.
+pub fn exit_status(report: &Report) -> u8 {
+    if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
+}
+
+/// The client's preprocessing: the same code that the server's jpeg lane runs.
+fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
+    to_tensor(encoded, DEFAULT_MAX_PIXELS, tensor)
+}
+
+/// The first Ctrl-C ends the run with a report, the second ends the program.
+pub(crate) async fn stop_at_ctrl_c(cancel: CancellationToken) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        cancel.cancel();
+        eprintln!("\nstopping; the report keeps what was measured (Ctrl-C again to leave at once)");
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    }
+}
+
+fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
+    use std::fmt::Write as _;
+    let mut text = "| Lane | Address | Requests | Images | Windows |\n|---|---|---:|---:|---:|\n".to_owned();
+    let mut time = Duration::ZERO;
+    for target in targets {
+        let effort = plan.effort(target.lane);
+        time += effort.at(ASSUMED_IMAGE);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            target.lane,
+            target.url(),
+            effort.requests,
+            effort.images,
+            words(effort.windows)
+        );
+    }
+    let _ = writeln!(text, "\nAbout {} if one image takes {} ms.", words(time), ASSUMED_IMAGE.as_millis());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_plan_is_told_in_words() {
+        let command = Cli::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap().command;
+        let Command::Run(args) = command else { panic!("not `run`") };
+        let (settings, targets) = (args.settings(), args.targets().unwrap());
+        let lanes: Vec<_> = targets.iter().map(|t| t.lane).collect();
+        insta::assert_snapshot!(describe_plan(&Plan::new(&settings, &lanes), &targets));
+    }
+}
