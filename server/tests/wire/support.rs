@@ -144,7 +144,13 @@ impl Server {
         let listener = Listener::bind("onnx-http", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
         let port = listener.port().unwrap();
         let router = rest::router(Arc::clone(&self.service));
-        tokio::spawn(rest::serve::serve(listener, router, Arc::clone(&self.service), self.stop.clone()));
+        tokio::spawn(rest::serve::serve(
+            listener,
+            router,
+            Arc::clone(&self.service),
+            IoThreads::start().unwrap(),
+            self.stop.clone(),
+        ));
         port
     }
 
