@@ -17,6 +17,7 @@ pub mod onnx;
 pub mod passthrough;
 mod reference;
 pub mod repository;
+mod session;
 mod timing;
 mod variant;
 mod verify;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use ort::{environment::Environment, session::Session, value::TensorRef};
 
-use crate::repository::MODEL_FILE;
+use crate::{repository::MODEL_FILE, session::open};
 
 /// Most elements of an input: 256 images of 224 by 224.
 const MAX_ELEMENTS: usize = 256 * 3 * 224 * 224;
@@ -57,10 +57,6 @@ impl Timed {
         }
         Ok(())
     }
-}
-
-fn open(environment: &Environment, path: &Path) -> ort::Result<Session> {
-    Session::builder(environment)?.commit_from_file(path)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
     graph::{IMAGE, WEIGHTS_KEY},
     reference::{Input, REFERENCE_SEED, Reference, ReferenceError},
     repository::MODEL_FILE,
+    session::open,
     variant::Variant,
 };
 
@@ -93,10 +94,6 @@ pub(crate) fn verify(
     let input = reference.input(variant).map_err(unusable)?;
     let differences = compare(&mut session, variant, input, &reference).map_err(failed)?;
     Ok(Comparison { variant, images: reference.count, differences })
-}
-
-fn open(environment: &Environment, path: &Path) -> ort::Result<Session> {
-    Session::builder(environment)?.commit_from_file(path)
 }
 
 fn weights_of(session: &Session) -> ort::Result<String> {
