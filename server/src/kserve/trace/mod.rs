@@ -209,8 +209,7 @@ impl Traces {
         };
         let settings = self.sample(spec.name(), context.is_some())?;
         let id = self.next_id.fetch_add(1, Relaxed) + 1;
-        let trace = Trace::new(self.sink.clone()?, spec, arrival, id, settings.levels);
-        Some(trace.with(settings.log_frequency, context))
+        Some(Trace::new(self.sink.clone()?, spec, arrival, id, settings, context))
     }
 
     /// By which settings a request of the model is traced, if it is; `always` whatever rate and count say.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use quintet_engine::{InferError, ModelSpec, Stage, StageTimings, Tensor};
 
-use super::{Levels, context::Context, sink::Sink};
+use super::{Levels, Settings, context::Context, sink::Sink};
 
 /// What carried a request: it gives the first and last timestamps their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,30 +96,30 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub(super) fn new(sink: Sink, spec: &ModelSpec, arrival: Arrival<'_>, id: u64, levels: Levels) -> Self {
+    /// The trace called `id`, taken by these settings, of a request that is part of `context`.
+    pub(super) fn new(
+        sink: Sink,
+        spec: &ModelSpec,
+        arrival: Arrival<'_>,
+        id: u64,
+        settings: Settings,
+        context: Option<Context>,
+    ) -> Self {
         let record = Record {
             id,
             model: spec.name().to_owned(),
             version: spec.version(),
-            request_id: String::new(),
-            levels,
-            log_frequency: 0,
-            context: None,
+            levels: settings.levels,
+            log_frequency: settings.log_frequency,
+            context,
             stamps: Vec::with_capacity(14),
-            tensors: Vec::new(),
-            error: None,
+            ..Record::default()
         };
         let mut trace = Self { record: Box::new(record), carrier: arrival.carrier, sink, sending: false };
         let [start, end] = arrival.carrier.received();
         trace.stamp(start, arrival.started);
         trace.stamp(end, arrival.received);
         trace
-    }
-
-    #[must_use]
-    pub(super) fn with(mut self, log_frequency: u32, context: Option<Context>) -> Self {
-        (self.record.log_frequency, self.record.context) = (log_frequency, context);
-        self
     }
 
     fn stamp(&mut self, name: &'static str, at: Instant) {
