@@ -26,7 +26,13 @@ pub(super) struct Http {
     /// What an answer has to be good for; nothing where its tensor goes elsewhere.
     payload: Option<Payload>,
     body: Vec<u8>,
-    _region: Option<Region>,
+    region: Option<Shared>,
+}
+
+/// A region that the server knows, and the request that makes it forget it.
+struct Shared {
+    _region: Region,
+    forget: Vec<u8>,
 }
 
 impl Http {
@@ -47,12 +53,11 @@ impl Http {
             tensor: payload.tensor.clone(),
             payload: Some(payload.clone()),
             body: Vec::new(),
-            _region: None,
+            region: None,
         })
     }
 
-    /// The same with tensors in system shared memory; the answer's goes into the output of this name. The server
-    /// keeps the region until it ends.
+    /// The same with tensors in system shared memory; the answer's goes into the output of this name.
     pub(super) fn with_shared_memory(
         address: &Address,
         model: &str,
@@ -60,18 +65,19 @@ impl Http {
         output: &str,
     ) -> anyhow::Result<Self> {
         let region = Region::new(payload)?;
-        let registration = format!("v2/systemsharedmemory/region/{}/register", region.name);
+        let path = |what| format!("v2/systemsharedmemory/region/{}/{what}", region.name);
         let mut connection = Self {
             stream: Stream::connect(address)?,
-            head: post(address, &registration, &region.registration(), 0),
+            head: post(address, &path("register"), &region.registration(), 0),
             tensor: Bytes::new(),
             payload: None,
             body: Vec::new(),
-            _region: None,
+            region: None,
         };
         connection.exchange().context("the server takes no shared memory")?;
         connection.head = post(address, &format!("v2/models/{model}/infer"), &region.request(payload, output), 0);
-        connection._region = Some(region);
+        let forget = post(address, &path("unregister"), &serde_json::json!({}), 0);
+        connection.region = Some(Shared { _region: region, forget });
         Ok(connection)
     }
 
@@ -104,6 +110,16 @@ impl Http {
                 self.body[..early.len()].copy_from_slice(early);
                 return Ok((head, early.len()));
             }
+        }
+    }
+}
+
+/// A server that kept the regions of every cell would run out of memory.
+impl Drop for Http {
+    fn drop(&mut self) {
+        if let Some(shared) = self.region.take() {
+            self.head.clone_from(&shared.forget);
+            let _ = self.exchange();
         }
     }
 }
