@@ -1,12 +1,7 @@
-//! KServe v2 over gRPC on an HTTP/2 connection that its own thread drives.
+//! KServe v2 over gRPC on a blocking socket: as for HTTP, what is measured shall be the server.
 
 use anyhow::{Context as _, bail};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::stream;
-use http::{HeaderMap, Request, header};
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::{body::Frame, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::{
     Message as _,
     encoding::{WireType, encode_key, encode_varint},
@@ -15,14 +10,12 @@ use quintet_proto::{
     SERVER_TIMING,
     inference::{ModelInferRequest, model_infer_request::InferInputTensor},
 };
-use tokio::{
-    net::{TcpStream, UnixStream},
-    runtime::Runtime,
-};
 
 use super::{
     exchange::{Exchange, model_seconds},
+    http2::{Answer, Connection},
     payload::Payload,
+    raw::Stream,
     target::Address,
 };
 
@@ -30,61 +23,28 @@ use super::{
 const RAW_INPUT_CONTENTS: u32 = 7;
 /// A message's prefix: a compression flag and a 32-bit length.
 const PREFIX_BYTES: usize = 5;
-/// HTTP/2 windows: large enough that no answer waits for an update.
-const STREAM_WINDOW_BYTES: u32 = 64 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-/// Largest frame that we take.
-const MAX_FRAME_BYTES: u32 = 1 << 20;
-
-type Frames = stream::Iter<std::array::IntoIter<Result<Frame<Bytes>, std::convert::Infallible>, 2>>;
-type Sender = http2::SendRequest<StreamBody<Frames>>;
 
 /// A connection with its request: the message's head, and the tensor as it is.
 pub(super) struct Grpc {
-    runtime: Runtime,
-    sender: Sender,
-    uri: http::Uri,
-    head: Bytes,
+    connection: Connection,
+    answer: Answer,
     payload: Payload,
 }
 
 impl Grpc {
     pub(super) fn connect(address: &Address, model: &str, payload: &Payload) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (sender, authority) = runtime.block_on(async {
-            anyhow::Ok(match address {
-                Address::Tcp(authority) => {
-                    let stream = TcpStream::connect(authority).await;
-                    let stream = stream.with_context(|| format!("cannot connect to {authority}"))?;
-                    stream.set_nodelay(true)?;
-                    (handshake(TokioIo::new(stream)).await?, authority.as_str())
-                }
-                Address::Unix(path) => {
-                    let stream = UnixStream::connect(path).await;
-                    let stream = stream.with_context(|| format!("cannot connect to {}", path.display()))?;
-                    (handshake(TokioIo::new(stream)).await?, "localhost")
-                }
-            })
-        })?;
-        let uri = format!("http://{authority}/inference.GRPCInferenceService/ModelInfer").parse()?;
-        Ok(Self { runtime, sender, uri, head: head(model, payload)?, payload: payload.clone() })
+        let fields = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/inference.GRPCInferenceService/ModelInfer"),
+            (":authority", address.authority()),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+        ];
+        let body = [head(model, payload)?, payload.tensor.clone()];
+        let connection = Connection::new(Stream::connect(address)?, &fields, &body)?;
+        Ok(Self { connection, answer: Answer::default(), payload: payload.clone() })
     }
-}
-
-async fn handshake<I>(io: I) -> anyhow::Result<Sender>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
-{
-    let (sender, driver) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .max_send_buf_size(4 << 20)
-        .handshake(io)
-        .await?;
-    // Its error reaches the request in flight.
-    tokio::spawn(async move { drop(driver.await) });
-    Ok(sender)
 }
 
 /// The message up to its tensor's bytes.
@@ -111,32 +71,14 @@ fn head(model: &str, payload: &Payload) -> anyhow::Result<Bytes> {
 
 impl Exchange for Grpc {
     fn exchange(&mut self) -> anyhow::Result<f64> {
-        let parts = [self.head.clone(), self.payload.tensor.clone()].map(|part| Ok(Frame::data(part)));
-        let request = Request::post(self.uri.clone())
-            .header(header::TE, "trailers")
-            .header(header::CONTENT_TYPE, "application/grpc")
-            .body(StreamBody::new(stream::iter(parts)))?;
-        let (sender, payload) = (&mut self.sender, &self.payload);
-        self.runtime.block_on(async {
-            sender.ready().await?;
-            let (answer, mut body) = sender.send_request(request).await?.into_parts();
-            let (mut received, mut trailers) = (0, HeaderMap::new());
-            while let Some(frame) = body.frame().await {
-                match frame?.into_data() {
-                    Ok(data) => received += data.len(),
-                    Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
-                }
-            }
-            let status = tonic::Status::from_header_map(&trailers)
-                .or_else(|| tonic::Status::from_header_map(&answer.headers))
-                .context("no grpc-status")?;
-            if status.code() != tonic::Code::Ok {
-                bail!("status {:?}: {}", status.code(), status.message());
-            }
-            payload.check(received)?;
-            let timing = trailers.get(SERVER_TIMING).and_then(|value| value.to_str().ok());
-            Ok(timing.map_or(0.0, model_seconds))
-        })
+        let answer = &mut self.answer;
+        self.connection.exchange(answer)?;
+        match answer.field("grpc-status") {
+            Some("0") => self.payload.check(answer.body().len())?,
+            Some(status) => bail!("status {status}: {}", answer.field("grpc-message").unwrap_or_default()),
+            None => bail!("no grpc-status; HTTP status {}", answer.field(":status").unwrap_or("unknown")),
+        }
+        Ok(answer.field(SERVER_TIMING).map_or(0.0, model_seconds))
     }
 }
 

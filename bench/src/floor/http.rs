@@ -126,10 +126,7 @@ impl Drop for Http {
 
 /// A request's head and JSON; `more` bytes follow.
 fn post(address: &Address, path: &str, json: &serde_json::Value, more: usize) -> Vec<u8> {
-    let host = match address {
-        Address::Tcp(authority) => authority,
-        Address::Unix(_) => "localhost",
-    };
+    let host = address.authority();
     let json = json.to_string();
     format!(
         "POST /{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n\

@@ -9,6 +9,7 @@
 mod exchange;
 mod grpc;
 mod http;
+mod http2;
 mod in_process;
 mod payload;
 mod raw;

@@ -12,6 +12,16 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// What HTTP calls the server there.
+    pub(super) fn authority(&self) -> &str {
+        match self {
+            Self::Tcp(authority) => authority,
+            Self::Unix(_) => "localhost",
+        }
+    }
+}
+
 /// What is spoken there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
