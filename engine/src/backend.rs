@@ -15,7 +15,7 @@ pub struct RunTimings {
     pub copy_out: Duration,
 }
 
-/// One loaded copy of a model. It is owned by one thread and runs one batch at a time.
+/// One loaded copy of a model. It runs one batch at a time, on a thread of its own unless [`moves`](Self::moves).
 pub trait Instance: Send {
     /// Runs the model on `inputs`: one tensor for each of its inputs, in its order, with all rows of
     /// the batch. Returns one entry for each of its outputs, `None` where it is not in `wanted`. An
@@ -33,6 +33,12 @@ pub trait Instance: Send {
 
     /// Where the model really runs.
     fn placement(&self) -> Placement;
+
+    /// Whether it is as good on any thread as on its own: quick runs may then do without a change of threads. What a
+    /// GPU's library keeps for each thread does not move.
+    fn moves(&self) -> bool {
+        false
+    }
 }
 
 /// Where a model really runs, as read back from the backend.

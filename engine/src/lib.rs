@@ -15,7 +15,9 @@
 //! * expired or cancelled work never runs, and a run that nobody waits for is stopped;
 //! * the queue's length equals its counter on every path;
 //! * with no `max_queue_delay`, a lone request is dispatched at once; with one, no request waits past
-//!   it while an instance is idle, nor when all the clients that are about have a request open already.
+//!   it while an instance is idle, nor when all the clients that are about have a request open already;
+//! * an instance runs one batch at a time, on its own thread; a model that is quicker than a thread wakes
+//!   up, and whose instances any thread may run, answers a lone request on the thread that brought it.
 
 pub mod admit;
 pub mod backend;
@@ -26,6 +28,7 @@ pub mod cancel;
 pub mod composite;
 pub mod error;
 pub mod model;
+mod pace;
 pub mod registry;
 pub mod request;
 pub mod schedule;

@@ -18,6 +18,7 @@ use crate::{
     cache::{Cache, Key},
     composite::{Composite, Steps},
     error::{ErrorKind, InferError},
+    pace::Pace,
     request::{InferRequest, InferResponse, Stage, StageTimings},
     spec::ModelSpec,
     stats::{ModelStats, StatsSnapshot},
@@ -93,19 +94,22 @@ impl Model {
             worker::warm_up(&spec, instance.as_mut()).map_err(|error| StartError::WarmUp { model: name(), error })?;
         }
         let (spec, stats) = (Arc::new(spec), Arc::<ModelStats>::default());
+        let count = instances.len();
         let shared = Arc::new(worker::Shared {
             queue: Queue::new(spec.policy().clone()),
             stats: Arc::clone(&stats),
             pool: pool.clone(),
             spec: Arc::clone(&spec),
+            pace: instances.iter().all(|instance| instance.moves()).then(Pace::default),
+            instances: instances.into_iter().map(|instance| Mutex::new(Some(instance))).collect(),
         });
         // Whatever happens from here on, dropping them ends the threads.
         let started_instances = Instances { shared: Arc::clone(&shared), threads: Mutex::default() };
-        for (index, mut instance) in instances.into_iter().enumerate() {
+        for index in 0..count {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new()
                 .name(format!("{}/{index}", shared.spec.name()))
-                .spawn(move || worker::serve(&shared, instance.as_mut()))
+                .spawn(move || worker::serve(&shared, index))
                 .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
             started_instances.threads.lock().push(thread);
         }

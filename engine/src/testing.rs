@@ -1,13 +1,17 @@
 //! A scripted backend: known latency, known faults, and outputs that show which rows they belong to.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
+    thread::{self, ThreadId},
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use crate::{
     backend::{Instance, Placement, RunTimings},
@@ -26,6 +30,10 @@ pub struct Echo {
     pub poison: Option<u8>,
     /// Whether poison panics instead of failing.
     pub panics: bool,
+    /// Whether it runs on any thread.
+    pub moves: bool,
+    /// Threads that it ran on.
+    pub threads: Arc<Mutex<HashSet<ThreadId>>>,
     /// Rows of the largest batch so far.
     pub largest: Arc<AtomicUsize>,
     /// Runs so far, stopped ones included.
@@ -46,6 +54,7 @@ impl Instance for Echo {
         let input = inputs.first().ok_or_else(|| InferError::internal("no input"))?;
         let rows = input.shape().dims().first().copied().unwrap_or(1);
         self.runs.fetch_add(1, SeqCst);
+        self.threads.lock().insert(thread::current().id());
         self.largest.fetch_max(rows, SeqCst);
         let (stop, stopped) = mpsc::channel();
         let guard = cancel.on_cancel(move || {
@@ -70,5 +79,9 @@ impl Instance for Echo {
 
     fn placement(&self) -> Placement {
         Placement { provider: "Echo".into(), nodes: Vec::new(), precision: None, reason: None }
+    }
+
+    fn moves(&self) -> bool {
+        self.moves
     }
 }

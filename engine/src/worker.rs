@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     buffer::BufferPool,
     cancel::Cancel,
     error::{ErrorKind, InferError},
+    pace::Pace,
     request::{InferRequest, InferResponse, OutputSet, Stage},
     spec::ModelSpec,
     stats::ModelStats,
@@ -30,13 +32,22 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) stats: Arc<ModelStats>,
     pub(crate) pool: BufferPool,
+    /// Each is locked while it runs, and gone when its thread has ended.
+    pub(crate) instances: Vec<Mutex<Option<Box<dyn Instance>>>>,
+    /// `None` if the instances run on their own threads only.
+    pub(crate) pace: Option<Pace>,
 }
 
 impl Shared {
     /// Has a request run, as [`crate::Model::infer`] says.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         let started = request.started;
-        let place = self.queue.push(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
+        let bytes = bytes(&request.inputs);
+        let place =
+            self.queue.accept(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
+        if !self.run_here(bytes) {
+            self.queue.call();
+        }
         let mut leave = LeaveOnDrop { shared: self, started, ticket: Some(place.ticket) };
         let mut outcome = place.outcome;
         let ended = match place.rejected_at {
@@ -56,6 +67,23 @@ impl Shared {
         leave.ticket = None;
         ended.unwrap_or_else(|_| Err(lost()))
     }
+
+    /// Carries out the request that has just come, of so many bytes, on this thread: if it is alone, will be quick, and
+    /// an instance is idle. Whether it did.
+    fn run_here(&self, bytes: usize) -> bool {
+        if !self.pace.as_ref().is_some_and(|pace| pace.is_quick(bytes)) {
+            return false;
+        }
+        let Some(mut instance) = self.instances.iter().find_map(Mutex::try_lock) else { return false };
+        let Some(instance) = instance.as_deref_mut() else { return false };
+        let Some(work) = self.queue.take_lone() else { return false };
+        carry_out(self, instance, work);
+        true
+    }
+}
+
+fn bytes(inputs: &[Tensor]) -> usize {
+    inputs.iter().map(|input| input.data().len()).sum()
 }
 
 /// The end of a request whose answer cannot be had.
@@ -97,17 +125,26 @@ pub(crate) fn warm_up(spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(
     Ok(())
 }
 
-/// The body of an instance's thread: serves until the queue is closed and empty.
-pub(crate) fn serve(shared: &Shared, instance: &mut dyn Instance) {
+/// The body of an instance's thread: serves until the queue is closed and empty. The instance ends with it, whoever
+/// still has the model.
+pub(crate) fn serve(shared: &Shared, index: usize) {
+    let Some(instance) = shared.instances.get(index) else { return };
     while let Some(work) = shared.queue.next() {
-        match work {
-            Work::Run(batch) => execute(shared, instance, batch),
-            Work::Reject(expired) => {
-                for pending in expired {
-                    let error = timed_out();
-                    shared.stats.failed(error.kind(), pending.request.started.elapsed());
-                    let _ = pending.reply.send(Err(error));
-                }
+        if let Some(instance) = instance.lock().as_deref_mut() {
+            carry_out(shared, instance, work);
+        }
+    }
+    drop(instance.lock().take());
+}
+
+fn carry_out(shared: &Shared, instance: &mut dyn Instance, work: Work) {
+    match work {
+        Work::Run(batch) => execute(shared, instance, batch),
+        Work::Reject(expired) => {
+            for pending in expired {
+                let error = timed_out();
+                shared.stats.failed(error.kind(), pending.request.started.elapsed());
+                let _ = pending.reply.send(Err(error));
             }
         }
     }
@@ -166,6 +203,9 @@ fn attempt(
     let mut times = RunTimings::default();
     let outputs = run(instance, &inputs, wanted, cancel, &mut times)?;
     let ran = Instant::now();
+    if let Some(pace) = &shared.pace {
+        pace.ran(bytes(&inputs), ran - started);
+    }
     let answers = scatter(&shared.spec, &requests, outputs)?;
     times.copy_out += ran.elapsed();
     shared.stats.executed(requests.iter().map(|request| request.rows).sum(), gathered, &times);

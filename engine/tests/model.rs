@@ -208,7 +208,7 @@ async fn draining_answers_what_was_accepted() {
             tokio::spawn(async move { model.infer(request(mark, 8)).await })
         })
         .collect();
-    while model.pending_requests() < 4 {
+    while model.pending_requests() + model.running_requests() < 5 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let drained = tokio::task::spawn_blocking({
@@ -275,4 +275,62 @@ fn unknown_models_are_named_in_tritons_words() {
     assert_eq!(message("echo", Some(99)), "Request for unknown model: 'echo' version 99 is not found");
     registry.set("echo", 2, VersionState::Loading);
     assert_eq!(registry.resolve("echo", None).unwrap().spec().version(), 1, "the old version serves until then");
+}
+
+/// Threads that ran `requests` requests, one after the other, all brought by this one.
+async fn threads_of(echo: &Echo, requests: usize) -> usize {
+    let model = start(echo, 1, Duration::ZERO, vec![]);
+    for _ in 0..requests {
+        let answer = model.infer(request(7, 2)).await;
+        assert_eq!(marks(&answer), vec![7; 2 * WIDTH]);
+    }
+    let stats = model.stats();
+    assert_eq!((stats.success, stats.executions), (requests as u64, requests as u64));
+    assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
+    let threads = echo.threads.lock();
+    assert_eq!(threads.contains(&std::thread::current().id()), threads.len() > 1);
+    threads.len()
+}
+
+#[tokio::test]
+async fn a_quick_model_that_may_move_runs_where_the_request_is() {
+    // Many, as a busy machine may make any of them slow.
+    assert_eq!(threads_of(&Echo { moves: true, ..Echo::default() }, 2000).await, 2);
+    assert_eq!(threads_of(&Echo::default(), 100).await, 1, "not if it may not move");
+    let slow = Echo { moves: true, latency: Duration::from_millis(1), ..Echo::default() };
+    assert_eq!(threads_of(&slow, 30).await, 1, "nor if it would keep this thread from others");
+}
+
+#[tokio::test]
+async fn what_runs_where_the_request_is_fails_alone() {
+    let echo = Echo { moves: true, poison: Some(13), panics: true, ..Echo::default() };
+    let model = start(&echo, 1, Duration::ZERO, vec![]);
+    for _ in 0..200 {
+        assert_eq!(marks(&model.infer(request(7, 1)).await), vec![7; WIDTH]);
+        assert_eq!(model.infer(request(13, 1)).await.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    model.drain();
+    assert_eq!(model.infer(request(7, 1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_that_bring_requests_and_those_of_instances_share_them() {
+    let echo = Echo { moves: true, ..Echo::default() };
+    let model = Arc::new(start(&echo, 2, Duration::ZERO, vec![]));
+    let tasks: Vec<_> = (0..8u8)
+        .map(|mark| {
+            let model = Arc::clone(&model);
+            tokio::spawn(async move {
+                for _ in 0..500 {
+                    assert_eq!(marks(&model.infer(request(mark, 1)).await), vec![mark; WIDTH]);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let stats = model.stats();
+    assert_eq!((stats.success, stats.executions), (4000, echo.runs.load(SeqCst) as u64));
+    assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
 }

@@ -63,26 +63,50 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Accepts a request.
+    /// Accepts a request and calls an instance.
     ///
     /// # Errors
     /// [`ErrorKind::QueueFull`] with Triton's words, or [`ErrorKind::Unavailable`] once closed.
     pub fn push(&self, request: InferRequest) -> Result<Place, InferError> {
-        let (reply, outcome) = oneshot::channel();
-        let place = {
-            let mut state = self.state.lock();
-            let ticket = state.ticket()?;
-            let pending = Pending { ticket, request, queued: Instant::now(), reply };
-            let Ok(rejected_at) = state.lines.push(pending) else {
-                return Err(InferError::new(ErrorKind::QueueFull, "Exceeds maximum queue size"));
-            };
-            if let Some(order) = &mut state.order {
-                order.accept(ticket);
-            }
-            Place { ticket, rejected_at, outcome }
-        };
-        self.changed.notify_one();
+        let place = self.accept(request)?;
+        self.call();
         Ok(place)
+    }
+
+    /// Accepts a request, of which no instance knows before [`call`](Self::call).
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    pub fn accept(&self, request: InferRequest) -> Result<Place, InferError> {
+        let (reply, outcome) = oneshot::channel();
+        let mut state = self.state.lock();
+        let ticket = state.ticket()?;
+        let pending = Pending { ticket, request, queued: Instant::now(), reply };
+        let Ok(rejected_at) = state.lines.push(pending) else {
+            return Err(InferError::new(ErrorKind::QueueFull, "Exceeds maximum queue size"));
+        };
+        if let Some(order) = &mut state.order {
+            order.accept(ticket);
+        }
+        Ok(Place { ticket, rejected_at, outcome })
+    }
+
+    /// Wakes an instance that waits for work.
+    pub fn call(&self) {
+        self.changed.notify_one();
+    }
+
+    /// What there is to do with the only request that waits, if an idle instance would do it now.
+    pub fn take_lone(&self) -> Option<Work> {
+        let mut state = self.state.lock();
+        if state.lines.len() != 1 {
+            return None;
+        }
+        match state.lines.next(Instant::now()) {
+            Next::Batch(batch) => Some(Work::Run(batch)),
+            Next::Expired(expired) => Some(state.reject(expired)),
+            Next::Idle | Next::WaitUntil(_) => None,
+        }
     }
 
     /// Lets an answer that needed no run out in the order of its request.
@@ -155,10 +179,7 @@ impl Queue {
                     }
                     return Some(Work::Run(batch));
                 }
-                Next::Expired(expired) => {
-                    expired.iter().for_each(|pending| state.pass_over(pending.ticket));
-                    return Some(Work::Reject(expired));
-                }
+                Next::Expired(expired) => return Some(state.reject(expired)),
                 Next::Idle if !state.open => return None,
                 Next::Idle => self.changed.wait(&mut state),
                 Next::WaitUntil(due) => {
@@ -205,6 +226,11 @@ impl State {
         }
         self.next_ticket += 1;
         Ok(self.next_ticket)
+    }
+
+    fn reject(&mut self, expired: Vec<Pending>) -> Work {
+        expired.iter().for_each(|pending| self.pass_over(pending.ticket));
+        Work::Reject(expired)
     }
 
     /// No answer waits for this request's.

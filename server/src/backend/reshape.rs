@@ -76,6 +76,10 @@ impl Instance for Reshaped {
     fn placement(&self) -> Placement {
         self.inner.placement()
     }
+
+    fn moves(&self) -> bool {
+        self.inner.moves()
+    }
 }
 
 #[cfg(test)]

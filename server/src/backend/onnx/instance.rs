@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
 use quintet_engine::{Cancel, InferError, Instance, OutputSet, Placement, RunTimings, Tensor};
 
-use super::values;
+use super::{Provider, values};
 
 /// A session that runs one batch at a time.
 pub(super) struct OnnxInstance {
@@ -103,6 +103,10 @@ impl Instance for OnnxInstance {
 
     fn placement(&self) -> Placement {
         self.placement.clone()
+    }
+
+    fn moves(&self) -> bool {
+        self.placement.nodes.iter().all(|(provider, _)| provider == Provider::Cpu.name())
     }
 }
 
