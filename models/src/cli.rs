@@ -141,8 +141,11 @@ struct Time {
     #[arg(long, value_name = "NAME")]
     model: String,
     /// The shape of what it runs on, e.g. 8,3,224,224
-    #[arg(long, value_delimiter = ',', value_name = "DIM,...", required = true)]
+    #[arg(long, value_delimiter = ',', value_name = "DIM,...", required_unless_present = "photo")]
     shape: Vec<usize>,
+    /// Instead: a JPEG, PNG or WebP image, which is decoded and prepared in each run
+    #[arg(long, value_name = "FILE", conflicts_with = "shape")]
+    photo: Option<PathBuf>,
     #[command(flatten)]
     library: Library,
 }
@@ -189,7 +192,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => return verify(&args),
         Command::Time(args) => {
             let library = args.library.load()?;
-            let mut model = Timed::load(&library.environment, &args.repository, &args.model, args.shape)?;
+            let (environment, root) = (&library.environment, &args.repository);
+            let mut model = match &args.photo {
+                Some(photo) => Timed::load_for_photo(environment, root, &args.model, photo)?,
+                None => Timed::load(environment, root, &args.model, args.shape)?,
+            };
             model.obey(io::stdin().lock(), io::stdout().lock())?;
         }
         Command::Weights(args) => weights(&args)?,

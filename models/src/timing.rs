@@ -1,4 +1,5 @@
-//! Runs a model in process whenever it is told to, and tells how long that took: what a server is held against.
+//! Runs a model in process whenever it is told to, alone or with an image's way to it, and tells how long that took:
+//! what a server is held against.
 
 use std::{
     io::{BufRead, Write},
@@ -8,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use ort::{environment::Environment, session::Session, value::TensorRef};
+use quintet_preprocess::{DEFAULT_MAX_PIXELS, SIDE, to_tensor};
 
 use crate::{repository::MODEL_FILE, session::open};
 
@@ -20,6 +22,8 @@ pub(crate) struct Timed {
     input: String,
     shape: Vec<usize>,
     elements: Vec<f32>,
+    /// The encoded image that becomes the input in each run.
+    photo: Option<Vec<u8>>,
 }
 
 impl Timed {
@@ -33,12 +37,29 @@ impl Timed {
         let count = shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
         let count = count.filter(|count| (1..=MAX_ELEMENTS).contains(count));
         let count = count.with_context(|| format!("a shape has 1 to {MAX_ELEMENTS} elements, not {shape:?}"))?;
-        Ok(Self { input: input.name().to_owned(), session, shape, elements: vec![1.0; count] })
+        Ok(Self { input: input.name().to_owned(), session, shape, elements: vec![1.0; count], photo: None })
+    }
+
+    /// The same with this encoded image, which each run decodes and prepares.
+    pub(crate) fn load_for_photo(
+        environment: &Environment,
+        root: &Path,
+        name: &str,
+        photo: &Path,
+    ) -> anyhow::Result<Self> {
+        let encoded = std::fs::read(photo).with_context(|| photo.display().to_string())?;
+        let mut timed = Self::load(environment, root, name, vec![1, 3, SIDE, SIDE])?;
+        to_tensor(&encoded, DEFAULT_MAX_PIXELS, &mut timed.elements).with_context(|| photo.display().to_string())?;
+        timed.photo = Some(encoded);
+        Ok(timed)
     }
 
     /// Seconds of one run.
     fn run(&mut self) -> anyhow::Result<f64> {
         let began = Instant::now();
+        if let Some(photo) = &self.photo {
+            to_tensor(photo, DEFAULT_MAX_PIXELS, &mut self.elements)?;
+        }
         let input = TensorRef::from_array_view((self.shape.as_slice(), self.elements.as_slice()))?;
         let outputs = self.session.run(ort::inputs![self.input.as_str() => input])?;
         let seconds = began.elapsed().as_secs_f64();
@@ -81,5 +102,20 @@ mod tests {
         // A shape that the model refuses is an error of the run, which names the input.
         let refused = load(vec![3]).unwrap().obey(&b"run\n"[..], Vec::new()).unwrap_err().to_string();
         assert!(refused.contains('x'), "{refused}");
+    }
+
+    #[test]
+    fn a_photograph_is_prepared_as_the_server_prepares_it() {
+        let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        passthrough::write(root.path()).unwrap();
+        let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../photos/astronaut.jpg");
+        let load = |photo: &Path| Timed::load_for_photo(&library.environment, root.path(), "identity", photo);
+        let mut expected = vec![0.0; 3 * SIDE * SIDE];
+        to_tensor(&std::fs::read(&photo).unwrap(), DEFAULT_MAX_PIXELS, &mut expected).unwrap();
+        assert!(load(&photo).unwrap().elements == expected);
+        let text = root.path().join("text.jpg");
+        std::fs::write(&text, "no image").unwrap();
+        assert!(format!("{:#}", load(&text).err().unwrap()).contains("text.jpg: not a JPEG, PNG or WebP image"));
     }
 }

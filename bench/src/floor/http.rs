@@ -47,6 +47,19 @@ impl Http {
             "parameters": { "binary_data_output": true },
         });
         let head = post(address, &format!("v2/models/{model}/infer"), &json, payload.tensor.len());
+        Self::open(address, head, payload)
+    }
+
+    /// The jpeg lane, with a photograph.
+    pub(super) fn jpeg(address: &Address, payload: &Payload) -> anyhow::Result<Self> {
+        let (host, length) = (address.authority(), payload.tensor.len());
+        let head = format!(
+            "POST /embed HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        Self::open(address, head.into_bytes(), payload)
+    }
+
+    fn open(address: &Address, head: Vec<u8>, payload: &Payload) -> anyhow::Result<Self> {
         Ok(Self {
             stream: Stream::connect(address)?,
             head,
@@ -55,6 +68,12 @@ impl Http {
             body: Vec::new(),
             region: None,
         })
+    }
+
+    /// Bytes of an answer.
+    pub(super) fn answer_bytes(&mut self) -> anyhow::Result<usize> {
+        self.exchange()?;
+        Ok(self.body.len())
     }
 
     /// The same with tensors in system shared memory; the answer's goes into the output of this name.

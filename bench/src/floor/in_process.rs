@@ -21,14 +21,13 @@ pub(super) struct InProcess {
 }
 
 impl InProcess {
-    /// Starts a command line, which gets the payload's shape as its last argument.
+    /// Starts a command line, whose last argument says what to run on: `--shape` or `--photo`.
     pub(super) fn start(command: &str, payload: &Payload) -> anyhow::Result<Self> {
         let mut words = command.split_whitespace();
         let program = words.next().context("--in-process is empty; write a command, e.g. quintet-models time ...")?;
-        let shape: Vec<_> = payload.shape.iter().map(usize::to_string).collect();
         let mut child = Command::new(program)
             .args(words)
-            .arg(format!("--shape={}", shape.join(",")))
+            .arg(payload.in_process_flag())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

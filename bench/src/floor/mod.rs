@@ -17,7 +17,7 @@ mod report;
 mod shared;
 mod target;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -47,7 +47,7 @@ const FLOOR: &str = "floor";
 #[derive(Clone, Debug, Args)]
 pub struct FloorArgs {
     /// A server and the ways into it, of which one is enough; repeatable:
-    /// name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT.
+    /// name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT,jpeg://HOST:PORT.
     #[arg(long, value_name = "NAME=WAY,...", required = true)]
     pub target: Vec<Target>,
     /// Model to ask for: input `x` of FP32 rows of any width; it answers each row with its first elements, as `y`.
@@ -60,15 +60,19 @@ pub struct FloorArgs {
     #[arg(long, value_name = "OUTPUT", default_value = "y")]
     pub output: String,
     /// The model without a server: a command that runs it for each line of stdin and prints the seconds. It gets
-    /// --shape at its end: "quintet-models time --repository DIR --model NAME".
+    /// --shape (or --photo) at its end: "quintet-models time --repository DIR --model NAME".
     #[arg(long, value_name = "COMMAND")]
     pub in_process: Option<String>,
     /// Elements of a row that the model answers at most, of all outputs together; all without it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub reply_elements: Option<u32>,
-    /// What to send: tiny (64 bytes), or a number of images of 602,112 bytes.
+    /// What to send: tiny (64 bytes), a number of images of 602,112 bytes, or photo, which goes to ways into the jpeg
+    /// lane only.
     #[arg(long, value_name = "SIZE,...", value_delimiter = ',', default_value = "tiny,1,32")]
     pub payload: Vec<Size>,
+    /// The photograph that is sent.
+    #[arg(long, value_name = "FILE")]
+    pub photo: Option<PathBuf>,
     /// Connections at once.
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,32",
           value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -97,8 +101,7 @@ pub fn run(args: &FloorArgs) -> anyhow::Result<Report> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let mut cells = Vec::new();
     for &size in &args.payload {
-        let input = args.images.clone().map_or(Input::Rows, Input::Images);
-        let payload = Payload::new(size, &input, args.reply_elements.map(|n| n as usize))?;
+        let payload = payload(size, args)?;
         for &connections in &args.concurrency {
             let mut lanes = lanes(args, &floor, &payload, connections)?;
             rounds(&mut lanes, args, &mut rng)?;
@@ -109,6 +112,20 @@ pub fn run(args: &FloorArgs) -> anyhow::Result<Report> {
         }
     }
     Ok(Report { model: args.model.clone(), rounds: args.rounds, cells })
+}
+
+fn payload(size: Size, args: &FloorArgs) -> anyhow::Result<Payload> {
+    if size != Size::Photo {
+        let input = args.images.clone().map_or(Input::Rows, Input::Images);
+        return Payload::new(size, &input, args.reply_elements.map(|n| n as usize));
+    }
+    let photo = args.photo.as_deref().context("the payload photo needs --photo FILE")?;
+    let ways = args.target.iter().flat_map(|target| &target.ways);
+    let jpeg = ways.filter(|way| way.protocol == Protocol::Jpeg).map(|way| &way.address).next();
+    let mut payload = Payload::photo(photo)?;
+    let lane = jpeg.context("the payload photo needs a target with jpeg://HOST:PORT")?;
+    payload.reply = Http::jpeg(lane, &payload)?.answer_bytes().context("the jpeg lane")?;
+    Ok(payload)
 }
 
 /// A lane's open connections, and what they did so far.
@@ -130,7 +147,7 @@ fn lanes(args: &FloorArgs, floor: &Floor, payload: &Payload, connections: u16) -
         lanes.push(open(format!("{FLOOR} {name}"), &|| Ok(Box::new(Raw::connect(address, sizes)?)))?);
     }
     for target in &args.target {
-        for way in &target.ways {
+        for way in target.ways.iter().filter(|way| (way.protocol == Protocol::Jpeg) == payload.photo.is_some()) {
             lanes.push(open(format!("{} {way}", target.name), &|| connect(way, args, payload))?);
         }
     }
@@ -147,6 +164,7 @@ fn connect(way: &Way, args: &FloorArgs, payload: &Payload) -> anyhow::Result<Box
         Protocol::Http => Box::new(Http::connect(address, model, payload)?),
         Protocol::SharedMemory => Box::new(Http::with_shared_memory(address, model, payload, &args.output)?),
         Protocol::Grpc => Box::new(Grpc::connect(address, model, payload)?),
+        Protocol::Jpeg => Box::new(Http::jpeg(address, payload)?),
     })
 }
 

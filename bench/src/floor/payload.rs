@@ -1,8 +1,12 @@
-//! What is sent: FP32 tensors for a model that answers FP32.
+//! What is sent: FP32 tensors for a model that answers FP32, or a photograph for the jpeg lane.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
@@ -18,6 +22,8 @@ pub enum Size {
     Tiny,
     /// So many images of 602,112 bytes.
     Images(u16),
+    /// An encoded photograph.
+    Photo,
 }
 
 impl FromStr for Size {
@@ -26,8 +32,9 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.parse()) {
             ("tiny", _) => Ok(Self::Tiny),
+            ("photo", _) => Ok(Self::Photo),
             (_, Ok(count @ 1..=256)) => Ok(Self::Images(count)),
-            _ => Err(format!("`{text}` is no payload; write tiny or a number of images up to 256")),
+            _ => Err(format!("`{text}` is no payload; write tiny, photo or a number of images up to 256")),
         }
     }
 }
@@ -37,6 +44,7 @@ impl fmt::Display for Size {
         match self {
             Self::Tiny => f.write_str("tiny"),
             Self::Images(count) => write!(f, "{count}"),
+            Self::Photo => f.write_str("photo"),
         }
     }
 }
@@ -70,13 +78,16 @@ impl Input {
             (Size::Tiny, Self::Images(name)) => bail!("'{name}' takes whole images: leave `tiny` out of --payload"),
             (Size::Images(count), Self::Rows) => vec![count.into(), IMAGE_ELEMENTS],
             (Size::Images(count), Self::Images(_)) => vec![count.into(), 3, 224, 224],
+            (Size::Photo, _) => bail!("a photograph is no tensor"),
         })
     }
 }
 
-/// A request's tensor; clones share it.
+/// A request's tensor, or its JSON with a photograph; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
+    /// The photograph's file, if it is one.
+    pub(super) photo: Option<PathBuf>,
     /// The name of the model's input.
     pub(super) input: String,
     pub(super) shape: Vec<usize>,
@@ -97,7 +108,26 @@ impl Payload {
         let elements = shape.iter().skip(1).product();
         let tensor = Bytes::from(1.0_f32.to_le_bytes().repeat(rows * elements));
         let reply = rows * width.map_or(elements, |width| width.min(elements)) * 4;
-        Ok(Self { input: input.name().to_owned(), shape, tensor, reply })
+        Ok(Self { photo: None, input: input.name().to_owned(), shape, tensor, reply })
+    }
+
+    /// The jpeg lane's request for the embedding of this photograph. How long its answer is, is not known yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn photo(path: &Path) -> anyhow::Result<Self> {
+        let photo = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let json = serde_json::json!({ "images": [base64_simd::STANDARD.encode_to_string(photo)] });
+        let tensor = Bytes::from(json.to_string());
+        Ok(Self { photo: Some(path.to_owned()), input: String::new(), shape: Vec::new(), tensor, reply: 0 })
+    }
+
+    /// What a program that runs the model in process is to run it on, as a flag.
+    pub(super) fn in_process_flag(&self) -> String {
+        match &self.photo {
+            Some(path) => format!("--photo={}", path.display()),
+            None => format!("--shape={}", self.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",")),
+        }
     }
 
     /// Whether an answer of so many bytes holds the tensor.
@@ -116,6 +146,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_photograph_is_the_jpeg_lanes_json() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jpg");
+        std::fs::write(&path, [255, 216]).unwrap();
+        let payload = Payload::photo(&path).unwrap();
+        assert_eq!(&payload.tensor[..], br#"{"images":["/9g="]}"#);
+        assert_eq!(payload.in_process_flag(), format!("--photo={}", path.display()));
+        assert!(Payload::photo(&folder.path().join("b")).unwrap_err().to_string().starts_with("cannot read "));
+    }
+
+    #[test]
     fn sizes_are_those_of_images() {
         let bytes = |text: &str, width| {
             let payload = Payload::new(text.parse().unwrap(), &Input::Rows, width).unwrap();
@@ -130,6 +171,7 @@ mod tests {
         assert!(
             Payload::new(Size::Tiny, &images, None).unwrap_err().to_string().contains("'image' takes whole images")
         );
+        assert_eq!("photo".parse(), Ok(Size::Photo));
         assert!("0".parse::<Size>().is_err() && "huge".parse::<Size>().is_err());
     }
 }

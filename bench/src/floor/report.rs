@@ -30,9 +30,9 @@ pub struct Report {
 pub struct Cell {
     /// The payload.
     pub payload: Size,
-    /// Bytes of the tensor in a request.
+    /// Bytes of the tensor, or of the JSON with a photograph, in a request.
     pub request_bytes: usize,
-    /// Bytes of the tensor in an answer.
+    /// Bytes of the tensor in an answer, or of its JSON.
     pub reply_bytes: usize,
     /// Connections at once.
     pub connections: u16,

@@ -1,5 +1,5 @@
 //! Servers to hold against the floor: `name=http://host:port,grpc://host:port,http+unix:/path,grpc+unix:/path`, and
-//! `http+shm://host:port` for tensors in shared memory.
+//! `http+shm://host:port` for tensors in shared memory, and `jpeg://host:port` for the jpeg lane.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -31,6 +31,8 @@ pub(super) enum Protocol {
     SharedMemory,
     /// KServe v2 over gRPC.
     Grpc,
+    /// Base64 photographs in JSON.
+    Jpeg,
 }
 
 /// One way into a server.
@@ -40,13 +42,14 @@ pub(super) struct Way {
     pub(super) address: Address,
 }
 
-/// `http`, `http-shm`, `grpc`, `http-uds` or `grpc-uds`.
+/// `http`, `http-shm`, `grpc`, `jpeg`, `http-uds` or `grpc-uds`.
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.protocol {
             Protocol::Http => "http",
             Protocol::SharedMemory => "http-shm",
             Protocol::Grpc => "grpc",
+            Protocol::Jpeg => "jpeg",
         })?;
         match self.address {
             Address::Tcp(_) => Ok(()),
@@ -66,7 +69,7 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT (one is enough)";
+        let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT,jpeg://HOST:PORT (one is enough)";
         let (name, ways) = text.split_once('=').ok_or_else(|| format!("`{text}` has no name; {hint}"))?;
         if name.is_empty() || name == super::FLOOR {
             return Err(format!("`{name}` cannot be a name here; {hint}"));
@@ -82,6 +85,7 @@ fn way_in(text: &str) -> Option<Way> {
         "http" => (Protocol::Http, false),
         "grpc" => (Protocol::Grpc, false),
         "http+shm" => (Protocol::SharedMemory, false),
+        "jpeg" => (Protocol::Jpeg, false),
         "http+unix" => (Protocol::Http, true),
         "grpc+unix" => (Protocol::Grpc, true),
         _ => return None,
@@ -102,7 +106,9 @@ mod tests {
     #[test]
     fn a_target_has_a_name_and_ways() {
         let target: Target =
-            "t=http://h:8000,grpc://[::1]:8001,http+unix:/a b.sock,grpc+unix:///c,http+shm://h:1".parse().unwrap();
+            "t=http://h:8000,grpc://[::1]:8001,http+unix:/a b.sock,grpc+unix:///c,http+shm://h:1,jpeg://h:2"
+                .parse()
+                .unwrap();
         assert_eq!(target.name, "t");
         let ways: Vec<_> = target.ways.iter().map(|way| format!("{way} {:?}", way.address)).collect();
         insta::assert_snapshot!(ways.join("\n"), @r#"
@@ -111,6 +117,7 @@ mod tests {
         http-uds Unix("/a b.sock")
         grpc-uds Unix("/c")
         http-shm Tcp("h:1")
+        jpeg Tcp("h:2")
         "#);
     }
 
