@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! InferRequest -> Model::infer -> Queue (bounded) -> instance thread -> Backend -> InferResponse
+//!                              -> Composite: other models' infer
 //! ```
 //!
 //! Nothing here knows a protocol, a serialisation format or an inference library. Invariants, held by
@@ -22,6 +23,7 @@ pub mod batch;
 pub mod buffer;
 pub mod cache;
 pub mod cancel;
+pub mod composite;
 pub mod error;
 pub mod model;
 pub mod registry;
@@ -38,6 +40,7 @@ pub use backend::{Instance, Placement, RunTimings};
 pub use buffer::BufferPool;
 pub use cache::Cache;
 pub use cancel::Cancel;
+pub use composite::{Answering, Composite};
 pub use error::{ErrorKind, InferError};
 pub use model::{Model, StartError};
 pub use quintet_proto::DataType;

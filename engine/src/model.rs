@@ -10,13 +10,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
     backend::{Instance, Placement},
     batch::queue::Queue,
     buffer::BufferPool,
     cache::{Cache, Key},
+    composite::{Composite, Steps},
     error::{ErrorKind, InferError},
     request::{InferRequest, InferResponse, Stage, StageTimings},
     spec::ModelSpec,
@@ -26,12 +26,27 @@ use crate::{
 
 /// A model in service. Dropping it closes its queue; [`drain`](Self::drain) also waits for its threads.
 pub struct Model {
-    shared: Arc<worker::Shared>,
+    spec: Arc<ModelSpec>,
+    stats: Arc<ModelStats>,
+    pool: BufferPool,
+    runs: Runs,
     placement: Placement,
     load_time: Duration,
     cache: Option<Arc<Cache>>,
     /// Tells this model's answers in the cache from those of any other that was ever loaded.
     generation: u64,
+}
+
+/// What answers a model's requests.
+enum Runs {
+    /// Instances, each with its thread, behind one queue.
+    Instances(Instances),
+    /// Other models.
+    Steps(Steps),
+}
+
+struct Instances {
+    shared: Arc<worker::Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -77,30 +92,50 @@ impl Model {
         for instance in &mut instances {
             worker::warm_up(&spec, instance.as_mut()).map_err(|error| StartError::WarmUp { model: name(), error })?;
         }
+        let (spec, stats) = (Arc::new(spec), Arc::<ModelStats>::default());
         let shared = Arc::new(worker::Shared {
             queue: Queue::new(spec.policy().clone()),
-            stats: ModelStats::default(),
-            pool,
-            spec: Arc::new(spec),
+            stats: Arc::clone(&stats),
+            pool: pool.clone(),
+            spec: Arc::clone(&spec),
         });
-        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
-        let model = Self {
-            shared,
-            placement,
-            load_time: load_time + started.elapsed(),
-            cache: None,
-            generation: GENERATIONS.fetch_add(1, Relaxed),
-            threads: Mutex::default(),
-        };
+        // Whatever happens from here on, dropping them ends the threads.
+        let started_instances = Instances { shared: Arc::clone(&shared), threads: Mutex::default() };
         for (index, mut instance) in instances.into_iter().enumerate() {
-            let shared = Arc::clone(&model.shared);
+            let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new()
                 .name(format!("{}/{index}", shared.spec.name()))
                 .spawn(move || worker::serve(&shared, instance.as_mut()))
-                .map_err(|error| StartError::Thread { model: model.spec().name().to_owned(), error })?;
-            model.threads.lock().push(thread);
+                .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
+            started_instances.threads.lock().push(thread);
         }
-        Ok(model)
+        let runs = Runs::Instances(started_instances);
+        Ok(Self::new(spec, stats, pool, runs, placement, load_time + started.elapsed()))
+    }
+
+    /// A model made of models. `load_time` is what loading took.
+    pub fn compose(
+        spec: ModelSpec,
+        composite: Box<dyn Composite>,
+        placement: Placement,
+        pool: BufferPool,
+        load_time: Duration,
+    ) -> Self {
+        let runs = Runs::Steps(Steps::new(composite));
+        Self::new(Arc::new(spec), Arc::default(), pool, runs, placement, load_time)
+    }
+
+    fn new(
+        spec: Arc<ModelSpec>,
+        stats: Arc<ModelStats>,
+        pool: BufferPool,
+        runs: Runs,
+        placement: Placement,
+        load_time: Duration,
+    ) -> Self {
+        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+        let generation = GENERATIONS.fetch_add(1, Relaxed);
+        Self { spec, stats, pool, runs, placement, load_time, cache: None, generation }
     }
 
     /// Answers from this cache what it has, and keeps there what it answers.
@@ -112,7 +147,7 @@ impl Model {
 
     /// What the model is.
     pub fn spec(&self) -> &Arc<ModelSpec> {
-        &self.shared.spec
+        &self.spec
     }
 
     /// Where it really runs.
@@ -127,12 +162,12 @@ impl Model {
 
     /// Reads its counters.
     pub fn stats(&self) -> StatsSnapshot {
-        self.shared.stats.snapshot()
+        self.stats.snapshot()
     }
 
     /// Has `tell` told of each answered request ([`ModelStats::on_success`]).
     pub fn on_success(&self, tell: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
-        self.shared.stats.on_success(tell);
+        self.stats.on_success(tell);
     }
 
     /// Whether answers are kept for equal requests.
@@ -142,22 +177,33 @@ impl Model {
 
     /// Requests that wait.
     pub fn pending_requests(&self) -> usize {
-        self.shared.queue.len()
+        match &self.runs {
+            Runs::Instances(instances) => instances.shared.queue.len(),
+            Runs::Steps(_) => 0,
+        }
     }
 
     /// Requests that run.
     pub fn running_requests(&self) -> usize {
-        self.shared.queue.running()
+        match &self.runs {
+            Runs::Instances(instances) => instances.shared.queue.running(),
+            Runs::Steps(steps) => steps.running(),
+        }
+    }
+
+    /// Whether it is made of other models.
+    pub fn is_composite(&self) -> bool {
+        matches!(self.runs, Runs::Steps(_))
     }
 
     /// The pool that its batches, and its clients' bodies, are kept in.
     pub fn pool(&self) -> &BufferPool {
-        &self.shared.pool
+        &self.pool
     }
 
     /// Counts a request that failed before it reached the queue.
     pub fn refused(&self, kind: ErrorKind) {
-        self.shared.stats.failed(kind, Duration::ZERO);
+        self.stats.failed(kind, Duration::ZERO);
     }
 
     /// Runs a request. Dropping the future cancels it: it leaves the queue at once, or, if it is running
@@ -175,7 +221,7 @@ impl Model {
 
     /// From the cache, without queueing, or by a run whose answer the cache keeps.
     async fn infer_cached(&self, cache: &Cache, request: InferRequest) -> Result<InferResponse, InferError> {
-        let stats = &self.shared.stats;
+        let stats = &self.stats;
         let started = request.started;
         let refused = |error: &InferError| stats.failed(error.kind(), started.elapsed());
         let asked = std::time::Instant::now();
@@ -185,10 +231,22 @@ impl Model {
         if let Some(outputs) = found {
             let mut timings = request.timings;
             timings[Stage::Queue] = lookup;
-            let answer = self.shared.queue.answered(Ok(InferResponse { outputs, timings })).inspect_err(refused)?;
-            stats.cache_hit(lookup);
-            stats.succeeded(request.started.elapsed(), &request.timings);
-            return answer.await.unwrap_or_else(|_| Err(lost()));
+            let answer = Ok(InferResponse { outputs, timings });
+            let count = || {
+                stats.cache_hit(lookup);
+                stats.succeeded(request.started.elapsed(), &request.timings);
+            };
+            return match &self.runs {
+                Runs::Instances(instances) => {
+                    let in_turn = instances.shared.queue.answered(answer).inspect_err(refused)?;
+                    count();
+                    in_turn.await.unwrap_or_else(|_| Err(worker::lost()))
+                }
+                Runs::Steps(_) => {
+                    count();
+                    answer
+                }
+            };
         }
         let mut outcome = self.run(request).await;
         let answered = std::time::Instant::now();
@@ -201,62 +259,38 @@ impl Model {
     }
 
     async fn run(&self, request: InferRequest) -> Result<InferResponse, InferError> {
-        let shared = &*self.shared;
-        let started = request.started;
-        let place =
-            shared.queue.push(request).inspect_err(|error| shared.stats.failed(error.kind(), started.elapsed()))?;
-        let mut leave = LeaveOnDrop { shared, started, ticket: Some(place.ticket) };
-        let mut outcome = place.outcome;
-        let ended = match place.rejected_at {
-            None => outcome.await,
-            Some(at) => match timeout_at(Instant::from_std(at), &mut outcome).await {
-                Ok(ended) => ended,
-                Err(_) if shared.queue.remove(place.ticket).is_some() => {
-                    leave.ticket = None;
-                    let error = worker::timed_out();
-                    shared.stats.failed(error.kind(), started.elapsed());
-                    return Err(error);
-                }
-                // It is running: the deadline is about waiting.
-                Err(_) => outcome.await,
-            },
-        };
-        leave.ticket = None;
-        ended.unwrap_or_else(|_| Err(lost()))
+        match &self.runs {
+            Runs::Instances(instances) => instances.shared.infer(request).await,
+            Runs::Steps(steps) => steps.infer(&self.stats, request).await,
+        }
     }
 
-    /// Refuses new requests, answers those that wait, and ends the threads. Blocks until they have ended.
+    /// Refuses new requests, answers those that it has, and ends the threads. Blocks until they have ended.
     pub fn drain(&self) {
-        self.shared.queue.close();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            let _ = thread.join();
+        match &self.runs {
+            Runs::Instances(instances) => {
+                instances.shared.queue.close();
+                for thread in std::mem::take(&mut *instances.threads.lock()) {
+                    let _ = thread.join();
+                }
+            }
+            Runs::Steps(steps) => {
+                steps.close();
+                steps.wait_idle();
+            }
+        }
+    }
+
+    /// Waits until a model made of models has no request open; other models it leaves alone. Blocks.
+    pub(crate) fn finish_steps(&self) {
+        if let Runs::Steps(steps) = &self.runs {
+            steps.wait_idle();
         }
     }
 }
 
-impl Drop for Model {
+impl Drop for Instances {
     fn drop(&mut self) {
         self.shared.queue.close();
-    }
-}
-
-fn lost() -> InferError {
-    InferError::internal("the model's instance ended without an answer")
-}
-
-/// Gives a request up when nobody waits for it any more.
-struct LeaveOnDrop<'a> {
-    shared: &'a worker::Shared,
-    started: std::time::Instant,
-    ticket: Option<u64>,
-}
-
-impl Drop for LeaveOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket
-            && self.shared.queue.give_up(ticket).is_some()
-        {
-            self.shared.stats.failed(ErrorKind::Cancelled, self.started.elapsed());
-        }
     }
 }

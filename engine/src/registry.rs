@@ -142,11 +142,10 @@ impl Registry {
             let states = models.values_mut().flat_map(BTreeMap::values_mut);
             states.map(|state| std::mem::replace(state, VersionState::Draining)).collect()
         };
-        for state in models {
-            if let VersionState::Ready(model) = state {
-                model.drain();
-            }
-        }
+        let models: Vec<_> = models.into_iter().filter_map(VersionState::into_ready).collect();
+        // Those that are made of others need these until they are done.
+        models.iter().for_each(|model| model.finish_steps());
+        models.iter().for_each(|model| model.drain());
     }
 }
 

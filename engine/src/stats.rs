@@ -170,8 +170,8 @@ impl ModelStats {
     }
 
     /// A request failed, `elapsed` after its first byte.
-    pub fn failed(&self, kind: ErrorKind, elapsed: Duration) {
-        self.failures[FailureReason::from(kind) as usize].fetch_add(1, Relaxed);
+    pub fn failed(&self, reason: impl Into<FailureReason>, elapsed: Duration) {
+        self.failures[reason.into() as usize].fetch_add(1, Relaxed);
         add(&self.failure_ns, elapsed);
     }
 

@@ -1,10 +1,12 @@
-//! Instance threads. An idle instance takes the batch itself, so a batch forms as late as possible.
+//! Instance threads, and the way of a request to one and back. An idle instance takes the batch itself, so a batch forms as late as possible.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
 };
+
+use tokio::time::timeout_at;
 
 use crate::{
     backend::{Instance, RunTimings},
@@ -26,8 +28,56 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) spec: Arc<ModelSpec>,
     pub(crate) queue: Queue,
-    pub(crate) stats: ModelStats,
+    pub(crate) stats: Arc<ModelStats>,
     pub(crate) pool: BufferPool,
+}
+
+impl Shared {
+    /// Has a request run, as [`crate::Model::infer`] says.
+    pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
+        let started = request.started;
+        let place = self.queue.push(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
+        let mut leave = LeaveOnDrop { shared: self, started, ticket: Some(place.ticket) };
+        let mut outcome = place.outcome;
+        let ended = match place.rejected_at {
+            None => outcome.await,
+            Some(at) => match timeout_at(at.into(), &mut outcome).await {
+                Ok(ended) => ended,
+                Err(_) if self.queue.remove(place.ticket).is_some() => {
+                    leave.ticket = None;
+                    let error = timed_out();
+                    self.stats.failed(error.kind(), started.elapsed());
+                    return Err(error);
+                }
+                // It is running: the deadline is about waiting.
+                Err(_) => outcome.await,
+            },
+        };
+        leave.ticket = None;
+        ended.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+/// The end of a request whose answer cannot be had.
+pub(crate) fn lost() -> InferError {
+    InferError::internal("the model's instance ended without an answer")
+}
+
+/// Gives a request up when nobody waits for it any more.
+struct LeaveOnDrop<'a> {
+    shared: &'a Shared,
+    started: Instant,
+    ticket: Option<u64>,
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket
+            && self.shared.queue.give_up(ticket).is_some()
+        {
+            self.shared.stats.failed(ErrorKind::Cancelled, self.started.elapsed());
+        }
+    }
 }
 
 /// Runs each announced batch size once, on zeros; dynamic dimensions are 1.
@@ -64,7 +114,7 @@ pub(crate) fn serve(shared: &Shared, instance: &mut dyn Instance) {
 }
 
 /// The end of a request whose time in the queue is over, in Triton's words.
-pub(crate) fn timed_out() -> InferError {
+fn timed_out() -> InferError {
     InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
 }
 

@@ -1,0 +1,114 @@
+//! Models made of models. They have no queue and no threads: a request is a future that asks the others.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    backend::RunTimings,
+    error::{ErrorKind, InferError},
+    request::{InferRequest, InferResponse, Stage},
+    stats::{FailureReason, ModelStats},
+};
+
+/// What a [`Composite`] answers with.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
+
+/// How a model made of models answers: implemented outside, where other models are found.
+pub trait Composite: Send + Sync {
+    /// Answers a request by asking other models. Dropping the future must cancel what it has asked.
+    ///
+    /// # Errors
+    /// What the models that it asks refuse.
+    fn infer(&self, request: InferRequest) -> Answering<'_>;
+}
+
+/// A composite in service: the requests that it has open, and whether it takes more.
+pub(crate) struct Steps {
+    composite: Box<dyn Composite>,
+    open: Mutex<Open>,
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct Open {
+    requests: usize,
+    closed: bool,
+}
+
+impl Steps {
+    pub(crate) fn new(composite: Box<dyn Composite>) -> Self {
+        Self { composite, open: Mutex::default(), idle: Condvar::new() }
+    }
+
+    /// How many requests are open.
+    pub(crate) fn running(&self) -> usize {
+        self.open.lock().requests
+    }
+
+    /// Answers a request and counts it as Triton does: its own queue holds nothing, its computing is that of its
+    /// steps together, and a step that fails is a failure for another reason.
+    pub(crate) async fn infer(&self, stats: &ModelStats, request: InferRequest) -> Result<InferResponse, InferError> {
+        let (started, rows) = (request.started, request.rows);
+        let mut leave = self.enter(stats, started)?;
+        let outcome = self.composite.infer(request).await;
+        leave.is_cancelled = false;
+        match &outcome {
+            Ok(response) => {
+                let mut timings = response.timings;
+                timings[Stage::Queue] = Duration::ZERO;
+                let [copy_in, infer, copy_out] = [Stage::CopyIn, Stage::Infer, Stage::CopyOut].map(|it| timings[it]);
+                stats.executed(rows, timings[Stage::Gather], &RunTimings { copy_in, infer, copy_out });
+                stats.succeeded(started.elapsed(), &timings);
+            }
+            Err(_) => stats.failed(FailureReason::Other, started.elapsed()),
+        }
+        outcome
+    }
+
+    fn enter<'a>(&'a self, stats: &'a ModelStats, started: Instant) -> Result<Leave<'a>, InferError> {
+        let mut open = self.open.lock();
+        if open.closed {
+            stats.failed(ErrorKind::Unavailable, started.elapsed());
+            return Err(InferError::new(ErrorKind::Unavailable, "Server exiting"));
+        }
+        open.requests += 1;
+        Ok(Leave { steps: self, stats, started, is_cancelled: true })
+    }
+
+    /// Refuses requests from now on.
+    pub(crate) fn close(&self) {
+        self.open.lock().closed = true;
+    }
+
+    /// Blocks until no request is open.
+    pub(crate) fn wait_idle(&self) {
+        let mut open = self.open.lock();
+        self.idle.wait_while(&mut open, |open| open.requests > 0);
+    }
+}
+
+/// Closes a request, well or not; one that is dropped halfway was cancelled.
+struct Leave<'a> {
+    steps: &'a Steps,
+    stats: &'a ModelStats,
+    started: Instant,
+    is_cancelled: bool,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if self.is_cancelled {
+            self.stats.failed(ErrorKind::Cancelled, self.started.elapsed());
+        }
+        let mut open = self.steps.open.lock();
+        open.requests -= 1;
+        if open.requests == 0 {
+            self.steps.idle.notify_all();
+        }
+    }
+}
