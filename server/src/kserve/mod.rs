@@ -10,12 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::Either;
 use quintet_engine::{
     DataType, ErrorKind, InferError, InferRequest, Model, Shape, StageTimings, Tensor, admit::SentInput,
 };
 use tokio::time::timeout_at;
 
-use self::{shared_memory::SharedRange, trace::Trace};
+use self::{
+    shared_memory::SharedRange,
+    trace::{StepTraces, Trace},
+};
 use crate::service::Service;
 
 /// The extensions that work, as `GET /v2` and `ServerMetadata` list them.
@@ -75,6 +79,26 @@ pub struct Call<'a> {
     pub timings: StageTimings,
 }
 
+tokio::task_local! {
+    static CALLER: Caller;
+}
+
+/// What an ensemble hands on to its steps of the request that it answers.
+#[derive(Clone, Default)]
+pub struct Caller {
+    /// The client's name for the request; empty if it has none.
+    pub id: String,
+    /// For the traces of the steps, if the request is traced.
+    pub traces: Option<StepTraces>,
+}
+
+impl Caller {
+    /// Of the request that is being answered here.
+    pub fn current() -> Self {
+        CALLER.try_with(Clone::clone).unwrap_or_default()
+    }
+}
+
 /// What a model answered.
 pub struct Answer {
     /// The model.
@@ -120,15 +144,26 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         timings: call.timings,
     };
     let run = model.infer(request);
+    let run = match model.is_composite() {
+        true => {
+            let traces = trace.as_deref_mut().map(Trace::steps);
+            Either::Left(CALLER.scope(Caller { id: call.id.to_owned(), traces }, run))
+        }
+        false => Either::Right(run),
+    };
     let response = match call.deadline {
         // Whoever leaves the queue or stops the run does so by dropping it.
         Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or_else(|_| Err(expired()))?,
         None => run.await?,
     };
     if let Some(trace) = trace {
+        // An ensemble does not compute: its steps do.
+        if !model.is_composite() {
+            trace.ran(queued, &response.timings);
+        }
         let outputs = response.outputs.iter();
         let named = outputs.filter_map(|(index, tensor)| Some((spec.outputs().get(*index)?.name.as_str(), tensor)));
-        trace.ran(queued, &response.timings, named);
+        trace.answered(named);
     }
     let mut outputs = Vec::with_capacity(response.outputs.len());
     for (index, tensor) in response.outputs {

@@ -8,12 +8,9 @@ use quintet_proto::inference::{
     ModelConfig, ModelInstanceGroup, model_config::SchedulingChoice, model_instance_group::Kind,
 };
 
-use super::{ModelSource, spec::complete, warmup};
+use super::{ModelSource, loader::Loader, spec::complete, warmup};
 use crate::{
-    backend::{
-        ensemble::{self, Ensemble},
-        image::Images,
-    },
+    backend::{ensemble::Ensemble, image::Images},
     service::Service,
 };
 
@@ -23,7 +20,7 @@ use crate::{
 /// When its configuration is wrong in itself, or does not fit the models that it is made of.
 pub(super) fn load(
     source: &ModelSource,
-    auto_complete: Option<i32>,
+    loader: &Loader,
     service: &Arc<Service>,
     started: Instant,
 ) -> anyhow::Result<(Model, ModelConfig)> {
@@ -51,30 +48,34 @@ pub(super) fn load(
             (vec![input], vec![output])
         }
     };
-    if config.instance_group.is_empty() {
-        let count = if steps.is_some() { ensemble::REQUESTS_AT_ONCE } else { thread::available_parallelism()?.get() };
-        let count = i32::try_from(count)?;
+    if steps.is_none() && config.instance_group.is_empty() {
+        let count = i32::try_from(thread::available_parallelism()?.get())?;
         config.instance_group.push(ModelInstanceGroup { count, kind: Kind::Cpu.into(), ..Default::default() });
     }
-    let mut details = complete(&source, &inputs, &outputs, auto_complete)?;
-    let samples = warmup::samples(&details.config, &details.spec, &source.folder)?;
-    let ensemble = steps.map(|steps| Ensemble::new(&details.spec, &steps, service).map_err(|error| anyhow!(error)));
-    let ensemble = ensemble.transpose().context("ensemble_scheduling")?;
-    let max_pixels = service.limits().max_image_pixels;
-    let instance = || -> Box<dyn Instance> {
-        match &ensemble {
-            Some(ensemble) => Box::new(ensemble.clone()),
-            None => Box::new(Images::new(max_pixels, service.pool().clone())),
+    let mut details = complete(&source, &inputs, &outputs, loader.auto_complete)?;
+    let cache = loader.cache_of(&mut details);
+    details.warn(service.name(), &source.name);
+    let pool = service.pool().clone();
+    let mut model = match steps {
+        Some(steps) => {
+            let ensemble = Ensemble::new(&details.spec, &steps, service).map_err(|error| anyhow!(error));
+            let ensemble = Box::new(ensemble.context("ensemble_scheduling")?);
+            Model::compose(details.spec, ensemble, Ensemble::placement(), pool, started.elapsed())
+        }
+        None => {
+            let samples = warmup::samples(&details.config, &details.spec, &source.folder)?;
+            let max_pixels = service.limits().max_image_pixels;
+            let instance = |_| -> Box<dyn Instance> { Box::new(Images::new(max_pixels, pool.clone())) };
+            let mut instances: Vec<_> = (0..details.spec.instances()).map(instance).collect();
+            if let Some(first) = instances.first_mut() {
+                warmup::run(&samples, &details.spec, first.as_mut())?;
+            }
+            Model::start(details.spec, instances, pool, started.elapsed())?
         }
     };
-    let mut instances: Vec<_> = (0..details.spec.instances()).map(|_| instance()).collect();
-    if let Some(first) = instances.first_mut() {
-        warmup::run(&samples, &details.spec, first.as_mut())?;
+    if let Some(cache) = cache {
+        model = model.with_cache(cache);
     }
-    if ensemble.is_some() {
-        details.config.instance_group.clear();
-    }
-    let model = Model::start(details.spec, instances, service.pool().clone(), started.elapsed())?;
     tracing::info!(
         service = service.name().as_str(),
         model = source.name,

@@ -47,6 +47,14 @@ pub enum ConfigError {
         /// What it asks for.
         found: String,
     },
+    /// What only a model with instances of its own has.
+    #[error("{}field '{field}': an ensemble has none of its own; it is for the configurations of its steps", place(.at))]
+    Ensemble {
+        /// Where.
+        at: Option<Position>,
+        /// The field.
+        field: &'static str,
+    },
     /// The file contradicts the model file, or itself.
     #[error("{0}")]
     Contradiction(String),
@@ -61,7 +69,10 @@ impl ConfigError {
     pub fn has_place(&self) -> bool {
         match self {
             Self::Syntax(_) => true,
-            Self::Name { at, .. } | Self::Unsupported { at, .. } | Self::Backend { at, .. } => at.is_some(),
+            Self::Name { at, .. }
+            | Self::Unsupported { at, .. }
+            | Self::Backend { at, .. }
+            | Self::Ensemble { at, .. } => at.is_some(),
             Self::Json(_) | Self::Contradiction(_) => false,
         }
     }
@@ -125,6 +136,14 @@ fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(),
         return Err(ConfigError::Unsupported { at: at(field), field });
     }
     let ensemble = matches!(choice, Some(SchedulingChoice::EnsembleScheduling(_)));
+    let instances = [
+        (!config.instance_group.is_empty(), "instance_group"),
+        (config.optimization.is_some(), "optimization"),
+        (!config.model_warmup.is_empty(), "model_warmup"),
+    ];
+    if let Some(&(_, field)) = instances.iter().find(|(present, _)| ensemble && *present) {
+        return Err(ConfigError::Ensemble { at: at(field), field });
+    }
     let platforms: &[&str] = if ensemble { &[ensemble::PLATFORM] } else { &["onnxruntime_onnx"] };
     let backends: &[&str] = if ensemble { &[] } else { &["onnxruntime", image::NAME] };
     for (field, found, served) in [("backend", &config.backend, backends), ("platform", &config.platform, platforms)] {
@@ -205,6 +224,7 @@ mod tests {
             "max_batch_size: 8\n  sequence_batching { }",
             "model_transaction_policy { decoupled: true }",
             "input { name: \"x\"\n optional: true }",
+            "ensemble_scheduling { }\ninstance_group { count: 2 }",
             "backend: \"python\"",
             "platform: \"tensorrt_plan\"",
             "name: \"n\"",
@@ -217,6 +237,7 @@ mod tests {
         2:3: field 'sequence_batching': this server does not support it, and answers would differ without it
         1:28: field 'model_transaction_policy.decoupled': this server does not support it, and answers would differ without it
         2:2: field 'input.optional': this server does not support it, and answers would differ without it
+        2:1: field 'instance_group': an ensemble has none of its own; it is for the configurations of its steps
         1:1: field 'backend': "python" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'platform': "tensorrt_plan" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'name': it is "n" but the folder is "m": make them equal or leave the name out

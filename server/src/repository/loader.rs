@@ -55,9 +55,9 @@ impl Loader {
         let started = Instant::now();
         let in_config = || source.config_path().display().to_string();
         if !needs_file(&source.config) {
-            return builtin::load(source, self.auto_complete, service, started).with_context(in_config);
+            return builtin::load(source, self, service, started).with_context(in_config);
         }
-        let (pool, service) = (service.pool(), service.name().as_str());
+        let (pool, service) = (service.pool(), service.name());
         let options = LoadOptions {
             environment: self.environment.clone(),
             providers: self.allowed_providers(&source.config),
@@ -82,14 +82,8 @@ impl Loader {
             complete(source, &first.inputs, &first.outputs, self.auto_complete).with_context(in_config)?;
         let placement = first.placement().clone();
         settle_kinds(&mut details, &placement, self.providers.is_none());
-        let cached = details.config.response_cache.is_some_and(|cache| cache.enable);
-        if cached && self.response_cache.is_none() {
-            details.without_effect.push("response_cache (there is none: give --cache-config local,size=BYTES)".into());
-        }
-        if !details.without_effect.is_empty() {
-            let fields = details.without_effect.join(", ");
-            tracing::warn!(service, model = source.name, fields, "fields of config.pbtxt that have no effect here");
-        }
+        let cache = self.cache_of(&mut details);
+        details.warn(service, &source.name);
         let samples = warmup::samples(&details.config, &details.spec, &source.folder).with_context(in_config)?;
         let mut instances = match &self.weights {
             Some(weights) => {
@@ -106,11 +100,11 @@ impl Loader {
             warmup::run(&samples, &details.spec, instance.as_mut())?;
         }
         let mut model = Model::start(details.spec, instances, pool.clone(), started.elapsed())?;
-        if let Some(cache) = self.response_cache.as_ref().filter(|_| cached) {
-            model = model.with_cache(Arc::clone(cache));
+        if let Some(cache) = cache {
+            model = model.with_cache(cache);
         }
         tracing::info!(
-            service,
+            service = service.as_str(),
             model = source.name,
             version = source.version,
             runs_on = %model.placement(),
@@ -123,6 +117,15 @@ impl Loader {
 }
 
 impl Loader {
+    /// The cache of a model that asks for one, if there is one.
+    pub(super) fn cache_of(&self, details: &mut SpecDetails) -> Option<Arc<Cache>> {
+        details.config.response_cache.filter(|cache| cache.enable)?;
+        if self.response_cache.is_none() {
+            details.without_effect.push("response_cache (there is none: give --cache-config local,size=BYTES)".into());
+        }
+        self.response_cache.clone()
+    }
+
     /// The providers to try, in order.
     fn allowed_providers(&self, config: &ModelConfig) -> Vec<Provider> {
         let Wanted { mut providers, is_explicit } = match &self.providers {

@@ -15,7 +15,10 @@ use super::{
     loader::needs_file,
     tuning,
 };
-use crate::backend::{ensemble, image, reshape::Reshape};
+use crate::{
+    backend::{ensemble, image, reshape::Reshape},
+    settings::ServiceName,
+};
 
 /// Batch size that Triton gives a model without a configuration whose tensors can be batched.
 pub const AUTO_COMPLETE_MAX_BATCH_SIZE: i32 = 4;
@@ -33,6 +36,16 @@ pub struct SpecDetails {
     pub input_reshapes: Vec<Option<Reshape>>,
     /// For each output, from the model's shape to the client's.
     pub output_reshapes: Vec<Option<Reshape>>,
+}
+
+impl SpecDetails {
+    /// Says in the log which fields have no effect.
+    pub(super) fn warn(&self, service: ServiceName, model: &str) {
+        if !self.without_effect.is_empty() {
+            let (service, fields) = (service.as_str(), self.without_effect.join(", "));
+            tracing::warn!(service, model, fields, "fields of config.pbtxt that have no effect here");
+        }
+    }
 }
 
 /// Fills in what `config.pbtxt` leaves out from the model file's own `inputs` and `outputs` (with their
@@ -85,7 +98,8 @@ pub fn complete(
     }
 
     let policy = batching::policy(&config, max_batch_size);
-    let instances = tuning::instance_devices(&config.instance_group).len();
+    // An ensemble has none.
+    let instances = tuning::instance_devices(&config.instance_group).len().max(1);
     let spec = ModelSpec::new(
         &source.name,
         source.version,
@@ -119,7 +133,8 @@ fn contradiction(what: impl std::fmt::Display) -> ConfigError {
 
 /// What Triton calls a model's settings when nobody has named them.
 fn set_defaults(config: &mut ModelConfig) {
-    if matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_))) {
+    let ensemble = matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
+    if ensemble {
         ensemble::PLATFORM.clone_into(&mut config.platform);
     } else if config.backend != image::NAME {
         "onnxruntime".clone_into(&mut config.backend);
@@ -133,6 +148,9 @@ fn set_defaults(config: &mut ModelConfig) {
             num_versions: 1,
         })),
     });
+    if ensemble {
+        return;
+    }
     let optimization = config.optimization.get_or_insert_default();
     optimization.input_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
     optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });

@@ -36,7 +36,7 @@ def check(client, kind):
     assert result.as_numpy("embedding") is None, "only what the ensemble names"
     pixels = client.infer(IMAGES, images(kind, photo)).as_numpy("pixels")
     assert (pixels == prepared).all()
-    refused("step 'preprocess': image 1: not a JPEG, PNG or WebP image", client.infer, MODEL, images(kind, photo, b"no"))
+    refused("in ensemble 'resnet18_jpeg', image 1: not a JPEG, PNG or WebP image", client.infer, MODEL, images(kind, photo, b"no"))
     refused("batch-size must be <= 4", client.infer, MODEL, images(kind, *[photo] * 5))
     metadata = client.get_model_metadata(MODEL)
     assert (metadata["platform"] if kind is tritonclient.http else metadata.platform) == "ensemble"

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // Helpers of tests may, too.
 
+mod ensemble;
 mod errors;
 mod infer;
 mod life;

@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::{
 };
 use parking_lot::Mutex;
 use prost::Message as _;
+use quintet_engine::testing::Echo;
 use quintet_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use quintet_server::kserve::trace::{Collector, Target, Traces, Update};
 use tokio::{
@@ -19,7 +20,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Server, floats, raw, start_tracing};
+use crate::{
+    ensemble::{put_ensemble, put_step},
+    support::{Server, floats, raw, start_tracing},
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -81,9 +85,13 @@ async fn traced(target: Target, settings: &[(&str, &str)]) -> Server {
 
 /// Asks `echo` over HTTP, and returns the status.
 async fn ask(port: u16, headers: &str, body: &str) -> String {
+    ask_model("echo", port, headers, body).await
+}
+
+async fn ask_model(model: &str, port: u16, headers: &str, body: &str) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!(
-        "POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        "POST /v2/models/{model}/infer HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     connection.write_all(request.as_bytes()).await.unwrap();
@@ -192,6 +200,63 @@ async fn a_collector_that_is_not_there_costs_no_request() {
     }
     let service = Arc::clone(&server.service);
     tokio::task::spawn_blocking(move || service.traces().flush()).await.unwrap();
+}
+
+/// `chain`, two steps one after the other.
+fn put_chain(server: &Server) {
+    for name in ["first", "second"] {
+        put_step(&server.service, name, Box::new(Echo::default()));
+    }
+    put_ensemble(&server.service, "chain", &["y"], &["first x middle", "second middle y"]);
+}
+
+#[tokio::test]
+async fn the_steps_of_an_ensemble_have_traces_in_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let settings = [("trace_level", "TIMESTAMPS"), ("trace_rate", "1"), ("log_frequency", "1")];
+    let server = traced(Target::File(Some(path)), &settings).await;
+    put_chain(&server);
+    assert_eq!(ask_model("chain", server.http().await, "", &json("[1,2,3,4]")).await, "200");
+    // One trace, and so one file.
+    let entries: Vec<serde_json::Value> = loop {
+        let text = fs::read(folder.path().join("trace.json.0")).unwrap_or_default();
+        match serde_json::from_slice(&text) {
+            Ok(entries) => break entries,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let told = entries.iter().map(|entry| match entry["timestamps"].as_array() {
+        None => entry.to_string(),
+        Some(stamps) => stamps.iter().map(|stamp| stamp["name"].as_str().unwrap()).collect::<Vec<_>>().join(" "),
+    });
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r#"
+    {"id":1,"model_name":"chain","model_version":1,"request_id":"r1"}
+    HTTP_RECV_START HTTP_RECV_END REQUEST_START QUEUE_START INFER_RESPONSE_COMPLETE REQUEST_END HTTP_SEND_START HTTP_SEND_END
+    {"id":2,"model_name":"first","model_version":1,"parent_id":1,"request_id":"r1"}
+    REQUEST_START QUEUE_START COMPUTE_START COMPUTE_INPUT_END COMPUTE_OUTPUT_START COMPUTE_END INFER_RESPONSE_COMPLETE REQUEST_END
+    {"id":3,"model_name":"second","model_version":1,"parent_id":1,"request_id":"r1"}
+    REQUEST_START QUEUE_START COMPUTE_START COMPUTE_INPUT_END COMPUTE_OUTPUT_START COMPUTE_END INFER_RESPONSE_COMPLETE REQUEST_END
+    "#);
+}
+
+#[tokio::test]
+async fn the_spans_of_an_ensembles_steps_are_in_its_own() {
+    let receiver = Receiver::start().await;
+    let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "1")]).await;
+    put_chain(&server);
+    assert_eq!(ask_model("chain", server.http().await, "", &json("[1,2,3,4]")).await, "200");
+    let spans = receiver.spans(6).await;
+    let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+    let chain = named("chain");
+    assert_eq!(chain.parent_span_id, named("InferRequest").span_id);
+    for (name, id) in [("first", "2"), ("second", "3")] {
+        let step = named(name);
+        assert_eq!(step.parent_span_id, chain.span_id);
+        let told = attributes(&step.attributes);
+        assert_eq!([&told["triton.trace_id"], &told["triton.trace_parent_id"]], [id, "1"]);
+        assert!(spans.iter().any(|span| span.name == "compute" && span.parent_span_id == step.span_id));
+    }
 }
 
 #[tokio::test]

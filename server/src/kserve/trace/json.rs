@@ -11,12 +11,15 @@ use super::{
     record::{Record, TracedTensor},
 };
 
-/// The entries of a trace in Triton's file, in lines; times are nanoseconds of the UNIX epoch.
+/// The entries of a trace in Triton's file, in lines, and those of its steps; times are nanoseconds of the UNIX epoch.
 pub(super) fn entries(record: &Record, clock: Clock) -> String {
     let id = record.id;
     let mut head = json!({"id": id, "model_name": record.model, "model_version": record.version});
     if !record.request_id.is_empty() {
         head["request_id"] = record.request_id.as_str().into();
+    }
+    if record.parent_id > 0 {
+        head["parent_id"] = record.parent_id.into();
     }
     let mut entries = vec![head];
     if !record.stamps.is_empty() {
@@ -24,7 +27,8 @@ pub(super) fn entries(record: &Record, clock: Clock) -> String {
         entries.push(json!({"id": id, "timestamps": stamp.collect::<Value>()}));
     }
     entries.extend(record.tensors.iter().map(|traced| tensor_entry(id, traced)));
-    entries.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n")
+    let lines = entries.iter().map(Value::to_string);
+    lines.chain(record.steps.iter().map(|step| self::entries(step, clock))).collect::<Vec<_>>().join(",\n")
 }
 
 fn tensor_entry(id: u64, traced: &TracedTensor) -> Value {

@@ -14,7 +14,10 @@ use std::{
     collections::HashMap,
     io,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -30,7 +33,7 @@ use self::{
 };
 pub use self::{
     otlp::Collector,
-    record::{Arrival, Carrier, Trace},
+    record::{Arrival, Carrier, StepTraces, Trace},
     settings::{Mode, Update},
 };
 use crate::service::Service;
@@ -101,7 +104,7 @@ pub struct Traces {
     sink: Option<Sink>,
     /// Whether any settings trace: asked by each request.
     active: AtomicBool,
-    next_id: AtomicU64,
+    ids: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -137,7 +140,7 @@ impl Traces {
     }
 
     fn with(target: Target, sink: Option<Sink>) -> Self {
-        Self { target, sink, active: AtomicBool::new(false), next_id: AtomicU64::new(0), state: Mutex::default() }
+        Self { target, sink, active: AtomicBool::new(false), ids: Arc::default(), state: Mutex::default() }
     }
 
     /// The settings in force, in Triton's order: of a model, or of the server.
@@ -208,8 +211,7 @@ impl Traces {
             Target::Collector(_) => Context::of(arrival.headers),
         };
         let settings = self.sample(spec.name(), context.is_some())?;
-        let id = self.next_id.fetch_add(1, Relaxed) + 1;
-        Some(Trace::new(self.sink.clone()?, spec, arrival, id, settings, context))
+        Some(Trace::new(self.sink.clone()?, spec, arrival, &self.ids, settings, context))
     }
 
     /// By which settings a request of the model is traced, if it is; `always` whatever rate and count say.

@@ -189,19 +189,40 @@ impl Writer for Exporter {
     }
 }
 
-/// The spans of a request: `InferRequest`, in it one with the model's name, in that one `compute`. Each has the
-/// timestamps of its part as events.
+/// The spans of a request: `InferRequest`, in it one with the model's name, in that one `compute`, or those of an
+/// ensemble's steps. Each has the timestamps of its part as events.
 fn spans(record: &Record, clock: Clock) -> Vec<Span> {
     let trace_id = record.context.as_ref().map_or_else(rand::random::<[u8; 16]>, |context| context.trace_id).to_vec();
-    let span = |name: &str, parent: &[u8], stamps: &[Stamp]| -> Option<Span> {
-        let events: Vec<_> = stamps
-            .iter()
-            .map(|stamp| Event { time_unix_nano: clock.ns(stamp.at), name: stamp.name.into(), ..Default::default() })
-            .collect();
+    let state = record.context.as_ref().map(|context| context.state.clone()).unwrap_or_default();
+    let maker = Maker { clock, trace_id, state };
+    let parent = record.context.as_ref().map(|context| context.span_id.to_vec()).unwrap_or_default();
+    let Some(root) = maker.span("InferRequest", &parent, record, &["HTTP_", "GRPC_"]) else { return Vec::new() };
+    let mut spans = maker.model(record, &root.span_id);
+    spans.insert(0, Span { status: status(record), ..root });
+    spans
+}
+
+/// Makes the spans of one trace.
+struct Maker {
+    clock: Clock,
+    trace_id: Vec<u8>,
+    state: String,
+}
+
+impl Maker {
+    /// From the first to the last timestamp whose name starts with one of these; `None` if there is none.
+    fn span(&self, name: &str, parent: &[u8], record: &Record, starts: &[&str]) -> Option<Span> {
+        let of = |stamp: &&Stamp| starts.iter().any(|start| stamp.name.starts_with(start));
+        let event = |stamp: &Stamp| Event {
+            time_unix_nano: self.clock.ns(stamp.at),
+            name: stamp.name.into(),
+            ..Default::default()
+        };
+        let events: Vec<_> = record.stamps.iter().filter(of).map(event).collect();
         Some(Span {
-            trace_id: trace_id.clone(),
+            trace_id: self.trace_id.clone(),
             span_id: rand::random::<[u8; 8]>().to_vec(),
-            trace_state: record.context.as_ref().map(|context| context.state.clone()).unwrap_or_default(),
+            trace_state: self.state.clone(),
             parent_span_id: parent.to_vec(),
             flags: SAMPLED,
             name: name.to_owned(),
@@ -211,30 +232,35 @@ fn spans(record: &Record, clock: Clock) -> Vec<Span> {
             events,
             ..Default::default()
         })
-    };
-    let part = |starts: &[&str]| -> Vec<Stamp> {
-        let of = |stamp: &&Stamp| starts.iter().any(|start| stamp.name.starts_with(start));
-        record.stamps.iter().filter(of).copied().collect()
-    };
-    let parent = record.context.as_ref().map(|context| context.span_id.to_vec()).unwrap_or_default();
-    let Some(mut root) = span("InferRequest", &parent, &part(&["HTTP_", "GRPC_"])) else { return Vec::new() };
-    if let Some(error) = &record.error {
-        root.status = Some(Status { message: error.clone(), code: StatusCode::Error.into() });
     }
-    let model = span(&record.model, &root.span_id, &part(&["REQUEST_", "QUEUE_", "INFER_"])).map(|mut model| {
+
+    /// The model's span, with those in it.
+    fn model(&self, record: &Record, parent: &[u8]) -> Vec<Span> {
+        let Some(mut model) = self.span(&record.model, parent, record, &["REQUEST_", "QUEUE_", "INFER_"]) else {
+            return Vec::new();
+        };
         model.attributes = vec![
             text("triton.model_name", &record.model),
             number("triton.model_version", record.version),
             number("triton.trace_id", record.id),
-            number("triton.trace_parent_id", 0),
+            number("triton.trace_parent_id", record.parent_id),
         ];
         if !record.request_id.is_empty() {
             model.attributes.push(text("triton.request_id", &record.request_id));
         }
-        model
-    });
-    let compute = model.as_ref().and_then(|model| span("compute", &model.span_id, &part(&["COMPUTE_"])));
-    [Some(root), model, compute].into_iter().flatten().collect()
+        if record.parent_id > 0 {
+            model.status = status(record);
+        }
+        let mut within: Vec<_> = self.span("compute", &model.span_id, record, &["COMPUTE_"]).into_iter().collect();
+        within.extend(record.steps.iter().flat_map(|step| self.model(step, &model.span_id)));
+        within.insert(0, model);
+        within
+    }
+}
+
+/// Why it failed, if it did.
+fn status(record: &Record) -> Option<Status> {
+    record.error.clone().map(|message| Status { message, code: StatusCode::Error.into() })
 }
 
 fn text(key: &str, value: &str) -> KeyValue {

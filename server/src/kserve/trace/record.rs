@@ -1,8 +1,15 @@
 //! A request that is traced: what is noted of it on its way, handed to the writer when its answer has been sent.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use http::HeaderMap;
+use parking_lot::Mutex;
 use quintet_engine::{InferError, ModelSpec, Stage, StageTimings, Tensor};
 
 use super::{Levels, Settings, context::Context, sink::Sink};
@@ -78,35 +85,72 @@ pub(super) struct Record {
     pub(super) tensors: Vec<TracedTensor>,
     /// Why it failed.
     pub(super) error: Option<String>,
+    /// The trace of the request to an ensemble that it is a step of; 0 for none.
+    pub(super) parent_id: u64,
+    /// What was traced of the steps, where the model is an ensemble.
+    pub(super) steps: Vec<Record>,
 }
 
 impl Record {
-    /// Bytes of its tensors.
+    /// Bytes of its tensors, and of its steps'.
     pub(super) fn tensor_bytes(&self) -> usize {
-        self.tensors.iter().map(|traced| traced.tensor.data().len()).sum()
+        let own: usize = self.tensors.iter().map(|traced| traced.tensor.data().len()).sum();
+        own + self.steps.iter().map(Self::tensor_bytes).sum::<usize>()
     }
+}
+
+/// What the steps of a traced request to an ensemble know of its trace.
+#[derive(Clone)]
+pub struct StepTraces {
+    parent_id: u64,
+    levels: Levels,
+    ids: Arc<AtomicU64>,
+    records: Arc<Mutex<Vec<Record>>>,
+}
+
+impl StepTraces {
+    /// The trace of a step that asks this model.
+    pub fn begin(&self, spec: &ModelSpec) -> Trace {
+        let record = Record {
+            id: self.ids.fetch_add(1, Relaxed) + 1,
+            parent_id: self.parent_id,
+            model: spec.name().to_owned(),
+            version: spec.version(),
+            levels: self.levels,
+            ..Record::default()
+        };
+        Trace { record: Box::new(record), way: Way::Step(self.clone()), ids: Arc::clone(&self.ids), steps: None }
+    }
+}
+
+/// Where a trace goes.
+enum Way {
+    /// Of a request that a client sent: to the writer.
+    Client { carrier: Carrier, sink: Sink, sending: bool },
+    /// Of a step: to the ensemble's.
+    Step(StepTraces),
 }
 
 /// A request that is traced. When it is dropped, with the answer's last byte, what was noted is written down.
 pub struct Trace {
     record: Box<Record>,
-    carrier: Carrier,
-    sink: Sink,
-    sending: bool,
+    way: Way,
+    ids: Arc<AtomicU64>,
+    steps: Option<StepTraces>,
 }
 
 impl Trace {
-    /// The trace called `id`, taken by these settings, of a request that is part of `context`.
+    /// The trace, with the next of `ids`, taken by these settings, of a request that is part of `context`.
     pub(super) fn new(
         sink: Sink,
         spec: &ModelSpec,
         arrival: Arrival<'_>,
-        id: u64,
+        ids: &Arc<AtomicU64>,
         settings: Settings,
         context: Option<Context>,
     ) -> Self {
         let record = Record {
-            id,
+            id: ids.fetch_add(1, Relaxed) + 1,
             model: spec.name().to_owned(),
             version: spec.version(),
             levels: settings.levels,
@@ -115,7 +159,8 @@ impl Trace {
             stamps: Vec::with_capacity(14),
             ..Record::default()
         };
-        let mut trace = Self { record: Box::new(record), carrier: arrival.carrier, sink, sending: false };
+        let way = Way::Client { carrier: arrival.carrier, sink, sending: false };
+        let mut trace = Self { record: Box::new(record), way, ids: Arc::clone(ids), steps: None };
         let [start, end] = arrival.carrier.received();
         trace.stamp(start, arrival.started);
         trace.stamp(end, arrival.received);
@@ -134,19 +179,25 @@ impl Trace {
         self.stamp("REQUEST_START", Instant::now());
     }
 
+    /// For the steps of its model, which is an ensemble.
+    pub(in crate::kserve) fn steps(&mut self) -> StepTraces {
+        let new = || StepTraces {
+            parent_id: self.record.id,
+            levels: self.record.levels,
+            ids: Arc::clone(&self.ids),
+            records: Arc::default(),
+        };
+        self.steps.get_or_insert_with(new).clone()
+    }
+
     /// It waits for its model, with these inputs.
     pub(in crate::kserve) fn queued<'t>(&mut self, inputs: impl Iterator<Item = (&'t str, &'t Tensor)>) {
         self.stamp("QUEUE_START", Instant::now());
         self.note("TENSOR_QUEUE_INPUT", inputs);
     }
 
-    /// Its model has run since `queued`, in these times, and gave these outputs.
-    pub(in crate::kserve) fn ran<'t>(
-        &mut self,
-        queued: Instant,
-        timings: &StageTimings,
-        outputs: impl Iterator<Item = (&'t str, &'t Tensor)>,
-    ) {
+    /// Its model has run since `queued`, in these times.
+    pub(in crate::kserve) fn ran(&mut self, queued: Instant, timings: &StageTimings) {
         let now = Instant::now();
         let mut after = Duration::ZERO;
         for (name, stages) in [
@@ -158,7 +209,11 @@ impl Trace {
             after += stages.iter().map(|&stage| timings[stage]).sum::<Duration>();
             self.stamp(name, (queued + after).min(now));
         }
-        self.stamp("INFER_RESPONSE_COMPLETE", now);
+    }
+
+    /// Its model gave these outputs.
+    pub(in crate::kserve) fn answered<'t>(&mut self, outputs: impl Iterator<Item = (&'t str, &'t Tensor)>) {
+        self.stamp("INFER_RESPONSE_COMPLETE", Instant::now());
         self.note("TENSOR_BACKEND_OUTPUT", outputs);
     }
 
@@ -174,8 +229,11 @@ impl Trace {
 
     /// From now on its answer is sent.
     pub fn sending(&mut self) {
-        self.sending = true;
-        self.stamp(self.carrier.sent()[0], Instant::now());
+        if let Way::Client { carrier, sending, .. } = &mut self.way {
+            *sending = true;
+            let begins = carrier.sent()[0];
+            self.stamp(begins, Instant::now());
+        }
     }
 
     fn note<'t>(&mut self, activity: &'static str, tensors: impl Iterator<Item = (&'t str, &'t Tensor)>) {
@@ -192,9 +250,18 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        if self.sending {
-            self.stamp(self.carrier.sent()[1], Instant::now());
+        if let Some(steps) = self.steps.take() {
+            self.record.steps = std::mem::take(&mut *steps.records.lock());
         }
-        self.sink.write(std::mem::take(&mut self.record));
+        match &self.way {
+            Way::Client { carrier, sink, sending } => {
+                let (ends, sink) = (sending.then(|| carrier.sent()[1]), sink.clone());
+                if let Some(ends) = ends {
+                    self.stamp(ends, Instant::now());
+                }
+                sink.write(std::mem::take(&mut self.record));
+            }
+            Way::Step(ensemble) => ensemble.records.lock().push(std::mem::take(&mut self.record)),
+        }
     }
 }

@@ -1,37 +1,23 @@
-//! Models made of models: the outputs of one step are the inputs of others.
+//! Whether the steps of an ensemble fit together, and the order in which each has its inputs.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Weak},
-    time::{Duration, Instant},
+    sync::Arc,
 };
 
-use quintet_engine::{
-    Cancel, ErrorKind, InferError, InferRequest, Instance, ModelSpec, OutputSet, Placement, RunTimings, StageTimings,
-    Tensor, TensorSpec, admit::SentInput,
-};
+use quintet_engine::{InferError, ModelSpec, TensorSpec};
 use quintet_proto::inference::model_ensembling;
-use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
-
-use crate::service::Service;
-
-/// What Triton calls the platform of an ensemble.
-pub const PLATFORM: &str = "ensemble";
-
-/// Requests of one ensemble that run at the same time; others wait in its queue.
-pub const REQUESTS_AT_ONCE: usize = 32;
 
 /// One model of an ensemble.
 #[derive(Clone, Debug)]
-struct Step {
-    model: String,
+pub(super) struct Step {
+    pub(super) model: String,
     /// `None` is the latest one.
-    version: Option<u64>,
+    pub(super) version: Option<u64>,
     /// The model's input to the ensemble's tensor.
-    inputs: BTreeMap<String, String>,
+    pub(super) inputs: BTreeMap<String, String>,
     /// The model's output to the ensemble's tensor.
-    outputs: BTreeMap<String, String>,
+    pub(super) outputs: BTreeMap<String, String>,
 }
 
 impl Step {
@@ -53,7 +39,7 @@ type Known = (Vec<i64>, quintet_engine::DataType, String);
 ///
 /// # Errors
 /// What is wrong, naming step and tensor.
-fn plan(
+pub(super) fn plan(
     spec: &ModelSpec,
     steps: &[model_ensembling::Step],
     model: impl Fn(&Step) -> Result<Arc<ModelSpec>, InferError>,
@@ -136,103 +122,9 @@ fn fit(tensor: &str, made: &Known, taken: &Known) -> Result<(), String> {
     ))
 }
 
-/// Runs the steps of one request.
-#[derive(Clone)]
-pub struct Ensemble {
-    service: Weak<Service>,
-    runtime: Handle,
-    steps: Vec<Step>,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
-}
-
-impl Ensemble {
-    /// Checks `steps` against the models in service. Needs to be called where tokio runs.
-    ///
-    /// # Errors
-    /// What is wrong, naming step and tensor.
-    pub fn new(spec: &ModelSpec, steps: &[model_ensembling::Step], service: &Arc<Service>) -> Result<Self, String> {
-        let model = |step: &Step| {
-            let model = service.registry().resolve(&step.model, step.version)?;
-            Ok(Arc::clone(model.spec()))
-        };
-        let names = |tensors: &[TensorSpec]| tensors.iter().map(|tensor| tensor.name.clone()).collect();
-        Ok(Self {
-            service: Arc::downgrade(service),
-            runtime: Handle::try_current().map_err(|error| error.to_string())?,
-            steps: plan(spec, steps, model)?,
-            inputs: names(spec.inputs()),
-            outputs: names(spec.outputs()),
-        })
-    }
-
-    async fn infer(&self, inputs: &[Tensor]) -> Result<Vec<Option<Tensor>>, InferError> {
-        let service = self.service.upgrade().ok_or_else(|| InferError::internal("the service has ended"))?;
-        let mut tensors: HashMap<&str, Tensor> =
-            self.inputs.iter().map(String::as_str).zip(inputs.iter().cloned()).collect();
-        for step in &self.steps {
-            let in_step =
-                |error: InferError| InferError::new(error.kind(), format_args!("step '{}': {error}", step.model));
-            let model = service.registry().resolve(&step.model, step.version).map_err(in_step)?;
-            let spec = model.spec();
-            let sent = step.inputs.iter().filter_map(|(name, tensor)| {
-                let (data_type, shape, data) = tensors.get(tensor.as_str())?.clone().into_parts();
-                let shape = shape.dims().iter().map(|&dim| dim as i64).collect();
-                Some(SentInput { name, data_type: Some(data_type), shape, data })
-            });
-            let (inputs, rows) = spec.admit("", sent.collect()).map_err(in_step)?;
-            let outputs = spec.select_outputs(step.outputs.keys().map(String::as_str)).map_err(in_step)?;
-            let request = InferRequest {
-                started: Instant::now(),
-                inputs,
-                rows,
-                outputs,
-                priority: 0,
-                deadline: None,
-                timings: StageTimings::default(),
-            };
-            for (index, tensor) in model.infer(request).await.map_err(in_step)?.outputs {
-                let name = spec.outputs().get(index).and_then(|output| step.outputs.get(&output.name));
-                if let Some(name) = name {
-                    tensors.insert(name, tensor);
-                }
-            }
-        }
-        Ok(self.outputs.iter().map(|name| tensors.remove(name.as_str())).collect())
-    }
-}
-
-impl Instance for Ensemble {
-    fn run(
-        &mut self,
-        inputs: &[Tensor],
-        _: OutputSet,
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let started = Instant::now();
-        let left = CancellationToken::new();
-        let stop = left.clone();
-        let _guard = cancel.on_cancel(move || stop.cancel());
-        let outcome = self.runtime.block_on(async {
-            tokio::select! {
-                () = left.cancelled() => Err(InferError::new(ErrorKind::Cancelled, "the request was cancelled")),
-                outcome = self.infer(inputs) => outcome,
-            }
-        });
-        timings.infer = started.elapsed();
-        timings.copy_out = Duration::ZERO;
-        outcome
-    }
-
-    fn placement(&self) -> Placement {
-        Placement { provider: PLATFORM.to_owned(), nodes: Vec::new(), reason: None, precision: None }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use quintet_engine::{BatchPolicy, DataType};
+    use quintet_engine::{BatchPolicy, DataType, ErrorKind};
 
     use super::*;
 
