@@ -41,12 +41,13 @@ pub enum Command {
     /// Measure the lanes: serially for each batch size, then concurrently.
     ///
     /// Prints the tables to stdout and writes report.json, .md, .csv, .html and every sample into a new
-    /// folder under --output. Ctrl-C stops the run and keeps what was measured.
+    /// folder under --output. Ctrl-C stops the run after the current block and keeps what was measured; --resume goes
+    /// on with it.
     ///
     /// Exit status: 0 measured, 1 some requests failed, 2 bad usage or a lane cannot be reached,
     /// 130 interrupted.
     #[command(args_override_self = true)]
-    Run(Box<RunArgs>),
+    Run(Box<RunCommand>),
     /// Print the JSON schema of report.json.
     Schema,
     /// Hold servers against a bare socket that carries the same bytes, in one run.
@@ -76,6 +77,21 @@ pub enum Command {
 }
 
 /// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunCommand {
+    /// What is measured.
+    #[command(flatten)]
+    pub args: RunArgs,
+    /// Go on with a run that was stopped, in its folder, with the flags it was started with. Refused when the lanes or
+    /// this machine are not what they were.
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub resume: Option<PathBuf>,
+    /// Print the plan and how long it may take; send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `run` and `slo` measure.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// JPEG lane: base64 JPEG over HTTP.
@@ -195,9 +211,6 @@ pub struct RunArgs {
     /// Folder for results; each run gets its own folder in it.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
-    /// Print the plan and how long it may take; send nothing.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 pub(crate) fn counts(most: u16) -> clap::builder::RangedI64ValueParser<u16> {
@@ -340,8 +353,8 @@ mod tests {
 
     fn args(flags: &[&str]) -> RunArgs {
         let command = Cli::try_parse_from(["quintet-bench", "run"].iter().chain(flags)).unwrap().command;
-        let Command::Run(args) = command else { panic!("not `run`") };
-        *args
+        let Command::Run(run) = command else { panic!("not `run`") };
+        run.args
     }
 
     #[test]

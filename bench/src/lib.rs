@@ -13,7 +13,7 @@
 //! * [`across`]: what several runs say beside each other;
 //! * [`explain`]: what round trips and bytes alone make one expect;
 //! * [`floor`]: a measurement of its own, servers against a bare socket;
-//! * [`preflight`], [`run`], [`cli`], [`commands`]: the order of events.
+//! * [`preflight`], [`run`], [`journal`], [`cli`], [`commands`]: the order of events.
 
 pub mod across;
 pub mod against;
@@ -29,6 +29,7 @@ pub mod explain;
 pub mod floor;
 pub mod hypotheses;
 pub mod import;
+pub mod journal;
 pub mod lane;
 pub mod link;
 pub mod measure;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// One completed request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// When it was to be sent, since the start of the run; in a closed loop that is when it was sent.
     pub start: Duration,
@@ -72,7 +72,8 @@ impl Failures {
 }
 
 /// The record of one worker, or of several merged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Recorder {
     histogram: Histogram<u64>,
     samples: Vec<Sample>,
@@ -82,6 +83,32 @@ pub struct Recorder {
     pub abandoned: u64,
     /// Bytes of the last answer's body.
     pub response_bytes: usize,
+}
+
+/// A record without its histogram, which follows from the samples.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    samples: Vec<Sample>,
+    failures: Failures,
+    abandoned: u64,
+    response_bytes: usize,
+}
+
+impl From<Recorder> for Written {
+    fn from(Recorder { samples, failures, abandoned, response_bytes, .. }: Recorder) -> Self {
+        Self { samples, failures, abandoned, response_bytes }
+    }
+}
+
+impl TryFrom<Written> for Recorder {
+    type Error = CreationError;
+
+    fn try_from(written: Written) -> Result<Self, CreationError> {
+        let mut recorder = Self::new()?;
+        let Written { samples, failures, abandoned, response_bytes } = written;
+        samples.into_iter().for_each(|sample| recorder.add(sample));
+        Ok(Self { failures, abandoned, response_bytes, ..recorder })
+    }
 }
 
 impl Recorder {
@@ -192,6 +219,14 @@ mod tests {
                 prop_assert!((bound / f64::from(*us) - 1.0).abs() < 1e-3, "{} in {}", us, bound);
             }
             prop_assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), us.len() as u64);
+        }
+
+        #[test]
+        fn a_record_is_read_as_it_was_written(us: Vec<u32>) {
+            let before = recorder(&us);
+            let after: Recorder = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
+            prop_assert_eq!(after.samples(), before.samples());
+            prop_assert_eq!(after.buckets_us(), before.buckets_us());
         }
 
         #[test]

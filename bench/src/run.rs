@@ -1,4 +1,4 @@
-//! One run: asks the lanes who they are, compares their answers, drives the plan, keeps the report.
+//! One run: asks the lanes who they are, compares their answers, drives the plan, keeps the report and the journal.
 
 use std::{
     fs, io,
@@ -14,6 +14,7 @@ use crate::{
     client::{self, CallError, Prepared},
     compare::{Comparison, NoOutputs, compare},
     environment::{Environment, utc},
+    journal::{Done, Entry, Journal, JournalError, ResumeError, Unfinished},
     lane::Lane,
     measure::{Conductor, Rig},
     payload::Payload,
@@ -49,6 +50,12 @@ pub enum RunError {
         /// The system's words.
         source: io::Error,
     },
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The run cannot go on.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
     /// The report cannot be expressed.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -69,8 +76,25 @@ pub struct Run<'a> {
     pub output: PathBuf,
     /// Who is told.
     pub progress: &'a Progress,
-    /// Stops the run; what was measured is kept.
-    pub cancel: CancellationToken,
+    /// The run that goes on, if it is none of its own.
+    pub resume: Option<Unfinished>,
+    /// Stops the run, and how.
+    pub stop: Stop,
+}
+
+/// Two ways to stop a run; what was measured is kept.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// At once: requests in flight are given up.
+    pub now: CancellationToken,
+    /// After the current block or window; also when it is to stop at once.
+    pub soon: CancellationToken,
+}
+
+impl From<CancellationToken> for Stop {
+    fn from(now: CancellationToken) -> Self {
+        Self { soon: now.child_token(), now }
+    }
 }
 
 /// A finished or interrupted run.
@@ -88,14 +112,22 @@ impl Run<'_> {
     /// # Errors
     /// [`RunError`]; failed requests are no error but data in the report.
     pub async fn run(self) -> Result<Outcome, RunError> {
-        let conductor = Conductor { epoch: Instant::now(), cancel: self.cancel.clone() };
+        let started = Instant::now();
+        let before = self.resume.as_ref().map_or(Duration::ZERO, Unfinished::elapsed);
+        let epoch = started.checked_sub(before).unwrap_or(started);
+        let conductor = Conductor { epoch, cancel: self.stop.now.clone() };
         let (mut report, folder, mut rigs) = self.begin().await?;
+        let entries = self.resume.as_ref().map_or(&[][..], |resume| &resume.entries);
+        let mut journal = Journal::begin(&folder, &report, entries)?;
         let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
-        for stage in &Plan::new(&self.settings, &lanes).stages {
-            if self.cancel.is_cancelled() {
+        for (index, stage) in Plan::new(&self.settings, &lanes).stages.iter().enumerate() {
+            if self.stop.soon.is_cancelled() {
+                report.interrupted = true;
                 break;
             }
-            for measured in self.stage(stage, &mut rigs, &conductor).await? {
+            let (measured, complete) = self.stage(index, stage, &mut rigs, &conductor, &mut journal).await?;
+            report.interrupted |= !complete;
+            for measured in measured {
                 if let Some(cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
                     self.progress.cell(&cell);
                     report.cells.push(cell);
@@ -104,6 +136,9 @@ impl Run<'_> {
             self.save(&mut report, &conductor, &folder)?;
         }
         self.save(&mut report, &conductor, &folder)?;
+        if !report.interrupted {
+            journal.finish()?;
+        }
         self.progress.finish();
         Ok(Outcome { report, folder })
     }
@@ -120,7 +155,16 @@ impl Run<'_> {
             .map(|(target, arm)| Rig::new(target, arm, self.settings.limits))
             .collect();
         self.describe_lanes(&mut rigs, &mut report).await?;
-        let folder = make_folder(&self.output, &report.started_at)?;
+        let folder = match &self.resume {
+            None => make_folder(&self.output, &report.started_at)?,
+            Some(unfinished) => {
+                unfinished.check(&report)?;
+                let Report { started_at, environment, mut resumed_at, .. } = unfinished.head.clone();
+                resumed_at.push(report.started_at);
+                report = Report { started_at, environment, resumed_at, ..report };
+                unfinished.folder.clone()
+            }
+        };
         self.progress.say("comparing the lanes' outputs");
         report.outputs = self.compare_outputs(&mut rigs).await?;
         Ok((report, folder, rigs))
@@ -146,6 +190,7 @@ impl Run<'_> {
             started_at,
             elapsed_s: 0.0,
             interrupted: false,
+            resumed_at: Vec::new(),
             settings: self.settings.clone(),
             environment: Environment::here(),
             lanes: Vec::new(),
@@ -220,7 +265,7 @@ impl Run<'_> {
             let mut failure = None;
             for request in &requests[..] {
                 let answer = tokio::select! {
-                    () = self.cancel.cancelled() => return Ok(compare(&outputs, missing)),
+                    () = self.stop.soon.cancelled() => return Ok(compare(&outputs, missing)),
                     answer = rig.embeddings(request) => answer,
                 };
                 match answer {
@@ -239,60 +284,99 @@ impl Run<'_> {
         Ok(compare(&outputs, missing))
     }
 
-    /// Drives one stage; every lane that got to send has a record.
-    async fn stage(&self, stage: &Stage, rigs: &mut [Rig], conductor: &Conductor) -> Result<Vec<Measured>, RunError> {
-        let batch = stage.load.batch();
+    /// Drives one stage, or what is left of it; every lane that got to send has a record. Also: whether all turns
+    /// are over.
+    async fn stage(
+        &self,
+        index: usize,
+        stage: &Stage,
+        rigs: &mut [Rig],
+        conductor: &Conductor,
+        journal: &mut Journal,
+    ) -> Result<(Vec<Measured>, bool), RunError> {
         let mut lanes = Vec::with_capacity(rigs.len());
         for rig in rigs {
-            let requests = self.prepare(rig, batch)?;
+            let requests = self.prepare(rig, stage.load.batch())?;
             let measured = Self::empty_cell(rig, stage.load, &requests);
             lanes.push((rig, requests, measured));
         }
-        for turn in &stage.turns {
-            if self.cancel.is_cancelled() {
-                break;
-            }
+        let earlier = |turn| self.resume.as_ref().and_then(|resume| resume.entry(index, turn));
+        let was_complete = (0..stage.turns.len()).all(|turn| earlier(turn).is_some());
+        let mut complete = true;
+        for (number, turn) in stage.turns.iter().enumerate() {
             let Some((rig, requests, measured)) = lanes.iter_mut().find(|(rig, ..)| rig.arm == turn.arm) else {
                 continue;
             };
-            let lane = turn.arm.lane;
-            self.progress.begin(lane, stage.load);
-            let mut watch = Stopwatch::start();
-            let mut requests_done = |n: usize| {
-                let done = Effort::of(Turn { arm: turn.arm, work: Work::Block(n) }, stage.load);
-                self.progress.advance(lane, done, watch.lap());
-            };
-            match turn.work {
-                Work::WarmUp { least, most } => {
-                    measured.warm_up = rig.warm_up(requests, (least, most), conductor, &mut requests_done).await?;
-                }
-                Work::Block(n) => {
-                    // Blocks go on through the photographs where the last one ended.
-                    let first = measured.blocks.iter().map(|block| block.recorder.sent() as usize).sum::<usize>()
-                        % requests.len().max(1);
-                    measured.blocks.push(rig.block(requests, first, n, conductor, &mut requests_done).await?);
-                }
-                Work::Window { ramp, length } => {
-                    let tell = |done| self.progress.advance(lane, done, Duration::ZERO);
-                    let requests = Arc::clone(requests);
-                    let block = match stage.load {
-                        Load::Open { .. } => {
-                            let schedule = self.schedule(stage.load, ramp + length);
-                            rig.open_window(requests, schedule, (ramp, length), conductor, tell).await?
-                        }
-                        load => rig.window(requests, load.workers(), (ramp, length), conductor, tell).await?,
-                    };
-                    measured.blocks.push(block);
+            let earlier = earlier(number);
+            // Where blocks are left, their lanes are warmed up again.
+            if let Some(entry) = earlier.filter(|entry| was_complete || matches!(entry.done, Done::Block(_))) {
+                self.progress.advance(turn.arm.lane, Effort::of(*turn, stage.load), entry.took);
+                measured.add(entry.done.clone());
+                continue;
+            }
+            if self.stop.soon.is_cancelled() {
+                complete = false;
+                continue;
+            }
+            let began = conductor.epoch.elapsed();
+            let mut done = self.turn(turn, stage.load, rig, requests, measured.requests(), conductor).await?;
+            if let (Done::WarmUp(again), Some(Entry { done: Done::WarmUp(first), .. })) = (&mut done, earlier) {
+                again.follows(first.clone());
+            }
+            let elapsed = conductor.epoch.elapsed();
+            match conductor.cancel.is_cancelled() {
+                true => complete = false,
+                false => {
+                    let (took, done) = (elapsed - began, done.clone());
+                    journal.add(&Entry { stage: index, turn: number, took, elapsed, done })?;
                 }
             }
+            measured.add(done);
         }
-        Ok(lanes.into_iter().map(|(_, _, measured)| measured).collect())
+        Ok((lanes.into_iter().map(|(_, _, measured)| measured).collect(), complete))
+    }
+
+    /// Drives one turn; `sent` requests went before it.
+    async fn turn(
+        &self,
+        turn: &Turn,
+        load: Load,
+        rig: &mut Rig,
+        requests: &Arc<[Prepared]>,
+        sent: usize,
+        conductor: &Conductor,
+    ) -> Result<Done, RunError> {
+        let lane = turn.arm.lane;
+        self.progress.begin(lane, load);
+        let mut watch = Stopwatch::start();
+        let mut requests_done = |n: usize| {
+            let done = Effort::of(Turn { arm: turn.arm, work: Work::Block(n) }, load);
+            self.progress.advance(lane, done, watch.lap());
+        };
+        let tell = |done| self.progress.advance(lane, done, Duration::ZERO);
+        let block = match (turn.work, load) {
+            (Work::WarmUp { least, most }, _) => {
+                return Ok(Done::WarmUp(rig.warm_up(requests, (least, most), conductor, &mut requests_done).await?));
+            }
+            (Work::Block(n), _) => {
+                // Blocks go on through the photographs where the last one ended.
+                let first = sent % requests.len().max(1);
+                rig.block(requests, first, n, conductor, &mut requests_done).await?
+            }
+            (Work::Window { ramp, length }, Load::Open { .. }) => {
+                let schedule = self.schedule(load, ramp + length);
+                rig.open_window(Arc::clone(requests), schedule, (ramp, length), conductor, tell).await?
+            }
+            (Work::Window { ramp, length }, _) => {
+                rig.window(Arc::clone(requests), load.workers(), (ramp, length), conductor, tell).await?
+            }
+        };
+        Ok(Done::Block(Box::new(block)))
     }
 
     /// Writes the report as it stands; each file is replaced as a whole.
     pub(crate) fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
         report.elapsed_s = conductor.epoch.elapsed().as_secs_f64();
-        report.interrupted = self.cancel.is_cancelled();
         report.conclude();
         for (name, contents) in report.files()? {
             let path = folder.join(name);

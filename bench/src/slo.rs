@@ -111,7 +111,7 @@ impl Run<'_> {
     /// # Errors
     /// [`RunError`].
     pub async fn search(&self, goal: Goal) -> Result<(Report, Vec<Answer>), RunError> {
-        let conductor = Conductor { epoch: std::time::Instant::now(), cancel: self.cancel.clone() };
+        let conductor = Conductor { epoch: std::time::Instant::now(), cancel: self.stop.now.clone() };
         let (mut report, folder, mut rigs) = self.begin().await?;
         let window = (self.settings.ramp, self.settings.duration);
         let mut answers = Vec::new();
@@ -119,7 +119,7 @@ impl Run<'_> {
             let requests = self.prepare(rig, 1)?;
             let mut search = Search::new(goal);
             let mut probes = Vec::new();
-            while let Some(rate) = search.next().filter(|_| !self.cancel.is_cancelled()) {
+            while let Some(rate) = search.next().filter(|_| !self.stop.soon.is_cancelled()) {
                 let load = Load::Open { arrivals: Arrivals::Constant, rate, batch: 1 };
                 self.progress.begin(rig.arm.lane, load);
                 let schedule = self.schedule(load, window.0 + window.1);
@@ -132,6 +132,7 @@ impl Run<'_> {
                 probes.push(probe);
                 self.progress.cell(&cell);
                 report.cells.push(cell);
+                report.interrupted = self.stop.soon.is_cancelled();
                 self.save(&mut report, &conductor, &folder)?;
             }
             let (highest_per_s, fails_at_per_s) = search.bracket();

@@ -77,6 +77,7 @@ const FEWEST_SAMPLES: usize = 6;
 pub fn judge(report: &Report) -> Vec<Warning> {
     let checks = [
         interrupted,
+        resumed,
         request_failures,
         outputs,
         shared_providers,
@@ -129,7 +130,23 @@ fn interrupted(report: &Report) -> Vec<Warning> {
         Severity::Warning,
         Vec::new(),
         "the run was stopped before its end: cells are missing or short".into(),
-        "Run it again to the end.",
+        "Let it go on with --resume.",
+    )]
+}
+
+fn resumed(report: &Report) -> Vec<Warning> {
+    if report.resumed_at.is_empty() {
+        return Vec::new();
+    }
+    vec![warning(
+        "resumed",
+        Severity::Note,
+        Vec::new(),
+        format!(
+            "the run was stopped and went on at {}: machine and network may differ since",
+            list(&report.resumed_at)
+        ),
+        "Where that matters, measure again in one go.",
     )]
 }
 

@@ -135,7 +135,7 @@ impl Part {
 }
 
 /// The server's stage times of one request, in µs, in the order of [`Part::STAGES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageTimes([u32; Part::STAGES.len()]);
 
 impl StageTimes {

@@ -157,7 +157,8 @@ async fn a_run_goes_over_the_link_and_says_so() {
         payload: Payload::new(&photographs, 1, support::preprocess).unwrap(),
         output: output.path().to_owned(),
         progress: &Progress::Silent,
-        cancel: CancellationToken::new(),
+        resume: None,
+        stop: CancellationToken::new().into(),
     };
     let outcome = run.run().await.unwrap();
     for lane in lanes {

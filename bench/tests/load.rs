@@ -35,7 +35,11 @@ async fn run(suite: &Suite, settings: Settings) -> Report {
     let output = tempfile::tempdir().unwrap();
     let cancel = CancellationToken::new();
     let (targets, progress) = (targets.to_vec(), &Progress::Silent);
-    Run { settings, targets, payload, output: output.path().to_owned(), progress, cancel }.run().await.unwrap().report
+    Run { settings, targets, payload, output: output.path().to_owned(), progress, resume: None, stop: cancel.into() }
+        .run()
+        .await
+        .unwrap()
+        .report
 }
 
 fn settings() -> Settings {

@@ -124,7 +124,37 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8(output.stdout).unwrap().contains("**Interrupted"));
-    assert!(report(folder.path()).interrupted);
+    let stopped = report(folder.path());
+    assert!(stopped.interrupted);
+    let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(&format!("to go on: quintet-bench run --resume {}", run.display())), "{stderr}");
+
+    // It goes on with the flags that it was started with, and no others.
+    let resume = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+        command.args(["run", "--resume"]).arg(&run).args(more).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let refused = resume(&["--batches=2"]).wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let before = suite.lanes[&Lane::TRT_HTTP].requests();
+    let mut child = resume(&[]);
+    while suite.lanes[&Lane::TRT_HTTP].requests() < before + 20 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // Twice: it does not wait for the block's end.
+    for _ in 0..2 {
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("**Stopped, and resumed at "));
+    let resumed = report(folder.path());
+    let completed = |report: &Report| report.cells.iter().map(|cell| cell.completed).sum::<u64>();
+    assert!(resumed.resumed_at.len() == 1 && completed(&resumed) > completed(&stopped));
 }
 
 #[test]

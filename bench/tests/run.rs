@@ -7,12 +7,13 @@ use std::{collections::HashSet, path::Path, sync::atomic::Ordering, time::Durati
 
 use quintet_bench::{
     commands::run::exit_status,
+    journal::{self, Unfinished},
     lane::{Lane, Peer},
     payload::{Payload, Photograph},
     plan::Load,
     progress::Progress,
     report::{Cell, Report, SCHEMA, schema},
-    run::{Outcome, Run, RunError},
+    run::{Outcome, Run, RunError, Stop},
     settings::{Limits, Settings},
     target::{Endpoint, Target},
     waterfall::{Part, Source},
@@ -42,12 +43,20 @@ fn settings() -> Settings {
 }
 
 async fn run_with(targets: Vec<Target>, cancel: CancellationToken, output: &Path) -> Result<Outcome, RunError> {
+    go_on(targets, cancel.into(), None, output).await
+}
+
+async fn go_on(
+    targets: Vec<Target>,
+    stop: Stop,
+    resume: Option<Unfinished>,
+    output: &Path,
+) -> Result<Outcome, RunError> {
     let photographs: Vec<_> =
         (1..=3_u8).map(|i| Photograph { name: format!("{i}.jpg"), bytes: vec![i; 100].into() }).collect();
     let payload = Payload::new(&photographs, 2, support::preprocess).unwrap();
-    Run { settings: settings(), targets, payload, output: output.to_owned(), progress: &Progress::Silent, cancel }
-        .run()
-        .await
+    let output = output.to_owned();
+    Run { settings: settings(), targets, payload, output, progress: &Progress::Silent, resume, stop }.run().await
 }
 
 async fn run(script: Script) -> (Suite, Report) {
@@ -286,6 +295,89 @@ async fn an_interrupted_run_keeps_what_it_measured() {
     assert!(report.cells.iter().all(|cell| matches!(cell.load, Load::Serial { .. })), "no window was begun");
     assert!(report.warnings.iter().any(|warning| warning.code == "interrupted"));
     assert!(Report::read(&folder).unwrap() == report, "a report that is read is the one that was written");
+}
+
+/// A run that is stopped after a block, or at once, and resumed as often as it takes measures what a run in one go does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_run_goes_on_where_it_was() {
+    // Stopped in the first batch size, in the second, in the window.
+    let mut at = vec![3 + 2 + 4, 3 + 10 + 5, 3 + 20 + 10];
+    let output = tempfile::tempdir().unwrap();
+    let mut resume: Option<Unfinished> = None;
+    let report = loop {
+        let stop = Stop::from(CancellationToken::new());
+        let soon = at.len() % 2 == 1;
+        let sign = if soon { stop.soon.clone() } else { stop.now.clone() };
+        // What was measured before is not sent again, but for the comparison and the warm-up.
+        let before = resume.take();
+        let measured = before.as_ref().map_or(0, |b| b.head.cells.len());
+        assert_eq!(measured, 0, "the head has no cells");
+        let script = at.first().map(|&at| (Lane::ONNX_HTTP, at, sign));
+        let suite = Suite::start(Script { cancel: script, ..Script::default() }).await;
+        let turns = before.as_ref().map_or(0, |b| b.entries.len());
+        let mut targets = suite.targets(None);
+        // The servers of a resumed run are where they were: here only their ports differ.
+        let outcome = match before {
+            None => go_on(targets, stop, None, output.path()).await.unwrap(),
+            Some(mut before) => {
+                for info in &mut before.head.lanes {
+                    let target = targets.iter_mut().find(|target| target.lane == info.lane).unwrap();
+                    info.url = target.url();
+                    let metrics = info.metrics_url.rsplit_once('/').unwrap().1;
+                    info.metrics_url = format!("http://{}/{metrics}", target.metrics);
+                }
+                go_on(targets, stop, Some(before), output.path()).await.unwrap()
+            }
+        };
+        let journal = outcome.folder.join(journal::FILE);
+        if !outcome.report.interrupted {
+            assert!(!journal.exists(), "the report holds it all");
+            break outcome.report;
+        }
+        if soon {
+            assert!(outcome.report.cells.iter().all(|cell| cell.abandoned == 0), "the block was ended");
+        }
+        let unfinished = Unfinished::read(&outcome.folder).unwrap();
+        assert!(unfinished.entries.len() > turns, "it got on");
+        at.remove(0);
+        resume = Some(unfinished);
+    };
+    assert_eq!(report.resumed_at.len(), 3);
+    assert!(report.warnings.iter().any(|warning| warning.code == "resumed"));
+    assert_eq!(report.cells.len(), 5 * 3);
+    for cell in &report.cells {
+        match cell.load {
+            Load::Serial { .. } => {
+                assert_eq!((cell.completed, cell.sent, cell.abandoned), (8, 8, 0), "{} {}", cell.lane, cell.load);
+                assert_eq!(cell.blocks.iter().map(|block| block.samples).collect::<Vec<_>>(), [3, 3, 2]);
+                let starts: Vec<_> = cell.blocks.iter().map(|block| block.start_s).collect();
+                assert!(starts.is_sorted(), "one clock through all parts: {starts:?}");
+                assert!(cell.blocks.last().unwrap().start_s < report.elapsed_s);
+            }
+            _ => assert_eq!(cell.sent, WINDOW_REQUESTS as u64),
+        }
+        assert_eq!(cell.server.as_ref().map(|server| Some(server.expected) == server.counted), Some(true));
+    }
+    assert!(report.differences.iter().all(|d| !matches!(d.load, Load::Serial { .. }) || d.difference.paired));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_run_is_not_gone_on_with() {
+    let cancel = CancellationToken::new();
+    let script = Script { cancel: Some((Lane::JPEG, 8, cancel.clone())), ..Script::default() };
+    let suite = Suite::start(script).await;
+    let output = tempfile::tempdir().unwrap();
+    let folder = run_with(suite.targets(None), cancel, output.path()).await.unwrap().folder;
+    let mut unfinished = Unfinished::read(&folder).unwrap();
+    let mut targets = suite.targets(None);
+    unfinished.head.settings.iterations = 9;
+    targets.retain(|target| target.lane != Lane::TRT_GRPC);
+    let error = go_on(targets, CancellationToken::new().into(), Some(unfinished), output.path()).await.unwrap_err();
+    let error = error.to_string().replace(&folder.display().to_string(), "DIR");
+    assert!(error.starts_with("the run in DIR cannot go on, because what it measures is not what it was:"), "{error}");
+    assert!(error.contains("\n  settings.iterations was 9, is 8\n"), "{error}");
+    assert!(error.contains("\n  lanes: trt-grpc is missing\n"), "{error}");
+    assert!(matches!(Unfinished::read(&folder), Ok(unfinished) if unfinished.entries.len() > 1), "it is left alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -122,7 +123,7 @@ impl Prepared {
 }
 
 /// When a call had got how far, since its start, on the client's clock. Each mark is at or after the one before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// There was a connection, opened or kept.
     pub connected: Duration,

@@ -3,17 +3,19 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
+use clap::Parser as _;
 use quintet_preprocess::{DEFAULT_MAX_PIXELS, ImageError, to_tensor};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{RunArgs, write_stdout},
+    cli::{Cli, Command, RunArgs, RunCommand, write_stdout},
+    journal::Unfinished,
     link::{self, Proxy},
     payload::{self, Payload},
     plan::Plan,
     progress::{ASSUMED_IMAGE, Progress, words},
     report::{Exporter as _, Markdown, Report},
-    run::Run,
+    run::{Run, Stop},
     settings::Settings,
     target::Target,
 };
@@ -22,8 +24,30 @@ use crate::{
 ///
 /// # Errors
 /// When nothing can be measured; failed requests are in the report.
-pub async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let (settings, mut targets) = (args.settings(), args.targets()?);
+pub async fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &command.resume {
+        let unfinished = Unfinished::read(folder)?;
+        return measure(&flags_of(&unfinished)?, Some(unfinished)).await;
+    }
+    if command.dry_run {
+        let (plan, targets) = plan(&command.args)?;
+        return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
+    }
+    measure(&command.args, None).await
+}
+
+/// The flags that a run was started with.
+fn flags_of(unfinished: &Unfinished) -> anyhow::Result<RunArgs> {
+    let line = &unfinished.head.environment.command_line;
+    match Cli::try_parse_from(line).map(|cli| cli.command) {
+        Ok(Command::Run(run)) => Ok(run.args),
+        _ => bail!("cannot resume: `{}` is no command line of this version's `run`", line.join(" ")),
+    }
+}
+
+/// The plan, and whether it can be carried out.
+fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
+    let (settings, targets) = (args.settings(), args.targets()?);
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let plan = Plan::new(&settings, &lanes);
     if plan.stages.is_empty() {
@@ -37,18 +61,24 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             );
         }
     }
-    if args.dry_run {
-        return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
-    }
+    Ok((plan, targets))
+}
+
+async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<ExitCode> {
+    let ((plan, mut targets), settings) = (plan(args)?, args.settings());
+    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let payload = payload(args, plan.largest_batch())?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Progress::on_stderr(&plan, &lanes);
-    let cancel = CancellationToken::new();
-    tokio::spawn(stop_at_ctrl_c(cancel.clone()));
-    let outcome =
-        Run { settings, targets, payload, output: args.output.clone(), progress: &progress, cancel }.run().await?;
+    let stop = Stop::from(CancellationToken::new());
+    tokio::spawn(stop_at_ctrl_c(stop.clone()));
+    let output = args.output.clone();
+    let outcome = Run { settings, targets, payload, output, progress: &progress, resume, stop }.run().await?;
     write_stdout(&Markdown.export(&outcome.report)?)?;
     eprintln!("report: {}", outcome.folder.join("report.json").display());
+    if outcome.report.interrupted {
+        eprintln!("to go on: quintet-bench run --resume {}", outcome.folder.display());
+    }
     Ok(ExitCode::from(exit_status(&outcome.report)))
 }
 
@@ -79,14 +109,17 @@ fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
     to_tensor(encoded, DEFAULT_MAX_PIXELS, tensor)
 }
 
-/// The first Ctrl-C ends the run with a report, the second ends the program.
-pub(crate) async fn stop_at_ctrl_c(cancel: CancellationToken) {
+/// The first Ctrl-C ends the run after the current block, the second at once; a third does not wait for the report.
+pub(crate) async fn stop_at_ctrl_c(stop: Stop) {
     if tokio::signal::ctrl_c().await.is_ok() {
-        cancel.cancel();
-        eprintln!("\nstopping; the report keeps what was measured (Ctrl-C again to leave at once)");
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
+        eprintln!("\nstopping after this block; the report keeps what was measured (Ctrl-C again to stop at once)");
+        stop.soon.cancel();
+    }
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop.now.cancel();
+    }
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(130);
     }
 }
 
@@ -113,17 +146,13 @@ fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::cli::{Cli, Command};
 
     #[test]
     fn the_plan_is_told_in_words() {
         let command = Cli::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap().command;
-        let Command::Run(args) = command else { panic!("not `run`") };
-        let (settings, targets) = (args.settings(), args.targets().unwrap());
-        let lanes: Vec<_> = targets.iter().map(|t| t.lane).collect();
-        insta::assert_snapshot!(describe_plan(&Plan::new(&settings, &lanes), &targets));
+        let Command::Run(run) = command else { panic!("not `run`") };
+        let (plan, targets) = plan(&run.args).unwrap();
+        insta::assert_snapshot!(describe_plan(&plan, &targets));
     }
 }

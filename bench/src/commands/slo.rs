@@ -10,7 +10,7 @@ use crate::{
     commands::run::{emulate, payload, stop_at_ctrl_c},
     plan::Plan,
     progress::Progress,
-    run::Run,
+    run::{Run, Stop},
     schedule::Rate,
     settings::{Settings, parse_duration},
     slo::{self, Goal},
@@ -50,9 +50,10 @@ pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
     let payload = payload(&args.run, 1)?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Progress::on_stderr(&Plan::new(&settings, &lanes), &lanes);
-    let cancel = CancellationToken::new();
-    tokio::spawn(stop_at_ctrl_c(cancel.clone()));
-    let run = Run { settings, targets, payload, output: args.run.output.clone(), progress: &progress, cancel };
+    let stop = Stop::from(CancellationToken::new());
+    tokio::spawn(stop_at_ctrl_c(stop.clone()));
+    let output = args.run.output.clone();
+    let run = Run { settings, targets, payload, output, progress: &progress, resume: None, stop };
     let (report, answers) = run.search(goal).await?;
     write_stdout(&slo::table(&answers, goal))?;
     let found = answers.iter().all(|answer| answer.highest_per_s.is_some());

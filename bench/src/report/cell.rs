@@ -9,6 +9,7 @@ use crate::{
     client::{Policy, Traffic},
     counters::Counters,
     encoding::Encoding,
+    journal::Done,
     lane::Lane,
     open::Offered,
     plan::{Arm, Load},
@@ -27,7 +28,7 @@ use super::{
 const WINDOW_SLICES: u32 = 10;
 
 /// What was measured in one block or window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MeasuredBlock {
     /// Start of the block, since the start of the run.
     pub start: Duration,
@@ -71,6 +72,16 @@ pub struct WarmUp {
     pub steady: Option<bool>,
 }
 
+impl WarmUp {
+    /// Adds what was sent before the run was stopped: the very first request was then.
+    pub fn follows(&mut self, mut first: Self) {
+        first.failures.merge(std::mem::take(&mut self.failures));
+        self.failures = first.failures;
+        self.sent += first.sent;
+        self.first_us = first.first_us.or(self.first_us);
+    }
+}
+
 /// Everything measured for one cell.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -84,6 +95,21 @@ pub struct Measured {
     pub warm_up: WarmUp,
     /// Blocks, in order.
     pub blocks: Vec<MeasuredBlock>,
+}
+
+impl Measured {
+    /// Adds what a turn brought.
+    pub fn add(&mut self, done: Done) {
+        match done {
+            Done::WarmUp(warm_up) => self.warm_up = warm_up,
+            Done::Block(block) => self.blocks.push(*block),
+        }
+    }
+
+    /// Requests sent in its blocks.
+    pub fn requests(&self) -> usize {
+        self.blocks.iter().map(|block| block.recorder.sent() as usize).sum()
+    }
 }
 
 /// One lane under one load.

@@ -165,6 +165,7 @@ pub(crate) fn report() -> Report {
         started_at: "20261125T000000Z".into(),
         elapsed_s: 60.0,
         interrupted: false,
+        resumed_at: Vec::new(),
         settings,
         environment,
         lanes: Lane::ALL.into_iter().map(info).collect(),

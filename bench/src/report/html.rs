@@ -57,6 +57,10 @@ fn head(report: &Report) -> String {
     if report.interrupted {
         text.push_str("<p class=\"stop\">Interrupted: what follows was measured up to then.</p>\n");
     }
+    if !report.resumed_at.is_empty() {
+        let times = escape(&list(&report.resumed_at));
+        let _ = writeln!(text, "<p class=\"stop\">Stopped, and resumed at {times}.</p>");
+    }
     let _ = writeln!(
         text,
         "<p class=\"quiet\">{} · {:.0} s · {} ({} cores){} · {} requests for each lane and batch in {} blocks</p>",

@@ -6,7 +6,11 @@ use super::{
     ExportError, Exporter, Report,
     tables::{self, Table},
 };
-use crate::{link::LinkSpec, summary::Summary, warnings::Warning};
+use crate::{
+    link::LinkSpec,
+    summary::Summary,
+    warnings::{Warning, list},
+};
 
 /// The Markdown form.
 pub struct Markdown;
@@ -66,6 +70,9 @@ fn head(report: &Report) -> String {
     let mut text = format!("# Five lanes side by side: {}\n\n", settings.model);
     if report.interrupted {
         text.push_str("**Interrupted: what follows was measured up to then.**\n\n");
+    }
+    if !report.resumed_at.is_empty() {
+        let _ = writeln!(text, "**Stopped, and resumed at {}.**\n", list(&report.resumed_at));
     }
     let commit = environment.commit.as_ref().map_or(String::new(), |commit| format!(" ({commit})"));
     let gpus = environment.gpus.iter().map(|gpu| format!(" · {gpu}")).collect::<String>();

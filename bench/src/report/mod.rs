@@ -59,6 +59,9 @@ pub struct Report {
     pub elapsed_s: f64,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// When it went on after it had been stopped, in UTC.
+    #[serde(default)]
+    pub resumed_at: Vec<String>,
     /// What was asked for.
     pub settings: Settings,
     /// Where it was asked from.
