@@ -2,7 +2,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bytemuck::{Pod, Zeroable};
@@ -19,6 +19,36 @@ struct Line([u8; ALIGNMENT]);
 /// Smallest buffer kept, in lines (4 KiB); what is smaller, the allocator serves well.
 const MIN_KEPT_LINES: usize = 64;
 
+/// Memory of a [`Source`]; it goes back there when it is dropped.
+pub trait Block: AsRef<[u8]> + AsMut<[u8]> + Send + Sync {}
+
+/// Where a pool may get other memory than the process's own, e.g. page-locked memory, which a GPU reads faster.
+pub trait Source: Send + Sync {
+    /// `len` bytes, aligned to [`ALIGNMENT`]; `None` if it has no more to give.
+    fn allocate(&self, len: usize) -> Option<Box<dyn Block>>;
+}
+
+enum Memory {
+    Own(Vec<Line>),
+    Lent(Box<dyn Block>),
+}
+
+impl Memory {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(lines) => bytemuck::cast_slice(lines),
+            Self::Lent(block) => (**block).as_ref(),
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Own(lines) => bytemuck::cast_slice_mut(lines),
+            Self::Lent(block) => (**block).as_mut(),
+        }
+    }
+}
+
 /// A pool of 64-byte aligned buffers. Clones share the pool.
 #[derive(Clone)]
 pub struct BufferPool {
@@ -28,35 +58,59 @@ pub struct BufferPool {
 struct Shared {
     max_idle_bytes: usize,
     idle: Mutex<Idle>,
+    source: OnceLock<Arc<dyn Source>>,
 }
 
 #[derive(Default)]
 struct Idle {
     bytes: usize,
-    buffers: Vec<Vec<Line>>,
+    buffers: Vec<Memory>,
+}
+
+impl Idle {
+    /// The most recently used one of a size: its pages are warm.
+    fn take(&mut self, bytes: usize, is_wanted: impl Fn(&Memory) -> bool) -> Option<Memory> {
+        let found = self.buffers.iter().rposition(|buffer| buffer.bytes().len() == bytes && is_wanted(buffer));
+        found.map(|at| {
+            self.bytes -= bytes;
+            self.buffers.remove(at)
+        })
+    }
 }
 
 impl BufferPool {
     /// A pool that keeps at most `max_idle_bytes` of unused buffers.
     pub fn new(max_idle_bytes: usize) -> Self {
-        Self { shared: Arc::new(Shared { max_idle_bytes, idle: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { max_idle_bytes, idle: Mutex::default(), source: OnceLock::new() }) }
+    }
+
+    /// Has new buffers of 4 KiB and more come from `source` for as long as it gives any. The first source stays.
+    pub fn draw_from(&self, source: Arc<dyn Source>) {
+        let _ = self.shared.source.set(source);
     }
 
     /// A buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is whatever an earlier user left.
     pub fn take(&self, len: usize) -> Buffer {
         let lines = class_of(len);
-        let kept = {
-            let mut idle = self.shared.idle.lock();
-            // The most recently used one of the class: its pages are warm.
-            let found = idle.buffers.iter().rposition(|buffer| buffer.len() == lines);
-            found.map(|at| {
-                let buffer = idle.buffers.remove(at);
-                idle.bytes -= buffer.len() * ALIGNMENT;
-                buffer
-            })
-        };
-        let lines = kept.unwrap_or_else(|| vec![Line::zeroed(); lines]);
-        Buffer { lines, len, pool: Arc::clone(&self.shared) }
+        let memory = self.kept_or_lent(lines).unwrap_or_else(|| Memory::Own(vec![Line::zeroed(); lines]));
+        Buffer { memory, len, pool: Arc::clone(&self.shared) }
+    }
+
+    fn kept_or_lent(&self, lines: usize) -> Option<Memory> {
+        if lines < MIN_KEPT_LINES {
+            return None;
+        }
+        let bytes = lines * ALIGNMENT;
+        let kept = |is_wanted: fn(&Memory) -> bool| self.shared.idle.lock().take(bytes, is_wanted);
+        let Some(source) = self.shared.source.get() else { return kept(|_| true) };
+        kept(|memory| matches!(memory, Memory::Lent(_)))
+            .or_else(|| source.allocate(bytes).map(Memory::Lent))
+            .or_else(|| kept(|_| true))
+    }
+
+    /// Bytes of unused buffers that it keeps.
+    pub fn max_idle_bytes(&self) -> usize {
+        self.shared.max_idle_bytes
     }
 
     /// Bytes in unused buffers.
@@ -74,7 +128,7 @@ fn class_of(len: usize) -> usize {
 
 /// A writable buffer from a [`BufferPool`]; [`freeze`](Self::freeze) makes it shareable.
 pub struct Buffer {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
     pool: Arc<Shared>,
 }
@@ -95,13 +149,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.memory.bytes()[..self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.memory.bytes_mut()[..self.len]
     }
 }
 
@@ -113,12 +167,12 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        let bytes = lines.len() * ALIGNMENT;
+        let memory = std::mem::replace(&mut self.memory, Memory::Own(Vec::new()));
+        let bytes = memory.bytes().len();
         let mut idle = self.pool.idle.lock();
-        if lines.len() >= MIN_KEPT_LINES && idle.bytes + bytes <= self.pool.max_idle_bytes {
+        if bytes >= MIN_KEPT_LINES * ALIGNMENT && idle.bytes + bytes <= self.pool.max_idle_bytes {
             idle.bytes += bytes;
-            idle.buffers.push(lines);
+            idle.buffers.push(memory);
         }
     }
 }
@@ -150,6 +204,46 @@ mod tests {
         let buffers: Vec<_> = (0..10).map(|_| pool.take(40_000)).collect();
         drop(buffers);
         assert!((40_000..=100_000).contains(&pool.idle_bytes()));
+    }
+
+    /// Lends up to so many blocks, marked with a number.
+    struct Few(Mutex<usize>);
+
+    struct Lent(Vec<Line>);
+
+    impl AsRef<[u8]> for Lent {
+        fn as_ref(&self) -> &[u8] {
+            bytemuck::cast_slice(&self.0)
+        }
+    }
+
+    impl AsMut<[u8]> for Lent {
+        fn as_mut(&mut self) -> &mut [u8] {
+            bytemuck::cast_slice_mut(&mut self.0)
+        }
+    }
+
+    impl Block for Lent {}
+
+    impl Source for Few {
+        fn allocate(&self, len: usize) -> Option<Box<dyn Block>> {
+            let mut left = self.0.lock();
+            *left = left.checked_sub(1)?;
+            Some(Box::new(Lent(vec![Line([7; ALIGNMENT]); len / ALIGNMENT])))
+        }
+    }
+
+    #[test]
+    fn memory_is_lent_for_as_long_as_there_is_any_and_then_used_again() {
+        let pool = BufferPool::new(1 << 20);
+        drop(pool.take(40_000));
+        pool.draw_from(Arc::new(Few(Mutex::new(1))));
+        let lent = pool.take(40_000);
+        assert!(lent.iter().all(|&byte| byte == 7), "what is the process's own gives way");
+        assert!(pool.take(40_000).iter().all(|&byte| byte == 0), "and comes back where no more is lent");
+        drop(lent);
+        assert!(pool.take(40_000).iter().all(|&byte| byte == 7));
+        assert_eq!(pool.take(100)[0], 0, "small buffers are the process's own");
     }
 
     proptest! {

@@ -3,7 +3,10 @@
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice};
 
-use super::text_format::{self, Position, Positions, SyntaxError};
+use super::{
+    open,
+    text_format::{self, Position, Positions, SyntaxError},
+};
 use crate::{
     backend::{ensemble, image},
     protobuf_json,
@@ -38,7 +41,7 @@ pub enum ConfigError {
         field: &'static str,
     },
     /// A backend that this server does not have.
-    #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", place(.at))]
+    #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\"), \"pytorch\" (platform \"pytorch_libtorch\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", place(.at))]
     Backend {
         /// Where.
         at: Option<Position>,
@@ -144,8 +147,12 @@ fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(),
     if let Some(&(_, field)) = instances.iter().find(|(present, _)| ensemble && *present) {
         return Err(ConfigError::Ensemble { at: at(field), field });
     }
-    let platforms: &[&str] = if ensemble { &[ensemble::PLATFORM] } else { &["onnxruntime_onnx"] };
-    let backends: &[&str] = if ensemble { &[] } else { &["onnxruntime", image::NAME] };
+    let (backends, platforms): (&[&str], &[&str]) = match config.backend.as_str() {
+        _ if ensemble => (&[], &[ensemble::PLATFORM]),
+        "" => (&[], &["onnxruntime_onnx", open::PYTORCH.1]),
+        "pytorch" => (&[open::PYTORCH.0], &[open::PYTORCH.1]),
+        _ => (&["onnxruntime", image::NAME], &["onnxruntime_onnx"]),
+    };
     for (field, found, served) in [("backend", &config.backend, backends), ("platform", &config.platform, platforms)] {
         if !found.is_empty() && !served.contains(&found.as_str()) {
             return Err(ConfigError::Backend { at: at(field), field, found: found.clone() });
@@ -173,7 +180,6 @@ pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
         (!cuda.graph_spec.is_empty(), "optimization.cuda.graph_spec"),
         (cuda.output_copy_stream, "optimization.cuda.output_copy_stream"),
         (optimization.priority != 0, "optimization.priority"),
-        (optimization.input_pinned_memory.is_some(), "optimization.input_pinned_memory"),
         (optimization.output_pinned_memory.is_some(), "optimization.output_pinned_memory"),
         (optimization.gather_kernel_buffer_threshold > 0, "optimization.gather_kernel_buffer_threshold"),
         (optimization.eager_batching, "optimization.eager_batching"),
@@ -238,8 +244,8 @@ mod tests {
         1:28: field 'model_transaction_policy.decoupled': this server does not support it, and answers would differ without it
         2:2: field 'input.optional': this server does not support it, and answers would differ without it
         2:1: field 'instance_group': an ensemble has none of its own; it is for the configurations of its steps
-        1:1: field 'backend': "python" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx") and "image", and ensemble_scheduling (platform "ensemble")
-        1:1: field 'platform': "tensorrt_plan" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx") and "image", and ensemble_scheduling (platform "ensemble")
+        1:1: field 'backend': "python" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")
+        1:1: field 'platform': "tensorrt_plan" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'name': it is "n" but the folder is "m": make them equal or leave the name out
         1:1: unknown field 'max_batch'; did you mean 'max_batch_size'?
         "#);

@@ -1,29 +1,23 @@
 //! A model found on disk becomes one in service: sessions, checks, warm-up.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, anyhow};
 use ort::environment::Environment;
-use quintet_engine::{Cache, Instance, Model, Placement, TensorSpec};
+use quintet_engine::{Cache, Model, Placement, TensorSpec};
 use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_instance_group::Kind};
 
 use super::{
     ModelSource,
     accelerators::{self, Wanted},
     builtin,
+    open::{self, Opened},
     spec::{SpecDetails, complete},
     tuning, warmup,
 };
-#[cfg(feature = "torch")]
-use crate::backend::torch;
 use crate::backend::{
     image,
-    onnx::{self, EngineCache, LoadOptions, LoadedSession, Provider, ProviderPolicy, Tuning},
-    reshape::Reshaped,
+    onnx::{self, EngineCache, LoadOptions, Provider, ProviderPolicy, Tuning},
 };
 use crate::service::Service;
 
@@ -38,7 +32,8 @@ pub struct Loader {
     pub policy: ProviderPolicy,
     /// Where TensorRT keeps its engines.
     pub engine_cache: Option<EngineCache>,
-    /// Weights that libtorch serves in the place of the model files', which only say what goes in and out.
+    /// Weights or TorchScript that libtorch serves in the place of the model files, which only say what goes in and
+    /// out.
     pub weights: Option<PathBuf>,
     /// Largest batch of a model without a configuration that can batch; `None` completes nothing.
     pub auto_complete: Option<i32>,
@@ -58,6 +53,7 @@ impl Loader {
             return builtin::load(source, self, service, started).with_context(in_config);
         }
         let (pool, service) = (service.pool(), service.name());
+        let pins = source.config.optimization.as_ref().and_then(|it| it.input_pinned_memory);
         let options = LoadOptions {
             environment: self.environment.clone(),
             providers: self.allowed_providers(&source.config),
@@ -72,30 +68,65 @@ impl Loader {
         let devices = tuning::instance_devices(&source.config.instance_group);
         let tuning_of = |index: usize| Tuning { device: devices.get(index).copied().unwrap_or(0), ..tuning.clone() };
 
-        let first = onnx::load(&source.model_file, &options, &tuning_of(0)).map_err(|error| match self.policy {
-            ProviderPolicy::Strict if options.providers != [Provider::Cpu] => {
-                anyhow!("{error} (--provider-policy strict: no other provider may run it)")
+        let listed = open::is_pytorch(&source.config).then(|| open::listed_tensors(&source.config)).transpose();
+        let listed = listed.with_context(in_config)?;
+        let open = |index: usize| {
+            let (file, tuning) = (&source.model_file, tuning_of(index));
+            match &listed {
+                Some(tensors) => open::torch(file, tensors.clone(), &options.providers, tuning.device),
+                None => onnx::load(file, &options, &tuning).map(Opened::Onnx).map_err(|error| match self.policy {
+                    ProviderPolicy::Strict if options.providers != [Provider::Cpu] => {
+                        anyhow!("{error} (--provider-policy strict: no other provider may run it)")
+                    }
+                    _ => error.into(),
+                }),
             }
-            _ => error.into(),
-        })?;
+        };
+        let first = open(0)?;
         let mut details =
-            complete(source, &first.inputs, &first.outputs, self.auto_complete).with_context(in_config)?;
-        let placement = first.placement().clone();
+            complete(source, first.inputs(), first.outputs(), self.auto_complete).with_context(in_config)?;
+        let placement = first.placement();
+        let device = tuning_of(0).device;
+        if placement.provider == Provider::Cpu.name() {
+            details.without_effect.extend(pins.map(|_| "optimization.input_pinned_memory (runs on the CPU)".into()));
+        } else if pins.is_none_or(|pins| pins.enable) {
+            match onnx::pinned(&self.environment, device, pool.max_idle_bytes()) {
+                Ok(source) => pool.draw_from(source),
+                Err(reason) => {
+                    tracing::warn!(
+                        service = service.as_str(),
+                        reason,
+                        "no page-locked memory; requests come into plain memory"
+                    )
+                }
+            }
+        }
         settle_kinds(&mut details, &placement, self.providers.is_none());
         let cache = self.cache_of(&mut details);
         details.warn(service, &source.name);
         let samples = warmup::samples(&details.config, &details.spec, &source.folder).with_context(in_config)?;
-        let mut instances = match &self.weights {
+        let mut opened = Vec::new();
+        match &self.weights {
             Some(weights) => {
+                let of = |wanted: &[TensorSpec], known: &[TensorSpec]| {
+                    let named = |spec: &TensorSpec| known.iter().find(|tensor| tensor.name == spec.name).cloned();
+                    wanted.iter().filter_map(named).collect::<Vec<_>>()
+                };
+                let spec = &details.spec;
+                let tensors = (of(spec.inputs(), first.inputs()), of(spec.outputs(), first.outputs()));
                 drop(first);
-                torch_instances(weights, &details, &options.providers, &devices)?
+                for index in 0..spec.instances() {
+                    opened.push(open::torch(weights, tensors.clone(), &options.providers, tuning_of(index).device)?);
+                }
             }
-            None => vec![instance(first, &details)],
-        };
-        while instances.len() < details.spec.instances() {
-            let next = onnx::load(&source.model_file, &options, &tuning_of(instances.len()))?;
-            instances.push(instance(next, &details));
+            None => {
+                opened.push(first);
+                while opened.len() < details.spec.instances() {
+                    opened.push(open(opened.len())?);
+                }
+            }
         }
+        let mut instances: Vec<_> = opened.into_iter().map(|opened| opened.into_instance(&details)).collect();
         for instance in &mut instances {
             warmup::run(&samples, &details.spec, instance.as_mut())?;
         }
@@ -132,38 +163,14 @@ impl Loader {
             Some(providers) => Wanted { providers: providers.clone(), is_explicit: true },
             None => accelerators::wanted(config),
         };
+        if open::is_pytorch(config) {
+            providers.retain(|&provider| provider != Provider::TensorRt);
+        }
         if self.policy == ProviderPolicy::Strict && is_explicit {
             providers.truncate(1);
         }
         providers
     }
-}
-
-#[cfg(feature = "torch")]
-fn torch_instances(
-    weights: &Path,
-    details: &SpecDetails,
-    providers: &[Provider],
-    devices: &[i32],
-) -> anyhow::Result<Vec<Box<dyn Instance>>> {
-    let spec = &details.spec;
-    let wants_cuda = providers.iter().any(|&provider| provider != Provider::Cpu);
-    let load = |index: usize| {
-        let gpu = devices.get(index).and_then(|&device| usize::try_from(device).ok()).unwrap_or(0);
-        let model = torch::ResNet::load(weights, spec.inputs(), spec.outputs(), wants_cuda, gpu)?;
-        Ok(Box::new(model) as Box<dyn Instance>)
-    };
-    (0..spec.instances()).map(load).collect()
-}
-
-#[cfg(not(feature = "torch"))]
-fn torch_instances(
-    _weights: &Path,
-    _details: &SpecDetails,
-    _providers: &[Provider],
-    _devices: &[i32],
-) -> anyhow::Result<Vec<Box<dyn Instance>>> {
-    Err(anyhow!("--jpeg-weights needs libtorch, which this build does not have: build it with --features torch"))
 }
 
 /// Whether a model is a file: an ensemble and what is built in are a configuration only.
@@ -172,20 +179,10 @@ pub(super) fn needs_file(config: &ModelConfig) -> bool {
     !ensemble && config.backend != image::NAME
 }
 
-fn instance(session: LoadedSession, details: &SpecDetails) -> Box<dyn Instance> {
-    let names = |tensors: &[TensorSpec]| tensors.iter().map(|tensor| tensor.name.clone()).collect();
-    let inner = session.into_instance(names(details.spec.inputs()), names(details.spec.outputs()));
-    let (inputs, outputs) = (details.input_reshapes.clone(), details.output_reshapes.clone());
-    if inputs.iter().chain(&outputs).all(Option::is_none) {
-        return inner;
-    }
-    Box::new(Reshaped { inner, inputs, outputs, batches: details.spec.batches() })
-}
-
 /// Says in the configuration on what kind of device the instances really are. `as_configured` is whether
 /// the configuration had a say: then what it asked for and did not get has no effect.
 fn settle_kinds(details: &mut SpecDetails, placement: &Placement, as_configured: bool) {
-    let on_cpu = placement.provider == Provider::Cpu.name();
+    let on_cpu = [Provider::Cpu.name(), "libtorch CPU"].contains(&placement.provider.as_str());
     for group in &mut details.config.instance_group {
         let kind = group.kind();
         if on_cpu && kind == Kind::Gpu && as_configured {

@@ -1,4 +1,4 @@
-//! Triton's model repository on disk: `<root>/<model>/config.pbtxt`, `<root>/<model>/<version>/model.onnx`.
+//! Triton's model repository on disk: `<root>/<model>/config.pbtxt`, `<root>/<model>/<version>/model.onnx` or `model.pt`.
 
 mod accelerators;
 mod batching;
@@ -7,6 +7,7 @@ mod config;
 pub mod control;
 mod fingerprint;
 mod loader;
+mod open;
 mod overrides;
 mod spec;
 mod text_format;
@@ -152,7 +153,7 @@ pub fn find_in(folder: &Path, name: &str, config: Option<ModelConfig>) -> Result
         },
     };
     let file = match config.default_model_filename.as_str() {
-        "" => "model.onnx",
+        "" => open::default_file(&config),
         file => file,
     };
     let on_disk = version_folders(&folder)?;

@@ -13,7 +13,7 @@ use super::{
     ModelSource, batching,
     config::{ConfigError, without_effect},
     loader::needs_file,
-    tuning,
+    open, tuning,
 };
 use crate::{
     backend::{ensemble, image, reshape::Reshape},
@@ -63,7 +63,11 @@ pub fn complete(
 ) -> Result<SpecDetails, ConfigError> {
     let mut config = source.config.clone();
     let mut without_effect = without_effect(&config);
-    without_effect.extend(tuning::tuning(&config)?.1);
+    without_effect.extend(if open::is_pytorch(&config) {
+        of_onnx_runtime(&config)
+    } else {
+        tuning::tuning(&config)?.1
+    });
     if let Some(max_batch_size) = auto_complete {
         fill_in(&mut config, inputs, outputs, max_batch_size);
     } else if config.input.is_empty() || config.output.is_empty() {
@@ -118,6 +122,14 @@ pub fn complete(
     Ok(SpecDetails { spec, config, without_effect, input_reshapes, output_reshapes })
 }
 
+/// What ONNX Runtime alone is tuned with.
+fn of_onnx_runtime(config: &ModelConfig) -> Vec<String> {
+    let graph = config.optimization.as_ref().is_some_and(|optimization| optimization.graph.is_some());
+    let mut names: Vec<_> = config.parameters.keys().map(|name| format!("parameters[\"{name}\"]")).collect();
+    names.sort();
+    graph.then(|| "optimization.graph".to_owned()).into_iter().chain(names).collect()
+}
+
 fn reshape(dims: &[i64], reshape: Option<&ModelTensorReshape>) -> Option<Reshape> {
     reshape.map(|reshape| Reshape { from: known(dims), to: known(&reshape.shape) })
 }
@@ -136,12 +148,14 @@ fn set_defaults(config: &mut ModelConfig) {
     let ensemble = matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
     if ensemble {
         ensemble::PLATFORM.clone_into(&mut config.platform);
+    } else if open::is_pytorch(config) {
+        (config.backend, config.platform) = (open::PYTORCH.0.to_owned(), open::PYTORCH.1.to_owned());
     } else if config.backend != image::NAME {
         "onnxruntime".clone_into(&mut config.backend);
         "onnxruntime_onnx".clone_into(&mut config.platform);
     }
     if config.default_model_filename.is_empty() {
-        "model.onnx".clone_into(&mut config.default_model_filename);
+        open::default_file(config).clone_into(&mut config.default_model_filename);
     }
     config.version_policy.get_or_insert(ModelVersionPolicy {
         policy_choice: Some(model_version_policy::PolicyChoice::Latest(model_version_policy::Latest {

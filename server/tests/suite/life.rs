@@ -1,14 +1,29 @@
 //! How the server begins and ends, as whoever watches and stops it sees that.
 
 use std::{
+    convert::Infallible,
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
+    pin::Pin,
     process::{Command, Stdio},
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
+use quintet_proto::inference::{
+    ModelInferRequest, ServerLiveRequest, ServerReadyRequest,
+    grpc_inference_service_client::GrpcInferenceServiceClient, model_infer_request::InferInputTensor,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tonic::transport::Endpoint;
 
 use crate::{
     photo,
@@ -39,8 +54,8 @@ fn answer(connection: &mut TcpStream) -> String {
     head + &String::from_utf8_lossy(&body)
 }
 
-#[test]
-fn alive_from_the_start_and_ready_once_loaded() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alive_from_the_start_and_ready_once_loaded() {
     let root = tempfile::tempdir().unwrap();
     let model = root.path().join(MODEL);
     fs::create_dir_all(model.join("1")).unwrap();
@@ -52,11 +67,11 @@ fn alive_from_the_start_and_ready_once_loaded() {
     let config = "output { name: \"logits\" label_filename: \"labels\" }";
     fs::write(model.join("config.pbtxt"), config).unwrap();
 
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
-    let mut command = program(&["--http-address=127.0.0.1", "--allow-grpc=false", "--allow-metrics=false"]);
-    command.arg(format!("--http-port={port}")).arg("--model-repository").arg(root.path());
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [port, grpc_port] = free.map(|free| free.local_addr().unwrap().port());
+    let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--allow-metrics=false"]);
+    command.arg(format!("--http-port={port}")).arg(format!("--grpc-port={grpc_port}"));
+    command.arg("--model-repository").arg(root.path());
     let mut server = command.stderr(Stdio::null()).spawn().unwrap();
     let until = |path: &str, wanted: u16| {
         while status(port, path) != Some(wanted) {
@@ -65,46 +80,169 @@ fn alive_from_the_start_and_ready_once_loaded() {
     };
     until("/v2/health/live", 200);
     assert_eq!(status(port, "/v2/health/ready"), Some(503));
+    let channel = Endpoint::from_shared(format!("http://127.0.0.1:{grpc_port}")).unwrap().connect().await.unwrap();
+    let mut grpc = GrpcInferenceServiceClient::new(channel);
+    assert!(grpc.server_live(ServerLiveRequest {}).await.unwrap().into_inner().live);
+    assert!(!grpc.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
     // 404 until the repository is known, then 400.
     let model_ready = format!("/v2/models/{MODEL}/ready");
     assert_ne!(status(port, &model_ready), Some(200));
     fs::write(&labels, "cat\n").unwrap();
     until("/v2/health/ready", 200);
     assert_eq!(status(port, &model_ready), Some(200));
+    assert!(grpc.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
     server.kill().unwrap();
     server.wait().unwrap();
 }
 
-#[test]
-fn sigterm_under_load_loses_no_accepted_request() {
-    const REQUESTS: usize = 24;
-    let mut suite = Suite::start(&["--service=jpeg,onnx"]);
-    let body = fs::read(photo("rocket.jpg")).unwrap();
-    let (sent_before, sent_after) = body.split_at(1000);
-    // Each connection has had an answer, so the server has it, and has begun with the next request.
-    let mut open: Vec<_> = (0..REQUESTS)
-        .map(|_| {
-            let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
-            connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-            assert!(answer(&mut connection).starts_with("http/1.1 200"));
-            let head = "POST /embed HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: image/jpeg";
-            write!(connection, "{head}\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
-            assert!(answer(&mut connection).starts_with("http/1.1 100"));
-            connection.write_all(sent_before).unwrap();
-            connection
-        })
-        .collect();
+/// A request to infer one image of zeros over KServe: over HTTP the head's length and the body, over gRPC the message.
+fn image() -> (usize, Vec<u8>, ModelInferRequest) {
+    let data = vec![0; 4 * 3 * 224 * 224];
+    let tensor = format!(
+        r#"{{"inputs":[{{"name":"image","datatype":"FP32","shape":[1,3,224,224],"parameters":{{"binary_data_size":{}}}}}]}}"#,
+        data.len()
+    );
+    let input = InferInputTensor {
+        name: "image".into(),
+        datatype: "FP32".into(),
+        shape: vec![1, 3, 224, 224],
+        ..Default::default()
+    };
+    let message = ModelInferRequest {
+        model_name: MODEL.into(),
+        inputs: vec![input],
+        raw_input_contents: vec![data.clone().into()],
+        ..Default::default()
+    };
+    (tensor.len(), [tensor.into_bytes(), data].concat(), message)
+}
+
+/// Connections with a request each that the server has begun to read, and what is still to be sent.
+fn begin(suite: &Suite, count: usize, listener: &str, head: &str, body: &[u8]) -> Vec<TcpStream> {
+    let begun = (0..count).map(|_| {
+        let mut connection = TcpStream::connect(("127.0.0.1", suite.port(listener))).unwrap();
+        write!(connection, "{head}\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n", body.len())
+            .unwrap();
+        let told = answer(&mut connection);
+        assert!(told.starts_with("http/1.1 100"), "{told}");
+        connection.write_all(&body[..1000]).unwrap();
+        connection
+    });
+    begun.collect()
+}
+
+/// A gRPC call that the server has begun to read: the rest of its body goes into the sender.
+struct Call {
+    rest: mpsc::Sender<Result<Frame<Bytes>, Infallible>>,
+    answer: JoinHandle<(Option<String>, usize)>,
+}
+
+impl Call {
+    /// Sends the first part of the body; another call on the same connection has been answered after it.
+    async fn begin(port: u16, path: &str, first: Bytes) -> Self {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let call = |path: &str, body: mpsc::Receiver<_>| {
+            let body = StreamBody::new(ReceiverStream(body));
+            let request = http::Request::post(format!("http://x/inference.GRPCInferenceService/{path}"));
+            request.header("content-type", "application/grpc").header("te", "trailers").body(body).unwrap()
+        };
+        let (rest, body) = mpsc::channel(4);
+        rest.send(Ok(Frame::data(first))).await.unwrap();
+        let response = client.send_request(call(path, body));
+        let answer = tokio::spawn(async move {
+            let response = response.await.unwrap();
+            let body = response.into_body().collect().await.unwrap();
+            let status = body.trailers().and_then(|trailers| trailers.get("grpc-status").cloned());
+            (status.map(|status| status.to_str().unwrap().to_owned()), body.to_bytes().len())
+        });
+        let (live, body) = mpsc::channel(1);
+        live.send(Ok(Frame::data(Bytes::from_static(&[0; 5])))).await.unwrap();
+        drop(live);
+        client.send_request(call("ServerLive", body)).await.unwrap().into_body().collect().await.unwrap();
+        Self { rest, answer }
+    }
+}
+
+struct ReceiverStream<T>(mpsc::Receiver<T>);
+
+impl<T> futures_util::Stream for ReceiverStream<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_recv(context)
+    }
+}
+
+fn wait_for_drain(suite: &Suite) {
     suite.signal("TERM");
     while !suite.log().contains("draining") {
         thread::yield_now();
     }
-    for connection in &mut open {
-        connection.write_all(sent_after).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_loses_no_accepted_request() {
+    const REQUESTS: usize = 24;
+    let mut suite = Suite::start(&["--service=jpeg,onnx"]);
+    let photo = fs::read(photo("rocket.jpg")).unwrap();
+    let (head, tensor, message) = image();
+    let kserve = format!("POST /v2/models/{MODEL}/infer HTTP/1.1\r\ninference-header-content-length: {head}");
+    let lanes = [
+        ("jpeg", "POST /embed HTTP/1.1\r\ncontent-type: image/jpeg", &photo, "\"count\":1"),
+        ("onnx-http", &kserve, &tensor, "\"model_name\""),
+    ];
+    let mut open: Vec<_> =
+        lanes.iter().map(|(lane, head, body, _)| begin(&suite, REQUESTS, lane, head, body)).collect();
+    let mut framed = vec![0];
+    framed.extend((message.encoded_len() as u32).to_be_bytes());
+    message.encode(&mut framed).unwrap();
+    let framed = Bytes::from(framed);
+    let mut calls = Vec::new();
+    for _ in 0..REQUESTS {
+        calls.push(Call::begin(suite.port("onnx-grpc"), "ModelInfer", framed.slice(..1000)).await);
     }
-    for connection in &mut open {
-        let answer = answer(connection);
-        assert!(answer.starts_with("http/1.1 200") && answer.contains("\"count\":1"), "{answer:.300}");
+    wait_for_drain(&suite);
+    for (connections, (_, _, body, _)) in open.iter_mut().zip(&lanes) {
+        connections.iter_mut().for_each(|connection| connection.write_all(&body[1000..]).unwrap());
+    }
+    for Call { rest, .. } in &calls {
+        rest.send(Ok(Frame::data(framed.slice(1000..)))).await.unwrap();
+    }
+    for Call { rest, answer } in calls {
+        drop(rest);
+        let (status, bytes) = answer.await.unwrap();
+        assert!(status.as_deref() == Some("0") && bytes > 4000, "{status:?} {bytes}");
+    }
+    for (connections, (lane, _, _, wanted)) in open.iter_mut().zip(&lanes) {
+        for connection in connections {
+            let answer = answer(connection);
+            assert!(answer.starts_with("http/1.1 200") && answer.contains(wanted), "{lane}: {answer:.300}");
+        }
     }
     assert_eq!(suite.wait().code(), Some(0), "{}", suite.log());
     assert!(suite.log().contains("every accepted request was answered"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_sigterm_ends_at_once_whatever_is_open() {
+    let (head, tensor, _) = image();
+    let kserve = format!("POST /v2/models/{MODEL}/infer HTTP/1.1\r\ninference-header-content-length: {head}");
+    for lane in ["onnx-http", "onnx-grpc"] {
+        let mut suite = Suite::start(&["--service=onnx"]);
+        let mut open = Vec::new();
+        let mut call = None;
+        if lane == "onnx-http" {
+            open = begin(&suite, 1, lane, &kserve, &tensor);
+        } else {
+            call = Some(Call::begin(suite.port(lane), "ModelInfer", Bytes::from_static(&[0; 1])).await);
+        }
+        wait_for_drain(&suite);
+        suite.signal("TERM");
+        assert_eq!(suite.wait().code(), Some(1), "{lane}: {}", suite.log());
+        assert!(suite.log().contains("second signal"), "{lane}");
+        drop((open, call));
+    }
 }

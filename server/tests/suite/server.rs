@@ -130,7 +130,7 @@ impl Suite {
 }
 
 /// What a script of `tests/python` printed; what it printed and complained of if it failed.
-fn python(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, String> {
+pub(crate) fn python(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
     let ran = Command::new(interpreter()).arg(script).args(arguments).output().unwrap();
     let stdout = String::from_utf8(ran.stdout).unwrap();

@@ -1,9 +1,11 @@
 //! ONNX Runtime as a backend: sessions on the first provider that works, and the runs themselves.
 
 mod assignment;
+mod bound;
 mod engine_cache;
 mod instance;
 mod options;
+mod pinned;
 mod profile;
 mod provider;
 mod session;
@@ -13,6 +15,7 @@ mod values;
 
 pub use engine_cache::EngineCache;
 pub use options::{Accelerator, OptionError, ProviderOptions};
+pub use pinned::pinned;
 pub use profile::Profile;
 pub use provider::{Provider, ProviderPolicy};
 pub use session::{LoadError, LoadOptions, LoadedSession, load};

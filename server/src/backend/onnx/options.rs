@@ -1,6 +1,6 @@
 //! Options of the GPU providers: the names and values of Triton's ONNX Runtime backend, to ONNX Runtime's own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider as _};
 
@@ -165,6 +165,11 @@ impl ProviderOptions {
         self.0.entry(name).or_insert_with(|| value.into());
     }
 
+    /// Takes an option back, by ONNX Runtime's name.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// The value of an option, by ONNX Runtime's name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -211,6 +216,13 @@ impl ProviderOptions {
     }
 }
 
+/// One option a line, `name=value`.
+impl fmt::Display for ProviderOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(name, value)| writeln!(f, "{name}={value}"))
+    }
+}
+
 /// A value in ONNX Runtime's spelling.
 fn read(takes: Takes, value: &str) -> Result<String, OptionError> {
     match takes {
@@ -238,22 +250,18 @@ fn read(takes: Takes, value: &str) -> Result<String, OptionError> {
 mod tests {
     use super::*;
 
-    fn printed(options: &ProviderOptions) -> String {
-        options.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("\n")
-    }
-
     fn set(accelerator: Accelerator, pairs: &[(&str, &str)]) -> String {
         let mut options = match accelerator {
             Accelerator::Cuda => ProviderOptions::cuda(),
             Accelerator::TensorRt => ProviderOptions::default(),
         };
         pairs.iter().for_each(|(name, value)| options.set(accelerator, name, value).unwrap());
-        printed(&options)
+        options.to_string()
     }
 
     #[test]
     fn cudas_options_reach_onnx_runtime_under_its_names() {
-        insta::assert_snapshot!(printed(&ProviderOptions::cuda()), @r"
+        insta::assert_snapshot!(ProviderOptions::cuda().to_string(), @r"
         cudnn_conv_algo_search=HEURISTIC
         use_tf32=1
         ");

@@ -1,6 +1,9 @@
 //! Sessions on the first provider that works, with the reasons why others did not.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use ort::{environment::Environment, session::Session, value::ValueType};
 use quintet_engine::{Instance, Placement, TensorSpec};
@@ -51,8 +54,10 @@ pub enum LoadError {
 
 /// A session with what the model file says of itself.
 pub struct LoadedSession {
-    session: Session,
+    pub(super) session: Session,
     placement: Placement,
+    /// Whether its batches are bound before they are run.
+    pub(super) is_bound: bool,
     /// Inputs; dimensions include the batch's.
     pub inputs: Vec<TensorSpec>,
     /// Outputs; dimensions include the batch's.
@@ -68,7 +73,11 @@ impl LoadedSession {
     /// An instance that runs the session. `outputs` are the names of the outputs in the order of the
     /// model's configuration, which may leave some out; `inputs` likewise.
     pub fn into_instance(self, inputs: Vec<String>, outputs: Vec<String>) -> Box<dyn Instance> {
-        Box::new(OnnxInstance::new(self.session, self.placement, inputs, outputs))
+        Box::new(self.instance(inputs, outputs))
+    }
+
+    pub(super) fn instance(self, inputs: Vec<String>, outputs: Vec<String>) -> OnnxInstance {
+        OnnxInstance::new(self.session, self.placement, inputs, outputs, self.is_bound)
     }
 }
 
@@ -92,7 +101,8 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                 let placement = Placement { provider: effective, nodes, precision, reason };
                 let inputs = tensors(path, session.inputs())?;
                 let outputs = tensors(path, session.outputs())?;
-                return Ok(LoadedSession { session, placement, inputs, outputs });
+                let is_bound = provider != Provider::Cpu;
+                return Ok(LoadedSession { session, placement, is_bound, inputs, outputs });
             }
             Err(error) => {
                 let reason = one_line(error.message());
@@ -110,14 +120,23 @@ type Built = (Session, Vec<(String, usize)>);
 /// The whole build of a session: registration may succeed where the commit fails, and both where no node
 /// is left to the provider.
 fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
-    let filled_in;
-    let tuning = match provider {
-        Provider::TensorRt => {
-            filled_in = tensorrt::fill_in(path, tuning, options)?;
-            &filled_in
+    if provider != Provider::TensorRt {
+        return session(path, provider, options, tuning);
+    }
+    let prepared = tensorrt::prepare(path, tuning, options)?;
+    match session(&prepared.file, provider, options, &prepared.tuning) {
+        Err(error) if prepared.file != path => {
+            let (file, error) = (prepared.file.display(), error.message());
+            tracing::warn!(%file, error, "the kept engine does not load, and is built anew");
+            fs::remove_file(&prepared.file).map_err(ort::Error::wrap)?;
+            let prepared = tensorrt::prepare(path, tuning, options)?;
+            session(&prepared.file, provider, options, &prepared.tuning)
         }
-        Provider::Cuda | Provider::Cpu => tuning,
-    };
+        built => built,
+    }
+}
+
+fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
     let session = tuning
         .apply(Session::builder(&options.environment)?)?
         .with_execution_providers(provider.registrations(tuning))?

@@ -1,6 +1,9 @@
 //! What TensorRT is told beyond a model's configuration: the profile and where engines are kept.
+//!
+//! With `trt_dump_ep_context_model` the engine is also kept as a model of its own (an EP context), which is loaded in
+//! the place of the model file from then on: TensorRT neither parses nor builds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ort::{
     ep,
@@ -13,21 +16,34 @@ use super::{
 };
 use crate::gpu;
 
+/// A model file and how it is tuned for TensorRT.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Prepared {
+    /// The file to load: the model, or its EP context.
+    pub(super) file: PathBuf,
+    pub(super) tuning: Tuning,
+}
+
 /// The tuning with what TensorRT needs filled in.
 ///
 /// # Errors
 /// When there is no TensorRT here, or ONNX Runtime cannot read the model.
-pub(super) fn fill_in(path: &Path, tuning: &Tuning, options: &LoadOptions) -> ort::Result<Tuning> {
+pub(super) fn prepare(path: &Path, tuning: &Tuning, options: &LoadOptions) -> ort::Result<Prepared> {
     // First whether it is there at all: the rest reads the whole model file, twice.
     let provider = ep::TensorRT::default().with_device_id(tuning.device).build().error_on_failure();
     Session::builder(&options.environment)?.with_execution_providers([provider])?;
 
     let mut tuning = tuning.clone();
+    let gpu = gpu::name(tuning.device).unwrap_or_else(|| "gpu".to_owned());
+    if let Some(context) = cache(path, &mut tuning, options, &gpu) {
+        let file = context.file.display();
+        tracing::info!(model = %path.display(), %file, "TensorRT loads the engine that is kept as a model");
+        return Ok(context);
+    }
     profile(path, &mut tuning, options)?;
-    cache(path, &mut tuning, options);
     let file = path.display();
     tracing::info!(%file, options = ?tuning.tensorrt, "TensorRT reads its engine or builds it, which takes minutes");
-    Ok(tuning)
+    Ok(Prepared { file: path.to_owned(), tuning })
 }
 
 /// Profile shapes, unless the configuration gives any.
@@ -56,24 +72,110 @@ fn profile(path: &Path, tuning: &mut Tuning, options: &LoadOptions) -> ort::Resu
     Ok(())
 }
 
-/// A folder for engines and timings, unless the configuration says whether and where.
-fn cache(path: &Path, tuning: &mut Tuning, options: &LoadOptions) {
-    let Some(cache) = &options.engine_cache else { return };
-    if tuning.tensorrt.get("trt_engine_cache_enable").is_some() {
-        return;
+/// Names a folder for engines and timings, unless the configuration says whether and where. Returns the EP context
+/// of this very model, GPU and library, if one is asked for and there.
+fn cache(path: &Path, tuning: &mut Tuning, options: &LoadOptions, gpu: &str) -> Option<Prepared> {
+    let cache = options.engine_cache.as_ref()?;
+    let given = |name: &str| tuning.tensorrt.get(name).is_some();
+    if given("trt_engine_cache_enable") || given("trt_ep_context_file_path") {
+        return None;
     }
-    let gpu = gpu::name(tuning.device).unwrap_or_else(|| "gpu".to_owned());
-    match cache.folder_of(path, &gpu) {
-        Ok(folder) => {
-            let folder = folder.display().to_string();
-            tuning.tensorrt.set_default("trt_engine_cache_enable", "1");
-            tuning.tensorrt.set_default("trt_engine_cache_path", folder.clone());
-            tuning.tensorrt.set_default("trt_timing_cache_enable", "1");
-            tuning.tensorrt.set_default("trt_timing_cache_path", folder);
-        }
+    let folder = match cache.folder_of(path, gpu) {
+        Ok(folder) => folder,
         Err(error) => {
             let (file, folder) = (path.display(), cache.folder.display());
             tracing::warn!(%file, %folder, %error, "TensorRT's engines are not kept");
+            return None;
         }
+    };
+    let told = &mut tuning.tensorrt;
+    told.set_default("trt_engine_cache_enable", "1");
+    told.set_default("trt_timing_cache_enable", "1");
+    told.set_default("trt_timing_cache_path", folder.display().to_string());
+    if told.get(DUMP) != Some("1") {
+        told.set_default("trt_engine_cache_path", folder.display().to_string());
+        return None;
+    }
+    // The engine lies beside the context, which names it: ONNX Runtime takes the cache's path relative to that.
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let file = folder.join(format!("{stem}_ctx.onnx"));
+    if file.is_file() {
+        let mut tuning = tuning.clone();
+        tuning.tensorrt.remove(DUMP);
+        tuning.tensorrt.remove("trt_ep_context_embed_mode");
+        return Some(Prepared { file, tuning });
+    }
+    told.set_default("trt_ep_context_file_path", file.display().to_string());
+    None
+}
+
+/// Option that keeps the engine as a model.
+const DUMP: &str = "trt_dump_ep_context_model";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use quintet_onnxruntime::ThreadPool;
+
+    use super::{
+        super::{Accelerator, EngineCache, Provider},
+        *,
+    };
+
+    #[test]
+    fn an_ep_context_is_kept_by_model_gpu_and_library_and_then_loaded() {
+        let root = tempfile::tempdir().unwrap();
+        let model = root.path().join("m/1/model.onnx");
+        fs::create_dir_all(model.parent().unwrap()).unwrap();
+        fs::write(&model, "a").unwrap();
+        let engines = root.path().join("engines");
+        let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
+        let options = LoadOptions {
+            environment: library.environment.clone(),
+            providers: vec![Provider::TensorRt],
+            engine_cache: Some(EngineCache { folder: engines.clone(), library: "1.31.1".to_owned() }),
+        };
+        let asked = |given: &[(&str, &str)]| {
+            let mut tuning = Tuning::default();
+            for (name, value) in given {
+                tuning.tensorrt.set(Accelerator::TensorRt, name, value).unwrap();
+            }
+            tuning
+        };
+        let told = |tuning: &Tuning| tuning.tensorrt.to_string().replace(root.path().to_str().unwrap(), "");
+        let mut dumped = asked(&[(DUMP, "true"), ("trt_ep_context_embed_mode", "0")]);
+        assert_eq!(cache(&model, &mut dumped, &options, "A100"), None);
+        let folder = dumped.tensorrt.get("trt_timing_cache_path").unwrap().to_owned();
+        let key = Path::new(&folder).file_name().unwrap().to_str().unwrap();
+        assert!(key.ends_with("-A100-1.31.1"), "{key}");
+        insta::assert_snapshot!(told(&dumped).replace(key, "KEY"), @r"
+        trt_dump_ep_context_model=1
+        trt_engine_cache_enable=1
+        trt_ep_context_embed_mode=0
+        trt_ep_context_file_path=/engines/KEY/model_ctx.onnx
+        trt_timing_cache_enable=1
+        trt_timing_cache_path=/engines/KEY
+        ");
+
+        // What ONNX Runtime writes when the session has been made.
+        let context = Path::new(&folder).join("model_ctx.onnx");
+        fs::write(&context, "c").unwrap();
+        let mut again = asked(&[(DUMP, "true")]);
+        let loaded = cache(&model, &mut again, &options, "A100").unwrap();
+        assert_eq!(loaded.file, context);
+        insta::assert_snapshot!(told(&loaded.tuning).replace(key, "KEY"), @r"
+        trt_engine_cache_enable=1
+        trt_timing_cache_enable=1
+        trt_timing_cache_path=/engines/KEY
+        ");
+
+        // Not for another GPU, another model, without being asked, or where the configuration has its own place.
+        assert_eq!(cache(&model, &mut asked(&[(DUMP, "true")]), &options, "H100"), None);
+        assert_eq!(cache(&model, &mut asked(&[]), &options, "A100"), None);
+        let own = [(DUMP, "true"), ("trt_ep_context_file_path", "/own/c.onnx")];
+        assert_eq!(cache(&model, &mut asked(&own), &options, "A100"), None);
+        fs::write(&model, "b").unwrap();
+        assert_eq!(cache(&model, &mut asked(&[(DUMP, "true")]), &options, "A100"), None);
     }
 }

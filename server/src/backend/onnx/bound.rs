@@ -1,0 +1,176 @@
+//! Runs with inputs and outputs bound beforehand (ONNX Runtime's `IoBinding`): what sessions on a GPU use.
+//!
+//! Binding an input brings it to the GPU, so that the copy is apart from the run and told as such; outputs are
+//! asked for in the CPU's memory. On the CPU nothing is copied, and a plain run is as good.
+
+use std::{ffi::CString, sync::Arc, time::Instant};
+
+use ort::{
+    AsPointer as _,
+    memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
+    session::{IoBinding, NoSelectedOutputs, RunOptions, Session, SessionInputValue},
+};
+use quintet_engine::{Cancel, InferError, OutputSet, RunTimings, Tensor};
+
+use super::instance::{Stoppable, take};
+
+/// The bindings of one session.
+pub(super) struct Bound {
+    binding: IoBinding,
+    options: Option<Arc<Stoppable<NoSelectedOutputs>>>,
+    cpu: MemoryInfo<'static>,
+    inputs: Vec<CString>,
+}
+
+impl Bound {
+    pub(super) fn new(session: &Session, inputs: &[String]) -> ort::Result<Self> {
+        let name = |name: &String| CString::new(name.as_str()).map_err(ort::Error::wrap);
+        Ok(Self {
+            binding: session.create_binding()?,
+            options: None,
+            cpu: MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?,
+            inputs: inputs.iter().map(name).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Binds, runs, and takes the outputs that are wanted, in the order of `names`.
+    pub(super) fn run(
+        &mut self,
+        session: &mut Session,
+        inputs: &[(&str, SessionInputValue<'_>)],
+        names: &[String],
+        wanted: OutputSet,
+        cancel: &Cancel,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let started = Instant::now();
+        let bound = self.bind(inputs, names, wanted);
+        timings.copy_in += started.elapsed();
+        let outcome =
+            bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, names, wanted, cancel, timings));
+        // Neither the batch nor its answers are held until the next one comes.
+        self.binding.clear();
+        if cancel.is_cancelled() {
+            // Options that were told to stop would stop every later run, too.
+            self.options = None;
+        }
+        outcome
+    }
+
+    /// The caller keeps what the inputs view alive until the binding is cleared.
+    fn bind(
+        &mut self,
+        inputs: &[(&str, SessionInputValue<'_>)],
+        names: &[String],
+        wanted: OutputSet,
+    ) -> ort::Result<()> {
+        for (name, (_, value)) in self.inputs.iter().zip(inputs) {
+            // ort's own `bind_input` would copy what is borrowed.
+            // SAFETY: binding, name and value are alive; `run` has the value until it has cleared the binding, and
+            // this thread alone has the binding.
+            unsafe {
+                let status = (ort::api().BindInput)(self.binding.ptr().cast_mut(), name.as_ptr(), value.ptr());
+                ort::Error::result_from_status(status)?;
+            }
+        }
+        for (_, name) in names.iter().enumerate().filter(|(index, _)| wanted.contains(*index)) {
+            self.binding.bind_output_to_device(name.as_str(), &self.cpu)?;
+        }
+        // A copy to a GPU may be under way still, and not in the stream of the run.
+        self.binding.synchronize_inputs()
+    }
+
+    fn run_bound(
+        &mut self,
+        session: &mut Session,
+        names: &[String],
+        wanted: OutputSet,
+        cancel: &Cancel,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let options = match &self.options {
+            Some(options) => Arc::clone(options),
+            None => {
+                let options = RunOptions::new().map_err(InferError::internal)?;
+                Arc::clone(self.options.insert(Arc::new(Stoppable(options))))
+            }
+        };
+        let guard = cancel.on_cancel({
+            let options = Arc::clone(&options);
+            move || options.stop()
+        });
+        let started = Instant::now();
+        let results = session.run_binding_with_options(&self.binding, &options.0);
+        drop(guard);
+        let results = results.map_err(InferError::internal)?;
+        self.binding.synchronize_outputs().map_err(InferError::internal)?;
+        timings.infer = started.elapsed();
+        take(results, names, wanted, timings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ort::value::TensorRefMut;
+    use proptest::prelude::*;
+    use quintet_engine::{BufferPool, DataType, Instance, Shape};
+
+    use super::{
+        super::instance::{OnnxInstance, tests::loaded},
+        *,
+    };
+
+    /// Both ways to run the model that gives what it gets.
+    fn instances() -> [OnnxInstance; 2] {
+        [false, true].map(|bound| {
+            let mut session = loaded();
+            session.is_bound = bound;
+            session.instance(vec!["x".into()], vec!["y".into()])
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_bound_run_answers_as_a_plain_one(lengths in prop::collection::vec(0usize..2000, 1..6)) {
+            let [mut plain, mut bound] = instances();
+            let mut kept = Vec::new();
+            for length in lengths {
+                let numbers: Vec<f32> = (0..length).map(|n| n as f32 - 7.5).collect();
+                let mut buffer = BufferPool::new(0).take(length * size_of::<f32>());
+                buffer.copy_from_slice(bytemuck::cast_slice(&numbers));
+                let x = Tensor::new(DataType::Fp32, Shape::new([length]), buffer.freeze()).unwrap();
+                let run = |instance: &mut OnnxInstance| {
+                    let mut timings = RunTimings::default();
+                    instance.run(std::slice::from_ref(&x), OutputSet::all(1), &Cancel::new(1), &mut timings).unwrap()
+                };
+                let (plain, bound) = (run(&mut plain), run(&mut bound));
+                prop_assert_eq!(&plain, &bound);
+                kept.push((x.clone(), bound));
+            }
+            // A later run has not written over an earlier answer.
+            for (x, answer) in kept {
+                prop_assert_eq!(answer, [Some(x)]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_bound_is_read_in_place() {
+        let mut session = loaded().session;
+        let names = ["y".to_owned()];
+        let mut bound = Bound::new(&session, &["x".to_owned()]).unwrap();
+        let mut numbers = [1.0f32, 2.0];
+        let start = numbers.as_mut_ptr();
+        let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
+        // SAFETY: two numbers in the CPU's memory that outlive the binding.
+        let x = unsafe { TensorRefMut::<f32>::from_raw(cpu, start.cast(), [2usize].into()) }.unwrap();
+        bound.bind(&[("x", x.into())], &names, OutputSet::all(1)).unwrap();
+        // SAFETY: the second number; nothing reads it meanwhile.
+        unsafe { start.add(1).write(3.0) };
+        let (all, cancel) = (OutputSet::all(1), Cancel::new(1));
+        let answers = bound.run_bound(&mut session, &names, all, &cancel, &mut RunTimings::default()).unwrap();
+        let answer = bytemuck::pod_collect_to_vec::<u8, f32>(answers[0].as_ref().unwrap().data());
+        assert_eq!(answer, [1.0, 3.0]);
+    }
+}

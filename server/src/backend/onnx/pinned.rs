@@ -1,0 +1,174 @@
+//! Page-locked memory for what requests bring: a GPU reads it directly, and other memory only by way of a copy.
+
+use std::{
+    ptr::NonNull,
+    slice,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use ort::{
+    environment::Environment,
+    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
+    session::Session,
+};
+use parking_lot::Mutex;
+use quintet_engine::buffer::{ALIGNMENT, Block, Source};
+
+use super::{provider::Provider, tuning::Tuning};
+
+/// ONNX's form of `y = Identity(x)`, FP32, of any length: a session has to be of some model.
+#[rustfmt::skip]
+pub(super) const IDENTITY: &[u8] = b"\x08\x08\x3a\x39\
+    \x0a\x10\x0a\x01x\x12\x01y\x22\x08Identity\
+    \x12\x01g\
+    \x5a\x10\x0a\x01x\x12\x0b\x0a\x09\x08\x01\x12\x05\x0a\x03\x12\x01n\
+    \x62\x10\x0a\x01y\x12\x0b\x0a\x09\x08\x01\x12\x05\x0a\x03\x12\x01n\
+    \x42\x02\x10\x11";
+
+/// The process's page-locked memory on a GPU, up to `max_bytes`; the first call settles both.
+///
+/// # Errors
+/// Why there is none.
+pub fn pinned(environment: &Environment, gpu: i32, max_bytes: usize) -> Result<Arc<dyn Source>, String> {
+    static PINNED: OnceLock<Result<Arc<Lender>, String>> = OnceLock::new();
+    let open = || Lender::on_gpu(environment, gpu, max_bytes).map(Arc::new).map_err(|error| error.message().to_owned());
+    PINNED.get_or_init(open).clone().map(|lender| lender as Arc<dyn Source>)
+}
+
+/// Lends the memory of one of ONNX Runtime's allocators.
+struct Lender {
+    lent: Arc<Lent>,
+}
+
+struct Lent {
+    /// Not every allocator may be used by two threads at once.
+    allocator: Mutex<Allocator>,
+    left_bytes: AtomicUsize,
+    /// The allocator is this session's.
+    _session: Session,
+}
+
+impl Lender {
+    /// Of a session of its own: models come and go.
+    fn on_gpu(environment: &Environment, gpu: i32, max_bytes: usize) -> ort::Result<Self> {
+        let tuning = Tuning { device: gpu, ..Tuning::default() };
+        let session = Session::builder(environment)?
+            .with_execution_providers(Provider::Cuda.registrations(&tuning))?
+            .commit_from_memory(IDENTITY)?;
+        let device = AllocationDevice::CUDA_PINNED;
+        Self::new(session, MemoryInfo::new(device, gpu, AllocatorType::Device, MemoryType::CPUInput)?, max_bytes)
+    }
+
+    fn new(session: Session, memory: MemoryInfo<'_>, max_bytes: usize) -> ort::Result<Self> {
+        let allocator = Mutex::new(Allocator::new(&session, memory)?);
+        Ok(Self { lent: Arc::new(Lent { allocator, left_bytes: max_bytes.into(), _session: session }) })
+    }
+}
+
+impl Source for Lender {
+    fn allocate(&self, len: usize) -> Option<Box<dyn Block>> {
+        self.lent.left_bytes.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(len)).ok()?;
+        let allocated = self.lent.allocator.lock().alloc::<u8>(len).map(|block| block.into_raw());
+        let Some(start) = allocated.ok().and_then(NonNull::new) else {
+            self.lent.left_bytes.fetch_add(len, Relaxed);
+            return None;
+        };
+        // SAFETY: the allocator has just given `len` bytes here, in memory that the CPU reaches.
+        unsafe { start.cast::<u8>().write_bytes(0, len) };
+        let block = LentBlock { start: start.cast(), len, lent: Arc::clone(&self.lent) };
+        block.start.cast::<[u8; ALIGNMENT]>().as_ptr().addr().is_multiple_of(ALIGNMENT).then(|| Box::new(block) as _)
+    }
+}
+
+struct LentBlock {
+    start: NonNull<u8>,
+    len: usize,
+    lent: Arc<Lent>,
+}
+
+// SAFETY: the block is the memory's one owner, and the allocator behind it has a lock.
+unsafe impl Send for LentBlock {}
+// SAFETY: as above; through a shared reference it is only read.
+unsafe impl Sync for LentBlock {}
+
+impl AsRef<[u8]> for LentBlock {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `len` bytes, written when they were allocated, and this block's until it is dropped.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl AsMut<[u8]> for LentBlock {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Block for LentBlock {}
+
+impl Drop for LentBlock {
+    fn drop(&mut self) {
+        // SAFETY: the allocator gave this memory, and nobody else frees it.
+        unsafe { self.lent.allocator.lock().free(self.start.as_ptr()) };
+        self.lent.left_bytes.fetch_add(self.len, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use quintet_engine::BufferPool;
+    use quintet_onnxruntime::ThreadPool;
+
+    use super::*;
+
+    fn environment() -> &'static Environment {
+        &quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap().environment
+    }
+
+    /// As on a GPU, with the allocator that a session on the CPU has.
+    fn on_cpu(max_bytes: usize) -> Lender {
+        let session = Session::builder(environment()).unwrap().commit_from_memory(IDENTITY).unwrap();
+        let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
+        Lender::new(session, memory, max_bytes).unwrap()
+    }
+
+    #[test]
+    fn without_cuda_the_reason_is_told_and_memory_is_plain() {
+        let reason = pinned(environment(), 0, 1 << 20).err().unwrap();
+        assert!(reason.contains("CUDA"), "{reason}");
+        let session = Session::builder(environment()).unwrap().commit_from_memory(IDENTITY).unwrap();
+        let device = AllocationDevice::CUDA_PINNED;
+        let memory = MemoryInfo::new(device, 0, AllocatorType::Device, MemoryType::CPUInput).unwrap();
+        assert!(Lender::new(session, memory, 1 << 20).is_err(), "a session on the CPU has no page-locked memory");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn blocks_are_whole_apart_and_within_the_limit(sizes in prop::collection::vec(1usize..200_000, 1..20)) {
+            const LIMIT: usize = 1_000_000;
+            let lender = on_cpu(LIMIT);
+            let lent = Arc::clone(&lender.lent);
+            let pool = BufferPool::new(LIMIT / 2);
+            pool.draw_from(Arc::new(lender));
+            let mut buffers: Vec<_> = sizes.iter().map(|&size| pool.take(size)).collect();
+            for (mark, buffer) in buffers.iter_mut().enumerate() {
+                prop_assert!(buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));
+                buffer.fill(mark as u8);
+            }
+            for (mark, (buffer, &size)) in buffers.iter().zip(&sizes).enumerate() {
+                prop_assert!(buffer.len() == size && buffer.iter().all(|&byte| byte == mark as u8));
+            }
+            let held: usize = sizes.iter().sum();
+            prop_assert!(held < 100_000 || lent.left_bytes.load(Relaxed) < LIMIT, "some of it is lent");
+            drop(buffers);
+            drop(pool);
+            prop_assert_eq!(lent.left_bytes.load(Relaxed), LIMIT);
+        }
+    }
+}

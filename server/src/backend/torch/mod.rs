@@ -1,0 +1,201 @@
+//! libtorch as a backend: a ResNet from a `.safetensors` file, or any TorchScript file, on CUDA or the CPU.
+
+mod resnet;
+mod script;
+
+use std::{path::Path, time::Instant};
+
+use bytes::Bytes;
+use quintet_engine::{
+    Cancel, DataType, InferError, Instance, OutputSet, Placement, RunTimings, Shape, Tensor, TensorSpec,
+};
+use tch::{Cuda, Device, Kind, TchError, Tensor as Torch};
+
+use resnet::ResNet;
+use script::Script;
+
+/// A model that libtorch cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum TorchError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Read {
+        /// The file.
+        path: String,
+        /// The first line of what libtorch said.
+        reason: String,
+    },
+    /// The model in service has other inputs or outputs than a ResNet.
+    #[error("libtorch serves a ResNet with one FP32 input and the outputs 'embedding' and 'logits', not '{0}'")]
+    Tensor(String),
+    /// A tensor of a type that libtorch does not have.
+    #[error("'{name}' is {data_type}, which libtorch does not have")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        data_type: DataType,
+    },
+}
+
+/// What runs a batch; outputs are in the order of the specification, `None` where they are not wanted.
+enum Network {
+    ResNet(ResNet),
+    Script(Script),
+}
+
+/// A model in libtorch.
+pub struct TorchInstance {
+    network: Network,
+    kinds: Vec<Kind>,
+    outputs: Vec<TensorSpec>,
+    device: Device,
+    reason: Option<String>,
+}
+
+// SAFETY: a tensor or module of libtorch may be used by any thread, by one at a time without a lock; an instance
+// is owned by one thread.
+unsafe impl Send for TorchInstance {}
+
+impl TorchInstance {
+    /// Reads a model with these inputs and outputs, whose dimensions are the whole batch's: weights with
+    /// torchvision's names from a `.safetensors` file, TorchScript from any other. `wants_cuda` takes a GPU where
+    /// there is one, the GPU of this number.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the model cannot have these inputs and outputs.
+    pub fn load(
+        path: &Path,
+        inputs: &[TensorSpec],
+        outputs: &[TensorSpec],
+        wants_cuda: bool,
+        gpu: usize,
+    ) -> Result<Self, TorchError> {
+        let kinds = inputs.iter().map(known_kind).collect::<Result<_, _>>()?;
+        outputs.iter().try_for_each(|output| known_kind(output).map(drop))?;
+        let has_cuda = wants_cuda && open_cuda() && Cuda::is_available();
+        let reason =
+            (wants_cuda && !has_cuda).then(|| "cuda: libtorch finds no GPU, or is built without CUDA".to_owned());
+        let device = if has_cuda { Device::Cuda(gpu) } else { Device::Cpu };
+        let is_weights = path.extension().is_some_and(|extension| extension == "safetensors");
+        let network = if is_weights {
+            Network::ResNet(ResNet::load(path, inputs, outputs, device)?)
+        } else {
+            Network::Script(Script::load(path, inputs, outputs, device)?)
+        };
+        Ok(Self { network, kinds, outputs: outputs.to_vec(), device, reason })
+    }
+}
+
+impl Instance for TorchInstance {
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        _cancel: &Cancel,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let internal = |error: TchError| InferError::internal(format_args!("libtorch: {}", first_line(&error)));
+        let _guard = tch::no_grad_guard();
+        let started = Instant::now();
+        let inputs: Vec<_> = inputs
+            .iter()
+            .zip(&self.kinds)
+            .map(|(input, &kind)| give(input, kind, self.device))
+            .collect::<Result<_, _>>()
+            .map_err(internal)?;
+        let ready = Instant::now();
+        timings.copy_in = ready - started;
+        let outputs = match &self.network {
+            Network::ResNet(network) => network.forward(&inputs, wanted),
+            Network::Script(script) => script.forward(&inputs, wanted),
+        };
+        let outputs = outputs.map_err(internal)?;
+        if let Device::Cuda(gpu) = self.device {
+            // Kernels are only queued until now.
+            Cuda::synchronize(gpu as i64);
+        }
+        let ran = Instant::now();
+        timings.infer = ran - ready;
+        let outputs = outputs.iter().zip(&self.outputs);
+        let outputs = outputs.map(|(output, spec)| output.as_ref().map(|output| take(output, spec)).transpose());
+        let outputs = outputs.collect();
+        timings.copy_out = ran.elapsed();
+        outputs
+    }
+
+    fn placement(&self) -> Placement {
+        let provider = if self.device == Device::Cpu { "libtorch CPU" } else { "libtorch CUDA" };
+        Placement { provider: provider.to_owned(), nodes: Vec::new(), precision: None, reason: self.reason.clone() }
+    }
+}
+
+/// Opens libtorch's CUDA half, which nothing in this program refers to, so that one program serves both
+/// kinds of libtorch. Whether it is there.
+fn open_cuda() -> bool {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: the library's initialisers are PyTorch's own, made to be run at any time by any program.
+    let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
+    // Closing it would leave libtorch with functions that are gone.
+    library.map(std::mem::forget).is_ok()
+}
+
+fn known_kind(tensor: &TensorSpec) -> Result<Kind, TorchError> {
+    let unknown = || TorchError::Type { name: tensor.name.clone(), data_type: tensor.data_type };
+    kind(tensor.data_type).ok_or_else(unknown)
+}
+
+/// libtorch's name of a type; `None` for those it does not have.
+fn kind(data_type: DataType) -> Option<Kind> {
+    Some(match data_type {
+        DataType::Bool => Kind::Bool,
+        DataType::Uint8 => Kind::Uint8,
+        DataType::Int8 => Kind::Int8,
+        DataType::Int16 => Kind::Int16,
+        DataType::Int32 => Kind::Int,
+        DataType::Int64 => Kind::Int64,
+        DataType::Fp16 => Kind::Half,
+        DataType::Bf16 => Kind::BFloat16,
+        DataType::Fp32 => Kind::Float,
+        DataType::Fp64 => Kind::Double,
+        DataType::Uint16 | DataType::Uint32 | DataType::Uint64 | DataType::Bytes => return None,
+    })
+}
+
+/// A tensor as libtorch's, on its device.
+fn give(tensor: &Tensor, kind: Kind, device: Device) -> Result<Torch, TchError> {
+    let dims: Vec<i64> = tensor.shape().dims().iter().map(|&dim| dim as i64).collect();
+    Torch::f_from_data_size(tensor.data(), &dims, kind)?.f_to_device(device)
+}
+
+/// An output, brought to the CPU, if it is what the specification says.
+fn take(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
+    let internal = |error: TchError| InferError::internal(format_args!("libtorch: {}", first_line(&error)));
+    let found = output.f_kind().map_err(internal)?;
+    if Some(found) != kind(spec.data_type) {
+        let (name, wanted) = (&spec.name, spec.data_type);
+        return Err(InferError::internal(format_args!(
+            "output '{name}' is configured as {wanted}, and the model gives {found:?}"
+        )));
+    }
+    let dims: Vec<usize> = output.size().iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
+    let fits = dims.len() == spec.dims.len()
+        && spec.dims.iter().zip(&dims).all(|(spec, dim)| spec.is_none_or(|spec| spec == *dim));
+    let shape = Shape::new(dims);
+    if !fits {
+        let (name, wanted) = (&spec.name, spec.announced_shape(false));
+        return Err(InferError::internal(format_args!(
+            "output '{name}' has the shape {wanted:?} in the configuration, and {shape} from the model"
+        )));
+    }
+    let count = shape.elements().unwrap_or(0);
+    let mut data = vec![0; count * found.elt_size_in_bytes()];
+    let output = output.f_to_device(Device::Cpu).and_then(|output| output.f_contiguous()).map_err(internal)?;
+    output.f_copy_data_u8(&mut data, count).map_err(internal)?;
+    Tensor::new(spec.data_type, shape, Bytes::from(data)).map_err(InferError::internal)
+}
+
+/// libtorch's messages hold backtraces, some of them whole tensors.
+fn first_line(error: &TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().chars().take(300).collect()
+}
