@@ -1,7 +1,8 @@
 """Which lane runs where, and how far its numbers are from the CPU's, as a Markdown table.
 
-gpu_check.py PORTS MODEL PHOTO SAVED: the first call, on the CPU, writes the numbers to SAVED; later ones read them.
-Exit status 3: a lane does not run where it should, or its numbers are too far off.
+gpu_check.py PORTS MODEL PHOTO SAVED [--without-gpu]: the first call, on the CPU, writes the numbers to SAVED; later ones read them.
+Exit status 3: a lane does not run where it should (without a GPU: on the CPU, with a reason), or its numbers are too
+far off.
 """
 
 import json
@@ -13,11 +14,14 @@ import numpy
 import tritonclient.grpc
 import tritonclient.http
 
-ports, model, photo, saved = json.loads(sys.argv[1]), *sys.argv[2:]
+ports, model, photo, saved = json.loads(sys.argv[1]), *sys.argv[2:5]
+without_gpu = sys.argv[5:] == ["--without-gpu"]
 image = numpy.random.default_rng(0).standard_normal((8, 3, 224, 224)).astype(numpy.float32)
 # Of the largest number: TF32 has 10 bits behind the point, as FP16, and errors add up over the layers.
 TOLERANCE = {None: 1e-3, "TF32": 2e-2, "FP16": 5e-2, "BF16": 2e-1, "INT8": 5e-1}
 WANTED = {"jpeg": ("CUDA", "libtorch CUDA"), "onnx": ("CUDA",), "trt": ("Tensorrt",)}
+if without_gpu:
+    WANTED = dict.fromkeys(WANTED, ("CPU", "libtorch CPU"))
 
 
 def jpeg():
@@ -59,7 +63,9 @@ for lane, (service, values, headers) in results.items():
     provider, reason = headers["quintet-effective-provider"], headers["quintet-provider-reason"] or ""
     verdict = "ok"
     if not provider.startswith(WANTED[service]):
-        verdict = "fell back"
+        verdict = "not on the CPU" if without_gpu else "fell back"
+    elif without_gpu and not reason:
+        verdict = "no reason told"
     elif not off <= TOLERANCE[precision]:
         verdict = "too far off"
     failed |= verdict != "ok"

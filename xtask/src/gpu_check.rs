@@ -23,7 +23,7 @@ const REPORT: &str = "results/gpu-check.md";
 const PHOTO: &str = "photos/astronaut.jpg";
 
 /// Checks, and writes [`REPORT`]. Exit status: 0 all lanes run where they should and agree, 1 one does not,
-/// 3 there is no GPU (`without` goes on all the same, to try the check itself).
+/// 3 there is no GPU. `without` goes on all the same, to try the check itself: then lanes should run on the CPU.
 ///
 /// # Errors
 /// When something cannot be built, set up or served.
@@ -36,6 +36,7 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
         }
         Err(why) => format!("none: {why:#}"),
     };
+    let hidden: &[&str] = if without { &["--without-gpu"] } else { &[] };
     setup::setup(true)?;
     let library = setup::gpu_library()?;
     let program = demo::prepare(arch)?;
@@ -48,26 +49,44 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     let start = |flags: &[&str]| {
         let mut command = demo::server_command(&program, arch);
         command.arg("--onnxruntime").arg(&library).arg("--engine-cache").arg(&engines).args(flags);
+        if without {
+            command.env("CUDA_VISIBLE_DEVICES", "");
+        }
         let started = Instant::now();
         Server::start(command, SUITE).map(|server| (server, started.elapsed().as_secs_f64()))
     };
 
     let (mut cpu, _) = start(&["--jpeg-providers=cpu", "--onnx-providers=cpu", "--trt-providers=cpu"])?;
-    compare(&cpu, arch, &reference)?;
+    compare(&cpu, arch, &reference, &[])?;
     cpu.stop()?;
     let (mut cold, cold_seconds) = start(&[])?;
     cold.stop()?;
     let kept = files(&engines)?;
     let (mut server, warm_seconds) = start(&[])?;
-    let (lanes, agree) = compare(&server, arch, &reference)?;
+    let (lanes, agree) = compare(&server, arch, &reference, hidden)?;
+    let again = files(&engines)?;
+    // A restart finds every engine, and builds none.
+    let are_kept = again == kept && (without || !kept.is_empty());
     let measured = demo::bench_command(&server, arch).output().context("cannot start the benchmark")?;
     server.stop()?;
 
     let mut report = String::new();
+    if without {
+        writeln!(
+            report,
+            "**This is no GPU check.** It was run with `--without-gpu`, which tries the check itself on the CPU.\n"
+        )?;
+    }
     writeln!(report, "# GPU check of {arch}\n\nGPU: {gpu}  \nONNX Runtime: {}\n", library.display())?;
     writeln!(report, "## Lanes\n\n{lanes}\n## Start\n\n| start | ready after | engine files |\n|---|---|---|")?;
     writeln!(report, "| no engines yet | {cold_seconds:.1} s | {} |", kept.len())?;
-    writeln!(report, "| again | {warm_seconds:.1} s | {} |\n", files(&engines)?.len())?;
+    writeln!(report, "| again | {warm_seconds:.1} s | {} |\n", again.len())?;
+    let verdict = match (kept.is_empty(), are_kept) {
+        (_, false) => "The restart did not find the engines that it needs",
+        (true, true) => "There are no engines without TensorRT",
+        (false, true) => "The restart found every engine, and built none",
+    };
+    writeln!(report, "{verdict}.\n")?;
     kept.iter()
         .try_for_each(|file| writeln!(report, "- `{}`", file.strip_prefix(&engines).unwrap_or(file).display()))?;
     writeln!(report, "\n## Five lanes\n\n```\n{}```", String::from_utf8_lossy(&measured.stdout))?;
@@ -76,7 +95,7 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     fs::write(&path, &report).with_context(|| path.display().to_string())?;
     std::io::stdout().write_all(report.as_bytes())?;
     eprintln!("written: {REPORT}");
-    Ok(if agree && measured.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if agree && are_kept && measured.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Name, driver and memory of the GPUs, one after the other.
@@ -91,12 +110,13 @@ fn gpu() -> anyhow::Result<String> {
 }
 
 /// The table of `gpu_check.py`, and whether it has nothing against it.
-fn compare(server: &Server, arch: &str, reference: &Path) -> anyhow::Result<(String, bool)> {
+fn compare(server: &Server, arch: &str, reference: &Path, more: &[&str]) -> anyhow::Result<(String, bool)> {
     let output = Command::new(crate::root().join(".quintet/venv/bin/python"))
         .arg("xtask/python/gpu_check.py")
         .arg(serde_json::to_string(server.ports())?)
         .args([arch, PHOTO])
         .arg(reference)
+        .args(more)
         .current_dir(crate::root())
         .stderr(Stdio::inherit())
         .output()

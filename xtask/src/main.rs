@@ -85,7 +85,7 @@ enum Command {
         /// The model
         #[arg(long, default_value = "resnet50")]
         arch: String,
-        /// Go on where there is no GPU, to try the check itself
+        /// Go on where there is no GPU, to try the check itself: lanes should run on the CPU, and say why
         #[arg(long)]
         without_gpu: bool,
     },

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::{
     photo,
-    server::{MODEL, Suite, models, program, small_models},
+    server::{MODEL, Suite, models, program, python, small_models},
     tensor,
 };
 
@@ -107,4 +107,28 @@ fn clients_infer_and_are_told_their_mistakes() {
     let server = Suite::triton(models.path(), &[]);
     let told = server.python("inference.py", &[]);
     assert!(told.ends_with("inference ok\n"), "{told}");
+}
+
+#[test]
+fn a_run_without_enough_memory_fails_alone() {
+    let models = tempfile::tempdir().unwrap();
+    python("out_of_memory.py", [models.path()]).unwrap();
+    let server = Suite::triton(models.path(), &[]);
+    let told = server.python("out_of_memory.py", &["zeros"]);
+    assert!(told.ends_with("out of memory ok\n"), "{told}");
+}
+
+#[cfg(not(feature = "torch"))]
+#[test]
+fn torchscript_without_libtorch_names_the_feature() {
+    let root = tempfile::tempdir().unwrap();
+    let config = "backend: \"pytorch\" input { name: \"INPUT__0\" data_type: TYPE_FP32 dims: 2 } \
+                  output { name: \"OUTPUT__0\" data_type: TYPE_FP32 dims: 2 }";
+    write_config(root.path(), "script", config);
+    fs::write(root.path().join("script/1/model.pt"), "any").unwrap();
+    let mut command = program(&["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--model-repository"]);
+    let refused = command.arg(root.path()).output().unwrap();
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    let told = "script/1/model.pt needs libtorch, which this build does not have: build it with `--features torch`";
+    assert!(!refused.status.success() && stderr.contains(told), "{stderr}");
 }
