@@ -19,6 +19,7 @@ use crate::{
     schedule::LoadSpec,
     settings::{Limits, MOST_WARMUP_GROUPS, Preset, Settings, parse_duration},
     target::{Endpoint, Target, default_endpoint, default_metrics},
+    transport::Transport,
     warnings::list,
 };
 
@@ -157,6 +158,12 @@ pub struct RunArgs {
     /// [jpeg lane: jpeg-base64, KServe lanes: fp32].
     #[arg(long, value_name = "FORM,...", value_delimiter = ',', help_heading = "Load")]
     pub payload: Vec<Encoding>,
+    /// On which ways tensors reach the server; several are measured side by side, and a lane uses those that it can.
+    #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_value = "tcp", help_heading = "Load")]
+    pub transport: Vec<Transport>,
+    /// Folder of the lanes' Unix domain sockets, as the server's --uds-dir has it.
+    #[arg(long, value_name = "DIR", help_heading = "Lanes")]
+    pub uds_dir: Option<PathBuf>,
     /// Requests before each lane and batch size are measured, at least [quick: 2, seed: 5]. They go on until the
     /// medians of two such groups in a row are within 10 %.
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
@@ -238,6 +245,8 @@ impl RunArgs {
             loads: self.load.clone(),
             connections: once_each(&self.connection),
             payloads: once_each(&self.payload),
+            transports: once_each(&self.transport),
+            uds_dir: self.uds_dir.clone(),
             limits: Limits {
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,

@@ -3,7 +3,7 @@
 //! ```text
 //! settings -> plan -> run -> measure (client, record) -> report (stats, warnings) -> exporters
 //! ```
-//! * [`settings`], [`plan`], [`lane`], [`target`], [`against`]: what is measured, in which order, where;
+//! * [`settings`], [`plan`], [`lane`], [`target`], [`transport`], [`against`]: what is measured, in which order, where;
 //! * [`payload`], [`client`]: what is sent, and how each protocol sends it;
 //! * [`measure`], [`record`], [`scrape`], [`counters`]: what is seen by the client and by the server;
 //! * [`stats`], [`pairing`], [`waterfall`], [`compare`], [`hypotheses`], [`warnings`]: what it means (pure functions);
@@ -52,5 +52,6 @@ pub mod stats;
 pub mod summary;
 pub mod suspicions;
 pub mod target;
+pub mod transport;
 pub mod warnings;
 pub mod waterfall;

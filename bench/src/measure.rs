@@ -13,9 +13,10 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{CallError, Client, Clients, Policy, Prepared, Wire},
+    client::{CallError, Client, Clients, Policy, Prepared, Region, Wire, shared::OUTPUT_BYTES},
     counters::Counters,
     cpu::{process_cpu, spent},
+    payload::Payload,
     plan::{Arm, Effort},
     record::{Recorder, Sample},
     report::{MeasuredBlock, WarmUp},
@@ -23,6 +24,7 @@ use crate::{
     settings::Limits,
     stats,
     target::Target,
+    transport::Transport,
     waterfall::StageTimes,
 };
 
@@ -52,6 +54,8 @@ pub struct Rig {
     pub scraper: Scraper,
     pub(crate) clients: Vec<Client>,
     pub(crate) limits: Limits,
+    /// Where the tensors are, if not in messages.
+    pub(crate) region: Option<Region>,
     makes: Clients,
 }
 
@@ -65,6 +69,7 @@ impl Rig {
             makes: Clients::new(&target, arm.connection, limits),
             target,
             clients: Vec::new(),
+            region: None,
             limits,
         }
     }
@@ -98,11 +103,41 @@ impl Rig {
     /// # Errors
     /// Any [`CallError`].
     pub async fn embeddings(&mut self, request: &Prepared) -> Result<Vec<Vec<f32>>, CallError> {
-        let [client, ..] = self.workers(1).await else {
+        self.workers(1).await;
+        let [client, ..] = &mut self.clients[..] else {
             return Err(CallError::Transport("no worker".into()));
         };
         let reply = client.infer(request).await?;
-        client.embeddings(&reply)
+        let shared = match (&self.region, request.output) {
+            (Some(region), Some(place)) => Some(region.read(place).map_err(|e| CallError::Malformed(e.to_string()))?),
+            _ => None,
+        };
+        client.embeddings(&reply, shared.as_deref())
+    }
+
+    /// Puts the tensors into memory that is shared with the server, where that is the arm's transport.
+    ///
+    /// # Errors
+    /// In words: there is no such memory here, or the server refuses it.
+    pub async fn share(&mut self, payload: &Payload) -> Result<(), String> {
+        if self.arm.transport != Transport::Shm {
+            return Ok(());
+        }
+        let tensors = payload.tensors(self.arm.payload);
+        let region = Region::new(tensors, payload.variants(), payload.largest_batch() * OUTPUT_BYTES)
+            .map_err(|error| format!("cannot make shared memory: {error}"))?;
+        region.register(&self.target, self.limits).await.map_err(|error| {
+            format!("the server takes no shared memory: {error}; start it on this machine, with --allow-client-shm")
+        })?;
+        self.region = Some(region);
+        Ok(())
+    }
+
+    /// Has the server forget the shared memory, as far as it answers.
+    pub async fn unshare(&mut self) {
+        if let Some(region) = self.region.take() {
+            let _ = region.unregister(&self.target, self.limits).await;
+        }
     }
 
     /// Sends requests that are not measured: at least `least`, then until they are steady, at most `most`.

@@ -10,7 +10,10 @@ use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{self, Encoding};
+use crate::{
+    client::Place,
+    encoding::{self, Encoding},
+};
 
 /// Elements of one image's tensor: 3 channels of 224 × 224.
 pub const IMAGE_ELEMENTS: usize = 3 * 224 * 224;
@@ -190,12 +193,32 @@ impl Payload {
     /// The same photographs in the tensor form of an encoding, again a slice of one buffer; FP32 where the
     /// encoding has no form of its own.
     pub fn tensor_as(&self, encoding: Encoding, first: usize, batch: usize) -> Bytes {
-        let (all, image_bytes) = match encoding {
-            Encoding::Fp16 => (self.fp16.get_or_init(|| encoding::to_fp16(&self.tensor)), IMAGE_BYTES / 2),
-            Encoding::U8 => (self.pixels.get_or_init(|| encoding::to_pixels(&self.tensor)), IMAGE_BYTES / 4),
-            _ => (&self.tensor, IMAGE_BYTES),
+        let Place { offset, bytes } = self.place(encoding, first, batch);
+        self.tensors(encoding).slice(offset..offset + bytes)
+    }
+
+    /// All photographs in a row in the tensor form of an encoding: what the tensors are slices of.
+    pub fn tensors(&self, encoding: Encoding) -> &Bytes {
+        match encoding {
+            Encoding::Fp16 => self.fp16.get_or_init(|| encoding::to_fp16(&self.tensor)),
+            Encoding::U8 => self.pixels.get_or_init(|| encoding::to_pixels(&self.tensor)),
+            _ => &self.tensor,
+        }
+    }
+
+    /// Where a tensor is in that row.
+    pub fn place(&self, encoding: Encoding, first: usize, batch: usize) -> Place {
+        let image_bytes = match encoding {
+            Encoding::Fp16 => IMAGE_BYTES / 2,
+            Encoding::U8 => IMAGE_BYTES / 4,
+            _ => IMAGE_BYTES,
         };
-        all.slice(first * image_bytes..(first + batch) * image_bytes)
+        Place { offset: first * image_bytes, bytes: batch * image_bytes }
+    }
+
+    /// The most images that a request can carry.
+    pub fn largest_batch(&self) -> usize {
+        self.tensor.len() / IMAGE_BYTES + 1 - self.variants()
     }
 
     /// The photographs, for the report.

@@ -17,6 +17,7 @@ use crate::{
     schedule::{Arrivals, LoadSpec, Rate},
     settings::Settings,
     target::Protocol,
+    transport::Transport,
 };
 
 /// How a lane is loaded in one cell of the report.
@@ -82,12 +83,15 @@ pub struct Arm {
     pub connection: Policy,
     /// The form of its images.
     pub payload: Encoding,
+    /// The way of its tensors.
+    pub transport: Transport,
 }
 
 impl Arm {
     /// A lane as it is measured when nothing else is asked for.
     pub fn plain(lane: Lane) -> Self {
-        Self { lane, connection: Policy::Reused, payload: Encoding::default_of(Protocol::of(lane)) }
+        let payload = Encoding::default_of(Protocol::of(lane));
+        Self { lane, connection: Policy::Reused, payload, transport: Transport::Tcp }
     }
 
     /// Every combination that a run asks for, lane by lane: the first of a lane stands for it in tables of lanes.
@@ -100,7 +104,14 @@ impl Arm {
                 payloads.push(Encoding::default_of(protocol));
             }
             for &connection in &settings.connections {
-                arms.extend(payloads.iter().map(|&payload| Self { lane, connection, payload }));
+                for &payload in &payloads {
+                    let fits = |transport: &Transport| transport.fits(lane, payload);
+                    let mut transports: Vec<_> = settings.transports.iter().copied().filter(fits).collect();
+                    if transports.is_empty() {
+                        transports.push(Transport::Tcp);
+                    }
+                    arms.extend(transports.into_iter().map(|transport| Self { lane, connection, payload, transport }));
+                }
             }
         }
         arms
@@ -292,6 +303,17 @@ mod tests {
                 .chunks(arms.len())
                 .all(|round| arms.iter().all(|arm| round.iter().any(|t| t.arm == *arm)))
         );
+    }
+
+    #[test]
+    fn a_lane_uses_the_transports_that_it_can() {
+        use Transport::{Shm, Tcp, Uds};
+        let payloads = vec![Encoding::Fp32, Encoding::Json];
+        let settings = Settings { transports: vec![Shm, Uds], payloads, ..settings(4, 2, 1) };
+        let of = |lane| Arm::all(&settings, &[lane]).iter().map(|arm| arm.transport).collect::<Vec<_>>();
+        assert_eq!(of(Lane::JPEG), [Uds]);
+        assert_eq!(of(Lane::ONNX_HTTP), [Shm, Uds, Uds], "JSON is in messages");
+        assert_eq!(of(Lane::ONNX_HTTP.of("other".parse().unwrap())), [Shm, Tcp], "the sockets are the suite's");
     }
 
     #[test]

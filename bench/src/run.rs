@@ -25,7 +25,8 @@ use crate::{
     schedule::{self, Arrivals, LoadSpec},
     settings::Settings,
     stats::{Statistic, bootstrap},
-    target::Target,
+    target::{Endpoint, Target},
+    transport::{self, Transport},
 };
 
 /// Why there is no report, or only what the folder holds.
@@ -49,6 +50,14 @@ pub enum RunError {
         path: PathBuf,
         /// The system's words.
         source: io::Error,
+    },
+    /// There is no shared memory with a lane's server.
+    #[error("lane {lane}, --transport shm: {reason}")]
+    Shared {
+        /// The lane.
+        lane: Lane,
+        /// What is wrong.
+        reason: String,
     },
     /// The journal cannot be written.
     #[error(transparent)]
@@ -135,6 +144,9 @@ impl Run<'_> {
             }
             self.save(&mut report, &conductor, &folder)?;
         }
+        for rig in &mut rigs {
+            rig.unshare().await;
+        }
         self.save(&mut report, &conductor, &folder)?;
         if !report.interrupted {
             journal.finish()?;
@@ -152,7 +164,7 @@ impl Run<'_> {
             .targets
             .iter()
             .flat_map(|target| arms.iter().filter(|arm| arm.lane == target.lane).map(move |arm| (target, *arm)))
-            .map(|(target, arm)| Rig::new(target, arm, self.settings.limits))
+            .map(|(target, arm)| Rig::new(&self.way(target, arm), arm, self.settings.limits))
             .collect();
         self.describe_lanes(&mut rigs, &mut report).await?;
         let folder = match &self.resume {
@@ -165,16 +177,34 @@ impl Run<'_> {
                 unfinished.folder.clone()
             }
         };
+        for rig in &mut rigs {
+            let lane = rig.arm.lane;
+            rig.share(&self.payload).await.map_err(|reason| RunError::Shared { lane, reason })?;
+        }
         self.progress.say("comparing the lanes' outputs");
         report.outputs = self.compare_outputs(&mut rigs).await?;
         Ok((report, folder, rigs))
     }
 
+    /// Where an arm of a lane is reached.
+    fn way(&self, target: &Target, arm: Arm) -> Target {
+        match (&self.settings.uds_dir, arm.transport) {
+            (Some(folder), Transport::Uds) => {
+                Target { endpoint: Endpoint::unix(transport::socket(folder, arm.lane)), ..target.clone() }
+            }
+            _ => target.clone(),
+        }
+    }
+
     /// A cell of which nothing was measured yet.
     pub(crate) fn empty_cell(rig: &Rig, load: Load, requests: &[Prepared]) -> Measured {
+        let mut arm = rig.arm;
+        if rig.target.endpoint.socket().is_some() && arm.transport == Transport::Tcp {
+            arm.transport = Transport::Uds;
+        }
         let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
         Measured {
-            arm: rig.arm,
+            arm,
             load,
             request_bytes: bytes / requests.len().max(1),
             warm_up: WarmUp::default(),
@@ -229,7 +259,7 @@ impl Run<'_> {
     }
 
     pub(crate) fn prepare(&self, rig: &Rig, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
-        client::prepare(&rig.target, rig.arm.payload, &self.payload, batch)
+        client::prepare(&rig.target, rig.arm.payload, &self.payload, batch, rig.region.as_ref())
             .map(Into::into)
             .map_err(|reason| RunError::Request { lane: rig.arm.lane, reason })
     }

@@ -25,8 +25,8 @@ const MOST_READINGS: usize = 10;
 pub struct Scraper {
     /// The first one that answers is kept.
     sources: VecDeque<Source>,
-    /// Why the last of them was given up.
-    gone: String,
+    /// Why each that was given up was.
+    gone: Vec<String>,
     model: String,
 }
 
@@ -69,9 +69,9 @@ impl Scraper {
         };
         let url = format!("http://{metrics}/metrics");
         let page = source(Form::Metrics, metrics, HttpVersion::Http1, http::get(metrics, "/metrics"), url);
-        let mut gone = String::new();
+        let mut gone = Vec::new();
         let valid =
-            statistics.into_iter().chain([page]).filter_map(|source| source.map_err(|e| gone = e.to_string()).ok());
+            statistics.into_iter().chain([page]).filter_map(|source| source.map_err(|e| gone.push(e.to_string())).ok());
         let sources = valid.collect();
         Self { sources, gone, model: target.model.clone() }
     }
@@ -90,13 +90,13 @@ impl Scraper {
                     return Ok(counters);
                 }
                 Err(error) if self.sources.len() > 1 || matches!(error, CallError::Connect { .. }) => {
-                    self.gone = error.to_string();
-                    self.sources.pop_front();
+                    let given_up = self.sources.pop_front().map(|source| source.url).unwrap_or_default();
+                    self.gone.push(format!("{given_up}: {error}"));
                 }
                 Err(error) => return Err(error.to_string()),
             }
         }
-        Err(self.gone.clone())
+        Err(self.gone.join("; "))
     }
 
     /// The counters of a server with nothing in flight: read until they stand still.

@@ -1,11 +1,14 @@
 //! What one run is asked to do: presets, limits, and their defaults.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{client::Policy, encoding::Encoding, hypotheses::Hypothesis, link::LinkSpec, schedule::LoadSpec};
+use crate::{
+    client::Policy, encoding::Encoding, hypotheses::Hypothesis, link::LinkSpec, schedule::LoadSpec,
+    transport::Transport,
+};
 
 /// Ready-made sizes of a run; single flags override them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -71,6 +74,12 @@ pub struct Settings {
     /// In which forms images are sent; each lane is measured with those it can carry. Empty: its usual one.
     #[serde(default)]
     pub payloads: Vec<Encoding>,
+    /// On which ways tensors reach the server; each lane is measured with those it can use. None: TCP.
+    #[serde(default)]
+    pub transports: Vec<Transport>,
+    /// Folder of the lanes' Unix domain sockets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uds_dir: Option<PathBuf>,
     /// Limits on every exchange.
     pub limits: Limits,
     /// The link emulated between client and lanes, if any.
@@ -130,6 +139,8 @@ impl Default for Settings {
             loads: closed(),
             connections: reused(),
             payloads: Vec::new(),
+            transports: Vec::new(),
+            uds_dir: None,
             hypotheses: Vec::new(),
             limits: Limits::default(),
             link: None,

@@ -138,6 +138,9 @@ impl Run<'_> {
             let (highest_per_s, fails_at_per_s) = search.bracket();
             answers.push(Answer { lane: rig.arm.lane, highest_per_s, fails_at_per_s, probes });
         }
+        for rig in &mut rigs {
+            rig.unshare().await;
+        }
         self.progress.finish();
         Ok((report, answers))
     }

@@ -39,6 +39,11 @@ impl Endpoint {
         Self { authority: Authority::from_static("127.0.0.1"), port, via: None, socket: None }
     }
 
+    /// A Unix domain socket.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self { socket: Some(path.into()), ..Self::local(0) }
+    }
+
     /// The host as a resolver takes it (an IPv6 address without brackets).
     pub fn host(&self) -> &str {
         self.authority.host().trim_start_matches('[').trim_end_matches(']')
@@ -96,7 +101,7 @@ impl FromStr for Endpoint {
             if path.is_empty() {
                 return Err(error("the path of the socket is missing"));
             }
-            return Ok(Self { socket: Some(path.into()), ..Self::local(0) });
+            return Ok(Self::unix(path));
         }
         let rest = match input.split_once("://") {
             None => input,

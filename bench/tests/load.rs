@@ -17,6 +17,7 @@ use quintet_bench::{
     schedule::LoadSpec,
     settings::{Limits, Settings},
     target::Target,
+    transport::Transport,
 };
 use support::{MODEL, Script, Suite};
 use tokio_util::sync::CancellationToken;
@@ -162,4 +163,53 @@ async fn a_unix_domain_socket_is_spoken_to_like_a_port() {
     let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http1, Limits::default());
     let reply = connection.call(&http::get(&endpoint, "/health").unwrap()).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.body()[..]), (200, &b"ok"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_transport_carries_the_same_request() {
+    let suite = Suite::start(Script::default()).await;
+    let sockets = tempfile::tempdir().unwrap();
+    suite.listen_in(sockets.path());
+    let transports = vec![Transport::Tcp, Transport::Uds, Transport::Shm];
+    let uds_dir = Some(sockets.path().to_owned());
+    let report = run(&suite, Settings { transports, uds_dir, concurrency: vec![3], ..short_window(settings()) }).await;
+    let cells = |lane, load| report.cells.iter().filter(move |c| (c.lane, c.load) == (lane, load)).collect::<Vec<_>>();
+    let loads = [Load::Serial { batch: 1 }, Load::Concurrent { concurrency: 3, batch: 1 }];
+    for (lane, load) in LANES.into_iter().flat_map(|lane| loads.map(|load| (lane, load))) {
+        let cells = cells(lane, load);
+        let ways: Vec<_> = cells.iter().map(|cell| cell.transport).collect();
+        let all = [Transport::Tcp, Transport::Uds, Transport::Shm];
+        assert_eq!(ways, if lane == Lane::JPEG { &all[..2] } else { &all[..] }, "{lane}");
+        for cell in &cells {
+            assert_eq!((cell.failures.count, cell.reconnects), (0, 0), "{lane} {} {:?}", cell.transport, cell.failures);
+            assert!(cell.completed >= 6);
+        }
+        if lane != Lane::JPEG {
+            let bytes = |cell: &Cell| cell.traffic.sent_bytes / (cell.completed + cell.outside_window);
+            assert!(bytes(cells[0]) > 602_112 && bytes(cells[1]) > 602_112 && bytes(cells[2]) < 1_000, "{lane} {load}");
+        }
+    }
+    // The first way of each lane answers in the comparison; what was registered is forgotten.
+    assert!(report.outputs.pairs.iter().all(|pair| pair.agree), "{:?}", report.outputs);
+    assert!(suite.lanes.values().all(|state| state.regions.count() == 0));
+    let tables = Markdown.export(&report).unwrap();
+    for row in ["| gRPC | shared memory |", "| HTTP/1.1 | Unix socket |", "| HTTP/1.1 | TCP |"] {
+        assert!(tables.contains(row), "{row} in {tables}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_read_out_of_shared_memory() {
+    let suite = Suite::start(Script { skew: Some((Lane::ONNX_GRPC, 1.5)), ..Script::default() }).await;
+    let report = run(&suite, Settings { transports: vec![Transport::Shm], ..settings() }).await;
+    assert!(report.outputs.missing.is_empty(), "{:?}", report.outputs);
+    let agree = |a, b| report.outputs.pairs.iter().find(|pair| (pair.a, pair.b) == (a, b)).unwrap().agree;
+    assert!(agree(Lane::JPEG, Lane::ONNX_HTTP), "by TCP and by memory");
+    assert!(!agree(Lane::ONNX_HTTP, Lane::ONNX_GRPC), "what was written is what is read");
+}
+
+/// The window ends with its requests.
+fn short_window(settings: Settings) -> Settings {
+    let limits = Limits { max_window_requests: 30, ..settings.limits };
+    Settings { limits, duration: Duration::from_secs(60), ..settings }
 }

@@ -27,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     dial::dial,
+    shared::Place,
     wire::{Counted, Wire},
 };
 use crate::{settings::Limits, target::Endpoint};
@@ -104,6 +105,8 @@ pub struct Prepared {
     pub headers: HeaderMap,
     /// Body, in pieces.
     pub chunks: Arc<[Bytes]>,
+    /// Where in shared memory the output goes, if it does.
+    pub output: Option<Place>,
 }
 
 impl Prepared {

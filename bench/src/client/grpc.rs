@@ -11,7 +11,7 @@ use quintet_proto::inference::{
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
 
-use super::{CallError, INPUT, OUTPUT, Prepared, Reply, rows};
+use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
     encoding::Encoding,
     target::{Endpoint, Target},
@@ -36,7 +36,32 @@ pub fn unary(endpoint: &Endpoint, method: &str, message: &impl Message) -> Resul
 /// # Errors
 /// When the tensor does not fit a message.
 pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: Bytes) -> Result<Prepared, CallError> {
-    let mut head = ModelInferRequest {
+    let mut head = message_for(target, encoding, batch).encode_to_vec();
+    encode_key(RAW_INPUT_CONTENTS, WireType::LengthDelimited, &mut head);
+    encode_varint(tensor.len() as u64, &mut head);
+    call(&target.endpoint, "ModelInfer", head, Some(tensor))
+}
+
+/// The same with the tensor in shared memory, and the embedding's place there.
+///
+/// # Errors
+/// When the host is not valid in a request.
+pub fn shared_infer_request(
+    target: &Target,
+    encoding: Encoding,
+    batch: usize,
+    region: &str,
+    [input, output]: [Place; 2],
+) -> Result<Prepared, CallError> {
+    let mut message = message_for(target, encoding, batch);
+    message.inputs[0].parameters = shared::grpc_parameters(region, input).into();
+    message.outputs[0].parameters = shared::grpc_parameters(region, output).into();
+    Ok(Prepared { output: Some(output), ..unary(&target.endpoint, "ModelInfer", &message)? })
+}
+
+/// A request without its tensor, for one input and one output.
+fn message_for(target: &Target, encoding: Encoding, batch: usize) -> ModelInferRequest {
+    ModelInferRequest {
         model_name: target.model.clone(),
         inputs: vec![InferInputTensor {
             name: INPUT.into(),
@@ -47,10 +72,6 @@ pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: 
         outputs: vec![InferRequestedOutputTensor { name: OUTPUT.into(), ..Default::default() }],
         ..Default::default()
     }
-    .encode_to_vec();
-    encode_key(RAW_INPUT_CONTENTS, WireType::LengthDelimited, &mut head);
-    encode_varint(tensor.len() as u64, &mut head);
-    call(&target.endpoint, "ModelInfer", head, Some(tensor))
 }
 
 /// A call whose message is `head` followed by `tail`.
@@ -68,7 +89,13 @@ fn call(endpoint: &Endpoint, method: &str, head: Vec<u8>, tail: Option<Bytes>) -
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("quintet-bench/", env!("CARGO_PKG_VERSION"))));
-    Ok(Prepared { method: Method::POST, uri, headers, chunks: std::iter::once(first.freeze()).chain(tail).collect() })
+    Ok(Prepared {
+        method: Method::POST,
+        uri,
+        headers,
+        chunks: std::iter::once(first.freeze()).chain(tail).collect(),
+        output: None,
+    })
 }
 
 /// Success by HTTP status and gRPC status, which stands in the trailers (or, without a message, in the headers).
@@ -108,12 +135,15 @@ pub fn message<M: Message + Default>(reply: &Reply) -> Result<M, CallError> {
     M::decode(body).map_err(|e| CallError::Malformed(e.to_string()))
 }
 
-/// The embedding of an answer with raw outputs.
+/// The embedding of an answer with raw outputs, or in shared memory.
 ///
 /// # Errors
 /// [`CallError::Malformed`].
-pub fn embeddings(reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
+pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>, CallError> {
     let response: ModelInferResponse = message(reply)?;
+    if let Some((place, output)) = shared.zip(response.outputs.iter().find(|output| output.name == OUTPUT)) {
+        return shared_rows(place, &output.shape);
+    }
     let output = response.outputs.iter().zip(&response.raw_output_contents).find(|(output, _)| output.name == OUTPUT);
     match output {
         Some((output, data)) if output.datatype == "FP32" => rows(data, &output.shape),

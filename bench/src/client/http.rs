@@ -8,7 +8,7 @@ use quintet_proto::{
 };
 use serde_json::value::RawValue;
 
-use super::{CallError, INPUT, OUTPUT, Prepared, Reply, rows};
+use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
     encoding::Encoding,
     target::{Endpoint, Target},
@@ -53,7 +53,7 @@ fn request(
         let name: HeaderName = name.parse().map_err(|_| invalid(name))?;
         map.insert(name, HeaderValue::from_str(value).map_err(|_| invalid(value))?);
     }
-    Ok(Prepared { method, uri, headers: map, chunks: chunks.into() })
+    Ok(Prepared { method, uri, headers: map, chunks: chunks.into(), output: None })
 }
 
 /// `POST /v2/models/{model}/infer` with a tensor of an encoding's type and shape behind the JSON part,
@@ -63,7 +63,7 @@ fn request(
 /// When the model's name is not valid in a request.
 pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: Bytes) -> Result<Prepared, CallError> {
     let size = ("binary_data_size".to_owned(), tensor.len().into());
-    let json = infer_json(encoding, batch, [size].into(), None)?;
+    let json = infer_json(encoding, batch, [size].into(), binary(true), None)?;
     let length = json.len().to_string();
     let headers = [("content-type", "application/octet-stream"), (INFERENCE_HEADER_CONTENT_LENGTH, length.as_str())];
     post(&target.endpoint, &infer_path(target), &headers, vec![json.into(), tensor])
@@ -75,19 +75,43 @@ pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: 
 /// When the model's name is not valid in a request.
 pub fn json_infer_request(target: &Target, batch: usize, numbers: String) -> Result<Prepared, CallError> {
     let numbers = RawValue::from_string(numbers).map_err(|e| CallError::Malformed(e.to_string()))?;
-    let json = infer_json(Encoding::Json, batch, Parameters::new(), Some(&numbers))?;
+    let json = infer_json(Encoding::Json, batch, Parameters::new(), binary(false), Some(&numbers))?;
     post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])
+}
+
+/// The same with the tensor in shared memory, and the embedding's place there.
+///
+/// # Errors
+/// When the model's name is not valid in a request.
+pub fn shared_infer_request(
+    target: &Target,
+    encoding: Encoding,
+    batch: usize,
+    region: &str,
+    [input, output]: [Place; 2],
+) -> Result<Prepared, CallError> {
+    let at = |place| shared::parameters(region, place).map(|(name, value)| (name.to_owned(), value)).into();
+    let json = infer_json(encoding, batch, at(input), at(output), None)?;
+    let request =
+        post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])?;
+    Ok(Prepared { output: Some(output), ..request })
+}
+
+/// Whether the answer is asked for in binary.
+fn binary(wanted: bool) -> Parameters {
+    [("binary_data".to_owned(), wanted.into())].into()
 }
 
 fn infer_path(target: &Target) -> String {
     format!("/v2/models/{}/infer", target.model)
 }
 
-/// The JSON part of a request; the answer is asked for in the form of the question.
+/// The JSON part of a request, with the parameters of its input and of its output.
 fn infer_json(
     encoding: Encoding,
     batch: usize,
     parameters: Parameters,
+    output: Parameters,
     data: Option<&RawValue>,
 ) -> Result<Vec<u8>, CallError> {
     serde_json::to_vec(&InferRequest {
@@ -100,10 +124,7 @@ fn infer_json(
             parameters,
             data,
         }],
-        outputs: Some(vec![RequestedOutput {
-            name: OUTPUT.into(),
-            parameters: [("binary_data".to_owned(), data.is_none().into())].into(),
-        }]),
+        outputs: Some(vec![RequestedOutput { name: OUTPUT.into(), parameters: output }]),
     })
     .map_err(|e| CallError::Malformed(e.to_string()))
 }
@@ -122,11 +143,11 @@ pub fn check(reply: &Reply) -> Result<(), CallError> {
     Err(CallError::Status { code: reply.status.as_u16().to_string(), message })
 }
 
-/// The embedding of an answer, in binary behind the JSON part or in JSON.
+/// The embedding of an answer: in binary behind the JSON part, in JSON, or in shared memory.
 ///
 /// # Errors
 /// [`CallError::Malformed`].
-pub fn embeddings(reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
+pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>, CallError> {
     let malformed = |what: &str| CallError::Malformed(what.to_owned());
     let body = reply.body();
     let json_bytes = match reply.headers.get(INFERENCE_HEADER_CONTENT_LENGTH) {
@@ -151,6 +172,9 @@ pub fn embeddings(reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
         }
         if output.datatype != "FP32" {
             return Err(CallError::Malformed(format!("`{OUTPUT}` is {}, not FP32", output.datatype)));
+        }
+        if let Some(place) = shared {
+            return shared_rows(place, &output.shape);
         }
         let Some(data) = &output.data else { return rows(&body[at..end], &output.shape) };
         let numbers: Vec<f32> = serde_json::from_str(data.get()).map_err(|e| CallError::Malformed(e.to_string()))?;

@@ -1,7 +1,7 @@
 //! Clients: how a lane is asked, and how its answer is read.
 //!
 //! [`dial`] opens a stream, [`wire`] counts what goes over it, [`connection`] speaks HTTP on it, [`policy`]
-//! says whose it is; [`jpeg`], [`http`] and [`grpc`] know the protocols.
+//! says whose it is; [`shared`] has tensors in memory; [`jpeg`], [`http`] and [`grpc`] know the protocols.
 
 pub mod connection;
 pub mod dial;
@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod http;
 pub mod jpeg;
 pub mod policy;
+pub mod shared;
 pub mod wire;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::sync::Mutex;
 
 pub use connection::{CallError, Connection, HttpVersion, Marks, Prepared, Reply};
 pub use policy::Policy;
+pub use shared::{Place, Region};
 pub use wire::{Traffic, Wire};
 
 use crate::{
@@ -125,21 +127,22 @@ impl Client {
         Ok(reply)
     }
 
-    /// Reads the embeddings out of an answer, one row for each image.
+    /// Reads the embeddings out of an answer, one row for each image; where it only says that they are in shared memory,
+    /// out of what is there.
     ///
     /// # Errors
     /// [`CallError::Malformed`].
-    pub fn embeddings(&self, reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
+    pub fn embeddings(&self, reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>, CallError> {
         match self.protocol {
             Protocol::Jpeg => jpeg::embeddings(reply),
-            Protocol::KserveHttp => http::embeddings(reply),
-            Protocol::KserveGrpc => grpc::embeddings(reply),
+            Protocol::KserveHttp => http::embeddings(reply, shared),
+            Protocol::KserveGrpc => grpc::embeddings(reply, shared),
         }
     }
 }
 
 /// Makes a lane's requests for one batch size, one for each photograph that a batch can begin with.
-/// Every lane's n-th request carries the same photographs.
+/// Every lane's n-th request carries the same photographs; with a region, it only says where they are.
 ///
 /// # Errors
 /// When an address or model name cannot be part of a request.
@@ -148,8 +151,16 @@ pub fn prepare(
     encoding: Encoding,
     payload: &Payload,
     batch: usize,
+    region: Option<&Region>,
 ) -> Result<Vec<Prepared>, CallError> {
     let one = |first| {
+        if let Some(region) = region {
+            let places = [payload.place(encoding, first, batch), region.output(first)];
+            return match target.protocol() {
+                Protocol::KserveGrpc => grpc::shared_infer_request(target, encoding, batch, region.name(), places),
+                _ => http::shared_infer_request(target, encoding, batch, region.name(), places),
+            };
+        }
         let tensor = || payload.tensor_as(encoding, first, batch);
         match (target.protocol(), encoding) {
             (Protocol::Jpeg, Encoding::Jpeg) => jpeg::raw_infer_request(target, payload.encoded(first, batch)),
@@ -163,6 +174,12 @@ pub fn prepare(
         }
     };
     (0..payload.variants()).map(one).collect()
+}
+
+/// The rows of a tensor that a server wrote to the beginning of its place.
+fn shared_rows(place: &[u8], shape: &[i64]) -> Result<Vec<Vec<f32>>, CallError> {
+    let bytes = shape.iter().try_fold(4_usize, |bytes, &dim| bytes.checked_mul(usize::try_from(dim).ok()?));
+    rows(bytes.and_then(|bytes| place.get(..bytes)).unwrap_or_default(), shape)
 }
 
 /// Splits a flat `[n, width]` FP32 tensor in little-endian bytes into rows.

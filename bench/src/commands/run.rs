@@ -18,6 +18,7 @@ use crate::{
     run::{Run, Stop},
     settings::Settings,
     target::Target,
+    transport::Transport,
 };
 
 /// Measures what the flags say and prints the tables.
@@ -52,6 +53,13 @@ fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
     let plan = Plan::new(&settings, &lanes);
     if plan.stages.is_empty() {
         bail!("nothing to measure: both --batches and --concurrency are empty");
+    }
+    if settings.transports.contains(&Transport::Uds) {
+        match (&settings.uds_dir, settings.link) {
+            (None, _) => bail!("--transport uds: where are the sockets? Give the server's --uds-dir with --uds-dir"),
+            (_, Some(_)) => bail!("--transport uds: an emulated link (--link) is in front of TCP addresses only"),
+            _ => {}
+        }
     }
     for (rate, time) in plan.open_windows() {
         if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {

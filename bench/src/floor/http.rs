@@ -11,9 +11,10 @@ use super::{
     exchange::{Exchange, model_seconds},
     payload::Payload,
     raw::Stream,
-    shared::Region,
+    shared,
     target::Address,
 };
+use crate::client::Region;
 
 /// Longest head of an answer.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -83,8 +84,8 @@ impl Http {
         payload: &Payload,
         output: &str,
     ) -> anyhow::Result<Self> {
-        let region = Region::new(payload)?;
-        let path = |what| format!("v2/systemsharedmemory/region/{}/{what}", region.name);
+        let region = shared::region(payload)?;
+        let path = |what| format!("v2/systemsharedmemory/region/{}/{what}", region.name());
         let mut connection = Self {
             stream: Stream::connect(address)?,
             head: post(address, &path("register"), &region.registration(), 0),
@@ -94,7 +95,8 @@ impl Http {
             region: None,
         };
         connection.exchange().context("the server takes no shared memory")?;
-        connection.head = post(address, &format!("v2/models/{model}/infer"), &region.request(payload, output), 0);
+        connection.head =
+            post(address, &format!("v2/models/{model}/infer"), &shared::request(&region, payload, output), 0);
         let forget = post(address, &path("unregister"), &serde_json::json!({}), 0);
         connection.region = Some(Shared { _region: region, forget });
         Ok(connection)

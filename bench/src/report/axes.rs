@@ -1,4 +1,4 @@
-//! The axes besides lane and batch: open loops, connections, payloads; their figures and tables.
+//! The axes besides lane and batch: open loops, connections, payloads, transports; their figures and tables.
 
 use std::fmt::Write as _;
 
@@ -8,14 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     Cell, MeasuredBlock, Report,
     cell::{Latency, latency},
-    tables::{NOTHING, Table, label, number},
+    tables::{NOTHING, Table, label, number, signed},
 };
 use crate::{
     client::Policy,
     encoding::Encoding,
+    hypotheses::difference,
+    metric::Metric,
     open::Offered,
     record::Sample,
     stats::{Estimate, Statistic, bootstrap, quantile},
+    target::Protocol,
+    transport::Transport,
 };
 
 /// How a request went on since it was sent, seen from the client: medians in ms. There is no TLS.
@@ -115,7 +119,7 @@ pub(super) fn open_loop(report: &Report) -> Table {
             |latency: &Option<Latency>, what: fn(&Latency) -> String| latency.as_ref().map_or(NOTHING.into(), what);
         let p50 = |latency: &Latency| number(latency.p50, 1);
         Some(vec![
-            format!("{}{}", cell.load, variant(report, cell.connection, [cell.payload; 2])),
+            format!("{}{}", cell.load, variant(report, cell.connection, [cell.payload; 2], [cell.transport; 2])),
             format!("{:.1}", open.offered_per_s),
             format!("{:.1}", open.achieved_per_s),
             cell.failures.count.to_string(),
@@ -134,7 +138,12 @@ pub(super) fn open_loop(report: &Report) -> Table {
 
 /// What sets a cell, or two of two lanes, apart from others under the same load, where the run varies it:
 /// `, fresh, fp16`.
-pub(super) fn variant(report: &Report, connection: Policy, payloads: [Option<Encoding>; 2]) -> String {
+pub(super) fn variant(
+    report: &Report,
+    connection: Policy,
+    payloads: [Option<Encoding>; 2],
+    transports: [Transport; 2],
+) -> String {
     let mut text = String::new();
     if report.settings.connections.len() > 1 {
         let _ = write!(text, ", {connection}");
@@ -146,6 +155,15 @@ pub(super) fn variant(report: &Report, connection: Policy, payloads: [Option<Enc
         }
         [payload, _] => {
             let _ = payload.map(|payload| write!(text, ", {payload}"));
+        }
+    }
+    match transports {
+        _ if report.settings.transports.len() < 2 => {}
+        [a, b] if a != b => {
+            let _ = write!(text, ", {a} and {b}");
+        }
+        [transport, _] => {
+            let _ = write!(text, ", {transport}");
         }
     }
     text
@@ -211,4 +229,52 @@ pub(super) fn payloads(report: &Report) -> Table {
         ])
     };
     table(report, "Payloads", &columns, row)
+}
+
+/// The transport axis: the same request on several ways, each beside its lane's first; without rows where all is TCP.
+pub(super) fn transports(report: &Report) -> Table {
+    let columns = [
+        "load",
+        "protocol",
+        "transport",
+        "KB/request out",
+        "KB/request in",
+        "p50 (ms)",
+        "img/s",
+        "p50 − the first's (ms)",
+    ];
+    let varied = report.cells.iter().any(|cell| cell.transport != Transport::Tcp);
+    let first = |cell: &Cell| {
+        let same = |c: &&Cell| {
+            (c.lane, c.load, c.connection, c.payload) == (cell.lane, cell.load, cell.connection, cell.payload)
+        };
+        report.cells.iter().find(same).filter(|first| first.transport != cell.transport)
+    };
+    let row = |cell: &Cell| {
+        let p50 = cell.latency_ms.as_ref().filter(|_| varied)?.p50;
+        let [sent, received] = kb_each_way(cell);
+        let seed = report.settings.seed;
+        let apart = first(cell)
+            .and_then(|first| difference(cell, first, Metric::Latency(Statistic::Median), 1.0, seed))
+            .map_or(NOTHING.into(), |found| {
+                format!("{}{}", signed(found.difference, 2), if found.is_clear() { " *" } else { "" })
+            });
+        Some(vec![
+            format!("{}{}", cell.load, variant(report, cell.connection, [cell.payload; 2], [Transport::Tcp; 2])),
+            if Protocol::of(cell.lane) == Protocol::KserveGrpc { "gRPC" } else { "HTTP/1.1" }.into(),
+            match cell.transport {
+                Transport::Tcp => "TCP",
+                Transport::Uds => "Unix socket",
+                Transport::Shm => "shared memory",
+            }
+            .into(),
+            sent,
+            received,
+            number(p50, 2),
+            number(cell.images_per_s?, 1),
+            apart,
+        ])
+    };
+    table(report, "Transports", &columns, row)
+        .note("* The interval of the difference, paired over blocks, leaves out 0.")
 }

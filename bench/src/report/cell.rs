@@ -16,6 +16,7 @@ use crate::{
     record::{Failures, Recorder, Sample},
     stats::{Estimate, Percentile, Statistic, bootstrap, quantile, tail_percentile},
     target::Protocol,
+    transport::Transport,
     waterfall::{Part, Place, Waterfall},
 };
 
@@ -125,6 +126,9 @@ pub struct Cell {
     /// The form of the images; in reports of before there was a choice, none.
     #[serde(default)]
     pub payload: Option<Encoding>,
+    /// The way of the tensors.
+    #[serde(default)]
+    pub transport: Transport,
     /// Requests sent: completed, failed, abandoned, and completed outside the window.
     pub sent: u64,
     /// Requests completed and measured.
@@ -288,6 +292,7 @@ impl Cell {
             load,
             connection: arm.connection,
             payload: Some(arm.payload),
+            transport: arm.transport,
             traffic,
             times: Times::new(recorder.samples(), seed),
             open,

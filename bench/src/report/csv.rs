@@ -37,6 +37,7 @@ fn row(report: &Report, cell: &Cell) -> Vec<(String, String)> {
     put("load", cell.load.to_string());
     put("connection", cell.connection.to_string());
     put("payload", cell.payload.map_or(String::new(), |payload| payload.to_string()));
+    put("transport", cell.transport.to_string());
     for (name, count) in [
         ("sent", cell.sent),
         ("completed", cell.completed),

@@ -42,6 +42,7 @@ use crate::{
     plan::Load,
     settings::Settings,
     stats::{Estimate, Statistic},
+    transport::Transport,
     warnings::{self, Warning},
 };
 
@@ -138,6 +139,9 @@ pub struct LaneDifference {
     /// The forms of both lanes' images.
     #[serde(default)]
     pub payloads: [Option<Encoding>; 2],
+    /// The ways of both lanes' tensors.
+    #[serde(default)]
+    pub transports: [Transport; 2],
     /// What is compared.
     pub metric: Metric,
     /// One lane.
@@ -172,6 +176,7 @@ impl Report {
                     load: a.load,
                     connection: a.connection,
                     payloads: [a.payload, b.payload],
+                    transports: [a.transport, b.transport],
                     metric,
                     a: a.lane,
                     b: b.lane,
@@ -183,16 +188,20 @@ impl Report {
         differences
     }
 
-    /// Whether two cells differ by their lanes alone, or are the same lane of two servers: the form of the images is the same, or each lane's first.
+    /// Whether two cells differ by their lanes alone, or are the same lane of two servers: form and way of the
+    /// images are the same, or each lane's first.
     fn comparable(&self, a: &Cell, b: &Cell) -> bool {
         let first = |cell: &Cell| {
             let same = |c: &&Cell| (c.lane, c.load, c.connection) == (cell.lane, cell.load, cell.connection);
-            self.cells.iter().find(same).is_some_and(|first| first.payload == cell.payload)
+            self.cells
+                .iter()
+                .find(same)
+                .is_some_and(|first| (first.payload, first.transport) == (cell.payload, cell.transport))
         };
         a.lane != b.lane
             && (a.lane.peer == b.lane.peer || a.lane.kind == b.lane.kind)
             && (a.load, a.connection) == (b.load, b.connection)
-            && (a.payload == b.payload || first(a) && first(b))
+            && ((a.payload, a.transport) == (b.payload, b.transport) || first(a) && first(b))
     }
 
     /// The cells that stand for their lanes: of several under one load, the first.

@@ -18,6 +18,7 @@ use crate::{
     lane::Lane,
     plan::Load,
     record::Sample,
+    transport::Transport,
     waterfall::{self, Part},
 };
 
@@ -74,6 +75,8 @@ struct Columns {
     connection: Policy,
     #[serde(default)]
     payload: Option<Encoding>,
+    #[serde(default)]
+    transport: Transport,
     start_ns: Vec<i64>,
     latency_ns: Vec<i64>,
     #[serde(default)]
@@ -108,6 +111,7 @@ pub fn pack(report: &Report) -> Result<Vec<u8>, SamplesError> {
         load: cell.load,
         connection: cell.connection,
         payload: cell.payload,
+        transport: cell.transport,
         start_ns: deltas(&cell.samples.start_us),
         latency_ns: deltas(&cell.samples.latency_us),
         lag_ns: deltas(&cell.samples.lag_us),
@@ -131,7 +135,8 @@ pub fn unpack(bytes: &[u8], report: &mut Report) -> Result<(), SamplesError> {
         return Err(SamplesError::Version(file.schema));
     }
     let same = |(cell, of): (&Cell, &Columns)| {
-        (cell.lane, cell.load, cell.connection, cell.payload) == (of.lane, of.load, of.connection, of.payload)
+        (cell.lane, cell.load, cell.connection, cell.payload, cell.transport)
+            == (of.lane, of.load, of.connection, of.payload, of.transport)
     };
     if file.cells.len() != report.cells.len() || !report.cells.iter().zip(&file.cells).all(same) {
         return Err(SamplesError::Stranger);

@@ -11,6 +11,7 @@ use crate::{
     plan::Load,
     stats::Estimate,
     summary::Summary,
+    transport::Transport,
     waterfall::{Part, Source, Waterfall},
 };
 
@@ -63,7 +64,12 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     ];
     tables.extend(waterfalls(report));
     tables.push(concurrent(report));
-    tables.extend([axes::open_loop(report), axes::connections(report), axes::payloads(report)]);
+    tables.extend([
+        axes::open_loop(report),
+        axes::connections(report),
+        axes::payloads(report),
+        axes::transports(report),
+    ]);
     tables.extend(report.settings.link.map(|link| explained::table(&Summary::of("", report), &link)));
     for between in [Between::Servers, Between::Lanes] {
         let (latency, throughput) = ("p50 latency (ms)", "throughput (img/s)");
@@ -263,7 +269,7 @@ enum Between {
 
 /// Lanes in pairs under some loads, each pair once for every variant of connections and payload.
 fn differences(report: &Report, between: Between, what: &str, digits: usize, columns: Vec<(String, Load)>) -> Table {
-    let variant = |d: &LaneDifference| (d.a, d.b, d.connection, d.payloads);
+    let variant = |d: &LaneDifference| (d.a, d.b, d.connection, d.payloads, d.transports);
     let of = |d: &&LaneDifference| {
         (d.a.peer != d.b.peer) == (between == Between::Servers) && columns.iter().any(|(_, load)| *load == d.load)
     };
@@ -278,8 +284,8 @@ fn differences(report: &Report, between: Between, what: &str, digits: usize, col
             if d.difference.is_clear() { format!("{text} *") } else { text }
         })
     };
-    let row = |pair: (Lane, Lane, Policy, [Option<Encoding>; 2])| {
-        let name = format!("{} − {}{}", label(pair.0), label(pair.1), axes::variant(report, pair.2, pair.3));
+    let row = |pair: (Lane, Lane, Policy, [Option<Encoding>; 2], [Transport; 2])| {
+        let name = format!("{} − {}{}", label(pair.0), label(pair.1), axes::variant(report, pair.2, pair.3, pair.4));
         (name, columns.iter().map(|(_, load)| cell(pair, *load)).collect())
     };
     let rows = pairs.into_iter().map(row).collect();

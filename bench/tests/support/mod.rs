@@ -37,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod service;
+mod ways;
 
 /// The only model served.
 pub const MODEL: &str = "scripted";
@@ -80,6 +81,8 @@ pub struct LaneState {
     counted: Arc<Counted>,
     /// TCP connections accepted.
     pub accepted: AtomicU64,
+    /// Shared memory that was registered and not forgotten.
+    pub regions: ways::Regions,
 }
 
 #[derive(Default)]
@@ -131,6 +134,7 @@ impl Suite {
                 requests: AtomicU64::new(0),
                 counted: Arc::clone(&counted[lane.service()]),
                 accepted: AtomicU64::new(0),
+                regions: ways::Regions::default(),
             });
             let address = match lane {
                 Lane::ONNX_GRPC | Lane::TRT_GRPC => serve_grpc(Arc::clone(&state)).await,
@@ -149,6 +153,7 @@ impl Suite {
                 requests: AtomicU64::new(0),
                 counted: Arc::clone(&state.counted),
                 accepted: AtomicU64::new(0),
+                regions: ways::Regions::default(),
             });
             suite.addresses.insert(metrics, serve_http(metrics_routes(Arc::clone(&own)), own).await);
         }
@@ -333,6 +338,7 @@ fn kserve_routes(state: Arc<LaneState>) -> Router {
         .route("/v2/models/{model}/ready", get(ready))
         .route("/v2/models/{model}/stats", get(statistics))
         .route("/v2/models/{model}/infer", post(infer))
+        .route("/v2/systemsharedmemory/region/{region}/{what}", post(ways::region))
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(state)
 }
@@ -370,7 +376,9 @@ async fn metadata(State(state): State<Arc<LaneState>>) -> Response {
 }
 
 async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: Bytes) -> Response {
-    let Some(json_bytes) = headers.get(INFERENCE_HEADER_CONTENT_LENGTH) else { return infer_json(&state, &body) };
+    let Some(json_bytes) = headers.get(INFERENCE_HEADER_CONTENT_LENGTH) else {
+        return ways::infer(&state, &body).unwrap_or_else(|| infer_json(&state, &body));
+    };
     let json_bytes: usize = json_bytes.to_str().unwrap().parse().unwrap();
     let request: Value = serde_json::from_slice(&body[..json_bytes]).unwrap();
     assert_eq!(request["inputs"][0]["parameters"]["binary_data_size"], json!(body.len() - json_bytes));
@@ -403,6 +411,9 @@ fn infer_json(state: &LaneState, body: &[u8]) -> Response {
 
 /// The answer of `ModelInfer`.
 fn grpc_answer(state: &LaneState, request: &pb::ModelInferRequest) -> Result<pb::ModelInferResponse, tonic::Status> {
+    if let Some(answer) = ways::grpc_answer(state, request) {
+        return answer;
+    }
     let rows = state.tensor_infer(&request.raw_input_contents[0]).map_err(tonic::Status::unavailable)?;
     Ok(pb::ModelInferResponse {
         model_name: MODEL.into(),

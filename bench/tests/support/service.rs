@@ -61,6 +61,23 @@ macro_rules! service {
                 Ok(Response::new(ModelStatisticsResponse { model_stats: vec![self.0.counted.statistics()] }))
             }
 
+            async fn system_shared_memory_register(
+                &self,
+                r: Request<SystemSharedMemoryRegisterRequest>,
+            ) -> Result<Response<SystemSharedMemoryRegisterResponse>, Status> {
+                let request = r.get_ref();
+                self.0.regions.register(&request.name, &request.key).map_err(Status::invalid_argument)?;
+                Ok(Response::new(SystemSharedMemoryRegisterResponse {}))
+            }
+
+            async fn system_shared_memory_unregister(
+                &self,
+                r: Request<SystemSharedMemoryUnregisterRequest>,
+            ) -> Result<Response<SystemSharedMemoryUnregisterResponse>, Status> {
+                self.0.regions.forget(&r.get_ref().name);
+                Ok(Response::new(SystemSharedMemoryUnregisterResponse {}))
+            }
+
             async fn model_infer(&self, r: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
                 let mut response = grpc_answer(&self.0, r.get_ref()).map(Response::new)?;
                 if let Some(value) = self.0.server_timing() {
@@ -84,8 +101,6 @@ service! {
     repository_model_load: RepositoryModelLoadRequest => RepositoryModelLoadResponse,
     repository_model_unload: RepositoryModelUnloadRequest => RepositoryModelUnloadResponse,
     system_shared_memory_status: SystemSharedMemoryStatusRequest => SystemSharedMemoryStatusResponse,
-    system_shared_memory_register: SystemSharedMemoryRegisterRequest => SystemSharedMemoryRegisterResponse,
-    system_shared_memory_unregister: SystemSharedMemoryUnregisterRequest => SystemSharedMemoryUnregisterResponse,
     cuda_shared_memory_status: CudaSharedMemoryStatusRequest => CudaSharedMemoryStatusResponse,
     cuda_shared_memory_register: CudaSharedMemoryRegisterRequest => CudaSharedMemoryRegisterResponse,
     cuda_shared_memory_unregister: CudaSharedMemoryUnregisterRequest => CudaSharedMemoryUnregisterResponse,

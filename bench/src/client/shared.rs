@@ -1,0 +1,170 @@
+//! Tensors in system shared memory: the memory, how a server learns of it, and how requests point into it.
+//!
+//! It is written once, with all photographs in a row: a request says where its own begin, as a client would that has
+//! decoded them there. What a server writes is the same for every sender of the same request, so requests that are under
+//! way at a time may share its place.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use quintet_proto::inference::{
+    InferParameter, SystemSharedMemoryRegisterRequest, SystemSharedMemoryUnregisterRequest,
+    infer_parameter::ParameterChoice,
+};
+use serde_json::json;
+
+use super::{CallError, Connection, HttpVersion, grpc, http};
+use crate::{
+    settings::Limits,
+    target::{Protocol, Target},
+};
+
+/// Where POSIX shared memory is on Linux.
+const FOLDER: &str = "/dev/shm";
+/// Room for the embedding of one image; pages that are not written cost nothing.
+pub const OUTPUT_BYTES: usize = 64 << 10;
+
+/// Some bytes of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where they begin.
+    pub offset: usize,
+    /// How many they are.
+    pub bytes: usize,
+}
+
+/// A region with the inputs of all requests, and a place for the output of each behind them. It is gone when this is.
+pub struct Region {
+    name: String,
+    path: PathBuf,
+    file: File,
+    input_bytes: usize,
+    output_bytes: usize,
+    outputs: usize,
+}
+
+impl Region {
+    /// Makes a region of its own with some tensors, and room for the outputs of `outputs` requests of `output_bytes` each.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(tensors: &[u8], outputs: usize, output_bytes: usize) -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("quintet-bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let path = PathBuf::from(FOLDER).join(&name);
+        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let input_bytes = tensors.len();
+        let filled = file.write_all(tensors);
+        let region = Self { name, path, file, input_bytes, output_bytes, outputs };
+        filled.and_then(|()| region.file.set_len(region.bytes() as u64))?;
+        Ok(region)
+    }
+
+    /// The name that a server knows it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn bytes(&self) -> usize {
+        self.input_bytes + self.outputs * self.output_bytes
+    }
+
+    /// The place of all inputs.
+    pub fn input(&self) -> Place {
+        Place { offset: 0, bytes: self.input_bytes }
+    }
+
+    /// The place of a request's output.
+    pub fn output(&self, request: usize) -> Place {
+        Place { offset: self.input_bytes + request % self.outputs * self.output_bytes, bytes: self.output_bytes }
+    }
+
+    /// What registers it over HTTP.
+    pub fn registration(&self) -> serde_json::Value {
+        json!({ "key": format!("/{}", self.name), "offset": 0, "byte_size": self.bytes() })
+    }
+
+    /// What a server wrote.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; place.bytes];
+        self.file.read_exact_at(&mut bytes, place.offset as u64)?;
+        Ok(bytes)
+    }
+
+    /// Tells a server of it. It can be opened by its name until then.
+    ///
+    /// # Errors
+    /// The server's refusal, or any other [`CallError`].
+    pub async fn register(&self, target: &Target, limits: Limits) -> Result<(), CallError> {
+        let message = SystemSharedMemoryRegisterRequest {
+            name: self.name.clone(),
+            key: format!("/{}", self.name),
+            offset: 0,
+            byte_size: self.bytes() as u64,
+        };
+        let body = self.registration();
+        self.tell(target, limits, "register", ("SystemSharedMemoryRegister", &message), &body).await
+    }
+
+    /// Has a server forget it.
+    ///
+    /// # Errors
+    /// As [`Region::register`].
+    pub async fn unregister(&self, target: &Target, limits: Limits) -> Result<(), CallError> {
+        let message = SystemSharedMemoryUnregisterRequest { name: self.name.clone() };
+        self.tell(target, limits, "unregister", ("SystemSharedMemoryUnregister", &message), &json!({})).await
+    }
+
+    async fn tell(
+        &self,
+        target: &Target,
+        limits: Limits,
+        what: &str,
+        (method, message): (&str, &impl prost::Message),
+        body: &serde_json::Value,
+    ) -> Result<(), CallError> {
+        let endpoint = target.endpoint.clone().direct();
+        if target.protocol() == Protocol::KserveGrpc {
+            let question = grpc::unary(&endpoint, method, message)?;
+            return grpc::check(&Connection::new(endpoint, HttpVersion::Http2, limits).call(&question).await?);
+        }
+        let path = format!("/v2/systemsharedmemory/region/{}/{what}", self.name);
+        let body = vec![body.to_string().into()];
+        let question = http::post(&endpoint, &path, &[("content-type", "application/json")], body)?;
+        http::check(&Connection::new(endpoint, HttpVersion::Http1, limits).call(&question).await?)
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The parameters of a tensor that is in a region.
+pub fn parameters(region: &str, place: Place) -> [(&'static str, serde_json::Value); 3] {
+    [
+        ("shared_memory_region", region.into()),
+        ("shared_memory_offset", place.offset.into()),
+        ("shared_memory_byte_size", place.bytes.into()),
+    ]
+}
+
+/// The same in gRPC's form.
+pub fn grpc_parameters(region: &str, place: Place) -> [(String, InferParameter); 3] {
+    parameters(region, place).map(|(name, value)| {
+        let choice = match value {
+            serde_json::Value::String(text) => ParameterChoice::StringParam(text),
+            number => ParameterChoice::Int64Param(number.as_i64().unwrap_or_default()),
+        };
+        (name.to_owned(), InferParameter { parameter_choice: Some(choice) })
+    })
+}
