@@ -67,7 +67,8 @@ impl Registry {
     /// The ready version asked for, or the latest ready one.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] with Triton's words, or [`ErrorKind::Unavailable`] while it loads or drains.
+    /// With Triton's words: [`ErrorKind::NotFound`] where there is no such version or, none being named, none is
+    /// ready; [`ErrorKind::Unavailable`] for a named version that is not ready.
     pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, InferError> {
         let models = self.models.read();
         let unknown = || {
@@ -85,24 +86,20 @@ impl Registry {
                 ready.or_else(|| versions.values().next_back())
             }
         };
-        let not_ready = |why: String| {
-            let what = match version {
-                Some(version) => format!("'{name}' version {version} is not at ready state"),
-                None => format!("'{name}' has no available versions"),
-            };
-            let message = format_args!("Request for unknown model: {what}: {why}");
-            Err(InferError::new(ErrorKind::Unavailable, message))
+        let state = state.ok_or_else(unknown)?;
+        let why = match state {
+            VersionState::Ready(model) => return Ok(Arc::clone(model)),
+            VersionState::Loading => ": it is loading",
+            VersionState::Draining => ": it is shutting down",
+            VersionState::Failed(reason) => &format!(": {reason}"),
+            VersionState::Unloaded => "",
         };
-        match state.ok_or_else(unknown)? {
-            VersionState::Ready(model) => Ok(Arc::clone(model)),
-            VersionState::Loading => not_ready("it is loading".into()),
-            VersionState::Draining => not_ready("it is shutting down".into()),
-            VersionState::Failed(reason) => not_ready(reason.clone()),
-            VersionState::Unloaded => Err(InferError::new(
-                ErrorKind::NotFound,
-                format_args!("Request for unknown model: '{name}' has no available versions"),
-            )),
-        }
+        // Triton's difference: what was named is there but not ready, of what was not named there is none.
+        let (kind, what) = match version {
+            Some(version) => (ErrorKind::Unavailable, format!("'{name}' version {version} is not at ready state")),
+            None => (ErrorKind::NotFound, format!("'{name}' has no available versions")),
+        };
+        Err(InferError::new(kind, format_args!("Request for unknown model: {what}{why}")))
     }
 
     /// Every version with its state, by name, then version.
@@ -158,9 +155,14 @@ mod tests {
         let registry = Registry::default();
         registry.set("m", 1, VersionState::Failed("no file".into()));
         registry.set("m", 2, VersionState::Loading);
-        let refusal = |version| registry.resolve("m", version).err().map(|error| error.to_string()).unwrap();
-        assert_eq!(refusal(Some(1)), "Request for unknown model: 'm' version 1 is not at ready state: no file");
-        assert_eq!(refusal(None), "Request for unknown model: 'm' has no available versions: it is loading");
-        assert_eq!(refusal(Some(3)), "Request for unknown model: 'm' version 3 is not found");
+        registry.set("m", 0, VersionState::Unloaded);
+        let refusal = |version| registry.resolve("m", version).err().unwrap();
+        let told = |version| refusal(version).to_string();
+        assert_eq!(told(Some(1)), "Request for unknown model: 'm' version 1 is not at ready state: no file");
+        assert_eq!(told(None), "Request for unknown model: 'm' has no available versions: it is loading");
+        assert_eq!(told(Some(3)), "Request for unknown model: 'm' version 3 is not found");
+        use ErrorKind::{NotFound, Unavailable};
+        let kinds = [None, Some(1), Some(2), Some(3), Some(0)].map(|version| refusal(version).kind());
+        assert_eq!(kinds, [NotFound, Unavailable, Unavailable, NotFound, Unavailable]);
     }
 }

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use crate::{
     backend::onnx::ProviderPolicy,
-    kserve::trace::{Collector, Mode, Target, Traces, Update},
+    kserve::trace::{Collector, Mode, Target, Traces, Update, Waiting},
     logging::{self, Format},
     metrics::MetricsOptions,
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
@@ -165,7 +165,8 @@ pub struct Flags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub log_error: bool,
     /// Traces of requests: level=TIMESTAMPS, level=TENSORS, rate=N, count=N, triton,file=PATH, triton,log-frequency=N,
-    /// mode=opentelemetry, opentelemetry,url=URL, opentelemetry,resource=KEY=VALUE
+    /// triton,max-waiting-traces=N (4096), triton,max-waiting-bytes=N (64 MiB of tensors), mode=opentelemetry,
+    /// opentelemetry,url=URL, opentelemetry,resource=KEY=VALUE, opentelemetry,bsp_max_queue_size=N
     #[arg(long, value_name = "[MODE,]KEY=VALUE")]
     pub trace_config: Vec<String>,
     /// Triton's old name for --trace-config triton,file=PATH
@@ -329,6 +330,7 @@ impl Flags {
     /// When the flags ask for what there is not.
     pub(super) fn traces(&self) -> anyhow::Result<Traces> {
         let (mut file, mut collector, mut mode) = (None, Collector::default(), Mode::default());
+        let mut waiting = Waiting::default();
         let mut update = Update::new();
         let old = [
             ("triton,file", &self.trace_file),
@@ -352,7 +354,16 @@ impl Flags {
                 (Some(Mode::Triton), "log-frequency") => {
                     update.entry("log_frequency".into()).or_default().push(value.to_owned());
                 }
-                (Some(Mode::Triton), _) => return Err(wrong("unknown setting; use file or log-frequency")),
+                (Some(Mode::Triton), "max-waiting-traces" | "max-waiting-bytes") => {
+                    let most = value.parse().ok().filter(|&most| most > 0);
+                    let most = most.ok_or_else(|| wrong("it takes a whole number from 1 on"))?;
+                    *if name == "max-waiting-bytes" { &mut waiting.bytes } else { &mut waiting.traces } = most;
+                }
+                (Some(Mode::Triton), _) => {
+                    return Err(wrong(
+                        "unknown setting; use file, log-frequency, max-waiting-traces or max-waiting-bytes",
+                    ));
+                }
                 (Some(Mode::OpenTelemetry), _) => collector.set(name, value).map_err(|what| wrong(&what))?,
             }
         }
@@ -360,7 +371,7 @@ impl Flags {
             Mode::Triton => Target::File(file),
             Mode::OpenTelemetry => Target::Collector(collector),
         };
-        let traces = Traces::new(target).context("cannot start a thread for traces")?;
+        let traces = Traces::new(target, waiting).context("cannot start a thread for traces")?;
         traces.update(None, &update).context("--trace-config")?;
         Ok(traces)
     }

@@ -41,6 +41,16 @@ fn tensor(folder: &Path) -> String {
 }
 
 #[test]
+fn the_tensor_lanes_take_encoded_images_too() {
+    let (repository, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    triton::image_models(repository.path());
+    let more = repository.path().to_str().unwrap();
+    let suite = Suite::start(&["--service", "onnx", "--service", "trt", "--model-repository", more]);
+    let told = suite.python("encoded_lanes.py", &[&photo("astronaut.jpg"), &tensor(folder.path())]);
+    assert!(told.ends_with("8 ways on 4 lanes agree\n"), "{told}");
+}
+
+#[test]
 fn tritons_clients_infer_on_every_lane_and_the_lanes_agree() {
     let suite = Suite::start(&[]);
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,12 @@
 //! In Triton's place: its clients, unmodified, against its repository and its flags.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
@@ -54,7 +60,8 @@ fn a_trace_mode_that_there_is_not_is_refused() {
     for (setting, words) in [
         ("mode=jaeger", "trace mode 'jaeger' is not supported: use triton or opentelemetry"),
         ("opentelemetry,url=ftp://x", "use http:// or https://"),
-        ("triton,nosuch=1", "unknown setting; use file or log-frequency"),
+        ("triton,nosuch=1", "unknown setting; use file, log-frequency, max-waiting-traces or max-waiting-bytes"),
+        ("triton,max-waiting-traces=0", "it takes a whole number from 1 on"),
     ] {
         let flag = format!("--trace-config={setting}");
         let refused = program(&["--model-repository=/nowhere", &flag]).output();
@@ -69,27 +76,34 @@ fn write_config(repository: &Path, model: &str, config: &str) {
     fs::write(repository.join(model).join("config.pbtxt"), config).unwrap();
 }
 
+/// An ensemble that makes logits of encoded images: the backend `image`, and the network after it.
+fn of_images(first: &str, second: &str) -> String {
+    format!(
+        r#"max_batch_size: 4
+        input {{ name: "image" data_type: TYPE_STRING dims: 1 }}
+        output {{ name: "logits" data_type: TYPE_FP32 dims: 1000 }}
+        ensemble_scheduling {{
+          step {{ model_name: "{first}" model_version: -1 input_map {{ key: "image" value: "image" }}
+                  output_map {{ key: "pixels" value: "prepared" }} }}
+          step {{ model_name: "{second}" model_version: -1 input_map {{ key: "image" value: "prepared" }}
+                  output_map {{ key: "logits" value: "logits" }} }}
+        }}"#
+    )
+}
+
+/// The network's preprocessing, and both in one; the network is elsewhere.
+pub(crate) fn image_models(repository: &Path) {
+    write_config(repository, "preprocess", "backend: \"image\" max_batch_size: 4");
+    write_config(repository, "resnet18_jpeg", &of_images("preprocess", MODEL));
+}
+
 /// The network, its preprocessing, both in one, and ensembles that are wrong.
 fn ensembles() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     symlink(models().join(MODEL), folder.path().join(MODEL)).unwrap();
-    write_config(folder.path(), "preprocess", "backend: \"image\" max_batch_size: 4");
-    let ensemble = |first: &str, second: &str| {
-        format!(
-            r#"max_batch_size: 4
-            input {{ name: "image" data_type: TYPE_STRING dims: 1 }}
-            output {{ name: "logits" data_type: TYPE_FP32 dims: 1000 }}
-            ensemble_scheduling {{
-              step {{ model_name: "{first}" model_version: -1 input_map {{ key: "image" value: "image" }}
-                      output_map {{ key: "pixels" value: "prepared" }} }}
-              step {{ model_name: "{second}" model_version: -1 input_map {{ key: "image" value: "prepared" }}
-                      output_map {{ key: "logits" value: "logits" }} }}
-            }}"#
-        )
-    };
-    write_config(folder.path(), "resnet18_jpeg", &ensemble("preprocess", MODEL));
-    write_config(folder.path(), "broken", &ensemble("preprocess", "nosuch"));
-    write_config(folder.path(), "circle", &ensemble("preprocess", "circle"));
+    image_models(folder.path());
+    write_config(folder.path(), "broken", &of_images("preprocess", "nosuch"));
+    write_config(folder.path(), "circle", &of_images("preprocess", "circle"));
     folder
 }
 
@@ -99,6 +113,33 @@ fn ensembles_take_encoded_images() {
     let server = Suite::triton(repository.path(), &["--model-control-mode=explicit"]);
     let told = server.python("ensemble.py", &[&photo("astronaut.jpg"), &tensor(folder.path())]);
     assert!(told.ends_with("ensemble ok\n"), "{told}");
+}
+
+#[test]
+fn changes_on_disk_are_followed_and_a_wrong_one_leaves_what_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |model: &str, config: &str| write_config(folder.path(), model, config);
+    write("first", "backend: \"image\" max_batch_size: 4");
+    let server = Suite::triton(folder.path(), &["--model-control-mode=poll", "--repository-poll-secs=1"]);
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < Duration::from_secs(60), "{what} did not come about: {}", server.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let config = |model: &str| server.get("http", &format!("/v2/models/{model}/config"));
+    assert!(config("first").contains("\"max_batch_size\":4,"), "{}", config("first"));
+    write("second", "backend: \"image\" max_batch_size: 2");
+    until("a new model", &|| config("second").contains("\"max_batch_size\":2,"));
+    write("first", "backend: \"image\" max_batch_size: 8");
+    until("a changed model", &|| config("first").contains("\"max_batch_size\":8,"));
+    write("first", "backend: \"image\"\nmax_batch: 16");
+    until("the reason", &|| server.log().contains("config.pbtxt:2:1: unknown field 'max_batch'"));
+    assert!(config("first").contains("\"max_batch_size\":8,"), "what was loaded serves on: {}", config("first"));
+    fs::remove_dir_all(folder.path().join("second")).unwrap();
+    until("the end of a model", &|| config("second").contains("'second' has no available versions"));
+    assert!(config("second").starts_with("HTTP/1.1 404"), "{}", config("second"));
 }
 
 #[test]

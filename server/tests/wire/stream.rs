@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use quintet_proto::inference::{
-    ModelInferRequest, ModelStreamInferResponse, infer_parameter::ParameterChoice::BoolParam,
+    ModelInferRequest, ModelMetadataRequest, ModelStreamInferResponse, infer_parameter::ParameterChoice::BoolParam,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -85,11 +85,31 @@ async fn what_is_too_large_ends_the_stream_alone() {
     let server = start().await;
     let large = raw("echo", "FP32", &[1, 4], vec![0; MAX_INPUT_BYTES]);
     let mut client = server.client().await;
+    // On the same connection, a request that runs and another stream.
+    let mut other = client.clone();
+    let running = tokio::spawn(async move { other.model_infer(floats("slow", 1)).await });
+    let (sender, mut receiver) = mpsc::channel(1);
+    let requests = stream::poll_fn(move |context| receiver.poll_recv(context));
+    let mut unharmed = client.model_stream_infer(requests).await.unwrap().into_inner();
+    while server.gate.entered() < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let answers = client.model_stream_infer(stream::iter([numbered(0, "echo"), large])).await.unwrap().into_inner();
     let answers: Vec<_> = answers.collect().await;
     assert!(answers[0].is_ok() && answers.len() == 2);
-    assert_eq!(answers[1].as_ref().unwrap_err().code(), tonic::Code::OutOfRange);
-    client.model_infer(floats("echo", 1)).await.unwrap();
+    let refusal = answers[1].as_ref().unwrap_err();
+    let words = "the message exceeds the limit of 4194304 bytes (--max-input-bytes)";
+    assert_eq!((refusal.code(), refusal.message()), (tonic::Code::ResourceExhausted, words));
+    sender.send(numbered(1, "echo")).await.unwrap();
+    assert_eq!(told(unharmed.next().await.unwrap()), ("1".to_owned(), String::new()));
+    server.gate.open();
+    running.await.unwrap().unwrap();
+
+    // Other methods have the same limit and the same words.
+    let label = "x".repeat(MAX_INPUT_BYTES);
+    let refusal =
+        client.model_metadata(ModelMetadataRequest { name: label, version: String::new() }).await.unwrap_err();
+    assert_eq!((refusal.code(), refusal.message()), (tonic::Code::ResourceExhausted, words));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use quintet_engine::testing::Echo;
 use quintet_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use quintet_server::kserve::trace::{Collector, Target, Traces, Update};
+use quintet_server::kserve::trace::{Collector, Target, Traces, Update, Waiting};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -76,7 +76,7 @@ async fn traced_to(port: u16, settings: &[(&str, &str)]) -> Server {
 }
 
 async fn traced(target: Target, settings: &[(&str, &str)]) -> Server {
-    let traces = Traces::new(target).unwrap();
+    let traces = Traces::new(target, Waiting::default()).unwrap();
     let values = |value: &str| value.split('+').map(str::to_owned).collect();
     let update: Update = settings.iter().map(|(name, value)| ((*name).to_owned(), values(value))).collect();
     traces.update(None, &update).unwrap();

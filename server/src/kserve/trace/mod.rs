@@ -35,14 +35,12 @@ pub use self::{
     otlp::Collector,
     record::{Arrival, Carrier, StepTraces, Trace},
     settings::{Mode, Update},
+    sink::Waiting,
 };
 use crate::service::Service;
 
 /// The settings in force, by name, each with its values.
 pub type Told = Vec<(&'static str, Vec<String>)>;
-
-/// Traces that wait to be written to a file; more are lost rather than waited for.
-const MAX_WAITING: usize = 4096;
 
 /// How long the end of the server waits for traces to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,20 +118,21 @@ impl Traces {
         Self::with(Target::File(None), None)
     }
 
-    /// Traces that go there.
+    /// Traces that go there; so many may wait for it. Of those for a collector, its own settings say how many.
     ///
     /// # Errors
     /// When the system has no thread to write them.
-    pub fn new(target: Target) -> io::Result<Self> {
+    pub fn new(target: Target, waiting: Waiting) -> io::Result<Self> {
         let losses = Losses::default();
         let sink = match &target {
             Target::File(None) => None,
             Target::File(Some(path)) => {
-                Some(Sink::start(TraceFile::new(path.clone(), losses.clone()), MAX_WAITING, losses)?)
+                Some(Sink::start(TraceFile::new(path.clone(), losses.clone()), waiting, losses)?)
             }
             Target::Collector(collector) => {
                 let exporter = Exporter::new(collector.clone(), losses.clone());
-                Some(Sink::start(exporter, collector.max_waiting(), losses)?)
+                let waiting = Waiting { traces: collector.max_waiting(), ..waiting };
+                Some(Sink::start(exporter, waiting, losses)?)
             }
         };
         Ok(Self::with(target, sink))
@@ -266,7 +265,7 @@ mod tests {
     #[test]
     fn a_model_has_the_servers_settings_but_its_own() {
         let folder = tempfile::tempdir().unwrap();
-        let traces = Traces::new(Target::File(Some(folder.path().join("trace.json")))).unwrap();
+        let traces = Traces::new(Target::File(Some(folder.path().join("trace.json"))), Waiting::default()).unwrap();
         assert_eq!(told(&traces, None), "OFF 1000 -1 0");
         traces.update(None, &update(&[("trace_level", &["TIMESTAMPS"]), ("trace_rate", &["1"])])).unwrap();
         traces.update(Some("m"), &update(&[("trace_count", &["2"]), ("log_frequency", &["5"])])).unwrap();
@@ -286,7 +285,7 @@ mod tests {
 
     #[test]
     fn rate_and_count_hold_but_for_what_a_client_traces() {
-        let traces = Traces::new(Target::Collector(Collector::default())).unwrap();
+        let traces = Traces::new(Target::Collector(Collector::default()), Waiting::default()).unwrap();
         traces.update(None, &update(&[("trace_level", &["TIMESTAMPS"]), ("trace_rate", &["0"])])).unwrap();
         assert_eq!([false, true].map(|always| traces.sample("m", always).is_some()), [false, true]);
         traces.update(None, &update(&[("trace_rate", &["1"]), ("trace_count", &["1"])])).unwrap();

@@ -16,8 +16,20 @@ use std::{
 
 use super::record::Record;
 
-/// Bytes of tensors in traces that wait to be written; more are lost rather than waited for.
-const MAX_WAITING_BYTES: usize = 64 << 20;
+/// What may wait to be written; more is lost rather than waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Traces.
+    pub traces: usize,
+    /// Bytes of their tensors.
+    pub bytes: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { traces: 4096, bytes: 64 << 20 }
+    }
+}
 
 /// Writes traces, on a thread of its own.
 pub(super) trait Writer: Send + 'static {
@@ -38,6 +50,7 @@ pub(super) trait Writer: Send + 'static {
 pub(super) struct Sink {
     messages: SyncSender<Message>,
     waiting_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
     losses: Losses,
 }
 
@@ -60,19 +73,19 @@ impl Losses {
 }
 
 impl Sink {
-    /// A thread with this writer, in front of which at most `max_waiting` traces wait.
-    pub(super) fn start(writer: impl Writer, max_waiting: usize, losses: Losses) -> io::Result<Self> {
-        let (messages, receiver) = sync_channel(max_waiting);
+    /// A thread with this writer, in front of which at most `max` traces wait.
+    pub(super) fn start(writer: impl Writer, max: Waiting, losses: Losses) -> io::Result<Self> {
+        let (messages, receiver) = sync_channel(max.traces);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let waiting = Arc::clone(&waiting_bytes);
         thread::Builder::new().name("trace".into()).spawn(move || serve(writer, &receiver, &waiting))?;
-        Ok(Self { messages, waiting_bytes, losses })
+        Ok(Self { messages, waiting_bytes, max_bytes: max.bytes, losses })
     }
 
     /// Hands a trace over; it is lost where too many wait.
     pub(super) fn write(&self, record: Box<Record>) {
         let bytes = record.tensor_bytes();
-        let room = self.waiting_bytes.fetch_add(bytes, AcqRel) + bytes <= MAX_WAITING_BYTES;
+        let room = self.waiting_bytes.fetch_add(bytes, AcqRel) + bytes <= self.max_bytes;
         if !room || self.messages.try_send(Message::Trace(record)).is_err() {
             self.waiting_bytes.fetch_sub(bytes, AcqRel);
             self.losses.add(1, "traces", "they come faster than they can be written");

@@ -14,7 +14,7 @@ use quintet_engine::{ErrorKind, InferError, Placement};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
-use crate::status;
+use crate::{service::InputLimit, status};
 
 /// What a `grpc-message` may hold at most: clients bound their header lists, and messages quote requests.
 const MAX_MESSAGE_BYTES: usize = 2048;
@@ -32,6 +32,24 @@ pub(super) fn status(error: &InferError) -> tonic::Status {
 /// A failure as an answer without a message: its status stands in the headers.
 pub(super) fn failure(error: &InferError) -> Response<tonic::body::Body> {
     status(error).into_http()
+}
+
+/// What tonic says of a message over the limit; nothing else in this server has that code.
+const TONIC_TOO_LARGE: tonic::Code = tonic::Code::OutOfRange;
+
+/// The end of a stream, a message over the limit in our words.
+pub(super) fn worded(status: tonic::Status, max: InputLimit) -> tonic::Status {
+    if status.code() == TONIC_TOO_LARGE { self::status(&too_large(max)) } else { status }
+}
+
+/// An answer of tonic's, a message over the limit in our words.
+pub(super) fn refused(response: Response<tonic::body::Body>, max: InputLimit) -> Response<tonic::body::Body> {
+    let code = response.headers().get(tonic::Status::GRPC_STATUS).map(|code| tonic::Code::from_bytes(code.as_bytes()));
+    if code == Some(TONIC_TOO_LARGE) { failure(&too_large(max)) } else { response }
+}
+
+fn too_large(max: InputLimit) -> InferError {
+    InferError::new(ErrorKind::TooLarge, format_args!("the message exceeds the limit of {max}"))
 }
 
 /// A message in these parts, with trailers. Nothing is joined or copied.

@@ -108,7 +108,7 @@ impl GrpcInferenceService for Rpc {
     ) -> Answer<Self::ModelStreamInferStream> {
         let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
         let (metadata, _, requests) = request.into_parts();
-        let answers = stream::infer(service, metadata.into_headers(), requests, self.limits.max_stream_requests, stop);
+        let answers = stream::infer(service, metadata.into_headers(), requests, self.limits, stop);
         Ok(Response::new(Box::pin(answers)))
     }
 

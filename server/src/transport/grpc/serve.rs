@@ -11,7 +11,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
-use super::{health::Reporter, infer, rpc::Rpc};
+use super::{health::Reporter, infer, reply, rpc::Rpc};
 use crate::{
     service::{InputLimit, Service},
     transport::{io_threads::IoThreads, listener::Listener},
@@ -117,7 +117,7 @@ impl Front {
         }
         match request.uri().path() {
             infer::PATH => Ok(infer::infer(&self.service, self.max_input, request).await),
-            _ => self.routes.oneshot(request).await,
+            _ => Ok(reply::refused(self.routes.oneshot(request).await?, self.max_input)),
         }
     }
 }

@@ -11,7 +11,7 @@ use quintet_proto::inference::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{infer, reply, request};
+use super::{infer, reply, request, serve::Limits};
 use crate::{
     kserve::{
         self,
@@ -21,25 +21,26 @@ use crate::{
     transport::traced,
 };
 
-/// The answers to `requests`, of which at most `max_requests` are begun at once. At `stop` no more are read:
+/// The answers to `requests`, of which no more are begun at once than `limits` allow. At `stop` no more are read:
 /// those begun are answered, and the stream ends. `headers` are the stream's.
 pub(super) fn infer<S>(
     service: Arc<Service>,
     headers: HeaderMap,
     requests: S,
-    max_requests: usize,
+    limits: Limits,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> + Send
 where
     S: Stream<Item = Result<ModelInferRequest, Status>> + Send,
 {
     let headers = Arc::new(headers);
+    let max_input = limits.max_input;
     let answers = move |request: Result<ModelInferRequest, Status>| {
         let (service, headers) = (Arc::clone(&service), Arc::clone(&headers));
         // What is no message ends the stream: nothing behind it can be read.
-        async move { Ok(answer(&service, &headers, request?).await) }
+        async move { Ok(answer(&service, &headers, request.map_err(|status| reply::worded(status, max_input))?).await) }
     };
-    requests.take_until(stop.cancelled_owned()).map(answers).buffered(max_requests.max(1))
+    requests.take_until(stop.cancelled_owned()).map(answers).buffered(limits.max_stream_requests.max(1))
 }
 
 /// One answer. An error says to which request it belongs, and the stream goes on.

@@ -38,12 +38,13 @@ impl Lane {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while it is not in service.
     fn model(&self) -> Result<Arc<Model>, InferError> {
-        self.service.registry().resolve(&self.model, None).map_err(|error| match error.kind() {
-            // No path names it: it is not there yet.
-            ErrorKind::NotFound => {
-                InferError::new(ErrorKind::Unavailable, format_args!("model '{}' is not loaded yet", self.model))
-            }
-            _ => error,
+        let registry = self.service.registry();
+        registry.resolve(&self.model, None).map_err(|error| {
+            // No path names it: that it is not there is not the client's mistake.
+            let known = registry.index().iter().any(|(name, ..)| *name == self.model);
+            let words =
+                if known { error.message().to_owned() } else { format!("model '{}' is not loaded yet", self.model) };
+            InferError::new(ErrorKind::Unavailable, words)
         })
     }
 }
