@@ -194,7 +194,7 @@ settings! {
     /// Providers that the trt service tries, in order [default: tensorrt,cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     trt_providers: Vec<Provider> = vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu], "QUINTET_TRT_PROVIDERS";
-    /// Weights (.safetensors, torchvision's names) that the jpeg service runs in libtorch in place of the model file; needs a build with --features torch
+    /// Weights (.safetensors, torchvision's names) or TorchScript (any other file) that the jpeg service runs in libtorch in place of the model file; needs a build with --features torch
     #[arg(value_name = "FILE")]
     jpeg_weights: PathBuf = PathBuf::new(), "QUINTET_JPEG_WEIGHTS";
     /// Whether a service falls back to the next of its providers, or does not start where the first does not work [default: fallback]

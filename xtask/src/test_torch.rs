@@ -14,7 +14,8 @@ pub(crate) fn test_torch() -> anyhow::Result<ExitCode> {
     setup::setup(true)?;
     let libtorch = setup::libtorch()?;
     let mut command = Command::new("cargo");
-    command.args(["test", "-p", "quintet-server", "--features", "torch", "--test", "suite", "--", "torch"]);
+    // The whole workspace, as `make test` has it: what was built for that serves here.
+    command.args(["test", "--workspace", "--features", "quintet-server/torch", "--test", "suite", "--", "torch"]);
     // One for the build, one for the programs that it builds.
     command.env("LIBTORCH", &libtorch).env("LD_LIBRARY_PATH", libtorch.join("lib")).current_dir(crate::root());
     let status = command.status().context("cannot start cargo")?;
