@@ -1,10 +1,11 @@
 # Each target is one command; what it does is in xtask/ and .ci/.
-.PHONY: demo serve test test-gpu-library test-torch gpu-check check setup perf-analyzer
+.PHONY: demo serve test test-gpu-library test-torch gpu-check check setup perf-analyzer bench-triton
 demo: ; cargo xtask demo
 serve: ; cargo xtask serve
 setup: ; cargo xtask setup --tests
 test: setup ; cargo test --workspace
 test-gpu-library: ; cargo xtask setup --tests --gpu-library && cargo test -p quintet-server --test suite -- --ignored --nocapture gpu_library
+bench-triton: ; cargo xtask bench-triton
 perf-analyzer: ; cargo xtask perf-analyzer
 test-torch: ; cargo xtask test-torch
 gpu-check: ; cargo xtask gpu-check

@@ -1,5 +1,6 @@
 //! What make calls: sets up ONNX Runtime, the models and the demo.
 
+mod bench_triton;
 mod check_deploy;
 mod conformance;
 mod demo;
@@ -78,6 +79,8 @@ enum Command {
         #[arg(last = true)]
         flags: Vec<String>,
     },
+    /// Measure the suite beside the genuine tritonserver, and check what the report says of both
+    BenchTriton,
     /// Set libtorch up and test the jpeg lane on it
     TestTorch,
     /// On a machine with a GPU: where lanes run, parity with the CPU, engine cache, five lanes; one report
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
         Command::Serve { arch, server } => demo::serve(&arch, &server),
         Command::PerfAnalyzer { arch, flags } => perf_analyzer::measure(&arch, &flags),
+        Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestTorch => test_torch::test_torch(),
         Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),

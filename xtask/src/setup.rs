@@ -22,6 +22,8 @@ const GPU_REQUIREMENTS: &str = "xtask/python/onnxruntime-gpu.txt";
 const TORCH_REQUIREMENTS: &str = "xtask/python/libtorch.txt";
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
 const PERF_ANALYZER_REQUIREMENTS: &str = "xtask/python/perf-analyzer.txt";
+const SYSTEM_PYTHON: &str = "/usr/bin/python3";
+const TRITON_REQUIREMENTS: &str = "xtask/python/triton.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
 
 /// Makes what is missing; what is there, and made for these requirements, stays.
@@ -95,6 +97,18 @@ fn unpack_libtorch(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
 pub(crate) fn deploy_python() -> anyhow::Result<PathBuf> {
     let folder = crate::root().join(".quintet/deploy-venv");
     once(&folder, &crate::root().join(DEPLOY_REQUIREMENTS), packages)?;
+    Ok(folder.join("bin/python"))
+}
+
+/// The Python of a virtual environment with the genuine tritonserver. Its Python backend is linked with the system's
+/// Python, so that is what it takes.
+///
+/// # Errors
+/// As [`setup`].
+pub(crate) fn triton_python() -> anyhow::Result<PathBuf> {
+    let folder = crate::root().join(".quintet/triton-venv");
+    let make = |folder: &Path, requirements: &Path| install(SYSTEM_PYTHON, folder, requirements);
+    once(&folder, &crate::root().join(TRITON_REQUIREMENTS), make)?;
     Ok(folder.join("bin/python"))
 }
 
@@ -192,7 +206,11 @@ fn library(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
 }
 
 fn packages(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
-    run(PYTHON, &["-m", "venv", "--clear", text(folder)?])
+    install(PYTHON, folder, requirements)
+}
+
+fn install(python: &str, folder: &Path, requirements: &Path) -> anyhow::Result<()> {
+    run(python, &["-m", "venv", "--clear", text(folder)?])
         .context("cannot make a virtual environment; on Debian the package python3-venv has what is needed")?;
     let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     run(folder.join("bin/python"), &[&arguments[..], &[text(requirements)?]].concat())

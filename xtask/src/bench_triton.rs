@@ -1,0 +1,37 @@
+//! The benchmark against the genuine tritonserver: measured beside the suite, and the report checked.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+
+use crate::{
+    demo::MODELS,
+    process::{exit_code, run},
+    server::{SUITE, Server},
+    setup,
+};
+
+const MODEL: &str = "resnet18";
+const SCRIPT: &str = "bench/tests/python/stock_triton.py";
+
+/// Serves the model with both servers and runs the benchmark over them. Returns the script's exit status: 0 when the
+/// report is right.
+///
+/// # Errors
+/// When something cannot be fetched or built, or a server does not become ready.
+pub(crate) fn bench_triton() -> anyhow::Result<ExitCode> {
+    setup::setup(false)?;
+    let python = setup::triton_python()?;
+    run("cargo", &["build", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
+    let program = |name| crate::program("debug", name);
+    run(program("quintet-models"), &["build", "--arch", MODEL, "--variants", "fp32", "--output", MODELS])?;
+    let mut suite = Command::new(program("quintet-server"));
+    suite.args(["suite", "--model-repository", MODELS, "--model", MODEL]).current_dir(crate::root());
+    let mut suite = Server::start(suite, SUITE)?;
+    let mut script = Command::new(python);
+    script.arg(SCRIPT).arg(format!("{MODELS}/{MODEL}/1/model.onnx")).arg(program("quintet-bench"));
+    script.args(suite.ports().iter().map(|(listener, port)| format!("--{listener}-url=http://127.0.0.1:{port}")));
+    let status = script.current_dir(crate::root()).status().with_context(|| format!("cannot start {SCRIPT}"))?;
+    suite.stop()?;
+    Ok(exit_code(status))
+}
