@@ -108,6 +108,14 @@ impl Mapped {
         (self.low - slack..=self.high + slack).contains(&value)
     }
 
+    /// The values that an axis marks: its own, where something was measured near them, or round ones.
+    fn marks(&self, axis: &Axis<'_>) -> Vec<f64> {
+        if axis.ticks.is_empty() {
+            return self.ticks();
+        }
+        axis.ticks.iter().copied().filter(|tick| self.within(*tick)).collect()
+    }
+
     /// Round values to mark: 1, 2 and 5 times powers of ten, at most about six.
     fn ticks(&self) -> Vec<f64> {
         if self.scale == Scale::Log && self.high / self.low > 5.0 {
@@ -153,7 +161,7 @@ pub(super) fn plot(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -
     let across = Mapped::new(x.scale, points().map(|p| p.x), (LEFT, WIDTH - RIGHT))?;
     let up = Mapped::new(y.scale, points().flat_map(bounds).flatten(), (HEIGHT - BOTTOM, TOP))?;
     let mut svg = open(title, HEIGHT);
-    for tick in if y.ticks.is_empty() { up.ticks() } else { y.ticks.clone() } {
+    for tick in up.marks(y) {
         let at = up.at(tick);
         let _ = write!(
             svg,
@@ -164,7 +172,7 @@ pub(super) fn plot(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -
             short(tick)
         );
     }
-    for tick in if x.ticks.is_empty() { across.ticks() } else { x.ticks.clone() } {
+    for tick in across.marks(x) {
         let at = across.at(tick);
         let _ = write!(
             svg,
@@ -316,6 +324,13 @@ mod tests {
         assert_eq!(ticks(Scale::Log, 1.0, 100_000.0), "1 10 100 1000 10k 100k");
         assert_eq!(ticks(Scale::Log, 40.0, 50.0), "35 40 45 50 55");
         assert_eq!(ticks(Scale::Linear, 0.0, 100.0), "0 50 100");
+    }
+
+    #[test]
+    fn values_that_were_not_measured_are_not_marked() {
+        let batches = Axis { ticks: vec![1.0, 8.0, 32.0], ..axis(Scale::Log) };
+        let drawn = plot("t", &batches, &axis(Scale::Linear), &[series(vec![(1.0, 3.0), (8.0, 5.0)])]).unwrap();
+        assert!(drawn.contains(">8<") && !drawn.contains(">32<"), "{drawn}");
     }
 
     #[test]
