@@ -68,7 +68,7 @@ impl Registry {
     ///
     /// # Errors
     /// With Triton's words: [`ErrorKind::NotFound`] where there is no such version or, none being named, none is
-    /// ready; [`ErrorKind::Unavailable`] for a named version that is not ready.
+    /// ready; [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down.
     pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, InferError> {
         let models = self.models.read();
         let unknown = || {
@@ -95,9 +95,14 @@ impl Registry {
             VersionState::Unloaded => "",
         };
         // Triton's difference: what was named is there but not ready, of what was not named there is none.
-        let (kind, what) = match version {
-            Some(version) => (ErrorKind::Unavailable, format!("'{name}' version {version} is not at ready state")),
-            None => (ErrorKind::NotFound, format!("'{name}' has no available versions")),
+        let what = match version {
+            Some(version) => format!("'{name}' version {version} is not at ready state"),
+            None => format!("'{name}' has no available versions"),
+        };
+        // A server that ends is to be told from one that never had the model.
+        let kind = match (version, state) {
+            (None, VersionState::Loading | VersionState::Failed(_) | VersionState::Unloaded) => ErrorKind::NotFound,
+            _ => ErrorKind::Unavailable,
         };
         Err(InferError::new(kind, format_args!("Request for unknown model: {what}{why}")))
     }

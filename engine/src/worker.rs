@@ -45,9 +45,7 @@ impl Shared {
         let bytes = bytes(&request.inputs);
         let place =
             self.queue.accept(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
-        if !self.run_here(bytes) {
-            self.queue.call();
-        }
+        self.dispatch(bytes);
         let mut leave = LeaveOnDrop { shared: self, started, ticket: Some(place.ticket) };
         let mut outcome = place.outcome;
         let ended = match place.rejected_at {
@@ -68,17 +66,23 @@ impl Shared {
         ended.unwrap_or_else(|_| Err(lost()))
     }
 
-    /// Carries out the request that has just come, of so many bytes, on this thread: if it is alone, will be quick, and
-    /// an instance is idle. Whether it did.
-    fn run_here(&self, bytes: usize) -> bool {
+    /// Finds an instance for the request that has just come, of so many bytes: this thread itself if the request is
+    /// alone, will be quick, and an instance is idle.
+    fn dispatch(&self, bytes: usize) {
         if !self.pace.as_ref().is_some_and(|pace| pace.is_quick(bytes)) {
-            return false;
+            return self.queue.call();
         }
-        let Some(mut instance) = self.instances.iter().find_map(Mutex::try_lock) else { return false };
-        let Some(instance) = instance.as_deref_mut() else { return false };
-        let Some(work) = self.queue.take_lone() else { return false };
-        carry_out(self, instance, work);
-        true
+        // Where all of them run, whoever is done first looks into the queue again.
+        let Some(mut idle) = self.instances.iter().find_map(Mutex::try_lock) else { return };
+        if let Some(instance) = idle.as_deref_mut()
+            && let Some(work) = self.queue.take_lone()
+        {
+            carry_out(self, instance, work);
+        }
+        drop(idle);
+        if !self.queue.is_empty() {
+            self.queue.call();
+        }
     }
 }
 
