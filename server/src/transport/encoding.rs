@@ -4,7 +4,7 @@ use std::io::{self, Read, Write as _};
 
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder, read, write};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use quintet_engine::{ErrorKind, InferError};
 
 use crate::service::InputLimit;
@@ -19,6 +19,9 @@ pub enum Encoding {
     /// RFC 8878.
     Zstd,
 }
+
+/// gRPC's counterpart of `Content-Encoding`.
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// zstd's level that costs about as little as the network it saves.
 const ZSTD_LEVEL: i32 = 1;
@@ -41,12 +44,24 @@ impl Encoding {
         Self::ALL.into_iter().find(|encoding| encoding.name().eq_ignore_ascii_case(name))
     }
 
-    /// The encoding of a request's body; `None` if it is sent as it is.
+    /// The encoding of an HTTP request's body; `None` if it is sent as it is.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`], naming the encoding.
     pub fn of_request(headers: &HeaderMap) -> Result<Option<Self>, InferError> {
-        let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
+        Self::of_header(headers, &header::CONTENT_ENCODING)
+    }
+
+    /// The encoding of a gRPC call's compressed messages; `None` if there are none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], naming the encoding.
+    pub fn of_call(headers: &HeaderMap) -> Result<Option<Self>, InferError> {
+        Self::of_header(headers, &GRPC_ENCODING)
+    }
+
+    fn of_header(headers: &HeaderMap, header: &HeaderName) -> Result<Option<Self>, InferError> {
+        let Some(value) = headers.get(header) else { return Ok(None) };
         let name = String::from_utf8_lossy(value.as_bytes());
         let name = name.trim();
         if name.is_empty() || name.eq_ignore_ascii_case("identity") {
@@ -107,7 +122,7 @@ impl Encoding {
         let decoded =
             decoded.map_err(|error| InferError::invalid(format_args!("the body is not {}: {error}", self.name())))?;
         if decoded.len() > max.bytes {
-            return Err(super::body::too_large(" once decoded", max));
+            return Err(too_large(" once decoded", max));
         }
         Ok(decoded.into())
     }
@@ -140,6 +155,11 @@ impl Encoding {
         let encoded = tokio::task::spawn_blocking(encode).await.map_err(InferError::internal)?;
         encoded.map(Bytes::from).map_err(InferError::internal)
     }
+}
+
+/// The refusal of a body; `what` says more about it, with a space in front.
+pub(super) fn too_large(what: &str, max: InputLimit) -> InferError {
+    InferError::new(ErrorKind::TooLarge, format_args!("the body{what} exceeds the limit of {max}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! The ways in: HTTP and gRPC for KServe, HTTP for JPEG. They share the listener and the status table,
-//! and know nothing of each other or of backends.
+//! The ways in: HTTP and gRPC for KServe, HTTP for JPEG. They share the listener, content encodings and the
+//! status table, and know nothing of each other or of backends.
 
+pub mod encoding;
 pub mod grpc;
 pub mod http;
 pub mod io_threads;

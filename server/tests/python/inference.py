@@ -50,6 +50,11 @@ def check(client, kind):
     assert [float(entry.split(b":")[0]) for entry in top[1]] == [30, 28, 26], top
     assert counted(client, kind) == before + 3
 
+    compression = "request_compression_algorithm" if kind is tritonclient.http else "compression_algorithm"
+    for algorithm in ["gzip", "deflate"]:
+        result = client.infer("sum", request(kind), **{compression: algorithm})
+        assert (result.as_numpy("sum") == 2 * numbers).all(), algorithm
+
     refused("Request for unknown model: 'nosuch' is not found", client.infer, "nosuch", request(kind))
     refused("batch-size must be <= 8 for 'sum'", client.infer, "sum", request(kind, (9, 16)))
     refused("unexpected shape for input 'b' for model 'sum'", client.infer, "sum", request(kind, (1, 4)))

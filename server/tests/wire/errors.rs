@@ -99,6 +99,11 @@ async fn bodies_that_are_not_one_message() {
     let (code, message) = refusal(compressed).await;
     assert_eq!(code, (tonic::Code::Unimplemented as i32).to_string());
     assert!(message.contains("compressed"), "{message}");
+    let other = server.send(&[GRPC, ("grpc-encoding", "snappy")], framed(&floats("echo", 1))).await;
+    assert_eq!(other.headers["grpc-status"], code);
+    let broken = [&[1, 0, 0, 0, 3][..], b"abc"].concat();
+    let broken = server.send(&[GRPC, ("grpc-encoding", "gzip")], broken).await;
+    assert_eq!(broken.headers["grpc-status"], invalid);
     let (code, message) = refusal(framed(&raw("echo", "FP32", &[1, 4], vec![0; MAX_INPUT_BYTES]))).await;
     assert_eq!(code, (tonic::Code::ResourceExhausted as i32).to_string());
     assert!(message.contains("exceeds%20the%20limit%20of%204194304%20bytes%20(--max-input-bytes)"), "{message}");

@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 use prost::encoding::{WireType, decode_varint};
 use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
 
-use crate::service::InputLimit;
+use crate::{service::InputLimit, transport::encoding::Encoding};
 
 /// A message's prefix: a compression flag and a 32-bit length.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -17,14 +17,19 @@ const RAW_INPUT_CONTENTS: u32 = 7;
 /// How far into a message a tensor is looked for before the buffer is laid out.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// Receives a body that is one uncompressed message of at most `max` bytes. Each frame is copied once;
-/// the largest tensor in sight at that time is aligned to [`ALIGNMENT`], so that the backend can view it
-/// in place.
+/// Receives a body that is one message of at most `max` bytes, before and after `encoding` is undone if it is
+/// compressed. Each frame is copied once; the largest tensor in sight at that time is aligned to [`ALIGNMENT`], so that
+/// the backend can view it in place.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a compressed message, [`ErrorKind::TooLarge`] over the limit, and
-/// [`ErrorKind::InvalidInput`] for a body that is not one message.
-pub(super) async fn receive<B>(body: B, max: InputLimit, pool: &BufferPool) -> Result<Bytes, InferError>
+/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for a compressed message without an encoding,
+/// and [`ErrorKind::InvalidInput`] for a body that is not one message, or not what its encoding says.
+pub(super) async fn receive<B>(
+    body: B,
+    encoding: Option<Encoding>,
+    max: InputLimit,
+    pool: &BufferPool,
+) -> Result<Bytes, InferError>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -37,12 +42,16 @@ where
     let Some((&[flag, size @ ..], _)) = early.split_first_chunk::<PREFIX_BYTES>() else {
         return Err(InferError::invalid("the request ended in the middle of a message's prefix"));
     };
-    if flag != 0 {
-        return Err(InferError::new(
-            ErrorKind::Unsupported,
-            "compressed messages are not supported: send them without a grpc-encoding",
-        ));
-    }
+    let encoding = match (flag, encoding) {
+        (0, _) => None,
+        (_, Some(encoding)) => Some(encoding),
+        (_, None) => {
+            return Err(InferError::new(
+                ErrorKind::Unsupported,
+                "the message is compressed, but no grpc-encoding says how: name gzip or deflate",
+            ));
+        }
+    };
     let length = u32::from_be_bytes(size) as usize;
     if length > max.bytes {
         return Err(InferError::new(
@@ -75,7 +84,11 @@ where
             at - padding
         )));
     }
-    Ok(buffer.freeze().slice(padding..))
+    let message = buffer.freeze().slice(padding..);
+    match encoding {
+        None => Ok(message),
+        Some(encoding) => encoding.decode(message, max).await,
+    }
 }
 
 /// The data frames of a body.
@@ -181,6 +194,7 @@ mod tests {
         let pool = BufferPool::new(1 << 20);
         futures_util::FutureExt::now_or_never(receive(
             body(bytes, cuts),
+            None,
             InputLimit { bytes: 100_000, flag: "--max" },
             &pool,
         ))

@@ -30,7 +30,7 @@ use crate::{
         trace::{Arrival, Carrier, Trace},
     },
     service::{InputLimit, Service},
-    transport::{server_timing, traced},
+    transport::{encoding::Encoding, server_timing, traced},
 };
 
 /// The path that goes this way.
@@ -47,7 +47,7 @@ where
 {
     let (head, body) = request.into_parts();
     let started = Instant::now();
-    let read = read(service, max_input, body).await;
+    let read = read(service, max_input, &head.headers, body).await;
     let (model, message, received) = match read {
         Ok(read) => read,
         Err(error) => return reply::failure(&error),
@@ -63,13 +63,14 @@ where
 async fn read<B>(
     service: &Service,
     max_input: InputLimit,
+    headers: &HeaderMap,
     body: B,
 ) -> Result<(Arc<Model>, ModelInferRequest, Instant), InferError>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
-    let message = frame::receive(body, max_input, service.pool()).await?;
+    let message = frame::receive(body, Encoding::of_call(headers)?, max_input, service.pool()).await?;
     let received = Instant::now();
     let message = ModelInferRequest::decode(message)
         .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
@@ -85,7 +85,9 @@ fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> R
     let mut routes = Routes::new(
         GrpcInferenceServiceServer::new(rpc)
             .max_decoding_message_size(limits.max_input.bytes)
-            .max_encoding_message_size(usize::MAX),
+            .max_encoding_message_size(usize::MAX)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate),
     )
     .add_service(HealthServer::new(Reporter::new(Arc::clone(service), stop.clone())));
     let reflection = || {

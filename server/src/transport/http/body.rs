@@ -12,18 +12,19 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
+use quintet_engine::{BufferPool, InferError, buffer::ALIGNMENT};
 
-use super::encoding::Encoding;
-use crate::service::InputLimit;
+use crate::{
+    service::InputLimit,
+    transport::encoding::{Encoding, too_large},
+};
 
 /// Receives a body of at most `max` bytes, before and after its content encoding is undone. What stands at
 /// `aligned_at` (the binary tensors behind a JSON header of that length) is aligned to [`ALIGNMENT`], so
 /// that the backend can view it in place; encoded bodies are not aligned.
 ///
 /// # Errors
-/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for an unknown content encoding, and
-/// [`ErrorKind::InvalidInput`] when the client breaks off or the body is not what its encoding says.
+/// `TooLarge` over the limit, `Unsupported` for an unknown content encoding, and `InvalidInput` when the client breaks off or the body is not what its encoding says.
 pub async fn receive(
     headers: &HeaderMap,
     body: axum::body::Body,
@@ -37,11 +38,6 @@ pub async fn receive(
         None => receive_plain(body, expects, aligned_at, max, pool).await,
         Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max, pool).await?, max).await,
     }
-}
-
-/// The refusal of a body; `what` says more about it, with a space in front.
-pub(super) fn too_large(what: &str, max: InputLimit) -> InferError {
-    InferError::new(ErrorKind::TooLarge, format_args!("the body{what} exceeds the limit of {max}"))
 }
 
 async fn receive_plain(
@@ -202,7 +198,7 @@ mod tests {
             futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from(vec![0; 60])), Ok(Bytes::from(vec![0; 60]))]);
         for body in [sized, axum::body::Body::from_stream(stream)] {
             let error = take(body, 0, 100).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::TooLarge);
+            assert_eq!(error.kind(), quintet_engine::ErrorKind::TooLarge);
             assert!(error.message().contains("limit of 100 bytes"), "{error}");
         }
     }

@@ -23,7 +23,6 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     body::{self, Chunks},
-    encoding::Encoding,
     json, metadata, plain,
     reply::{self, Failure},
 };
@@ -34,7 +33,7 @@ use crate::{
         trace::{Arrival, Carrier, Trace},
     },
     service::Service,
-    transport::traced,
+    transport::{encoding::Encoding, traced},
 };
 
 /// Carries out an inference request.

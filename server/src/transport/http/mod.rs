@@ -1,7 +1,6 @@
 //! KServe v2 over HTTP/1.1, with Triton's paths, headers and words.
 
 pub mod body;
-pub mod encoding;
 mod head;
 mod infer;
 mod json;
