@@ -1,4 +1,5 @@
-//! Instance threads, and the way of a request to one and back. An idle instance takes the batch itself, so a batch forms as late as possible.
+//! Instance threads, and the way of a request to one and back. An idle instance takes the batch itself, so a batch forms
+//! as late as possible.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

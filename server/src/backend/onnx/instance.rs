@@ -30,8 +30,8 @@ enum Way {
 pub(super) struct Stoppable<O: SelectedOutputMarker>(pub(super) RunOptions<O>);
 
 // SAFETY: ort withholds `Sync` because runs of two threads could write to one preallocated output.
-// These select outputs by name only, the instance's thread alone runs with them, and other threads only
-// set the termination flag, which ONNX Runtime allows at any time.
+// These select outputs by name only, one thread at a time has the instance and runs with them, and other threads
+// only set the termination flag, which ONNX Runtime allows at any time.
 unsafe impl<O: SelectedOutputMarker> Sync for Stoppable<O> {}
 
 impl<O: SelectedOutputMarker> Stoppable<O> {

@@ -53,8 +53,8 @@ pub struct TorchInstance {
     reason: Option<String>,
 }
 
-// SAFETY: a tensor or module of libtorch may be used by any thread, by one at a time without a lock; an instance
-// is owned by one thread.
+// SAFETY: a tensor or module of libtorch may be used by any thread, by one at a time without a lock; one thread
+// at a time has an instance.
 unsafe impl Send for TorchInstance {}
 
 impl TorchInstance {
