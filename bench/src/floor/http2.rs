@@ -5,10 +5,12 @@ use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
-use loona_hpack::{Decoder, Encoder};
-use quintet_proto::http2::{
-    self, DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, FrameHeader, HEADER_BYTES, MAX_WINDOW_BYTES, PREFACE, flag,
-    kind, setting,
+use quintet_proto::{
+    hpack::{DEFAULT_TABLE_BYTES, Decoder, Encoder},
+    http2::{
+        self, DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, FrameHeader, HEADER_BYTES, MAX_WINDOW_BYTES, PREFACE,
+        flag, kind, setting,
+    },
 };
 
 use super::raw::Stream;
@@ -19,8 +21,6 @@ const READ_BYTES: usize = 16 << 10;
 const MAX_FRAME_BYTES: u32 = (1 << 24) - 1;
 /// Longest payload of a frame that is no data, and longest header block.
 const MAX_CONTROL_BYTES: usize = 64 << 10;
-/// HPACK's table before anybody said otherwise (RFC 7541, section 4.2).
-const DEFAULT_TABLE_BYTES: u32 = 4096;
 /// Frames that one system call takes; each is two slices, of which the system allows 1024.
 const MAX_FRAMES_AT_ONCE: usize = 256;
 
@@ -30,7 +30,7 @@ pub(super) struct Connection {
     /// Of these, `unread` are not used yet.
     buffer: Box<[u8; READ_BYTES]>,
     unread: std::ops::Range<usize>,
-    decoder: Decoder<'static>,
+    decoder: Decoder,
     /// Of the server: what it takes in one frame, and of a stream before it says more.
     max_frame: u32,
     initial_window: u32,
@@ -55,7 +55,7 @@ pub(super) struct Answer {
     block: Vec<u8>,
     last: bool,
     /// Headers and trailers.
-    pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) fields: Vec<(Bytes, Bytes)>,
     ended: bool,
 }
 
@@ -82,7 +82,7 @@ impl Connection {
             stream,
             buffer: Box::new([0; READ_BYTES]),
             unread: 0..0,
-            decoder: Decoder::new(),
+            decoder: Decoder::new(DEFAULT_TABLE_BYTES),
             max_frame: DEFAULT_MAX_FRAME_BYTES,
             initial_window: DEFAULT_WINDOW_BYTES,
             window: DEFAULT_WINDOW_BYTES.into(),
@@ -104,11 +104,13 @@ impl Connection {
         ];
         connection.stream.write_all(&hello.concat())?;
         let table_bytes = connection.greeting().context("the server does not speak HTTP/2")?;
-        let mut encoder = Encoder::new();
-        if table_bytes < DEFAULT_TABLE_BYTES {
-            encoder.set_max_table_size(table_bytes as usize);
-        }
-        let mut block = || encoder.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        let mut encoder = Encoder::default();
+        encoder.set_max_table_bytes(table_bytes);
+        let mut block = || {
+            let mut block = Vec::new();
+            encoder.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), &mut block);
+            block
+        };
         connection.blocks = [block(), block()];
         let most = connection.max_frame.min(connection.initial_window).max(1) as usize;
         let pieces = body.iter().flat_map(|part| {
@@ -119,14 +121,14 @@ impl Connection {
     }
 
     /// The server's settings, which come first; the size of the table that it keeps.
-    fn greeting(&mut self) -> anyhow::Result<u32> {
+    fn greeting(&mut self) -> anyhow::Result<usize> {
         let header = self.header()?;
         ensure!(header.kind == kind::SETTINGS && !header.has(flag::ACK), "its first frame is none of settings");
         let payload = self.control(header)?;
         self.stream.write_all(&http2::frame(kind::SETTINGS, flag::ACK, 0, &[]))?;
         self.take_settings(&payload);
         let table = http2::read_settings(&payload).find(|(name, _)| *name == setting::HEADER_TABLE_SIZE);
-        Ok(table.map_or(DEFAULT_TABLE_BYTES, |(_, bytes)| bytes))
+        Ok(table.map_or(DEFAULT_TABLE_BYTES, |(_, bytes)| bytes as usize))
     }
 
     fn take_settings(&mut self, payload: &[u8]) {
@@ -237,8 +239,8 @@ impl Connection {
         ensure!(answer.block.len() <= MAX_CONTROL_BYTES, "the answer's headers are too long");
         if header.has(flag::END_HEADERS) {
             let block = std::mem::take(&mut answer.block);
-            let fields = self.decoder.decode(&block);
-            let fields = fields.map_err(|error| anyhow::anyhow!("cannot decode the headers: {error:?}"))?;
+            let mut fields = Vec::new();
+            self.decoder.decode(&block, |name, value| fields.push((name, value)))?;
             if header.stream == stream {
                 answer.fields.extend(fields);
                 answer.ended |= answer.last;

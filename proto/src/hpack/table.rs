@@ -1,0 +1,145 @@
+//! The fields that both sides know by number (RFC 7541, section 2.3): 61 that everybody has, then those that were sent
+//! before, the last first.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// What an entry counts for beside its bytes (section 4.1).
+const ENTRY_OVERHEAD_BYTES: usize = 32;
+
+/// A field's name and value.
+pub(super) type Field = (Bytes, Bytes);
+
+/// The fields that were sent.
+pub(super) struct Table {
+    entries: VecDeque<Field>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+/// Where a field was found.
+pub(super) enum Found {
+    /// Both its name and its value.
+    Whole(usize),
+    /// Only its name; and whether it was ever sent.
+    Name { index: usize, sent: bool },
+}
+
+impl Table {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, max_bytes }
+    }
+
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Another limit; the oldest go until it holds.
+    pub(super) fn resize(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+        self.evict();
+    }
+
+    /// Adds a field. One that is larger than the table empties it, and is not kept (section 4.4).
+    pub(super) fn add(&mut self, name: Bytes, value: Bytes) {
+        self.bytes += name.len() + value.len() + ENTRY_OVERHEAD_BYTES;
+        self.entries.push_front((name, value));
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.bytes > self.max_bytes {
+            let Some((name, value)) = self.entries.pop_back() else { return };
+            self.bytes -= name.len() + value.len() + ENTRY_OVERHEAD_BYTES;
+        }
+    }
+
+    /// The field of this number; they begin at 1.
+    pub(super) fn get(&self, index: usize) -> Option<Field> {
+        let index = index.checked_sub(1)?;
+        match STATIC.get(index) {
+            Some((name, value)) => Some((Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes()))),
+            None => self.entries.get(index - STATIC.len()).cloned(),
+        }
+    }
+
+    /// The number of a field, or of one with its name.
+    pub(super) fn find(&self, name: &[u8], value: &[u8]) -> Option<Found> {
+        let fixed = STATIC.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let sent = self.entries.iter().map(|(name, value)| (&name[..], &value[..]));
+        let mut same_name = None;
+        for (at, field) in fixed.chain(sent).enumerate().filter(|(_, field)| field.0 == name) {
+            if field.1 == value {
+                return Some(Found::Whole(at + 1));
+            }
+            same_name = Some(Found::Name { index: at + 1, sent: at >= STATIC.len() });
+        }
+        same_name
+    }
+}
+
+/// RFC 7541, appendix A.
+const STATIC: [(&str, &str); 61] = [
+    (":authority", ""),
+    (":method", "GET"),
+    (":method", "POST"),
+    (":path", "/"),
+    (":path", "/index.html"),
+    (":scheme", "http"),
+    (":scheme", "https"),
+    (":status", "200"),
+    (":status", "204"),
+    (":status", "206"),
+    (":status", "304"),
+    (":status", "400"),
+    (":status", "404"),
+    (":status", "500"),
+    ("accept-charset", ""),
+    ("accept-encoding", "gzip, deflate"),
+    ("accept-language", ""),
+    ("accept-ranges", ""),
+    ("accept", ""),
+    ("access-control-allow-origin", ""),
+    ("age", ""),
+    ("allow", ""),
+    ("authorization", ""),
+    ("cache-control", ""),
+    ("content-disposition", ""),
+    ("content-encoding", ""),
+    ("content-language", ""),
+    ("content-length", ""),
+    ("content-location", ""),
+    ("content-range", ""),
+    ("content-type", ""),
+    ("cookie", ""),
+    ("date", ""),
+    ("etag", ""),
+    ("expect", ""),
+    ("expires", ""),
+    ("from", ""),
+    ("host", ""),
+    ("if-match", ""),
+    ("if-modified-since", ""),
+    ("if-none-match", ""),
+    ("if-range", ""),
+    ("if-unmodified-since", ""),
+    ("last-modified", ""),
+    ("link", ""),
+    ("location", ""),
+    ("max-forwards", ""),
+    ("proxy-authenticate", ""),
+    ("proxy-authorization", ""),
+    ("range", ""),
+    ("referer", ""),
+    ("refresh", ""),
+    ("retry-after", ""),
+    ("server", ""),
+    ("set-cookie", ""),
+    ("strict-transport-security", ""),
+    ("transfer-encoding", ""),
+    ("user-agent", ""),
+    ("vary", ""),
+    ("via", ""),
+    ("www-authenticate", ""),
+];
