@@ -1,27 +1,29 @@
-//! Damages `ModelInfer` messages at random, cuts them into frames at random, and sends them through the decoder and
-//! all that is behind it: `cargo run --release -p quintet-server --example fuzz_infer -- --seconds 600 --seed 1`.
+//! Damages `ModelInfer` messages at random, cuts them into frames at random, and says all that on a connection:
+//! `cargo run --release -p quintet-server --example fuzz_infer -- --seconds 600 --seed 1`. In every third connection
+//! the frames themselves are damaged.
 //!
-//! Whatever comes must be answered with a gRPC status, and a good request after it as ever. A panic ends the run with
-//! its seed and round, which bring it back.
+//! Whatever comes in whole frames must be answered with a gRPC status, and a good call behind it as ever. A panic or a
+//! connection that hangs ends the run with its seed and round, which bring it back.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
-    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use clap::Parser;
-use http::Request;
-use http_body_util::{BodyExt as _, StreamBody};
 use prost::Message as _;
 use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
-use quintet_proto::inference::{
-    InferParameter, InferTensorContents, ModelConfig, ModelInferRequest,
-    infer_parameter::ParameterChoice,
-    model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
+use quintet_proto::{
+    hpack::{DEFAULT_TABLE_BYTES, Decoder, Encoder},
+    http2::{self, FrameHeader, HEADER_BYTES, flag, kind},
+    inference::{
+        InferParameter, InferTensorContents, ModelConfig, ModelInferRequest,
+        infer_parameter::ParameterChoice,
+        model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
+    },
 };
 use quintet_server::{
     service::{InputLimit, Limits, Service},
@@ -29,6 +31,8 @@ use quintet_server::{
     transport::grpc,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 /// What a message may have at most.
 const MAX_INPUT: InputLimit = InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" };
@@ -128,20 +132,75 @@ fn framed(message: &[u8]) -> Vec<u8> {
     body
 }
 
-/// The gRPC status of a body, sent in random frames.
-async fn send(service: &Service, body: &[u8], rng: &mut StdRng) -> String {
-    let mut frames = Vec::new();
+/// A call's frames: its head, and its body in frames of any size, some of them padded.
+fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Vec<u8> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/inference.GRPCInferenceService/ModelInfer"),
+        ("content-type", "application/grpc"),
+        ("x-round", if rng.random() { "a" } else { "b" }),
+    ];
+    let mut block = Vec::new();
+    encoder.encode(fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())), &mut block);
+    let mut bytes = http2::frame(kind::HEADERS, flag::END_HEADERS, stream, &block);
     let mut rest = body;
     while !rest.is_empty() {
-        let (frame, behind) = rest.split_at(rng.random_range(0..=rest.len().min(200)).max(rest.len().min(1)));
-        frames.push(Ok::<_, Infallible>(http_body::Frame::data(Bytes::copy_from_slice(frame))));
+        let (part, behind) = rest.split_at(rng.random_range(0..=rest.len().min(200)).max(rest.len().min(1)));
+        rest = behind;
+        if rng.random_ratio(1, 8) {
+            let padding = rng.random_range(0..20_u8);
+            let padded = [&[padding], part, &vec![0; padding.into()]].concat();
+            bytes.extend(http2::frame(kind::DATA, flag::PADDED, stream, &padded));
+        } else {
+            bytes.extend(http2::frame(kind::DATA, 0, stream, part));
+        }
+    }
+    bytes.extend(http2::frame(kind::DATA, flag::END_STREAM, stream, &[]));
+    bytes
+}
+
+/// Sends all that a client says, in pieces; the gRPC statuses of the answers until there are `count` of them, or the
+/// connection ends.
+async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut StdRng) -> Vec<String> {
+    let (mut client, server) = tokio::io::duplex(1 << 20);
+    let limits = grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
+    let serving = tokio::spawn(grpc::serve_connection(server, Arc::clone(service), limits, CancellationToken::new()));
+    let mut rest = sent;
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at(rng.random_range(1..=rest.len()));
+        // It may have ended the connection by now.
+        if client.write_all(piece).await.is_err() {
+            break;
+        }
         rest = behind;
     }
-    let request = Request::post("/").body(StreamBody::new(futures_util::stream::iter(frames))).unwrap();
-    let (head, body) = grpc::model_infer(service, MAX_INPUT, request).await.into_parts();
-    let body = body.collect().await.unwrap();
-    let status = body.trailers().and_then(|trailers| trailers.get("grpc-status")).or(head.headers.get("grpc-status"));
-    status.unwrap().to_str().unwrap().to_owned()
+    if count == 0 {
+        client.shutdown().await.unwrap();
+    }
+    let mut decoder = Decoder::new(DEFAULT_TABLE_BYTES);
+    let mut statuses = Vec::new();
+    while count == 0 || statuses.len() < count {
+        let mut header = [0; HEADER_BYTES];
+        if client.read_exact(&mut header).await.is_err() {
+            break;
+        }
+        let header = FrameHeader::parse(header);
+        let mut payload = vec![0; header.length as usize];
+        client.read_exact(&mut payload).await.unwrap();
+        if header.kind == kind::HEADERS {
+            let take = |name: Bytes, value: Bytes| {
+                if name == "grpc-status" {
+                    statuses.push(String::from_utf8_lossy(&value).into_owned());
+                }
+            };
+            decoder.decode(&payload, take).unwrap();
+        }
+    }
+    drop(client);
+    // That it broke a rule is no failure.
+    let _ = serving.await.unwrap();
+    statuses
 }
 
 fn main() {
@@ -167,27 +226,45 @@ fn main() {
     while began.elapsed() < Duration::from_secs(args.seconds) {
         let mut rng = StdRng::seed_from_u64(args.seed ^ round.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut message = request(&mut rng).encode_to_vec();
-            // Inside the message, so that its length stays right, or with the prefix.
-            let body = if rng.random() {
-                damage(&mut message, &mut rng);
-                framed(&message)
+            let mut encoder = Encoder::default();
+            let mut sent = [http2::PREFACE, &http2::settings(&[])].concat();
+            let calls = rng.random_range(1..4_u32);
+            for nth in 0..calls {
+                let mut message = request(&mut rng).encode_to_vec();
+                // Inside the message, so that its length stays right, or with the prefix.
+                let body = if rng.random() {
+                    damage(&mut message, &mut rng);
+                    framed(&message)
+                } else {
+                    let mut body = framed(&message);
+                    damage(&mut body, &mut rng);
+                    body
+                };
+                sent.extend(call(2 * nth + 1, &body, &mut encoder, &mut rng));
+            }
+            // Whole frames are all answered, and a good call behind them as ever; of damaged ones nothing is known.
+            let mut count = 0;
+            if rng.random_ratio(2, 3) {
+                sent.extend(call(2 * calls + 1, &good, &mut encoder, &mut rng));
+                count = calls as usize + 1;
             } else {
-                let mut body = framed(&message);
-                damage(&mut body, &mut rng);
-                body
-            };
+                damage(&mut sent, &mut rng);
+            }
             runtime.block_on(async {
-                let waited = tokio::time::timeout(Duration::from_secs(10), send(&service, &body, &mut rng)).await;
-                (waited.unwrap(), (round % 64 == 0).then_some(send(&service, &good, &mut rng).await))
+                let waited = exchange(&service, &sent, count, &mut rng);
+                let answers = tokio::time::timeout(Duration::from_secs(10), waited).await.unwrap();
+                assert!(count == 0 || answers.len() == count, "{answers:?}");
+                assert!(count == 0 || answers.contains(&"0".to_owned()), "a good call failed: {answers:?}");
+                answers
             })
         }));
-        let (status, control) = outcome.unwrap_or_else(|_| {
+        let answers = outcome.unwrap_or_else(|_| {
             eprintln!("failed: --seed {} --round {round}", args.seed);
             std::process::exit(1)
         });
-        assert!(control.is_none_or(|status| status == "0"), "a good request failed after round {round}");
-        *statuses.entry(status).or_default() += 1;
+        for status in answers {
+            *statuses.entry(status).or_default() += 1;
+        }
         round += 1;
     }
     println!("{} rounds in {} s, seed {}: no panic", round - args.round, args.seconds, args.seed);

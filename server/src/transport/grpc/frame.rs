@@ -1,10 +1,11 @@
 //! Receives one length-prefixed message into one pooled buffer, placed so that its tensor is aligned.
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http_body::Body;
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
 use prost::encoding::{WireType, decode_varint};
-use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::ALIGNMENT};
+use quintet_engine::{
+    BufferPool, ErrorKind, InferError,
+    buffer::{ALIGNMENT, Buffer},
+};
 
 use crate::{service::InputLimit, transport::encoding::Encoding};
 
@@ -17,122 +18,147 @@ const RAW_INPUT_CONTENTS: u32 = 7;
 /// How far into a message a tensor is looked for before the buffer is laid out.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// Receives a body that is one message of at most `max` bytes, before and after `encoding` is undone if it is
-/// compressed. Each frame is copied once; the largest tensor in sight at that time is aligned to [`ALIGNMENT`], so that
-/// the backend can view it in place.
-///
-/// # Errors
-/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for a compressed message without an encoding,
-/// and [`ErrorKind::InvalidInput`] for a body that is not one message, or not what its encoding says.
-pub(super) async fn receive<B>(
-    body: B,
+/// Receives a body that is one message of at most a limit of bytes, before and after its encoding is undone if it is
+/// compressed. The largest tensor in sight when the buffer is laid out is aligned to [`ALIGNMENT`], so that the backend
+/// can view it in place.
+pub(super) struct Receiver {
+    encoding: Option<Encoding>,
+    max: InputLimit,
+    pool: BufferPool,
+    state: State,
+}
+
+enum State {
+    /// The prefix and the message's beginning, too little yet to lay out a buffer.
+    Early(Vec<u8>),
+    /// The message is to fill `buffer` from `padding` on; `at` is where its next bytes go.
+    Laid { buffer: Buffer, padding: usize, at: usize, is_compressed: bool },
+}
+
+impl Receiver {
+    /// Of a call whose messages are in `encoding` where they are compressed.
+    pub(super) fn new(encoding: Option<Encoding>, max: InputLimit, pool: BufferPool) -> Self {
+        Self { encoding, max, pool, state: State::Early(Vec::new()) }
+    }
+
+    /// Copies the next bytes to their place.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for a compressed message without an encoding,
+    /// and [`ErrorKind::InvalidInput`] for more than one message.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), InferError> {
+        match &mut self.state {
+            State::Laid { buffer, at, .. } => put(buffer, at, bytes),
+            State::Early(early) if early.is_empty() => {
+                match lay_out(bytes, self.encoding, self.max, &self.pool)? {
+                    Some(laid) => self.state = laid,
+                    None => early.extend_from_slice(bytes),
+                }
+                Ok(())
+            }
+            State::Early(early) => {
+                early.extend_from_slice(bytes);
+                if let Some(laid) = lay_out(early, self.encoding, self.max, &self.pool)? {
+                    self.state = laid;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Where the rest of the message may be written instead; empty if that is not known yet, or there is no rest.
+    pub(super) fn place(&mut self) -> &mut [u8] {
+        match &mut self.state {
+            State::Early(_) => &mut [],
+            State::Laid { buffer, at, .. } => buffer.get_mut(*at..).unwrap_or_default(),
+        }
+    }
+
+    /// So many bytes of the place were written.
+    pub(super) fn filled(&mut self, bytes: usize) {
+        if let State::Laid { at, .. } = &mut self.state {
+            *at += bytes;
+        }
+    }
+
+    /// The message, when all of the body came.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a body that is not a whole message, or not what its encoding says.
+    pub(super) async fn finish(self) -> Result<Bytes, InferError> {
+        let (buffer, padding, at, is_compressed) = match self.state {
+            State::Early(early) if early.is_empty() => return Err(InferError::invalid("the request has no message")),
+            State::Early(early) if early.len() < PREFIX_BYTES => {
+                return Err(InferError::invalid("the request ended in the middle of a message's prefix"));
+            }
+            State::Early(early) => return Err(ended_early(early.len() - PREFIX_BYTES, length(&early))),
+            State::Laid { buffer, padding, at, is_compressed } => (buffer, padding, at, is_compressed),
+        };
+        if at < buffer.len() {
+            return Err(ended_early(at - padding, buffer.len() - padding));
+        }
+        let message = buffer.freeze().slice(padding..);
+        match self.encoding {
+            Some(encoding) if is_compressed => encoding.decode(message, self.max).await,
+            _ => Ok(message),
+        }
+    }
+}
+
+fn ended_early(came: usize, length: usize) -> InferError {
+    InferError::invalid(format_args!("the request ended after {came} of its message's {length} bytes"))
+}
+
+/// The length in a prefix.
+fn length(early: &[u8]) -> usize {
+    early.get(1..).and_then(|rest| rest.first_chunk()).map_or(0, |&size| u32::from_be_bytes(size) as usize)
+}
+
+fn put(buffer: &mut Buffer, at: &mut usize, bytes: &[u8]) -> Result<(), InferError> {
+    let Some(place) = buffer.get_mut(*at..*at + bytes.len()) else {
+        return Err(InferError::invalid("the request has more than one message, or is longer than it says"));
+    };
+    place.copy_from_slice(bytes);
+    *at += bytes.len();
+    Ok(())
+}
+
+/// A buffer for the message that begins with `early`, with what is there of it; `None` if more must come first.
+fn lay_out(
+    early: &[u8],
     encoding: Option<Encoding>,
     max: InputLimit,
     pool: &BufferPool,
-) -> Result<Bytes, InferError>
-where
-    B: Body<Data = Bytes>,
-    B::Error: std::fmt::Display,
-{
-    let mut frames = Frames { body: std::pin::pin!(body) };
-    let mut early = frames.at_least(Bytes::new(), PREFIX_BYTES).await?;
-    if early.is_empty() {
-        return Err(InferError::invalid("the request has no message"));
+) -> Result<Option<State>, InferError> {
+    let Some((&[flag, ..], message)) = early.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    if flag != 0 && encoding.is_none() {
+        return Err(InferError::new(
+            ErrorKind::Unsupported,
+            "the message is compressed, but no grpc-encoding says how: name gzip or deflate",
+        ));
     }
-    let Some((&[flag, size @ ..], _)) = early.split_first_chunk::<PREFIX_BYTES>() else {
-        return Err(InferError::invalid("the request ended in the middle of a message's prefix"));
-    };
-    let encoding = match (flag, encoding) {
-        (0, _) => None,
-        (_, Some(encoding)) => Some(encoding),
-        (_, None) => {
-            return Err(InferError::new(
-                ErrorKind::Unsupported,
-                "the message is compressed, but no grpc-encoding says how: name gzip or deflate",
-            ));
-        }
-    };
-    let length = u32::from_be_bytes(size) as usize;
+    let length = length(early);
     if length > max.bytes {
         return Err(InferError::new(
             ErrorKind::TooLarge,
             format_args!("the message of {length} bytes exceeds the limit of {max}"),
         ));
     }
-    early.advance(PREFIX_BYTES);
-    let mut tensor = largest_tensor(&early);
-    if tensor.is_none() {
-        early = frames.at_least(early, length.min(HEAD_BYTES)).await?;
-        tensor = largest_tensor(&early);
+    let tensor = largest_tensor(message);
+    let is_largest = tensor.is_some_and(|(_, bytes)| bytes >= length as u64 / 2);
+    if !is_largest && message.len() < length.min(HEAD_BYTES) {
+        return Ok(None);
     }
-    let offset = tensor.unwrap_or(0);
+    let offset = tensor.map_or(0, |(at, _)| at);
     let padding = offset.next_multiple_of(ALIGNMENT) - offset;
     let mut buffer = pool.take(padding + length);
     let mut at = padding;
-    let mut next = Some(early);
-    while let Some(chunk) = next {
-        let Some(place) = buffer.get_mut(at..at + chunk.len()) else {
-            return Err(InferError::invalid("the request has more than one message, or is longer than it says"));
-        };
-        place.copy_from_slice(&chunk);
-        at += chunk.len();
-        next = frames.next().await?;
-    }
-    if at < padding + length {
-        return Err(InferError::invalid(format_args!(
-            "the request ended after {} of its message's {length} bytes",
-            at - padding
-        )));
-    }
-    let message = buffer.freeze().slice(padding..);
-    match encoding {
-        None => Ok(message),
-        Some(encoding) => encoding.decode(message, max).await,
-    }
+    put(&mut buffer, &mut at, message)?;
+    Ok(Some(State::Laid { buffer, padding, at, is_compressed: flag != 0 }))
 }
 
-/// The data frames of a body.
-struct Frames<'a, B> {
-    body: std::pin::Pin<&'a mut B>,
-}
-
-impl<B> Frames<'_, B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: std::fmt::Display,
-{
-    async fn next(&mut self) -> Result<Option<Bytes>, InferError> {
-        while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|error| InferError::invalid(format_args!("cannot read the request: {error}")))?;
-            if let Ok(data) = frame.into_data() {
-                return Ok(Some(data));
-            }
-        }
-        Ok(None)
-    }
-
-    /// `early` and as many frames as it takes to have `len` bytes, or all that there are. Joins them only
-    /// where one frame does not do.
-    async fn at_least(&mut self, early: Bytes, len: usize) -> Result<Bytes, InferError> {
-        if early.len() >= len {
-            return Ok(early);
-        }
-        let mut joined = BytesMut::from(&early[..]);
-        while let Some(frame) = self.next().await? {
-            if joined.is_empty() && frame.len() >= len {
-                return Ok(frame);
-            }
-            joined.extend_from_slice(&frame);
-            if joined.len() >= len {
-                break;
-            }
-        }
-        Ok(joined.freeze())
-    }
-}
-
-/// Where in a message, of which only the beginning is there, the largest raw tensor in sight starts.
-fn largest_tensor(message: &[u8]) -> Option<usize> {
+/// Where in a message, of which only the beginning is there, the largest raw tensor in sight starts, and its bytes.
+fn largest_tensor(message: &[u8]) -> Option<(usize, u64)> {
     let mut rest = message;
     let mut largest: Option<(usize, u64)> = None;
     while let Ok(key) = decode_varint(&mut rest) {
@@ -144,7 +170,7 @@ fn largest_tensor(message: &[u8]) -> Option<usize> {
             WireType::SixtyFourBit => 8,
             WireType::ThirtyTwoBit => 4,
             WireType::LengthDelimited => decode_varint(&mut rest).ok()?,
-            WireType::StartGroup | WireType::EndGroup => return largest.map(|(at, _)| at),
+            WireType::StartGroup | WireType::EndGroup => return largest,
         };
         if key == u64::from(RAW_INPUT_CONTENTS << 3 | WireType::LengthDelimited as u32)
             && largest.is_none_or(|(_, other)| length > other)
@@ -156,32 +182,16 @@ fn largest_tensor(message: &[u8]) -> Option<usize> {
             None => break,
         }
     }
-    largest.map(|(at, _)| at)
+    largest
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use http_body_util::StreamBody;
     use proptest::prelude::*;
     use prost::Message as _;
     use quintet_proto::inference::{ModelInferRequest, model_infer_request::InferInputTensor};
 
     use super::*;
-
-    fn body(bytes: &[u8], cuts: &[usize]) -> impl Body<Data = Bytes, Error = Infallible> {
-        let mut rest = bytes;
-        let mut chunks = Vec::new();
-        for &cut in cuts {
-            let (chunk, behind) = rest.split_at(cut.min(rest.len()));
-            chunks.push(chunk.to_vec());
-            rest = behind;
-        }
-        chunks.push(rest.to_vec());
-        let frames = chunks.into_iter().map(|chunk| Ok(http_body::Frame::data(Bytes::from(chunk))));
-        StreamBody::new(futures_util::stream::iter(frames))
-    }
 
     fn framed(message: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0];
@@ -190,15 +200,23 @@ mod tests {
         bytes
     }
 
+    /// Pushed and, where there is a place for that, written in turn.
     fn take(bytes: &[u8], cuts: &[usize]) -> Result<Bytes, InferError> {
-        let pool = BufferPool::new(1 << 20);
-        futures_util::FutureExt::now_or_never(receive(
-            body(bytes, cuts),
-            None,
-            InputLimit { bytes: 100_000, flag: "--max" },
-            &pool,
-        ))
-        .unwrap()
+        let max = InputLimit { bytes: 100_000, flag: "--max" };
+        let mut receiver = Receiver::new(None, max, BufferPool::new(1 << 20));
+        let mut rest = bytes;
+        for (nth, &cut) in cuts.iter().chain([&bytes.len()]).enumerate() {
+            let (chunk, behind) = rest.split_at(cut.min(rest.len()));
+            match receiver.place() {
+                place if nth % 2 == 1 && place.len() >= chunk.len() => {
+                    place[..chunk.len()].copy_from_slice(chunk);
+                    receiver.filled(chunk.len());
+                }
+                _ => receiver.push(chunk)?,
+            }
+            rest = behind;
+        }
+        futures_util::FutureExt::now_or_never(receiver.finish()).unwrap()
     }
 
     fn request(names: Vec<String>, raw: Vec<Vec<u8>>) -> ModelInferRequest {

@@ -7,8 +7,7 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Response};
 use prost::{
     Message as _,
     encoding::{WireType, encode_key, encode_varint},
@@ -22,7 +21,11 @@ use quintet_proto::{
     },
 };
 
-use super::{frame, reply, request};
+use super::{
+    frame,
+    http2::{Answering, Intake},
+    reply, request,
+};
 use crate::{
     kserve::{
         self, Answer, AnsweredOutput,
@@ -39,38 +42,72 @@ pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// Field number of `ModelInferResponse.raw_output_contents`.
 const RAW_OUTPUT_CONTENTS: u32 = 6;
 
-/// Carries out an inference request: one `ModelInfer` call's headers and body, whatever HTTP/2 brought them.
-pub async fn infer<B>(service: &Service, max_input: InputLimit, request: Request<B>) -> Response<tonic::body::Body>
-where
-    B: Body<Data = Bytes>,
-    B::Error: std::fmt::Display,
-{
-    let (head, body) = request.into_parts();
-    let started = Instant::now();
-    let read = read(service, max_input, &head.headers, body).await;
-    let (model, message, received) = match read {
-        Ok(read) => read,
-        Err(error) => return reply::failure(&error),
-    };
-    let arrival = Arrival { carrier: Carrier::Grpc, started, received, headers: &head.headers };
-    let mut trace = service.traces().begin(model.spec(), arrival);
-    let deadline = timeout(&head.headers).and_then(|timeout| started.checked_add(timeout));
-    let outcome = carry_out(service, model, &message, arrival, deadline, trace.as_mut()).await;
-    traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
+/// A call whose message comes.
+pub(super) struct Incoming {
+    service: Arc<Service>,
+    headers: HeaderMap,
+    started: Instant,
+    message: frame::Receiver,
 }
 
-/// Receives a message and finds its model. Also tells when all of it was there.
-async fn read<B>(
+impl Incoming {
+    /// Of a call with these headers, whose message may have so many bytes.
+    ///
+    /// # Errors
+    /// With the answer, for a compression that is not known.
+    pub(super) fn new(service: Arc<Service>, max_input: InputLimit, headers: HeaderMap) -> Result<Self, Refusal> {
+        let started = Instant::now();
+        let encoding = Encoding::of_call(&headers).map_err(refusal)?;
+        let message = frame::Receiver::new(encoding, max_input, service.pool().clone());
+        Ok(Self { service, headers, started, message })
+    }
+
+    /// Carries the call out when all of its message came.
+    async fn answer(self) -> Response<tonic::body::Body> {
+        let Self { service, headers, started, message } = self;
+        let (model, message, received) = match read(&service, message).await {
+            Ok(read) => read,
+            Err(error) => return reply::failure(&error),
+        };
+        let arrival = Arrival { carrier: Carrier::Grpc, started, received, headers: &headers };
+        let mut trace = service.traces().begin(model.spec(), arrival);
+        let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
+        let outcome = carry_out(&service, model, &message, arrival, deadline, trace.as_mut()).await;
+        traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
+    }
+}
+
+/// An answer that comes early; boxed because it is rare and large.
+type Refusal = Box<Response<tonic::body::Body>>;
+
+fn refusal(error: InferError) -> Refusal {
+    Box::new(reply::failure(&error))
+}
+
+impl Intake for Incoming {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.message.push(bytes).map_err(refusal)
+    }
+
+    fn place(&mut self) -> &mut [u8] {
+        self.message.place()
+    }
+
+    fn filled(&mut self, bytes: usize) {
+        self.message.filled(bytes);
+    }
+
+    fn end(self: Box<Self>) -> Answering {
+        Box::pin(self.answer())
+    }
+}
+
+/// The message and its model. Also tells when all of it was there.
+async fn read(
     service: &Service,
-    max_input: InputLimit,
-    headers: &HeaderMap,
-    body: B,
-) -> Result<(Arc<Model>, ModelInferRequest, Instant), InferError>
-where
-    B: Body<Data = Bytes>,
-    B::Error: std::fmt::Display,
-{
-    let message = frame::receive(body, Encoding::of_call(headers)?, max_input, service.pool()).await?;
+    message: frame::Receiver,
+) -> Result<(Arc<Model>, ModelInferRequest, Instant), InferError> {
+    let message = message.finish().await?;
     let received = Instant::now();
     let message = ModelInferRequest::decode(message)
         .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;

@@ -1,9 +1,10 @@
-//! KServe v2 over gRPC. `ModelInfer` takes its own way from the HTTP/2 frames to the model; tonic serves
-//! the other methods, health and reflection.
+//! KServe v2 over gRPC. `ModelInfer` takes its own way from HTTP/2's frames to the model; tonic serves the other
+//! methods, health and reflection.
 
 mod contents;
 mod frame;
 mod health;
+mod http2;
 mod infer;
 mod reply;
 mod repository;
@@ -13,5 +14,4 @@ mod serve;
 mod settings;
 mod stream;
 
-pub use infer::infer as model_infer;
-pub use serve::{Limits, MAX_STREAM_REQUESTS, serve};
+pub use serve::{Limits, MAX_STREAM_REQUESTS, serve, serve_connection};

@@ -1,34 +1,25 @@
-//! The HTTP/2 connection loop: accepts until told to stop, then lets open requests finish.
+//! Who answers what over gRPC.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{HeaderMap, Request, Response, StatusCode, header, request};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
-use super::{health::Reporter, infer, reply, rpc::Rpc};
+use super::{
+    health::Reporter,
+    http2::{self, Taken},
+    infer, reply,
+    rpc::Rpc,
+};
 use crate::{
     service::{InputLimit, Service},
     transport::{io_threads::IoThreads, listener::Listener},
 };
-
-/// Largest HTTP/2 frame that clients may send: large tensors in few frames. Each is received into a buffer of its
-/// own before it is copied to its place, so it should still be in the cache then.
-const MAX_FRAME_BYTES: u32 = 256 << 10;
-/// What a client may send before it must wait for us: enough that it never does.
-const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-/// What is buffered of one answer.
-const MAX_SEND_BUFFER_BYTES: usize = 1 << 20;
-/// Requests at once on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 1024;
-/// Metadata of one request.
-const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 
 /// Limits of a gRPC listener.
 #[derive(Clone, Copy, Debug)]
@@ -50,33 +41,22 @@ pub async fn serve(
     threads: IoThreads,
     stop: CancellationToken,
 ) {
-    let front = Front { routes: routes(&service, limits, &stop), service, max_input: limits.max_input };
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    builder
-        .max_frame_size(MAX_FRAME_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .max_header_list_size(MAX_HEADER_LIST_BYTES);
+    let front = Front::new(service, limits, &stop);
     let stopped = stop.clone();
-    let serve = move |connection| {
-        let (front, stop) = (front.clone(), stopped.clone());
-        let answer = hyper::service::service_fn(move |request| front.clone().answer(request));
-        let serving = builder.serve_connection(TokioIo::new(connection), answer);
-        async move {
-            let mut serving = std::pin::pin!(serving);
-            tokio::select! {
-                outcome = serving.as_mut() => outcome?,
-                () = stop.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await?;
-                }
-            }
-            Ok(())
-        }
-    };
-    listener.serve(&threads, &stop, serve).await;
+    listener.serve(&threads, &stop, move |connection| http2::serve(connection, front.clone(), stopped.clone())).await;
+}
+
+/// Serves one connection in the same way.
+///
+/// # Errors
+/// When the connection breaks, or the client does not speak HTTP/2.
+pub async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: Arc<Service>,
+    limits: Limits,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    http2::serve(stream, Front::new(service, limits, &stop), stop).await
 }
 
 /// What tonic serves.
@@ -111,16 +91,32 @@ struct Front {
 }
 
 impl Front {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<tonic::body::Body>, Infallible> {
-        if !is_grpc(request.headers()) {
+    fn new(service: Arc<Service>, limits: Limits, stop: &CancellationToken) -> Self {
+        Self { routes: routes(&service, limits, stop), service, max_input: limits.max_input }
+    }
+}
+
+impl http2::Handler for Front {
+    fn begin(&self, head: request::Parts) -> Taken {
+        if !is_grpc(&head.headers) {
             let mut response = Response::new(tonic::body::Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Ok(response);
+            return Taken::Answered(response);
         }
-        match request.uri().path() {
-            infer::PATH => Ok(infer::infer(&self.service, self.max_input, request).await),
-            _ => Ok(reply::refused(self.routes.oneshot(request).await?, self.max_input)),
+        if head.uri.path() == infer::PATH {
+            return match infer::Incoming::new(Arc::clone(&self.service), self.max_input, head.headers) {
+                Ok(incoming) => Taken::Whole(Box::new(incoming)),
+                Err(refusal) => Taken::Answered(*refusal),
+            };
         }
+        let Self { routes, max_input, .. } = self.clone();
+        Taken::Streamed(Box::new(move |body| {
+            let request = Request::from_parts(head, tonic::body::Body::new(body));
+            Box::pin(async move {
+                let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+                reply::refused(response, max_input)
+            })
+        }))
     }
 }
 
