@@ -170,8 +170,8 @@ fn json<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S>
         .with_filter(filter(filtered, |format| format == Format::Json))
 }
 
-/// What the settings show in a form. Places in the code that can never show are switched off for good: HTTP/2 opens
-/// a span for each frame.
+/// What the settings show in a form. Places in the code that can never show are switched off for good: libraries have
+/// such places in their innermost loops.
 fn filter<S: Subscriber>(filtered: bool, has_form: fn(Format) -> bool) -> impl Filter<S> {
     dynamic_filter_fn(move |line, _| {
         let settings = LOG.get();

@@ -6,7 +6,7 @@ const MAP_FROM_BYTES: i32 = 32 << 20;
 const KEEP_BYTES: i32 = 256 << 20;
 
 /// By default glibc maps a large block anew and gives it back when it is freed: a page fault for each 4 KiB, with
-/// every frame that the HTTP/2 library receives. Whether the allocator took both settings; others have none.
+/// every tensor that a library allocates. Whether the allocator took both settings; others have none.
 pub fn keep_large_buffers() -> bool {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -8,8 +8,10 @@
 mod body;
 mod buffer;
 mod connection;
+mod error;
 mod head;
 mod output;
+mod reader;
 mod stream;
 #[cfg(test)]
 mod tests;
