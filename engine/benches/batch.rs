@@ -36,6 +36,7 @@ fn request(started: Instant) -> InferRequest {
         inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 4]), Bytes::from_static(&[0; 4])).unwrap()],
         rows: 1,
         outputs: OutputSet::all(1),
+        places: Vec::new(),
         priority: 0,
         deadline: None,
         timings: StageTimings::default(),

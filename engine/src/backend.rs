@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{cancel::Cancel, error::InferError, request::OutputSet, tensor::Tensor};
+use crate::{cancel::Cancel, error::InferError, place::PlacedOutput, request::OutputSet, tensor::Tensor};
 
 /// Times inside one run of an [`Instance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,23 @@ pub trait Instance: Send {
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError>;
+
+    /// As [`run`](Self::run), for a lone request that wants outputs in places of its own. An instance that can writes
+    /// them there and returns them as views; one that cannot does not look at the places.
+    ///
+    /// # Errors
+    /// As `run`; what stands in the places is of no meaning then.
+    fn run_into(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        places: &[PlacedOutput],
+        cancel: &Cancel,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let _ = places;
+        self.run(inputs, wanted, cancel, timings)
+    }
 
     /// Where the model really runs.
     fn placement(&self) -> Placement;

@@ -130,6 +130,7 @@ mod tests {
             inputs: inputs.iter().map(|(dims, mark)| tensor(dims, *mark)).collect(),
             rows: 1,
             outputs: OutputSet::all(outputs),
+            places: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),

@@ -224,7 +224,7 @@ impl Model {
     }
 
     /// From the cache, without queueing, or by a run whose answer the cache keeps.
-    async fn infer_cached(&self, cache: &Cache, request: InferRequest) -> Result<InferResponse, InferError> {
+    async fn infer_cached(&self, cache: &Cache, mut request: InferRequest) -> Result<InferResponse, InferError> {
         let stats = &self.stats;
         let started = request.started;
         let refused = |error: &InferError| stats.failed(error.kind(), started.elapsed());
@@ -252,6 +252,8 @@ impl Model {
                 }
             };
         }
+        // What is kept for others must not come out of memory that this client writes to.
+        request.places.clear();
         let mut outcome = self.run(request).await;
         let answered = std::time::Instant::now();
         if let Ok(response) = &mut outcome {

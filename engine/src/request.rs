@@ -2,10 +2,11 @@
 
 use std::{
     ops::{Index, IndexMut},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::tensor::Tensor;
+use crate::{place::Place, tensor::Tensor};
 
 /// The outputs that a request wants, as a set of indices into [`crate::ModelSpec::outputs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +122,9 @@ pub struct InferRequest {
     pub rows: usize,
     /// The outputs wanted.
     pub outputs: OutputSet,
+    /// Memory where the client wants outputs, by their index. What could not be written there stands elsewhere in the
+    /// answer.
+    pub places: Vec<(usize, Arc<dyn Place>)>,
     /// 1 is the soonest; 0 is the model's default ([`crate::BatchPolicy::level`]).
     pub priority: u32,
     /// When waiting in the queue no longer makes sense, where the model lets requests say so

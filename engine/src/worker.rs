@@ -21,6 +21,7 @@ use crate::{
     cancel::Cancel,
     error::{ErrorKind, InferError},
     pace::Pace,
+    place::{self, PlacedOutput},
     request::{InferRequest, InferResponse, OutputSet, Stage},
     spec::ModelSpec,
     stats::ModelStats,
@@ -125,7 +126,7 @@ pub(crate) fn warm_up(spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(
                 zeros(input.data_type, Shape::new(dims))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        run(instance, &inputs, OutputSet::all(spec.outputs().len()), &Cancel::new(1), &mut RunTimings::default())?;
+        run(instance, &inputs, OutputSet::all(spec.outputs().len()), &[], &Cancel::new(1), &mut RunTimings::default())?;
     }
     Ok(())
 }
@@ -206,7 +207,11 @@ fn attempt(
     let gathered = started.elapsed();
     let wanted = requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs));
     let mut times = RunTimings::default();
-    let outputs = run(instance, &inputs, wanted, cancel, &mut times)?;
+    let places = match requests[..] {
+        [request] => place::fitting(&shared.spec, request, &inputs),
+        _ => Vec::new(),
+    };
+    let outputs = run(instance, &inputs, wanted, &places, cancel, &mut times)?;
     let ran = Instant::now();
     if let Some(pace) = &shared.pace {
         pace.ran(bytes(&inputs), ran - started);
@@ -233,10 +238,11 @@ fn run(
     instance: &mut dyn Instance,
     inputs: &[Tensor],
     wanted: OutputSet,
+    places: &[PlacedOutput],
     cancel: &Cancel,
     timings: &mut RunTimings,
 ) -> Result<Vec<Option<Tensor>>, InferError> {
-    catch_unwind(AssertUnwindSafe(|| instance.run(inputs, wanted, cancel, timings)))
+    catch_unwind(AssertUnwindSafe(|| instance.run_into(inputs, wanted, places, cancel, timings)))
         .unwrap_or_else(|_| Err(InferError::internal("the backend panicked; see the server's log")))
 }
 

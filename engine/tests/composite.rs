@@ -55,6 +55,7 @@ fn request() -> InferRequest {
         inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap()],
         rows: 1,
         outputs: OutputSet::all(1),
+        places: Vec::new(),
         priority: 0,
         deadline: None,
         timings: StageTimings::default(),

@@ -35,6 +35,7 @@ fn request(mark: u8, rows: usize) -> InferRequest {
         inputs: vec![Tensor::new(DataType::Uint8, Shape::new([rows, WIDTH]), data).unwrap()],
         rows,
         outputs: OutputSet::all(1),
+        places: Vec::new(),
         priority: 0,
         deadline: None,
         timings: StageTimings::default(),

@@ -62,6 +62,7 @@ fn pending(ticket: u64, known: Known, priority: u32) -> Pending {
         inputs: vec![Tensor::new(DataType::Uint8, Shape::new([rows, width]), data).unwrap()],
         rows,
         outputs: OutputSet::all(1),
+        places: Vec::new(),
         priority,
         deadline,
         timings: StageTimings::default(),

@@ -136,6 +136,7 @@ mod tests {
             inputs: vec![Tensor::new(data_type, Shape::new([rows, width]), data).unwrap()],
             rows,
             outputs: OutputSet::all(1),
+            places: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),

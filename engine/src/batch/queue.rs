@@ -267,6 +267,7 @@ mod tests {
             inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap()],
             rows: 1,
             outputs: OutputSet::all(1),
+            places: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),

@@ -12,7 +12,8 @@ use std::{
 
 use futures_util::future::Either;
 use quintet_engine::{
-    DataType, ErrorKind, InferError, InferRequest, Model, Shape, StageTimings, Tensor, admit::SentInput,
+    DataType, ErrorKind, InferError, InferRequest, Model, ModelSpec, Place, Shape, StageTimings, Tensor,
+    admit::SentInput,
 };
 use tokio::time::timeout_at;
 
@@ -139,6 +140,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         inputs,
         rows,
         outputs,
+        places: places(&spec, &call.outputs),
         priority: call.priority,
         deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
         timings: call.timings,
@@ -181,6 +183,17 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
     }
     outputs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Answer { model, outputs, timings: response.timings })
+}
+
+/// Where outputs may be written by the model itself. Classes are made of an output that is elsewhere, and where two
+/// regions share memory an output could be written over an input.
+fn places(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn Place>)> {
+    let place = |wanted: &WantedOutput<'_>| {
+        let range = wanted.shared.clone().filter(|range| range.is_alone() && wanted.classes.is_none())?;
+        let index = spec.outputs().iter().position(|output| output.name == wanted.name)?;
+        Some((index, Arc::new(range) as Arc<dyn Place>))
+    };
+    wanted.iter().filter_map(place).collect()
 }
 
 /// The client's own deadline has passed: nobody waits for the answer.

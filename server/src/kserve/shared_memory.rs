@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::File, ptr, slice, sync::Arc};
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
 use parking_lot::Mutex;
-use quintet_engine::{DataType, ErrorKind, InferError};
+use quintet_engine::{DataType, ErrorKind, InferError, Place};
 use rustix::{fs::Mode, shm};
 
 /// Limits on what clients may register.
@@ -126,12 +126,13 @@ impl SharedMemory {
     /// or a range that is not in it.
     pub fn range(&self, name: &str, offset: u64, byte_size: u64) -> Result<SharedRange, InferError> {
         self.allow()?;
-        let region = self
-            .regions
-            .lock()
+        let regions = self.regions.lock();
+        let region = regions
             .get(name)
             .cloned()
             .ok_or_else(|| InferError::invalid(format_args!("Unable to find shared memory region: '{name}'")))?;
+        let is_alone = regions.iter().all(|(other, mapped)| other == name || !mapped.overlaps(&region));
+        drop(regions);
         if offset > region.byte_size {
             return Err(InferError::invalid(format_args!(
                 "Invalid offset for shared memory region: '{name}': {offset} is behind its {} bytes",
@@ -146,11 +147,24 @@ impl SharedMemory {
             )));
         }
         // Both are at most the length of the mapping, which is a usize.
-        Ok(SharedRange { name: name.to_owned(), region, offset: offset as usize, byte_size: byte_size as usize })
+        Ok(SharedRange {
+            name: name.to_owned(),
+            region,
+            offset: offset as usize,
+            byte_size: byte_size as usize,
+            is_alone,
+        })
     }
 }
 
 impl Region {
+    fn overlaps(&self, other: &Self) -> bool {
+        let ends_before = |a: &Self, b: &Self| a.offset + a.byte_size <= b.offset;
+        self.key.trim_start_matches('/') == other.key.trim_start_matches('/')
+            && !ends_before(self, other)
+            && !ends_before(other, self)
+    }
+
     fn map(key: &str, offset: u64, byte_size: u64) -> Result<Self, InferError> {
         let wrong = |what: &dyn std::fmt::Display| {
             InferError::invalid(format_args!("Unable to open shared memory region: '{key}': {what}"))
@@ -183,6 +197,7 @@ pub struct SharedRange {
     region: Arc<Region>,
     offset: usize,
     byte_size: usize,
+    is_alone: bool,
 }
 
 impl SharedRange {
@@ -208,7 +223,12 @@ impl SharedRange {
         }
     }
 
-    /// Writes an output there.
+    /// Whether no other region has memory of this one's: what is written here is seen nowhere else.
+    pub fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// Writes an output there, unless it stands there already.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when there is no room for it.
@@ -221,9 +241,11 @@ impl SharedRange {
                 data.len()
             )));
         }
-        // SAFETY: the range was checked to lie in the mapping, which lives as long as `region`, is writable, and
-        // holds at least `data.len()` bytes from `offset` on. `copy` allows for data that lies in the same region.
-        unsafe { ptr::copy(data.as_ptr(), self.region.memory.as_mut_ptr().add(self.offset), data.len()) };
+        if !ptr::addr_eq(data.as_ptr(), self.start()) {
+            // SAFETY: the range was checked to lie in the mapping, which lives as long as `region`, is writable, and
+            // holds at least `data.len()` bytes from `offset` on. `copy` allows for data that lies in the same region.
+            unsafe { ptr::copy(data.as_ptr(), self.start(), data.len()) };
+        }
         Ok(())
     }
 }
@@ -235,6 +257,14 @@ impl AsRef<[u8]> for SharedRange {
         // copied first and checked then. A client that cuts the object off ends the server with SIGBUS, which is
         // why only trusted clients are let in.
         unsafe { slice::from_raw_parts(self.region.memory.as_ptr().add(self.offset), self.byte_size) }
+    }
+}
+
+// SAFETY: the range was checked to lie in the mapping, which is writable and lives as long as `region`.
+unsafe impl Place for SharedRange {
+    fn start(&self) -> *mut u8 {
+        // SAFETY: `offset` is at most the length of the mapping.
+        unsafe { self.region.memory.as_mut_ptr().add(self.offset) }
     }
 }
 

@@ -334,6 +334,7 @@ mod tests {
             inputs: vec![Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::from(vec![0; 4])).unwrap()],
             rows: 1,
             outputs: OutputSet::all(1),
+            places: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),

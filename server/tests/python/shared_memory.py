@@ -80,6 +80,18 @@ def check_on(client, kind):
         # Only the input is there.
         assert (client.infer("identity", inputs).as_numpy("y") == numbers).all()
 
+        # Over the input, and over it by way of another region: what is read is not what was written meanwhile.
+        for name in ("in", "twin"):
+            inputs, outputs = request(kind)
+            outputs[0].set_shared_memory(name, SIZE, offset=OFFSET - 64)
+            if name == "twin":
+                client.register_system_shared_memory("twin", key + "in", OFFSET + SIZE)
+            shm.set_shared_memory_region(incoming, [numbers], offset=OFFSET)
+            client.infer("identity", inputs, outputs=outputs)
+            assert (shm.get_contents_as_numpy(incoming, numpy.float32, shape, offset=OFFSET - 64) == numbers).all()
+        client.unregister_system_shared_memory("twin")
+        shm.set_shared_memory_region(incoming, [numbers], offset=OFFSET)
+
         words = "Invalid offset + byte size for shared memory region"
         refused(words, client.infer, "identity", request(kind, in_offset=OFFSET + 4)[0])
         refused("Invalid offset for shared memory", client.infer, "identity", request(kind, in_offset=1 << 40)[0])

@@ -1,7 +1,8 @@
 //! Runs with inputs and outputs bound beforehand (ONNX Runtime's `IoBinding`): what sessions on a GPU use.
 //!
 //! Binding an input brings it to the GPU, so that the copy is apart from the run and told as such; outputs are
-//! asked for in the CPU's memory. On the CPU nothing is copied, and a plain run is as good.
+//! asked for in the CPU's memory. On the CPU nothing is copied, and a plain run is as good, unless outputs have places of
+//! their own: they are bound for ONNX Runtime to write to.
 
 use std::{ffi::CString, sync::Arc, time::Instant};
 
@@ -10,9 +11,12 @@ use ort::{
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     session::{IoBinding, NoSelectedOutputs, RunOptions, Session, SessionInputValue},
 };
-use quintet_engine::{Cancel, InferError, OutputSet, RunTimings, Tensor};
+use quintet_engine::{Cancel, InferError, OutputSet, PlacedOutput, RunTimings, Tensor};
 
-use super::instance::{Stoppable, take};
+use super::{
+    instance::{Stoppable, take},
+    values,
+};
 
 /// The bindings of one session.
 pub(super) struct Bound {
@@ -40,14 +44,16 @@ impl Bound {
         inputs: &[(&str, SessionInputValue<'_>)],
         names: &[String],
         wanted: OutputSet,
+        places: &[PlacedOutput],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = Instant::now();
-        let bound = self.bind(inputs, names, wanted);
+        let bound = self.bind(inputs, names, wanted, places);
         timings.copy_in += started.elapsed();
-        let outcome =
-            bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, names, wanted, cancel, timings));
+        let outcome = bound
+            .map_err(InferError::internal)
+            .and_then(|()| self.run_bound(session, names, wanted, places, cancel, timings));
         // Neither the batch nor its answers are held until the next one comes.
         self.binding.clear();
         if cancel.is_cancelled() {
@@ -57,12 +63,13 @@ impl Bound {
         outcome
     }
 
-    /// The caller keeps what the inputs view alive until the binding is cleared.
+    /// The caller keeps what the inputs view, and the places, alive until the binding is cleared.
     fn bind(
         &mut self,
         inputs: &[(&str, SessionInputValue<'_>)],
         names: &[String],
         wanted: OutputSet,
+        places: &[PlacedOutput],
     ) -> ort::Result<()> {
         for (name, (_, value)) in self.inputs.iter().zip(inputs) {
             // ort's own `bind_input` would copy what is borrowed.
@@ -73,8 +80,20 @@ impl Bound {
                 ort::Error::result_from_status(status)?;
             }
         }
-        for (_, name) in names.iter().enumerate().filter(|(index, _)| wanted.contains(*index)) {
+        for (index, name) in names.iter().enumerate().filter(|(index, _)| wanted.contains(*index)) {
+            // Which makes its name known to ort, too; a place that is bound then takes over.
             self.binding.bind_output_to_device(name.as_str(), &self.cpu)?;
+            if let Some(placed) = places.iter().find(|placed| placed.index == index) {
+                let (name, value) = (CString::new(name.as_str()).map_err(ort::Error::wrap)?, values::placed(placed)?);
+                // ort's own `bind_output` wants memory of ONNX Runtime's.
+                // SAFETY: binding, name and value are alive; the binding has its own handle of the value afterwards,
+                // whose memory `run` has until it has cleared the binding.
+                unsafe {
+                    let binding = self.binding.ptr().cast_mut();
+                    let status = (ort::api().BindOutput)(binding, name.as_ptr(), value.ptr());
+                    ort::Error::result_from_status(status)?;
+                }
+            }
         }
         // A copy to a GPU may be under way still, and not in the stream of the run.
         self.binding.synchronize_inputs()
@@ -85,6 +104,7 @@ impl Bound {
         session: &mut Session,
         names: &[String],
         wanted: OutputSet,
+        places: &[PlacedOutput],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -105,7 +125,7 @@ impl Bound {
         let results = results.map_err(InferError::internal)?;
         self.binding.synchronize_outputs().map_err(InferError::internal)?;
         timings.infer = started.elapsed();
-        take(results, names, wanted, timings)
+        take(results, names, wanted, places, timings)
     }
 }
 
@@ -113,7 +133,7 @@ impl Bound {
 mod tests {
     use ort::value::TensorRefMut;
     use proptest::prelude::*;
-    use quintet_engine::{BufferPool, DataType, Instance, Shape};
+    use quintet_engine::{BufferPool, DataType, Instance, Place, Shape};
 
     use super::{
         super::instance::{OnnxInstance, tests::loaded},
@@ -155,6 +175,90 @@ mod tests {
         }
     }
 
+    /// Memory of 80 bytes, all of them 7.
+    #[derive(Debug)]
+    struct Memory(*mut u64);
+
+    const BYTES: usize = 80;
+
+    impl Memory {
+        fn new() -> Arc<Self> {
+            Arc::new(Self(Box::into_raw(Box::new([u64::from_ne_bytes([7; 8]); BYTES / 8])).cast()))
+        }
+    }
+
+    // SAFETY: plain memory that has no other owner.
+    unsafe impl Send for Memory {}
+    // SAFETY: as above; no test reads while a session writes.
+    unsafe impl Sync for Memory {}
+
+    impl AsRef<[u8]> for Memory {
+        fn as_ref(&self) -> &[u8] {
+            // SAFETY: so many bytes were allocated, and initialised.
+            unsafe { std::slice::from_raw_parts(self.0.cast(), BYTES) }
+        }
+    }
+
+    // SAFETY: the memory is this place's alone, which frees it with itself.
+    unsafe impl Place for Memory {
+        fn start(&self) -> *mut u8 {
+            self.0.cast()
+        }
+    }
+
+    impl Drop for Memory {
+        fn drop(&mut self) {
+            // SAFETY: it came from a box of this type.
+            drop(unsafe { Box::from_raw(self.0.cast::<[u64; BYTES / 8]>()) });
+        }
+    }
+
+    #[test]
+    fn outputs_are_written_to_their_places() {
+        for mut instance in instances() {
+            let mut kept = Vec::new();
+            for length in [3usize, 0, 20, 5] {
+                let numbers: Vec<f32> = (0..length).map(|n| n as f32 - 7.5).collect();
+                let data = bytemuck::cast_slice(&numbers);
+                let mut buffer = BufferPool::new(0).take(data.len());
+                buffer.copy_from_slice(data);
+                let x = Tensor::new(DataType::Fp32, Shape::new([length]), buffer.freeze()).unwrap();
+                let mut run = |places: &[PlacedOutput]| {
+                    let mut timings = RunTimings::default();
+                    instance.run_into(
+                        std::slice::from_ref(&x),
+                        OutputSet::all(1),
+                        places,
+                        &Cancel::new(1),
+                        &mut timings,
+                    )
+                };
+                let place = |length: usize| {
+                    let memory = Memory::new();
+                    let shape = Shape::new([length]);
+                    let placed = PlacedOutput::new(0, DataType::Fp32, shape, Arc::clone(&memory) as Arc<dyn Place>);
+                    (memory, placed.unwrap())
+                };
+                let (memory, placed) = place(length);
+                let answer = run(&[placed]).unwrap().remove(0).unwrap();
+                assert_eq!(answer, x);
+                assert_eq!(answer.data().as_ptr(), memory.start().cast_const(), "a view, of {length} numbers");
+                let (written, behind) = (*memory).as_ref().split_at(data.len());
+                assert_eq!(written, data);
+                assert_eq!(behind, vec![7; behind.len()], "nothing else is written");
+                kept.push((memory, data.to_vec()));
+                // The model gives another shape than it is said to: its answer counts.
+                let (_, wrong) = place(if length == 20 { 19 } else { 20 });
+                assert_eq!(run(&[wrong]).unwrap(), [Some(x.clone())]);
+                assert_eq!(run(&[]).unwrap(), [Some(x.clone())]);
+            }
+            // No later run has written there.
+            for (memory, data) in kept {
+                assert!((*memory).as_ref().starts_with(&data));
+            }
+        }
+    }
+
     #[test]
     fn what_is_bound_is_read_in_place() {
         let mut session = loaded().session;
@@ -165,11 +269,11 @@ mod tests {
         let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
         // SAFETY: two numbers in the CPU's memory that outlive the binding.
         let x = unsafe { TensorRefMut::<f32>::from_raw(cpu, start.cast(), [2usize].into()) }.unwrap();
-        bound.bind(&[("x", x.into())], &names, OutputSet::all(1)).unwrap();
+        bound.bind(&[("x", x.into())], &names, OutputSet::all(1), &[]).unwrap();
         // SAFETY: the second number; nothing reads it meanwhile.
         unsafe { start.add(1).write(3.0) };
         let (all, cancel) = (OutputSet::all(1), Cancel::new(1));
-        let answers = bound.run_bound(&mut session, &names, all, &cancel, &mut RunTimings::default()).unwrap();
+        let answers = bound.run_bound(&mut session, &names, all, &[], &cancel, &mut RunTimings::default()).unwrap();
         let answer = bytemuck::pod_collect_to_vec::<u8, f32>(answers[0].as_ref().unwrap().data());
         assert_eq!(answer, [1.0, 3.0]);
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use ort::session::{
     HasSelectedOutputs, OutputSelector, RunOptions, SelectedOutputMarker, Session, SessionInputValue, SessionOutputs,
 };
-use quintet_engine::{Cancel, InferError, Instance, OutputSet, Placement, RunTimings, Tensor};
+use quintet_engine::{Cancel, InferError, Instance, OutputSet, PlacedOutput, Placement, RunTimings, Tensor};
 
 use super::{Provider, bound::Bound, values};
 
@@ -15,15 +15,11 @@ pub(super) struct OnnxInstance {
     placement: Placement,
     inputs: Vec<String>,
     outputs: Vec<String>,
-    way: Way,
-}
-
-/// How a batch gets to the session.
-enum Way {
-    /// With the call. The run options of the last set of outputs: clients rarely change theirs.
-    Plain(Option<(OutputSet, Arc<Stoppable<HasSelectedOutputs>>)>),
-    /// Before the call.
-    Bound(Box<Bound>),
+    plain: Plain,
+    /// `None` if the session cannot be bound.
+    bound: Option<Bound>,
+    /// Whether every run is bound; else those that write to places are.
+    is_bound: bool,
 }
 
 /// Run options that another thread may use to stop the run.
@@ -51,19 +47,41 @@ impl OnnxInstance {
         outputs: Vec<String>,
         is_bound: bool,
     ) -> Self {
-        let way = match is_bound.then(|| Bound::new(&session, &inputs)) {
-            Some(Ok(bound)) => Way::Bound(Box::new(bound)),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "inputs and outputs cannot be bound; they are handed over with each run");
-                Way::Plain(None)
+        let bound = Bound::new(&session, &inputs);
+        if let Err(error) = &bound {
+            tracing::warn!(%error, "inputs and outputs cannot be bound; they are handed over with each run");
+        }
+        Self { session, placement, inputs, outputs, plain: Plain { selected: None }, bound: bound.ok(), is_bound }
+    }
+
+    fn attempt(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        places: &[PlacedOutput],
+        cancel: &Cancel,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let started = Instant::now();
+        let values = self.inputs.iter().zip(inputs).map(|(name, tensor)| Ok((name.as_str(), values::input(tensor)?)));
+        let values = values.collect::<Result<Vec<_>, InferError>>()?;
+        timings.copy_in = started.elapsed();
+        match &mut self.bound {
+            Some(bound) if self.is_bound || !places.is_empty() => {
+                bound.run(&mut self.session, &values, &self.outputs, wanted, places, cancel, timings)
             }
-            None => Way::Plain(None),
-        };
-        Self { session, placement, inputs, outputs, way }
+            _ => self.plain.run(&mut self.session, values, &self.outputs, wanted, cancel, timings),
+        }
     }
 }
 
-impl Way {
+/// Runs with what is handed over in the call.
+struct Plain {
+    /// The run options of the last set of outputs: clients rarely change theirs.
+    selected: Option<(OutputSet, Arc<Stoppable<HasSelectedOutputs>>)>,
+}
+
+impl Plain {
     fn run(
         &mut self,
         session: &mut Session,
@@ -73,15 +91,11 @@ impl Way {
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let selected = match self {
-            Self::Bound(bound) => return bound.run(session, &inputs, names, wanted, cancel, timings),
-            Self::Plain(selected) => selected,
-        };
-        let options = match selected {
+        let options = match &self.selected {
             Some((set, options)) if *set == wanted => Arc::clone(options),
             _ => {
                 let options = Arc::new(Stoppable(select(names, wanted).map_err(InferError::internal)?));
-                *selected = Some((wanted, Arc::clone(&options)));
+                self.selected = Some((wanted, Arc::clone(&options)));
                 options
             }
         };
@@ -95,9 +109,9 @@ impl Way {
         drop(guard);
         if cancel.is_cancelled() {
             // Options that were told to stop would stop every later run, too.
-            *selected = None;
+            self.selected = None;
         }
-        take(results.map_err(InferError::internal)?, names, wanted, timings)
+        take(results.map_err(InferError::internal)?, names, wanted, &[], timings)
     }
 }
 
@@ -106,6 +120,7 @@ pub(super) fn take(
     mut results: SessionOutputs<'_>,
     names: &[String],
     wanted: OutputSet,
+    places: &[PlacedOutput],
     timings: &mut RunTimings,
 ) -> Result<Vec<Option<Tensor>>, InferError> {
     let started = Instant::now();
@@ -116,7 +131,11 @@ pub(super) fn take(
         let value = results
             .remove(name)
             .ok_or_else(|| InferError::internal(format_args!("the model gave no output '{name}'")))?;
-        values::output(name, value).map(Some)
+        match places.iter().find(|placed| placed.index == index) {
+            Some(placed) => placed.tensor(),
+            None => values::output(name, value),
+        }
+        .map(Some)
     });
     let outputs = outputs.collect();
     timings.copy_out = started.elapsed();
@@ -137,12 +156,25 @@ impl Instance for OnnxInstance {
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let started = Instant::now();
-        let names = self.inputs.iter().map(String::as_str);
-        let inputs = names.zip(inputs).map(|(name, tensor)| Ok((name, values::input(tensor)?)));
-        let inputs = inputs.collect::<Result<Vec<_>, InferError>>()?;
-        timings.copy_in = started.elapsed();
-        self.way.run(&mut self.session, inputs, &self.outputs, wanted, cancel, timings)
+        self.run_into(inputs, wanted, &[], cancel, timings)
+    }
+
+    fn run_into(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: OutputSet,
+        places: &[PlacedOutput],
+        cancel: &Cancel,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        match self.attempt(inputs, wanted, places, cancel, timings) {
+            // The file may have left a shape open, and give another one than it is configured to.
+            Err(error) if !places.is_empty() && !cancel.is_cancelled() => {
+                tracing::debug!(%error, "outputs cannot be written to their places");
+                self.attempt(inputs, wanted, &[], cancel, timings)
+            }
+            outcome => outcome,
+        }
     }
 
     fn placement(&self) -> Placement {

@@ -9,13 +9,14 @@ use bytemuck::{AnyBitPattern, NoUninit, checked};
 use bytes::Bytes;
 use ort::{
     AsPointer as _,
-    memory::Allocator,
+    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
     session::SessionInputValue,
     value::{
-        DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
+        DynTensor, DynTensorValueType, DynValue, DynValueTypeMarker, PrimitiveTensorElementType, TensorElementType,
+        TensorRef, TensorRefMut, ValueRefMut, ValueType,
     },
 };
-use quintet_engine::{DataType, InferError, Shape, Tensor};
+use quintet_engine::{DataType, InferError, PlacedOutput, Shape, Tensor};
 use quintet_proto::elements;
 
 /// The element type's name here; `None` for types that the protocol does not have.
@@ -39,27 +40,46 @@ pub(super) fn data_type(element: TensorElementType) -> Option<DataType> {
     })
 }
 
+/// An expression in which `$T` is Rust's type of a tensor's elements; another one for BYTES.
+macro_rules! by_type {
+    ($data_type:expr, $T:ident => $numbers:expr, $strings:expr) => {
+        by_type!(@ $data_type, $T, $numbers, $strings, Bool bool, Uint8 u8, Uint16 u16, Uint32 u32, Uint64 u64, Int8 i8,
+            Int16 i16, Int32 i32, Int64 i64, Fp16 half::f16, Bf16 half::bf16, Fp32 f32, Fp64 f64)
+    };
+    (@ $data_type:expr, $T:ident, $numbers:expr, $strings:expr, $($variant:ident $type:ty),*) => {
+        match $data_type {
+            $(DataType::$variant => {
+                type $T = $type;
+                $numbers
+            })*
+            DataType::Bytes => $strings,
+        }
+    };
+}
+
 /// A value that views the tensor's data in place; only BYTES are copied.
 ///
 /// # Errors
 /// When the data cannot be viewed: misaligned, or BOOL bytes other than 0 and 1.
 pub(super) fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, InferError> {
-    match tensor.data_type() {
-        DataType::Bool => view::<bool>(tensor),
-        DataType::Uint8 => view::<u8>(tensor),
-        DataType::Uint16 => view::<u16>(tensor),
-        DataType::Uint32 => view::<u32>(tensor),
-        DataType::Uint64 => view::<u64>(tensor),
-        DataType::Int8 => view::<i8>(tensor),
-        DataType::Int16 => view::<i16>(tensor),
-        DataType::Int32 => view::<i32>(tensor),
-        DataType::Int64 => view::<i64>(tensor),
-        DataType::Fp16 => view::<half::f16>(tensor),
-        DataType::Bf16 => view::<half::bf16>(tensor),
-        DataType::Fp32 => view::<f32>(tensor),
-        DataType::Fp64 => view::<f64>(tensor),
-        DataType::Bytes => strings(tensor).map(Into::into).map_err(InferError::internal),
-    }
+    by_type!(tensor.data_type(), T => view::<T>(tensor), strings(tensor).map(Into::into).map_err(InferError::internal))
+}
+
+/// A value over an output's place, for ONNX Runtime to write to.
+///
+/// # Errors
+/// When the output has no fixed size.
+pub(super) fn placed(output: &PlacedOutput) -> ort::Result<ValueRefMut<'_, DynValueTypeMarker>> {
+    let dims: Vec<i64> = output.shape.dims().iter().map(|&dim| dim as i64).collect();
+    let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
+    let start = output.place.start().cast();
+    by_type!(
+        output.data_type,
+        // SAFETY: a place is the CPU's memory, may be written while it lives, which is as long as the value, and
+        // the engine has seen that it is large enough for the shape and aligned for the type.
+        T => unsafe { TensorRefMut::<T>::from_raw(cpu, start, dims.into()) }.map(ValueRefMut::into_dyn),
+        Err(ort::Error::new("BYTES have no fixed size"))
+    )
 }
 
 fn view<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>, InferError>

@@ -103,7 +103,8 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
     let requests = tensors.into_iter().map(|(rows, tensor)| {
         let outputs = OutputSet::NONE.with(output);
         let inputs = vec![tensor];
-        let request = InferRequest { started, inputs, rows, outputs, priority: 0, deadline: None, timings };
+        let request =
+            InferRequest { started, inputs, rows, outputs, places: Vec::new(), priority: 0, deadline: None, timings };
         let model = &model;
         async move { Ok::<_, InferError>((rows, model.infer(request).await?)) }
     });
