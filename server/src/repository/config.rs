@@ -130,7 +130,6 @@ fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(),
         (!config.batch_input.is_empty(), "batch_input"),
         (!config.batch_output.is_empty(), "batch_output"),
         (config.input.iter().any(|input| input.allow_ragged_batch), "input.allow_ragged_batch"),
-        (config.input.iter().any(|input| input.optional), "input.optional"),
         (config.input.iter().any(|input| input.is_shape_tensor), "input.is_shape_tensor"),
         (config.output.iter().any(|output| output.is_shape_tensor), "output.is_shape_tensor"),
     ];
@@ -229,7 +228,7 @@ mod tests {
         let refusals: Vec<_> = [
             "max_batch_size: 8\n  sequence_batching { }",
             "model_transaction_policy { decoupled: true }",
-            "input { name: \"x\"\n optional: true }",
+            "input { name: \"x\"\n allow_ragged_batch: true }",
             "ensemble_scheduling { }\ninstance_group { count: 2 }",
             "backend: \"python\"",
             "platform: \"tensorrt_plan\"",
@@ -242,7 +241,7 @@ mod tests {
         insta::assert_snapshot!(refusals.join("\n"), @r#"
         2:3: field 'sequence_batching': this server does not support it, and answers would differ without it
         1:28: field 'model_transaction_policy.decoupled': this server does not support it, and answers would differ without it
-        2:2: field 'input.optional': this server does not support it, and answers would differ without it
+        2:2: field 'input.allow_ragged_batch': this server does not support it, and answers would differ without it
         2:1: field 'instance_group': an ensemble has none of its own; it is for the configurations of its steps
         1:1: field 'backend': "python" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'platform': "tensorrt_plan" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")

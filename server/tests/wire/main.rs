@@ -6,6 +6,7 @@ mod ensemble;
 mod errors;
 mod infer;
 mod life;
+mod optional;
 mod stream;
 mod support;
 mod trace;

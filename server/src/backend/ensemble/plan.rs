@@ -86,11 +86,17 @@ pub(super) fn plan(
         }
         for input in found.inputs() {
             let Some(tensor) = step.inputs.get(&input.name) else {
+                if input.optional {
+                    continue;
+                }
                 return Err(format!("step '{name}' needs input '{}', which input_map does not give", input.name));
             };
             let given = known.get(tensor).ok_or_else(|| format!("tensor '{tensor}' is not known"))?;
             let wanted = describe(input, found.batches(), &format!("input '{}' of step '{name}'", input.name));
             fit(tensor, given, &wanted)?;
+            if !input.optional && spec.inputs().iter().any(|it| it.optional && it.name == *tensor) {
+                return Err(format!("tensor '{tensor}' is optional, but {} is not", wanted.2));
+            }
         }
         for output in found.outputs() {
             let Some(tensor) = step.outputs.get(&output.name) else { continue };

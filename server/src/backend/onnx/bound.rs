@@ -64,7 +64,12 @@ impl Bound {
         names: &[String],
         wanted: OutputSet,
     ) -> ort::Result<()> {
-        for (name, (_, value)) in self.inputs.iter().zip(inputs) {
+        // Both are in the model's order; what is left out of `inputs` is not bound.
+        let mut names_of_inputs = self.inputs.iter();
+        for (name, value) in inputs {
+            let Some(name) = names_of_inputs.find(|known| known.to_bytes() == name.as_bytes()) else {
+                return Err(ort::Error::new(format!("the model has no input '{name}'")));
+            };
             // ort's own `bind_input` would copy what is borrowed.
             // SAFETY: binding, name and value are alive; `run` has the value until it has cleared the binding, and
             // this thread alone has the binding.
@@ -142,7 +147,7 @@ mod tests {
                 let x = Tensor::new(DataType::Fp32, Shape::new([length]), buffer.freeze()).unwrap();
                 let run = |instance: &mut OnnxInstance| {
                     let mut timings = RunTimings::default();
-                    instance.run(std::slice::from_ref(&x), OutputSet::all(1), &Cancel::new(1), &mut timings).unwrap()
+                    instance.run(&[Some(x.clone())], OutputSet::all(1), &Cancel::new(1), &mut timings).unwrap()
                 };
                 let (plain, bound) = (run(&mut plain), run(&mut bound));
                 prop_assert_eq!(&plain, &bound);

@@ -132,14 +132,15 @@ fn select(names: &[String], wanted: OutputSet) -> ort::Result<RunOptions<HasSele
 impl Instance for OnnxInstance {
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = Instant::now();
-        let names = self.inputs.iter().map(String::as_str);
-        let inputs = names.zip(inputs).map(|(name, tensor)| Ok((name, values::input(tensor)?)));
+        // What is left out has a default in the model.
+        let given = self.inputs.iter().zip(inputs).filter_map(|(name, tensor)| Some((name.as_str(), tensor.as_ref()?)));
+        let inputs = given.map(|(name, tensor)| Ok((name, values::input(tensor)?)));
         let inputs = inputs.collect::<Result<Vec<_>, InferError>>()?;
         timings.copy_in = started.elapsed();
         self.way.run(&mut self.session, inputs, &self.outputs, wanted, cancel, timings)
@@ -185,7 +186,7 @@ pub(super) mod tests {
             let mut instance = session.into_instance(vec!["x".into()], vec!["y".into()]);
             let x = Tensor::new(DataType::Fp32, Shape::new([2]), Bytes::from(vec![0; 8])).unwrap();
             let mut run = |cancel: &Cancel| {
-                instance.run(std::slice::from_ref(&x), OutputSet::all(1), cancel, &mut RunTimings::default())
+                instance.run(&[Some(x.clone())], OutputSet::all(1), cancel, &mut RunTimings::default())
             };
             for _ in 0..2 {
                 let wanted = Cancel::new(1);

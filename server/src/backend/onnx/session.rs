@@ -58,7 +58,7 @@ pub struct LoadedSession {
     placement: Placement,
     /// Whether its batches are bound before they are run.
     pub(super) is_bound: bool,
-    /// Inputs; dimensions include the batch's.
+    /// Inputs, those with a default behind the others; dimensions include the batch's.
     pub inputs: Vec<TensorSpec>,
     /// Outputs; dimensions include the batch's.
     pub outputs: Vec<TensorSpec>,
@@ -99,7 +99,7 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                 };
                 let precision = precision.map(str::to_owned);
                 let placement = Placement { provider: effective, nodes, precision, reason };
-                let inputs = tensors(path, session.inputs())?;
+                let inputs = inputs(path, &session)?;
                 let outputs = tensors(path, session.outputs())?;
                 let is_bound = provider != Provider::Cpu;
                 return Ok(LoadedSession { session, placement, is_bound, inputs, outputs });
@@ -159,21 +159,30 @@ fn one_line(message: &str) -> String {
     line.trim_end_matches('.').chars().take(MAX_CHARS).collect()
 }
 
+/// What a session takes. An input that the model has an initializer for may be left out; one of a type that no
+/// request can carry is left at that.
+fn inputs(path: &Path, session: &Session) -> Result<Vec<TensorSpec>, LoadError> {
+    let mut inputs = tensors(path, session.inputs())?;
+    let defaults = session.overridable_initializers();
+    let known = defaults.iter().filter_map(|it| tensor(path, it.name(), it.dtype()).ok());
+    inputs.extend(known.map(|input| TensorSpec { optional: true, ..input }));
+    Ok(inputs)
+}
+
 pub(super) fn tensors(path: &Path, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
-    outlets
-        .iter()
-        .map(|outlet| {
-            let refuse = |what: String| LoadError::Type { path: path.to_owned(), name: outlet.name().to_owned(), what };
-            match outlet.dtype() {
-                ValueType::Tensor { ty, shape, .. } => {
-                    let data_type = values::data_type(*ty).ok_or_else(|| refuse(format!("{ty:?}")))?;
-                    let dims: Vec<_> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-                    Ok(TensorSpec::new(outlet.name(), data_type, dims))
-                }
-                other => Err(refuse(format!("{other:?}"))),
-            }
-        })
-        .collect()
+    outlets.iter().map(|outlet| tensor(path, outlet.name(), outlet.dtype())).collect()
+}
+
+fn tensor(path: &Path, name: &str, kind: &ValueType) -> Result<TensorSpec, LoadError> {
+    let refuse = |what: String| LoadError::Type { path: path.to_owned(), name: name.to_owned(), what };
+    match kind {
+        ValueType::Tensor { ty, shape, .. } => {
+            let data_type = values::data_type(*ty).ok_or_else(|| refuse(format!("{ty:?}")))?;
+            let dims: Vec<_> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+            Ok(TensorSpec::new(name, data_type, dims))
+        }
+        other => Err(refuse(format!("{other:?}"))),
+    }
 }
 
 #[cfg(test)]
