@@ -4,6 +4,7 @@
 
 mod ensemble;
 mod errors;
+mod follow;
 mod infer;
 mod life;
 mod optional;

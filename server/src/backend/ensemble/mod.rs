@@ -156,4 +156,13 @@ impl Composite for Ensemble {
                 .map_err(|error| InferError::new(error.kind(), format_args!("in ensemble '{}', {error}", self.name)))
         })
     }
+
+    fn is_current(&self) -> bool {
+        let Some(service) = self.service.upgrade() else { return false };
+        let same = |step: &Step| {
+            let model = service.registry().resolve(&step.model, step.version);
+            model.is_ok_and(|model| step.checked.as_ref() == Some(model.spec()))
+        };
+        self.steps.iter().all(same)
+    }
 }
