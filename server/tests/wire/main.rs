@@ -7,6 +7,7 @@ mod errors;
 mod follow;
 mod infer;
 mod life;
+mod loading;
 mod optional;
 mod stream;
 mod support;
