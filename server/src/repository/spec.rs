@@ -9,12 +9,7 @@ use quintet_proto::inference::{
     model_version_policy,
 };
 
-use super::{
-    ModelSource, batching,
-    config::{ConfigError, without_effect},
-    loader::needs_file,
-    open, tuning,
-};
+use super::{ModelSource, batching, config::ConfigError, fields, loader::needs_file, open, tuning};
 use crate::{
     backend::{ensemble, image, reshape::Reshape},
     settings::ServiceName,
@@ -62,12 +57,10 @@ pub fn complete(
     auto_complete: Option<i32>,
 ) -> Result<SpecDetails, ConfigError> {
     let mut config = source.config.clone();
-    let mut without_effect = without_effect(&config);
-    without_effect.extend(if open::is_pytorch(&config) {
-        of_onnx_runtime(&config)
-    } else {
-        tuning::tuning(&config)?.1
-    });
+    let mut without_effect = fields::without_effect(&config)?;
+    if needs_file(&config) && !open::is_pytorch(&config) {
+        without_effect.extend(tuning::tuning(&config)?.1);
+    }
     if let Some(max_batch_size) = auto_complete {
         fill_in(&mut config, inputs, outputs, max_batch_size);
     } else if config.input.is_empty() || config.output.is_empty() {
@@ -126,14 +119,6 @@ pub fn complete(
     });
     let (input_reshapes, output_reshapes) = (inputs.collect(), outputs.collect());
     Ok(SpecDetails { spec, config, without_effect, input_reshapes, output_reshapes })
-}
-
-/// What ONNX Runtime alone is tuned with.
-fn of_onnx_runtime(config: &ModelConfig) -> Vec<String> {
-    let graph = config.optimization.as_ref().is_some_and(|optimization| optimization.graph.is_some());
-    let mut names: Vec<_> = config.parameters.keys().map(|name| format!("parameters[\"{name}\"]")).collect();
-    names.sort();
-    graph.then(|| "optimization.graph".to_owned()).into_iter().chain(names).collect()
 }
 
 fn reshape(dims: &[i64], reshape: Option<&ModelTensorReshape>) -> Option<Reshape> {
