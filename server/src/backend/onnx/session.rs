@@ -1,9 +1,6 @@
 //! Sessions on the first provider that works, with the reasons why others did not.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use ort::{environment::Environment, session::Session, value::ValueType};
 use quintet_engine::{Instance, Placement, TensorSpec};
@@ -115,7 +112,7 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
 }
 
 /// A session, and how many of its nodes each provider runs, most first.
-type Built = (Session, Vec<(String, usize)>);
+pub(super) type Built = (Session, Vec<(String, usize)>);
 
 /// The whole build of a session: registration may succeed where the commit fails, and both where no node
 /// is left to the provider.
@@ -123,20 +120,13 @@ fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning
     if provider != Provider::TensorRt {
         return session(path, provider, options, tuning);
     }
-    let prepared = tensorrt::prepare(path, tuning, options)?;
-    match session(&prepared.file, provider, options, &prepared.tuning) {
-        Err(error) if prepared.file != path => {
-            let (file, error) = (prepared.file.display(), error.message());
-            tracing::warn!(%file, error, "the kept engine does not load, and is built anew");
-            fs::remove_file(&prepared.file).map_err(ort::Error::wrap)?;
-            let prepared = tensorrt::prepare(path, tuning, options)?;
-            session(&prepared.file, provider, options, &prepared.tuning)
-        }
-        built => built,
-    }
+    tensorrt::make(
+        || tensorrt::prepare(path, tuning, options),
+        |prepared| session(&prepared.file, provider, options, &prepared.tuning),
+    )
 }
 
-fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
+pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
     let session = tuning
         .apply(Session::builder(&options.environment)?)?
         .with_execution_providers(provider.registrations(tuning))?
