@@ -33,7 +33,7 @@ fn policy() -> BatchPolicy {
 fn request(started: Instant) -> InferRequest {
     InferRequest {
         started,
-        inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 4]), Bytes::from_static(&[0; 4])).unwrap()],
+        inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 4]), Bytes::from_static(&[0; 4])).unwrap())],
         rows: 1,
         outputs: OutputSet::all(1),
         places: Vec::new(),

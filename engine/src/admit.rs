@@ -39,12 +39,13 @@ impl fmt::Display for RequestId<'_> {
 }
 
 impl ModelSpec {
-    /// Checks the inputs of the request called `id` and puts them in the model's order. Returns them
-    /// with the number of rows: the batch size, or 1 for a model without a batch dimension.
+    /// Checks the inputs of the request called `id` and puts them in the model's order, `None` for those that
+    /// it leaves out. Returns them with the number of rows: the batch size, or 1 for a model without a batch
+    /// dimension.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidInput`], naming the input.
-    pub fn admit(&self, id: &str, sent: Vec<SentInput<'_>>) -> Result<(Vec<Tensor>, usize), InferError> {
+    pub fn admit(&self, id: &str, sent: Vec<SentInput<'_>>) -> Result<(Vec<Option<Tensor>>, usize), InferError> {
         let id = RequestId(id);
         for (index, input) in sent.iter().enumerate() {
             if sent[..index].iter().any(|other| other.name == input.name) {
@@ -64,8 +65,8 @@ impl ModelSpec {
             };
             slots[index] = Some(self.check_input(&id, &self.inputs()[index], input, rows)?);
         }
-        // As many distinct known names as there are inputs: every slot is taken.
-        Ok((slots.into_iter().flatten().collect(), rows.unwrap_or(1)))
+        // Distinct known names, and none is missing: a slot that is free is an optional input's.
+        Ok((slots, rows.unwrap_or(1)))
     }
 
     /// The set of the outputs with these names; all outputs where no names are given.
@@ -89,24 +90,29 @@ impl ModelSpec {
     }
 
     fn check_count(&self, id: &RequestId<'_>, sent: &[SentInput<'_>]) -> Result<(), InferError> {
-        let expected = self.inputs().len();
-        if sent.len() == expected {
-            return Ok(());
-        }
+        let required = self.inputs().iter().filter(|spec| !spec.optional);
+        let (fewest, most) = (required.clone().count(), self.inputs().len());
         let quote = |names: Vec<&str>| names.into_iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(",");
         let got: Vec<_> = sent.iter().rev().map(|input| input.name).collect();
-        let mut missing: Vec<_> =
-            self.inputs().iter().map(|spec| spec.name.as_str()).filter(|name| !got.contains(name)).collect();
+        let mut missing: Vec<_> = required.map(|spec| spec.name.as_str()).filter(|name| !got.contains(name)).collect();
         missing.sort_unstable();
         let surplus: Vec<_> =
             got.iter().copied().filter(|name| self.inputs().iter().all(|spec| spec.name != *name)).collect();
+        // Of the right number but with unknown names: the first of these is what is told.
+        if (fewest..=most).contains(&sent.len()) && (missing.is_empty() || !surplus.is_empty()) {
+            return Ok(());
+        }
+        let expected = match fewest == most {
+            true => format!("{most} inputs"),
+            false => format!("number of inputs between {fewest} and {most}"),
+        };
         let verdict = if missing.is_empty() {
             format!("which holds unexpected input(s) [{}].", quote(surplus))
         } else {
             format!("but missing required input(s) [{}]. Please provide all required input(s).", quote(missing))
         };
         Err(InferError::invalid(format_args!(
-            "{id} expected {expected} inputs but got {} inputs for model '{}'. Got input(s) [{}], {verdict}",
+            "{id} expected {expected} but got {} inputs for model '{}'. Got input(s) [{}], {verdict}",
             sent.len(),
             self.name(),
             quote(got),
@@ -119,6 +125,11 @@ impl ModelSpec {
             return Ok(None);
         }
         let model = self.name();
+        if sent.is_empty() {
+            return Err(InferError::invalid(format_args!(
+                "{id} inference request batch-size must be >= 1 for '{model}': no input tells it; send one of them"
+            )));
+        }
         let mut rows = None;
         for input in sent.iter().rev() {
             let name = input.name;
@@ -244,7 +255,46 @@ mod tests {
     #[test]
     fn inputs_come_out_in_the_models_order() {
         let (tensors, rows) = simple().admit("", vec![sent("INPUT1", &[2, 16]), sent("INPUT0", &[2, 16])]).unwrap();
-        assert_eq!((tensors.len(), rows), (2, 2));
+        assert_eq!((tensors.iter().flatten().count(), rows), (2, 2));
+    }
+
+    #[test]
+    fn optional_inputs_may_be_left_out_and_others_are_missed_in_tritons_words() {
+        let model = |required: &[&str], optional: &[&str]| {
+            let tensor =
+                |name: &str, optional| TensorSpec { optional, ..TensorSpec::new(name, DataType::Int32, [Some(16)]) };
+            let required = required.iter().map(|name| tensor(name, false));
+            let inputs = required.chain(optional.iter().map(|name| tensor(name, true))).collect();
+            let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
+            ModelSpec::new("m", 1, inputs, vec![tensor("y", false)], policy, 1, vec![]).unwrap()
+        };
+        let admitted = |names: &[&'static str]| {
+            let inputs = names.iter().map(|name| sent(name, &[2, 16])).collect();
+            let admitted = model(&["a", "b"], &["c", "d"]).admit("", inputs);
+            admitted.map(|(tensors, rows)| (tensors.iter().map(Option::is_some).collect::<Vec<_>>(), rows))
+        };
+        assert_eq!(admitted(&["b", "a"]).unwrap(), (vec![true, true, false, false], 2));
+        assert_eq!(admitted(&["d", "b", "a"]).unwrap(), (vec![true, true, false, true], 2));
+        let refused = |names: &[&'static str]| admitted(names).unwrap_err().message().to_owned();
+        let told = |got: &str, verdict: &str| {
+            format!("[request id: <id_unknown>] expected number of inputs between 2 and 4 but got {got}, {verdict}")
+        };
+        let missing = "but missing required input(s) ['b']. Please provide all required input(s).";
+        assert_eq!(refused(&["a"]), told("1 inputs for model 'm'. Got input(s) ['a']", missing));
+        assert_eq!(refused(&["d", "a", "c"]), told("3 inputs for model 'm'. Got input(s) ['c','a','d']", missing));
+        assert_eq!(
+            refused(&["a", "b", "c", "d", "e"]),
+            told(
+                "5 inputs for model 'm'. Got input(s) ['e','d','c','b','a']",
+                "which holds unexpected input(s) ['e']."
+            )
+        );
+        assert_eq!(refused(&["a", "e", "f"]), "unexpected inference input 'f' for model 'm'");
+        let error = model(&[], &["c"]).admit("", vec![]).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "[request id: <id_unknown>] inference request batch-size must be >= 1 for 'm': no input tells it; send one of them"
+        );
     }
 
     #[test]

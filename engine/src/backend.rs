@@ -17,15 +17,16 @@ pub struct RunTimings {
 
 /// One loaded copy of a model. It runs one batch at a time, on a thread of its own unless [`moves`](Self::moves).
 pub trait Instance: Send {
-    /// Runs the model on `inputs`: one tensor for each of its inputs, in its order, with all rows of
-    /// the batch. Returns one entry for each of its outputs, `None` where it is not in `wanted`. An
-    /// instance that can stop halfway does so when `cancel` is cancelled ([`Cancel::on_cancel`]).
+    /// Runs the model on `inputs`: one entry for each of its inputs, in its order, with all rows of the batch; `None`
+    /// for an optional one that all of the batch leave out. Returns one entry for each of its outputs, `None` where it
+    /// is not in `wanted`. An instance that can stop halfway does so when `cancel` is cancelled
+    /// ([`Cancel::on_cancel`]).
     ///
     /// # Errors
     /// Whatever the backend reports, anything if the run was cancelled; the instance must stay usable.
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         cancel: &Cancel,
         timings: &mut RunTimings,
@@ -38,7 +39,7 @@ pub trait Instance: Send {
     /// As `run`; what stands in the places is of no meaning then.
     fn run_into(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         places: &[PlacedOutput],
         cancel: &Cancel,

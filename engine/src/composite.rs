@@ -25,6 +25,11 @@ pub trait Composite: Send + Sync {
     /// # Errors
     /// What the models that it asks refuse.
     fn infer(&self, request: InferRequest) -> Answering<'_>;
+
+    /// Whether the models that it asks are all there, and what they were when it was made to fit them.
+    fn is_current(&self) -> bool {
+        true
+    }
 }
 
 /// A composite in service: the requests that it has open, and whether it takes more.
@@ -43,6 +48,11 @@ struct Open {
 impl Steps {
     pub(crate) fn new(composite: Box<dyn Composite>) -> Self {
         Self { composite, open: Mutex::default(), idle: Condvar::new() }
+    }
+
+    /// As [`Composite::is_current`].
+    pub(crate) fn is_current(&self) -> bool {
+        self.composite.is_current()
     }
 
     /// How many requests are open.

@@ -200,6 +200,14 @@ impl Model {
         matches!(self.runs, Runs::Steps(_))
     }
 
+    /// Whether the models that it is made of, if it is, are what they were when it was made ([`Composite::is_current`]).
+    pub fn is_current(&self) -> bool {
+        match &self.runs {
+            Runs::Instances(_) => true,
+            Runs::Steps(steps) => steps.is_current(),
+        }
+    }
+
     /// The pool that its batches, and its clients' bodies, are kept in.
     pub fn pool(&self) -> &BufferPool {
         &self.pool

@@ -69,13 +69,13 @@ impl AsRef<[u8]> for Owner {
 
 /// The outputs of a request that can be written to their places. The others are answered as without a place:
 /// those of a size that is not known, those that would not fit, and those that would be written over an input.
-pub(crate) fn fitting(spec: &ModelSpec, request: &InferRequest, inputs: &[Tensor]) -> Vec<PlacedOutput> {
+pub(crate) fn fitting(spec: &ModelSpec, request: &InferRequest, inputs: &[Option<Tensor>]) -> Vec<PlacedOutput> {
     let place = |(index, place): &(usize, Arc<dyn Place>)| {
         let output = spec.outputs().get(*index)?;
         let dims: Option<Vec<usize>> = output.dims.iter().copied().collect();
         let rows = spec.batches().then_some(request.rows);
         let shape = Shape::new(rows.into_iter().chain(dims?).collect::<Vec<_>>());
-        let is_apart = inputs.iter().all(|input| are_apart((**place).as_ref(), input.data()));
+        let is_apart = inputs.iter().flatten().all(|input| are_apart((**place).as_ref(), input.data()));
         is_apart.then(|| PlacedOutput::new(*index, output.data_type, shape, Arc::clone(place)))?
     };
     request.places.iter().filter(|(index, _)| request.outputs.contains(*index)).filter_map(place).collect()
@@ -130,7 +130,7 @@ mod tests {
         let place: Arc<dyn Place> = Arc::new(Shared(memory, skipped));
         let request = InferRequest {
             started: Instant::now(),
-            inputs: vec![sent.clone()],
+            inputs: vec![Some(sent.clone())],
             rows: 2,
             outputs: OutputSet::all(3),
             places: (0..4).map(|index| (index, Arc::clone(&place))).collect(),
@@ -138,7 +138,7 @@ mod tests {
             deadline: None,
             timings: StageTimings::default(),
         };
-        let fitting = fitting(&spec, &request, &[sent]);
+        let fitting = fitting(&spec, &request, &[Some(sent)]);
         fitting.iter().map(|output| (output.index, format!("{} {}", output.shape, output.bytes()))).collect()
     }
 

@@ -116,8 +116,8 @@ impl IndexMut<Stage> for StageTimings {
 pub struct InferRequest {
     /// When the server had its first byte.
     pub started: Instant,
-    /// One tensor for each of the model's inputs, in the model's order.
-    pub inputs: Vec<Tensor>,
+    /// One entry for each of the model's inputs, in the model's order; `None` for an optional one that was left out.
+    pub inputs: Vec<Option<Tensor>>,
     /// Rows of the batch dimension; 1 for a model without one.
     pub rows: usize,
     /// The outputs wanted.

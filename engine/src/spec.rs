@@ -18,14 +18,16 @@ pub struct TensorSpec {
     pub data_type: DataType,
     /// Dimensions without the batch's; `None` is a dynamic one.
     pub dims: Vec<Option<usize>>,
+    /// For inputs: whether requests may leave it out, because the model has a default for it.
+    pub optional: bool,
     /// For outputs: the names of the classes, one for each element of the last dimension.
     pub labels: Option<Arc<[String]>>,
 }
 
 impl TensorSpec {
-    /// A tensor without labels.
+    /// A tensor without labels, which is not optional.
     pub fn new(name: impl Into<String>, data_type: DataType, dims: impl Into<Vec<Option<usize>>>) -> Self {
-        Self { name: name.into(), data_type, dims: dims.into(), labels: None }
+        Self { name: name.into(), data_type, dims: dims.into(), optional: false, labels: None }
     }
 
     /// The shape that the protocol announces: -1 for dynamic dimensions, and for the batch's where there is one.

@@ -88,8 +88,8 @@ impl Shared {
     }
 }
 
-fn bytes(inputs: &[Tensor]) -> usize {
-    inputs.iter().map(|input| input.data().len()).sum()
+fn bytes(inputs: &[Option<Tensor>]) -> usize {
+    inputs.iter().flatten().map(|input| input.data().len()).sum()
 }
 
 /// The end of a request whose answer cannot be had.
@@ -123,7 +123,7 @@ pub(crate) fn warm_up(spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(
             .map(|input| {
                 let dims = input.dims.iter().map(|dim| dim.unwrap_or(1));
                 let dims: Vec<_> = spec.batches().then_some(rows).into_iter().chain(dims).collect();
-                zeros(input.data_type, Shape::new(dims))
+                zeros(input.data_type, Shape::new(dims)).map(Some)
             })
             .collect::<Result<Vec<_>, _>>()?;
         run(instance, &inputs, OutputSet::all(spec.outputs().len()), &[], &Cancel::new(1), &mut RunTimings::default())?;
@@ -236,7 +236,7 @@ fn attempt(
 /// Runs the instance; a panic in the backend costs its batch, not the server.
 fn run(
     instance: &mut dyn Instance,
-    inputs: &[Tensor],
+    inputs: &[Option<Tensor>],
     wanted: OutputSet,
     places: &[PlacedOutput],
     cancel: &Cancel,

@@ -52,7 +52,7 @@ fn both(first: &Arc<Model>, second: &Arc<Model>) -> Model {
 fn request() -> InferRequest {
     InferRequest {
         started: Instant::now(),
-        inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap()],
+        inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
         rows: 1,
         outputs: OutputSet::all(1),
         places: Vec::new(),

@@ -3,14 +3,19 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests may, too.
 
 use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use quintet_engine::{
-    BatchPolicy, BufferPool, Cache, DataType, ErrorKind, InferError, InferRequest, InferResponse, Instance, Model,
-    ModelSpec, OutputSet, QueuePolicy, Registry, Shape, StageTimings, Tensor, TensorSpec, VersionState, testing::Echo,
+    BatchPolicy, BufferPool, Cache, Cancel, DataType, ErrorKind, InferError, InferRequest, InferResponse, Instance,
+    Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, RunTimings, Shape, StageTimings, Tensor, TensorSpec,
+    VersionState, testing::Echo,
 };
 
 const WIDTH: usize = 4;
@@ -32,7 +37,7 @@ fn request(mark: u8, rows: usize) -> InferRequest {
     let data = Bytes::from(vec![mark; rows * WIDTH]);
     InferRequest {
         started: Instant::now(),
-        inputs: vec![Tensor::new(DataType::Uint8, Shape::new([rows, WIDTH]), data).unwrap()],
+        inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([rows, WIDTH]), data).unwrap())],
         rows,
         outputs: OutputSet::all(1),
         places: Vec::new(),
@@ -130,6 +135,72 @@ async fn a_run_goes_on_for_those_of_its_batch_who_stay() {
     assert_eq!((stats.success, stats.failed(), stats.failures[1]), (2, 1, ("CANCELED", 1)));
     let sizes: Vec<_> = stats.batches.iter().map(|batch| (batch.batch_size, batch.executions)).collect();
     assert_eq!((sizes, stats.inferences, stats.executions), (vec![(2, 1), (8, 1)], 10, 2));
+}
+
+/// Adds its optional second input to its first, row by row; where it is left out, [`Added::DEFAULT`].
+#[derive(Clone, Default)]
+struct Added {
+    largest: Arc<AtomicUsize>,
+}
+
+impl Added {
+    const DEFAULT: u8 = 100;
+}
+
+impl Instance for Added {
+    fn run(
+        &mut self,
+        inputs: &[Option<Tensor>],
+        _: OutputSet,
+        _: &Cancel,
+        _: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let [Some(first), second] = inputs else { return Err(InferError::internal("the first input is not there")) };
+        // As many rows of both, or the batch was put together wrongly.
+        assert!(second.iter().all(|second| second.shape() == first.shape()));
+        self.largest.fetch_max(first.shape().dims()[0], SeqCst);
+        let more = second.as_ref().map(|second| second.data().to_vec());
+        let more = more.unwrap_or_else(|| vec![Self::DEFAULT; first.data().len()]);
+        let sum: Vec<_> = first.data().iter().zip(more).map(|(a, b)| a.wrapping_add(b)).collect();
+        let sum = Tensor::new(DataType::Uint8, first.shape().clone(), Bytes::from(sum));
+        // Long enough for others to come together meanwhile.
+        std::thread::sleep(Duration::from_micros(200));
+        Ok(vec![Some(sum.map_err(InferError::internal)?)])
+    }
+
+    fn placement(&self) -> Placement {
+        Echo::default().placement()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn requests_with_and_without_an_optional_input_get_their_own_rows(
+        sent in prop::collection::vec((any::<u8>(), 1usize..4, prop::option::of(any::<u8>())), 1..40),
+    ) {
+        let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
+        let inputs = vec![tensor("x"), TensorSpec { optional: true, ..tensor("more") }];
+        let spec = ModelSpec::new("added", 1, inputs, vec![tensor("y")], batching(Duration::ZERO), 1, vec![]).unwrap();
+        let added = Added::default();
+        let instances: Vec<Box<dyn Instance>> = vec![Box::new(added.clone())];
+        let model = Model::start(spec, instances, BufferPool::new(1 << 20), Duration::ZERO).unwrap();
+        let answers = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+            let asked = sent.iter().map(|&(mark, rows, more)| {
+                let mut whole = request(mark, rows);
+                whole.inputs.push(more.and_then(|more| request(more, rows).inputs.remove(0)));
+                model.infer(whole)
+            });
+            futures_util::future::join_all(asked).await
+        });
+        for ((mark, rows, more), answer) in sent.into_iter().zip(answers) {
+            prop_assert_eq!(marks(&answer), vec![mark.wrapping_add(more.unwrap_or(Added::DEFAULT)); rows * WIDTH]);
+        }
+        let stats = model.stats();
+        prop_assert_eq!(stats.failed(), 0);
+        prop_assert!(added.largest.load(SeqCst) <= 8);
+    }
 }
 
 /// A sequence of numbers that look random, the same each time.

@@ -42,6 +42,8 @@ fn policy(delay: Duration, preferred_batch_sizes: Vec<usize>) -> BatchPolicy {
 struct Known {
     level: u32,
     width: usize,
+    /// Whether the optional input is there.
+    whole: bool,
     rows: usize,
     deadline: Option<Instant>,
     queued: Instant,
@@ -52,14 +54,19 @@ impl Known {
     fn turn(&self, ticket: u64, now: Instant) -> (u32, bool, u64) {
         (self.level, self.deadline.is_some_and(|deadline| deadline <= now), ticket)
     }
+
+    /// Whether both may share a batch.
+    fn fits(&self, other: &Self) -> bool {
+        (self.width, self.whole) == (other.width, other.whole)
+    }
 }
 
 fn pending(ticket: u64, known: Known, priority: u32) -> Pending {
-    let Known { rows, width, deadline, queued, .. } = known;
-    let data = Bytes::from(vec![0; rows * width]);
+    let Known { rows, width, whole, deadline, queued, .. } = known;
+    let tensor = Tensor::new(DataType::Uint8, Shape::new([rows, width]), Bytes::from(vec![0; rows * width])).unwrap();
     let request = InferRequest {
         started: queued,
-        inputs: vec![Tensor::new(DataType::Uint8, Shape::new([rows, width]), data).unwrap()],
+        inputs: vec![whole.then(|| tensor.clone()), Some(tensor)],
         rows,
         outputs: OutputSet::all(1),
         places: Vec::new(),
@@ -75,6 +82,7 @@ enum Step {
     Push {
         rows: usize,
         width: usize,
+        whole: bool,
         priority: u32,
         ttl_ms: Option<u64>,
     },
@@ -95,8 +103,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (1..=MAX_ROWS, 1usize..3, 0..=LEVELS + 1, prop::option::of(0u64..30))
-            .prop_map(|(rows, width, priority, ttl_ms)| Step::Push { rows, width, priority, ttl_ms }),
+        6 => (1..=MAX_ROWS, 1usize..3, any::<bool>(), 0..=LEVELS + 1, prop::option::of(0u64..30))
+            .prop_map(|(rows, width, whole, priority, ttl_ms)| Step::Push { rows, width, whole, priority, ttl_ms }),
         1 => (0u64..60).prop_map(|ticket| Step::Leave { ticket }),
         4 => Just(Step::Ask),
         2 => any::<prop::sample::Index>().prop_map(|which| Step::Finish { which }),
@@ -127,10 +135,10 @@ proptest! {
         for (ticket, step) in steps.into_iter().chain(drain).enumerate() {
             let ticket = ticket as u64;
             match step {
-                Step::Push { rows, width, priority, ttl_ms } => {
+                Step::Push { rows, width, whole, priority, ttl_ms } => {
                     let level = if (1..=LEVELS).contains(&priority) { priority } else { 1 };
                     let deadline = ttl_ms.map(|ms| now + Duration::from_millis(ms));
-                    let known = Known { level, width, rows, deadline, queued: now };
+                    let known = Known { level, width, whole, rows, deadline, queued: now };
                     let of_level = waiting.values().filter(|other| other.level == level).count();
                     match lines.push(pending(ticket, known, priority)) {
                         Ok(rejected_at) => {
@@ -182,8 +190,8 @@ proptest! {
                             let served: Vec<_> = batch.requests.iter().map(|pending| pending.ticket).collect();
                             let head = line[0];
                             prop_assert_eq!(head.0.2, served[0], "the head is never passed over");
-                            // First in, first out within a priority and shape.
-                            let mates: Vec<_> = line.iter().filter(|(_, known)| known.width == head.1.width).collect();
+                            // First in, first out within a priority, a shape and what is left out.
+                            let mates: Vec<_> = line.iter().filter(|(_, known)| known.fits(&head.1)).collect();
                             let expected: Vec<_> = mates.iter().take(served.len()).map(|(turn, _)| turn.2).collect();
                             prop_assert_eq!(&served, &expected);
                             let rows: usize = served.iter().map(|ticket| waiting[ticket].rows).sum();
@@ -222,7 +230,7 @@ impl Clients {
     }
 
     fn send(&mut self) {
-        let known = Known { level: 1, width: 1, rows: 1, deadline: None, queued: self.now };
+        let known = Known { level: 1, width: 1, whole: true, rows: 1, deadline: None, queued: self.now };
         self.lines.push(pending(self.tickets, known, 1)).unwrap();
         self.tickets += 1;
     }
@@ -278,11 +286,11 @@ fn ten_thousand_requests_of_ten_thousand_shapes_are_served() {
     let mut lines = Lines::new(BatchPolicy { max_batch_size: 8, dynamic: true, queue: size, ..BatchPolicy::default() });
     let now = Instant::now();
     for ticket in 0..10_000 {
-        let known = Known { level: 0, width: 1 + ticket as usize, rows: 1, deadline: None, queued: now };
+        let known = Known { level: 0, width: 1 + ticket as usize, whole: true, rows: 1, deadline: None, queued: now };
         // Only the shape matters: no data is behind it.
         let mut pending = pending(ticket, Known { width: 1, ..known }, 0);
         pending.request.inputs =
-            vec![Tensor::new(DataType::Uint8, Shape::new([1, known.width, 0]), Bytes::new()).unwrap()];
+            vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, known.width, 0]), Bytes::new()).unwrap())];
         lines.push(pending).unwrap();
     }
     for ticket in 0..10_000 {

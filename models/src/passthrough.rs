@@ -1,5 +1,6 @@
 //! Two models that do next to nothing, to measure what is around a model: `identity` answers what it is sent,
-//! `head` the first 1000 elements of each row, as much as a classifier answers.
+//! `head` the first 1000 elements of each row, as much as a classifier answers. And one with an optional input,
+//! `scaled`.
 
 use std::{fs, io, path::Path};
 
@@ -13,6 +14,9 @@ use crate::{
 
 /// Elements of a row that `head` answers.
 const HEAD: i64 = 1000;
+
+/// What `scaled` multiplies with where it is not told.
+pub const DEFAULT_FACTOR: f32 = 2.0;
 
 /// Writes both into the model repository `root`. Input `x`, output `y`: FP32 rows of any width, in batches of up
 /// to 32.
@@ -41,6 +45,35 @@ fn model(name: &str, node: NodeProto, initializer: Vec<TensorProto>) -> Vec<u8> 
         output: vec![rows("y")],
     };
     onnx::model(graph, &[]).encode_to_vec()
+}
+
+/// Writes `scaled` into the model repository `root`: `x` (FP32 rows of any width, in batches of up to 8) times `factor`
+/// (FP32 `[1]` of each row), which may be left out and is [`DEFAULT_FACTOR`] then.
+///
+/// # Errors
+/// The file system's.
+pub fn write_scaled(root: &Path) -> io::Result<()> {
+    let folder = root.join("scaled");
+    fs::create_dir_all(&folder)?;
+    let graph = GraphProto {
+        name: "scaled".into(),
+        node: vec![onnx::node("Mul", &["x", "factor"], "y", Vec::new())],
+        // An input that there is an initializer for has a default.
+        initializer: vec![onnx::constant("factor", &[1, 1], &[DEFAULT_FACTOR])],
+        input: vec![rows("x"), onnx::batched("factor", DataType::Float, &[1])],
+        output: vec![rows("y")],
+    };
+    atomic::write(&folder.join(MODEL_FILE), &onnx::model(graph, &[]).encode_to_vec())?;
+    let config = "name: \"scaled\"
+max_batch_size: 8
+dynamic_batching { }
+input [
+  { name: \"x\" data_type: TYPE_FP32 dims: [ -1 ] },
+  { name: \"factor\" data_type: TYPE_FP32 dims: [ 1 ] optional: true }
+]
+output { name: \"y\" data_type: TYPE_FP32 dims: [ -1 ] }
+";
+    atomic::write(&folder.join("config.pbtxt"), config.as_bytes())
 }
 
 /// FP32 `[batch, any]`.

@@ -129,6 +129,9 @@ pub struct TensorMetadata {
     pub datatype: String,
     /// Dimensions, the batch first where the model batches; -1 is a dynamic one.
     pub shape: Vec<i64>,
+    /// Of inputs: whether a request may leave it out. (Not in KServe, so only where it is so.)
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// Body of every error.

@@ -240,6 +240,31 @@ fn changed(mut settings: Settings, changes: &Map<String, Value>) -> Result<Setti
     Ok(settings)
 }
 
+/// What is logged in this thread while `run` runs, a line each.
+#[cfg(test)]
+pub(crate) fn captured<T>(run: impl FnOnce() -> T) -> (T, String) {
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let outcome = tracing::subscriber::with_default(log, run);
+    let text = String::from_utf8_lossy(&lines.0.lock()).into_owned();
+    (outcome, text)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

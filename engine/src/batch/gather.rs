@@ -11,25 +11,25 @@ use crate::{
     tensor::Tensor,
 };
 
-/// The inputs of a batch.
+/// The inputs of a batch, whose requests all leave the same ones out.
 ///
 /// A batch of one shares its request's buffers; larger ones are copied once, into reused buffers. Data
 /// that is not aligned to its element type (a slice out of a protobuf message may not be) is copied too.
-pub fn gather(requests: &[&InferRequest], pool: &BufferPool) -> Result<Vec<Tensor>, InferError> {
+pub fn gather(requests: &[&InferRequest], pool: &BufferPool) -> Result<Vec<Option<Tensor>>, InferError> {
     let Some((first, rest)) = requests.split_first() else {
         return Ok(Vec::new());
     };
     if rest.is_empty() {
-        return first.inputs.iter().map(|input| aligned(input, pool)).collect();
+        return first.inputs.iter().map(|input| input.as_ref().map(|input| aligned(input, pool)).transpose()).collect();
     }
     let rows = requests.iter().map(|request| request.rows).sum();
-    (0..first.inputs.len())
-        .map(|index| {
-            let parts: Vec<&Bytes> = requests.iter().map(|request| request.inputs[index].data()).collect();
-            let model = &first.inputs[index];
-            tensor(model.data_type(), model.shape().with_rows(rows), concatenate(&parts, pool))
-        })
-        .collect()
+    let inputs = first.inputs.iter().enumerate().map(|(index, input)| {
+        let Some(model) = input else { return Ok(None) };
+        let parts = requests.iter().filter_map(|request| request.inputs[index].as_ref().map(Tensor::data));
+        let parts: Vec<&Bytes> = parts.collect();
+        tensor(model.data_type(), model.shape().with_rows(rows), concatenate(&parts, pool)).map(Some)
+    });
+    inputs.collect()
 }
 
 fn aligned(input: &Tensor, pool: &BufferPool) -> Result<Tensor, InferError> {
@@ -133,7 +133,7 @@ mod tests {
     fn request(data_type: DataType, rows: usize, width: usize, data: Bytes) -> InferRequest {
         InferRequest {
             started: Instant::now(),
-            inputs: vec![Tensor::new(data_type, Shape::new([rows, width]), data).unwrap()],
+            inputs: vec![Some(Tensor::new(data_type, Shape::new([rows, width]), data).unwrap())],
             rows,
             outputs: OutputSet::all(1),
             places: Vec::new(),
@@ -158,10 +158,9 @@ mod tests {
                 .collect();
             let requests: Vec<_> = requests.iter().collect();
             let inputs = gather(&requests, &pool).unwrap();
-            let outputs = inputs.into_iter().map(Some).collect();
-            let answers = scatter(&spec(DataType::Uint8), &requests, outputs).unwrap();
+            let answers = scatter(&spec(DataType::Uint8), &requests, inputs).unwrap();
             for (answer, request) in answers.iter().zip(&requests) {
-                prop_assert_eq!(&answer[0].1, &request.inputs[0]);
+                prop_assert_eq!(Some(&answer[0].1), request.inputs[0].as_ref());
             }
         }
 
@@ -172,9 +171,9 @@ mod tests {
                 batch.iter().map(|row| request(DataType::Bytes, 1, 2, elements::encode(row))).collect();
             let requests: Vec<_> = requests.iter().collect();
             let inputs = gather(&requests, &pool).unwrap();
-            let answers = scatter(&spec(DataType::Bytes), &requests, inputs.into_iter().map(Some).collect()).unwrap();
+            let answers = scatter(&spec(DataType::Bytes), &requests, inputs).unwrap();
             for (answer, request) in answers.iter().zip(&requests) {
-                prop_assert_eq!(&answer[0].1, &request.inputs[0]);
+                prop_assert_eq!(Some(&answer[0].1), request.inputs[0].as_ref());
             }
         }
     }
@@ -185,8 +184,8 @@ mod tests {
         let data = pool.take(64).freeze();
         let one = request(DataType::Fp32, 1, 16, data.clone());
         let inputs = gather(&[&one], &pool).unwrap();
-        assert_eq!(inputs[0].data().as_ptr(), data.as_ptr());
-        let answers = scatter(&spec(DataType::Fp32), &[&one], inputs.into_iter().map(Some).collect()).unwrap();
+        assert_eq!(inputs[0].as_ref().unwrap().data().as_ptr(), data.as_ptr());
+        let answers = scatter(&spec(DataType::Fp32), &[&one], inputs).unwrap();
         assert_eq!(answers[0][0].1.data().as_ptr(), data.as_ptr());
     }
 
@@ -195,8 +194,9 @@ mod tests {
         let pool = BufferPool::new(1 << 20);
         let one = request(DataType::Fp32, 1, 4, pool.take(64).freeze().slice(1..17));
         let inputs = gather(&[&one], &pool).unwrap();
-        assert!(!one.inputs[0].is_aligned() && inputs[0].is_aligned());
-        assert_eq!(inputs[0].data(), one.inputs[0].data());
+        let (sent, moved) = (one.inputs[0].as_ref().unwrap(), inputs[0].as_ref().unwrap());
+        assert!(!sent.is_aligned() && moved.is_aligned());
+        assert_eq!(moved.data(), sent.data());
     }
 
     #[test]

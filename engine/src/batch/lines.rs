@@ -71,6 +71,9 @@ struct Waiting {
     deadline: Option<Instant>,
 }
 
+/// In the name of a line: an input that is left out. (No dimension is as large: on the wire they are signed.)
+const LEFT_OUT: usize = usize::MAX;
+
 /// The open requests: those that wait, in lines of those that may share a batch, and those that run.
 ///
 /// Every operation takes time that is logarithmic in the number of open requests, for each request that
@@ -243,10 +246,15 @@ impl Lines {
     }
 
     /// Names the line of requests that this one may share a batch with: the shapes of its inputs but for
-    /// the rows. Inputs have fixed ranks, so a plain list of the dimensions tells them apart.
+    /// the rows, and which it leaves out. Inputs have fixed ranks, so a plain list of the dimensions tells them apart.
     fn line_of(&self, request: &InferRequest) -> Arc<[usize]> {
-        let dims = request.inputs.iter().flat_map(|input| input.shape().dims().iter().skip(1).copied());
-        let dims: Vec<_> = dims.collect();
+        let mut dims = Vec::new();
+        for input in &request.inputs {
+            match input {
+                Some(input) => dims.extend(input.shape().dims().iter().skip(1)),
+                None => dims.push(LEFT_OUT),
+            }
+        }
         match self.lines.get_key_value(&dims[..]) {
             Some((line, _)) => Arc::clone(line),
             None => dims.into(),

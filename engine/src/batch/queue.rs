@@ -264,7 +264,7 @@ mod tests {
     fn request() -> InferRequest {
         InferRequest {
             started: Instant::now(),
-            inputs: vec![Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap()],
+            inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
             rows: 1,
             outputs: OutputSet::all(1),
             places: Vec::new(),

@@ -32,13 +32,14 @@ impl Images {
 impl Instance for Images {
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         _: OutputSet,
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = std::time::Instant::now();
-        let images = inputs.first().ok_or_else(|| InferError::internal("the image backend got no input"))?;
+        let images =
+            inputs.iter().flatten().next().ok_or_else(|| InferError::internal("the image backend got no input"))?;
         let count = images.shape().elements().unwrap_or(0);
         let mut buffer = self.pool.take(count * ELEMENTS * size_of::<f32>());
         let pixels: &mut [f32] = bytemuck::try_cast_slice_mut(&mut buffer).map_err(InferError::internal)?;
@@ -72,7 +73,7 @@ mod tests {
     fn run(images: &[&[u8]], max_pixels: u64) -> Result<Tensor, InferError> {
         let images = Tensor::new(DataType::Bytes, Shape::new([images.len(), 1]), elements::encode(images)).unwrap();
         let mut backend = Images::new(max_pixels, BufferPool::new(0));
-        let outputs = backend.run(&[images], OutputSet::all(1), &Cancel::new(1), &mut RunTimings::default())?;
+        let outputs = backend.run(&[Some(images)], OutputSet::all(1), &Cancel::new(1), &mut RunTimings::default())?;
         Ok(outputs[0].clone().unwrap())
     }
 

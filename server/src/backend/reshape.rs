@@ -48,7 +48,7 @@ pub struct Reshaped {
 impl Instance for Reshaped {
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         cancel: &Cancel,
         timings: &mut RunTimings,
@@ -57,9 +57,9 @@ impl Instance for Reshaped {
         let inputs = inputs
             .iter()
             .zip(&self.inputs)
-            .map(|(tensor, reshape)| match reshape {
-                Some(reshape) => reshape.apply(tensor, batches),
-                None => Ok(tensor.clone()),
+            .map(|(tensor, reshape)| match (tensor, reshape) {
+                (Some(tensor), Some(reshape)) => reshape.apply(tensor, batches).map(Some),
+                (tensor, _) => Ok(tensor.clone()),
             })
             .collect::<Result<Vec<_>, _>>()?;
         let outputs = self.inner.run(&inputs, wanted, cancel, timings)?;

@@ -133,7 +133,8 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
     let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
     let queued = Instant::now();
     if let Some(trace) = &mut trace {
-        trace.queued(spec.inputs().iter().map(|input| input.name.as_str()).zip(&inputs));
+        let named = spec.inputs().iter().zip(&inputs);
+        trace.queued(named.filter_map(|(input, tensor)| Some((input.name.as_str(), tensor.as_ref()?))));
     }
     let request = InferRequest {
         started: call.started,

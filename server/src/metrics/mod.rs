@@ -331,7 +331,7 @@ mod tests {
     fn request() -> InferRequest {
         InferRequest {
             started: Instant::now(),
-            inputs: vec![Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::from(vec![0; 4])).unwrap()],
+            inputs: vec![Some(Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::from(vec![0; 4])).unwrap())],
             rows: 1,
             outputs: OutputSet::all(1),
             places: Vec::new(),

@@ -33,10 +33,10 @@ pub(super) fn load(
     let (inputs, outputs) = match &steps {
         Some(_) => (
             listed("input", config, |config| {
-                config.input.iter().map(|it| (it.name.clone(), it.data_type, it.dims.clone())).collect()
+                config.input.iter().map(|it| (it.name.clone(), it.data_type, it.dims.clone(), it.optional)).collect()
             })?,
             listed("output", config, |config| {
-                config.output.iter().map(|it| (it.name.clone(), it.data_type, it.dims.clone())).collect()
+                config.output.iter().map(|it| (it.name.clone(), it.data_type, it.dims.clone(), false)).collect()
             })?,
         ),
         None => {
@@ -90,16 +90,16 @@ pub(super) fn load(
 fn listed(
     what: &str,
     config: &ModelConfig,
-    tensors: impl Fn(&ModelConfig) -> Vec<(String, i32, Vec<i64>)>,
+    tensors: impl Fn(&ModelConfig) -> Vec<(String, i32, Vec<i64>, bool)>,
 ) -> anyhow::Result<Vec<TensorSpec>> {
     let tensors = tensors(config);
     ensure!(!tensors.is_empty(), "an ensemble lists its {what}s, with data_type and dims");
     let batch = (config.max_batch_size > 0).then_some(None);
-    let spec = |(name, data_type, dims): (String, i32, Vec<i64>)| {
+    let spec = |(name, data_type, dims, optional): (String, i32, Vec<i64>, bool)| {
         let data_type = DataType::from_number(data_type)
             .with_context(|| format!("{what} '{name}' of the ensemble has no data_type"))?;
         let dims = batch.into_iter().chain(dims.iter().map(|&dim| usize::try_from(dim).ok()));
-        Ok(TensorSpec::new(name, data_type, dims.collect::<Vec<_>>()))
+        Ok(TensorSpec { optional, ..TensorSpec::new(name, data_type, dims.collect::<Vec<_>>()) })
     };
     tensors.into_iter().map(spec).collect()
 }

@@ -4,7 +4,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice};
 
 use super::{
-    open,
+    fields, open,
     text_format::{self, Position, Positions, SyntaxError},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub enum ConfigError {
         /// Where.
         at: Option<Position>,
         /// The field.
-        field: &'static str,
+        field: String,
     },
     /// A backend that this server does not have.
     #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\"), \"pytorch\" (platform \"pytorch_libtorch\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", place(.at))]
@@ -56,7 +56,7 @@ pub enum ConfigError {
         /// Where.
         at: Option<Position>,
         /// The field.
-        field: &'static str,
+        field: String,
     },
     /// The file contradicts the model file, or itself.
     #[error("{0}")]
@@ -84,7 +84,7 @@ impl ConfigError {
 /// The descriptor of `inference.ModelConfig`; `None` only if the build is broken.
 const MESSAGE: &str = "inference.ModelConfig";
 
-fn descriptor() -> Result<MessageDescriptor, ConfigError> {
+pub(super) fn descriptor() -> Result<MessageDescriptor, ConfigError> {
     protobuf_json::descriptor(MESSAGE).ok_or_else(|| ConfigError::Json("the protocol's descriptors are broken".into()))
 }
 
@@ -117,36 +117,14 @@ fn accept(message: DynamicMessage, folder: &str, positions: &Positions) -> Resul
         let at = positions.get("name").copied();
         return Err(ConfigError::Name { at, found: config.name, folder: folder.to_owned() });
     }
-    refuse_unsupported(&config, positions)?;
+    fields::refuse(&config, positions)?;
+    check_backend(&config, positions)?;
     Ok(config)
 }
 
-fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(), ConfigError> {
-    let choice = config.scheduling_choice.as_ref();
-    let decoupled = config.model_transaction_policy.is_some_and(|policy| policy.decoupled);
-    let refused = [
-        (matches!(choice, Some(SchedulingChoice::SequenceBatching(_))), "sequence_batching"),
-        (decoupled, "model_transaction_policy.decoupled"),
-        (!config.batch_input.is_empty(), "batch_input"),
-        (!config.batch_output.is_empty(), "batch_output"),
-        (config.input.iter().any(|input| input.allow_ragged_batch), "input.allow_ragged_batch"),
-        (config.input.iter().any(|input| input.optional), "input.optional"),
-        (config.input.iter().any(|input| input.is_shape_tensor), "input.is_shape_tensor"),
-        (config.output.iter().any(|output| output.is_shape_tensor), "output.is_shape_tensor"),
-    ];
+fn check_backend(config: &ModelConfig, positions: &Positions) -> Result<(), ConfigError> {
+    let ensemble = matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
     let at = |field: &str| positions.get(field).copied();
-    if let Some(&(_, field)) = refused.iter().find(|(present, _)| *present) {
-        return Err(ConfigError::Unsupported { at: at(field), field });
-    }
-    let ensemble = matches!(choice, Some(SchedulingChoice::EnsembleScheduling(_)));
-    let instances = [
-        (!config.instance_group.is_empty(), "instance_group"),
-        (config.optimization.is_some(), "optimization"),
-        (!config.model_warmup.is_empty(), "model_warmup"),
-    ];
-    if let Some(&(_, field)) = instances.iter().find(|(present, _)| ensemble && *present) {
-        return Err(ConfigError::Ensemble { at: at(field), field });
-    }
     let (backends, platforms): (&[&str], &[&str]) = match config.backend.as_str() {
         _ if ensemble => (&[], &[ensemble::PLATFORM]),
         "" => (&[], &["onnxruntime_onnx", open::PYTORCH.1]),
@@ -159,40 +137,6 @@ fn refuse_unsupported(config: &ModelConfig, positions: &Positions) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// Fields that are set but have no effect here, by name: each deserves a warning.
-pub(super) fn without_effect(config: &ModelConfig) -> Vec<String> {
-    let optimization = config.optimization.clone().unwrap_or_default();
-    let cuda = optimization.cuda.clone().unwrap_or_default();
-    let groups = &config.instance_group;
-    let inputs = &config.input;
-    [
-        (!config.cc_model_filenames.is_empty(), "cc_model_filenames"),
-        (config.model_operations.is_some(), "model_operations"),
-        (config.model_repository_agents.is_some(), "model_repository_agents"),
-        (!config.runtime.is_empty(), "runtime"),
-        (inputs.iter().any(|input| input.format != 0), "input.format"),
-        (inputs.iter().any(|input| input.is_non_linear_format_io), "input.is_non_linear_format_io"),
-        (config.output.iter().any(|output| output.is_non_linear_format_io), "output.is_non_linear_format_io"),
-        (cuda.graphs, "optimization.cuda.graphs"),
-        (cuda.busy_wait_events, "optimization.cuda.busy_wait_events"),
-        (!cuda.graph_spec.is_empty(), "optimization.cuda.graph_spec"),
-        (cuda.output_copy_stream, "optimization.cuda.output_copy_stream"),
-        (optimization.priority != 0, "optimization.priority"),
-        (optimization.output_pinned_memory.is_some(), "optimization.output_pinned_memory"),
-        (optimization.gather_kernel_buffer_threshold > 0, "optimization.gather_kernel_buffer_threshold"),
-        (optimization.eager_batching, "optimization.eager_batching"),
-        (groups.iter().any(|group| group.rate_limiter.is_some()), "instance_group.rate_limiter"),
-        (groups.iter().any(|group| !group.secondary_devices.is_empty()), "instance_group.secondary_devices"),
-        (groups.iter().any(|group| !group.profile.is_empty()), "instance_group.profile"),
-        (groups.iter().any(|group| group.passive), "instance_group.passive"),
-        (groups.iter().any(|group| !group.host_policy.is_empty()), "instance_group.host_policy"),
-    ]
-    .into_iter()
-    .filter(|(present, _)| *present)
-    .map(|(_, name)| name.to_owned())
-    .collect()
 }
 
 /// The configuration as Triton prints it.
@@ -229,7 +173,7 @@ mod tests {
         let refusals: Vec<_> = [
             "max_batch_size: 8\n  sequence_batching { }",
             "model_transaction_policy { decoupled: true }",
-            "input { name: \"x\"\n optional: true }",
+            "input { name: \"x\"\n allow_ragged_batch: true }",
             "ensemble_scheduling { }\ninstance_group { count: 2 }",
             "backend: \"python\"",
             "platform: \"tensorrt_plan\"",
@@ -242,7 +186,7 @@ mod tests {
         insta::assert_snapshot!(refusals.join("\n"), @r#"
         2:3: field 'sequence_batching': this server does not support it, and answers would differ without it
         1:28: field 'model_transaction_policy.decoupled': this server does not support it, and answers would differ without it
-        2:2: field 'input.optional': this server does not support it, and answers would differ without it
+        2:2: field 'input.allow_ragged_batch': this server does not support it, and answers would differ without it
         2:1: field 'instance_group': an ensemble has none of its own; it is for the configurations of its steps
         1:1: field 'backend': "python" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'platform': "tensorrt_plan" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")

@@ -1,7 +1,8 @@
 //! The model repository in service: what is loaded when, and what clients may change about it.
 //!
 //! Loads run side by side, those of one model one after the other. A load is atomic: the versions that
-//! are in service stay until the new ones are warm, and for good if these fail.
+//! are in service stay until the new ones are warm, and for good if these fail. An ensemble follows its models: when one
+//! of them changes it is checked again, and is not ready for as long as it does not fit.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -85,6 +86,8 @@ pub struct Repository {
     loads: Semaphore,
     started: AtomicBool,
     entries: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Entry>>>>,
+    /// The ensembles that are in service, or would be if they fitted their models.
+    ensembles: Mutex<BTreeMap<String, Vec<ModelSource>>>,
 }
 
 /// The versions to load, and the folder of files that came along.
@@ -97,7 +100,7 @@ impl Repository {
     /// A repository of which nothing is loaded yet.
     pub fn new(options: Options) -> Self {
         let loads = Semaphore::new(options.loads_at_once.max(1));
-        Self { options, loads, started: AtomicBool::new(false), entries: Mutex::default() }
+        Self { options, loads, started: AtomicBool::new(false), entries: Mutex::default(), ensembles: Mutex::default() }
     }
 
     /// Whether the models of the start are loaded, or have failed to.
@@ -164,7 +167,12 @@ impl Repository {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] unless the mode is explicit.
-    pub async fn unload(&self, service: &Arc<Service>, name: &str, dependents: bool) -> Result<(), InferError> {
+    pub async fn unload(
+        self: &Arc<Self>,
+        service: &Arc<Service>,
+        name: &str,
+        dependents: bool,
+    ) -> Result<(), InferError> {
         self.allow_control()?;
         let steps = if dependents { steps_of(service, name) } else { Vec::new() };
         for name in [name.to_owned()].into_iter().chain(steps) {
@@ -260,7 +268,9 @@ impl Repository {
             return Err(unknown());
         }
         let entry = self.entry(name).lock_owned().await;
-        self.load_entry(service, name, overrides, entry).await
+        let loaded = self.load_entry(service, name, overrides, entry).await;
+        self.follow(service, name, &[]).await;
+        loaded
     }
 
     /// Loads the models that an ensemble is made of, unless they are in service; `within` are the ensembles that
@@ -297,6 +307,7 @@ impl Repository {
                 let there = self.options.roots.iter().any(|root| root.join(&step.model_name).is_dir());
                 if there && service.registry().ready_versions(&step.model_name).is_empty() {
                     let _ = self.load_entry(service, &step.model_name, none, entry).await;
+                    self.follow(service, &step.model_name, &[]).await;
                 }
             }
             Ok(())
@@ -336,6 +347,7 @@ impl Repository {
                     let version = versions.last().copied().unwrap_or(1);
                     let failed = BTreeMap::from([(version, VersionState::Failed(error.to_string()))]);
                     registry.replace(name, failed);
+                    self.ensembles.lock().remove(name);
                 }
                 return Err(InferError::internal(format_args!(
                     "failed to load '{name}', failed to poll from model repository: {error}"
@@ -357,6 +369,10 @@ impl Repository {
             loaded.push((source.version, outcome));
         }
         if reasons.is_empty() || !serves {
+            let is_ensemble = sources.iter().any(|source| !steps(&source.config).is_empty());
+            let mut ensembles = self.ensembles.lock();
+            let _ = if is_ensemble { ensembles.insert(name.to_owned(), sources) } else { ensembles.remove(name) };
+            drop(ensembles);
             for replaced in service.replace(name, loaded) {
                 tokio::spawn(retire(replaced));
             }
@@ -380,12 +396,69 @@ impl Repository {
         .map(|sources| (sources, files)))
     }
 
-    async fn unload_model(&self, service: &Arc<Service>, name: &str) {
+    /// Checks again the ensembles that this model is a step of, and those that these are steps of. `after` are the models
+    /// whose change led to this one's.
+    fn follow<'a>(
+        self: &'a Arc<Self>,
+        service: &'a Arc<Service>,
+        changed: &'a str,
+        after: &'a [&'a str],
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            let after = [after, &[changed]].concat();
+            let asks = |sources: &[ModelSource]| {
+                sources.iter().flat_map(|source| steps(&source.config)).any(|step| step.model_name == changed)
+            };
+            let ensembles: Vec<_> = {
+                let ensembles = self.ensembles.lock();
+                let asking =
+                    ensembles.iter().filter(|(name, sources)| !after.contains(&name.as_str()) && asks(sources));
+                asking.map(|(name, _)| name.clone()).collect()
+            };
+            for name in ensembles {
+                let entry = self.entry(&name).lock_owned().await;
+                let (this, its_service, ensemble) = (Arc::clone(self), Arc::clone(service), name.clone());
+                let check = move || this.check_again(&its_service, &ensemble, entry);
+                if let Err(error) = tokio::task::spawn_blocking(check).await {
+                    tracing::error!(%error, ensemble = name, "an ensemble cannot be checked again");
+                }
+                self.follow(service, &name, &after).await;
+            }
+        })
+    }
+
+    /// Puts an ensemble whose models have changed into service anew, or out of it if it does not fit them. Whoever calls
+    /// holds its lock.
+    fn check_again(&self, service: &Arc<Service>, name: &str, _entry: OwnedMutexGuard<Entry>) {
+        let Some(sources) = self.ensembles.lock().get(name).cloned() else { return };
+        let registry = service.registry();
+        let is_current = |source: &ModelSource| {
+            registry.resolve(name, Some(source.version)).is_ok_and(|ensemble| ensemble.is_current())
+        };
+        if sources.iter().all(is_current) {
+            return;
+        }
+        let again = sources.iter().map(|source| {
+            let loaded = self.options.loader.load(source, service).map_err(|error| format!("{error:#}"));
+            if let Err(reason) = &loaded {
+                tracing::warn!(ensemble = name, reason, "an ensemble does not fit its models any more");
+            }
+            (source.version, loaded)
+        });
+        for replaced in service.replace(name, again.collect()) {
+            tokio::spawn(retire(replaced));
+        }
+    }
+
+    async fn unload_model(self: &Arc<Self>, service: &Arc<Service>, name: &str) {
         let mut entry = self.entry(name).lock_owned().await;
+        self.ensembles.lock().remove(name);
         for model in service.unload(name) {
             tokio::spawn(retire(model));
         }
         *entry = Entry::default();
+        drop(entry);
+        self.follow(service, name, &[]).await;
     }
 }
 

@@ -5,6 +5,7 @@ mod batching;
 mod builtin;
 mod config;
 pub mod control;
+mod fields;
 mod fingerprint;
 mod loader;
 mod open;

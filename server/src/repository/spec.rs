@@ -9,12 +9,7 @@ use quintet_proto::inference::{
     model_version_policy,
 };
 
-use super::{
-    ModelSource, batching,
-    config::{ConfigError, without_effect},
-    loader::needs_file,
-    open, tuning,
-};
+use super::{ModelSource, batching, config::ConfigError, fields, loader::needs_file, open, tuning};
 use crate::{
     backend::{ensemble, image, reshape::Reshape},
     settings::ServiceName,
@@ -62,12 +57,10 @@ pub fn complete(
     auto_complete: Option<i32>,
 ) -> Result<SpecDetails, ConfigError> {
     let mut config = source.config.clone();
-    let mut without_effect = without_effect(&config);
-    without_effect.extend(if open::is_pytorch(&config) {
-        of_onnx_runtime(&config)
-    } else {
-        tuning::tuning(&config)?.1
-    });
+    let mut without_effect = fields::without_effect(&config)?;
+    if needs_file(&config) && !open::is_pytorch(&config) {
+        without_effect.extend(tuning::tuning(&config)?.1);
+    }
     if let Some(max_batch_size) = auto_complete {
         fill_in(&mut config, inputs, outputs, max_batch_size);
     } else if config.input.is_empty() || config.output.is_empty() {
@@ -81,12 +74,17 @@ pub fn complete(
     let mut labels = LabelFiles { folder: &source.folder, read: HashMap::new() };
     let spec_inputs = config
         .input
-        .iter()
+        .iter_mut()
         .map(|input| {
             let reshape = input.reshape.as_ref();
-            check("input", &input.name, input.data_type, &input.dims, reshape, inputs, batches)
+            let spec = check("input", &input.name, input.data_type, &input.dims, reshape, inputs, batches)?;
+            if input.optional && !spec.optional {
+                without_effect.push(format!("input.optional (the model has no default for '{}')", input.name));
+            }
+            input.optional = spec.optional;
+            Ok(spec)
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, ConfigError>>()?;
     let spec_outputs = config
         .output
         .iter()
@@ -97,7 +95,8 @@ pub fn complete(
             Ok(spec)
         })
         .collect::<Result<Vec<_>, ConfigError>>()?;
-    if let Some(missing) = inputs.iter().find(|input| config.input.iter().all(|c| c.name != input.name)) {
+    let mut required = inputs.iter().filter(|input| !input.optional);
+    if let Some(missing) = required.find(|input| config.input.iter().all(|c| c.name != input.name)) {
         return Err(contradiction(format_args!("the model needs input '{}', which is not listed", missing.name)));
     }
 
@@ -120,14 +119,6 @@ pub fn complete(
     });
     let (input_reshapes, output_reshapes) = (inputs.collect(), outputs.collect());
     Ok(SpecDetails { spec, config, without_effect, input_reshapes, output_reshapes })
-}
-
-/// What ONNX Runtime alone is tuned with.
-fn of_onnx_runtime(config: &ModelConfig) -> Vec<String> {
-    let graph = config.optimization.as_ref().is_some_and(|optimization| optimization.graph.is_some());
-    let mut names: Vec<_> = config.parameters.keys().map(|name| format!("parameters[\"{name}\"]")).collect();
-    names.sort();
-    graph.then(|| "optimization.graph".to_owned()).into_iter().chain(names).collect()
 }
 
 fn reshape(dims: &[i64], reshape: Option<&ModelTensorReshape>) -> Option<Reshape> {
@@ -181,9 +172,11 @@ fn set_defaults(config: &mut ModelConfig) {
 }
 
 /// Triton's rules for a configuration that leaves tensors out: it can batch if every first dimension is
-/// dynamic, and then it does, dynamically.
+/// dynamic, and then it does, dynamically. Inputs that the model has defaults for are no part of it unless listed:
+/// some exporters make one of every weight.
 fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpec], max_batch_size: i32) {
-    let can_batch = inputs.iter().chain(outputs).all(|tensor| tensor.dims.first() == Some(&None));
+    let required = || inputs.iter().filter(|input| !input.optional);
+    let can_batch = required().chain(outputs).all(|tensor| tensor.dims.first() == Some(&None));
     if can_batch && config.input.is_empty() && config.output.is_empty() && config.max_batch_size == 0 {
         config.max_batch_size = max_batch_size;
     }
@@ -195,7 +188,7 @@ fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpe
     }
     if config.input.is_empty() {
         let named = |tensor: &TensorSpec| ModelInput { name: tensor.name.clone(), ..ModelInput::default() };
-        config.input = inputs.iter().map(named).collect();
+        config.input = required().map(named).collect();
     }
     if config.output.is_empty() {
         let named = |tensor: &TensorSpec| ModelOutput { name: tensor.name.clone(), ..ModelOutput::default() };
@@ -284,7 +277,7 @@ fn check(
             if batches { " (without the batch dimension)" } else { "" }
         )));
     }
-    Ok(TensorSpec::new(name, tensor.data_type, known(dims)))
+    Ok(TensorSpec { optional: tensor.optional, ..TensorSpec::new(name, tensor.data_type, known(dims)) })
 }
 
 /// One, and the largest batch; nothing where `model_warmup` says how to warm ([`super::warmup`]), or where there is
@@ -369,6 +362,33 @@ mod tests {
         assert_eq!(details.spec.inputs()[0].announced_shape(true), [-1, 1]);
         assert_eq!(details.input_reshapes, [Some(Reshape { from: vec![Some(1)], to: vec![] })]);
         assert_eq!(details.output_reshapes, [Some(Reshape { from: vec![], to: vec![Some(1)] })]);
+    }
+
+    #[test]
+    fn an_input_is_optional_where_the_model_has_a_default_for_it() {
+        let completed = |inputs: &str| {
+            let source = ModelSource {
+                name: "m".into(),
+                version: 1,
+                model_file: PathBuf::new(),
+                folder: PathBuf::new(),
+                config: parse_config(format!("max_batch_size: 8 {inputs}"), "m").unwrap(),
+            };
+            let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None, Some(3)]);
+            let inputs = [tensor("x"), TensorSpec { optional: true, ..tensor("more") }];
+            complete(&source, &inputs, &[tensor("y")], Some(AUTO_COMPLETE_MAX_BATCH_SIZE))
+        };
+        let names = |details: &SpecDetails| -> Vec<_> {
+            details.spec.inputs().iter().map(|input| (input.name.clone(), input.optional)).collect()
+        };
+        assert_eq!(names(&completed("").unwrap()), [("x".to_owned(), false)], "it is left out where it is not listed");
+        let listed = completed("input { name: \"more\" } input { name: \"x\" optional: true }").unwrap();
+        assert_eq!(names(&listed), [("more".to_owned(), true), ("x".to_owned(), false)]);
+        assert_eq!(listed.without_effect, ["input.optional (the model has no default for 'x')"]);
+        let told: Vec<_> = listed.config.input.iter().map(|input| input.optional).collect();
+        assert_eq!(told, [true, false], "the configuration in force tells what is so");
+        let error = completed("input { name: \"more\" optional: true }").unwrap_err();
+        assert_eq!(error.to_string(), "the model needs input 'x', which is not listed");
     }
 
     #[test]

@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 1 << 30;
 #[derive(Debug)]
 pub(super) struct Sample {
     name: String,
-    inputs: Vec<Tensor>,
+    inputs: Vec<Option<Tensor>>,
     count: usize,
 }
 
@@ -44,8 +44,10 @@ fn sample(warmup: &ModelWarmup, spec: &ModelSpec, folder: &Path) -> Result<Sampl
         return Err(wrong(format!("the model has no input '{name}'")));
     }
     let inputs = spec.inputs().iter().map(|input| {
-        let given =
-            warmup.inputs.get(&input.name).ok_or_else(|| wrong(format!("input '{}' is not given", input.name)))?;
+        let given = match warmup.inputs.get(&input.name) {
+            None if input.optional => return Ok(None),
+            given => given.ok_or_else(|| wrong(format!("input '{}' is not given", input.name)))?,
+        };
         if DataType::from_number(given.data_type) != Some(input.data_type) {
             return Err(wrong(format!("input '{}' must be of type {}", input.name, input.data_type)));
         }
@@ -57,7 +59,8 @@ fn sample(warmup: &ModelWarmup, spec: &ModelSpec, folder: &Path) -> Result<Sampl
             .filter(fits)
             .ok_or_else(|| wrong(format!("input '{}' has dims {:?}, which it cannot have", input.name, given.dims)))?;
         let shape = Shape::new(spec.batches().then_some(rows).into_iter().chain(dims).collect::<Vec<_>>());
-        tensor(input.data_type, shape, given, folder).map_err(|what| wrong(format!("input '{}': {what}", input.name)))
+        let tensor = tensor(input.data_type, shape, given, folder);
+        tensor.map(Some).map_err(|what| wrong(format!("input '{}': {what}", input.name)))
     });
     Ok(Sample {
         name: warmup.name.clone(),
@@ -130,12 +133,17 @@ mod tests {
     fn spec() -> ModelSpec {
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
         let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
-        ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap()
+        let inputs = vec![tensor("x"), TensorSpec { optional: true, ..tensor("more") }];
+        ModelSpec::new("m", 1, inputs, vec![tensor("y")], policy, 1, vec![]).unwrap()
     }
 
     fn made(warmup: &str, folder: &Path) -> Result<Vec<Sample>, String> {
         let config = parse_config(format!("model_warmup {{ name: \"w\" {warmup} }}"), "m").unwrap();
         samples(&config, &spec(), folder).map_err(|error| error.to_string())
+    }
+
+    fn data(sample: &Sample) -> &[u8] {
+        sample.inputs[0].as_ref().unwrap().data()
     }
 
     #[test]
@@ -148,10 +156,11 @@ mod tests {
             made(&format!("batch_size: 2 count: 3 {input}"), folder.path()).unwrap()
         };
         let zero = made("zero_data: true");
-        assert_eq!((zero[0].count, zero[0].inputs[0].shape().dims()), (3, &[2, 1][..]));
-        assert_eq!(zero[0].inputs[0].data()[..], [0; 8]);
-        assert_ne!(made("random_data: true")[0].inputs[0].data()[..], [0; 8]);
-        assert_eq!(made("input_data_file: \"x\"")[0].inputs[0].data()[..], [7; 8]);
+        assert_eq!((zero[0].count, zero[0].inputs[0].as_ref().unwrap().shape().dims()), (3, &[2, 1][..]));
+        assert!(zero[0].inputs[1].is_none(), "an optional input may be left out");
+        assert_eq!(data(&zero[0]), [0; 8]);
+        assert_ne!(data(&made("random_data: true")[0]), [0; 8]);
+        assert_eq!(data(&made("input_data_file: \"x\"")[0]), [7; 8]);
     }
 
     #[test]

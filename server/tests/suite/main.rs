@@ -8,6 +8,7 @@
 
 mod gpu_library;
 mod life;
+mod metrics;
 mod seed;
 mod server;
 #[cfg(feature = "torch")]

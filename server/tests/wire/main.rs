@@ -4,8 +4,11 @@
 
 mod ensemble;
 mod errors;
+mod follow;
 mod infer;
 mod life;
+mod loading;
+mod optional;
 mod stream;
 mod support;
 mod trace;

@@ -1,6 +1,6 @@
 //! A server on a port of its own, and two clients: tonic's, and one that can send anything.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -11,17 +11,24 @@ use quintet_engine::{
     BatchPolicy, BufferPool, Cancel, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement,
     QueuePolicy, RunTimings, Tensor, TensorSpec, testing::Echo,
 };
+use quintet_onnxruntime::ThreadPool;
 use quintet_proto::inference::{
     InferTensorContents, ModelConfig, ModelInferRequest, grpc_inference_service_client::GrpcInferenceServiceClient,
     model_infer_request::InferInputTensor,
 };
 use quintet_server::{
+    backend::onnx::ProviderPolicy,
     kserve::trace::Traces,
+    repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::{InputLimit, Limits, Service},
     settings::ServiceName,
     transport::{grpc, http as rest, io_threads::IoThreads, listener::Listener},
 };
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
@@ -68,7 +75,7 @@ impl Gate {
 impl Instance for Gate {
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         cancel: &Cancel,
         timings: &mut RunTimings,
@@ -128,6 +135,36 @@ fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: u
     let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![]).unwrap();
     let model = Model::start(spec, vec![instance], service.pool().clone(), Duration::ZERO).unwrap();
     service.put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
+}
+
+/// The repository in `root`, from which the server loads: nothing yet.
+pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
+    let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
+    let loader = Loader {
+        environment: library.environment.clone(),
+        providers: None,
+        policy: ProviderPolicy::Fallback,
+        engine_cache: None,
+        weights: None,
+        auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
+        response_cache: None,
+    };
+    let roots = vec![root.to_owned()];
+    let options = Options { roots, mode, loader, loads_at_once: 4, strict_readiness: true };
+    let repository = Arc::new(Repository::new(options));
+    server.service.attach(Arc::clone(&repository));
+    repository
+}
+
+/// The whole answer to a request on a connection of its own.
+pub async fn over_http(port: u16, method: &str, path: &str, body: &str) -> String {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    connection.write_all((head + body).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 impl Server {

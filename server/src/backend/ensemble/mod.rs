@@ -84,7 +84,8 @@ impl Ensemble {
         let steps = steps.map(|step| Ok((step, service.registry().resolve(&step.model, step.version)?)));
         let mut waiting = steps.collect::<Result<Vec<_>, InferError>>()?;
         let inputs = self.inputs.iter().map(String::as_str);
-        let mut tensors: HashMap<&str, Tensor> = inputs.zip(request.inputs).collect();
+        // `None` is an optional input that the request leaves out, and so do the steps that would take it.
+        let mut tensors: HashMap<&str, Option<Tensor>> = inputs.zip(request.inputs).collect();
         let mut timings = request.timings;
         let caller = Caller::current();
         let mut running = FuturesUnordered::new();
@@ -93,7 +94,8 @@ impl Ensemble {
                 let sent =
                     step.inputs.iter().map(|(name, tensor)| Some((name.as_str(), tensors.get(tensor.as_str())?)));
                 let Some(sent) = sent.collect::<Option<Vec<_>>>() else { return true };
-                let inputs = sent.into_iter().map(|(name, tensor)| sent_input(name, tensor.clone())).collect();
+                let given = sent.into_iter().filter_map(|(name, tensor)| Some((name, tensor.clone()?)));
+                let inputs = given.map(|(name, tensor)| sent_input(name, tensor)).collect();
                 let outputs = step.outputs.iter().filter(|(_, tensor)| needed.contains(tensor.as_str()));
                 let call = Call {
                     id: &caller.id,
@@ -115,12 +117,12 @@ impl Ensemble {
             }
             for output in answer.outputs {
                 if let Some(name) = step.outputs.get(&output.name) {
-                    tensors.insert(name, output.tensor);
+                    tensors.insert(name, Some(output.tensor));
                 }
             }
         }
         let outputs = self.outputs.iter().enumerate().filter(|(index, _)| request.outputs.contains(*index));
-        let made = outputs.filter_map(|(index, name)| Some((index, tensors.get(name.as_str())?.clone())));
+        let made = outputs.filter_map(|(index, name)| Some((index, tensors.get(name.as_str())?.clone()?)));
         Ok(InferResponse { outputs: made.collect(), timings })
     }
 }
@@ -153,5 +155,14 @@ impl Composite for Ensemble {
             answered
                 .map_err(|error| InferError::new(error.kind(), format_args!("in ensemble '{}', {error}", self.name)))
         })
+    }
+
+    fn is_current(&self) -> bool {
+        let Some(service) = self.service.upgrade() else { return false };
+        let same = |step: &Step| {
+            let model = service.registry().resolve(&step.model, step.version);
+            model.is_ok_and(|model| step.checked.as_ref() == Some(model.spec()))
+        };
+        self.steps.iter().all(same)
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Step {
     pub(super) inputs: BTreeMap<String, String>,
     /// The model's output to the ensemble's tensor.
     pub(super) outputs: BTreeMap<String, String>,
+    /// The model that it was checked against.
+    pub(super) checked: Option<Arc<ModelSpec>>,
 }
 
 impl Step {
@@ -27,6 +29,7 @@ impl Step {
             version: u64::try_from(step.model_version).ok().filter(|&version| version > 0),
             inputs: step.input_map.clone().into_iter().collect(),
             outputs: step.output_map.clone().into_iter().collect(),
+            checked: None,
         }
     }
 }
@@ -65,7 +68,7 @@ pub(super) fn plan(
                 step.model
             ));
         };
-        let step = waiting.remove(ready);
+        let mut step = waiting.remove(ready);
         let name = &step.model;
         let found = model(&step).map_err(|error| format!("step '{name}': {error}"))?;
         if spec.batches() && found.policy().max_batch_size < spec.policy().max_batch_size {
@@ -86,11 +89,17 @@ pub(super) fn plan(
         }
         for input in found.inputs() {
             let Some(tensor) = step.inputs.get(&input.name) else {
+                if input.optional {
+                    continue;
+                }
                 return Err(format!("step '{name}' needs input '{}', which input_map does not give", input.name));
             };
             let given = known.get(tensor).ok_or_else(|| format!("tensor '{tensor}' is not known"))?;
             let wanted = describe(input, found.batches(), &format!("input '{}' of step '{name}'", input.name));
             fit(tensor, given, &wanted)?;
+            if !input.optional && spec.inputs().iter().any(|it| it.optional && it.name == *tensor) {
+                return Err(format!("tensor '{tensor}' is optional, but {} is not", wanted.2));
+            }
         }
         for output in found.outputs() {
             let Some(tensor) = step.outputs.get(&output.name) else { continue };
@@ -99,6 +108,7 @@ pub(super) fn plan(
                 return Err(format!("tensor '{tensor}' is made twice: it is {other}, and an output of step '{name}'"));
             }
         }
+        step.checked = Some(found);
         ordered.push(step);
     }
     for output in spec.outputs() {

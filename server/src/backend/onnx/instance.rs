@@ -56,14 +56,16 @@ impl OnnxInstance {
 
     fn attempt(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         places: &[PlacedOutput],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = Instant::now();
-        let values = self.inputs.iter().zip(inputs).map(|(name, tensor)| Ok((name.as_str(), values::input(tensor)?)));
+        // What is left out has a default in the model.
+        let given = self.inputs.iter().zip(inputs).filter_map(|(name, tensor)| Some((name.as_str(), tensor.as_ref()?)));
+        let values = given.map(|(name, tensor)| Ok((name, values::input(tensor)?)));
         let values = values.collect::<Result<Vec<_>, InferError>>()?;
         timings.copy_in = started.elapsed();
         match &mut self.bound {
@@ -151,7 +153,7 @@ fn select(names: &[String], wanted: OutputSet) -> ort::Result<RunOptions<HasSele
 impl Instance for OnnxInstance {
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         cancel: &Cancel,
         timings: &mut RunTimings,
@@ -161,7 +163,7 @@ impl Instance for OnnxInstance {
 
     fn run_into(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         places: &[PlacedOutput],
         cancel: &Cancel,
@@ -217,7 +219,7 @@ pub(super) mod tests {
             let mut instance = session.into_instance(vec!["x".into()], vec!["y".into()]);
             let x = Tensor::new(DataType::Fp32, Shape::new([2]), Bytes::from(vec![0; 8])).unwrap();
             let mut run = |cancel: &Cancel| {
-                instance.run(std::slice::from_ref(&x), OutputSet::all(1), cancel, &mut RunTimings::default())
+                instance.run(&[Some(x.clone())], OutputSet::all(1), cancel, &mut RunTimings::default())
             };
             for _ in 0..2 {
                 let wanted = Cancel::new(1);

@@ -1,9 +1,6 @@
 //! Sessions on the first provider that works, with the reasons why others did not.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use ort::{environment::Environment, session::Session, value::ValueType};
 use quintet_engine::{Instance, Placement, TensorSpec};
@@ -58,7 +55,7 @@ pub struct LoadedSession {
     placement: Placement,
     /// Whether its batches are bound before they are run.
     pub(super) is_bound: bool,
-    /// Inputs; dimensions include the batch's.
+    /// Inputs, those with a default behind the others; dimensions include the batch's.
     pub inputs: Vec<TensorSpec>,
     /// Outputs; dimensions include the batch's.
     pub outputs: Vec<TensorSpec>,
@@ -99,7 +96,7 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                 };
                 let precision = precision.map(str::to_owned);
                 let placement = Placement { provider: effective, nodes, precision, reason };
-                let inputs = tensors(path, session.inputs())?;
+                let inputs = inputs(path, &session)?;
                 let outputs = tensors(path, session.outputs())?;
                 let is_bound = provider != Provider::Cpu;
                 return Ok(LoadedSession { session, placement, is_bound, inputs, outputs });
@@ -115,7 +112,7 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
 }
 
 /// A session, and how many of its nodes each provider runs, most first.
-type Built = (Session, Vec<(String, usize)>);
+pub(super) type Built = (Session, Vec<(String, usize)>);
 
 /// The whole build of a session: registration may succeed where the commit fails, and both where no node
 /// is left to the provider.
@@ -123,20 +120,13 @@ fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning
     if provider != Provider::TensorRt {
         return session(path, provider, options, tuning);
     }
-    let prepared = tensorrt::prepare(path, tuning, options)?;
-    match session(&prepared.file, provider, options, &prepared.tuning) {
-        Err(error) if prepared.file != path => {
-            let (file, error) = (prepared.file.display(), error.message());
-            tracing::warn!(%file, error, "the kept engine does not load, and is built anew");
-            fs::remove_file(&prepared.file).map_err(ort::Error::wrap)?;
-            let prepared = tensorrt::prepare(path, tuning, options)?;
-            session(&prepared.file, provider, options, &prepared.tuning)
-        }
-        built => built,
-    }
+    tensorrt::make(
+        || tensorrt::prepare(path, tuning, options),
+        |prepared| session(&prepared.file, provider, options, &prepared.tuning),
+    )
 }
 
-fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
+pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
     let session = tuning
         .apply(Session::builder(&options.environment)?)?
         .with_execution_providers(provider.registrations(tuning))?
@@ -159,21 +149,30 @@ fn one_line(message: &str) -> String {
     line.trim_end_matches('.').chars().take(MAX_CHARS).collect()
 }
 
+/// What a session takes. An input that the model has an initializer for may be left out; one of a type that no
+/// request can carry is left at that.
+fn inputs(path: &Path, session: &Session) -> Result<Vec<TensorSpec>, LoadError> {
+    let mut inputs = tensors(path, session.inputs())?;
+    let defaults = session.overridable_initializers();
+    let known = defaults.iter().filter_map(|it| tensor(path, it.name(), it.dtype()).ok());
+    inputs.extend(known.map(|input| TensorSpec { optional: true, ..input }));
+    Ok(inputs)
+}
+
 pub(super) fn tensors(path: &Path, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
-    outlets
-        .iter()
-        .map(|outlet| {
-            let refuse = |what: String| LoadError::Type { path: path.to_owned(), name: outlet.name().to_owned(), what };
-            match outlet.dtype() {
-                ValueType::Tensor { ty, shape, .. } => {
-                    let data_type = values::data_type(*ty).ok_or_else(|| refuse(format!("{ty:?}")))?;
-                    let dims: Vec<_> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-                    Ok(TensorSpec::new(outlet.name(), data_type, dims))
-                }
-                other => Err(refuse(format!("{other:?}"))),
-            }
-        })
-        .collect()
+    outlets.iter().map(|outlet| tensor(path, outlet.name(), outlet.dtype())).collect()
+}
+
+fn tensor(path: &Path, name: &str, kind: &ValueType) -> Result<TensorSpec, LoadError> {
+    let refuse = |what: String| LoadError::Type { path: path.to_owned(), name: name.to_owned(), what };
+    match kind {
+        ValueType::Tensor { ty, shape, .. } => {
+            let data_type = values::data_type(*ty).ok_or_else(|| refuse(format!("{ty:?}")))?;
+            let dims: Vec<_> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+            Ok(TensorSpec::new(name, data_type, dims))
+        }
+        other => Err(refuse(format!("{other:?}"))),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! What TensorRT is told beyond a model's configuration: the profile and where engines are kept.
 //!
 //! With `trt_dump_ep_context_model` the engine is also kept as a model of its own (an EP context), which is loaded in
-//! the place of the model file from then on: TensorRT neither parses nor builds.
+//! the place of the model file from then on: TensorRT neither parses nor builds. What is kept and does not load is built
+//! anew.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use ort::{
     ep,
@@ -21,7 +25,53 @@ use crate::gpu;
 pub(super) struct Prepared {
     /// The file to load: the model, or its EP context.
     pub(super) file: PathBuf,
+    /// Whether it is the EP context, which was kept of an earlier session.
+    is_context: bool,
     pub(super) tuning: Tuning,
+}
+
+impl Prepared {
+    /// The kept files that are to blame for a session that failed with this: an EP context with the engine beside it,
+    /// or the engine that TensorRT says it cannot read.
+    fn to_blame(&self, error: &str) -> Vec<PathBuf> {
+        let folder = match self.is_context {
+            true => self.file.parent(),
+            false => self.tuning.tensorrt.get("trt_engine_cache_path").map(Path::new),
+        };
+        let files = folder.and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        let engines = files.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "engine"));
+        let named = |path: &PathBuf| path.file_name().is_some_and(|name| error.contains(&*name.to_string_lossy()));
+        let engines = engines.filter(|path| self.is_context || (error.contains(UNREADABLE_ENGINE) && named(path)));
+        self.is_context.then(|| self.file.clone()).into_iter().chain(engines).collect()
+    }
+}
+
+/// What TensorRT's provider says of an engine in its cache that it cannot read, in front of the file's path.
+const UNREADABLE_ENGINE: &str = "could not deserialize engine";
+
+/// Makes a session of what `prepare` gives. If it fails and a kept file is to blame, that file goes, and is built anew.
+///
+/// # Errors
+/// As `prepare` and `session`, the second time.
+pub(super) fn make<T>(
+    prepare: impl Fn() -> ort::Result<Prepared>,
+    session: impl Fn(&Prepared) -> ort::Result<T>,
+) -> ort::Result<T> {
+    let prepared = prepare()?;
+    let error = match session(&prepared) {
+        Ok(session) => return Ok(session),
+        Err(error) => error,
+    };
+    let damaged = prepared.to_blame(error.message());
+    if damaged.is_empty() {
+        return Err(error);
+    }
+    for file in damaged {
+        let error = error.message();
+        tracing::warn!(file = %file.display(), error, "what is kept of an engine does not load, and is built anew");
+        fs::remove_file(&file).map_err(ort::Error::wrap)?;
+    }
+    session(&prepare()?)
 }
 
 /// The tuning with what TensorRT needs filled in.
@@ -43,7 +93,7 @@ pub(super) fn prepare(path: &Path, tuning: &Tuning, options: &LoadOptions) -> or
     profile(path, &mut tuning, options)?;
     let file = path.display();
     tracing::info!(%file, options = ?tuning.tensorrt, "TensorRT reads its engine or builds it, which takes minutes");
-    Ok(Prepared { file: path.to_owned(), tuning })
+    Ok(Prepared { file: path.to_owned(), is_context: false, tuning })
 }
 
 /// Profile shapes, unless the configuration gives any.
@@ -103,7 +153,7 @@ fn cache(path: &Path, tuning: &mut Tuning, options: &LoadOptions, gpu: &str) -> 
         let mut tuning = tuning.clone();
         tuning.tensorrt.remove(DUMP);
         tuning.tensorrt.remove("trt_ep_context_embed_mode");
-        return Some(Prepared { file, tuning });
+        return Some(Prepared { file, is_context: true, tuning });
     }
     told.set_default("trt_ep_context_file_path", file.display().to_string());
     None
@@ -114,14 +164,93 @@ const DUMP: &str = "trt_dump_ep_context_model";
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::cell::Cell;
 
     use quintet_onnxruntime::ThreadPool;
 
     use super::{
-        super::{Accelerator, EngineCache, Provider},
+        super::{Accelerator, EngineCache, Provider, pinned::IDENTITY, session::session},
         *,
     };
+    use crate::logging::captured;
+
+    /// A model and a folder for its engines.
+    fn repository() -> (tempfile::TempDir, PathBuf, LoadOptions) {
+        let root = tempfile::tempdir().unwrap();
+        let model = root.path().join("m/1/model.onnx");
+        fs::create_dir_all(model.parent().unwrap()).unwrap();
+        fs::write(&model, IDENTITY).unwrap();
+        let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
+        let engine_cache = EngineCache { folder: root.path().join("engines"), library: "1.31.1".to_owned() };
+        let environment = library.environment.clone();
+        let options = LoadOptions { environment, providers: vec![Provider::Cpu], engine_cache: Some(engine_cache) };
+        (root, model, options)
+    }
+
+    /// What is found for the model, without asking whether there is a TensorRT.
+    fn found(model: &Path, options: &LoadOptions) -> Prepared {
+        let mut tuning = Tuning::default();
+        tuning.tensorrt.set(Accelerator::TensorRt, DUMP, "1").unwrap();
+        let context = cache(model, &mut tuning, options, "A100");
+        context.unwrap_or(Prepared { file: model.to_owned(), is_context: false, tuning })
+    }
+
+    #[test]
+    fn a_damaged_ep_context_is_built_anew_with_a_warning_that_names_it() {
+        let (_root, model, options) = repository();
+        let context = PathBuf::from(found(&model, &options).tuning.tensorrt.get("trt_ep_context_file_path").unwrap());
+        let engine = context.with_file_name("TensorrtExecutionProvider_0.engine");
+        for damage in [&b""[..], b"not a model", &IDENTITY[..40]] {
+            fs::write(&context, damage).unwrap();
+            fs::write(&engine, "of the damaged context").unwrap();
+            // ONNX Runtime itself reads the files, on the CPU.
+            let (made, log) = captured(|| {
+                make(
+                    || Ok(found(&model, &options)),
+                    |prepared| {
+                        let tuning = Tuning::default();
+                        session(&prepared.file, Provider::Cpu, &options, &tuning).map(|_| prepared.file.clone())
+                    },
+                )
+            });
+            assert_eq!(made.unwrap(), model);
+            assert!(!context.exists() && !engine.exists(), "the next session builds both");
+            let warned = |file: &Path| log.matches(&format!("file={} ", file.display())).count();
+            assert_eq!((warned(&context), warned(&engine)), (1, 1), "{log}");
+        }
+        // One that loads is left alone.
+        fs::write(&context, IDENTITY).unwrap();
+        let made = make(|| Ok(found(&model, &options)), |prepared| Ok(prepared.file.clone()));
+        assert_eq!((made.unwrap(), context.exists()), (context, true));
+    }
+
+    #[test]
+    fn of_an_engine_cache_only_what_cannot_be_read_is_built_anew() {
+        let (root, model, options) = repository();
+        let (bad, good) = (root.path().join("a.engine"), root.path().join("b.engine"));
+        [&bad, &good].into_iter().for_each(|file| fs::write(file, "engine").unwrap());
+        let mut tuning = Tuning::default();
+        let folder = root.path().to_str().unwrap();
+        tuning.tensorrt.set(Accelerator::TensorRt, "trt_engine_cache_path", folder).unwrap();
+        let prepare = || Ok(Prepared { file: model.clone(), is_context: false, tuning: tuning.clone() });
+        let tries = Cell::new(0);
+        let fails_with = |error: String| {
+            tries.set(0);
+            make(prepare, |_| {
+                tries.set(tries.get() + 1);
+                if tries.get() == 1 { Err(ort::Error::new(error.clone())) } else { Ok(()) }
+            })
+        };
+        // Any other failure is no reason to build for minutes.
+        let error = fails_with(format!("out of memory while loading {}", bad.display())).unwrap_err();
+        assert!(error.message().contains("out of memory") && bad.exists(), "{error}");
+        let unreadable = format!("TensorRT EP could not deserialize engine from cache: {}", bad.display());
+        let (made, log) = captured(|| fails_with(unreadable));
+        made.unwrap();
+        assert_eq!((tries.get(), bad.exists(), good.exists()), (2, false, true));
+        assert!(log.contains("a.engine") && !log.contains("b.engine"), "{log}");
+        drop(options);
+    }
 
     #[test]
     fn an_ep_context_is_kept_by_model_gpu_and_library_and_then_loaded() {

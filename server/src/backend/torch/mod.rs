@@ -90,7 +90,7 @@ impl TorchInstance {
 impl Instance for TorchInstance {
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         wanted: OutputSet,
         _cancel: &Cancel,
         timings: &mut RunTimings,
@@ -101,9 +101,12 @@ impl Instance for TorchInstance {
         let inputs: Vec<_> = inputs
             .iter()
             .zip(&self.kinds)
-            .map(|(input, &kind)| give(input, kind, self.device))
-            .collect::<Result<_, _>>()
-            .map_err(internal)?;
+            .map(|(input, &kind)| match input {
+                Some(input) => give(input, kind, self.device).map_err(internal),
+                // No configuration makes it optional: see `open::listed_tensors`.
+                None => Err(InferError::internal("libtorch has no default for an input that was left out")),
+            })
+            .collect::<Result<_, _>>()?;
         let ready = Instant::now();
         timings.copy_in = ready - started;
         let outputs = match &self.network {

@@ -60,6 +60,7 @@ pub(in crate::transport) fn describe_tensors(tensors: &[TensorSpec], batches: bo
         name: tensor.name.clone(),
         datatype: tensor.data_type.name().to_owned(),
         shape: tensor.announced_shape(batches),
+        optional: tensor.optional,
     };
     tensors.iter().map(describe).collect()
 }

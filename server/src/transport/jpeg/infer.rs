@@ -89,20 +89,21 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
         let form = form.map_or_else(|| intake::form_of(&head), Ok)?;
         let images = intake::images(form, head, body, limits.max_images).await?;
         let batches = lane.decoder.decode(images, target, service.pool()).await?;
-        let tensors = batches.into_iter().map(|(rows, data)| {
+        let requests = batches.into_iter().map(|(rows, data)| {
             let shape = target.form.shape(rows, spec.batches());
             let tensor = Tensor::new(target.form.data_type(), shape, data).map_err(InferError::internal)?;
-            Ok((rows, tensor))
+            // The one that is required takes the images; what else there is keeps its default.
+            let inputs: Vec<_> = spec.inputs().iter().map(|it| (!it.optional).then(|| tensor.clone())).collect();
+            Ok((rows, inputs))
         });
-        Ok((output, tensors.collect::<Result<Vec<_>, InferError>>()?))
+        Ok((output, requests.collect::<Result<Vec<_>, InferError>>()?))
     };
     let prepared: Result<_, InferError> = prepare.await;
-    let (output, tensors) = prepared.inspect_err(|error| model.refused(error.kind()))?;
+    let (output, batches) = prepared.inspect_err(|error| model.refused(error.kind()))?;
     timings[Stage::Parse] = received.elapsed();
 
-    let requests = tensors.into_iter().map(|(rows, tensor)| {
+    let requests = batches.into_iter().map(|(rows, inputs)| {
         let outputs = OutputSet::NONE.with(output);
-        let inputs = vec![tensor];
         let request =
             InferRequest { started, inputs, rows, outputs, places: Vec::new(), priority: 0, deadline: None, timings };
         let model = &model;

@@ -1,4 +1,5 @@
-//! What a model must look like to be fed with images: one input of 224 × 224 pixels, and the output asked for.
+//! What a model must look like to be fed with images: one required input of 224 × 224 pixels, and the output asked
+//! for.
 
 use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, Shape, TensorSpec};
 use quintet_preprocess::{ELEMENTS, ImageError, SIDE, to_pixels, to_tensor};
@@ -23,7 +24,8 @@ impl InputForm {
             let same = input.dims.iter().zip(dims).all(|(have, want)| have.is_none_or(|have| have == want));
             input.data_type == form.data_type() && input.dims.len() == dims.len() && same
         };
-        let form = match spec.inputs() {
+        let required: Vec<_> = spec.inputs().iter().filter(|input| !input.optional).collect();
+        let form = match required[..] {
             [input] => [Self::Tensor, Self::Pixels].into_iter().find(|form| fits(input, form)),
             _ => None,
         };

@@ -44,17 +44,19 @@ struct FirstPixel {
 impl Instance for FirstPixel {
     fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         _: OutputSet,
         _: &Cancel,
         _: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let rows = inputs[0].shape().dims()[0];
+        let images = inputs.iter().flatten().next().unwrap();
+        assert_eq!(inputs.iter().flatten().count(), 1, "what is optional is left out");
+        let rows = images.shape().dims()[0];
         self.runs.fetch_add(1, SeqCst);
         self.largest.fetch_max(rows, SeqCst);
-        let images = inputs[0].data().chunks(inputs[0].data().len() / rows);
-        let colours: Vec<[f32; 3]> = images
-            .map(|image| match inputs[0].data_type() {
+        let rows_of = images.data().chunks(images.data().len() / rows);
+        let colours: Vec<[f32; 3]> = rows_of
+            .map(|image| match images.data_type() {
                 DataType::Uint8 => std::array::from_fn(|channel| f32::from(image[channel])),
                 _ => {
                     let pixels: &[f32] = bytemuck::cast_slice(image);
@@ -92,20 +94,30 @@ const PIXELS: (DataType, [usize; 3]) = (DataType::Uint8, [224, 224, 3]);
 const TENSOR: (DataType, [usize; 3]) = (DataType::Fp32, [3, 224, 224]);
 
 /// A service without its model, and the model.
-fn start((data_type, dims): (DataType, [usize; 3]), outputs: [&str; 2], decoder: Decoder) -> (Suite, Model) {
+fn start(input: (DataType, [usize; 3]), outputs: [&str; 2], decoder: Decoder) -> (Suite, Model) {
+    start_beside(Vec::new(), input, outputs, decoder)
+}
+
+/// [`start`], with these inputs in front of the image.
+fn start_beside(
+    mut inputs: Vec<TensorSpec>,
+    (data_type, dims): (DataType, [usize; 3]),
+    outputs: [&str; 2],
+    decoder: Decoder,
+) -> (Suite, Model) {
     let counters = FirstPixel::default();
     let pool = BufferPool::new(64 << 20);
     let [mut logits, embedding] =
         [(outputs[0], 4), (outputs[1], 3)].map(|(name, width)| TensorSpec::new(name, DataType::Fp32, [Some(width)]));
     logits.labels = Some(Arc::new(["red", "green", "blue"].map(str::to_owned)));
-    let image = TensorSpec::new("image", data_type, dims.map(Some));
+    inputs.push(TensorSpec::new("image", data_type, dims.map(Some)));
     let policy = BatchPolicy {
         max_batch_size: MAX_BATCH_SIZE,
         dynamic: true,
         queue: QueuePolicy { max_queue_size: 64, ..QueuePolicy::default() },
         ..BatchPolicy::default()
     };
-    let spec = ModelSpec::new("scripted", 3, vec![image], vec![logits, embedding], policy, 1, vec![]).unwrap();
+    let spec = ModelSpec::new("scripted", 3, inputs, vec![logits, embedding], policy, 1, vec![]).unwrap();
     let model = Model::start(spec, vec![Box::new(counters.clone())], pool.clone(), Duration::ZERO).unwrap();
     let limits = Limits {
         max_input: InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" },
@@ -203,6 +215,18 @@ async fn every_way_to_send_images() {
         let (status, body) = suite.post("/embed", "image/jpeg", jpeg).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         assert!(colours(&body)[0].iter().all(|value| value.abs_diff(200) <= 3), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_optional_besides_the_image_is_left_out() {
+    let blur = |optional| vec![TensorSpec { optional, ..TensorSpec::new("blur", DataType::Fp32, [Some(1)]) }];
+    for (optional, status) in [(true, StatusCode::OK), (false, StatusCode::NOT_IMPLEMENTED)] {
+        let (suite, model) = start_beside(blur(optional), PIXELS, ["logits", "embedding"], Decoder::new(1, 8));
+        suite.service.put(model, ModelConfig::default());
+        let (found, body) = suite.post("/embed", "image/png", png(RED)).await;
+        assert_eq!(found, status, "{body}");
+        assert!(!optional || colours(&body) == [RED], "{body}");
     }
 }
 

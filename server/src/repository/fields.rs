@@ -1,0 +1,348 @@
+//! What becomes of each field of a model's configuration. The one table of it: nothing is ignored in silence.
+
+use prost_reflect::{DynamicMessage, MapKey, Value};
+use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice};
+
+use super::{
+    config::{ConfigError, descriptor},
+    open,
+    text_format::Positions,
+};
+use crate::backend::image;
+
+/// What becomes of a field that a configuration sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It does here what it does in Triton.
+    Honoured,
+    /// Its values differ: who reads it says of each whether it is honoured, without effect or wrong.
+    ByValue,
+    /// It does nothing here, which a warning says at load.
+    WithoutEffect,
+    /// Answers would differ without it: the configuration is refused.
+    Refused,
+    /// An ensemble has none: the configuration is refused.
+    OfSteps,
+}
+
+/// What runs a model, where that makes a difference to a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    OnnxRuntime,
+    PyTorch,
+    Image,
+    Ensemble,
+}
+
+impl Kind {
+    fn of(config: &ModelConfig) -> Self {
+        match &config.scheduling_choice {
+            Some(SchedulingChoice::EnsembleScheduling(_)) => Self::Ensemble,
+            _ if config.backend == image::NAME => Self::Image,
+            _ if open::is_pytorch(config) => Self::PyTorch,
+            _ => Self::OnnxRuntime,
+        }
+    }
+}
+
+/// A field and all that is in it: its path, what becomes of it, and where that is otherwise.
+type Row = (&'static str, Fate, &'static [(Kind, Fate)]);
+
+use Fate::{ByValue, Honoured, OfSteps, Refused, WithoutEffect};
+use Kind::{Ensemble, Image, PyTorch};
+
+const NO_FILE: &[(Kind, Fate)] = &[(Ensemble, WithoutEffect), (Image, WithoutEffect)];
+const ON_CPU: &[(Kind, Fate)] = &[(Image, WithoutEffect)];
+const ONNX_ONLY: &[(Kind, Fate)] = &[(Ensemble, WithoutEffect), (Image, WithoutEffect), (PyTorch, WithoutEffect)];
+
+/// What has to do with instances, whatever is in it: an ensemble has none.
+const OF_STEPS: [&str; 3] = ["instance_group", "optimization", "model_warmup"];
+
+/// Every field of `ModelConfig` is in exactly one row, which a test holds against the descriptor.
+const ROWS: &[Row] = &[
+    ("name", Honoured, &[]),
+    ("platform", ByValue, &[]),
+    ("backend", ByValue, &[]),
+    ("runtime", WithoutEffect, &[]),
+    ("version_policy", Honoured, &[]),
+    ("max_batch_size", Honoured, &[]),
+    ("input.name", Honoured, &[]),
+    ("input.data_type", Honoured, &[]),
+    ("input.format", WithoutEffect, &[]),
+    ("input.dims", Honoured, &[]),
+    ("input.reshape", Honoured, &[]),
+    ("input.is_shape_tensor", Refused, &[]),
+    ("input.allow_ragged_batch", Refused, &[]),
+    ("input.optional", ByValue, &[]),
+    ("input.is_non_linear_format_io", WithoutEffect, &[]),
+    ("output.name", Honoured, &[]),
+    ("output.data_type", Honoured, &[]),
+    ("output.dims", Honoured, &[]),
+    ("output.reshape", Honoured, &[]),
+    ("output.label_filename", Honoured, &[]),
+    ("output.is_shape_tensor", Refused, &[]),
+    ("output.is_non_linear_format_io", WithoutEffect, &[]),
+    ("batch_input", Refused, &[]),
+    ("batch_output", Refused, &[]),
+    ("optimization.graph", ByValue, ONNX_ONLY),
+    ("optimization.priority", WithoutEffect, &[]),
+    ("optimization.cuda.graphs", WithoutEffect, &[]),
+    ("optimization.cuda.busy_wait_events", WithoutEffect, &[]),
+    ("optimization.cuda.graph_spec", WithoutEffect, &[]),
+    ("optimization.cuda.output_copy_stream", WithoutEffect, &[]),
+    ("optimization.execution_accelerators", ByValue, ON_CPU),
+    ("optimization.input_pinned_memory", ByValue, ON_CPU),
+    ("optimization.output_pinned_memory", WithoutEffect, &[]),
+    ("optimization.gather_kernel_buffer_threshold", WithoutEffect, &[]),
+    ("optimization.eager_batching", WithoutEffect, &[]),
+    ("dynamic_batching.preferred_batch_size", Honoured, &[]),
+    ("dynamic_batching.max_queue_delay_microseconds", Honoured, &[]),
+    ("dynamic_batching.preserve_ordering", Honoured, &[]),
+    ("dynamic_batching.priority_levels", Honoured, &[]),
+    ("dynamic_batching.default_priority_level", Honoured, &[]),
+    ("dynamic_batching.default_queue_policy", Honoured, &[]),
+    ("dynamic_batching.priority_queue_policy", Honoured, &[]),
+    ("sequence_batching", Refused, &[]),
+    ("ensemble_scheduling.step.model_name", Honoured, &[]),
+    ("ensemble_scheduling.step.model_version", Honoured, &[]),
+    ("ensemble_scheduling.step.input_map", Honoured, &[]),
+    ("ensemble_scheduling.step.output_map", Honoured, &[]),
+    ("ensemble_scheduling.step.model_namespace", Refused, &[]),
+    ("instance_group.name", Honoured, &[]),
+    ("instance_group.kind", ByValue, ON_CPU),
+    ("instance_group.count", Honoured, &[]),
+    ("instance_group.gpus", ByValue, ON_CPU),
+    ("instance_group.rate_limiter", WithoutEffect, &[]),
+    ("instance_group.secondary_devices", WithoutEffect, &[]),
+    ("instance_group.profile", WithoutEffect, &[]),
+    ("instance_group.passive", WithoutEffect, &[]),
+    ("instance_group.host_policy", WithoutEffect, &[]),
+    ("default_model_filename", Honoured, NO_FILE),
+    ("cc_model_filenames", WithoutEffect, &[]),
+    ("metric_tags", Honoured, &[]),
+    ("parameters", ByValue, ONNX_ONLY),
+    ("model_warmup", Honoured, &[]),
+    ("model_operations", WithoutEffect, &[]),
+    ("model_transaction_policy.decoupled", Refused, &[]),
+    ("model_repository_agents", WithoutEffect, &[]),
+    ("response_cache", ByValue, &[]),
+];
+
+/// What becomes of the field with this path; `None` if it is only what is around other fields.
+fn fate(path: &str, kind: Kind) -> Option<Fate> {
+    if kind == Ensemble && OF_STEPS.contains(&path) {
+        return Some(OfSteps);
+    }
+    let (_, fate, others) = ROWS.iter().find(|(row, ..)| *row == path)?;
+    Some(others.iter().find(|(other, _)| *other == kind).map_or(*fate, |(_, fate)| *fate))
+}
+
+/// Refuses what cannot be left out without changing answers.
+///
+/// # Errors
+/// The first such field, with its place.
+pub(super) fn refuse(config: &ModelConfig, positions: &Positions) -> Result<(), ConfigError> {
+    for (path, fate) in set(config)? {
+        let at = positions.get(&path).copied();
+        match fate {
+            Refused => return Err(ConfigError::Unsupported { at, field: path }),
+            OfSteps => return Err(ConfigError::Ensemble { at, field: path }),
+            Honoured | ByValue | WithoutEffect => {}
+        }
+    }
+    Ok(())
+}
+
+/// Fields that are set but have no effect here, by name.
+///
+/// # Errors
+/// Only if the protocol's descriptors are broken.
+pub(super) fn without_effect(config: &ModelConfig) -> Result<Vec<String>, ConfigError> {
+    Ok(set(config)?.into_iter().filter(|(_, fate)| *fate == WithoutEffect).map(|(path, _)| path).collect())
+}
+
+/// Every field that is set and has a row, once, and what becomes of it; of a map, every key.
+fn set(config: &ModelConfig) -> Result<Vec<(String, Fate)>, ConfigError> {
+    let mut message = DynamicMessage::new(descriptor()?);
+    message.transcode_from(config).map_err(|error| ConfigError::Json(error.to_string()))?;
+    let mut found = Vec::new();
+    collect(&message, "", Kind::of(config), &mut found);
+    Ok(found)
+}
+
+fn collect(message: &DynamicMessage, within: &str, kind: Kind, found: &mut Vec<(String, Fate)>) {
+    for (field, value) in message.fields() {
+        let path = if within.is_empty() { field.name().to_owned() } else { format!("{within}.{}", field.name()) };
+        let Some(fate) = fate(&path, kind) else {
+            let inner: Vec<_> = match value {
+                Value::Message(inner) => vec![inner],
+                Value::List(list) => list.iter().filter_map(Value::as_message).collect(),
+                _ => Vec::new(),
+            };
+            inner.into_iter().for_each(|inner| collect(inner, &path, kind, found));
+            continue;
+        };
+        let names = match value {
+            Value::Map(map) => keys(map.keys()).into_iter().map(|key| format!("{path}[{key}]")).collect(),
+            _ => vec![path],
+        };
+        for name in names {
+            if found.iter().all(|(known, _)| *known != name) {
+                found.push((name, fate));
+            }
+        }
+    }
+}
+
+/// The keys of a map, in order.
+fn keys<'a>(keys: impl Iterator<Item = &'a MapKey>) -> Vec<String> {
+    let print = |key: &MapKey| match key {
+        MapKey::String(key) => format!("{key:?}"),
+        MapKey::U64(key) => key.to_string(),
+        other => format!("{other:?}"),
+    };
+    let mut keys: Vec<_> = keys.map(print).collect();
+    keys.sort();
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::{FieldDescriptor, Kind as FieldKind, MessageDescriptor};
+
+    use super::*;
+
+    /// A field with the fields around it.
+    type Path = Vec<FieldDescriptor>;
+
+    fn name(path: &Path) -> String {
+        path.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
+    }
+
+    /// Every field of a message that has no fields itself, and every map, with those around them.
+    fn leaves(message: &MessageDescriptor, within: &Path, found: &mut Vec<Path>) {
+        for field in message.fields() {
+            let path: Path = within.iter().cloned().chain([field.clone()]).collect();
+            match field.kind() {
+                FieldKind::Message(inner) if !field.is_map() && inner.fields().len() > 0 => {
+                    leaves(&inner, &path, found);
+                }
+                _ => found.push(path),
+            }
+        }
+    }
+
+    fn all_leaves() -> Vec<Path> {
+        let mut found = Vec::new();
+        leaves(&descriptor().unwrap(), &Vec::new(), &mut found);
+        found
+    }
+
+    /// The rows that a field is in.
+    fn rows(path: &str) -> Vec<&'static Row> {
+        ROWS.iter().filter(|(row, ..)| path == *row || path.starts_with(&format!("{row}."))).collect()
+    }
+
+    #[test]
+    fn every_field_is_in_one_row_and_every_row_is_a_field() {
+        let all: Vec<_> = all_leaves().iter().map(name).collect();
+        assert!(all.len() > 100, "{}", all.len());
+        for path in &all {
+            let rows: Vec<_> = rows(path).into_iter().map(|(row, ..)| row).collect();
+            assert_eq!(rows.len(), 1, "'{path}' has to be in one row of the table, and is in {rows:?}");
+        }
+        for (row, ..) in ROWS {
+            let is_field = all.iter().any(|path| path == row || path.starts_with(&format!("{row}.")));
+            assert!(is_field, "there is no field '{row}'");
+        }
+    }
+
+    /// Any value that is not the default.
+    fn sample(field: &FieldDescriptor) -> Value {
+        let one = match field.kind() {
+            FieldKind::Bool => Value::Bool(true),
+            FieldKind::String => Value::String("a".into()),
+            FieldKind::Int32 => Value::I32(1),
+            FieldKind::Int64 => Value::I64(1),
+            FieldKind::Uint32 => Value::U32(1),
+            FieldKind::Uint64 => Value::U64(1),
+            FieldKind::Float => Value::F32(1.0),
+            FieldKind::Enum(_) => Value::EnumNumber(1),
+            FieldKind::Message(inner) if field.is_map() => {
+                let key = match inner.map_entry_key_field().kind() {
+                    FieldKind::String => MapKey::String("a".into()),
+                    _ => MapKey::U64(1),
+                };
+                return Value::Map([(key, sample(&inner.map_entry_value_field()))].into());
+            }
+            FieldKind::Message(inner) => Value::Message(DynamicMessage::new(inner)),
+            other => panic!("{other:?}"),
+        };
+        if field.is_list() { Value::List(vec![one]) } else { one }
+    }
+
+    /// A configuration of which this field alone is set, and of a list its first element.
+    fn only(path: &[FieldDescriptor]) -> DynamicMessage {
+        let [field, rest @ ..] = path else { panic!("an empty path") };
+        let mut message = DynamicMessage::new(field.parent_message().clone());
+        let value = match rest {
+            [] => sample(field),
+            rest if field.is_list() => Value::List(vec![Value::Message(only(rest))]),
+            rest => Value::Message(only(rest)),
+        };
+        message.set_field(field, value);
+        message
+    }
+
+    /// Which backend makes a configuration of this kind; the fields that this needs.
+    fn made(kind: Kind, path: &Path) -> ModelConfig {
+        let mut config: ModelConfig = only(path).transcode_to().unwrap();
+        match kind {
+            Kind::OnnxRuntime => {}
+            Kind::PyTorch => config.backend = open::PYTORCH.0.to_owned(),
+            Kind::Image => config.backend = image::NAME.to_owned(),
+            Kind::Ensemble if config.scheduling_choice.is_none() => {
+                config.scheduling_choice = Some(SchedulingChoice::EnsembleScheduling(Default::default()));
+            }
+            Kind::Ensemble => {}
+        }
+        config
+    }
+
+    #[test]
+    fn every_field_meets_the_fate_of_its_row() {
+        let mut seen = Vec::new();
+        for path in all_leaves() {
+            let name = name(&path);
+            let [(row, ..)] = rows(&name)[..] else { panic!("{name}") };
+            for kind in [Kind::OnnxRuntime, Kind::PyTorch, Kind::Image, Kind::Ensemble] {
+                let config = made(kind, &path);
+                // A schedule of its own makes a model no ensemble, and an ensemble's no other.
+                if Kind::of(&config) != kind {
+                    continue;
+                }
+                let outermost = path[0].name();
+                let (row, fate) = match fate(outermost, kind) {
+                    Some(fate) => (outermost, fate),
+                    None => (*row, fate(row, kind).unwrap()),
+                };
+                let warned = without_effect(&config).unwrap();
+                let refusal = refuse(&config, &Positions::new()).err().map(|error| error.to_string());
+                let told = |words: &str| Some(format!("field '{row}': {words}"));
+                let (warns, wanted) = match fate {
+                    Honoured | ByValue => (false, None),
+                    WithoutEffect => (true, None),
+                    Refused => (false, told("this server does not support it, and answers would differ without it")),
+                    OfSteps => {
+                        (false, told("an ensemble has none of its own; it is for the configurations of its steps"))
+                    }
+                };
+                let names_it = |it: &String| it == row || it.starts_with(&format!("{row}["));
+                assert_eq!(warned.iter().filter(|it| names_it(it)).count(), usize::from(warns), "{name}: {warned:?}");
+                assert_eq!(refusal, wanted, "{name} of {kind:?}");
+                seen.push(fate);
+            }
+        }
+        assert!([Honoured, ByValue, WithoutEffect, Refused, OfSteps].iter().all(|fate| seen.contains(fate)));
+    }
+}

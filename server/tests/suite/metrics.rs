@@ -1,0 +1,196 @@
+//! Metrics under Triton's names, as whoever scrapes them reads them.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use quintet_models::passthrough::write_scaled;
+
+use crate::server::Suite;
+
+/// The answer to a POST.
+fn post(port: u16, path: &str, body: &str) -> String {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = body.len();
+    write!(
+        connection,
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// What Triton has too: help texts, types, and of each series what stands in front of its value.
+fn series(metrics: &str) -> Vec<&str> {
+    let name = |line: &str| line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE ")).unwrap_or(line).to_owned();
+    let lines = metrics.lines().filter(|line| name(line).starts_with("nv_") && !name(line).starts_with("nv_gpu_"));
+    let lines = lines.filter(|line| !name(line).starts_with("nv_energy_"));
+    lines.map(|line| if line.starts_with('#') { line } else { line.rsplit_once(' ').unwrap().0 }).collect()
+}
+
+/// A name of Triton's, with its type, help text and, one for each series, labels besides those of all.
+type Announced = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// As `docs/triton.md` and Triton's own documentation announce them; a GPU's are tested where they are made.
+const OF_MODELS: &[Announced] = &[
+    ("nv_inference_request_success", "counter", "Number of successful inference requests, all batch sizes", &[""]),
+    (
+        "nv_inference_request_failure",
+        "counter",
+        "Number of failed inference requests, all batch sizes",
+        &["reason=\"REJECTED\"", "reason=\"CANCELED\"", "reason=\"BACKEND\"", "reason=\"OTHER\""],
+    ),
+    ("nv_inference_count", "counter", "Number of inferences performed (does not include cached requests)", &[""]),
+    (
+        "nv_inference_exec_count",
+        "counter",
+        "Number of model executions performed (does not include cached requests)",
+        &[""],
+    ),
+    (
+        "nv_inference_request_duration_us",
+        "counter",
+        "Cumulative inference request duration in microseconds (includes cached requests)",
+        &[""],
+    ),
+    (
+        "nv_inference_queue_duration_us",
+        "counter",
+        "Cumulative inference queuing duration in microseconds (includes cached requests)",
+        &[""],
+    ),
+    (
+        "nv_inference_compute_input_duration_us",
+        "counter",
+        "Cumulative compute input duration in microseconds (does not include cached requests)",
+        &[""],
+    ),
+    (
+        "nv_inference_compute_infer_duration_us",
+        "counter",
+        "Cumulative compute inference duration in microseconds (does not include cached requests)",
+        &[""],
+    ),
+    (
+        "nv_inference_compute_output_duration_us",
+        "counter",
+        "Cumulative inference compute output duration in microseconds (does not include cached requests)",
+        &[""],
+    ),
+    (
+        "nv_inference_pending_request_count",
+        "gauge",
+        "Instantaneous number of pending requests awaiting execution per-model.",
+        &[""],
+    ),
+    ("nv_model_load_duration_secs", "gauge", "Model load time in seconds", &[""]),
+    ("nv_cache_num_hits_per_model", "counter", "Number of cache hits per model", &[""]),
+    ("nv_cache_num_misses_per_model", "counter", "Number of cache misses per model", &[""]),
+    ("nv_cache_hit_duration_per_model", "counter", "Total cache hit duration per model, in microseconds", &[""]),
+    ("nv_cache_miss_duration_per_model", "counter", "Total cache miss duration per model, in microseconds", &[""]),
+    (
+        "nv_inference_request_summary_us",
+        "summary",
+        "Summary of inference request duration in microseconds (includes cached requests)",
+        QUANTILES,
+    ),
+    (
+        "nv_inference_queue_summary_us",
+        "summary",
+        "Summary of inference queuing duration in microseconds (includes cached requests)",
+        QUANTILES,
+    ),
+    (
+        "nv_inference_compute_input_summary_us",
+        "summary",
+        "Summary of inference compute input duration in microseconds (does not include cached requests)",
+        QUANTILES,
+    ),
+    (
+        "nv_inference_compute_infer_summary_us",
+        "summary",
+        "Summary of inference compute infer duration in microseconds (does not include cached requests)",
+        QUANTILES,
+    ),
+    (
+        "nv_inference_compute_output_summary_us",
+        "summary",
+        "Summary of inference compute output duration in microseconds (does not include cached requests)",
+        QUANTILES,
+    ),
+    (
+        "nv_inference_first_response_histogram_ms",
+        "histogram",
+        "Duration from request to first response in milliseconds",
+        &["le=\"100\"", "le=\"500\"", "le=\"2000\"", "le=\"5000\"", "le=\"+Inf\""],
+    ),
+];
+const OF_THE_MACHINE: &[Announced] = &[
+    ("nv_cpu_utilization", "gauge", "CPU utilization rate [0.0 - 1.0]", &[""]),
+    ("nv_cpu_memory_total_bytes", "gauge", "CPU total memory (RAM), in bytes", &[""]),
+    ("nv_cpu_memory_used_bytes", "gauge", "CPU used memory (RAM), in bytes", &[""]),
+];
+const QUANTILES: &[&str] = &["quantile=\"0.5\"", "quantile=\"0.99\""];
+
+/// The lines that these make, with the labels that all of their series have.
+fn lines(announced: &[Announced], labels: &[&str]) -> Vec<String> {
+    let with = |name: String, more: &[&str]| {
+        let labels: Vec<_> = labels.iter().chain(more).filter(|label| !label.is_empty()).copied().collect();
+        if labels.is_empty() { name } else { format!("{name}{{{}}}", labels.join(",")) }
+    };
+    let of = |&(name, kind, help, series): &Announced| {
+        let mut lines = vec![format!("# HELP {name} {help}"), format!("# TYPE {name} {kind}")];
+        let suffix = if kind == "histogram" { "_bucket" } else { "" };
+        lines.extend(series.iter().map(|series| with(format!("{name}{suffix}"), &[series])));
+        if ["summary", "histogram"].contains(&kind) {
+            lines.extend(["_sum", "_count"].map(|suffix| with(format!("{name}{suffix}"), &[])));
+        }
+        lines
+    };
+    announced.iter().flat_map(of).collect()
+}
+
+#[test]
+fn every_name_label_and_help_text_is_there_until_the_model_is_unloaded() {
+    let root = tempfile::tempdir().unwrap();
+    write_scaled(root.path()).unwrap();
+    let config = root.path().join("scaled/config.pbtxt");
+    let more = "response_cache { enable: true }\nmetric_tags { key: \"team\" value: \"red\" }\n";
+    fs::write(&config, fs::read_to_string(&config).unwrap() + more).unwrap();
+    let flags = [
+        "--model-control-mode=explicit",
+        "--load-model=scaled",
+        "--cache-config=local,size=1048576",
+        "--metrics-config=summary_latencies=true",
+        "--metrics-config=summary_quantiles=0.5:0.05,0.99:0.001",
+        "--metrics-config=histogram_latencies=true",
+    ];
+    let server = Suite::triton(root.path(), &flags);
+    let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[1]}]}"#;
+    let answer = post(server.port("http"), "/v2/models/scaled/infer", body);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let metrics = server.get("metrics", "/metrics");
+    let labels = ["model=\"scaled\"", "version=\"1\"", "_team=\"red\""];
+    let mut announced = [lines(OF_MODELS, &labels), lines(OF_THE_MACHINE, &[])].concat();
+    let mut found = series(&metrics);
+    announced.sort();
+    found.sort_unstable();
+    assert_eq!(found, announced, "{metrics}");
+    let success = "nv_inference_request_success{model=\"scaled\",version=\"1\",_team=\"red\"} 1";
+    assert!(metrics.lines().any(|line| line == success), "{metrics}");
+
+    let unloaded = post(server.port("http"), "/v2/repository/models/scaled/unload", "{}");
+    assert!(unloaded.starts_with("HTTP/1.1 200"), "{unloaded}");
+    let metrics = server.get("metrics", "/metrics");
+    assert!(!metrics.contains("scaled"), "{metrics}");
+    let mut of_the_machine = lines(OF_THE_MACHINE, &[]);
+    of_the_machine.sort();
+    let mut found = series(&metrics);
+    found.sort_unstable();
+    assert_eq!(found, of_the_machine, "{metrics}");
+}

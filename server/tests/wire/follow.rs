@@ -1,0 +1,153 @@
+//! Ensembles follow their models: what changes in a step is seen, told, and made good again.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use quintet_models::passthrough::write_scaled;
+use quintet_server::repository::{IndexEntry, Mode, Overrides, Repository};
+use tempfile::TempDir;
+
+use crate::support::{Server, attach, over_http, start};
+
+/// The step's tensors, of rows of so many numbers.
+fn step(width: usize, max_batch_size: usize) -> String {
+    format!(
+        "max_batch_size: {max_batch_size}
+        input {{ name: \"x\" dims: {width} }}
+        output {{ name: \"y\" dims: {width} }}"
+    )
+}
+
+/// An ensemble of one step.
+fn ensemble(model: &str, [input, output]: [&str; 2], data_type: &str) -> String {
+    format!(
+        "max_batch_size: 4
+        input {{ name: \"in\" data_type: {data_type} dims: 2 }}
+        output {{ name: \"out\" data_type: {data_type} dims: 2 }}
+        ensemble_scheduling {{ step {{ model_name: \"{model}\" model_version: -1
+          input_map {{ key: \"{input}\" value: \"in\" }} output_map {{ key: \"{output}\" value: \"out\" }} }} }}"
+    )
+}
+
+fn write(root: &Path, model: &str, config: &str) {
+    fs::create_dir_all(root.join(model).join("1")).unwrap();
+    fs::write(root.join(model).join("config.pbtxt"), config).unwrap();
+}
+
+struct World {
+    server: Server,
+    repository: Arc<Repository>,
+    root: TempDir,
+}
+
+impl World {
+    /// `scaled`, `inner` around it, and `outer` around that.
+    async fn new(mode: Mode) -> Self {
+        let (server, root) = (start().await, tempfile::tempdir().unwrap());
+        write_scaled(root.path()).unwrap();
+        write(root.path(), "scaled", &step(2, 8));
+        write(root.path(), "inner", &ensemble("scaled", ["x", "y"], "TYPE_FP32"));
+        write(root.path(), "outer", &ensemble("inner", ["in", "out"], "TYPE_FP32"));
+        let repository = attach(&server, root.path(), mode);
+        let failed = repository.start(&server.service, &["scaled", "inner", "outer"].map(str::to_owned)).await;
+        assert!(failed.is_empty(), "{failed:?}");
+        Self { server, repository, root }
+    }
+
+    fn index(&self, model: &str) -> IndexEntry {
+        let index = self.repository.index(&self.server.service, false).unwrap();
+        index.into_iter().find(|entry| entry.name == model).unwrap()
+    }
+
+    /// Checks that neither ensemble is ready, the inner one for this reason.
+    fn assert_broken(&self, reason: &str) {
+        let (inner, outer) = (self.index("inner"), self.index("outer"));
+        assert_eq!((inner.state, outer.state), (Some("UNAVAILABLE"), Some("UNAVAILABLE")));
+        let told = inner.reason.unwrap();
+        assert!(told.contains(reason), "{told}");
+        let told = outer.reason.unwrap();
+        assert!(told.contains("step 'inner': Request for unknown model: 'inner' has no available versions"), "{told}");
+        assert!(!self.server.service.is_ready());
+    }
+
+    async fn load(&self, model: &str) -> Result<(), quintet_engine::InferError> {
+        self.repository.load(&self.server.service, model, Overrides::default()).await
+    }
+
+    /// Checks that both are ready and answer.
+    async fn assert_whole(&self) {
+        assert_eq!(["inner", "outer"].map(|model| self.index(model).state), [Some("READY"); 2]);
+        let port = self.server.http().await;
+        let sent = r#"{"inputs":[{"name":"in","datatype":"FP32","shape":[1,2],"data":[1,3]}]}"#;
+        let answer = over_http(port, "POST", "/v2/models/outer/infer", sent).await;
+        assert!(answer.ends_with(r#""data":[2.0,6.0]}]}"#), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_is_loaded_again_is_used_and_checked_again() {
+    let world = World::new(Mode::Explicit).await;
+    world.assert_whole().await;
+    let told = [
+        (
+            step(3, 8),
+            "tensor 'in' is FP32 [-1, 2] as the ensemble's input, but FP32 [-1, 3] as input 'x' of step 'scaled'",
+        ),
+        (step(2, 2), "max_batch_size is 4, but step 'scaled' takes 2"),
+    ];
+    for (config, reason) in told {
+        write(world.root.path(), "scaled", &config);
+        world.load("scaled").await.unwrap();
+        world.assert_broken(reason);
+        write(world.root.path(), "scaled", &step(2, 8));
+        world.load("scaled").await.unwrap();
+        world.assert_whole().await;
+    }
+    // A step of other names and types.
+    write(world.root.path(), "scaled", "backend: \"image\" max_batch_size: 8");
+    world.load("scaled").await.unwrap();
+    world.assert_broken("step 'scaled' has no input 'x'; its inputs are image");
+    let names = "backend: \"image\" max_batch_size: 8 input { name: \"x\" } output { name: \"y\" }";
+    write(world.root.path(), "scaled", names);
+    world.load("scaled").await.unwrap();
+    world.assert_broken("FP32 [-1, 2] as the ensemble's input, but BYTES [-1, 1] as input 'x' of step 'scaled'");
+    write(world.root.path(), "scaled", &step(2, 8));
+    world.load("scaled").await.unwrap();
+    world.assert_whole().await;
+}
+
+#[tokio::test]
+async fn what_does_not_change_the_step_leaves_the_ensemble_as_it_is() {
+    let world = World::new(Mode::Explicit).await;
+    let before = world.server.model("inner");
+    world.load("scaled").await.unwrap();
+    assert!(Arc::ptr_eq(&before, &world.server.model("inner")), "the same model, loaded again, fits as before");
+    // The load fails: the old model goes on serving, and so does the ensemble.
+    write(world.root.path(), "scaled", &step(0, 8).replace("dims: 0", "dims: [ 2, 2 ]"));
+    world.load("scaled").await.unwrap_err();
+    assert!(Arc::ptr_eq(&before, &world.server.model("inner")));
+    world.assert_whole().await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_unloaded_takes_its_ensembles_along_until_it_is_back() {
+    let world = World::new(Mode::Explicit).await;
+    world.repository.unload(&world.server.service, "scaled", false).await.unwrap();
+    world.assert_broken("step 'scaled': Request for unknown model: 'scaled' has no available versions");
+    world.load("scaled").await.unwrap();
+    world.assert_whole().await;
+    // What was unloaded itself does not come back with its step.
+    world.repository.unload(&world.server.service, "inner", false).await.unwrap();
+    world.load("scaled").await.unwrap();
+    assert_eq!(world.index("inner").reason.as_deref(), Some("unloaded"));
+}
+
+#[tokio::test]
+async fn a_repository_that_is_polled_is_followed_too() {
+    let world = World::new(Mode::Poll(Duration::from_secs(3600))).await;
+    write(world.root.path(), "scaled", &step(3, 8));
+    world.repository.poll_once(&world.server.service).await;
+    world.assert_broken("but FP32 [-1, 3] as input 'x' of step 'scaled'");
+    write(world.root.path(), "scaled", &format!("# as it was\n{}", step(2, 8)));
+    world.repository.poll_once(&world.server.service).await;
+    world.assert_whole().await;
+}

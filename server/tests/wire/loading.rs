@@ -1,0 +1,161 @@
+//! How a repository loads: side by side, each model for itself, and the old one until the new one is there.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use quintet_models::passthrough::write_scaled;
+use quintet_server::repository::{IndexEntry, Mode, Overrides, Repository};
+
+use crate::support::{Server, attach, over_http, start};
+
+/// A test that fails says so after this long; none takes a fraction of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A label file that is read for as long as the test holds it: a pipe.
+struct Pipe(PathBuf);
+
+impl Pipe {
+    fn new(path: PathBuf) -> Self {
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        Self(path)
+    }
+
+    /// Waits until someone reads it.
+    fn hold(&self) -> File {
+        let (sender, opened) = mpsc::channel();
+        let path = self.0.clone();
+        // Opening blocks, for good if nobody comes: not in this thread.
+        std::thread::spawn(move || sender.send(OpenOptions::new().write(true).open(path).unwrap()));
+        opened.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nobody reads {}", self.0.display()))
+    }
+}
+
+/// A test that fails must not leave a load waiting.
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        drop(OpenOptions::new().read(true).write(true).open(&self.0));
+    }
+}
+
+/// Writes a model without a file, whose load reads a label file.
+fn write(root: &Path, model: &str, max_batch_size: usize) {
+    fs::create_dir_all(root.join(model).join("1")).unwrap();
+    let config = format!(
+        "backend: \"image\" max_batch_size: {max_batch_size} output {{ name: \"pixels\" label_filename: \"labels\" }}"
+    );
+    fs::write(root.join(model).join("config.pbtxt"), config).unwrap();
+}
+
+fn index(server: &Server, repository: &Repository) -> Vec<IndexEntry> {
+    repository.index(&server.service, false).unwrap().into_iter().filter(|entry| entry.version.is_some()).collect()
+}
+
+/// Those of the repository's models, as `name STATE reason`.
+fn told(server: &Server, repository: &Repository, names: &[&str]) -> Vec<String> {
+    let entries = index(server, repository).into_iter().filter(|entry| names.contains(&entry.name.as_str()));
+    let told = entries.map(|entry| {
+        format!("{} {} {}", entry.name, entry.state.unwrap_or_default(), entry.reason.unwrap_or_default())
+    });
+    told.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn models_load_side_by_side() {
+    let (server, root) = (start().await, tempfile::tempdir().unwrap());
+    let names = ["a", "b", "c"];
+    let pipes = names.map(|name| {
+        write(root.path(), name, 4);
+        Pipe::new(root.path().join(name).join("labels"))
+    });
+    let repository = attach(&server, root.path(), Mode::None);
+    let loads = tokio::spawn({
+        let (repository, service) = (Arc::clone(&repository), Arc::clone(&server.service));
+        async move { repository.start(&service, &names.map(str::to_owned)).await }
+    });
+    // Each is in the middle of its load, and none ends before all are let go.
+    let held = pipes.each_ref().map(Pipe::hold);
+    assert_eq!(told(&server, &repository, &names), ["a LOADING ", "b LOADING ", "c LOADING "]);
+    drop(held);
+    let failed = loads.await.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(told(&server, &repository, &names), ["a READY ", "b READY ", "c READY "]);
+}
+
+#[tokio::test]
+async fn a_model_that_fails_takes_no_other_down_and_says_why_in_the_index() {
+    let (server, root) = (start().await, tempfile::tempdir().unwrap());
+    write_scaled(root.path()).unwrap();
+    let config = |model: &str, text: &str| {
+        fs::create_dir_all(root.path().join(model).join("1")).unwrap();
+        fs::write(root.path().join(model).join("config.pbtxt"), text).unwrap();
+    };
+    config("bytes", "");
+    fs::write(root.path().join("bytes/1/model.onnx"), "not a model").unwrap();
+    config("empty", "max_batch_size: 4");
+    config("spelt", "max_batch_size: 4\nmax_batch: 8");
+    config("sequence", "backend: \"image\" sequence_batching { }");
+    config("misfit", "input { name: \"x\" data_type: TYPE_INT8 }");
+    fs::copy(root.path().join("scaled/1/model.onnx"), root.path().join("misfit/1/model.onnx")).unwrap();
+    let names = ["bytes", "empty", "misfit", "scaled", "sequence", "spelt"];
+    let repository = attach(&server, root.path(), Mode::Explicit);
+    let failed = repository.start(&server.service, &names.map(str::to_owned)).await;
+    let failed: Vec<_> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(failed, ["bytes", "empty", "misfit", "sequence", "spelt"]);
+    let told = told(&server, &repository, &names);
+    let words = [
+        "bytes UNAVAILABLE cannot load ",
+        "empty UNAVAILABLE model 'empty' has no version to serve in ",
+        "misfit UNAVAILABLE ",
+        "scaled READY ",
+        "sequence UNAVAILABLE ",
+        "spelt UNAVAILABLE ",
+    ];
+    for (told, words) in told.iter().zip(words) {
+        assert!(told.starts_with(words), "{told}");
+    }
+    let inside = [
+        (0, "bytes/1/model.onnx"),
+        (2, "misfit/config.pbtxt: input 'x' is configured as INT8 but is FP32 in the model"),
+        (4, "sequence/config.pbtxt:1:18: field 'sequence_batching': this server does not support it"),
+        (5, "spelt/config.pbtxt:2:1: unknown field 'max_batch'; did you mean 'max_batch_size'?"),
+    ];
+    for (at, words) in inside {
+        assert!(told[at].contains(words), "{}", told[at]);
+    }
+    let port = server.http().await;
+    let sent = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[1]}]}"#;
+    let answer = over_http(port, "POST", "/v2/models/scaled/infer", sent).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_model_serves_until_the_new_one_is_there() {
+    let (server, root) = (start().await, tempfile::tempdir().unwrap());
+    write(root.path(), "m", 4);
+    let labels = root.path().join("m/labels");
+    fs::write(&labels, "one\n").unwrap();
+    let repository = attach(&server, root.path(), Mode::Explicit);
+    assert!(repository.start(&server.service, &["m".to_owned()]).await.is_empty());
+    let largest = || server.model("m").spec().policy().max_batch_size;
+
+    write(root.path(), "m", 8);
+    fs::remove_file(&labels).unwrap();
+    let pipe = Pipe::new(labels);
+    let load = tokio::spawn({
+        let (repository, service) = (Arc::clone(&repository), Arc::clone(&server.service));
+        async move { repository.load(&service, "m", Overrides::default()).await }
+    });
+    let mut held = pipe.hold();
+    assert_eq!((told(&server, &repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 4));
+    held.write_all(b"two\n").unwrap();
+    drop(held);
+    load.await.unwrap().unwrap();
+    assert_eq!((told(&server, &repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 8));
+    assert_eq!(server.model("m").spec().outputs()[0].labels.as_deref(), Some(&["two".to_owned()][..]));
+}
