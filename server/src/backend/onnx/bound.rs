@@ -11,10 +11,10 @@ use ort::{
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     session::{IoBinding, NoSelectedOutputs, RunOptions, Session, SessionInputValue},
 };
-use quintet_engine::{Cancel, InferError, OutputSet, PlacedOutput, RunTimings, Tensor};
+use quintet_engine::{Cancel, InferError, RunTimings, Tensor};
 
 use super::{
-    instance::{Stoppable, take},
+    instance::{Stoppable, Wanted, take},
     values,
 };
 
@@ -42,18 +42,15 @@ impl Bound {
         &mut self,
         session: &mut Session,
         inputs: &[(&str, SessionInputValue<'_>)],
-        names: &[String],
-        wanted: OutputSet,
-        places: &[PlacedOutput],
+        wanted: Wanted<'_>,
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = Instant::now();
-        let bound = self.bind(inputs, names, wanted, places);
+        let bound = self.bind(inputs, wanted);
         timings.copy_in += started.elapsed();
-        let outcome = bound
-            .map_err(InferError::internal)
-            .and_then(|()| self.run_bound(session, names, wanted, places, cancel, timings));
+        let outcome =
+            bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, wanted, cancel, timings));
         // Neither the batch nor its answers are held until the next one comes.
         self.binding.clear();
         if cancel.is_cancelled() {
@@ -64,13 +61,7 @@ impl Bound {
     }
 
     /// The caller keeps what the inputs view, and the places, alive until the binding is cleared.
-    fn bind(
-        &mut self,
-        inputs: &[(&str, SessionInputValue<'_>)],
-        names: &[String],
-        wanted: OutputSet,
-        places: &[PlacedOutput],
-    ) -> ort::Result<()> {
+    fn bind(&mut self, inputs: &[(&str, SessionInputValue<'_>)], wanted: Wanted<'_>) -> ort::Result<()> {
         // Both are in the model's order; what is left out of `inputs` is not bound.
         let mut names_of_inputs = self.inputs.iter();
         for (name, value) in inputs {
@@ -85,11 +76,11 @@ impl Bound {
                 ort::Error::result_from_status(status)?;
             }
         }
-        for (index, name) in names.iter().enumerate().filter(|(index, _)| wanted.contains(*index)) {
+        for (name, place) in wanted.iter() {
             // Which makes its name known to ort, too; a place that is bound then takes over.
-            self.binding.bind_output_to_device(name.as_str(), &self.cpu)?;
-            if let Some(placed) = places.iter().find(|placed| placed.index == index) {
-                let (name, value) = (CString::new(name.as_str()).map_err(ort::Error::wrap)?, values::placed(placed)?);
+            self.binding.bind_output_to_device(name, &self.cpu)?;
+            if let Some(placed) = place {
+                let (name, value) = (CString::new(name).map_err(ort::Error::wrap)?, values::placed(placed)?);
                 // ort's own `bind_output` wants memory of ONNX Runtime's.
                 // SAFETY: binding, name and value are alive; the binding has its own handle of the value afterwards,
                 // whose memory `run` has until it has cleared the binding.
@@ -107,9 +98,7 @@ impl Bound {
     fn run_bound(
         &mut self,
         session: &mut Session,
-        names: &[String],
-        wanted: OutputSet,
-        places: &[PlacedOutput],
+        wanted: Wanted<'_>,
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -130,7 +119,7 @@ impl Bound {
         let results = results.map_err(InferError::internal)?;
         self.binding.synchronize_outputs().map_err(InferError::internal)?;
         timings.infer = started.elapsed();
-        take(results, names, wanted, places, timings)
+        take(results, wanted, timings)
     }
 }
 
@@ -138,7 +127,7 @@ impl Bound {
 mod tests {
     use ort::value::TensorRefMut;
     use proptest::prelude::*;
-    use quintet_engine::{BufferPool, DataType, Instance, Place, Shape};
+    use quintet_engine::{BufferPool, DataType, Instance, OutputSet, Place, PlacedOutput, Shape};
 
     use super::{
         super::instance::{OnnxInstance, tests::loaded},
@@ -254,8 +243,8 @@ mod tests {
                 kept.push((memory, data.to_vec()));
                 // The model gives another shape than it is said to: its answer counts.
                 let (_, wrong) = place(if length == 20 { 19 } else { 20 });
-                assert_eq!(run(&[wrong]).unwrap(), [x.clone()]);
-                assert_eq!(run(&[]).unwrap(), [x.clone()]);
+                assert_eq!(run(&[wrong]).unwrap(), std::slice::from_ref(&x));
+                assert_eq!(run(&[]).unwrap(), std::slice::from_ref(&x));
             }
             // No later run has written there.
             for (memory, data) in kept {
@@ -274,11 +263,11 @@ mod tests {
         let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
         // SAFETY: two numbers in the CPU's memory that outlive the binding.
         let x = unsafe { TensorRefMut::<f32>::from_raw(cpu, start.cast(), [2usize].into()) }.unwrap();
-        bound.bind(&[("x", x.into())], &names, OutputSet::all(1), &[]).unwrap();
+        let wanted = Wanted { names: &names, set: OutputSet::all(1), places: &[] };
+        bound.bind(&[("x", x.into())], wanted).unwrap();
         // SAFETY: the second number; nothing reads it meanwhile.
         unsafe { start.add(1).write(3.0) };
-        let (all, cancel) = (OutputSet::all(1), Cancel::new(1));
-        let answers = bound.run_bound(&mut session, &names, all, &[], &cancel, &mut RunTimings::default()).unwrap();
+        let answers = bound.run_bound(&mut session, wanted, &Cancel::new(1), &mut RunTimings::default()).unwrap();
         let answer = bytemuck::pod_collect_to_vec::<u8, f32>(answers[0].as_ref().unwrap().data());
         assert_eq!(answer, [1.0, 3.0]);
     }

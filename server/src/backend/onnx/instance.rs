@@ -22,6 +22,25 @@ pub(super) struct OnnxInstance {
     is_bound: bool,
 }
 
+/// The outputs of one run.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The names of all outputs of the instance.
+    pub(super) names: &'a [String],
+    pub(super) set: OutputSet,
+    /// Where some of them go.
+    pub(super) places: &'a [PlacedOutput],
+}
+
+impl<'a> Wanted<'a> {
+    /// Each wanted output's name and place.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a PlacedOutput>)> {
+        let Self { names, set, places } = *self;
+        let wanted = names.iter().enumerate().filter(move |(index, _)| set.contains(*index));
+        wanted.map(|(index, name)| (name.as_str(), places.iter().find(|placed| placed.index == index)))
+    }
+}
+
 /// Run options that another thread may use to stop the run.
 pub(super) struct Stoppable<O: SelectedOutputMarker>(pub(super) RunOptions<O>);
 
@@ -68,11 +87,12 @@ impl OnnxInstance {
         let values = given.map(|(name, tensor)| Ok((name, values::input(tensor)?)));
         let values = values.collect::<Result<Vec<_>, InferError>>()?;
         timings.copy_in = started.elapsed();
+        let wanted = Wanted { names: &self.outputs, set: wanted, places };
         match &mut self.bound {
             Some(bound) if self.is_bound || !places.is_empty() => {
-                bound.run(&mut self.session, &values, &self.outputs, wanted, places, cancel, timings)
+                bound.run(&mut self.session, &values, wanted, cancel, timings)
             }
-            _ => self.plain.run(&mut self.session, values, &self.outputs, wanted, cancel, timings),
+            _ => self.plain.run(&mut self.session, values, wanted, cancel, timings),
         }
     }
 }
@@ -88,16 +108,15 @@ impl Plain {
         &mut self,
         session: &mut Session,
         inputs: Vec<(&str, SessionInputValue<'_>)>,
-        names: &[String],
-        wanted: OutputSet,
+        wanted: Wanted<'_>,
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let options = match &self.selected {
-            Some((set, options)) if *set == wanted => Arc::clone(options),
+            Some((set, options)) if *set == wanted.set => Arc::clone(options),
             _ => {
-                let options = Arc::new(Stoppable(select(names, wanted).map_err(InferError::internal)?));
-                self.selected = Some((wanted, Arc::clone(&options)));
+                let options = Arc::new(Stoppable(select(wanted).map_err(InferError::internal)?));
+                self.selected = Some((wanted.set, Arc::clone(&options)));
                 options
             }
         };
@@ -113,40 +132,37 @@ impl Plain {
             // Options that were told to stop would stop every later run, too.
             self.selected = None;
         }
-        take(results.map_err(InferError::internal)?, names, wanted, &[], timings)
+        take(results.map_err(InferError::internal)?, wanted, timings)
     }
 }
 
-/// The outputs that are wanted, in the order of `names`.
+/// One entry for each of the names, `None` where it is not wanted.
 pub(super) fn take(
     mut results: SessionOutputs<'_>,
-    names: &[String],
-    wanted: OutputSet,
-    places: &[PlacedOutput],
+    wanted: Wanted<'_>,
     timings: &mut RunTimings,
 ) -> Result<Vec<Option<Tensor>>, InferError> {
     let started = Instant::now();
-    let outputs = names.iter().enumerate().map(|(index, name)| {
-        if !wanted.contains(index) {
-            return Ok(None);
-        }
+    let mut outputs = wanted.iter().map(|(name, place)| {
         let value = results
             .remove(name)
             .ok_or_else(|| InferError::internal(format_args!("the model gave no output '{name}'")))?;
-        match places.iter().find(|placed| placed.index == index) {
+        match place {
             Some(placed) => placed.tensor(),
             None => values::output(name, value),
         }
-        .map(Some)
     });
-    let outputs = outputs.collect();
+    let all = (0..wanted.names.len()).map(|index| match wanted.set.contains(index) {
+        true => outputs.next().transpose(),
+        false => Ok(None),
+    });
+    let all = all.collect();
     timings.copy_out = started.elapsed();
-    outputs
+    all
 }
 
-fn select(names: &[String], wanted: OutputSet) -> ort::Result<RunOptions<HasSelectedOutputs>> {
-    let names = names.iter().enumerate().filter(|(index, _)| wanted.contains(*index));
-    let selector = names.fold(OutputSelector::no_default(), |selector, (_, name)| selector.with(name));
+fn select(wanted: Wanted<'_>) -> ort::Result<RunOptions<HasSelectedOutputs>> {
+    let selector = wanted.iter().fold(OutputSelector::no_default(), |selector, (name, _)| selector.with(name));
     Ok(RunOptions::new()?.with_outputs(selector))
 }
 
