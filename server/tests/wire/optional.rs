@@ -1,5 +1,7 @@
 //! Inputs that a request may leave out, because the model file has a default for them.
 
+use std::fs;
+
 use bytes::Bytes;
 use quintet_models::passthrough::{DEFAULT_FACTOR, write_scaled};
 use quintet_proto::inference::{
@@ -83,6 +85,49 @@ async fn a_required_input_is_missed_in_tritons_words() {
         status.message().contains("between 1 and 2 but got 0 inputs for model 'scaled'. Got input(s) []"),
         "{status}"
     );
+}
+
+#[tokio::test]
+async fn an_ensembles_optional_input_is_left_out_of_its_steps_too() {
+    let (server, root) = (start().await, tempfile::tempdir().unwrap());
+    write_scaled(root.path()).unwrap();
+    let write = |model: &str, optional: &str, map: &str| {
+        let input = |name: &str, dims: i64| {
+            let optional = if name == optional { "optional: true" } else { "" };
+            format!("input {{ name: \"{name}\" data_type: TYPE_FP32 dims: {dims} {optional} }}")
+        };
+        let config = format!(
+            "max_batch_size: 8 {} {} output {{ name: \"out\" data_type: TYPE_FP32 dims: -1 }}
+            ensemble_scheduling {{ step {{ model_name: \"scaled\" model_version: -1 {map}
+              input_map {{ key: \"x\" value: \"in\" }} output_map {{ key: \"y\" value: \"out\" }} }} }}",
+            input("in", -1),
+            input("by", 1)
+        );
+        fs::create_dir_all(root.path().join(model).join("1")).unwrap();
+        fs::write(root.path().join(model).join("config.pbtxt"), config).unwrap();
+    };
+    let map = "input_map { key: \"factor\" value: \"by\" }";
+    write("whole", "by", map);
+    write("unmapped", "by", "");
+    write("wrong", "in", map);
+    let repository = attach(&server, root.path(), Mode::None);
+    let failed = repository.start(&server.service, &["unmapped", "whole", "wrong"].map(str::to_owned)).await;
+    let [(name, error)] = &failed[..] else { panic!("{failed:?}") };
+    let words = "tensor 'in' is optional, but input 'x' of step 'scaled' is not";
+    assert!(name == "wrong" && error.message().contains(words), "{error}");
+
+    let port = server.http().await;
+    let x = r#"{"name":"in","datatype":"FP32","shape":[1,2],"data":[1,3]}"#;
+    let by = r#"{"name":"by","datatype":"FP32","shape":[1,1],"data":[5]}"#;
+    for (model, inputs, data) in [
+        ("whole", x.to_owned(), "[2.0,6.0]"),
+        ("whole", format!("{by},{x}"), "[5.0,15.0]"),
+        ("unmapped", format!("{x},{by}"), "[2.0,6.0]"),
+    ] {
+        let sent = format!(r#"{{"inputs":[{inputs}]}}"#);
+        let answer = over_http(port, "POST", &format!("/v2/models/{model}/infer"), &sent).await;
+        assert!(answer.ends_with(&format!(r#""data":{data}}}]}}"#)), "{model} {inputs}: {answer}");
+    }
 }
 
 #[tokio::test]

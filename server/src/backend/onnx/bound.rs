@@ -125,12 +125,17 @@ impl Bound {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use ort::value::TensorRefMut;
     use proptest::prelude::*;
     use quintet_engine::{BufferPool, DataType, Instance, OutputSet, Place, PlacedOutput, Shape};
+    use quintet_models::passthrough::{DEFAULT_FACTOR, write_scaled};
 
     use super::{
-        super::instance::{OnnxInstance, tests::loaded},
+        super::instance::{
+            OnnxInstance,
+            tests::{loaded, loaded_from},
+        },
         *,
     };
 
@@ -249,6 +254,29 @@ mod tests {
             // No later run has written there.
             for (memory, data) in kept {
                 assert!((*memory).as_ref().starts_with(&data));
+            }
+        }
+    }
+
+    #[test]
+    fn an_input_that_is_left_out_has_its_default_both_ways() {
+        let root = tempfile::tempdir().unwrap();
+        write_scaled(root.path()).unwrap();
+        let tensor = |number: f32| {
+            Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::copy_from_slice(&number.to_le_bytes())).unwrap()
+        };
+        for is_bound in [false, true] {
+            let mut session = loaded_from(&root.path().join("scaled/1/model.onnx"));
+            let inputs: Vec<_> = session.inputs.iter().map(|input| (input.name.as_str(), input.optional)).collect();
+            assert_eq!(inputs, [("x", false), ("factor", true)]);
+            session.is_bound = is_bound;
+            // A configuration may list them in any order.
+            let mut instance = session.instance(vec!["factor".into(), "x".into()], vec!["y".into()]);
+            for factor in [None, Some(5.0), None, Some(7.0)] {
+                let inputs = [factor.map(tensor), Some(tensor(3.0))];
+                let answer =
+                    instance.run(&inputs, OutputSet::all(1), &Cancel::new(1), &mut RunTimings::default()).unwrap();
+                assert_eq!(answer, [Some(tensor(3.0 * factor.unwrap_or(DEFAULT_FACTOR)))], "{is_bound} {factor:?}");
             }
         }
     }

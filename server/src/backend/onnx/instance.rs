@@ -206,6 +206,8 @@ impl Instance for OnnxInstance {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::path::Path;
+
     use bytes::Bytes;
     use quintet_engine::{DataType, Shape};
     use quintet_onnxruntime::ThreadPool;
@@ -215,16 +217,21 @@ pub(super) mod tests {
 
     /// The model that gives what it gets, on the CPU.
     pub(in super::super) fn loaded() -> LoadedSession {
-        let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         std::fs::write(&path, super::super::pinned::IDENTITY).unwrap();
+        loaded_from(&path)
+    }
+
+    /// A model file, on the CPU.
+    pub(in super::super) fn loaded_from(path: &Path) -> LoadedSession {
+        let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let options = LoadOptions {
             environment: library.environment.clone(),
             providers: vec![Provider::Cpu],
             engine_cache: None,
         };
-        load(&path, &options, &Tuning::default()).unwrap()
+        load(path, &options, &Tuning::default()).unwrap()
     }
 
     #[test]
