@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
+    client::TlsVersion,
     link::spec::{LinkSpec, Way},
     plan::Load,
     summary::{Cell, Form, Summary},
@@ -19,13 +20,14 @@ pub const SEGMENT_BYTES: u64 = 1_460;
 /// Segments that a new connection may send before the first acknowledgement (RFC 6928).
 pub const INITIAL_WINDOW: u64 = 10;
 
-/// Round trips before the first byte of a request can leave on a fresh connection: TCP's handshake, and
-/// for gRPC the wait for the server's SETTINGS, as gRPC's own libraries do it.
-pub fn handshakes(protocol: Protocol) -> u32 {
-    match protocol {
+/// Round trips before the first byte of a request can leave on a fresh connection: TCP's handshake, that of TLS where it
+/// is spoken, and for gRPC the wait for the server's SETTINGS, as gRPC's own libraries do it.
+pub fn handshakes(protocol: Protocol, tls: Option<TlsVersion>) -> u32 {
+    let tcp_and_http = match protocol {
         Protocol::Jpeg | Protocol::KserveHttp => 1,
         Protocol::KserveGrpc => 2,
-    }
+    };
+    tcp_and_http + tls.map_or(0, TlsVersion::round_trips)
 }
 
 /// Round trips that `bytes` need when the first window is `window` bytes, each one doubles it, and it
@@ -130,10 +132,10 @@ pub fn explain<'a>(link: &LinkSpec, summary: &'a Summary) -> Vec<Explained<'a>> 
 fn opening(form: Form, cell: &Cell) -> Option<u32> {
     match form {
         // The study made a new client for every request.
-        Form::Study => Some(handshakes(Protocol::of(cell.lane))),
+        Form::Study => Some(handshakes(Protocol::of(cell.lane), None)),
         Form::Report => {
             let fresh = cell.connections.is_some_and(|opened| opened >= cell.samples);
-            fresh.then(|| handshakes(Protocol::of(cell.lane)))
+            fresh.then(|| handshakes(Protocol::of(cell.lane), cell.tls))
         }
     }
 }
@@ -153,7 +155,7 @@ mod tests {
     fn the_studys_batch_1_row() {
         let predicted = |protocol, request_bytes, server_ms| {
             let server = Duration::from_millis(server_ms);
-            let handshakes = Some(handshakes(protocol));
+            let handshakes = Some(handshakes(protocol, None));
             let exchange = Exchange { handshakes, request_bytes, response_bytes: 4_000, server };
             let prediction = predict(&link("rtt=35ms,iw=10"), &exchange);
             (prediction.handshakes, prediction.rounds, prediction.total_ms.round())
@@ -163,6 +165,13 @@ mod tests {
         assert_eq!(predicted(Protocol::KserveHttp, 602_112, 15), (1, 6, 245.0 + 15.0));
         assert_eq!(predicted(Protocol::KserveGrpc, 602_112, 15), (2, 6, 280.0 + 15.0));
         assert_eq!(predicted(Protocol::KserveGrpc, 602_112, 13), (2, 6, 280.0 + 13.0));
+    }
+
+    #[test]
+    fn tls_costs_round_trips_of_its_own() {
+        let of = |protocol| [None, Some(TlsVersion::V1_3), Some(TlsVersion::V1_2)].map(|tls| handshakes(protocol, tls));
+        assert_eq!(of(Protocol::KserveHttp), [1, 2, 3]);
+        assert_eq!(of(Protocol::KserveGrpc), [2, 3, 4]);
     }
 
     #[test]

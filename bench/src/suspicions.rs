@@ -216,7 +216,7 @@ fn on_the_link(cell: &Cell) -> Option<f64> {
 /// Round trips of a request on a fresh connection.
 fn fresh_round_trips(cell: &Cell) -> Option<u32> {
     let first_window = INITIAL_WINDOW * SEGMENT_BYTES;
-    Some(handshakes(Protocol::of(cell.lane)) + rounds(cell.request.exact()?, first_window, u64::MAX))
+    Some(handshakes(Protocol::of(cell.lane), cell.tls) + rounds(cell.request.exact()?, first_window, u64::MAX))
 }
 
 /// The first bytes are the dear ones, and one round trip explains all lanes when each request pays
