@@ -38,6 +38,13 @@ async fn tables_on_stdout_progress_on_stderr_no_colour() {
     assert!(stdout.starts_with("# Five lanes side by side: scripted\n"), "{stdout}");
     assert!(stdout.contains("| JPEG HTTP |") && !stdout.contains("comparing"));
     assert!(stderr.contains("serial b=1: p50") && stderr.contains("report: "), "{stderr}");
+    let cells: Vec<_> = stderr.lines().filter(|line| line.contains(": p50 ")).collect();
+    assert_eq!(cells.len(), 10, "{stderr}");
+    for line in &cells {
+        let left = line.rsplit_once("; time left: ").map(|(_, left)| left);
+        assert!(left.is_some_and(|left| left.ends_with(" s")), "{line}");
+    }
+    assert!(cells[9].ends_with("; time left: 0 s"), "{stderr}");
     assert!(!stdout.contains('\x1b') && !stderr.contains('\x1b'), "no control codes when piped");
     assert_eq!(report(folder.path()).cells.len(), 10);
 }
