@@ -60,6 +60,17 @@ async fn a_report_is_shown_again() {
         command.arg("report").arg(&file).arg(format!("--format={format}"));
         output(command)
     };
+    let page = String::from_utf8(show("html").await.stdout).unwrap();
+    assert!(
+        page.starts_with("<!doctype html>")
+            && page.ends_with("</html>\n")
+            && page.contains("<figcaption>Latency by batch")
+    );
+    let plot = String::from_utf8(show("svg").await.stdout).unwrap();
+    assert!(
+        plot.starts_with("<svg xmlns=") && plot.contains("class=\"whisker\"") && plot.contains(">JPEG HTTP</text>"),
+        "{plot}"
+    );
     let again = String::from_utf8(show("markdown").await.stdout).unwrap();
     let first = String::from_utf8(first.stdout).unwrap();
     let tables = |text: &str| text.split("## Warnings").next().unwrap().to_owned();

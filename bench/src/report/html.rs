@@ -20,7 +20,7 @@ use crate::{
 pub struct Html;
 
 /// Colours and layout.
-const STYLE: &str = include_str!("report.css");
+const STYLE: &str = concat!(include_str!("plots.css"), include_str!("report.css"));
 
 impl Exporter for Html {
     fn file_name(&self) -> &'static str {
@@ -190,7 +190,7 @@ fn waterfalls(report: &Report) -> String {
 }
 
 /// The page's classes of a lane.
-fn class(lane: Lane) -> String {
+pub(super) fn class(lane: Lane) -> String {
     let peer = if lane.peer.is_some() { " peer" } else { "" };
     format!("{}{peer}", lane.kind)
 }
