@@ -87,6 +87,15 @@ pub fn predict(link: &LinkSpec, exchange: &Exchange) -> Prediction {
     Prediction { handshakes, rounds, serialisation_ms, server_ms, total_ms }
 }
 
+/// The rate of a link, in bits per second both ways, on which two requests on kept connections take the same time: on slower
+/// ones the one with fewer bytes is ahead, on faster ones the one with less of the server's time. `None` where one is ahead
+/// in both.
+pub fn crossover(a: &Exchange, b: &Exchange) -> Option<f64> {
+    let bits = |exchange: &Exchange| (exchange.request_bytes + exchange.response_bytes) as f64 * 8.0;
+    let rate = (bits(b) - bits(a)) / (a.server.as_secs_f64() - b.server.as_secs_f64());
+    Some(rate).filter(|rate| rate.is_finite() && *rate > 0.0)
+}
+
 /// Round trips and seconds of serialisation of `bytes` one way.
 fn transfer(bytes: u64, mut window: u64, largest: u64, bytes_per_s: Option<f64>, rtt_s: f64) -> (u32, f64) {
     let Some(rate) = bytes_per_s else { return (rounds(bytes, window, largest), 0.0) };
@@ -181,6 +190,25 @@ mod tests {
         assert_eq!(predict(&link("rtt=35ms"), &exchange).total_ms, 35.0);
         let slow = predict(&link("rtt=35ms,up=20mbit"), &exchange);
         assert_eq!((slow.rounds, slow.serialisation_ms.round()), (1, 241.0));
+    }
+
+    #[test]
+    fn where_payload_and_compute_weigh_the_same() {
+        let exchange = |request_bytes, ms| Exchange {
+            handshakes: None,
+            request_bytes,
+            response_bytes: 4_000,
+            server: Duration::from_millis(ms),
+        };
+        let (jpeg, tensor) = (exchange(102_112, 30), exchange(602_112, 20));
+        let rate = crossover(&jpeg, &tensor).unwrap();
+        assert!((rate / 400e6 - 1.0).abs() < 1e-9, "500 kB more in 10 ms less: {rate}");
+        let at =
+            |mbit: u64, exchange| predict(&link(&format!("rtt=1ms,up={mbit}mbit,down={mbit}mbit")), exchange).total_ms;
+        assert!((at(400, &jpeg) - at(400, &tensor)).abs() < 1e-9);
+        assert!(at(200, &jpeg) < at(200, &tensor) && at(800, &jpeg) > at(800, &tensor));
+        assert_eq!(crossover(&jpeg, &exchange(602_112, 30)), None);
+        assert_eq!(crossover(&jpeg, &exchange(602_112, 40)), None);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! `report.html`: one page that needs nothing else, with plots; readable on a telephone, in print, by day and night.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{
     Cell, ExportError, Exporter, Report,
-    svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot},
+    svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot, short},
     tables::{self, NOTHING, Table, label},
 };
 use crate::{
+    explain::{Exchange, crossover, predict},
     hypotheses::{Finding, Verdict},
     lane::Lane,
+    link::LinkSpec,
     plan::Load,
     stats::Estimate,
     warnings::{Severity, Warning, list},
@@ -19,6 +21,13 @@ use crate::{
 /// The HTML form.
 pub struct Html;
 
+/// Requests that differ less in bytes than by this factor do not change places by them, but by chance.
+const FEWER_BYTES: f64 = 1.1;
+/// Rates of the links for which requests are predicted, in Mbit/s.
+const LINKS_MBIT: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, MOST_MBIT];
+/// The fastest of them.
+const MOST_MBIT: f64 = 10_000.0;
 /// Colours and layout.
 const STYLE: &str = concat!(include_str!("plots.css"), include_str!("report.css"));
 
@@ -161,9 +170,13 @@ fn waterfalls(report: &Report) -> String {
             .iter()
             .map(|(lane, waterfall)| {
                 let known = waterfall.parts.iter().filter_map(|time| Some((time.part, time.ms?.value)));
+                let together = list(waterfall.unknown().map(Part::name));
                 let segments = known.map(|(part, ms)| Segment {
                     class: format!("part {}", part.name()),
-                    label: format!("{}: {ms:.3} ms", part.name()),
+                    label: match part {
+                        Part::Unknown => format!("unknown ({together}, together): {ms:.3} ms"),
+                        _ => format!("{}: {ms:.3} ms", part.name()),
+                    },
                     value: ms,
                 });
                 let gap = if waterfall.adds_up() { "" } else { ", parts do not add up" };
@@ -245,6 +258,7 @@ fn plots(report: &Report) -> String {
                 &lines(report, |cell| Some(point(cell.request_bytes as f64 / 1e3, p50(cell)?)), is_serial),
             ),
         ),
+        ("Payload against link, as predicted", payload_against_link(report)),
         (
             "Throughput against latency, together",
             plot(
@@ -280,7 +294,9 @@ fn plots(report: &Report) -> String {
     for (caption, svg) in figures {
         text += &figure(caption, svg, "");
     }
-    text += "</div>\n<h2>Distributions of latency</h2>\n";
+    text += "</div>\n";
+    text += &crossovers(report);
+    text += "<h2>Distributions of latency</h2>\n";
     let _ = writeln!(text, "{legend}\n<div class=\"figures\">");
     for load in distribution_loads(report) {
         let caption = format!("{load}");
@@ -293,6 +309,74 @@ fn plots(report: &Report) -> String {
         text += &figure(&caption, svg, "");
     }
     text + "</div>\n"
+}
+
+/// What a request of each lane would be on a kept connection of another link, by its bytes and the server's time for it;
+/// for the smallest batch.
+fn exchanges(report: &Report) -> Vec<(Lane, Exchange)> {
+    let Some(&load) = tables::waterfall_loads(report).first() else { return Vec::new() };
+    let exchange = |cell: &Cell| {
+        Some(Exchange {
+            handshakes: None,
+            request_bytes: cell.request_bytes as u64,
+            response_bytes: cell.response_bytes as u64,
+            server: Duration::try_from_secs_f64(cell.server_ms()? / 1e3).ok()?,
+        })
+    };
+    report.plain_cells().filter(|c| c.load == load).filter_map(|c| Some((c.lane, exchange(c)?))).collect()
+}
+
+/// What the same requests would take on links of other rates.
+fn payload_against_link(report: &Report) -> Option<String> {
+    let line = |(lane, exchange): &(Lane, Exchange)| {
+        let point = |&mbit: &f64| {
+            let bits = Some((mbit * 1e6) as u64);
+            let link = LinkSpec { rtt: Duration::ZERO, up: bits, down: bits, ..LinkSpec::default() };
+            Point { x: mbit, y: predict(&link, exchange).total_ms, interval: None }
+        };
+        Series {
+            class: class(*lane),
+            label: label(*lane),
+            points: LINKS_MBIT.iter().map(point).collect(),
+            marks: false,
+        }
+    };
+    plot(
+        "predicted latency by the rate of the link",
+        &axis("link, Mbit/s both ways", Scale::Log),
+        &axis("bytes on the link and server, ms", Scale::Log),
+        &exchanges(report).iter().map(line).collect::<Vec<_>>(),
+    )
+}
+
+/// What the prediction is made of, and between which lanes the order turns with the rate of the link.
+fn crossovers(report: &Report) -> String {
+    let exchanges = exchanges(report);
+    if exchanges.is_empty() {
+        return String::new();
+    }
+    let mut turns = String::new();
+    let pairs = exchanges.iter().enumerate().flat_map(|(i, a)| exchanges[i + 1..].iter().map(move |b| (a, b)));
+    for ((a, first), (b, second)) in pairs {
+        let [few, many] = if first.request_bytes < second.request_bytes { [first, second] } else { [second, first] };
+        let apart = many.request_bytes as f64 > FEWER_BYTES * few.request_bytes as f64;
+        let rate = crossover(first, second).map(|bits| bits / 1e6).filter(|mbit| apart && *mbit <= MOST_MBIT);
+        if let Some(mbit) = rate {
+            let ahead = if few == first { a } else { b };
+            let (a, b, ahead) = (label(*a), label(*b), label(*ahead));
+            let _ = writeln!(turns, "<li>{a} and {b}: below {} Mbit/s {ahead} is ahead</li>", short(mbit));
+        }
+    }
+    if !turns.is_empty() {
+        turns = format!(
+            "<details><summary>Where lanes change places</summary><ul class=\"quiet\">\n{turns}</ul></details>\n"
+        );
+    }
+    format!(
+        "<p class=\"quiet\">Payload against link: a request's bytes at the rate, and the server's time measured here. Round \
+         trips, which are the same for all lanes on kept connections, are left out, and so is preprocessing on the \
+         client.</p>\n{turns}"
+    )
 }
 
 /// The smallest and largest batch, and all concurrent loads.
@@ -432,7 +516,7 @@ fn origin(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::report::{cell::ServerSide, fixture};
 
     #[test]
     fn the_page_needs_nothing_else_and_text_stays_text() {
@@ -442,8 +526,30 @@ mod tests {
         }
         assert!(page.contains("&lt;coffee&gt; &amp; cake.jpg") && !page.contains("<coffee>"));
         assert!(page.contains("triton &lt;2.51.0&gt;"));
-        assert_eq!(page.matches("<svg").count(), 2 + 4 + 3, "waterfalls, plots, distributions");
+        assert_eq!(page.matches("<svg").count(), 2 + 5 + 3, "waterfalls, plots, distributions");
         assert!(page.len() < 300_000, "{} bytes", page.len());
+    }
+
+    /// Stock Triton tells no stage times: what it does not tell is one hatched piece that says what it holds.
+    #[test]
+    fn what_nobody_tells_is_hatched() {
+        let page = Html.export(&fixture::report()).unwrap();
+        let piece =
+            page.split(">TRT HTTP</text>").nth(1).unwrap().split("<rect class=\"part unknown\"").nth(1).unwrap();
+        let title = piece.split("<title>").nth(1).unwrap().split("</title>").next().unwrap();
+        assert!(title.starts_with("unknown (network, receive, parse, gather, encode, together): "), "{title}");
+        assert!(page.contains("rect.part.unknown { fill: url(#hatch); }") && page.contains("<pattern id=\"hatch\""));
+    }
+
+    #[test]
+    fn lanes_change_places_with_the_rate_of_the_link() {
+        let mut report = fixture::report();
+        let onnx = report.cells[1].server.clone().unwrap();
+        report.cells[0].server = Some(ServerSide { request_ms: onnx.request_ms * 2.0, ..onnx });
+        let page = Html.export(&report).unwrap();
+        assert!(page.contains("<figcaption>Payload against link, as predicted</figcaption><svg"));
+        assert!(page.contains("<li>JPEG HTTP and ONNX HTTP: below "), "fewer bytes and more of the server's time");
+        assert!(!page.contains("<li>ONNX HTTP and"), "the others send nearly the same bytes");
     }
 
     #[test]

@@ -17,6 +17,8 @@ const ROW: f64 = 18.0;
 /// Entries of a key beside each other, and their width.
 const KEYS: usize = 2;
 const KEY: f64 = 184.0;
+/// What `.part.unknown` is filled with.
+const HATCH: &str = r#"<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch-ground" width="6" height="6"/><rect class="hatch" width="2.5" height="6"/></pattern></defs>"#;
 /// Colours of what is drawn.
 const STYLE: &str = include_str!("plots.css");
 
@@ -291,7 +293,7 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> Option<String> {
     let across = Mapped::new(Scale::Linear, bars.iter().map(length), (0.0, WIDTH - RIGHT))?;
     let height = TOP + BAR * bars.len() as f64 + BOTTOM;
     let bottom = height - BOTTOM;
-    let mut svg = open(title, height);
+    let mut svg = open(title, height) + HATCH;
     for tick in across.ticks() {
         let at = across.at(tick);
         let anchor = if tick == 0.0 { "start" } else { "mid" };
