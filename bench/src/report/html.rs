@@ -92,15 +92,15 @@ fn answer(report: &Report) -> String {
     let Some(&load) = tables::waterfall_loads(report).first() else { return String::new() };
     let mut cards = String::new();
     for (lane, waterfall) in tables::waterfalls_at(report, load) {
-        let server = waterfall.at(Place::Server).or_else(|| {
-            // Triton's own count of the stay, where single stages are unknown.
-            report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms)
-        });
-        let known = if server.is_some() { "share" } else { "share unknown" };
-        let share = server.map(|ms| (ms, (ms / waterfall.latency_ms).clamp(0.0, 1.0)));
-        let (text, width) = match share {
-            Some((ms, share)) => {
-                (format!("{}\u{a0}ms in the server ({:.0}\u{a0}%)", milliseconds(ms), share * 100.0), share)
+        let staged = waterfall.at(Place::Server);
+        // Triton's own count of the stay, where single stages are unknown: reading and writing are not in it.
+        let server = staged.or_else(|| report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms));
+        let known = if staged.is_some() { "share" } else { "share unknown" };
+        let (text, width) = match server {
+            Some(ms) => {
+                let share = (ms / waterfall.latency_ms).clamp(0.0, 1.0);
+                let least = if staged.is_some() { "" } else { "at least " };
+                (format!("{least}{}\u{a0}ms in the server ({:.0}\u{a0}%)", milliseconds(ms), share * 100.0), share)
             }
             None => ("time in the server unknown".into(), 0.0),
         };
@@ -132,26 +132,41 @@ fn milliseconds(ms: f64) -> String {
     format!("{ms:.digits$}")
 }
 
+/// The warnings, those of one kind together: with ten lanes they would fill pages otherwise.
 fn warnings(warnings: &[Warning]) -> String {
     if warnings.is_empty() {
         return String::new();
     }
     let mut text = "<h2>Before you believe it</h2>\n<ul class=\"warnings\">\n".to_owned();
-    for warning in warnings {
-        let class = match warning.severity {
+    let same = |a: &Warning, b: &Warning| (&a.code, a.severity, &a.remedy) == (&b.code, b.severity, &b.remedy);
+    for warnings in warnings.chunk_by(same) {
+        let Warning { code, severity, remedy, .. } = &warnings[0];
+        let class = match severity {
             Severity::Note => "note",
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        let lanes = list(&warning.lanes);
-        let _ = writeln!(
-            text,
-            "<li class=\"{class}\"><b>{class}</b> <code>{}</code> <span class=\"quiet\">{}</span><br>{}.<br><em>{}</em></li>",
-            escape(&warning.code),
-            lanes,
-            escape(&warning.message),
-            escape(&warning.remedy)
-        );
+        let (code, remedy) = (escape(code), escape(remedy));
+        let _ = write!(text, "<li class=\"{class}\"><b>{class}</b> <code>{code}</code> ");
+        let lanes = |warning: &Warning| format!("<span class=\"quiet\">{}</span>", list(&warning.lanes));
+        if let [warning] = warnings {
+            let _ = write!(text, "{}<br>{}.<br>", lanes(warning), escape(&warning.message));
+        } else {
+            let open = if *severity == Severity::Error { " open" } else { "" };
+            let mut concerned: Vec<Lane> = Vec::new();
+            for lane in warnings.iter().flat_map(|warning| &warning.lanes) {
+                if !concerned.contains(lane) {
+                    concerned.push(*lane);
+                }
+            }
+            let _ =
+                write!(text, "<details{open}><summary>{} findings: {}</summary><ul>", warnings.len(), list(concerned));
+            for warning in warnings {
+                let _ = write!(text, "<li>{}<br>{}.</li>", lanes(warning), escape(&warning.message));
+            }
+            text.push_str("</ul></details>");
+        }
+        let _ = writeln!(text, "<em>{remedy}</em></li>");
     }
     text + "</ul>\n"
 }
@@ -197,8 +212,8 @@ fn waterfalls(report: &Report) -> String {
         return figures;
     }
     format!(
-        "<h2>Where the time goes</h2>\n<p class=\"quiet\">Grey is the client, orange the way, blue and green the server; \
-         hatched is time that nobody accounts for.</p>\n<div class=\"figures\">\n{figures}</div>\n"
+        "<h2>Where the time goes</h2>\n<p class=\"quiet\">Grey is the client, purple its connecting, orange the way, \
+         blue and green the server; hatched is time that nobody accounts for.</p>\n<div class=\"figures\">\n{figures}</div>\n"
     )
 }
 
@@ -258,7 +273,6 @@ fn plots(report: &Report) -> String {
                 &lines(report, |cell| Some(point(cell.request_bytes as f64 / 1e3, p50(cell)?)), is_serial),
             ),
         ),
-        ("Payload against link, as predicted", payload_against_link(report)),
         (
             "Throughput against latency, together",
             plot(
@@ -294,9 +308,8 @@ fn plots(report: &Report) -> String {
     for (caption, svg) in figures {
         text += &figure(caption, svg, "");
     }
-    text += "</div>\n";
-    text += &crossovers(report);
-    text += "<h2>Distributions of latency</h2>\n";
+    text += &figure("Payload against link, as predicted", payload_against_link(report), &crossovers(report));
+    text += "</div>\n<h2>Distributions of latency</h2>\n";
     let _ = writeln!(text, "{legend}\n<div class=\"figures\">");
     for load in distribution_loads(report) {
         let caption = format!("{load}");
@@ -373,7 +386,7 @@ fn crossovers(report: &Report) -> String {
         );
     }
     format!(
-        "<p class=\"quiet\">Payload against link: a request's bytes at the rate, and the server's time measured here. Round \
+        "<p class=\"quiet\">A request's bytes at the rate, and the server's time measured here. Round \
          trips, which are the same for all lanes on kept connections, are left out, and so is preprocessing on the \
          client.</p>\n{turns}"
     )
@@ -528,6 +541,36 @@ mod tests {
         assert!(page.contains("triton &lt;2.51.0&gt;"));
         assert_eq!(page.matches("<svg").count(), 2 + 5 + 3, "waterfalls, plots, distributions");
         assert!(page.len() < 300_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn warnings_of_one_kind_stand_together() {
+        let warning = |lane, message: &str| Warning {
+            code: "link-bound".into(),
+            severity: Severity::Warning,
+            lanes: vec![lane],
+            message: message.into(),
+            remedy: "Move <closer>.".into(),
+        };
+        let far = [warning(Lane::JPEG, "far"), warning(Lane::TRT_HTTP, "farther")];
+        let both = warnings(&far);
+        assert_eq!(both.matches("Move &lt;closer&gt;.").count(), 1);
+        assert!(both.contains("<summary>2 findings: jpeg, trt-http</summary>"), "{both}");
+        assert!(both.contains("far.") && both.contains("farther."));
+        assert!(!warnings(&far[..1]).contains("<details"));
+        let other = Warning { remedy: "Stay.".into(), ..far[1].clone() };
+        assert_eq!(warnings(&[far[0].clone(), other]).matches("<li class").count(), 2);
+    }
+
+    /// Triton's count of a request's stay leaves out reading and writing it: the rest of the latency is not all the way's.
+    #[test]
+    fn a_count_of_the_stay_is_a_least() {
+        let page = answer(&fixture::report());
+        let card =
+            |name: &str| page.split(&format!(">{name}</b>")).nth(1).unwrap().split("</div>").next().unwrap().to_owned();
+        assert!(card("TRT HTTP").contains("class=\"share unknown\"") && card("TRT HTTP").contains(">at least "));
+        assert!(card("ONNX HTTP").contains("class=\"share\"") && !card("ONNX HTTP").contains("at least"));
+        assert!(card("JPEG HTTP").contains("time in the server unknown"));
     }
 
     /// Stock Triton tells no stage times: what it does not tell is one hatched piece that says what it holds.
