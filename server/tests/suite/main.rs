@@ -10,6 +10,7 @@ mod gpu_library;
 mod life;
 mod seed;
 mod server;
+mod shared_memory;
 #[cfg(feature = "torch")]
 mod torch;
 mod triton;
