@@ -12,7 +12,7 @@ use crate::{
     report::{NOTHING, label, table, warning_list},
     summary::{Cell, Interval, Summary},
     suspicions::foreign_compute,
-    warnings::{Severity, Warning, by_lane, list, warning},
+    warnings::{Severity, Warning, each_lane, list, warning},
 };
 
 /// One run with what is known about it besides.
@@ -141,18 +141,13 @@ pub fn warnings(runs: &[Run]) -> Vec<Warning> {
         let Reversal { lane, load, run, measured, compute } = reversal;
         (lane, format!("{load} ({run}: {measured:.2}× by the client, {compute:.2}× in compute)"))
     });
-    let mut warnings: Vec<Warning> = by_lane(found)
-        .into_iter()
-        .map(|(lane, cells)| {
-            warning(
-                "order-differs-by-layer",
-                Severity::Warning,
-                vec![lane],
-                format!("client and server disagree on which run is faster, by the time of an image: {}", list(cells)),
-                "The client's figures hold the link and the client's machine: judge servers by the server's own times.",
-            )
-        })
-        .collect();
+    let mut warnings = each_lane(
+        "order-differs-by-layer",
+        Severity::Warning,
+        found,
+        |cells| format!("client and server disagree on which run is faster, by the time of an image: {cells}"),
+        "The client's figures hold the link and the client's machine: judge servers by the server's own times.",
+    );
     let unknown = runs.iter().filter(|run| run.summary.link.is_none()).map(|run| run.summary.name.as_str());
     let unknown = list(unknown);
     if !unknown.is_empty() {

@@ -8,7 +8,7 @@ use quintet_proto::lanes::Lane as Kind;
 
 use crate::{
     against::Against,
-    client::Policy,
+    client::{Policy, Trust},
     commands::{self, compare::CompareArgs, link::LinkArgs, report::ReportArgs, selftest::SelftestArgs, slo::SloArgs},
     encoding::Encoding,
     floor::FloorArgs,
@@ -116,6 +116,10 @@ pub struct RunArgs {
     /// Metrics of the TensorRT service.
     #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::TrtHttp), help_heading = "Lanes")]
     pub trt_metrics_url: Endpoint,
+    /// Authorities whose certificates are believed, in PEM form, in place of those that browsers believe: for addresses
+    /// with https:// or grpcs:// of servers with a private authority.
+    #[arg(long, value_name = "FILE", help_heading = "Lanes")]
+    pub ca_file: Option<PathBuf>,
     /// Measure another server in the same interleaved blocks; repeatable. triton: stock Triton as docker compose's profile
     /// `triton` has it (8110 to 8122, PyTorch on 8102). Addresses in place of those, or of a server of any other name:
     /// NAME=onnx-http=URL,onnx-grpc=URL,... with jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc, trt-metrics.
@@ -261,7 +265,8 @@ impl RunArgs {
     /// The lanes that are not skipped, the suite's first.
     ///
     /// # Errors
-    /// For a name in `--skip` that no lane has, for two servers of one name, and when nothing is left.
+    /// For a name in `--skip` that no lane has, for two servers of one name, when nothing is left, and for a `--ca-file`
+    /// without certificates.
     pub fn targets(&self) -> anyhow::Result<Vec<Target>> {
         let own = |kind: Kind| Target {
             lane: Lane::own(kind),
@@ -288,6 +293,13 @@ impl RunArgs {
         }
         if targets.is_empty() {
             bail!("--skip leaves no lane to measure");
+        }
+        if let Some(file) = &self.ca_file {
+            let trust = Trust::of_file(file).context("--ca-file")?;
+            for target in &mut targets {
+                target.endpoint = target.endpoint.clone().trusting(&trust);
+                target.metrics = target.metrics.clone().trusting(&trust);
+            }
         }
         Ok(targets)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
+    client::TlsVersion,
     link::spec::{LinkSpec, Way},
     plan::Load,
     summary::{Cell, Form, Summary},
@@ -19,13 +20,14 @@ pub const SEGMENT_BYTES: u64 = 1_460;
 /// Segments that a new connection may send before the first acknowledgement (RFC 6928).
 pub const INITIAL_WINDOW: u64 = 10;
 
-/// Round trips before the first byte of a request can leave on a fresh connection: TCP's handshake, and
-/// for gRPC the wait for the server's SETTINGS, as gRPC's own libraries do it.
-pub fn handshakes(protocol: Protocol) -> u32 {
-    match protocol {
+/// Round trips before the first byte of a request can leave on a fresh connection: TCP's handshake, that of TLS where it
+/// is spoken, and for gRPC the wait for the server's SETTINGS, as gRPC's own libraries do it.
+pub fn handshakes(protocol: Protocol, tls: Option<TlsVersion>) -> u32 {
+    let tcp_and_http = match protocol {
         Protocol::Jpeg | Protocol::KserveHttp => 1,
         Protocol::KserveGrpc => 2,
-    }
+    };
+    tcp_and_http + tls.map_or(0, TlsVersion::round_trips)
 }
 
 /// Round trips that `bytes` need when the first window is `window` bytes, each one doubles it, and it
@@ -85,6 +87,15 @@ pub fn predict(link: &LinkSpec, exchange: &Exchange) -> Prediction {
     Prediction { handshakes, rounds, serialisation_ms, server_ms, total_ms }
 }
 
+/// The rate of a link, in bits per second both ways, on which two requests on kept connections take the same time: on slower
+/// ones the one with fewer bytes is ahead, on faster ones the one with less of the server's time. `None` where one is ahead
+/// in both.
+pub fn crossover(a: &Exchange, b: &Exchange) -> Option<f64> {
+    let bits = |exchange: &Exchange| (exchange.request_bytes + exchange.response_bytes) as f64 * 8.0;
+    let rate = (bits(b) - bits(a)) / (a.server.as_secs_f64() - b.server.as_secs_f64());
+    Some(rate).filter(|rate| rate.is_finite() && *rate > 0.0)
+}
+
 /// Round trips and seconds of serialisation of `bytes` one way.
 fn transfer(bytes: u64, mut window: u64, largest: u64, bytes_per_s: Option<f64>, rtt_s: f64) -> (u32, f64) {
     let Some(rate) = bytes_per_s else { return (rounds(bytes, window, largest), 0.0) };
@@ -130,10 +141,10 @@ pub fn explain<'a>(link: &LinkSpec, summary: &'a Summary) -> Vec<Explained<'a>> 
 fn opening(form: Form, cell: &Cell) -> Option<u32> {
     match form {
         // The study made a new client for every request.
-        Form::Study => Some(handshakes(Protocol::of(cell.lane))),
+        Form::Study => Some(handshakes(Protocol::of(cell.lane), None)),
         Form::Report => {
             let fresh = cell.connections.is_some_and(|opened| opened >= cell.samples);
-            fresh.then(|| handshakes(Protocol::of(cell.lane)))
+            fresh.then(|| handshakes(Protocol::of(cell.lane), cell.tls))
         }
     }
 }
@@ -153,7 +164,7 @@ mod tests {
     fn the_studys_batch_1_row() {
         let predicted = |protocol, request_bytes, server_ms| {
             let server = Duration::from_millis(server_ms);
-            let handshakes = Some(handshakes(protocol));
+            let handshakes = Some(handshakes(protocol, None));
             let exchange = Exchange { handshakes, request_bytes, response_bytes: 4_000, server };
             let prediction = predict(&link("rtt=35ms,iw=10"), &exchange);
             (prediction.handshakes, prediction.rounds, prediction.total_ms.round())
@@ -166,12 +177,38 @@ mod tests {
     }
 
     #[test]
+    fn tls_costs_round_trips_of_its_own() {
+        let of = |protocol| [None, Some(TlsVersion::V1_3), Some(TlsVersion::V1_2)].map(|tls| handshakes(protocol, tls));
+        assert_eq!(of(Protocol::KserveHttp), [1, 2, 3]);
+        assert_eq!(of(Protocol::KserveGrpc), [2, 3, 4]);
+    }
+
+    #[test]
     fn a_kept_connection_costs_one_round_trip() {
         let exchange =
             Exchange { handshakes: None, request_bytes: 602_112, response_bytes: 4_000, server: Duration::ZERO };
         assert_eq!(predict(&link("rtt=35ms"), &exchange).total_ms, 35.0);
         let slow = predict(&link("rtt=35ms,up=20mbit"), &exchange);
         assert_eq!((slow.rounds, slow.serialisation_ms.round()), (1, 241.0));
+    }
+
+    #[test]
+    fn where_payload_and_compute_weigh_the_same() {
+        let exchange = |request_bytes, ms| Exchange {
+            handshakes: None,
+            request_bytes,
+            response_bytes: 4_000,
+            server: Duration::from_millis(ms),
+        };
+        let (jpeg, tensor) = (exchange(102_112, 30), exchange(602_112, 20));
+        let rate = crossover(&jpeg, &tensor).unwrap();
+        assert!((rate / 400e6 - 1.0).abs() < 1e-9, "500 kB more in 10 ms less: {rate}");
+        let at =
+            |mbit: u64, exchange| predict(&link(&format!("rtt=1ms,up={mbit}mbit,down={mbit}mbit")), exchange).total_ms;
+        assert!((at(400, &jpeg) - at(400, &tensor)).abs() < 1e-9);
+        assert!(at(200, &jpeg) < at(200, &tensor) && at(800, &jpeg) > at(800, &tensor));
+        assert_eq!(crossover(&jpeg, &exchange(602_112, 30)), None);
+        assert_eq!(crossover(&jpeg, &exchange(602_112, 40)), None);
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl StudyCell {
             request,
             response_bytes: None,
             connection: None,
+            tls: None,
             connections: None,
             server: self.server_metrics.as_ref().map(|server| Server {
                 requests: server.request_count,

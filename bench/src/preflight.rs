@@ -11,7 +11,7 @@ use quintet_proto::{
 use serde_json::Value;
 
 use crate::{
-    client::{CallError, Connection, HttpVersion, Prepared, Reply, grpc, http},
+    client::{CallError, Connection, HttpVersion, Prepared, Reply, TlsVersion, grpc, http},
     lane::Lane,
     report::LaneInfo,
     settings::Limits,
@@ -74,6 +74,8 @@ pub struct Description {
     pub provider_reason: Option<String>,
     /// The batcher's delay in µs, as the model's configuration has it.
     pub max_queue_delay_us: Option<u64>,
+    /// The version of TLS that it speaks, if it does.
+    pub tls: Option<TlsVersion>,
 }
 
 impl Description {
@@ -90,6 +92,7 @@ impl Description {
             effective_provider: self.effective_provider,
             provider_reason: self.provider_reason,
             max_queue_delay_us: self.max_queue_delay_us,
+            tls: self.tls,
             counters_missing,
         }
     }
@@ -116,6 +119,11 @@ struct Asker {
 impl Asker {
     fn new(endpoint: &Endpoint, version: HttpVersion, limits: Limits) -> Self {
         Self { endpoint: endpoint.clone(), connection: Connection::new(endpoint.clone(), version, limits) }
+    }
+
+    /// The version of TLS that was agreed on.
+    fn tls(&self) -> Option<TlsVersion> {
+        self.connection.tls()
     }
 
     async fn ask(&mut self, question: Result<Prepared, CallError>) -> Result<Reply, CallError> {
@@ -193,6 +201,7 @@ async fn jpeg(target: &Target, limits: Limits) -> Result<Description, LaneError>
         effective_provider: text("effective_provider"),
         provider_reason: text("provider_reason"),
         max_queue_delay_us: None,
+        tls: lane.tls(),
     };
     if let Some(reply) = reply {
         description.add_provider(&reply);
@@ -208,6 +217,7 @@ async fn kserve_http(target: &Target, limits: Limits) -> Result<Description, Lan
     let mut description = Description {
         model: Some(target.model.clone()),
         server: server.map(|server| format!("{} {}", server.name, server.version)),
+        tls: lane.tls(),
         ..Description::default()
     };
     if let Ok(reply) = lane.get(&path).await {
@@ -238,6 +248,7 @@ async fn kserve_grpc(target: &Target, limits: Limits) -> Result<Description, Lan
     let mut description = Description {
         model: Some(name.clone()),
         server: server.ok().map(|server: ServerMetadataResponse| format!("{} {}", server.name, server.version)),
+        tls: lane.tls(),
         ..Description::default()
     };
     let question = ModelConfigRequest { name: name.clone(), version: String::new() };

@@ -1,13 +1,14 @@
-//! Progress on stderr: one line for each lane and the time left; plain lines when it is not a terminal.
+//! Progress on stderr: one line for each lane and the time left; where it is no terminal a plain line for each cell, with
+//! the time left too.
 
 use std::{
     collections::BTreeMap,
     io::IsTerminal as _,
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
 use crate::{
     lane::Lane,
@@ -23,7 +24,7 @@ pub enum Progress {
     /// Lines that are redrawn.
     Bars(Box<Bars>),
     /// One line for each thing that happened.
-    Lines,
+    Lines(Mutex<TimeLeft>),
     /// Nothing.
     Silent,
 }
@@ -39,8 +40,9 @@ pub struct Bars {
 impl Progress {
     /// Bars on a terminal, lines elsewhere.
     pub fn on_stderr(plan: &Plan, lanes: &[Lane]) -> Self {
+        let time_left = Mutex::new(TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane)))));
         if !std::io::stderr().is_terminal() {
-            return Self::Lines;
+            return Self::Lines(time_left);
         }
         let all = MultiProgress::new();
         // Without a valid template indicatif's own would do.
@@ -58,7 +60,6 @@ impl Progress {
         let lane_bars = lanes.iter().map(bar).collect();
         let total = all.add(ProgressBar::new_spinner());
         total.set_style(style("{wide_msg}"));
-        let time_left = Mutex::new(TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane)))));
         Self::Bars(Box::new(Bars { all, lanes: lane_bars, total, time_left }))
     }
 
@@ -68,7 +69,7 @@ impl Progress {
             Self::Bars(bars) => {
                 let _ = bars.all.println(text);
             }
-            Self::Lines => eprintln!("{text}"),
+            Self::Lines(_) => eprintln!("{text}"),
             Self::Silent => {}
         }
     }
@@ -84,12 +85,17 @@ impl Progress {
 
     /// A lane got on; `took` is the time for it.
     pub fn advance(&self, lane: Lane, done: Effort, took: Duration) {
-        let Self::Bars(bars) = self else { return };
-        if let Some(bar) = bars.lanes.get(&lane) {
-            bar.inc(units(done));
-        }
-        if let Ok(mut time_left) = bars.time_left.lock() {
-            time_left.advance(lane, done, took);
+        let time_left = match self {
+            Self::Bars(bars) => &bars.time_left,
+            Self::Lines(time_left) => time_left,
+            Self::Silent => return,
+        };
+        let mut time_left = time_left.lock();
+        time_left.advance(lane, done, took);
+        if let Self::Bars(bars) = self {
+            if let Some(bar) = bars.lanes.get(&lane) {
+                bar.inc(units(done));
+            }
             bars.total.set_message(format!("time left: {}", words(time_left.estimate())));
         }
     }
@@ -106,7 +112,9 @@ impl Progress {
                     bar.set_message(text);
                 }
             }
-            Self::Lines => eprintln!("{:<10} {text}", cell.lane),
+            Self::Lines(time_left) => {
+                eprintln!("{:<10} {text}; time left: {}", cell.lane, words(time_left.lock().estimate()));
+            }
             Self::Silent => {}
         }
     }
@@ -135,7 +143,7 @@ pub fn words(duration: Duration) -> String {
 
 /// How long the rest will take, from what images have cost so far.
 #[derive(Debug)]
-struct TimeLeft {
+pub struct TimeLeft {
     lanes: BTreeMap<Lane, (Effort, usize, Duration)>,
 }
 

@@ -383,7 +383,11 @@ impl Run<'_> {
             let done = Effort::of(Turn { arm: turn.arm, work: Work::Block(n) }, load);
             self.progress.advance(lane, done, watch.lap());
         };
-        let tell = |done| self.progress.advance(lane, done, Duration::ZERO);
+        let mut ahead = Effort::of(*turn, load).windows;
+        let mut tell = |done: Effort| {
+            ahead = ahead.saturating_sub(done.windows);
+            self.progress.advance(lane, done, Duration::ZERO);
+        };
         let block = match (turn.work, load) {
             (Work::WarmUp { least, most }, _) => {
                 return Ok(Done::WarmUp(rig.warm_up(requests, (least, most), conductor, &mut requests_done).await?));
@@ -395,12 +399,14 @@ impl Run<'_> {
             }
             (Work::Window { ramp, length }, Load::Open { .. }) => {
                 let schedule = self.schedule(load, ramp + length);
-                rig.open_window(Arc::clone(requests), schedule, (ramp, length), conductor, tell).await?
+                rig.open_window(Arc::clone(requests), schedule, (ramp, length), conductor, &mut tell).await?
             }
             (Work::Window { ramp, length }, _) => {
-                rig.window(Arc::clone(requests), load.workers(), (ramp, length), conductor, tell).await?
+                rig.window(Arc::clone(requests), load.workers(), (ramp, length), conductor, &mut tell).await?
             }
         };
+        // A window may end before its time: with its last request, or with the most that it may send.
+        self.progress.advance(lane, Effort { windows: ahead, ..Effort::default() }, Duration::ZERO);
         Ok(Done::Block(Box::new(block)))
     }
 

@@ -67,7 +67,7 @@ impl Scraper {
                 Some(source(Form::GrpcStatistics, &lane, HttpVersion::Http2, question, url))
             }
         };
-        let url = format!("http://{metrics}/metrics");
+        let url = format!("{}/metrics", metrics.url("http"));
         let page = source(Form::Metrics, metrics, HttpVersion::Http1, http::get(metrics, "/metrics"), url);
         let mut gone = Vec::new();
         let valid =

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::{
-    client::Policy,
+    client::{Policy, TlsVersion},
     lane::Lane,
     link::LinkSpec,
     plan::Load,
@@ -72,6 +72,8 @@ pub struct Cell {
     pub response_bytes: Option<u64>,
     /// Whose connections the requests went out on, where it is told.
     pub connection: Option<Policy>,
+    /// The version of TLS that was spoken, where it was told.
+    pub tls: Option<TlsVersion>,
     /// TCP connections opened in the cell, where they were counted.
     pub connections: Option<u64>,
     /// The server's own counters.
@@ -187,14 +189,14 @@ impl Summary {
             started_at: report.started_at.clone(),
             iterations: report.settings.iterations,
             link: report.settings.link,
-            cells: report.cells.iter().filter_map(Cell::of).collect(),
+            cells: report.cells.iter().filter_map(|cell| Cell::of(cell, report)).collect(),
         }
     }
 }
 
 impl Cell {
     /// `None` when nothing was completed.
-    fn of(cell: &report::Cell) -> Option<Self> {
+    fn of(cell: &report::Cell, report: &Report) -> Option<Self> {
         let latency = cell.latency_ms.as_ref()?;
         let images_per_s = cell.images_per_s?;
         Some(Self {
@@ -213,6 +215,7 @@ impl Cell {
             request: Bytes::Exact(cell.request_bytes as u64),
             response_bytes: Some(cell.response_bytes as u64),
             connection: Some(cell.connection),
+            tls: report.lanes.iter().find(|info| info.lane == cell.lane).and_then(|info| info.tls),
             connections: Some((cell.connections + cell.reconnects).max(cell.traffic.opened)),
             server: cell.server.as_ref().map(|server| Server {
                 requests: server.requests as f64,

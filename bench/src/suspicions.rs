@@ -10,7 +10,7 @@ use crate::{
     stats::samples_needed,
     summary::{Bytes, Cell, Form, Summary},
     target::Protocol,
-    warnings::{Severity, Warning, by_lane, list, warning},
+    warnings::{Rule, Severity, Warning, by_lane, by_rules, each_lane, list, together, warning},
 };
 
 /// Code of [`engine_builds`].
@@ -37,7 +37,7 @@ const SLOW_START_FACTOR: f64 = 1.25;
 
 /// Judges figures. With samples at hand, [`warnings::judge`](crate::warnings::judge) looks closer.
 pub fn judge(summary: &Summary) -> Vec<Warning> {
-    let of_figures = [
+    let of_figures: [Rule<Summary>; 14] = [
         engine_builds,
         foreign_requests,
         cold_starts,
@@ -53,33 +53,10 @@ pub fn judge(summary: &Summary) -> Vec<Warning> {
         bytes_not_counted,
         outputs_not_compared,
     ];
-    let rules: &[fn(&Summary) -> Vec<Warning>] = match summary.form {
-        Form::Study => &of_figures,
-        Form::Report => &[concurrency_not_reached],
-    };
-    let mut warnings: Vec<_> = rules.iter().flat_map(|rule| rule(summary)).collect();
-    warnings.sort_by_key(|warning| std::cmp::Reverse(warning.severity));
-    warnings
-}
-
-/// One warning for each lane with something to say about some of its cells, and one for all lanes of
-/// which the same is said.
-fn each_lane(
-    code: &str,
-    severity: Severity,
-    found: impl Iterator<Item = (Lane, String)>,
-    message: impl Fn(String) -> String,
-    remedy: &str,
-) -> Vec<Warning> {
-    let mut warnings: Vec<Warning> = Vec::new();
-    for (lane, cells) in by_lane(found) {
-        let message = message(list(cells));
-        match warnings.iter_mut().find(|warning| warning.message == message) {
-            Some(same) => same.lanes.push(lane),
-            None => warnings.push(warning(code, severity, vec![lane], message, remedy)),
-        }
-    }
-    warnings
+    together(match summary.form {
+        Form::Study => by_rules(summary, &of_figures),
+        Form::Report => by_rules(summary, &[concurrency_not_reached]),
+    })
 }
 
 /// The same load on the other lane of the service.
@@ -216,7 +193,7 @@ fn on_the_link(cell: &Cell) -> Option<f64> {
 /// Round trips of a request on a fresh connection.
 fn fresh_round_trips(cell: &Cell) -> Option<u32> {
     let first_window = INITIAL_WINDOW * SEGMENT_BYTES;
-    Some(handshakes(Protocol::of(cell.lane)) + rounds(cell.request.exact()?, first_window, u64::MAX))
+    Some(handshakes(Protocol::of(cell.lane), cell.tls) + rounds(cell.request.exact()?, first_window, u64::MAX))
 }
 
 /// The first bytes are the dear ones, and one round trip explains all lanes when each request pays

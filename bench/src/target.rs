@@ -12,9 +12,9 @@ use quintet_proto::lanes::{Lane as Kind, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-use crate::lane::Lane;
+use crate::{client::Trust, lane::Lane};
 
-/// A host and port, or a Unix domain socket, to connect to; without TLS.
+/// A host and port, with TLS or without, or a Unix domain socket, to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint {
@@ -23,11 +23,13 @@ pub struct Endpoint {
     /// Where to connect to instead, e.g. an emulated link; not part of the name.
     via: Option<SocketAddr>,
     socket: Option<PathBuf>,
+    /// TLS, and whose certificates are believed there.
+    trust: Option<Trust>,
 }
 
 /// An address that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{input}` is not an address: {reason}; write http://HOST:PORT, HOST:PORT or unix:PATH")]
+#[error("`{input}` is not an address: {reason}; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH")]
 pub struct EndpointError {
     input: String,
     reason: String,
@@ -36,7 +38,7 @@ pub struct EndpointError {
 impl Endpoint {
     /// A port of this machine.
     pub fn local(port: u16) -> Self {
-        Self { authority: Authority::from_static("127.0.0.1"), port, via: None, socket: None }
+        Self { authority: Authority::from_static("127.0.0.1"), port, via: None, socket: None, trust: None }
     }
 
     /// A Unix domain socket.
@@ -57,6 +59,25 @@ impl Endpoint {
     /// The Unix domain socket, if it is one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
+    }
+
+    /// Whose certificates are believed; `None` where TLS is not spoken.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    /// The same endpoint with others' certificates believed, where TLS is spoken.
+    pub fn trusting(self, trust: &Trust) -> Self {
+        Self { trust: self.trust.map(|_| trust.clone()), ..self }
+    }
+
+    /// The address with a scheme, `http` or `grpc`, which TLS makes `https` or `grpcs`.
+    pub fn url(&self, scheme: &str) -> String {
+        if self.socket.is_some() {
+            return self.to_string();
+        }
+        let s = if self.trust.is_some() { "s" } else { "" };
+        format!("{scheme}{s}://{}", self.authority())
     }
 
     /// The same endpoint, reached through another address.
@@ -103,10 +124,10 @@ impl FromStr for Endpoint {
             }
             return Ok(Self::unix(path));
         }
-        let rest = match input.split_once("://") {
-            None => input,
-            Some(("http" | "grpc", rest)) => rest,
-            Some(("https" | "grpcs", _)) => return Err(error("TLS is not supported")),
+        let (rest, tls) = match input.split_once("://") {
+            None => (input, false),
+            Some(("http" | "grpc", rest)) => (rest, false),
+            Some(("https" | "grpcs", rest)) => (rest, true),
             Some((scheme, _)) => return Err(error(&format!("unknown scheme `{scheme}`"))),
         };
         let rest = rest.trim_end_matches('/');
@@ -118,7 +139,8 @@ impl FromStr for Endpoint {
             return Err(error("it has a user name"));
         }
         let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
-        Ok(Self { authority, port, via: None, socket: None })
+        let trust = tls.then(Trust::public).transpose().map_err(|e| error(&e.to_string()))?;
+        Ok(Self { authority, port, via: None, socket: None, trust })
     }
 }
 
@@ -140,6 +162,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.socket {
             Some(path) => write!(f, "unix:{}", path.display()),
+            None if self.trust.is_some() => f.write_str(&self.url("http")),
             None => f.write_str(&self.authority()),
         }
     }
@@ -188,11 +211,7 @@ impl Target {
 
     /// The address as a person writes it.
     pub fn url(&self) -> String {
-        if self.endpoint.socket().is_some() {
-            return self.endpoint.to_string();
-        }
-        let scheme = if self.protocol() == Protocol::KserveGrpc { "grpc" } else { "http" };
-        format!("{scheme}://{}", self.endpoint)
+        self.endpoint.url(if self.protocol() == Protocol::KserveGrpc { "grpc" } else { "http" })
     }
 }
 
@@ -223,6 +242,11 @@ mod tests {
                 ("10.0.0.1", 8010, "10.0.0.1:8010")
             );
         }
+        for text in ["https://h:1", "grpcs://h:1"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!((endpoint.url("grpc").as_str(), endpoint.to_string().as_str()), ("grpcs://h:1", "https://h:1"));
+            assert_eq!(endpoint.to_string().parse(), Ok(endpoint), "as it is kept in a report");
+        }
         let six: Endpoint = "http://[::1]:8010".parse().unwrap();
         assert_eq!((six.host(), six.to_string().as_str()), ("::1", "[::1]:8010"));
         for text in ["unix:/run/quintet.sock", "http+unix:///run/quintet.sock"] {
@@ -237,17 +261,17 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong_with_an_address() {
-        let reasons: Vec<_> = ["localhost", "https://h:1", "ftp://h:1", "h:1/path", "u@h:1", "h:99999", ""]
+        let reasons: Vec<_> = ["localhost", "https://h", "ftp://h:1", "h:1/path", "u@h:1", "h:99999", ""]
             .map(|text| text.parse::<Endpoint>().unwrap_err().to_string())
             .to_vec();
         insta::assert_snapshot!(reasons.join("\n"), @r"
-        `localhost` is not an address: the port is missing; write http://HOST:PORT, HOST:PORT or unix:PATH
-        `https://h:1` is not an address: TLS is not supported; write http://HOST:PORT, HOST:PORT or unix:PATH
-        `ftp://h:1` is not an address: unknown scheme `ftp`; write http://HOST:PORT, HOST:PORT or unix:PATH
-        `h:1/path` is not an address: it has a path; write http://HOST:PORT, HOST:PORT or unix:PATH
-        `u@h:1` is not an address: it has a user name; write http://HOST:PORT, HOST:PORT or unix:PATH
-        `h:99999` is not an address: the port is missing; write http://HOST:PORT, HOST:PORT or unix:PATH
-        `` is not an address: empty string; write http://HOST:PORT, HOST:PORT or unix:PATH
+        `localhost` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `https://h` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `ftp://h:1` is not an address: unknown scheme `ftp`; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `h:1/path` is not an address: it has a path; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `u@h:1` is not an address: it has a user name; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `h:99999` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `` is not an address: empty string; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
         ");
     }
 }

@@ -1,60 +1,21 @@
-//! Warnings: what a reader should know before believing a figure. All of them stand here.
+//! Warnings: what a reader should know before believing a figure. The rules on whole reports stand here and in [`load`],
+//! those on figures alone in [`suspicions`](crate::suspicions).
 
+mod frame;
 pub mod load;
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub(crate) use frame::{Rule, by_lane, each_lane, judge as by_rules, list, together, warning};
+pub use frame::{Severity, Warning, by_severity};
 
 use crate::{
-    lane::Lane,
     metric::Metric,
     plan::Load,
     report::Report,
     stats::{self, Statistic},
     waterfall::{Part, TOLERANCE},
 };
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Good to know.
-    Note,
-    /// Figures may mislead.
-    Warning,
-    /// Figures are not what they seem.
-    Error,
-}
-
-/// A finding with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Warning {
-    /// Stable name of the kind.
-    pub code: String,
-    /// How bad it is.
-    pub severity: Severity,
-    /// The lanes concerned.
-    pub lanes: Vec<Lane>,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-/// One line of Markdown.
-impl std::fmt::Display for Warning {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lanes = list(&self.lanes);
-        let severity = format!("{:?}", self.severity).to_lowercase();
-        write!(f, "**{severity}** `{}`", self.code)?;
-        if !lanes.is_empty() {
-            write!(f, " [{lanes}]")?;
-        }
-        write!(f, ": {}. {}", self.message, self.remedy)
-    }
-}
 
 /// A first sample above this multiple of its cell's median, and the block's largest, is a cold start.
 const COLD_START_FACTOR: f64 = 3.0;
@@ -75,7 +36,7 @@ const FEWEST_SAMPLES: usize = 6;
 
 /// Judges a report.
 pub fn judge(report: &Report) -> Vec<Warning> {
-    let checks = [
+    let checks: [Rule<Report>; 22] = [
         interrupted,
         resumed,
         request_failures,
@@ -99,26 +60,7 @@ pub fn judge(report: &Report) -> Vec<Warning> {
         load::cold_start_in_warm_up,
         debug_build,
     ];
-    let mut warnings: Vec<_> = checks.iter().flat_map(|check| check(report)).collect();
-    warnings.sort_by_key(|warning| std::cmp::Reverse(warning.severity));
-    warnings
-}
-
-pub(crate) fn warning(code: &str, severity: Severity, lanes: Vec<Lane>, message: String, remedy: &str) -> Warning {
-    Warning { code: code.into(), severity, lanes, message, remedy: remedy.into() }
-}
-
-/// The loads of some cells of one lane, lane by lane: one warning names them all.
-pub(crate) fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
-    let mut lanes: BTreeMap<Lane, Vec<T>> = BTreeMap::new();
-    for (lane, item) in found {
-        lanes.entry(lane).or_default().push(item);
-    }
-    lanes
-}
-
-pub(crate) fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+    by_rules(report, &checks)
 }
 
 fn interrupted(report: &Report) -> Vec<Warning> {
@@ -227,18 +169,13 @@ fn count_mismatches(report: &Report) -> Vec<Warning> {
         let counted = server.counted.filter(|&counted| counted != server.expected)?;
         Some((cell.lane, format!("{} ({} answered, {counted} counted)", cell.load, server.expected)))
     });
-    by_lane(mismatches)
-        .into_iter()
-        .map(|(lane, cells)| {
-            warning(
-                "server-count-mismatch",
-                Severity::Error,
-                vec![lane],
-                format!("the server counted other requests than were sent: {}", list(cells)),
-                "Something else uses the server, or the metrics belong to another one: server-side times are not this run's.",
-            )
-        })
-        .collect()
+    each_lane(
+        "server-count-mismatch",
+        Severity::Error,
+        mismatches,
+        |cells| format!("the server counted other requests than were sent: {cells}"),
+        "Something else uses the server, or the metrics belong to another one: server-side times are not this run's.",
+    )
 }
 
 fn missing_counters(report: &Report) -> Vec<Warning> {
@@ -267,30 +204,13 @@ fn cold_starts(report: &Report) -> Vec<Warning> {
         })?;
         Some((cell.lane, format!("{} ({:.1} ms, p50 {:.1} ms)", cell.load, first / 1e3, median_us / 1e3)))
     });
-    by_lane(cold)
-        .into_iter()
-        .map(|(lane, cells)| {
-            warning(
-                "cold-start",
-                Severity::Warning,
-                vec![lane],
-                format!("the first measured request was far slower than the rest: {}", list(cells)),
-                "Something was still warming up (an engine build, a cache): raise --warmup.",
-            )
-        })
-        .collect()
-}
-
-/// One warning for each lane with something to say about some of its cells.
-fn each_lane(
-    code: &str,
-    severity: Severity,
-    found: impl Iterator<Item = (Lane, String)>,
-    message: impl Fn(String) -> String,
-    remedy: &str,
-) -> Vec<Warning> {
-    let lanes = by_lane(found).into_iter();
-    lanes.map(|(lane, cells)| warning(code, severity, vec![lane], message(list(cells)), remedy)).collect()
+    each_lane(
+        "cold-start",
+        Severity::Warning,
+        cold,
+        |cells| format!("the first measured request was far slower than the rest: {cells}"),
+        "Something was still warming up (an engine build, a cache): raise --warmup.",
+    )
 }
 
 /// A mean in the server above the slowest request that the client saw.

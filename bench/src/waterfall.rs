@@ -34,6 +34,8 @@ const RESAMPLES: std::ops::RangeInclusive<usize> = 200..=1_000;
 pub enum Part {
     /// Client: opening the connection; next to nothing when it is kept.
     Connect,
+    /// Client: the TLS handshake on it, where TLS is spoken.
+    Tls,
     /// Client: the request from its prepared pieces. (Preprocessing is charged apart.)
     ClientEncode,
     /// Client: handing the request to the system, where the server does not read it meanwhile.
@@ -80,8 +82,9 @@ pub enum Place {
 
 impl Part {
     /// All parts, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Connect,
+        Self::Tls,
         Self::ClientEncode,
         Self::Send,
         Self::Network,
@@ -106,6 +109,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::ClientEncode => "client_encode",
             Self::Send => "send",
             Self::Network => "network",
@@ -126,7 +130,7 @@ impl Part {
     /// Where its time is spent.
     pub fn place(self) -> Place {
         match self {
-            Self::Connect | Self::ClientEncode | Self::Send | Self::ClientDecode => Place::Client,
+            Self::Connect | Self::Tls | Self::ClientEncode | Self::Send | Self::ClientDecode => Place::Client,
             Self::Network | Self::Download => Place::Network,
             Self::Unknown => Place::Unknown,
             _ => Place::Server,
@@ -173,13 +177,14 @@ impl StageTimes {
 }
 
 /// The parts of each sample, in µs, column by column: with `network` and the stages where every sample has
-/// stage times, else with `unknown` in their place. `network` is negative where the server claims more time
-/// than the client saw.
+/// stage times, else with `unknown` in their place; with `tls` where every sample has it. `network` is negative where the
+/// server claims more time than the client saw.
 pub fn columns(samples: &[Sample]) -> BTreeMap<Part, Vec<f64>> {
     let complete = samples.iter().all(|sample| sample.stages.is_some());
+    let tls = samples.iter().all(|sample| sample.marks.tls.is_some());
     let mut columns: BTreeMap<Part, Vec<f64>> = BTreeMap::new();
     for sample in samples {
-        for (part, ns) in split(sample, sample.stages.filter(|_| complete)) {
+        for (part, ns) in split(sample, sample.stages.filter(|_| complete), tls) {
             columns.entry(part).or_insert_with(|| Vec::with_capacity(samples.len())).push(ns as f64 / 1e3);
         }
     }
@@ -187,17 +192,19 @@ pub fn columns(samples: &[Sample]) -> BTreeMap<Part, Vec<f64>> {
 }
 
 /// The parts of one sample in ns.
-fn split(sample: &Sample, stages: Option<StageTimes>) -> Vec<(Part, i64)> {
+fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool) -> Vec<(Part, i64)> {
     let ns = |from: Duration, to: Duration| to.saturating_sub(from).as_nanos() as i64;
     let marks = sample.marks;
     let sending = ns(marks.encoded, marks.sent);
     let answered = ns(marks.encoded, marks.first_byte);
+    let handshake = marks.tls.filter(|_| tls);
     let mut parts = vec![
-        (Part::Connect, ns(Duration::ZERO, marks.connected)),
+        (Part::Connect, ns(handshake.unwrap_or_default(), marks.connected)),
         (Part::ClientEncode, ns(marks.connected, marks.encoded)),
         (Part::Download, ns(marks.first_byte, marks.last_byte)),
         (Part::ClientDecode, ns(marks.last_byte, marks.decoded)),
     ];
+    parts.extend(handshake.map(|handshake| (Part::Tls, ns(Duration::ZERO, handshake))));
     match stages {
         Some(stages) => {
             let server: i64 = Part::STAGES.iter().map(|stage| stages.ns(*stage)).sum();
@@ -277,7 +284,7 @@ impl Waterfall {
         let sum_ms = known.values().map(|ms| ms.value).sum::<f64>();
         let parts = Part::ALL
             .into_iter()
-            .filter(|part| *part != Part::Unknown || known.contains_key(part))
+            .filter(|part| !matches!(part, Part::Unknown | Part::Tls) || known.contains_key(part))
             .map(|part| PartTime { part, place: part.place(), ms: known.get(&part).copied() })
             .collect();
         Some(Self { source, parts, latency_ms, sum_ms, gap: sum_ms / latency_ms - 1.0 })

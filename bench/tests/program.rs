@@ -38,6 +38,13 @@ async fn tables_on_stdout_progress_on_stderr_no_colour() {
     assert!(stdout.starts_with("# Five lanes side by side: scripted\n"), "{stdout}");
     assert!(stdout.contains("| JPEG HTTP |") && !stdout.contains("comparing"));
     assert!(stderr.contains("serial b=1: p50") && stderr.contains("report: "), "{stderr}");
+    let cells: Vec<_> = stderr.lines().filter(|line| line.contains(": p50 ")).collect();
+    assert_eq!(cells.len(), 10, "{stderr}");
+    for line in &cells {
+        let left = line.rsplit_once("; time left: ").map(|(_, left)| left);
+        assert!(left.is_some_and(|left| left.ends_with(" s")), "{line}");
+    }
+    assert!(cells[9].ends_with("; time left: 0 s"), "{stderr}");
     assert!(!stdout.contains('\x1b') && !stderr.contains('\x1b'), "no control codes when piped");
     assert_eq!(report(folder.path()).cells.len(), 10);
 }
@@ -53,6 +60,17 @@ async fn a_report_is_shown_again() {
         command.arg("report").arg(&file).arg(format!("--format={format}"));
         output(command)
     };
+    let page = String::from_utf8(show("html").await.stdout).unwrap();
+    assert!(
+        page.starts_with("<!doctype html>")
+            && page.ends_with("</html>\n")
+            && page.contains("<figcaption>Latency by batch")
+    );
+    let plot = String::from_utf8(show("svg").await.stdout).unwrap();
+    assert!(
+        plot.starts_with("<svg xmlns=") && plot.contains("class=\"whisker\"") && plot.contains(">JPEG HTTP</text>"),
+        "{plot}"
+    );
     let again = String::from_utf8(show("markdown").await.stdout).unwrap();
     let first = String::from_utf8(first.stdout).unwrap();
     let tables = |text: &str| text.split("## Warnings").next().unwrap().to_owned();

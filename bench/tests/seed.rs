@@ -56,6 +56,42 @@ fn figure(cell: &str) -> String {
     plain.trim().split(' ').next().unwrap().trim_end_matches("ms").to_owned()
 }
 
+/// The plot in the documentation is what this program draws of the study's figures.
+#[test]
+fn the_studys_plot_is_drawn() {
+    let drawn = shown(&[RTX_4090], Format::Svg);
+    let published = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/the-seed-revisited-study.svg");
+    if std::env::var_os("QUINTET_WRITE_SVG").is_some() {
+        std::fs::write(&published, &drawn).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&published).unwrap_or_default() == drawn,
+        "{} is not what is drawn; run this test with QUINTET_WRITE_SVG=1",
+        published.display()
+    );
+    let summary = Results::read(&file(RTX_4090)).unwrap().summary();
+    let lanes = summary.lanes();
+    assert_eq!(
+        drawn.matches("<circle ").count(),
+        lanes.iter().map(|&lane| summary.serial(lane).len()).sum::<usize>() + lanes.len()
+    );
+    for name in ["PyTorch HTTP (JPEG)", "Triton ONNX gRPC", "Triton TRT HTTP"] {
+        assert!(drawn.contains(&format!(">{name}</text>")), "{name}");
+    }
+    assert!(!drawn.contains("class=\"whisker\""), "the study has no intervals");
+}
+
+#[test]
+fn a_form_that_a_file_does_not_have_is_refused() {
+    let refused = |files: &[&str], format| {
+        let files = files.iter().map(|name| file(name)).collect();
+        report(&ReportArgs { files, format, link: None }).unwrap_err().to_string()
+    };
+    assert!(refused(&[RTX_4090, A100], Format::Svg).contains("2 are given"));
+    let error = refused(&[A100], Format::Html);
+    assert!(error.contains(A100) && error.contains("ask for markdown or svg"), "{error}");
+}
+
 #[test]
 fn every_cell_is_the_one_that_the_study_printed() {
     let study = std::fs::read_to_string(file("STEP_7_RTX_4090.md")).unwrap();

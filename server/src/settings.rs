@@ -185,6 +185,15 @@ settings! {
     /// Folder in which every listener but those of metrics also is a Unix domain socket, e.g. onnx-http.sock
     #[arg(value_name = "DIR")]
     uds_dir: PathBuf = PathBuf::new(), "QUINTET_UDS_DIR";
+    /// Let clients on this machine send tensors through shared memory; trust them: they can end the server [default: false]
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";
+    /// Regions of shared memory that clients may register with a service [default: 1024]
+    #[arg(value_name = "N")]
+    shared_memory_max_regions: usize = 1024, "QUINTET_SHARED_MEMORY_MAX_REGIONS";
+    /// Bytes of all regions of shared memory of a service together [default: 17179869184, 16 GiB]
+    #[arg(value_name = "BYTES")]
+    shared_memory_max_bytes: u64 = 16 << 30, "QUINTET_SHARED_MEMORY_MAX_BYTES";
     /// Providers that the jpeg service tries, in order: tensorrt, cuda, cpu [default: cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     jpeg_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_JPEG_PROVIDERS";

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     backend::onnx::EngineCache,
+    kserve::shared_memory::{self, SharedMemory},
     process::{self, Place, Protocol},
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::{InputLimit, Limits, Service},
@@ -103,7 +104,12 @@ fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
         max_image_pixels: settings.max_image_pixels,
         max_images: settings.max_images,
     };
-    Arc::new(Service::new(name, BufferPool::new(settings.buffer_pool_bytes), limits))
+    let shared_memory = SharedMemory::new(settings.allow_client_shm.then_some(shared_memory::Limits {
+        max_regions: settings.shared_memory_max_regions,
+        max_bytes: settings.shared_memory_max_bytes,
+    }));
+    let service = Service::new(name, BufferPool::new(settings.buffer_pool_bytes), limits);
+    Arc::new(service.with_shared_memory(shared_memory))
 }
 
 /// The models to serve, at least one; the jpeg service serves the first.

@@ -26,9 +26,10 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    dial::dial,
+    dial::{Dialed, dial},
     shared::Place,
-    wire::{Counted, Wire},
+    tls::{Handshake, TlsVersion},
+    wire::{Heard, Wire},
 };
 use crate::{settings::Limits, target::Endpoint};
 
@@ -90,7 +91,7 @@ impl CallError {
 pub enum HttpVersion {
     /// HTTP/1.1, keep-alive.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2 with prior knowledge, or agreed on in the TLS handshake.
     Http2,
 }
 
@@ -125,11 +126,15 @@ impl Prepared {
     }
 }
 
-/// When a call had got how far, since its start, on the client's clock. Each mark is at or after the one before.
+/// When a call had got how far, since its start, on the client's clock. Each mark but `tls`, which is a length, is at or
+/// after the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// There was a connection, opened or kept.
     pub connected: Duration,
+    /// How much of that was the TLS handshake; `None` where TLS is not spoken.
+    #[serde(default)]
+    pub tls: Option<Duration>,
     /// The request was made and handed to the connection.
     pub encoded: Duration,
     /// The system had taken the last byte of the request.
@@ -276,7 +281,22 @@ pub struct Connection {
     version: HttpVersion,
     limits: Limits,
     wire: Arc<Wire>,
-    open: Option<(Sender, Driver)>,
+    open: Option<Open>,
+}
+
+/// What is open.
+struct Open {
+    sender: Sender,
+    driver: Driver,
+    /// How TLS began on it, where it is spoken.
+    handshake: Option<Handshake>,
+}
+
+impl Open {
+    /// How much of the TLS handshake was since some time.
+    fn tls_since(&self, started: Instant) -> Option<Duration> {
+        self.handshake.map(|tls| tls.ended.saturating_duration_since(tls.began.max(started)))
+    }
 }
 
 impl Connection {
@@ -292,7 +312,7 @@ impl Connection {
 
     /// Closes the connection, if it is open, and waits until the socket is closed.
     pub async fn close(&mut self) {
-        let Some((sender, driver)) = self.open.take() else { return };
+        let Some(Open { sender, driver, .. }) = self.open.take() else { return };
         drop(sender);
         if let Some(driver) = Arc::into_inner(driver) {
             drop(driver.handle);
@@ -310,14 +330,20 @@ impl Connection {
             return Ok(None);
         }
         self.connect().await?;
-        let Some((Sender::Http2(sender), driver)) = &self.open else { return Ok(None) };
+        let Some(Open { sender: Sender::Http2(sender), driver, handshake }) = &self.open else { return Ok(None) };
+        let (sender, driver) = (Sender::Http2(sender.clone()), Arc::clone(driver));
         Ok(Some(Self {
             endpoint: self.endpoint.clone(),
             version: self.version,
             limits: self.limits,
             wire: Arc::clone(&self.wire),
-            open: Some((Sender::Http2(sender.clone()), Arc::clone(driver))),
+            open: Some(Open { sender, driver, handshake: *handshake }),
         }))
+    }
+
+    /// The version of TLS that is spoken on the open connection, if any.
+    pub fn tls(&self) -> Option<TlsVersion> {
+        self.open.as_ref()?.handshake.map(|handshake| handshake.version)
     }
 
     /// Opens the connection unless it is open.
@@ -325,7 +351,7 @@ impl Connection {
     /// # Errors
     /// [`CallError::Connect`].
     pub async fn connect(&mut self) -> Result<(), CallError> {
-        if self.open.as_ref().is_some_and(|(sender, _)| !sender.is_closed()) {
+        if self.open.as_ref().is_some_and(|open| !open.sender.is_closed()) {
             return Ok(());
         }
         self.open = None;
@@ -338,19 +364,21 @@ impl Connection {
         Ok(())
     }
 
-    async fn dial(&self) -> Result<(Sender, Driver), Box<dyn std::error::Error + Send + Sync>> {
-        let (heard, gone) = (CancellationToken::new(), CancellationToken::new());
-        let stream = dial(&self.endpoint).await?;
-        let io = TokioIo::new(Counted::new(stream, Arc::clone(&self.wire), heard.clone(), gone.clone()));
+    async fn dial(&self) -> Result<Open, Box<dyn std::error::Error + Send + Sync>> {
+        let gone = CancellationToken::new();
+        let Dialed { stream, handshake } =
+            dial(&self.endpoint, self.version, Arc::clone(&self.wire), gone.clone()).await?;
         let driver = |task| Arc::new(Task { handle: AbortOnDropHandle::new(task), gone });
         // The driver's error reaches the request in flight; on its own it says nothing more.
-        Ok(match self.version {
+        let (sender, driver) = match self.version {
             HttpVersion::Http1 => {
-                let (sender, connection) = http1::handshake(io).await?;
+                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
                 let task = tokio::spawn(async move { drop(connection.await) });
                 (Sender::Http1(sender), driver(task))
             }
             HttpVersion::Http2 => {
+                let heard = CancellationToken::new();
+                let io = TokioIo::new(Heard::new(stream, heard.clone()));
                 let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -362,7 +390,8 @@ impl Connection {
                 heard.cancelled().await;
                 (Sender::Http2(sender), driver(task))
             }
-        })
+        };
+        Ok(Open { sender, driver, handshake })
     }
 
     /// Sends a request and reads its whole answer. After a failure the connection is given up, and the
@@ -382,15 +411,16 @@ impl Connection {
         self.connect().await?;
         let connected = started.elapsed();
         // Taken, so that a call dropped half-way does not leave a connection in an unknown state.
-        let Some((mut sender, driver)) = self.open.take() else {
+        let Some(mut open) = self.open.take() else {
             return Err(CallError::Transport("not connected".into()));
         };
         let limit = self.limits.request_timeout;
-        let mut reply = timeout(limit, exchange(&mut sender, request, self.limits.max_response_bytes, started))
+        let mut reply = timeout(limit, exchange(&mut open.sender, request, self.limits.max_response_bytes, started))
             .await
             .map_err(|_| CallError::Timeout(limit))??;
         reply.marks.connected = connected;
-        self.open = Some((sender, driver));
+        reply.marks.tls = open.tls_since(started);
+        self.open = Some(open);
         Ok(reply)
     }
 }

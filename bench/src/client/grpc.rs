@@ -82,7 +82,8 @@ fn call(endpoint: &Endpoint, method: &str, head: Vec<u8>, tail: Option<Bytes>) -
     first.put_u8(0); // not compressed
     first.put_u32(length);
     first.put_slice(&head);
-    let uri: Uri = format!("http://{}/inference.GRPCInferenceService/{method}", endpoint.authority())
+    let scheme = if endpoint.trust().is_some() { "https" } else { "http" };
+    let uri: Uri = format!("{scheme}://{}/inference.GRPCInferenceService/{method}", endpoint.authority())
         .parse()
         .map_err(|_| CallError::Malformed(format!("{endpoint} is not valid in a request")))?;
     let mut headers = HeaderMap::new();

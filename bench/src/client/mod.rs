@@ -1,6 +1,6 @@
 //! Clients: how a lane is asked, and how its answer is read.
 //!
-//! [`dial`] opens a stream, [`wire`] counts what goes over it, [`connection`] speaks HTTP on it, [`policy`]
+//! [`dial`] opens a stream, [`tls`] speaks TLS on it, [`wire`] counts what goes over it, [`connection`] speaks HTTP on it, [`policy`]
 //! says whose it is; [`shared`] has tensors in memory; [`jpeg`], [`http`] and [`grpc`] know the protocols.
 
 pub mod connection;
@@ -10,6 +10,7 @@ pub mod http;
 pub mod jpeg;
 pub mod policy;
 pub mod shared;
+pub mod tls;
 pub mod wire;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::Mutex;
 pub use connection::{CallError, Connection, HttpVersion, Marks, Prepared, Reply};
 pub use policy::Policy;
 pub use shared::{Place, Region};
+pub use tls::{TlsVersion, Trust};
 pub use wire::{Traffic, Wire};
 
 use crate::{

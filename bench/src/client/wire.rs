@@ -86,19 +86,16 @@ impl Wire {
 pub struct Counted<S> {
     stream: S,
     wire: Arc<Wire>,
-    /// Cancelled when the first bytes come.
-    heard: CancellationToken,
     _gone: DropGuard,
 }
 
 impl<S> Counted<S> {
-    /// A connection that was just opened; `heard` is cancelled when the other side says something, `gone` when it is
-    /// closed.
-    pub fn new(stream: S, wire: Arc<Wire>, heard: CancellationToken, gone: CancellationToken) -> Self {
+    /// A connection that was just opened; `gone` is cancelled when it is closed.
+    pub fn new(stream: S, wire: Arc<Wire>, gone: CancellationToken) -> Self {
         wire.opened.fetch_add(1, Ordering::Relaxed);
         let open = wire.open.fetch_add(1, Ordering::Relaxed) + 1;
         wire.most_open.fetch_max(open, Ordering::Relaxed);
-        Self { stream, wire, heard, _gone: gone.drop_guard() }
+        Self { stream, wire, _gone: gone.drop_guard() }
     }
 }
 
@@ -118,10 +115,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
         let bytes = buffer.filled().len() - before;
         self.wire.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        // The end counts too: whoever waits for a word learns that there is none.
-        if poll.is_ready() && !self.heard.is_cancelled() {
-            self.heard.cancel();
-        }
         poll
     }
 }
@@ -163,6 +156,61 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
+/// A stream that tells when the other side has said something: above TLS, so that its handshake is no word.
+#[derive(Debug)]
+pub struct Heard<S> {
+    stream: S,
+    heard: CancellationToken,
+}
+
+impl<S> Heard<S> {
+    /// A stream on which nothing was said yet; `heard` is cancelled when something is.
+    pub fn new(stream: S, heard: CancellationToken) -> Self {
+        Self { stream, heard }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // The end counts too: whoever waits for a word learns that there is none.
+        if poll.is_ready() && !self.heard.is_cancelled() {
+            self.heard.cancel();
+        }
+        poll
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +221,8 @@ mod tests {
         let wire = Arc::new(Wire::default());
         let heard = CancellationToken::new();
         let (near, mut far) = tokio::io::duplex(1 << 10);
-        let mut near = Counted::new(near, Arc::clone(&wire), heard.clone(), CancellationToken::new());
+        let near = Counted::new(near, Arc::clone(&wire), CancellationToken::new());
+        let mut near = Heard::new(near, heard.clone());
         assert!(!heard.is_cancelled());
         near.write_all(b"request").await.unwrap();
         far.write_all(b"an answer").await.unwrap();
@@ -185,12 +234,7 @@ mod tests {
         drop(near);
         let before = wire.begin();
         for _ in 0..3 {
-            drop(Counted::new(
-                tokio::io::empty(),
-                Arc::clone(&wire),
-                CancellationToken::new(),
-                CancellationToken::new(),
-            ));
+            drop(Counted::new(tokio::io::empty(), Arc::clone(&wire), CancellationToken::new()));
         }
         let since = Traffic { opened: 3, most_open: 1, ..Traffic::default() };
         assert_eq!(wire.traffic().since(before), since);

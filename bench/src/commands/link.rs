@@ -40,7 +40,11 @@ pub struct Place {
 impl Place {
     fn read(text: &str) -> Result<Self, String> {
         let version = if text.starts_with("grpc://") { HttpVersion::Http2 } else { HttpVersion::Http1 };
-        Ok(Self { endpoint: text.parse().map_err(|e: crate::target::EndpointError| e.to_string())?, version })
+        let endpoint: Endpoint = text.parse().map_err(|e: crate::target::EndpointError| e.to_string())?;
+        if endpoint.trust().is_some() {
+            return Err("a link is measured under TLS: give a port without it, http:// or grpc://".into());
+        }
+        Ok(Self { endpoint, version })
     }
 }
 

@@ -1,17 +1,18 @@
 //! `quintet-bench report`: results read back, in another form.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
     import::Results,
     link::LinkSpec,
-    report::{Exporter as _, Markdown, explained, study},
+    report::{Exporter as _, Html, Markdown, explained, study},
     summary::Summary,
     suspicions,
-    warnings::{self, Warning},
+    warnings::{self, Warning, by_severity},
 };
 
 /// Flags of `report`.
@@ -21,7 +22,7 @@ pub struct ReportArgs {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// markdown: tables and warnings. csv: one line for each cell, unrounded; warnings go to stderr.
-    /// json: the figures and warnings of each file.
+    /// json: the figures and warnings of each file. html: the page of a report.json. svg: p50 by batch size, drawn.
     #[arg(long, value_enum, default_value = "markdown")]
     pub format: Format,
     /// Link that the requests went over, as `quintet-bench link` finds it: shows what it explains. Reports
@@ -39,6 +40,10 @@ pub enum Format {
     Csv,
     /// Figures and warnings.
     Json,
+    /// The page.
+    Html,
+    /// A plot.
+    Svg,
 }
 
 #[derive(Serialize)]
@@ -51,34 +56,16 @@ struct Judged {
 /// Reads the files and says what is in them.
 ///
 /// # Errors
-/// When a file is not results.
+/// When a file is not results, or cannot be told in the form.
 pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
-    let mut texts = Vec::new();
-    let mut judged = Vec::new();
-    for file in &args.files {
-        let results = Results::read(file)?;
-        let summary = results.summary();
-        let warnings = judge(&results, &summary);
-        if args.format == Format::Markdown {
-            texts.push(match results {
-                Results::Study(summary) => study::markdown(&summary, &warnings, args.link.as_ref()),
-                Results::Report(_, mut report) => {
-                    report.warnings = warnings;
-                    let told = Markdown.export(&report)?;
-                    match &args.link {
-                        Some(link) => format!("{told}\n{}", explained(&summary, link)),
-                        None => told,
-                    }
-                }
-            });
-        } else {
-            judged.push(Judged { summary, warnings });
-        }
-    }
     match args.format {
-        Format::Markdown => Ok(texts.join("\n")),
-        Format::Json => Ok(serde_json::to_string_pretty(&judged)? + "\n"),
+        Format::Markdown => {
+            let texts: anyhow::Result<Vec<String>> = args.files.iter().map(|file| markdown(file, args.link)).collect();
+            Ok(texts?.join("\n"))
+        }
+        Format::Json => Ok(serde_json::to_string_pretty(&figures(&args.files)?)? + "\n"),
         Format::Csv => {
+            let judged = figures(&args.files)?;
             for Judged { summary, warnings } in &judged {
                 for warning in warnings {
                     eprintln!("{}: {warning}", summary.name);
@@ -86,7 +73,62 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
             }
             study::csv(judged.iter().map(|judged| &judged.summary))
         }
+        Format::Html => page(one(args)?),
+        Format::Svg => {
+            let file = one(args)?;
+            let drawn = study::svg(&Results::read(file)?.summary());
+            drawn.with_context(|| format!("{} has nothing to draw: no lane was measured by batch size", file.display()))
+        }
     }
+}
+
+/// The only file of a form that has one.
+fn one(args: &ReportArgs) -> anyhow::Result<&Path> {
+    match &args.files[..] {
+        [file] => Ok(file),
+        files => bail!("html and svg are of one file, and {} are given: ask for each by itself", files.len()),
+    }
+}
+
+fn markdown(file: &Path, link: Option<LinkSpec>) -> anyhow::Result<String> {
+    let results = Results::read(file)?;
+    let summary = results.summary();
+    let warnings = judge(&results, &summary);
+    Ok(match results {
+        Results::Study(summary) => study::markdown(&summary, &warnings, link.as_ref()),
+        Results::Report(_, mut report) => {
+            report.warnings = warnings;
+            let told = Markdown.export(&report)?;
+            match &link {
+                Some(link) => format!("{told}\n{}", explained(&summary, link)),
+                None => told,
+            }
+        }
+    })
+}
+
+fn page(file: &Path) -> anyhow::Result<String> {
+    let results = Results::read(file)?;
+    let warnings = judge(&results, &results.summary());
+    match results {
+        Results::Report(_, mut report) => {
+            report.warnings = warnings;
+            Ok(Html.export(&report)?)
+        }
+        Results::Study(_) => {
+            bail!("{}: the study's raw JSON has no parts to draw a page of: ask for markdown or svg", file.display())
+        }
+    }
+}
+
+fn figures(files: &[PathBuf]) -> anyhow::Result<Vec<Judged>> {
+    let judged = |file: &PathBuf| {
+        let results = Results::read(file)?;
+        let summary = results.summary();
+        let warnings = judge(&results, &summary);
+        Ok(Judged { summary, warnings })
+    };
+    files.iter().map(judged).collect()
 }
 
 /// The warnings of the figures, and of the whole report where there is one.
@@ -96,6 +138,5 @@ fn judge(results: &Results, summary: &Summary) -> Vec<Warning> {
         Results::Report(_, report) => warnings::judge(report),
     };
     found.extend(suspicions::judge(summary));
-    found.sort_by_key(|warning| std::cmp::Reverse(warning.severity));
-    found
+    by_severity(found)
 }

@@ -22,11 +22,14 @@ use crate::{
     transport::Transport,
 };
 
-/// How a request went on since it was sent, seen from the client: medians in ms. There is no TLS.
+/// How a request went on since it was sent, seen from the client: medians in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Times {
     /// There was a connection.
     pub connect_ms: Estimate,
+    /// The TLS handshake, which is a part of that; `None` (null) where TLS is not spoken.
+    #[serde(default)]
+    pub tls_ms: Option<Estimate>,
     /// The head of the answer was there.
     pub first_byte_ms: Estimate,
     /// The answer was complete.
@@ -36,14 +39,15 @@ pub struct Times {
 impl Times {
     /// The times of some samples; `None` without any.
     pub fn new(samples: &[Sample], seed: u64) -> Option<Self> {
-        let median = |of: fn(&Sample) -> std::time::Duration| {
-            let ms: Vec<f64> = samples.iter().map(|sample| of(sample).as_secs_f64() * 1e3).collect();
-            bootstrap(&ms, Statistic::Median, seed)
+        let median = |of: fn(&Sample) -> Option<std::time::Duration>| {
+            let ms: Option<Vec<f64>> = samples.iter().map(|sample| Some(of(sample)?.as_secs_f64() * 1e3)).collect();
+            bootstrap(&ms?, Statistic::Median, seed)
         };
         Some(Self {
-            connect_ms: median(|s| s.marks.connected)?,
-            first_byte_ms: median(|s| s.marks.first_byte)?,
-            last_byte_ms: median(|s| s.marks.last_byte)?,
+            connect_ms: median(|s| Some(s.marks.connected))?,
+            tls_ms: median(|s| s.marks.tls),
+            first_byte_ms: median(|s| Some(s.marks.first_byte))?,
+            last_byte_ms: median(|s| Some(s.marks.last_byte))?,
         })
     }
 }
@@ -183,7 +187,7 @@ pub(super) fn connections(report: &Report) -> Table {
         "TCP opened",
         "at a time",
         "connect (ms)",
-        "TLS",
+        "of it TLS (ms)",
         "first byte (ms)",
         "last byte (ms)",
         "KB/request out",
@@ -199,7 +203,7 @@ pub(super) fn connections(report: &Report) -> Table {
             cell.traffic.opened.to_string(),
             cell.traffic.most_open.to_string(),
             number(times.connect_ms, 2),
-            "none".into(),
+            times.tls_ms.map_or("none".into(), |tls| number(tls, 2)),
             number(times.first_byte_ms, 1),
             number(times.last_byte_ms, 1),
             sent,
@@ -207,8 +211,8 @@ pub(super) fn connections(report: &Report) -> Table {
         ])
     };
     table(report, "Connections", &columns, row).note(
-        "Medians since the request was sent. Connections that were open before do not count as opened. Bytes are those \
-         that the sockets took and gave: the protocol's framing is in them, TCP's and IP's headers are not.",
+        "Medians since the request was sent; the TLS handshake is a part of connecting. Connections that were open before do not count as opened. Bytes are those \
+         that the sockets took and gave: the protocol's framing and TLS's are in them, TCP's and IP's headers are not.",
     )
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn sample(lane: Lane, start: Duration, batch: u64, slow: f64, rng: &m
         lag: Duration::ZERO,
         marks: Marks {
             connected: at(1),
+            tls: None,
             encoded: at(4),
             sent: at(sent),
             first_byte: at(first),
@@ -142,6 +143,7 @@ pub(crate) fn report() -> Report {
         effective_provider: (lane.service() != "trt").then(|| "CPUExecutionProvider".into()),
         provider_reason: None,
         max_queue_delay_us: None,
+        tls: None,
         counters_missing: None,
     };
     let environment = Environment {

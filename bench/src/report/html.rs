@@ -1,15 +1,17 @@
 //! `report.html`: one page that needs nothing else, with plots; readable on a telephone, in print, by day and night.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{
     Cell, ExportError, Exporter, Report,
-    svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot},
+    svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot, short},
     tables::{self, NOTHING, Table, label},
 };
 use crate::{
+    explain::{Exchange, crossover, predict},
     hypotheses::{Finding, Verdict},
     lane::Lane,
+    link::LinkSpec,
     plan::Load,
     stats::Estimate,
     warnings::{Severity, Warning, list},
@@ -19,8 +21,15 @@ use crate::{
 /// The HTML form.
 pub struct Html;
 
+/// Requests that differ less in bytes than by this factor do not change places by them, but by chance.
+const FEWER_BYTES: f64 = 1.1;
+/// Rates of the links for which requests are predicted, in Mbit/s.
+const LINKS_MBIT: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, MOST_MBIT];
+/// The fastest of them.
+const MOST_MBIT: f64 = 10_000.0;
 /// Colours and layout.
-const STYLE: &str = include_str!("report.css");
+const STYLE: &str = concat!(include_str!("plots.css"), include_str!("report.css"));
 
 impl Exporter for Html {
     fn file_name(&self) -> &'static str {
@@ -83,15 +92,15 @@ fn answer(report: &Report) -> String {
     let Some(&load) = tables::waterfall_loads(report).first() else { return String::new() };
     let mut cards = String::new();
     for (lane, waterfall) in tables::waterfalls_at(report, load) {
-        let server = waterfall.at(Place::Server).or_else(|| {
-            // Triton's own count of the stay, where single stages are unknown.
-            report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms)
-        });
-        let known = if server.is_some() { "share" } else { "share unknown" };
-        let share = server.map(|ms| (ms, (ms / waterfall.latency_ms).clamp(0.0, 1.0)));
-        let (text, width) = match share {
-            Some((ms, share)) => {
-                (format!("{}\u{a0}ms in the server ({:.0}\u{a0}%)", milliseconds(ms), share * 100.0), share)
+        let staged = waterfall.at(Place::Server);
+        // Triton's own count of the stay, where single stages are unknown: reading and writing are not in it.
+        let server = staged.or_else(|| report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms));
+        let known = if staged.is_some() { "share" } else { "share unknown" };
+        let (text, width) = match server {
+            Some(ms) => {
+                let share = (ms / waterfall.latency_ms).clamp(0.0, 1.0);
+                let least = if staged.is_some() { "" } else { "at least " };
+                (format!("{least}{}\u{a0}ms in the server ({:.0}\u{a0}%)", milliseconds(ms), share * 100.0), share)
             }
             None => ("time in the server unknown".into(), 0.0),
         };
@@ -123,26 +132,41 @@ fn milliseconds(ms: f64) -> String {
     format!("{ms:.digits$}")
 }
 
+/// The warnings, those of one kind together: with ten lanes they would fill pages otherwise.
 fn warnings(warnings: &[Warning]) -> String {
     if warnings.is_empty() {
         return String::new();
     }
     let mut text = "<h2>Before you believe it</h2>\n<ul class=\"warnings\">\n".to_owned();
-    for warning in warnings {
-        let class = match warning.severity {
+    let same = |a: &Warning, b: &Warning| (&a.code, a.severity, &a.remedy) == (&b.code, b.severity, &b.remedy);
+    for warnings in warnings.chunk_by(same) {
+        let Warning { code, severity, remedy, .. } = &warnings[0];
+        let class = match severity {
             Severity::Note => "note",
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        let lanes = list(&warning.lanes);
-        let _ = writeln!(
-            text,
-            "<li class=\"{class}\"><b>{class}</b> <code>{}</code> <span class=\"quiet\">{}</span><br>{}.<br><em>{}</em></li>",
-            escape(&warning.code),
-            lanes,
-            escape(&warning.message),
-            escape(&warning.remedy)
-        );
+        let (code, remedy) = (escape(code), escape(remedy));
+        let _ = write!(text, "<li class=\"{class}\"><b>{class}</b> <code>{code}</code> ");
+        let lanes = |warning: &Warning| format!("<span class=\"quiet\">{}</span>", list(&warning.lanes));
+        if let [warning] = warnings {
+            let _ = write!(text, "{}<br>{}.<br>", lanes(warning), escape(&warning.message));
+        } else {
+            let open = if *severity == Severity::Error { " open" } else { "" };
+            let mut concerned: Vec<Lane> = Vec::new();
+            for lane in warnings.iter().flat_map(|warning| &warning.lanes) {
+                if !concerned.contains(lane) {
+                    concerned.push(*lane);
+                }
+            }
+            let _ =
+                write!(text, "<details{open}><summary>{} findings: {}</summary><ul>", warnings.len(), list(concerned));
+            for warning in warnings {
+                let _ = write!(text, "<li>{}<br>{}.</li>", lanes(warning), escape(&warning.message));
+            }
+            text.push_str("</ul></details>");
+        }
+        let _ = writeln!(text, "<em>{remedy}</em></li>");
     }
     text + "</ul>\n"
 }
@@ -161,9 +185,13 @@ fn waterfalls(report: &Report) -> String {
             .iter()
             .map(|(lane, waterfall)| {
                 let known = waterfall.parts.iter().filter_map(|time| Some((time.part, time.ms?.value)));
+                let together = list(waterfall.unknown().map(Part::name));
                 let segments = known.map(|(part, ms)| Segment {
                     class: format!("part {}", part.name()),
-                    label: format!("{}: {ms:.3} ms", part.name()),
+                    label: match part {
+                        Part::Unknown => format!("unknown ({together}, together): {ms:.3} ms"),
+                        _ => format!("{}: {ms:.3} ms", part.name()),
+                    },
                     value: ms,
                 });
                 let gap = if waterfall.adds_up() { "" } else { ", parts do not add up" };
@@ -184,13 +212,13 @@ fn waterfalls(report: &Report) -> String {
         return figures;
     }
     format!(
-        "<h2>Where the time goes</h2>\n<p class=\"quiet\">Grey is the client, orange the way, blue and green the server; \
-         hatched is time that nobody accounts for.</p>\n<div class=\"figures\">\n{figures}</div>\n"
+        "<h2>Where the time goes</h2>\n<p class=\"quiet\">Grey is the client, purple its connecting, orange the way, \
+         blue and green the server; hatched is time that nobody accounts for.</p>\n<div class=\"figures\">\n{figures}</div>\n"
     )
 }
 
 /// The page's classes of a lane.
-fn class(lane: Lane) -> String {
+pub(super) fn class(lane: Lane) -> String {
     let peer = if lane.peer.is_some() { " peer" } else { "" };
     format!("{}{peer}", lane.kind)
 }
@@ -280,6 +308,7 @@ fn plots(report: &Report) -> String {
     for (caption, svg) in figures {
         text += &figure(caption, svg, "");
     }
+    text += &figure("Payload against link, as predicted", payload_against_link(report), &crossovers(report));
     text += "</div>\n<h2>Distributions of latency</h2>\n";
     let _ = writeln!(text, "{legend}\n<div class=\"figures\">");
     for load in distribution_loads(report) {
@@ -293,6 +322,74 @@ fn plots(report: &Report) -> String {
         text += &figure(&caption, svg, "");
     }
     text + "</div>\n"
+}
+
+/// What a request of each lane would be on a kept connection of another link, by its bytes and the server's time for it;
+/// for the smallest batch.
+fn exchanges(report: &Report) -> Vec<(Lane, Exchange)> {
+    let Some(&load) = tables::waterfall_loads(report).first() else { return Vec::new() };
+    let exchange = |cell: &Cell| {
+        Some(Exchange {
+            handshakes: None,
+            request_bytes: cell.request_bytes as u64,
+            response_bytes: cell.response_bytes as u64,
+            server: Duration::try_from_secs_f64(cell.server_ms()? / 1e3).ok()?,
+        })
+    };
+    report.plain_cells().filter(|c| c.load == load).filter_map(|c| Some((c.lane, exchange(c)?))).collect()
+}
+
+/// What the same requests would take on links of other rates.
+fn payload_against_link(report: &Report) -> Option<String> {
+    let line = |(lane, exchange): &(Lane, Exchange)| {
+        let point = |&mbit: &f64| {
+            let bits = Some((mbit * 1e6) as u64);
+            let link = LinkSpec { rtt: Duration::ZERO, up: bits, down: bits, ..LinkSpec::default() };
+            Point { x: mbit, y: predict(&link, exchange).total_ms, interval: None }
+        };
+        Series {
+            class: class(*lane),
+            label: label(*lane),
+            points: LINKS_MBIT.iter().map(point).collect(),
+            marks: false,
+        }
+    };
+    plot(
+        "predicted latency by the rate of the link",
+        &axis("link, Mbit/s both ways", Scale::Log),
+        &axis("bytes on the link and server, ms", Scale::Log),
+        &exchanges(report).iter().map(line).collect::<Vec<_>>(),
+    )
+}
+
+/// What the prediction is made of, and between which lanes the order turns with the rate of the link.
+fn crossovers(report: &Report) -> String {
+    let exchanges = exchanges(report);
+    if exchanges.is_empty() {
+        return String::new();
+    }
+    let mut turns = String::new();
+    let pairs = exchanges.iter().enumerate().flat_map(|(i, a)| exchanges[i + 1..].iter().map(move |b| (a, b)));
+    for ((a, first), (b, second)) in pairs {
+        let [few, many] = if first.request_bytes < second.request_bytes { [first, second] } else { [second, first] };
+        let apart = many.request_bytes as f64 > FEWER_BYTES * few.request_bytes as f64;
+        let rate = crossover(first, second).map(|bits| bits / 1e6).filter(|mbit| apart && *mbit <= MOST_MBIT);
+        if let Some(mbit) = rate {
+            let ahead = if few == first { a } else { b };
+            let (a, b, ahead) = (label(*a), label(*b), label(*ahead));
+            let _ = writeln!(turns, "<li>{a} and {b}: below {} Mbit/s {ahead} is ahead</li>", short(mbit));
+        }
+    }
+    if !turns.is_empty() {
+        turns = format!(
+            "<details><summary>Where lanes change places</summary><ul class=\"quiet\">\n{turns}</ul></details>\n"
+        );
+    }
+    format!(
+        "<p class=\"quiet\">A request's bytes at the rate, and the server's time measured here. Round \
+         trips, which are the same for all lanes on kept connections, are left out, and so is preprocessing on the \
+         client.</p>\n{turns}"
+    )
 }
 
 /// The smallest and largest batch, and all concurrent loads.
@@ -432,7 +529,7 @@ fn origin(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::report::{cell::ServerSide, fixture};
 
     #[test]
     fn the_page_needs_nothing_else_and_text_stays_text() {
@@ -442,8 +539,60 @@ mod tests {
         }
         assert!(page.contains("&lt;coffee&gt; &amp; cake.jpg") && !page.contains("<coffee>"));
         assert!(page.contains("triton &lt;2.51.0&gt;"));
-        assert_eq!(page.matches("<svg").count(), 2 + 4 + 3, "waterfalls, plots, distributions");
+        assert_eq!(page.matches("<svg").count(), 2 + 5 + 3, "waterfalls, plots, distributions");
         assert!(page.len() < 300_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn warnings_of_one_kind_stand_together() {
+        let warning = |lane, message: &str| Warning {
+            code: "link-bound".into(),
+            severity: Severity::Warning,
+            lanes: vec![lane],
+            message: message.into(),
+            remedy: "Move <closer>.".into(),
+        };
+        let far = [warning(Lane::JPEG, "far"), warning(Lane::TRT_HTTP, "farther")];
+        let both = warnings(&far);
+        assert_eq!(both.matches("Move &lt;closer&gt;.").count(), 1);
+        assert!(both.contains("<summary>2 findings: jpeg, trt-http</summary>"), "{both}");
+        assert!(both.contains("far.") && both.contains("farther."));
+        assert!(!warnings(&far[..1]).contains("<details"));
+        let other = Warning { remedy: "Stay.".into(), ..far[1].clone() };
+        assert_eq!(warnings(&[far[0].clone(), other]).matches("<li class").count(), 2);
+    }
+
+    /// Triton's count of a request's stay leaves out reading and writing it: the rest of the latency is not all the way's.
+    #[test]
+    fn a_count_of_the_stay_is_a_least() {
+        let page = answer(&fixture::report());
+        let card =
+            |name: &str| page.split(&format!(">{name}</b>")).nth(1).unwrap().split("</div>").next().unwrap().to_owned();
+        assert!(card("TRT HTTP").contains("class=\"share unknown\"") && card("TRT HTTP").contains(">at least "));
+        assert!(card("ONNX HTTP").contains("class=\"share\"") && !card("ONNX HTTP").contains("at least"));
+        assert!(card("JPEG HTTP").contains("time in the server unknown"));
+    }
+
+    /// Stock Triton tells no stage times: what it does not tell is one hatched piece that says what it holds.
+    #[test]
+    fn what_nobody_tells_is_hatched() {
+        let page = Html.export(&fixture::report()).unwrap();
+        let piece =
+            page.split(">TRT HTTP</text>").nth(1).unwrap().split("<rect class=\"part unknown\"").nth(1).unwrap();
+        let title = piece.split("<title>").nth(1).unwrap().split("</title>").next().unwrap();
+        assert!(title.starts_with("unknown (network, receive, parse, gather, encode, together): "), "{title}");
+        assert!(page.contains("rect.part.unknown { fill: url(#hatch); }") && page.contains("<pattern id=\"hatch\""));
+    }
+
+    #[test]
+    fn lanes_change_places_with_the_rate_of_the_link() {
+        let mut report = fixture::report();
+        let onnx = report.cells[1].server.clone().unwrap();
+        report.cells[0].server = Some(ServerSide { request_ms: onnx.request_ms * 2.0, ..onnx });
+        let page = Html.export(&report).unwrap();
+        assert!(page.contains("<figcaption>Payload against link, as predicted</figcaption><svg"));
+        assert!(page.contains("<li>JPEG HTTP and ONNX HTTP: below "), "fewer bytes and more of the server's time");
+        assert!(!page.contains("<li>ONNX HTTP and"), "the others send nearly the same bytes");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use samples::Samples;
 pub(crate) use tables::{NOTHING, label};
 
 use crate::{
-    client::Policy,
+    client::{Policy, TlsVersion},
     compare::Comparison,
     encoding::Encoding,
     environment::Environment,
@@ -113,6 +113,9 @@ pub struct LaneInfo {
     /// The delay, in µs, up to which the model's batcher makes requests wait for others, where told.
     #[serde(default)]
     pub max_queue_delay_us: Option<u64>,
+    /// The version of TLS that was spoken with it, if it was.
+    #[serde(default)]
+    pub tls: Option<TlsVersion>,
     /// Why there are no server counters, if there are none.
     pub counters_missing: Option<String>,
 }

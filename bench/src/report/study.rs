@@ -1,16 +1,18 @@
-//! The study's five tables from figures, each with the digits that the study printed, and warnings.
+//! The study's five tables from figures, each with the digits that the study printed, warnings, and its plot.
 
 use quintet_proto::lanes::Lane as Kind;
 
 use super::{
+    html,
     markdown::{explained, table, warning_list},
-    tables::NOTHING,
+    svg::{self, Axis, Point, Scale, Series},
+    tables::{self, NOTHING},
 };
 use crate::{
     lane::Lane,
     link::LinkSpec,
     plan::Load,
-    summary::{Cell, Summary},
+    summary::{Cell, Form, Summary},
     suspicions::ENGINE_BUILD,
     warnings::Warning,
 };
@@ -67,6 +69,29 @@ fn column(load: Load) -> String {
         Load::Concurrent { concurrency, .. } => format!("conc={concurrency}"),
         Load::Open { .. } => load.to_string(),
     }
+}
+
+/// Serial p50 by batch size, drawn in a file of its own; `None` where nothing was measured one after the other.
+pub fn svg(summary: &Summary) -> Option<String> {
+    let name = |lane| match summary.form {
+        Form::Study => label(lane).to_owned(),
+        Form::Report => tables::label(lane),
+    };
+    let point = |cell: &Cell| Point { x: cell.images(), y: cell.p50_ms, interval: cell.p50_interval };
+    let line = |lane: Lane| {
+        let points = summary.serial(lane).into_iter().map(point).collect();
+        Series { class: html::class(lane), label: name(lane), points, marks: true }
+    };
+    let series: Vec<Series> = summary.lanes().into_iter().map(line).collect();
+    let mut batches: Vec<f64> = series.iter().flat_map(|line| &line.points).map(|point| point.x).collect();
+    batches.sort_unstable_by(f64::total_cmp);
+    batches.dedup();
+    svg::file(
+        &format!("{}: p50 latency by batch size", summary.name),
+        &Axis { label: "images in a request", scale: Scale::Log, ticks: batches },
+        &Axis { label: "p50 latency, ms", scale: Scale::Log, ticks: Vec::new() },
+        &series,
+    )
 }
 
 /// p50 over HTTP divided by p50 over gRPC, for each service with both.

@@ -12,6 +12,15 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = 42.0;
 /// Height of a bar with its gap.
 const BAR: f64 = 34.0;
+/// Height of a caption, and of a row of a key.
+const ROW: f64 = 18.0;
+/// Entries of a key beside each other, and their width.
+const KEYS: usize = 2;
+const KEY: f64 = 184.0;
+/// What `.part.unknown` is filled with.
+const HATCH: &str = r#"<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch-ground" width="6" height="6"/><rect class="hatch" width="2.5" height="6"/></pattern></defs>"#;
+/// Colours of what is drawn.
+const STYLE: &str = include_str!("plots.css");
 
 /// Text that is safe in HTML and in attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -156,11 +165,50 @@ fn open(title: &str, height: f64) -> String {
 
 /// Lines over two axes; `None` without a point to draw.
 pub(super) fn plot(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
+    Some(open(title, HEIGHT) + &lines(x, y, series)? + "</svg>")
+}
+
+/// The same as a file of its own, which has its colours, caption and key in it.
+pub(super) fn file(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
+    let drawn: Vec<&Series> = series.iter().filter(|series| !series.points.is_empty()).collect();
+    let height = ROW + HEIGHT + ROW * drawn.len().div_ceil(KEYS) as f64;
+    let title = escape(title);
+    let mut svg = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{title}">
+<title>{title}</title>
+<style>
+{STYLE}svg {{ font: 12px system-ui, sans-serif; }}
+</style>
+<rect width="{WIDTH}" height="{height:.0}" style="fill: var(--paper)"/>
+<text class="name mid" x="{:.1}" y="14">{title}</text>
+<g transform="translate(0 {ROW})">{}</g>
+"#,
+        WIDTH / 2.0,
+        lines(x, y, series)?
+    );
+    for (i, Series { class, label, .. }) in drawn.into_iter().enumerate() {
+        let (x, y) = (LEFT + KEY * (i % KEYS) as f64, ROW + HEIGHT + ROW * (i / KEYS) as f64 + 4.0);
+        let _ = writeln!(
+            svg,
+            r#"<g class="{}"><path class="line" d="M{x:.1} {y:.1}h22"/><circle class="mark" cx="{:.1}" cy="{y:.1}" r="3"/></g><text class="name" x="{:.1}" y="{:.1}">{}</text>"#,
+            escape(class),
+            x + 11.0,
+            x + 30.0,
+            y + 4.0,
+            escape(label)
+        );
+    }
+    svg.push_str("</svg>\n");
+    Some(svg)
+}
+
+/// What [`plot`] draws.
+fn lines(x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     let bounds = |point: &Point| [Some(point.y), point.interval.map(|i| i.0), point.interval.map(|i| i.1)];
     let across = Mapped::new(x.scale, points().map(|p| p.x), (LEFT, WIDTH - RIGHT))?;
     let up = Mapped::new(y.scale, points().flat_map(bounds).flatten(), (HEIGHT - BOTTOM, TOP))?;
-    let mut svg = open(title, HEIGHT);
+    let mut svg = String::new();
     for tick in up.marks(y) {
         let at = up.at(tick);
         let _ = write!(
@@ -216,7 +264,6 @@ pub(super) fn plot(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -
         }
         svg.push_str("</g>");
     }
-    svg.push_str("</svg>");
     Some(svg)
 }
 
@@ -246,7 +293,7 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> Option<String> {
     let across = Mapped::new(Scale::Linear, bars.iter().map(length), (0.0, WIDTH - RIGHT))?;
     let height = TOP + BAR * bars.len() as f64 + BOTTOM;
     let bottom = height - BOTTOM;
-    let mut svg = open(title, height);
+    let mut svg = open(title, height) + HATCH;
     for tick in across.ticks() {
         let at = across.at(tick);
         let anchor = if tick == 0.0 { "start" } else { "mid" };
@@ -337,6 +384,7 @@ mod tests {
     fn nothing_to_draw_is_no_drawing() {
         assert!(plot("t", &axis(Scale::Log), &axis(Scale::Log), &[series(vec![(0.0, 1.0), (-1.0, 1.0)])]).is_none());
         assert!(plot("t", &axis(Scale::Linear), &axis(Scale::Linear), &[]).is_none());
+        assert!(file("t", &axis(Scale::Linear), &axis(Scale::Linear), &[]).is_none());
         assert!(bars("t", "ms", &[]).is_none());
     }
 

@@ -237,8 +237,10 @@ fn waterfalls(report: &Report) -> Vec<Table> {
                 if part == Part::Unknown { "unknown, together".into() } else { format!("{} ({place})", part.name()) };
             (name, found.iter().map(|(_, waterfall)| time(waterfall, part)).collect::<Vec<_>>())
         };
-        let parts = Part::ALL.into_iter().filter(|part| {
-            *part != Part::Unknown || found.iter().any(|(_, waterfall)| waterfall.source != Source::StageTimes)
+        let parts = Part::ALL.into_iter().filter(|part| match part {
+            Part::Unknown => found.iter().any(|(_, waterfall)| waterfall.source != Source::StageTimes),
+            Part::Tls => found.iter().any(|(_, waterfall)| waterfall.ms(Part::Tls).is_some()),
+            _ => true,
         });
         let of = |value: fn(&Waterfall) -> f64| found.iter().map(|(_, w)| format!("{:.2}", value(w))).collect();
         let sums = [("sum of the parts".to_owned(), of(|w| w.sum_ms)), ("measured".to_owned(), of(|w| w.latency_ms))];

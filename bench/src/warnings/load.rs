@@ -1,6 +1,6 @@
 //! Warnings about the load itself: warm-up that did not settle, schedules that were not kept.
 
-use super::{Severity, Warning, by_lane, list, warning};
+use super::{Severity, Warning, each_lane};
 use crate::report::{Cell, Report, axes::OpenLoop};
 
 /// Largest 99th percentile of the schedule's lag that goes unmentioned, in ms.
@@ -13,7 +13,7 @@ pub fn is_late(open: &OpenLoop) -> bool {
     open.lag_ms.is_some_and(|[_, p99, _]| p99 >= LAG_BOUND_MS)
 }
 
-/// Cells of which `what` says something, lane by lane.
+/// Cells of which `what` says something, in brackets.
 fn of_cells(
     report: &Report,
     code: &str,
@@ -23,10 +23,7 @@ fn of_cells(
     remedy: &str,
 ) -> Vec<Warning> {
     let found = report.cells.iter().filter_map(|cell| Some((cell.lane, format!("{} ({})", cell.load, what(cell)?))));
-    by_lane(found)
-        .into_iter()
-        .map(|(lane, cells)| warning(code, severity, vec![lane], format!("{message}: {}", list(cells)), remedy))
-        .collect()
+    each_lane(code, severity, found, |cells| format!("{message}: {cells}"), remedy)
 }
 
 pub(super) fn schedule_lag(report: &Report) -> Vec<Warning> {

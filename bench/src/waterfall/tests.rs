@@ -8,6 +8,7 @@ fn marks([connected, encoded, sent, first_byte, last_byte, decoded]: [u64; 6]) -
     let at = Duration::from_micros;
     Marks {
         connected: at(connected),
+        tls: None,
         encoded: at(encoded),
         sent: at(sent),
         first_byte: at(first_byte),
@@ -52,6 +53,20 @@ fn parts_with_stage_times_add_up() {
     insta::assert_snapshot!(shown(&w), @"connect=0.01 client_encode=0.01 send=0.10 network=0.40 receive=0.20 parse=0.05 queue=0.00 gather=0.00 copy_in=0.00 infer=0.70 copy_out=0.00 encode=0.05 download=0.08 client_decode=0.01");
     assert!(w.adds_up() && w.gap.abs() < 1e-9 && w.source == Source::StageTimes);
     assert!((w.at(Place::Server).unwrap() - 1.0).abs() < 1e-9);
+}
+
+/// A handshake is a part of its own, where TLS is spoken, and is not counted as opening the connection too.
+#[test]
+fn the_tls_handshake_is_told_apart() {
+    let mut plain = sample([100, 110, 120, 900, 950, 960], None);
+    let plainly = waterfall(&[plain], &[]);
+    assert_eq!((plainly.ms(Part::Connect), plainly.ms(Part::Tls)), (Some(0.1), None));
+    assert!(plainly.parts.iter().all(|time| time.part != Part::Tls), "there is none, not an unknown one");
+    plain.marks.tls = Some(Duration::from_micros(60));
+    let secure = waterfall(&[plain], &[]);
+    assert_eq!((secure.ms(Part::Connect), secure.ms(Part::Tls)), (Some(0.04), Some(0.06)));
+    assert!(secure.adds_up() && secure.gap.abs() < 1e-9);
+    assert_eq!(secure.sum_ms, plainly.sum_ms);
 }
 
 /// The client was held up after its last byte went out: the server's work is not the client's sending.

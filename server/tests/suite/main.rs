@@ -11,6 +11,7 @@ mod life;
 mod metrics;
 mod seed;
 mod server;
+mod shared_memory;
 #[cfg(feature = "torch")]
 mod torch;
 mod triton;
