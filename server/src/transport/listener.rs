@@ -278,12 +278,6 @@ impl Connection {
     }
 }
 
-impl tonic::transport::server::Connected for Connection {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         on_stream!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buf))

@@ -57,7 +57,8 @@ impl Conv {
     /// The same with its weight in oneDNN's layout.
     fn reordered(self) -> Result<Self, TchError> {
         let (padding, one) = ([self.padding, self.padding], [1, 1]);
-        let weight = self.weight.f_to_mkldnn(None)?.f_mkldnn_reorder_conv2d_weight(padding, one, one, 1, None::<&[i64]>)?;
+        let weight =
+            self.weight.f_to_mkldnn(None)?.f_mkldnn_reorder_conv2d_weight(padding, one, one, 1, None::<&[i64]>)?;
         Ok(Self { weight, ..self })
     }
 }
