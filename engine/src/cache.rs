@@ -200,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn which_input_is_left_out_tells_requests_apart() {
+        let input = || Some((vec![1, 2], 7));
+        let keys = [vec![input(), None], vec![None, input()], vec![input(), input()], vec![input()]];
+        let keys: std::collections::HashSet<_> = keys.iter().map(|inputs| Key::new(0, &request(inputs, 1))).collect();
+        assert_eq!(keys.len(), 4);
+    }
+
+    #[test]
     fn what_is_larger_than_the_cache_pushes_nothing_out() {
         let cache = Cache::new(1000);
         let key = |name| Key::new(name, &request(&[], 1));

@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 const MAX_ROWS: usize = 8;
 const MAX_QUEUE: usize = 12;
 const LEVELS: u32 = 3;
+/// No input is left out.
+const ALL: usize = 3;
 /// The level whose requests are delayed, not rejected, when their time is over.
 const PATIENT: u32 = 2;
 
@@ -42,8 +44,8 @@ fn policy(delay: Duration, preferred_batch_sizes: Vec<usize>) -> BatchPolicy {
 struct Known {
     level: u32,
     width: usize,
-    /// Whether the optional input is there.
-    whole: bool,
+    /// Which of the three inputs is left out, if any.
+    left_out: usize,
     rows: usize,
     deadline: Option<Instant>,
     queued: Instant,
@@ -57,16 +59,16 @@ impl Known {
 
     /// Whether both may share a batch.
     fn fits(&self, other: &Self) -> bool {
-        (self.width, self.whole) == (other.width, other.whole)
+        (self.width, self.left_out) == (other.width, other.left_out)
     }
 }
 
 fn pending(ticket: u64, known: Known, priority: u32) -> Pending {
-    let Known { rows, width, whole, deadline, queued, .. } = known;
+    let Known { rows, width, left_out, deadline, queued, .. } = known;
     let tensor = Tensor::new(DataType::Uint8, Shape::new([rows, width]), Bytes::from(vec![0; rows * width])).unwrap();
     let request = InferRequest {
         started: queued,
-        inputs: vec![whole.then(|| tensor.clone()), Some(tensor)],
+        inputs: (0..3).map(|input| (input != left_out).then(|| tensor.clone())).collect(),
         rows,
         outputs: OutputSet::all(1),
         places: Vec::new(),
@@ -82,7 +84,7 @@ enum Step {
     Push {
         rows: usize,
         width: usize,
-        whole: bool,
+        left_out: usize,
         priority: u32,
         ttl_ms: Option<u64>,
     },
@@ -103,8 +105,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (1..=MAX_ROWS, 1usize..3, any::<bool>(), 0..=LEVELS + 1, prop::option::of(0u64..30))
-            .prop_map(|(rows, width, whole, priority, ttl_ms)| Step::Push { rows, width, whole, priority, ttl_ms }),
+        6 => (1..=MAX_ROWS, 1usize..3, 0..=ALL, 0..=LEVELS + 1, prop::option::of(0u64..30))
+            .prop_map(|(rows, width, left_out, priority, ttl_ms)| Step::Push { rows, width, left_out, priority, ttl_ms }),
         1 => (0u64..60).prop_map(|ticket| Step::Leave { ticket }),
         4 => Just(Step::Ask),
         2 => any::<prop::sample::Index>().prop_map(|which| Step::Finish { which }),
@@ -135,10 +137,10 @@ proptest! {
         for (ticket, step) in steps.into_iter().chain(drain).enumerate() {
             let ticket = ticket as u64;
             match step {
-                Step::Push { rows, width, whole, priority, ttl_ms } => {
+                Step::Push { rows, width, left_out, priority, ttl_ms } => {
                     let level = if (1..=LEVELS).contains(&priority) { priority } else { 1 };
                     let deadline = ttl_ms.map(|ms| now + Duration::from_millis(ms));
-                    let known = Known { level, width, whole, rows, deadline, queued: now };
+                    let known = Known { level, width, left_out, rows, deadline, queued: now };
                     let of_level = waiting.values().filter(|other| other.level == level).count();
                     match lines.push(pending(ticket, known, priority)) {
                         Ok(rejected_at) => {
@@ -230,7 +232,7 @@ impl Clients {
     }
 
     fn send(&mut self) {
-        let known = Known { level: 1, width: 1, whole: true, rows: 1, deadline: None, queued: self.now };
+        let known = Known { level: 1, width: 1, left_out: ALL, rows: 1, deadline: None, queued: self.now };
         self.lines.push(pending(self.tickets, known, 1)).unwrap();
         self.tickets += 1;
     }
@@ -286,7 +288,7 @@ fn ten_thousand_requests_of_ten_thousand_shapes_are_served() {
     let mut lines = Lines::new(BatchPolicy { max_batch_size: 8, dynamic: true, queue: size, ..BatchPolicy::default() });
     let now = Instant::now();
     for ticket in 0..10_000 {
-        let known = Known { level: 0, width: 1 + ticket as usize, whole: true, rows: 1, deadline: None, queued: now };
+        let known = Known { level: 0, width: 1 + ticket as usize, left_out: ALL, rows: 1, deadline: None, queued: now };
         // Only the shape matters: no data is behind it.
         let mut pending = pending(ticket, Known { width: 1, ..known }, 0);
         pending.request.inputs =

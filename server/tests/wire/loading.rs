@@ -39,7 +39,10 @@ impl Pipe {
 /// A test that fails must not leave a load waiting.
 impl Drop for Pipe {
     fn drop(&mut self) {
-        drop(OpenOptions::new().read(true).write(true).open(&self.0));
+        let released = OpenOptions::new().read(true).write(true).open(&self.0);
+        // Whoever comes later finds a file.
+        let _ = fs::remove_file(&self.0).and_then(|()| fs::write(&self.0, ""));
+        drop(released);
     }
 }
 
