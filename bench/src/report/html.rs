@@ -162,7 +162,7 @@ fn warnings(warnings: &[Warning]) -> String {
             let _ =
                 write!(text, "<details{open}><summary>{} findings: {}</summary><ul>", warnings.len(), list(concerned));
             for warning in warnings {
-                let _ = write!(text, "<li>{}<br>{}.</li>", lanes(warning), escape(&warning.message));
+                let _ = write!(text, "<li>{}: {}.</li>", lanes(warning), escape(&warning.message));
             }
             text.push_str("</ul></details>");
         }
