@@ -57,7 +57,7 @@ pub enum CallError {
     #[error("connection broke: {0}")]
     Transport(String),
     /// The server refused or failed.
-    #[error("status {code}: {message}")]
+    #[error("status {code}{}{message}", if message.is_empty() { "" } else { ": " })]
     Status {
         /// HTTP status or gRPC code.
         code: String,
@@ -477,4 +477,15 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_without_words_stands_alone() {
+        let status = |message: &str| CallError::Status { code: "404".into(), message: message.into() }.to_string();
+        assert_eq!([status(""), status("no such page")], ["status 404", "status 404: no such page"]);
+    }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     import::Results,
     link::LinkSpec,
-    report::{Exporter as _, Html, Markdown, explained, study},
+    report::{Exporter as _, Html, Markdown, Report, explained, study},
     summary::Summary,
     suspicions,
     warnings::{self, Warning, by_severity},
@@ -82,6 +82,14 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
     }
 }
 
+/// Results with the samples that stand beside them: some rules look at single requests.
+fn read(file: &Path) -> anyhow::Result<Results> {
+    Ok(match Results::read(file)? {
+        Results::Report(name, _) => Results::Report(name, Box::new(Report::read(file)?)),
+        study => study,
+    })
+}
+
 /// The only file of a form that has one.
 fn one(args: &ReportArgs) -> anyhow::Result<&Path> {
     match &args.files[..] {
@@ -91,7 +99,7 @@ fn one(args: &ReportArgs) -> anyhow::Result<&Path> {
 }
 
 fn markdown(file: &Path, link: Option<LinkSpec>) -> anyhow::Result<String> {
-    let results = Results::read(file)?;
+    let results = read(file)?;
     let summary = results.summary();
     let warnings = judge(&results, &summary);
     Ok(match results {
@@ -108,7 +116,7 @@ fn markdown(file: &Path, link: Option<LinkSpec>) -> anyhow::Result<String> {
 }
 
 fn page(file: &Path) -> anyhow::Result<String> {
-    let results = Results::read(file)?;
+    let results = read(file)?;
     let warnings = judge(&results, &results.summary());
     match results {
         Results::Report(_, mut report) => {
@@ -123,7 +131,7 @@ fn page(file: &Path) -> anyhow::Result<String> {
 
 fn figures(files: &[PathBuf]) -> anyhow::Result<Vec<Judged>> {
     let judged = |file: &PathBuf| {
-        let results = Results::read(file)?;
+        let results = read(file)?;
         let summary = results.summary();
         let warnings = judge(&results, &summary);
         Ok(Judged { summary, warnings })
@@ -135,8 +143,53 @@ fn figures(files: &[PathBuf]) -> anyhow::Result<Vec<Judged>> {
 fn judge(results: &Results, summary: &Summary) -> Vec<Warning> {
     let mut found = match results {
         Results::Study(_) => Vec::new(),
+        // Without samples they cannot be found again: the run found them.
+        Results::Report(_, report) if report.cells.iter().all(|cell| cell.samples.latency_us.is_empty()) => {
+            report.warnings.clone()
+        }
         Results::Report(_, report) => warnings::judge(report),
     };
     found.extend(suspicions::judge(summary));
     by_severity(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{fixture, samples};
+
+    /// A report in its folder, in which the median of one lane moves: its samples alone show that.
+    fn stored() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let mut report = fixture::report();
+        let cell = &mut report.cells[2];
+        let last = cell.blocks[5];
+        cell.samples.latency_us[last.first..].iter_mut().for_each(|us| *us *= 2.0);
+        for (name, contents) in report.files().unwrap() {
+            std::fs::write(folder.path().join(name), contents).unwrap();
+        }
+        folder
+    }
+
+    fn shown(folder: &Path, format: Format) -> String {
+        report(&ReportArgs { files: vec![folder.join("report.json")], format, link: None }).unwrap()
+    }
+
+    #[test]
+    fn samples_are_judged_again() {
+        let folder = stored();
+        for format in [Format::Markdown, Format::Html, Format::Json] {
+            assert!(shown(folder.path(), format).contains("the median moves from block to block"), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn without_samples_the_runs_own_warnings_stand() {
+        let folder = stored();
+        std::fs::remove_file(folder.path().join(samples::FILE)).unwrap();
+        let text = shown(folder.path(), Format::Markdown);
+        assert!(!text.contains("the median moves"), "the fixture was judged before it moved");
+        let told = fixture::report().warnings;
+        assert!(!told.is_empty() && told.iter().all(|warning| text.contains(&warning.to_string())), "{text}");
+    }
 }

@@ -162,7 +162,7 @@ fn warnings(warnings: &[Warning]) -> String {
             let _ =
                 write!(text, "<details{open}><summary>{} findings: {}</summary><ul>", warnings.len(), list(concerned));
             for warning in warnings {
-                let _ = write!(text, "<li>{}<br>{}.</li>", lanes(warning), escape(&warning.message));
+                let _ = write!(text, "<li>{}: {}.</li>", lanes(warning), escape(&warning.message));
             }
             text.push_str("</ul></details>");
         }
@@ -303,13 +303,13 @@ fn plots(report: &Report) -> String {
         .collect();
     let legend = format!("<ul class=\"legend\">{keys}</ul>");
     let mut text = format!(
-        "<h2>Latency and throughput</h2>\n<p class=\"quiet\">Whiskers are 95 % intervals.</p>\n{legend}\n<div class=\"figures\">\n"
+        "<h2 class=\"page\">Latency and throughput</h2>\n<p class=\"quiet\">Whiskers are 95 % intervals.</p>\n{legend}\n<div class=\"figures\">\n"
     );
     for (caption, svg) in figures {
         text += &figure(caption, svg, "");
     }
     text += &figure("Payload against link, as predicted", payload_against_link(report), &crossovers(report));
-    text += "</div>\n<h2>Distributions of latency</h2>\n";
+    text += "</div>\n<h2 class=\"page\">Distributions of latency</h2>\n";
     let _ = writeln!(text, "{legend}\n<div class=\"figures\">");
     for load in distribution_loads(report) {
         let caption = format!("{load}");
