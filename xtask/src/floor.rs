@@ -24,14 +24,16 @@ pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
     let output = models.to_str().context("the folder for temporary files is not UTF-8")?;
     run(crate::program("release", "quintet-models"), &["passthrough", "--output", output])?;
     let mut command = Command::new(crate::program("release", "quintet-server"));
-    command.args(["suite", "--service=onnx", "--model-repository", output, "--uds-dir"]).arg(&sockets);
+    command.args(["suite", "--service=onnx", "--allow-client-shm", "--model-repository", output, "--uds-dir"]);
+    command.arg(&sockets);
     command.current_dir(crate::root());
     let mut server = Server::start(command, SUITE)?;
     let ports = server.ports();
     let ways = format!(
-        "quintet=http://127.0.0.1:{},grpc://127.0.0.1:{},http+unix:{folder}/onnx-http.sock,grpc+unix:{folder}/onnx-grpc.sock",
-        ports["onnx-http"],
+        "quintet=http://127.0.0.1:{http},grpc://127.0.0.1:{},http+unix:{folder}/onnx-http.sock,\
+         grpc+unix:{folder}/onnx-grpc.sock,http+shm://127.0.0.1:{http}",
         ports["onnx-grpc"],
+        http = ports["onnx-http"],
         folder = sockets.display(),
     );
     let mut command = Command::new(crate::program("release", "quintet-bench"));
