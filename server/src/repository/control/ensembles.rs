@@ -1,0 +1,123 @@
+//! What an ensemble has to do with the models that it is made of: it brings them, and follows them.
+
+use std::{pin::Pin, sync::Arc};
+
+use quintet_engine::InferError;
+use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_ensembling::Step};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    super::{ModelSource, find, overrides::Overrides},
+    Entry, Repository, is_name, retire,
+};
+use crate::service::Service;
+
+impl Repository {
+    /// Loads the models that an ensemble is made of, unless they are in service; `within` are the ensembles that
+    /// it is itself a part of. What is wrong with any of them, the ensemble's own load tells.
+    pub(super) fn load_steps<'a>(
+        self: &'a Arc<Self>,
+        service: &'a Arc<Service>,
+        name: &'a str,
+        overrides: &'a Overrides,
+        within: &'a [&'a str],
+    ) -> Pin<Box<dyn Future<Output = Result<(), InferError>> + Send + 'a>> {
+        Box::pin(async move {
+            let config = match overrides.config(name)? {
+                Some(config) => Some(config),
+                None => {
+                    let (this, name) = (Arc::clone(self), name.to_owned());
+                    let found = tokio::task::spawn_blocking(move || find(&this.options.roots, &name, None));
+                    let sources = found.await.map_err(InferError::internal)?.unwrap_or_default();
+                    sources.into_iter().next().map(|source| source.config)
+                }
+            };
+            let within = [within, &[name]].concat();
+            for step in config.iter().flat_map(steps).filter(|step| is_name(&step.model_name)) {
+                if within.contains(&step.model_name.as_str()) {
+                    return Err(InferError::internal(format_args!(
+                        "load failed for model '{name}': it is an ensemble that contains itself: {} -> {}",
+                        within.join(" -> "),
+                        step.model_name
+                    )));
+                }
+                let none = Overrides::default();
+                self.load_steps(service, &step.model_name, &none, &within).await?;
+                let entry = self.entry(&step.model_name).lock_owned().await;
+                let there = self.options.roots.iter().any(|root| root.join(&step.model_name).is_dir());
+                if there && service.registry().ready_versions(&step.model_name).is_empty() {
+                    let _ = self.load_entry(service, &step.model_name, none, entry).await;
+                    self.follow(service, &step.model_name, &[]).await;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Checks again the ensembles that this model is a step of, and those that these are steps of. `after` are the models
+    /// whose change led to this one's.
+    pub(super) fn follow<'a>(
+        self: &'a Arc<Self>,
+        service: &'a Arc<Service>,
+        changed: &'a str,
+        after: &'a [&'a str],
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            let after = [after, &[changed]].concat();
+            let asks = |sources: &[ModelSource]| {
+                sources.iter().flat_map(|source| steps(&source.config)).any(|step| step.model_name == changed)
+            };
+            let ensembles: Vec<_> = {
+                let ensembles = self.ensembles.lock();
+                let asking =
+                    ensembles.iter().filter(|(name, sources)| !after.contains(&name.as_str()) && asks(sources));
+                asking.map(|(name, _)| name.clone()).collect()
+            };
+            for name in ensembles {
+                let entry = self.entry(&name).lock_owned().await;
+                let (this, its_service, ensemble) = (Arc::clone(self), Arc::clone(service), name.clone());
+                let check = move || this.check_again(&its_service, &ensemble, entry);
+                if let Err(error) = tokio::task::spawn_blocking(check).await {
+                    tracing::error!(%error, ensemble = name, "an ensemble cannot be checked again");
+                }
+                self.follow(service, &name, &after).await;
+            }
+        })
+    }
+
+    /// Puts an ensemble whose models have changed into service anew, or out of it if it does not fit them. Whoever calls
+    /// holds its lock.
+    fn check_again(&self, service: &Arc<Service>, name: &str, _entry: OwnedMutexGuard<Entry>) {
+        let Some(sources) = self.ensembles.lock().get(name).cloned() else { return };
+        let registry = service.registry();
+        let is_current = |source: &ModelSource| {
+            registry.resolve(name, Some(source.version)).is_ok_and(|ensemble| ensemble.is_current())
+        };
+        if sources.iter().all(is_current) {
+            return;
+        }
+        let again = sources.iter().map(|source| {
+            let loaded = self.options.loader.load(source, service).map_err(|error| format!("{error:#}"));
+            if let Err(reason) = &loaded {
+                tracing::warn!(ensemble = name, reason, "an ensemble does not fit its models any more");
+            }
+            (source.version, loaded)
+        });
+        for replaced in service.replace(name, again.collect()) {
+            tokio::spawn(retire(replaced));
+        }
+    }
+}
+
+/// The models that an ensemble runs.
+pub(super) fn steps_of(service: &Service, name: &str) -> Vec<String> {
+    service.configs(name).iter().flat_map(|config| steps(config)).map(|step| step.model_name.clone()).collect()
+}
+
+/// The steps of an ensemble; none of any other model.
+pub(super) fn steps(config: &ModelConfig) -> &[Step] {
+    match &config.scheduling_choice {
+        Some(SchedulingChoice::EnsembleScheduling(ensemble)) => &ensemble.step,
+        _ => &[],
+    }
+}
