@@ -2,7 +2,7 @@
 //! the time left too.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
     time::{Duration, Instant},
 };
@@ -24,9 +24,16 @@ pub enum Progress {
     /// Lines that are redrawn.
     Bars(Box<Bars>),
     /// One line for each thing that happened.
-    Lines(Mutex<TimeLeft>),
+    Lines(Box<Lines>),
     /// Nothing.
     Silent,
+}
+
+/// What plain lines tell.
+pub struct Lines {
+    time_left: Mutex<TimeLeft>,
+    /// Whether a lane is measured in several ways, which lines must tell apart.
+    varied: bool,
 }
 
 /// The redrawn lines.
@@ -42,7 +49,8 @@ impl Progress {
     pub fn on_stderr(plan: &Plan, lanes: &[Lane]) -> Self {
         let time_left = Mutex::new(TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane)))));
         if !std::io::stderr().is_terminal() {
-            return Self::Lines(time_left);
+            let arms: BTreeSet<_> = plan.stages.iter().flat_map(|stage| &stage.turns).map(|turn| turn.arm).collect();
+            return Self::Lines(Box::new(Lines { time_left, varied: arms.len() > lanes.len() }));
         }
         let all = MultiProgress::new();
         // Without a valid template indicatif's own would do.
@@ -87,7 +95,7 @@ impl Progress {
     pub fn advance(&self, lane: Lane, done: Effort, took: Duration) {
         let time_left = match self {
             Self::Bars(bars) => &bars.time_left,
-            Self::Lines(time_left) => time_left,
+            Self::Lines(lines) => &lines.time_left,
             Self::Silent => return,
         };
         let mut time_left = time_left.lock();
@@ -112,8 +120,11 @@ impl Progress {
                     bar.set_message(text);
                 }
             }
-            Self::Lines(time_left) => {
-                eprintln!("{:<10} {text}; time left: {}", cell.lane, words(time_left.lock().estimate()));
+            Self::Lines(lines) => {
+                let payload = cell.payload.map_or(String::new(), |payload| format!(", {payload}"));
+                let way = format!(" ({}{payload}, {})", cell.connection, cell.transport);
+                let way = if lines.varied { way } else { String::new() };
+                eprintln!("{:<10} {text}{way}; time left: {}", cell.lane, words(lines.time_left.lock().estimate()));
             }
             Self::Silent => {}
         }

@@ -193,7 +193,12 @@ async fn each_transport_carries_the_same_request() {
     assert!(report.outputs.pairs.iter().all(|pair| pair.agree), "{:?}", report.outputs);
     assert!(suite.lanes.values().all(|state| state.regions.count() == 0));
     let tables = Markdown.export(&report).unwrap();
-    for row in ["| gRPC | shared memory |", "| HTTP/1.1 | Unix socket |", "| HTTP/1.1 | TCP |"] {
+    for row in [
+        "serial b=1 | gRPC | shared memory |",
+        "| gRPC | shared memory |",
+        "| HTTP/1.1 | Unix socket |",
+        "| HTTP/1.1 | TCP |",
+    ] {
         assert!(tables.contains(row), "{row} in {tables}");
     }
 }

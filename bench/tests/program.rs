@@ -50,6 +50,22 @@ async fn tables_on_stdout_progress_on_stderr_no_colour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_tell_the_ways_of_a_lane_apart() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    command.args(["--connection=fresh,reused", "--skip=trt,jpeg"]);
+    let stderr = String::from_utf8(output(command).await.stderr).unwrap();
+    for way in ["(fresh, fp32, tcp)", "(reused, fp32, tcp)"] {
+        assert_eq!(
+            stderr.matches(&format!(" requests {way}; time left: ")).count(),
+            4,
+            "two lanes, two loads: {stderr}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_shown_again() {
     let suite = Suite::start(Script::default()).await;
     let folder = tempfile::tempdir().unwrap();

@@ -148,6 +148,16 @@ pub(super) fn variant(
     payloads: [Option<Encoding>; 2],
     transports: [Transport; 2],
 ) -> String {
+    let text = on_one_way(report, connection, payloads);
+    match transports {
+        _ if report.settings.transports.len() < 2 => text,
+        [a, b] if a != b => format!("{text}, {a} and {b}"),
+        [transport, _] => format!("{text}, {transport}"),
+    }
+}
+
+/// The same without the way of the tensors.
+fn on_one_way(report: &Report, connection: Policy, payloads: [Option<Encoding>; 2]) -> String {
     let mut text = String::new();
     if report.settings.connections.len() > 1 {
         let _ = write!(text, ", {connection}");
@@ -159,15 +169,6 @@ pub(super) fn variant(
         }
         [payload, _] => {
             let _ = payload.map(|payload| write!(text, ", {payload}"));
-        }
-    }
-    match transports {
-        _ if report.settings.transports.len() < 2 => {}
-        [a, b] if a != b => {
-            let _ = write!(text, ", {a} and {b}");
-        }
-        [transport, _] => {
-            let _ = write!(text, ", {transport}");
         }
     }
     text
@@ -264,7 +265,7 @@ pub(super) fn transports(report: &Report) -> Table {
                 format!("{}{}", signed(found.difference, 2), if found.is_clear() { " *" } else { "" })
             });
         Some(vec![
-            format!("{}{}", cell.load, variant(report, cell.connection, [cell.payload; 2], [Transport::Tcp; 2])),
+            format!("{}{}", cell.load, on_one_way(report, cell.connection, [cell.payload; 2])),
             if Protocol::of(cell.lane) == Protocol::KserveGrpc { "gRPC" } else { "HTTP/1.1" }.into(),
             match cell.transport {
                 Transport::Tcp => "TCP",
