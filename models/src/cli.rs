@@ -73,6 +73,10 @@ struct Passthrough {
     /// The model repository
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+    /// Elements of a row, e.g. 150528 for an image; any without it. A server that knows the size of an
+    /// output can have the model write it straight into a client's shared memory
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    width: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -185,7 +189,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Build(args) => build(&args)?,
         Command::Passthrough(args) => {
-            passthrough::write(&args.output).with_context(|| args.output.display().to_string())?;
+            passthrough::write(&args.output, args.width).with_context(|| args.output.display().to_string())?;
             say_path(&args.output)?;
         }
         Command::Fetch(args) => fetch(&args)?,

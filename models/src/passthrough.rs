@@ -18,20 +18,25 @@ const HEAD: i64 = 1000;
 /// What `scaled` multiplies with where it is not told.
 pub const DEFAULT_FACTOR: f32 = 2.0;
 
-/// Writes both into the model repository `root`. Input `x`, output `y`: FP32 rows of any width, in batches of up
-/// to 32.
+/// Writes both into the model repository `root`. Input `x`, output `y`: FP32 rows of any width, or of `width` elements,
+/// in batches of up to 32. Where the width is said a server knows how large its answer will be.
 ///
 /// # Errors
 /// The file system's.
-pub fn write(root: &Path) -> io::Result<()> {
+pub fn write(root: &Path, width: Option<u32>) -> io::Result<()> {
     let identity = onnx::node("Identity", &["x"], "y", Vec::new());
     let slice = onnx::node("Slice", &["x", "from", "to", "axis"], "y", Vec::new());
     let bounds = [integer("from", 0), integer("to", HEAD), integer("axis", 1)];
-    for (name, node, constants) in [("identity", identity, Vec::new()), ("head", slice, bounds.to_vec())] {
+    let width = width.map(i64::from);
+    let both = [
+        ("identity", identity, Vec::new(), width),
+        ("head", slice, bounds.to_vec(), width.map(|width| width.min(HEAD))),
+    ];
+    for (name, node, constants, answered) in both {
         let folder = root.join(name);
         fs::create_dir_all(&folder)?;
         atomic::write(&folder.join(MODEL_FILE), &model(name, node, constants))?;
-        atomic::write(&folder.join("config.pbtxt"), config(name).as_bytes())?;
+        atomic::write(&folder.join("config.pbtxt"), config(name, width, answered).as_bytes())?;
     }
     Ok(())
 }
@@ -96,12 +101,14 @@ fn integer(name: &str, value: i64) -> TensorProto {
     }
 }
 
-fn config(name: &str) -> String {
-    let rows = |name| format!("[{{ name: \"{name}\" data_type: TYPE_FP32 dims: [ -1 ] }}]");
+fn config(name: &str, width: Option<i64>, answered: Option<i64>) -> String {
+    let rows = |name, width: Option<i64>| {
+        format!("[{{ name: \"{name}\" data_type: TYPE_FP32 dims: [ {} ] }}]", width.unwrap_or(-1))
+    };
     format!(
         "name: \"{name}\"\nbackend: \"onnxruntime\"\nmax_batch_size: 32\ninput {}\noutput {}\n",
-        rows("x"),
-        rows("y")
+        rows("x", width),
+        rows("y", answered)
     )
 }
 
@@ -112,7 +119,7 @@ mod tests {
     #[test]
     fn both_are_written_with_their_configuration() {
         let root = tempfile::tempdir().unwrap();
-        write(root.path()).unwrap();
+        write(root.path(), None).unwrap();
         for name in ["identity", "head"] {
             let model = fs::read(root.path().join(name).join(MODEL_FILE)).unwrap();
             let model = onnx::ModelProto::decode(&model[..]).unwrap();
@@ -123,5 +130,8 @@ mod tests {
         }
         let config = fs::read_to_string(root.path().join("identity/config.pbtxt")).unwrap();
         assert!(config.contains("input [{ name: \"x\" data_type: TYPE_FP32 dims: [ -1 ] }]"), "{config}");
+        write(root.path(), Some(2000)).unwrap();
+        let config = fs::read_to_string(root.path().join("head/config.pbtxt")).unwrap();
+        assert!(config.contains("TYPE_FP32 dims: [ 2000 ]") && config.contains("TYPE_FP32 dims: [ 1000 ]"), "{config}");
     }
 }

@@ -91,7 +91,7 @@ mod tests {
     fn each_line_is_answered_with_the_seconds_of_a_run() {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let root = tempfile::tempdir().unwrap();
-        passthrough::write(root.path()).unwrap();
+        passthrough::write(root.path(), None).unwrap();
         let load = |shape| Timed::load(&library.environment, root.path(), "head", shape);
         let mut answers = Vec::new();
         load(vec![2, 1200]).unwrap().obey(&b"run\n\n"[..], &mut answers).unwrap();
@@ -108,7 +108,7 @@ mod tests {
     fn a_photograph_is_prepared_as_the_server_prepares_it() {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let root = tempfile::tempdir().unwrap();
-        passthrough::write(root.path()).unwrap();
+        passthrough::write(root.path(), None).unwrap();
         let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../photos/astronaut.jpg");
         let load = |photo: &Path| Timed::load_for_photo(&library.environment, root.path(), "identity", photo);
         let mut expected = vec![0.0; 3 * SIDE * SIDE];

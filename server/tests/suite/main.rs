@@ -142,11 +142,14 @@ fn sigterm_answers_what_was_accepted() {
     let body = fs::read(photo("rocket.jpg")).unwrap();
     let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
     let head = format!(
-        "POST /embed HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n",
+        "POST /embed HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    // The head and a part of the body: the server has begun to serve it.
+    // The server asks for the body: it has accepted the request.
     connection.write_all(head.as_bytes()).unwrap();
+    let mut asked = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    connection.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
     connection.write_all(&body[..1000]).unwrap();
     suite.signal("TERM");
     while !suite.log().contains("draining") {
