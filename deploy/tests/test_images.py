@@ -4,7 +4,7 @@ import re
 import tomllib
 import unittest
 
-from support import ROOT, program, read, run
+from support import ROOT, program, quintet, read, run
 
 DOCKERFILES = ["Dockerfile", "Dockerfile.gpu", "deploy/peers/pytorch/Dockerfile"]
 SCRIPTS = ["deploy/images/all-in-one", "deploy/peers/triton/serve-trt"]
@@ -39,6 +39,14 @@ class Images(unittest.TestCase):
         for source in copied:
             self.assertTrue((ROOT / source).exists(), source)
             self.assertTrue(any(source.startswith(path) for path in kept), f".dockerignore leaves out {source}")
+
+    def test_the_programs_need_only_what_the_smallest_base_has(self):
+        # distroless/cc: glibc and GCC's runtime. What else a program needs, its container would miss at the start.
+        base = re.compile(r"(libc|libm|libgcc_s|libstdc\+\+|ld-linux-[\w-]+)\.so\.\d+")
+        for name in ["quintet-server", "quintet-bench", "quintet-models"]:
+            needed = re.findall(r"\(NEEDED\).*\[(.+)\]", run("readelf", "--dynamic", "--wide", quintet(name)))
+            self.assertIn("libc.so.6", needed)
+            self.assertEqual([library for library in needed if not base.fullmatch(library)], [], name)
 
     def test_pinned(self):
         for name in ["onnxruntime", "onnxruntime-gpu"]:
