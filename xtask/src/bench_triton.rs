@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::{
     demo::MODELS,
-    process::{exit_code, run},
+    process::{build_programs, exit_code, run},
     server::{SUITE, Server},
     setup,
 };
@@ -22,7 +22,7 @@ const SCRIPT: &str = "bench/tests/python/stock_triton.py";
 pub(crate) fn bench_triton() -> anyhow::Result<ExitCode> {
     setup::setup(false)?;
     let python = setup::triton_python()?;
-    run("cargo", &["build", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
+    build_programs()?;
     let program = |name| crate::program("debug", name);
     run(program("quintet-models"), &["build", "--arch", MODEL, "--variants", "fp32", "--output", MODELS])?;
     let mut suite = Command::new(program("quintet-server"));

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::{process::run, setup::deploy_python};
+use crate::{process::build_programs, setup::deploy_python};
 
 /// Builds the programs and runs `deploy/tests`; no container engine or cluster is needed.
 ///
@@ -12,7 +12,7 @@ use crate::{process::run, setup::deploy_python};
 /// When a check fails, or what it needs cannot be set up.
 pub(crate) fn check_deploy() -> anyhow::Result<()> {
     let python = deploy_python()?;
-    run("cargo", &["build", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
+    build_programs()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), Into::into);
     let status = Command::new(python)
         .args(["-B", "-m", "unittest", "discover", "--start-directory", "deploy/tests"])

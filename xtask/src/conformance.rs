@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    process::{exit_code, run},
+    process::{build_programs, exit_code},
     server::{SUITE, Server},
     setup::setup,
 };
@@ -23,7 +23,7 @@ const RECORDINGS: &str = "^(?!http/model_config_alltypes_auto$)";
 /// When the server cannot be built or does not become ready.
 pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<ExitCode> {
     setup(true)?;
-    run("cargo", &["build", "--package", "quintet-server"])?;
+    build_programs()?;
     let recordings = recordings.canonicalize().with_context(|| recordings.display().to_string())?;
     let mut command = Command::new(crate::program("debug", "quintet-server"));
     command.args(["suite", "--service=onnx", "--model-repository"]).arg(recordings.join("models"));

@@ -19,6 +19,12 @@ pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> anyhow::Resu
     Ok(())
 }
 
+/// Builds the project's programs as the tests use them. Of the whole workspace and with its tests, as `make test` does it: a
+/// part of it would have the same dependencies compiled again, with other features.
+pub(crate) fn build_programs() -> anyhow::Result<()> {
+    run("cargo", &["build", "--workspace", "--bins", "--tests"])
+}
+
 /// A program's exit status as this one's.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
