@@ -134,7 +134,7 @@ mod tests {
     use super::{
         super::instance::{
             OnnxInstance,
-            tests::{loaded, loaded_from},
+            tests::{loaded, loaded_from, without_binding},
         },
         *,
     };
@@ -255,6 +255,23 @@ mod tests {
             for (memory, data) in kept {
                 assert!((*memory).as_ref().starts_with(&data));
             }
+        }
+    }
+
+    #[test]
+    fn an_instance_without_a_binding_answers_elsewhere() {
+        let [plain, bound] = instances();
+        for mut instance in [without_binding(plain), without_binding(bound)] {
+            let memory = Memory::new();
+            let place = Arc::clone(&memory) as Arc<dyn Place>;
+            let placed = PlacedOutput::new(0, DataType::Fp32, Shape::new([1]), place).unwrap();
+            let mut buffer = BufferPool::new(0).take(size_of::<f32>());
+            buffer.copy_from_slice(&1.5f32.to_le_bytes());
+            let sent = [Some(Tensor::new(DataType::Fp32, Shape::new([1]), buffer.freeze()).unwrap())];
+            let mut timings = RunTimings::default();
+            let answer = instance.run_into(&sent, OutputSet::all(1), &[placed], &Cancel::new(1), &mut timings).unwrap();
+            assert_eq!(answer, sent);
+            assert_eq!((*memory).as_ref(), [7; BYTES]);
         }
     }
 

@@ -92,7 +92,8 @@ impl OnnxInstance {
             Some(bound) if self.is_bound || !places.is_empty() => {
                 bound.run(&mut self.session, &values, wanted, cancel, timings)
             }
-            _ => self.plain.run(&mut self.session, values, wanted, cancel, timings),
+            // Without a binding nothing is written to a place, so no answer may be read there.
+            _ => self.plain.run(&mut self.session, values, Wanted { places: &[], ..wanted }, cancel, timings),
         }
     }
 }
@@ -232,6 +233,11 @@ pub(super) mod tests {
             engine_cache: None,
         };
         load(path, &options, &Tuning::default()).unwrap()
+    }
+
+    /// The instance as it is where ONNX Runtime has no binding for the session.
+    pub(in super::super) fn without_binding(instance: OnnxInstance) -> OnnxInstance {
+        OnnxInstance { bound: None, ..instance }
     }
 
     #[test]
