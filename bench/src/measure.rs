@@ -248,14 +248,17 @@ impl Rig {
         let stop = conductor.cancel.child_token();
         let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests));
         let mut tasks = JoinSet::new();
+        // Without a ramp the window opens before the first request, however late this task has its next turn.
+        let mut opening = (conductor.epoch.elapsed(), idle_before.clone(), process_cpu());
         for (first, client) in self.clients.drain(..workers).enumerate() {
             let (requests, budget) = (Arc::clone(&requests), Arc::clone(&budget));
             tasks.spawn(worker(client, requests, first, budget, stop.clone(), conductor.clone()));
         }
-        wait(ramp, &stop, &mut progress).await;
-        let from = conductor.epoch.elapsed();
-        let window_before = self.scraper.read().await;
-        let cpu = process_cpu();
+        if !ramp.is_zero() {
+            wait(ramp, &stop, &mut progress).await;
+            opening = (conductor.epoch.elapsed(), self.scraper.read().await, process_cpu());
+        }
+        let (from, window_before, cpu) = opening;
         wait(length.saturating_sub(conductor.epoch.elapsed() - from), &stop, &mut progress).await;
         let to = conductor.epoch.elapsed();
         let cpu = spent(cpu, process_cpu());

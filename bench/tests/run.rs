@@ -115,6 +115,7 @@ async fn every_lane_is_measured_and_the_counts_agree() {
             Load::Concurrent { .. } | Load::Open { .. } => {
                 assert_eq!(cell.sent, WINDOW_REQUESTS as u64);
                 assert_eq!(cell.completed + cell.outside_window, cell.sent);
+                assert!(cell.outside_window < 3, "at most what the other workers had sent when the last one ended");
                 assert_eq!(cell.connections, 3);
             }
         }
@@ -159,14 +160,11 @@ async fn every_lane_is_measured_and_the_counts_agree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stage_times_make_a_waterfall() {
-    // All requests of a window may be over before it opens, on a busy machine.
-    let serial = |cell: &&Cell| matches!(cell.load, Load::Serial { .. });
-    let measured = |report: &Report| report.cells.iter().filter(serial).cloned().collect::<Vec<_>>();
     let sources =
-        |report: &Report| measured(report).iter().map(|c| c.waterfall.as_ref().unwrap().source).collect::<HashSet<_>>();
+        |report: &Report| report.cells.iter().map(|c| c.waterfall.as_ref().unwrap().source).collect::<HashSet<_>>();
     let (_, report) = run(Script { stage_times: true, ..Script::default() }).await;
     assert_eq!(sources(&report), [Source::StageTimes].into());
-    for cell in &measured(&report) {
+    for cell in &report.cells {
         let waterfall = cell.waterfall.as_ref().unwrap();
         let infer = waterfall.parts.iter().find(|time| time.part == Part::Infer).unwrap().ms.unwrap();
         assert!((infer.value - STAGED_INFER_US as f64 / 1e3).abs() < 1e-9, "{} {}: {infer:?}", cell.lane, cell.load);
