@@ -38,6 +38,7 @@ pub mod stats;
 pub mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod warmup;
 mod worker;
 
 pub use backend::{Instance, Placement, RunTimings};

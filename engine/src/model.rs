@@ -4,6 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
     },
     thread::JoinHandle,
     time::Duration,
@@ -22,6 +23,7 @@ use crate::{
     request::{InferRequest, InferResponse, Stage, StageTimings},
     spec::ModelSpec,
     stats::{ModelStats, StatsSnapshot},
+    warmup::Sample,
     worker,
 };
 
@@ -76,23 +78,21 @@ pub enum StartError {
 }
 
 impl Model {
-    /// Warms the instances, one after the other, and starts a thread for each. Blocks until all are
-    /// warm. `load_time` is what loading took so far.
+    /// Starts a thread for each instance, which warms it, one after the other: on `samples`, and on each batch size
+    /// that the model announces. Blocks until all are warm. `load_time` is what loading took so far.
     ///
     /// # Errors
     /// When a warm-up run fails; nothing is left running then.
     pub fn start(
         spec: ModelSpec,
-        mut instances: Vec<Box<dyn Instance>>,
+        instances: Vec<Box<dyn Instance>>,
+        samples: Vec<Sample>,
         pool: BufferPool,
         load_time: Duration,
     ) -> Result<Self, StartError> {
         let started = std::time::Instant::now();
         let name = || spec.name().to_owned();
         let placement = instances.first().ok_or_else(|| StartError::NoInstance(name()))?.placement();
-        for instance in &mut instances {
-            worker::warm_up(&spec, instance.as_mut()).map_err(|error| StartError::WarmUp { model: name(), error })?;
-        }
         let (spec, stats) = (Arc::new(spec), Arc::<ModelStats>::default());
         let count = instances.len();
         let shared = Arc::new(worker::Shared {
@@ -105,13 +105,17 @@ impl Model {
         });
         // Whatever happens from here on, dropping them ends the threads.
         let started_instances = Instances { shared: Arc::clone(&shared), threads: Mutex::default() };
+        let samples: Arc<[Sample]> = samples.into();
         for index in 0..count {
-            let shared = Arc::clone(&shared);
+            let (shared, samples) = (Arc::clone(&shared), Arc::clone(&samples));
+            let (tell, told) = mpsc::channel();
             let thread = std::thread::Builder::new()
                 .name(format!("{}/{index}", shared.spec.name()))
-                .spawn(move || worker::serve(&shared, index))
+                .spawn(move || worker::serve(&shared, index, samples, tell))
                 .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
             started_instances.threads.lock().push(thread);
+            let warmed = told.recv().unwrap_or_else(|_| Err(worker::lost()));
+            warmed.map_err(|error| StartError::WarmUp { model: spec.name().to_owned(), error })?;
         }
         let runs = Runs::Instances(started_instances);
         Ok(Self::new(spec, stats, pool, runs, placement, load_time + started.elapsed()))

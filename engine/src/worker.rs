@@ -3,7 +3,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, mpsc::Sender},
     time::Instant,
 };
 
@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::{
     backend::{Instance, RunTimings},
     batch::{
-        gather::{gather, scatter, zeros},
+        gather::{gather, scatter},
         lines::{Batch, Outcome, Pending},
         queue::{Queue, Work},
     },
@@ -25,7 +25,8 @@ use crate::{
     request::{InferRequest, InferResponse, OutputSet, Stage},
     spec::ModelSpec,
     stats::ModelStats,
-    tensor::{Shape, Tensor},
+    tensor::Tensor,
+    warmup::{self, Sample},
 };
 
 /// What the threads of one model share.
@@ -114,27 +115,18 @@ impl Drop for LeaveOnDrop<'_> {
     }
 }
 
-/// Runs each announced batch size once, on zeros; dynamic dimensions are 1.
-pub(crate) fn warm_up(spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(), InferError> {
-    for &rows in spec.warmup_batch_sizes() {
-        let inputs = spec
-            .inputs()
-            .iter()
-            .map(|input| {
-                let dims = input.dims.iter().map(|dim| dim.unwrap_or(1));
-                let dims: Vec<_> = spec.batches().then_some(rows).into_iter().chain(dims).collect();
-                zeros(input.data_type, Shape::new(dims)).map(Some)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        run(instance, &inputs, OutputSet::all(spec.outputs().len()), &[], &Cancel::new(1), &mut RunTimings::default())?;
-    }
-    Ok(())
-}
-
-/// The body of an instance's thread: serves until the queue is closed and empty. The instance ends with it, whoever
-/// still has the model.
-pub(crate) fn serve(shared: &Shared, index: usize) {
+/// The body of an instance's thread: warms it, tells how that went, and serves until the queue is closed and empty. The
+/// instance ends with it, whoever still has the model.
+pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, tell: Sender<Result<(), InferError>>) {
     let Some(instance) = shared.instances.get(index) else { return };
+    let warmed = instance.lock().as_deref_mut().map_or(Ok(()), |it| warmup::run(&shared.spec, &samples, it));
+    // They are not held as long as the model.
+    drop(samples);
+    if warmed.is_err() {
+        drop(instance.lock().take());
+    }
+    let _ = tell.send(warmed);
+    drop(tell);
     while let Some(work) = shared.queue.next() {
         if let Some(instance) = instance.lock().as_deref_mut() {
             carry_out(shared, instance, work);
@@ -234,7 +226,7 @@ fn attempt(
 }
 
 /// Runs the instance; a panic in the backend costs its batch, not the server.
-fn run(
+pub(crate) fn run(
     instance: &mut dyn Instance,
     inputs: &[Option<Tensor>],
     wanted: OutputSet,

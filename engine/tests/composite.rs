@@ -24,7 +24,7 @@ fn spec(name: &str) -> ModelSpec {
 fn echo(latency: Duration) -> (Arc<Model>, Echo) {
     let echo = Echo { latency, ..Echo::default() };
     let instance: Box<dyn Instance> = Box::new(echo.clone());
-    (Arc::new(Model::start(spec("echo"), vec![instance], BufferPool::new(0), Duration::ZERO).unwrap()), echo)
+    (Arc::new(Model::start(spec("echo"), vec![instance], vec![], BufferPool::new(0), Duration::ZERO).unwrap()), echo)
 }
 
 /// Asks both at once and answers as the first does, in the time of both.

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use quintet_engine::{
     BatchPolicy, BufferPool, Cache, Cancel, DataType, ErrorKind, InferError, InferRequest, InferResponse, Instance,
     Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, RunTimings, Shape, StageTimings, Tensor, TensorSpec,
-    VersionState, testing::Echo,
+    VersionState, testing::Echo, warmup::Sample,
 };
 
 const WIDTH: usize = 4;
@@ -30,7 +30,7 @@ fn start(echo: &Echo, instances: usize, delay: Duration, warmup: Vec<usize>) -> 
     let policy = batching(delay);
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, instances, warmup).unwrap();
     let instances = (0..instances).map(|_| Box::new(echo.clone()) as Box<dyn Instance>).collect();
-    Model::start(spec, instances, BufferPool::new(1 << 20), Duration::ZERO).unwrap()
+    Model::start(spec, instances, vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap()
 }
 
 fn request(mark: u8, rows: usize) -> InferRequest {
@@ -185,7 +185,7 @@ proptest! {
         let spec = ModelSpec::new("added", 1, inputs, vec![tensor("y")], batching(Duration::ZERO), 1, vec![]).unwrap();
         let added = Added::default();
         let instances: Vec<Box<dyn Instance>> = vec![Box::new(added.clone())];
-        let model = Model::start(spec, instances, BufferPool::new(1 << 20), Duration::ZERO).unwrap();
+        let model = Model::start(spec, instances, vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap();
         let answers = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
             let asked = sent.iter().map(|&(mark, rows, more)| {
                 let mut whole = request(mark, rows);
@@ -326,13 +326,44 @@ fn every_announced_batch_size_is_warmed() {
     assert_eq!(model.stats().executions, 0, "a warm-up is not an inference");
 }
 
+#[tokio::test]
+async fn an_instance_is_warmed_on_the_thread_that_it_serves_on() {
+    let echo = Echo::default();
+    let model = start(&echo, 1, Duration::ZERO, vec![1, 4]);
+    model.infer(request(1, 1)).await.unwrap();
+    assert_eq!((echo.runs.load(SeqCst), echo.threads.lock().len()), (3, 1));
+    assert!(!echo.threads.lock().contains(&std::thread::current().id()));
+}
+
+#[test]
+fn samples_are_run_as_often_as_they_say_before_the_announced_sizes() {
+    let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
+    let started = |poison: Option<u8>| {
+        let spec =
+            ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], batching(Duration::ZERO), 1, vec![1]);
+        let echo = Echo { poison, ..Echo::default() };
+        let sample = |mark: u8, rows: usize, count: usize| Sample {
+            name: format!("of {mark}"),
+            inputs: request(mark, rows).inputs.clone(),
+            count,
+        };
+        let samples = vec![sample(5, 2, 3), sample(6, 1, 1)];
+        let outcome =
+            Model::start(spec.unwrap(), vec![Box::new(echo.clone())], samples, BufferPool::new(0), Duration::ZERO);
+        (outcome.map(drop).map_err(|error| error.to_string()), echo.runs.load(SeqCst), echo.largest.load(SeqCst))
+    };
+    assert_eq!(started(None), (Ok(()), 3 + 1 + 1, 2));
+    let refusal = "model 'echo' failed its warm-up: model_warmup 'of 6' failed: poisoned row";
+    assert_eq!(started(Some(6)), (Err(refusal.into()), 3 + 1, 2));
+}
+
 #[test]
 fn a_model_that_fails_its_warm_up_does_not_start() {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
     let policy = batching(Duration::ZERO);
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![1]).unwrap();
     let echo = Echo { poison: Some(0), ..Echo::default() };
-    let error = Model::start(spec, vec![Box::new(echo)], BufferPool::new(0), Duration::ZERO).err().unwrap();
+    let error = Model::start(spec, vec![Box::new(echo)], vec![], BufferPool::new(0), Duration::ZERO).err().unwrap();
     assert_eq!(error.to_string(), "model 'echo' failed its warm-up: poisoned row");
 }
 

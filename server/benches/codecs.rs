@@ -30,7 +30,8 @@ fn service() -> Arc<Service> {
     let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
     let policy = BatchPolicy { max_batch_size: 8, ..BatchPolicy::default() };
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
-    let model = Model::start(spec, vec![Box::new(Echo::default())], service.pool().clone(), Duration::ZERO).unwrap();
+    let model =
+        Model::start(spec, vec![Box::new(Echo::default())], vec![], service.pool().clone(), Duration::ZERO).unwrap();
     service.put(model, ModelConfig::default());
     service
 }

@@ -60,8 +60,8 @@ fn service() -> Arc<Service> {
         let tensor = |name| TensorSpec::new(name, data_type, [None]);
         let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
-        let model =
-            Model::start(spec, vec![Box::new(Echo::default())], service.pool().clone(), Duration::ZERO).unwrap();
+        let model = Model::start(spec, vec![Box::new(Echo::default())], vec![], service.pool().clone(), Duration::ZERO)
+            .unwrap();
         service.put(model, ModelConfig::default());
     }
     service

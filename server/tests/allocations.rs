@@ -82,7 +82,8 @@ fn start() -> ([u16; 2], BufferPool) {
     let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
     let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
-    let model = Model::start(spec, vec![Box::new(Echo::default())], service.pool().clone(), Duration::ZERO).unwrap();
+    let model =
+        Model::start(spec, vec![Box::new(Echo::default())], vec![], service.pool().clone(), Duration::ZERO).unwrap();
     service.put(model, ModelConfig::default());
     let pool = service.pool().clone();
     let (sender, ports) = std::sync::mpsc::channel();

@@ -325,7 +325,7 @@ mod tests {
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(1)]);
         let policy = BatchPolicy { max_batch_size: 4, ..BatchPolicy::default() };
         let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
-        Model::start(spec, vec![Box::new(Echo::default())], BufferPool::new(1 << 20), Duration::ZERO).unwrap()
+        Model::start(spec, vec![Box::new(Echo::default())], vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap()
     }
 
     fn request() -> InferRequest {

@@ -66,11 +66,8 @@ pub(super) fn load(
             let samples = warmup::samples(&details.config, &details.spec, &source.folder)?;
             let max_pixels = service.limits().max_image_pixels;
             let instance = |_| -> Box<dyn Instance> { Box::new(Images::new(max_pixels, pool.clone())) };
-            let mut instances: Vec<_> = (0..details.spec.instances()).map(instance).collect();
-            if let Some(first) = instances.first_mut() {
-                warmup::run(&samples, &details.spec, first.as_mut())?;
-            }
-            Model::start(details.spec, instances, pool, started.elapsed())?
+            let instances: Vec<_> = (0..details.spec.instances()).map(instance).collect();
+            Model::start(details.spec, instances, samples, pool, started.elapsed())?
         }
     };
     if let Some(cache) = cache {

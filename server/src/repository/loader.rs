@@ -126,11 +126,8 @@ impl Loader {
                 }
             }
         }
-        let mut instances: Vec<_> = opened.into_iter().map(|opened| opened.into_instance(&details)).collect();
-        for instance in &mut instances {
-            warmup::run(&samples, &details.spec, instance.as_mut())?;
-        }
-        let mut model = Model::start(details.spec, instances, pool.clone(), started.elapsed())?;
+        let instances: Vec<_> = opened.into_iter().map(|opened| opened.into_instance(&details)).collect();
+        let mut model = Model::start(details.spec, instances, samples, pool.clone(), started.elapsed())?;
         if let Some(cache) = cache {
             model = model.with_cache(cache);
         }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use bytes::Bytes;
-use quintet_engine::{Cancel, DataType, InferError, Instance, ModelSpec, OutputSet, RunTimings, Shape, Tensor};
+use quintet_engine::{DataType, ModelSpec, Shape, Tensor, warmup::Sample};
 use quintet_proto::{
     elements,
     inference::{
@@ -16,14 +16,6 @@ use super::config::ConfigError;
 
 /// Bytes of one warm-up tensor at most.
 const MAX_BYTES: usize = 1 << 30;
-
-/// One warm-up request.
-#[derive(Debug)]
-pub(super) struct Sample {
-    name: String,
-    inputs: Vec<Option<Tensor>>,
-    count: usize,
-}
 
 /// The warm-up requests of a configuration; data files are in `<folder>/warmup`.
 ///
@@ -105,22 +97,6 @@ fn random(data_type: DataType, count: usize, bytes: usize) -> Bytes {
         // Integers are 0: they are mostly indices, and noise would point nowhere.
         _ => vec![0; bytes].into(),
     }
-}
-
-/// Runs the samples on an instance.
-///
-/// # Errors
-/// What the backend says of the first that fails.
-pub(super) fn run(samples: &[Sample], spec: &ModelSpec, instance: &mut dyn Instance) -> Result<(), InferError> {
-    for sample in samples {
-        for _ in 0..sample.count {
-            let outputs = OutputSet::all(spec.outputs().len());
-            instance.run(&sample.inputs, outputs, &Cancel::new(1), &mut RunTimings::default()).map_err(|error| {
-                InferError::new(error.kind(), format_args!("model_warmup '{}' failed: {error}", sample.name))
-            })?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

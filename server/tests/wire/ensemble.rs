@@ -37,7 +37,8 @@ fn spec(name: &str, inputs: &[&str], outputs: &[&str]) -> ModelSpec {
 }
 
 pub fn put_step(service: &Service, name: &str, instance: Box<dyn Instance>) {
-    let model = Model::start(spec(name, &["x"], &["y"]), vec![instance], service.pool().clone(), Duration::ZERO);
+    let model =
+        Model::start(spec(name, &["x"], &["y"]), vec![instance], vec![], service.pool().clone(), Duration::ZERO);
     service.put(model.unwrap(), ModelConfig { name: name.into(), ..Default::default() });
 }
 
@@ -197,7 +198,7 @@ async fn a_step_that_fails_or_is_gone_is_told_in_tritons_words() {
     let wide = TensorSpec::new("x", DataType::Fp32, [Some(WIDTH + 1)]);
     let wide = ModelSpec::new("poisoned", 1, vec![wide.clone()], vec![wide], BatchPolicy::default(), 1, vec![]);
     let pool = server.service.pool().clone();
-    let model = Model::start(wide.unwrap(), vec![Box::new(Echo::default())], pool, Duration::ZERO).unwrap();
+    let model = Model::start(wide.unwrap(), vec![Box::new(Echo::default())], vec![], pool, Duration::ZERO).unwrap();
     server.service.put(model, ModelConfig { name: "poisoned".into(), ..Default::default() });
     let error = refusal("inner").await;
     assert!(error.message().starts_with("in ensemble 'inner', [request id: r1] unexpected shape"), "{error}");

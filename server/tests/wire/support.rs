@@ -133,7 +133,7 @@ fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: u
     let mut output = inputs[0].clone();
     output.name = "y".into();
     let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![]).unwrap();
-    let model = Model::start(spec, vec![instance], service.pool().clone(), Duration::ZERO).unwrap();
+    let model = Model::start(spec, vec![instance], vec![], service.pool().clone(), Duration::ZERO).unwrap();
     service.put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
 }
 

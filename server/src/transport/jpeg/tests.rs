@@ -118,7 +118,7 @@ fn start_beside(
         ..BatchPolicy::default()
     };
     let spec = ModelSpec::new("scripted", 3, inputs, vec![logits, embedding], policy, 1, vec![]).unwrap();
-    let model = Model::start(spec, vec![Box::new(counters.clone())], pool.clone(), Duration::ZERO).unwrap();
+    let model = Model::start(spec, vec![Box::new(counters.clone())], vec![], pool.clone(), Duration::ZERO).unwrap();
     let limits = Limits {
         max_input: InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" },
         max_image_pixels: 10_000,
