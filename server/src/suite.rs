@@ -149,13 +149,13 @@ async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) 
     Ok(())
 }
 
-fn repository(service: &Service, library: &Loaded, settings: &Settings) -> Repository {
+fn repository(service: &Service, library: &'static Loaded, settings: &Settings) -> Repository {
     Repository::new(Options {
         roots: settings.model_repository.clone(),
         mode: Mode::None,
         loader: Loader {
             response_cache: None,
-            environment: library.environment.clone(),
+            library,
             providers: Some(settings.providers(service.name()).to_vec()),
             policy: settings.provider_policy,
             engine_cache: Some(EngineCache { folder: settings.engine_cache.clone(), library: library.version() }),

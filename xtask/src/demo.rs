@@ -23,7 +23,7 @@ pub(crate) const MODELS: &str = ".quintet/models";
 /// When something cannot be built, or the server does not become ready.
 pub(crate) fn demo(arch: &str, bench: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
-    let mut server = Server::start(server_command(&server, arch), SUITE)?;
+    let mut server = Server::start(server_command(&server, Path::new(MODELS), arch), SUITE)?;
     let status = bench_command(&server, arch).args(bench).status().context("cannot start the benchmark")?;
     server.stop()?;
     Ok(exit_code(status))
@@ -45,7 +45,8 @@ pub(crate) fn bench_command(server: &Server, arch: &str) -> Command {
 /// When something cannot be built.
 pub(crate) fn serve(arch: &str, flags: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
-    let status = server_command(&server, arch).args(flags).status().context("cannot start the server")?;
+    let status =
+        server_command(&server, Path::new(MODELS), arch).args(flags).status().context("cannot start the server")?;
     Ok(exit_code(status))
 }
 
@@ -58,9 +59,9 @@ pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     Ok(crate::program("release", "quintet-server"))
 }
 
-/// The suite with this model.
-pub(crate) fn server_command(server: &Path, arch: &str) -> Command {
+/// The suite with this model out of a repository.
+pub(crate) fn server_command(server: &Path, repository: &Path, arch: &str) -> Command {
     let mut command = Command::new(server);
-    command.args(["suite", "--model-repository", MODELS, "--model", arch]).current_dir(crate::root());
+    command.arg("suite").arg("--model-repository").arg(repository).args(["--model", arch]).current_dir(crate::root());
     command
 }

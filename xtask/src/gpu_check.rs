@@ -46,15 +46,16 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     }
     fs::create_dir_all(&folder)?;
     let (reference, engines) = (folder.join("reference.npz"), folder.join("engines"));
-    let start = |flags: &[&str]| {
-        let mut command = demo::server_command(&program, arch);
-        command.arg("--onnxruntime").arg(&library).arg("--engine-cache").arg(&engines).args(flags);
+    let start_on = |repository: &Path, log: Stdio, flags: &[&str]| {
+        let mut command = demo::server_command(&program, repository, arch);
+        command.stderr(log).arg("--onnxruntime").arg(&library).arg("--engine-cache").arg(&engines).args(flags);
         if without {
             command.env("CUDA_VISIBLE_DEVICES", "");
         }
         let started = Instant::now();
         Server::start(command, SUITE).map(|server| (server, started.elapsed().as_secs_f64()))
     };
+    let start = |flags: &[&str]| start_on(Path::new(demo::MODELS), Stdio::inherit(), flags);
 
     let (mut cpu, _) = start(&["--jpeg-providers=cpu", "--onnx-providers=cpu", "--trt-providers=cpu"])?;
     compare(&cpu, arch, &reference, &[])?;
@@ -69,6 +70,16 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     let are_kept = again == kept && (without || !kept.is_empty());
     let measured = demo::bench_command(&server, arch).output().context("cannot start the benchmark")?;
     server.stop()?;
+
+    let (graphs, log) = (repository_with_graphs(&folder, arch)?, folder.join("graphs.log"));
+    let (mut server, _) = start_on(&graphs, fs::File::create(&log)?.into(), &[])?;
+    let (lanes_with_graphs, agree_with_graphs) = compare(&server, arch, &reference, hidden)?;
+    let mut bench = demo::bench_command(&server, arch);
+    let with_graphs = bench.args(["--skip", "jpeg,trt"]).output().context("cannot start the benchmark")?;
+    server.stop()?;
+    let log = fs::read_to_string(log)?;
+    let recorded = log.matches("CUDA graph recorded").count();
+    let refusals: Vec<_> = log.lines().filter(|line| line.contains("no CUDA graph")).collect();
 
     let mut report = String::new();
     if without {
@@ -90,12 +101,33 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     kept.iter()
         .try_for_each(|file| writeln!(report, "- `{}`", file.strip_prefix(&engines).unwrap_or(file).display()))?;
     writeln!(report, "\n## Five lanes\n\n```\n{}```", String::from_utf8_lossy(&measured.stdout))?;
+    writeln!(report, "\n## CUDA graphs\n\nRecorded: {recorded}.\n\n{lanes_with_graphs}")?;
+    refusals.iter().try_for_each(|line| writeln!(report, "- `{line}`"))?;
+    writeln!(report, "\n```\n{}```", String::from_utf8_lossy(&with_graphs.stdout))?;
     let path = crate::root().join(REPORT);
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     fs::write(&path, &report).with_context(|| path.display().to_string())?;
     std::io::stdout().write_all(report.as_bytes())?;
     eprintln!("written: {REPORT}");
-    Ok(if agree && are_kept && measured.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let agree = agree && agree_with_graphs && (without || recorded > 0);
+    let are_measured = measured.status.success() && with_graphs.status.success();
+    Ok(if agree && are_kept && are_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A repository in which the model asks for CUDA graphs.
+fn repository_with_graphs(folder: &Path, arch: &str) -> anyhow::Result<PathBuf> {
+    const GRAPHS: &str = "\noptimization { execution_accelerators { gpu_execution_accelerator [ \
+                          { name: \"cuda\" parameters { key: \"enable_cuda_graph\" value: \"1\" } } ] } }\n";
+    let (from, to) = (crate::root().join(demo::MODELS).join(arch), folder.join("models").join(arch));
+    fs::create_dir_all(to.parent().unwrap_or(folder))?;
+    let copied = Command::new("cp").arg("-r").args([&from, &to]).status().context("cannot start cp")?;
+    if !copied.success() {
+        bail!("cannot copy {}", from.display());
+    }
+    let config = to.join("config.pbtxt");
+    let text = fs::read_to_string(&config).with_context(|| config.display().to_string())?;
+    fs::write(&config, text + GRAPHS)?;
+    Ok(folder.join("models"))
 }
 
 /// Name, driver and memory of the GPUs, one after the other.

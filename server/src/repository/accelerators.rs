@@ -203,7 +203,7 @@ mod tests {
     fn what_has_no_effect_is_named_with_the_reason() {
         let without_effect = |text: &str| tuned(text).unwrap().1;
         let named = [
-            without_effect(&accelerator("cuda", &[("enable_cuda_graph", "1")])),
+            without_effect(&accelerator("tensorrt", &[("trt_cuda_graph_enable", "1")])),
             without_effect(&accelerator("auto_io_binding", &[])),
             without_effect(&format!(
                 "instance_group {{ kind: KIND_CPU }} {}",
@@ -214,7 +214,7 @@ mod tests {
             ),
         ];
         insta::assert_snapshot!(named.concat().join("\n"), @r#"
-        gpu_execution_accelerator.parameters["enable_cuda_graph"] (a CUDA graph needs its tensors at fixed addresses, and this server's are not)
+        gpu_execution_accelerator.parameters["trt_cuda_graph_enable"] (ONNX Runtime's TensorRT provider keeps one CUDA graph for a session, and replays it whatever the batch)
         optimization.execution_accelerators.gpu_execution_accelerator "auto_io_binding"
         optimization.execution_accelerators.gpu_execution_accelerator "tensorrt"
         optimization.execution_accelerators.cpu_execution_accelerator "openvino"

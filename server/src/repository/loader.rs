@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, anyhow};
-use ort::environment::Environment;
 use quintet_engine::{Cache, Model, Placement, TensorSpec};
+use quintet_onnxruntime::Loaded;
 use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_instance_group::Kind};
 
 use super::{
@@ -23,8 +23,8 @@ use crate::service::Service;
 
 /// How the models of a repository are loaded.
 pub struct Loader {
-    /// The process's one environment, which owns the thread pool.
-    pub environment: Environment,
+    /// ONNX Runtime, with the process's one environment, which owns the thread pool.
+    pub library: &'static Loaded,
     /// Providers to try, in order; `None` is what each model's configuration asks for.
     pub providers: Option<Vec<Provider>>,
     /// Whether a model may run on another provider than the first. Of those that a configuration asks for,
@@ -55,7 +55,7 @@ impl Loader {
         let (pool, service) = (service.pool(), service.name());
         let pins = source.config.optimization.as_ref().and_then(|it| it.input_pinned_memory);
         let options = LoadOptions {
-            environment: self.environment.clone(),
+            library: self.library,
             providers: self.allowed_providers(&source.config),
             engine_cache: self.engine_cache.clone(),
         };
@@ -90,7 +90,7 @@ impl Loader {
         if placement.provider == Provider::Cpu.name() {
             details.without_effect.extend(pins.map(|_| "optimization.input_pinned_memory (runs on the CPU)".into()));
         } else if pins.is_none_or(|pins| pins.enable) {
-            match onnx::pinned(&self.environment, device, pool.max_idle_bytes()) {
+            match onnx::pinned(&self.library.environment, device, pool.max_idle_bytes()) {
                 Ok(source) => pool.draw_from(source),
                 Err(reason) => {
                     tracing::warn!(

@@ -97,7 +97,7 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
             ControlMode::Explicit => Mode::Explicit,
         },
         loader: Loader {
-            environment: library.environment.clone(),
+            library,
             providers: None,
             policy: flags.provider_policy,
             engine_cache: flags.engine_cache.clone().map(|folder| EngineCache { folder, library: library.version() }),

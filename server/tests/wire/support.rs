@@ -141,7 +141,7 @@ fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: u
 pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
     let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
     let loader = Loader {
-        environment: library.environment.clone(),
+        library,
         providers: None,
         policy: ProviderPolicy::Fallback,
         engine_cache: None,

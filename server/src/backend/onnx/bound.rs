@@ -9,11 +9,12 @@ use std::{ffi::CString, sync::Arc, time::Instant};
 use ort::{
     AsPointer as _,
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
-    session::{IoBinding, NoSelectedOutputs, RunOptions, Session, SessionInputValue},
+    session::{IoBinding, NoSelectedOutputs, Session, SessionInputValue},
 };
 use quintet_engine::{Cancel, InferError, RunTimings, Tensor};
 
 use super::{
+    graphs,
     instance::{Stoppable, Wanted, take},
     values,
 };
@@ -105,7 +106,7 @@ impl Bound {
         let options = match &self.options {
             Some(options) => Arc::clone(options),
             None => {
-                let options = RunOptions::new().map_err(InferError::internal)?;
+                let options = graphs::run_options().map_err(InferError::internal)?;
                 Arc::clone(self.options.insert(Arc::new(Stoppable(options))))
             }
         };

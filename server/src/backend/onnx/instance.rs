@@ -1,17 +1,24 @@
 //! One session as an instance of the engine.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
 
 use ort::session::{
     HasSelectedOutputs, OutputSelector, RunOptions, SelectedOutputMarker, Session, SessionInputValue, SessionOutputs,
 };
 use quintet_engine::{Cancel, InferError, Instance, OutputSet, PlacedOutput, Placement, RunTimings, Tensor};
 
-use super::{Provider, bound::Bound, values};
+use super::{
+    Provider,
+    bound::Bound,
+    graphs::{self, Graphs},
+    session::LoadedSession,
+    values,
+};
+use crate::backend::gpu_work;
 
 /// A session that runs one batch at a time.
 pub(super) struct OnnxInstance {
-    session: Session,
+    session: ManuallyDrop<Session>,
     placement: Placement,
     inputs: Vec<String>,
     outputs: Vec<String>,
@@ -20,6 +27,8 @@ pub(super) struct OnnxInstance {
     bound: Option<Bound>,
     /// Whether every run is bound; else those that write to places are.
     is_bound: bool,
+    /// `None` if CUDA graphs are not asked for, or cannot be had.
+    pub(super) graphs: Option<Graphs>,
 }
 
 /// The outputs of one run.
@@ -58,19 +67,19 @@ impl<O: SelectedOutputMarker> Stoppable<O> {
 }
 
 impl OnnxInstance {
-    /// `is_bound` binds inputs and outputs, which a session on a GPU gains from.
-    pub(super) fn new(
-        session: Session,
-        placement: Placement,
-        inputs: Vec<String>,
-        outputs: Vec<String>,
-        is_bound: bool,
-    ) -> Self {
+    /// An instance with these inputs and outputs, of the names that the session's have.
+    pub(super) fn new(loaded: LoadedSession, inputs: Vec<String>, outputs: Vec<String>) -> Self {
+        let LoadedSession { session, placement, is_bound, graphs, .. } = loaded;
         let bound = Bound::new(&session, &inputs);
         if let Err(error) = &bound {
             tracing::warn!(%error, "inputs and outputs cannot be bound; they are handed over with each run");
         }
-        Self { session, placement, inputs, outputs, plain: Plain { selected: None }, bound: bound.ok(), is_bound }
+        let graphs = graphs.and_then(|ground| {
+            let graphs = Graphs::new(ground, &session);
+            graphs.inspect_err(|error| tracing::warn!(%error, "no CUDA graphs: no memory for them")).ok()
+        });
+        let (session, bound) = (ManuallyDrop::new(session), bound.ok());
+        Self { session, placement, inputs, outputs, plain: Plain { selected: None }, bound, is_bound, graphs }
     }
 
     fn attempt(
@@ -81,13 +90,19 @@ impl OnnxInstance {
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let wanted = Wanted { names: &self.outputs, set: wanted, places };
+        let names = (&self.inputs[..], &self.outputs[..]);
+        let graph = self.graphs.as_mut().and_then(|graphs| graphs.of(&mut self.session, names, inputs));
+        let _work = self.is_bound.then(gpu_work::shared);
+        if let Some((graph, ground)) = graph {
+            return graph.replay(&mut self.session, ground, inputs, wanted, timings);
+        }
         let started = Instant::now();
         // What is left out has a default in the model.
         let given = self.inputs.iter().zip(inputs).filter_map(|(name, tensor)| Some((name.as_str(), tensor.as_ref()?)));
         let values = given.map(|(name, tensor)| Ok((name, values::input(tensor)?)));
         let values = values.collect::<Result<Vec<_>, InferError>>()?;
         timings.copy_in = started.elapsed();
-        let wanted = Wanted { names: &self.outputs, set: wanted, places };
         match &mut self.bound {
             Some(bound) if self.is_bound || !places.is_empty() => {
                 bound.run(&mut self.session, &values, wanted, cancel, timings)
@@ -164,7 +179,17 @@ pub(super) fn take(
 
 fn select(wanted: Wanted<'_>) -> ort::Result<RunOptions<HasSelectedOutputs>> {
     let selector = wanted.iter().fold(OutputSelector::no_default(), |selector, (name, _)| selector.with(name));
-    Ok(RunOptions::new()?.with_outputs(selector))
+    Ok(graphs::run_options()?.with_outputs(selector))
+}
+
+impl Drop for OnnxInstance {
+    fn drop(&mut self) {
+        // What a session has of a GPU's memory goes back to the GPU.
+        let _work = self.is_bound.then(gpu_work::shared);
+        (self.bound, self.graphs) = (None, None);
+        // SAFETY: nothing uses the session after this.
+        unsafe { ManuallyDrop::drop(&mut self.session) };
+    }
 }
 
 impl Instance for OnnxInstance {
@@ -214,7 +239,7 @@ pub(super) mod tests {
     use quintet_onnxruntime::ThreadPool;
 
     use super::*;
-    use crate::backend::onnx::{LoadOptions, LoadedSession, Provider, Tuning, load};
+    use crate::backend::onnx::{LoadOptions, Tuning, load};
 
     /// The model that gives what it gets, on the CPU.
     pub(in super::super) fn loaded() -> LoadedSession {
@@ -227,17 +252,14 @@ pub(super) mod tests {
     /// A model file, on the CPU.
     pub(in super::super) fn loaded_from(path: &Path) -> LoadedSession {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
-        let options = LoadOptions {
-            environment: library.environment.clone(),
-            providers: vec![Provider::Cpu],
-            engine_cache: None,
-        };
+        let options = LoadOptions { library, providers: vec![Provider::Cpu], engine_cache: None };
         load(path, &options, &Tuning::default()).unwrap()
     }
 
     /// The instance as it is where ONNX Runtime has no binding for the session.
-    pub(in super::super) fn without_binding(instance: OnnxInstance) -> OnnxInstance {
-        OnnxInstance { bound: None, ..instance }
+    pub(in super::super) fn without_binding(mut instance: OnnxInstance) -> OnnxInstance {
+        instance.bound = None;
+        instance
     }
 
     #[test]

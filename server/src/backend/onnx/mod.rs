@@ -3,6 +3,7 @@
 mod assignment;
 mod bound;
 mod engine_cache;
+mod graphs;
 mod instance;
 mod options;
 mod pinned;

@@ -42,8 +42,11 @@ use Takes::{Flag, Number, Text, Word};
 
 const PRECISION: &str = "precision_mode";
 
-/// A replayed graph reads where the first run's tensors lay.
-const GRAPHS: &str = "a CUDA graph needs its tensors at fixed addresses, and this server's are not";
+const CUDA_GRAPH: &str = "enable_cuda_graph";
+
+/// `TensorrtExecutionProvider::IsGraphCaptured` asks for no shape.
+const ONE_GRAPH: &str =
+    "ONNX Runtime's TensorRT provider keeps one CUDA graph for a session, and replays it whatever the batch";
 
 const CUDA: &[(&str, Takes)] = &[
     ("arena_extend_strategy", Word(&["kNextPowerOfTwo", "kSameAsRequested"])),
@@ -51,7 +54,7 @@ const CUDA: &[(&str, Takes)] = &[
     ("cudnn_conv_algo_search", Word(&["EXHAUSTIVE", "HEURISTIC", "DEFAULT"])),
     ("cudnn_conv_use_max_workspace", Flag),
     ("do_copy_in_default_stream", Flag),
-    ("enable_cuda_graph", Flag),
+    (CUDA_GRAPH, Flag),
     ("enable_skip_layer_norm_strict_mode", Flag),
     ("fuse_conv_bias", Flag),
     ("gpu_mem_limit", Number),
@@ -153,8 +156,8 @@ impl ProviderOptions {
         let own = RENAMED.iter().find(|(triton, _)| *triton == name).map_or(name, |(_, own)| own);
         let &(name, takes) = table.iter().find(|(known, _)| *known == own).ok_or(OptionError::Unknown)?;
         let value = read(takes, value)?;
-        if matches!(name, "enable_cuda_graph" | "trt_cuda_graph_enable") && value == "1" {
-            return Err(OptionError::Unusable(GRAPHS));
+        if name == "trt_cuda_graph_enable" && value == "1" {
+            return Err(OptionError::Unusable(ONE_GRAPH));
         }
         self.0.insert(name, value);
         Ok(())
@@ -168,6 +171,13 @@ impl ProviderOptions {
     /// Takes an option back, by ONNX Runtime's name.
     pub(super) fn remove(&mut self, name: &str) {
         self.0.remove(name);
+    }
+
+    /// The same, but no CUDA graph is recorded.
+    pub(super) fn without_graphs(&self) -> Self {
+        let mut options = self.clone();
+        options.0.retain(|&name, value| name != CUDA_GRAPH || value == "0");
+        options
     }
 
     /// The value of an option, by ONNX Runtime's name.
@@ -317,7 +327,7 @@ mod tests {
             value("takes EXHAUSTIVE, HEURISTIC, DEFAULT (0 to 2)")
         );
         assert_eq!(refusal(Accelerator::Cuda, "gpu_mem_limit", "4GB"), value("takes a whole number"));
-        assert_eq!(refusal(Accelerator::Cuda, "enable_cuda_graph", "1"), OptionError::Unusable(GRAPHS));
+        assert_eq!(refusal(Accelerator::TensorRt, "trt_cuda_graph_enable", "1"), OptionError::Unusable(ONE_GRAPH));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use quintet_engine::buffer::{ALIGNMENT, Block, Source};
 
 use super::{provider::Provider, tuning::Tuning};
+use crate::backend::gpu_work;
 
 /// ONNX's form of `y = Identity(x)`, FP32, of any length: a session has to be of some model.
 #[rustfmt::skip]
@@ -55,6 +56,7 @@ impl Lender {
     /// Of a session of its own: models come and go.
     fn on_gpu(environment: &Environment, gpu: i32, max_bytes: usize) -> ort::Result<Self> {
         let tuning = Tuning { device: gpu, ..Tuning::default() };
+        let _work = gpu_work::shared();
         let session = Session::builder(environment)?
             .with_execution_providers(Provider::Cuda.registrations(&tuning))?
             .commit_from_memory(IDENTITY)?;
@@ -70,6 +72,7 @@ impl Lender {
 
 impl Source for Lender {
     fn allocate(&self, len: usize) -> Option<Box<dyn Block>> {
+        let _work = gpu_work::try_shared()?;
         self.lent.left_bytes.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(len)).ok()?;
         let allocated = self.lent.allocator.lock().alloc::<u8>(len).map(|block| block.into_raw());
         let Some(start) = allocated.ok().and_then(NonNull::new) else {
@@ -152,6 +155,7 @@ mod tests {
         #[test]
         fn blocks_are_whole_apart_and_within_the_limit(sizes in prop::collection::vec(1usize..200_000, 1..20)) {
             const LIMIT: usize = 1_000_000;
+            let _alone = gpu_work::RECORDING.lock();
             let lender = on_cpu(LIMIT);
             let lent = Arc::clone(&lender.lent);
             let pool = BufferPool::new(LIMIT / 2);

@@ -2,24 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use ort::{environment::Environment, session::Session, value::ValueType};
+use ort::{session::Session, value::ValueType};
 use quintet_engine::{Instance, Placement, TensorSpec};
+use quintet_onnxruntime::Loaded;
 
 use super::{
     assignment::{RECORD_ASSIGNMENT, nodes_by_provider},
     engine_cache::EngineCache,
+    graphs::Ground,
     instance::OnnxInstance,
     provider::Provider,
     tensorrt,
     tuning::Tuning,
     values,
 };
+use crate::backend::gpu_work;
 
 /// How sessions are made.
 #[derive(Clone)]
 pub struct LoadOptions {
-    /// The process's one environment, which owns the thread pool.
-    pub environment: Environment,
+    /// ONNX Runtime, with the process's one environment, which owns the thread pool.
+    pub library: &'static Loaded,
     /// Providers to try, in order.
     pub providers: Vec<Provider>,
     /// Where TensorRT keeps its engines, unless the model's configuration says where.
@@ -52,9 +55,11 @@ pub enum LoadError {
 /// A session with what the model file says of itself.
 pub struct LoadedSession {
     pub(super) session: Session,
-    placement: Placement,
-    /// Whether its batches are bound before they are run.
+    pub(super) placement: Placement,
+    /// Whether it is on a GPU, and its batches are bound before they are run.
     pub(super) is_bound: bool,
+    /// Where it may record CUDA graphs.
+    pub(super) graphs: Option<Ground>,
     /// Inputs, those with a default behind the others; dimensions include the batch's.
     pub inputs: Vec<TensorSpec>,
     /// Outputs; dimensions include the batch's.
@@ -74,7 +79,7 @@ impl LoadedSession {
     }
 
     pub(super) fn instance(self, inputs: Vec<String>, outputs: Vec<String>) -> OnnxInstance {
-        OnnxInstance::new(self.session, self.placement, inputs, outputs, self.is_bound)
+        OnnxInstance::new(self, inputs, outputs)
     }
 }
 
@@ -85,8 +90,8 @@ impl LoadedSession {
 pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<LoadedSession, LoadError> {
     let mut reasons: Vec<String> = Vec::new();
     for &provider in &options.providers {
-        match build(path, provider, options, tuning) {
-            Ok((session, nodes)) => {
+        match with_graphs(path, provider, options, tuning) {
+            Ok(((session, nodes), graphs)) => {
                 let effective = nodes.first().map_or_else(|| provider.name().to_owned(), |(name, _)| name.clone());
                 let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
                 let precision = match provider {
@@ -99,7 +104,7 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                 let inputs = inputs(path, &session)?;
                 let outputs = tensors(path, session.outputs())?;
                 let is_bound = provider != Provider::Cpu;
-                return Ok(LoadedSession { session, placement, is_bound, inputs, outputs });
+                return Ok(LoadedSession { session, placement, is_bound, graphs, inputs, outputs });
             }
             Err(error) => {
                 let reason = one_line(error.message());
@@ -114,6 +119,30 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
 /// A session, and how many of its nodes each provider runs, most first.
 pub(super) type Built = (Session, Vec<(String, usize)>);
 
+/// A session that may record CUDA graphs if the configuration wants them and it can: the provider must run all of the
+/// model, and only CUDA's keeps graphs apart by the shape of what they were recorded with.
+fn with_graphs(
+    path: &Path,
+    provider: Provider,
+    options: &LoadOptions,
+    tuning: &Tuning,
+) -> ort::Result<(Built, Option<Ground>)> {
+    let without = Tuning { cuda: tuning.cuda.without_graphs(), ..tuning.clone() };
+    if provider != Provider::Cuda || without == *tuning {
+        return Ok((build(path, provider, options, &without)?, None));
+    }
+    let ground = Ground::gpu(options.library, tuning.device);
+    let attempt = ground.and_then(|ground| match build(path, provider, options, tuning) {
+        Ok(built) => Ok((built, Some(ground))),
+        Err(error) => Err(one_line(error.message())),
+    });
+    attempt.or_else(|reason| {
+        let built = build(path, provider, options, &without)?;
+        tracing::warn!(path = %path.display(), reason, "no CUDA graphs");
+        Ok((built, None))
+    })
+}
+
 /// The whole build of a session: registration may succeed where the commit fails, and both where no node
 /// is left to the provider.
 fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
@@ -127,8 +156,9 @@ fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning
 }
 
 pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
+    let _work = (provider != Provider::Cpu).then(gpu_work::shared);
     let session = tuning
-        .apply(Session::builder(&options.environment)?)?
+        .apply(Session::builder(&options.library.environment)?)?
         .with_execution_providers(provider.registrations(tuning))?
         .with_config_entry(RECORD_ASSIGNMENT, "1")?
         .commit_from_file(path)?;

@@ -81,7 +81,7 @@ pub(super) fn make<T>(
 pub(super) fn prepare(path: &Path, tuning: &Tuning, options: &LoadOptions) -> ort::Result<Prepared> {
     // First whether it is there at all: the rest reads the whole model file, twice.
     let provider = ep::TensorRT::default().with_device_id(tuning.device).build().error_on_failure();
-    Session::builder(&options.environment)?.with_execution_providers([provider])?;
+    Session::builder(&options.library.environment)?.with_execution_providers([provider])?;
 
     let mut tuning = tuning.clone();
     let gpu = gpu::name(tuning.device).unwrap_or_else(|| "gpu".to_owned());
@@ -103,7 +103,7 @@ fn profile(path: &Path, tuning: &mut Tuning, options: &LoadOptions) -> ort::Resu
         return Ok(());
     }
     // Names and shapes are the model file's own; on the CPU and as it is, it is read fastest.
-    let unoptimized = Session::builder(&options.environment)?
+    let unoptimized = Session::builder(&options.library.environment)?
         .with_optimization_level(GraphOptimizationLevel::Disable)?
         .commit_from_file(path)?;
     let inputs = tensors(path, unoptimized.inputs()).map_err(ort::Error::wrap)?;
@@ -182,8 +182,7 @@ mod tests {
         fs::write(&model, IDENTITY).unwrap();
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let engine_cache = EngineCache { folder: root.path().join("engines"), library: "1.31.1".to_owned() };
-        let environment = library.environment.clone();
-        let options = LoadOptions { environment, providers: vec![Provider::Cpu], engine_cache: Some(engine_cache) };
+        let options = LoadOptions { library, providers: vec![Provider::Cpu], engine_cache: Some(engine_cache) };
         (root, model, options)
     }
 
@@ -261,7 +260,7 @@ mod tests {
         let engines = root.path().join("engines");
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let options = LoadOptions {
-            environment: library.environment.clone(),
+            library,
             providers: vec![Provider::TensorRt],
             engine_cache: Some(EngineCache { folder: engines.clone(), library: "1.31.1".to_owned() }),
         };

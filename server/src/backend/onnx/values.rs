@@ -12,8 +12,8 @@ use ort::{
     memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
     session::SessionInputValue,
     value::{
-        DynTensor, DynTensorValueType, DynValue, DynValueTypeMarker, PrimitiveTensorElementType, TensorElementType,
-        TensorRef, TensorRefMut, ValueRefMut, ValueType,
+        DynTensor, DynTensorValueType, DynValue, DynValueTypeMarker, IntoTensorElementType as _,
+        PrimitiveTensorElementType, TensorElementType, TensorRef, TensorRefMut, ValueRefMut, ValueType,
     },
 };
 use quintet_engine::{DataType, InferError, PlacedOutput, Shape, Tensor};
@@ -78,6 +78,18 @@ pub(super) fn placed(output: &PlacedOutput) -> ort::Result<ValueRefMut<'_, DynVa
         // SAFETY: a place is the CPU's memory, may be written while it lives, which is as long as the value, and
         // the engine has seen that it is large enough for the shape and aligned for the type.
         T => unsafe { TensorRefMut::<T>::from_raw(cpu, start, dims.into()) }.map(ValueRefMut::into_dyn),
+        Err(ort::Error::new("BYTES have no fixed size"))
+    )
+}
+
+/// A tensor in an allocator's memory, of no meaning yet.
+///
+/// # Errors
+/// When there is not as much memory, or for BYTES, which have no fixed size.
+pub(super) fn unset(allocator: &Allocator, data_type: DataType, shape: &Shape) -> ort::Result<DynTensor> {
+    by_type!(
+        data_type,
+        T => DynTensor::new(allocator, T::into_tensor_element_type(), shape.dims()),
         Err(ort::Error::new("BYTES have no fixed size"))
     )
 }

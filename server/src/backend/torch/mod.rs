@@ -14,6 +14,8 @@ use tch::{Cuda, Device, Kind, TchError, Tensor as Torch};
 use resnet::ResNet;
 use script::Script;
 
+use super::gpu_work;
+
 /// A model that libtorch cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum TorchError {
@@ -77,6 +79,7 @@ impl TorchInstance {
         let reason =
             (wants_cuda && !has_cuda).then(|| "cuda: libtorch finds no GPU, or is built without CUDA".to_owned());
         let device = if has_cuda { Device::Cuda(gpu) } else { Device::Cpu };
+        let _work = on_gpu(device);
         let is_weights = path.extension().is_some_and(|extension| extension == "safetensors");
         let network = if is_weights {
             Network::ResNet(ResNet::load(path, inputs, outputs, device)?)
@@ -97,6 +100,7 @@ impl Instance for TorchInstance {
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let internal = |error: TchError| InferError::internal(format_args!("libtorch: {}", first_line(&error)));
         let _guard = tch::no_grad_guard();
+        let _work = on_gpu(self.device);
         let started = Instant::now();
         let inputs: Vec<_> = inputs
             .iter()
@@ -141,6 +145,11 @@ fn open_cuda() -> bool {
     let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
     // Closing it would leave libtorch with functions that are gone.
     library.map(std::mem::forget).is_ok()
+}
+
+/// Held while libtorch works on a GPU.
+fn on_gpu(device: Device) -> Option<impl Sized> {
+    (device != Device::Cpu).then(gpu_work::shared)
 }
 
 fn known_kind(tensor: &TensorSpec) -> Result<Kind, TorchError> {
