@@ -80,7 +80,7 @@ pub fn svg(summary: &Summary) -> Option<String> {
     let point = |cell: &Cell| Point { x: cell.images(), y: cell.p50_ms, interval: cell.p50_interval };
     let line = |lane: Lane| {
         let points = summary.serial(lane).into_iter().map(point).collect();
-        Series { class: html::class(lane), label: name(lane), points, marks: true }
+        Series { class: html::plots::class(lane), label: name(lane), points, marks: true }
     };
     let series: Vec<Series> = summary.lanes().into_iter().map(line).collect();
     let mut batches: Vec<f64> = series.iter().flat_map(|line| &line.points).map(|point| point.x).collect();
