@@ -55,7 +55,7 @@ pub(super) fn run_options() -> ort::Result<RunOptions> {
 }
 
 /// Where the tensors of graphs are, and what copies to and from there.
-pub(super) struct Ground {
+pub(super) struct Device {
     environment: Environment,
     memory: MemoryInfo<'static>,
     copy: CopyTensors,
@@ -87,7 +87,7 @@ unsafe fn copy_tensors(
     }
 }
 
-impl Ground {
+impl Device {
     /// A GPU's memory.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Ground {
 
 /// The graphs of one session.
 pub(super) struct Graphs {
-    ground: Ground,
+    device: Device,
     allocator: Allocator,
     patience: Duration,
     /// When other work may be held up again.
@@ -141,9 +141,9 @@ impl Met {
 }
 
 impl Graphs {
-    pub(super) fn new(ground: Ground, session: &Session) -> ort::Result<Self> {
-        let allocator = Allocator::new(session, ground.memory.clone())?;
-        Ok(Self { ground, allocator, patience: PATIENCE, not_before: Instant::now(), met: Vec::new() })
+    pub(super) fn new(device: Device, session: &Session) -> ort::Result<Self> {
+        let allocator = Allocator::new(session, device.memory.clone())?;
+        Ok(Self { device, allocator, patience: PATIENCE, not_before: Instant::now(), met: Vec::new() })
     }
 
     /// The graph for these inputs, which is recorded if they are the first of their shapes; `names` are the instance's
@@ -153,7 +153,7 @@ impl Graphs {
         session: &mut Session,
         names: (&[String], &[String]),
         given: &[Option<Tensor>],
-    ) -> Option<(&mut Graph, &Ground)> {
+    ) -> Option<(&mut Graph, &Device)> {
         let index = match self.met.iter().position(|met| met.is(given)) {
             Some(index) => index,
             None => {
@@ -163,7 +163,7 @@ impl Graphs {
             }
         };
         let graph = self.met.get_mut(index)?.graph.as_mut()?;
-        Some((graph, &self.ground))
+        Some((graph, &self.device))
     }
 
     /// Records the graph of new inputs, if it is their time.
@@ -178,7 +178,7 @@ impl Graphs {
             self.not_before = Instant::now() + PAUSE;
             return None;
         };
-        let recorded = Graph::record(self.met.len() + 1, session, names, &inputs, (&self.ground, &self.allocator));
+        let recorded = Graph::record(self.met.len() + 1, session, names, &inputs, (&self.device, &self.allocator));
         drop(alone);
         let shapes: Vec<_> = inputs.iter().map(|(_, shape)| shape.dims()).collect();
         match &recorded {
@@ -209,7 +209,7 @@ impl Graph {
         session: &mut Session,
         (inputs, outputs): (&[String], &[String]),
         shapes: &[(DataType, Shape)],
-        (ground, allocator): (&Ground, &Allocator),
+        (device, allocator): (&Device, &Allocator),
     ) -> Result<Self, String> {
         let said = |error: ort::Error| error.message().to_owned();
         let probe = |is_marked: bool| -> Result<Vec<Tensor>, String> {
@@ -236,7 +236,7 @@ impl Graph {
         check(&probes, &expected, |probe| {
             let given: Vec<_> = probe.iter().cloned().map(Some).collect();
             let wanted = Wanted { names: outputs, set: OutputSet::all(outputs.len()), places: &[] };
-            let answers = graph.replay(session, ground, &given, wanted, &mut RunTimings::default());
+            let answers = graph.replay(session, device, &given, wanted, &mut RunTimings::default());
             answers.map_err(|error| error.message().to_owned())
         })?;
         Ok(graph)
@@ -246,7 +246,7 @@ impl Graph {
     pub(super) fn replay(
         &mut self,
         session: &mut Session,
-        ground: &Ground,
+        device: &Device,
         given: &[Option<Tensor>],
         wanted: Wanted<'_>,
         timings: &mut RunTimings,
@@ -255,18 +255,18 @@ impl Graph {
         let given: Vec<SessionInputValue<'_>> =
             given.iter().flatten().map(values::input).collect::<Result<_, InferError>>()?;
         let pairs = given.iter().map(|value| &**value).zip(&self.inputs);
-        ground.copy(pairs).map_err(InferError::internal)?;
+        device.copy(pairs).map_err(InferError::internal)?;
         timings.copy_in = started.elapsed();
         let started = Instant::now();
         drop(session.run_binding_with_options(&self.binding, &self.options).map_err(InferError::internal)?);
         timings.infer = started.elapsed();
         let started = Instant::now();
-        let answers = self.answers(ground, wanted);
+        let answers = self.answers(device, wanted);
         timings.copy_out = started.elapsed();
         answers
     }
 
-    fn answers(&self, ground: &Ground, wanted: Wanted<'_>) -> Result<Vec<Option<Tensor>>, InferError> {
+    fn answers(&self, device: &Device, wanted: Wanted<'_>) -> Result<Vec<Option<Tensor>>, InferError> {
         let mut answers = Vec::with_capacity(wanted.names.len());
         for (index, (name, (from, data_type, shape))) in wanted.names.iter().zip(&self.outputs).enumerate() {
             answers.push(match wanted.set.contains(index) {
@@ -274,7 +274,7 @@ impl Graph {
                 true => Some({
                     let to = values::unset(&Allocator::default(), *data_type, shape).map_err(InferError::internal)?;
                     let to = to.into_dyn();
-                    ground.copy([(from, &to)].into_iter()).map_err(InferError::internal)?;
+                    device.copy([(from, &to)].into_iter()).map_err(InferError::internal)?;
                     values::output(name, to)?
                 }),
             });
@@ -418,11 +418,11 @@ mod tests {
         Ok(())
     }
 
-    fn on_cpu(copy: CopyTensors) -> Ground {
+    fn on_cpu(copy: CopyTensors) -> Device {
         let threads = quintet_onnxruntime::ThreadPool { intra_op_threads: 1, spin: false };
         let library = quintet_onnxruntime::load(None, threads).unwrap();
         let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
-        Ground { environment: library.environment.clone(), memory, copy }
+        Device { environment: library.environment.clone(), memory, copy }
     }
 
     fn graphs(instance: &OnnxInstance) -> Vec<bool> {
@@ -482,16 +482,16 @@ mod tests {
     #[test]
     fn where_nothing_copies_nothing_is_recorded() {
         let _alone = RECORDING.lock();
-        let ground = on_cpu(copy_tensors);
+        let device = on_cpu(copy_tensors);
         let value = |tensor: &Tensor| values::unset(&Allocator::default(), tensor.data_type(), tensor.shape()).unwrap();
         let (from, to) = (value(&numbers_from(1.0, 3)).into_dyn(), value(&numbers_from(1.0, 3)).into_dyn());
-        let error = ground.copy([(&from, &to)].into_iter()).unwrap_err();
+        let error = device.copy([(&from, &to)].into_iter()).unwrap_err();
         assert_eq!(
             error.message(),
             "Data transfer implementation between source and destination device was not found."
         );
         let mut instance = recording(loaded(), &["x"]);
-        instance.graphs.as_mut().unwrap().ground = ground;
+        instance.graphs.as_mut().unwrap().device = device;
         let x = numbers_from(1.0, 3);
         assert_eq!(answer(&mut instance, &[Some(x.clone())]), Some(x));
         assert_eq!(graphs(&instance), [false]);

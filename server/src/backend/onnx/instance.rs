@@ -74,8 +74,8 @@ impl OnnxInstance {
         if let Err(error) = &bound {
             tracing::warn!(%error, "inputs and outputs cannot be bound; they are handed over with each run");
         }
-        let graphs = graphs.and_then(|ground| {
-            let graphs = Graphs::new(ground, &session);
+        let graphs = graphs.and_then(|device| {
+            let graphs = Graphs::new(device, &session);
             graphs.inspect_err(|error| tracing::warn!(%error, "no CUDA graphs: no memory for them")).ok()
         });
         let (session, bound) = (ManuallyDrop::new(session), bound.ok());
@@ -94,8 +94,8 @@ impl OnnxInstance {
         let names = (&self.inputs[..], &self.outputs[..]);
         let graph = self.graphs.as_mut().and_then(|graphs| graphs.of(&mut self.session, names, inputs));
         let _work = self.is_bound.then(gpu_work::shared);
-        if let Some((graph, ground)) = graph {
-            return graph.replay(&mut self.session, ground, inputs, wanted, timings);
+        if let Some((graph, device)) = graph {
+            return graph.replay(&mut self.session, device, inputs, wanted, timings);
         }
         let started = Instant::now();
         // What is left out has a default in the model.

@@ -9,7 +9,7 @@ use quintet_onnxruntime::Loaded;
 use super::{
     assignment::{RECORD_ASSIGNMENT, nodes_by_provider},
     engine_cache::EngineCache,
-    graphs::Ground,
+    graphs::Device,
     instance::OnnxInstance,
     provider::Provider,
     tensorrt,
@@ -59,7 +59,7 @@ pub struct LoadedSession {
     /// Whether it is on a GPU, and its batches are bound before they are run.
     pub(super) is_bound: bool,
     /// Where it may record CUDA graphs.
-    pub(super) graphs: Option<Ground>,
+    pub(super) graphs: Option<Device>,
     /// Inputs, those with a default behind the others; dimensions include the batch's.
     pub inputs: Vec<TensorSpec>,
     /// Outputs; dimensions include the batch's.
@@ -126,14 +126,14 @@ fn with_graphs(
     provider: Provider,
     options: &LoadOptions,
     tuning: &Tuning,
-) -> ort::Result<(Built, Option<Ground>)> {
+) -> ort::Result<(Built, Option<Device>)> {
     let without = Tuning { cuda: tuning.cuda.without_graphs(), ..tuning.clone() };
     if provider != Provider::Cuda || without == *tuning {
         return Ok((build(path, provider, options, &without)?, None));
     }
-    let ground = Ground::gpu(options.library, tuning.device);
-    let attempt = ground.and_then(|ground| match build(path, provider, options, tuning) {
-        Ok(built) => Ok((built, Some(ground))),
+    let device = Device::gpu(options.library, tuning.device);
+    let attempt = device.and_then(|device| match build(path, provider, options, tuning) {
+        Ok(built) => Ok((built, Some(device))),
         Err(error) => Err(one_line(error.message())),
     });
     attempt.or_else(|reason| {
