@@ -21,11 +21,28 @@ use crate::{
     tensor::Tensor,
 };
 
+/// Lets runs end when a test says so, not a clock.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<AtomicUsize>);
+
+impl Gate {
+    /// So many runs may end, those that come later too.
+    pub fn open_for(&self, runs: usize) {
+        self.0.fetch_add(runs, SeqCst);
+    }
+
+    fn pass(&self) -> bool {
+        self.0.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
 /// Answers each output with the first input that is there, after `latency`.
 #[derive(Clone, Default)]
 pub struct Echo {
     /// How long each run takes.
     pub latency: Duration,
+    /// What each run waits for besides.
+    pub gate: Option<Gate>,
     /// A batch that holds this byte at the start of any row fails, or panics if `panics` is set.
     pub poison: Option<u8>,
     /// Whether poison panics instead of failing.
@@ -60,9 +77,16 @@ impl Instance for Echo {
         let guard = cancel.on_cancel(move || {
             let _ = stop.send(());
         });
-        if stopped.recv_timeout(self.latency).is_ok() {
-            self.stopped.fetch_add(1, SeqCst);
-            return Err(InferError::new(ErrorKind::Cancelled, "stopped"));
+        let mut wait = self.latency;
+        loop {
+            if stopped.recv_timeout(wait).is_ok() {
+                self.stopped.fetch_add(1, SeqCst);
+                return Err(InferError::new(ErrorKind::Cancelled, "stopped"));
+            }
+            if self.gate.as_ref().is_none_or(Gate::pass) {
+                break;
+            }
+            wait = Duration::from_millis(1);
         }
         drop(guard);
         timings.infer = self.latency;

@@ -15,8 +15,11 @@ use proptest::prelude::*;
 use quintet_engine::{
     BatchPolicy, BufferPool, Cache, Cancel, DataType, ErrorKind, InferError, InferRequest, InferResponse, Instance,
     Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, RunTimings, Shape, StageTimings, Tensor, TensorSpec,
-    VersionState, testing::Echo, warmup::Sample,
+    VersionState,
+    testing::{Echo, Gate},
+    warmup::Sample,
 };
+use tokio::task::JoinHandle;
 
 const WIDTH: usize = 4;
 
@@ -51,9 +54,32 @@ fn marks(answer: &Result<InferResponse, InferError>) -> Vec<u8> {
     answer.as_ref().unwrap().outputs[0].1.data().to_vec()
 }
 
+/// Waits for what other threads bring about.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A request on its way.
+type Asked = JoinHandle<Result<InferResponse, InferError>>;
+
+/// A model whose runs end when the gate says so, and one of its requests.
+fn gated(echo: &Echo) -> (Gate, Arc<Model>, impl Fn(u8, usize) -> Asked) {
+    let gate = Gate::default();
+    let model = Arc::new(start(&Echo { gate: Some(gate.clone()), ..echo.clone() }, 1, Duration::ZERO, vec![]));
+    let asked = Arc::clone(&model);
+    let ask = move |mark, rows| {
+        let model = Arc::clone(&asked);
+        tokio::spawn(async move { model.infer(request(mark, rows)).await })
+    };
+    (gate, model, ask)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_share_batches_and_get_their_own_rows() {
-    let echo = Echo { latency: Duration::from_millis(2), ..Echo::default() };
+    let gate = Gate::default();
+    let echo = Echo { gate: Some(gate.clone()), ..Echo::default() };
     let model = Arc::new(start(&echo, 2, Duration::ZERO, vec![]));
     let tasks: Vec<_> = (0..100u8)
         .map(|mark| {
@@ -61,6 +87,8 @@ async fn concurrent_requests_share_batches_and_get_their_own_rows() {
             tokio::spawn(async move { (mark, rows, model.infer(request(mark, rows)).await) })
         })
         .collect();
+    until(|| model.pending_requests() + model.running_requests() == 100).await;
+    gate.open_for(100);
     for task in tasks {
         let (mark, rows, answer) = task.await.unwrap();
         assert_eq!(marks(&answer), vec![mark; rows * WIDTH]);
@@ -75,14 +103,16 @@ async fn concurrent_requests_share_batches_and_get_their_own_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_request_does_not_harm_the_others_of_its_batch() {
     for panics in [false, true] {
-        let echo = Echo { poison: Some(13), panics, latency: Duration::from_millis(20), ..Echo::default() };
-        let model = start(&echo, 1, Duration::ZERO, vec![]);
+        let echo = Echo { poison: Some(13), panics, ..Echo::default() };
+        let (gate, model, ask) = gated(&echo);
         // They wait together behind a request that runs.
-        let first = async {
-            model.infer(request(0, 8)).await.unwrap();
-        };
-        let ((), a, bad, b) =
-            tokio::join!(first, model.infer(request(1, 3)), model.infer(request(13, 2)), model.infer(request(2, 3)));
+        let first = ask(0, 8);
+        until(|| model.running_requests() == 1).await;
+        let [a, bad, b] = [ask(1, 3), ask(13, 2), ask(2, 3)];
+        until(|| model.pending_requests() == 3).await;
+        gate.open_for(1 + 1 + 3);
+        first.await.unwrap().unwrap();
+        let [a, bad, b] = [a.await.unwrap(), bad.await.unwrap(), b.await.unwrap()];
         assert_eq!((marks(&a), marks(&b)), (vec![1; 3 * WIDTH], vec![2; 3 * WIDTH]));
         assert_eq!(bad.unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(echo.runs.load(SeqCst), 1 + 1 + 3, "together once, then each alone");
@@ -91,16 +121,17 @@ async fn one_bad_request_does_not_harm_the_others_of_its_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_request_leaves_the_queue_and_never_runs() {
-    let echo = Echo { latency: Duration::from_millis(100), ..Echo::default() };
-    let model = start(&echo, 1, Duration::ZERO, vec![]);
-    let running = model.infer(request(1, 8));
-    let waiting = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let _ = tokio::time::timeout(Duration::from_millis(10), model.infer(request(2, 1))).await;
-        assert_eq!(model.pending_requests(), 0);
-    };
-    let (answer, ()) = tokio::join!(running, waiting);
-    answer.unwrap();
+    let echo = Echo::default();
+    let (gate, model, ask) = gated(&echo);
+    let running = ask(1, 8);
+    until(|| model.running_requests() == 1).await;
+    let dropped = ask(2, 1);
+    until(|| model.pending_requests() == 1).await;
+    dropped.abort();
+    assert!(dropped.await.unwrap_err().is_cancelled());
+    assert_eq!(model.pending_requests(), 0);
+    gate.open_for(1);
+    running.await.unwrap().unwrap();
     model.drain();
     assert_eq!(echo.runs.load(SeqCst), 1);
     assert!(model.stats().failures.contains(&("CANCELED", 1)));
@@ -108,11 +139,12 @@ async fn a_dropped_request_leaves_the_queue_and_never_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_nobody_waits_for_is_stopped() {
-    let echo = Echo { latency: Duration::from_secs(600), ..Echo::default() };
-    let model = start(&echo, 1, Duration::ZERO, vec![]);
-    let given_up = tokio::time::timeout(Duration::from_millis(50), model.infer(request(1, 8))).await;
-    assert!(given_up.is_err());
-    // The instance is free again long before its ten minutes are over.
+    let echo = Echo::default();
+    let (_, model, ask) = gated(&echo);
+    let given_up = ask(1, 8);
+    until(|| echo.runs.load(SeqCst) == 1).await;
+    given_up.abort();
+    // The instance is free again, though nothing lets its run end.
     model.drain();
     assert_eq!((echo.runs.load(SeqCst), echo.stopped.load(SeqCst)), (1, 1));
     assert_eq!((model.stats().failures[1], model.stats().success), (("CANCELED", 1), 0));
@@ -120,16 +152,20 @@ async fn a_run_that_nobody_waits_for_is_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_goes_on_for_those_of_its_batch_who_stay() {
-    let echo = Echo { latency: Duration::from_millis(100), ..Echo::default() };
-    let model = start(&echo, 1, Duration::ZERO, vec![]);
-    let leaves = async {
-        // Both wait behind the first one and then run together, from 100 ms on.
-        let given_up = tokio::time::timeout(Duration::from_millis(150), model.infer(request(1, 1))).await;
-        assert!(given_up.is_err());
-    };
-    let (first, (), stays) = tokio::join!(model.infer(request(0, 8)), leaves, model.infer(request(2, 1)));
-    first.unwrap();
-    assert_eq!(marks(&stays), [2; WIDTH]);
+    let echo = Echo::default();
+    let (gate, model, ask) = gated(&echo);
+    let first = ask(0, 8);
+    until(|| model.running_requests() == 1).await;
+    // Both wait behind the first one and then run together.
+    let (leaves, stays) = (ask(1, 1), ask(2, 1));
+    until(|| model.pending_requests() == 2).await;
+    gate.open_for(1);
+    first.await.unwrap().unwrap();
+    until(|| echo.runs.load(SeqCst) == 2).await;
+    leaves.abort();
+    assert!(leaves.await.unwrap_err().is_cancelled());
+    gate.open_for(1);
+    assert_eq!(marks(&stays.await.unwrap()), [2; WIDTH]);
     assert_eq!((echo.runs.load(SeqCst), echo.stopped.load(SeqCst)), (2, 0));
     let stats = model.stats();
     assert_eq!((stats.success, stats.failed(), stats.failures[1]), (2, 1, ("CANCELED", 1)));
@@ -251,15 +287,14 @@ async fn a_cancel_storm_loses_no_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_request_never_runs() {
-    let echo = Echo { latency: Duration::from_millis(100), ..Echo::default() };
-    let model = start(&echo, 1, Duration::ZERO, vec![]);
-    let late = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let deadline = Some(Instant::now() + Duration::from_millis(5));
-        model.infer(InferRequest { deadline, ..request(2, 1) }).await
-    };
-    let (running, late) = tokio::join!(model.infer(request(1, 8)), late);
-    running.unwrap();
+    let echo = Echo::default();
+    let (gate, model, ask) = gated(&echo);
+    let running = ask(1, 8);
+    until(|| model.running_requests() == 1).await;
+    let deadline = Some(Instant::now() + Duration::from_millis(5));
+    let late = model.infer(InferRequest { deadline, ..request(2, 1) }).await;
+    gate.open_for(1);
+    running.await.unwrap().unwrap();
     let error = late.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::DeadlineExceeded, "Request timeout expired"));
     model.drain();
@@ -269,7 +304,8 @@ async fn an_expired_request_never_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_answers_what_was_accepted() {
-    let echo = Echo { latency: Duration::from_millis(30), ..Echo::default() };
+    let gate = Gate::default();
+    let echo = Echo { gate: Some(gate.clone()), ..Echo::default() };
     let model = Arc::new(start(&echo, 1, Duration::ZERO, vec![]));
     let registry = Arc::new(Registry::default());
     registry.set("echo", 1, VersionState::Ready(Arc::clone(&model)));
@@ -280,13 +316,12 @@ async fn draining_answers_what_was_accepted() {
             tokio::spawn(async move { model.infer(request(mark, 8)).await })
         })
         .collect();
-    while model.pending_requests() + model.running_requests() < 5 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| model.pending_requests() + model.running_requests() == 5).await;
     let drained = tokio::task::spawn_blocking({
         let registry = Arc::clone(&registry);
         move || registry.drain()
     });
+    gate.open_for(5);
     for task in tasks {
         task.await.unwrap().unwrap();
     }
