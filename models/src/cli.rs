@@ -150,6 +150,9 @@ struct Time {
     /// Instead: a JPEG, PNG or WebP image, which is decoded and prepared in each run
     #[arg(long, value_name = "FILE", conflicts_with = "shape")]
     photo: Option<PathBuf>,
+    /// On the GPU of this number instead of the CPU, by ONNX Runtime's CUDA provider with the server's options
+    #[arg(long, value_name = "N")]
+    gpu: Option<i32>,
     #[command(flatten)]
     library: Library,
 }
@@ -198,8 +201,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let library = args.library.load()?;
             let (environment, root) = (&library.environment, &args.repository);
             let mut model = match &args.photo {
-                Some(photo) => Timed::load_for_photo(environment, root, &args.model, photo)?,
-                None => Timed::load(environment, root, &args.model, args.shape)?,
+                Some(photo) => Timed::load_for_photo(environment, (root, &args.model), args.gpu, photo)?,
+                None => Timed::load(environment, (root, &args.model), args.gpu, args.shape)?,
             };
             model.obey(io::stdin().lock(), io::stdout().lock())?;
         }

@@ -2,7 +2,12 @@
 
 use std::path::Path;
 
-use ort::{environment::Environment, session::Session};
+use ort::{
+    environment::Environment,
+    ep::{CUDA, cuda::ConvAlgorithmSearch},
+    session::Session,
+};
+use quintet_onnxruntime::{RECORD_ASSIGNMENT, nodes_by_provider};
 
 /// A session with ONNX Runtime's defaults, on the environment's threads.
 ///
@@ -10,4 +15,21 @@ use ort::{environment::Environment, session::Session};
 /// When there is no file, or ONNX Runtime cannot read it.
 pub(crate) fn open(environment: &Environment, path: &Path) -> ort::Result<Session> {
     Session::builder(environment)?.commit_from_file(path)
+}
+
+/// The same on the GPU of this number, by the CUDA provider with the options that the server's sessions have where no
+/// configuration says otherwise.
+///
+/// # Errors
+/// As [`open`]; also when the provider does not work, or leaves a node of the model to another.
+pub(crate) fn open_on_gpu(environment: &Environment, path: &Path, gpu: i32) -> ort::Result<Session> {
+    let cuda = CUDA::default().with_device_id(gpu).with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);
+    let session = Session::builder(environment)?
+        .with_execution_providers([cuda.with_tf32(true).build().error_on_failure()])?
+        .with_config_entry(RECORD_ASSIGNMENT, "1")?
+        .commit_from_file(path)?;
+    match nodes_by_provider(&session)?.as_slice() {
+        [(provider, _)] if provider == "CUDAExecutionProvider" => Ok(session),
+        nodes => Err(ort::Error::new(format!("CUDA does not run all of the model: {nodes:?}"))),
+    }
 }

@@ -11,7 +11,10 @@ use anyhow::{Context as _, ensure};
 use ort::{environment::Environment, session::Session, value::TensorRef};
 use quintet_preprocess::{DEFAULT_MAX_PIXELS, SIDE, to_tensor};
 
-use crate::{repository::MODEL_FILE, session::open};
+use crate::{
+    repository::MODEL_FILE,
+    session::{open, open_on_gpu},
+};
 
 /// Most elements of an input: 256 images of 224 by 224.
 const MAX_ELEMENTS: usize = 256 * 3 * 224 * 224;
@@ -27,10 +30,20 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
-    /// Loads model `name` of the repository `root`. Its one input gets FP32 of this shape.
-    pub(crate) fn load(environment: &Environment, root: &Path, name: &str, shape: Vec<usize>) -> anyhow::Result<Self> {
+    /// Loads model `name` of the repository `root`, on the GPU of this number if there is one. Its one input gets FP32 of
+    /// this shape.
+    pub(crate) fn load(
+        environment: &Environment,
+        (root, name): (&Path, &str),
+        gpu: Option<i32>,
+        shape: Vec<usize>,
+    ) -> anyhow::Result<Self> {
         let path = root.join(name).join(MODEL_FILE);
-        let session = open(environment, &path).with_context(|| path.display().to_string())?;
+        let session = match gpu {
+            Some(gpu) => open_on_gpu(environment, &path, gpu),
+            None => open(environment, &path),
+        };
+        let session = session.with_context(|| path.display().to_string())?;
         let [input] = session.inputs() else {
             anyhow::bail!("{} has {} inputs; it should have one", path.display(), session.inputs().len());
         };
@@ -43,12 +56,12 @@ impl Timed {
     /// The same with this encoded image, which each run decodes and prepares.
     pub(crate) fn load_for_photo(
         environment: &Environment,
-        root: &Path,
-        name: &str,
+        model: (&Path, &str),
+        gpu: Option<i32>,
         photo: &Path,
     ) -> anyhow::Result<Self> {
         let encoded = std::fs::read(photo).with_context(|| photo.display().to_string())?;
-        let mut timed = Self::load(environment, root, name, vec![1, 3, SIDE, SIDE])?;
+        let mut timed = Self::load(environment, model, gpu, vec![1, 3, SIDE, SIDE])?;
         to_tensor(&encoded, DEFAULT_MAX_PIXELS, &mut timed.elements).with_context(|| photo.display().to_string())?;
         timed.photo = Some(encoded);
         Ok(timed)
@@ -92,7 +105,7 @@ mod tests {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let root = tempfile::tempdir().unwrap();
         passthrough::write(root.path(), None).unwrap();
-        let load = |shape| Timed::load(&library.environment, root.path(), "head", shape);
+        let load = |shape| Timed::load(&library.environment, (root.path(), "head"), None, shape);
         let mut answers = Vec::new();
         load(vec![2, 1200]).unwrap().obey(&b"run\n\n"[..], &mut answers).unwrap();
         let seconds: Vec<f64> =
@@ -104,13 +117,23 @@ mod tests {
         assert!(refused.contains('x'), "{refused}");
     }
 
+    /// It is in no case timed on the CPU in silence.
+    #[test]
+    fn without_cuda_the_reason_is_told() {
+        let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        passthrough::write(root.path(), None).unwrap();
+        let refused = Timed::load(&library.environment, (root.path(), "head"), Some(0), vec![2, 1200]).err().unwrap();
+        assert!(format!("{refused:#}").contains("CUDA"), "{refused:#}");
+    }
+
     #[test]
     fn a_photograph_is_prepared_as_the_server_prepares_it() {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let root = tempfile::tempdir().unwrap();
         passthrough::write(root.path(), None).unwrap();
         let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../photos/astronaut.jpg");
-        let load = |photo: &Path| Timed::load_for_photo(&library.environment, root.path(), "identity", photo);
+        let load = |photo: &Path| Timed::load_for_photo(&library.environment, (root.path(), "identity"), None, photo);
         let mut expected = vec![0.0; 3 * SIDE * SIDE];
         to_tensor(&std::fs::read(&photo).unwrap(), DEFAULT_MAX_PIXELS, &mut expected).unwrap();
         assert!(load(&photo).unwrap().elements == expected);

@@ -3,8 +3,10 @@
 //! The library is not linked: it comes from the PyPI wheel `onnxruntime` (or `onnxruntime-gpu`) and is
 //! opened when the program starts. [`locate`] says where it is looked for.
 
+mod assignment;
 mod load;
 mod locate;
 
+pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
 pub use load::{LoadError, Loaded, ThreadPool, load};
 pub use locate::{FOLDER, LocateError, Places, locate};

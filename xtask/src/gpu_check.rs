@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode, Output, Stdio},
     time::Instant,
 };
 
@@ -69,6 +69,7 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     // A restart finds every engine, and builds none.
     let are_kept = again == kept && (without || !kept.is_empty());
     let measured = demo::bench_command(&server, arch).output().context("cannot start the benchmark")?;
+    let in_process = over_in_process(&server, arch, &library, without)?;
     server.stop()?;
 
     let (graphs, log) = (repository_with_graphs(&folder, arch)?, folder.join("graphs.log"));
@@ -101,6 +102,11 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     kept.iter()
         .try_for_each(|file| writeln!(report, "- `{}`", file.strip_prefix(&engines).unwrap_or(file).display()))?;
     writeln!(report, "\n## Five lanes\n\n```\n{}```", String::from_utf8_lossy(&measured.stdout))?;
+    writeln!(
+        report,
+        "\n## The server over the run in process\n\n```\n{}```",
+        String::from_utf8_lossy(&in_process.stdout)
+    )?;
     writeln!(report, "\n## CUDA graphs\n\nRecorded: {recorded}.\n\n{lanes_with_graphs}")?;
     refusals.iter().try_for_each(|line| writeln!(report, "- `{line}`"))?;
     writeln!(report, "\n```\n{}```", String::from_utf8_lossy(&with_graphs.stdout))?;
@@ -110,8 +116,25 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     std::io::stdout().write_all(report.as_bytes())?;
     eprintln!("written: {REPORT}");
     let agree = agree && agree_with_graphs && (without || recorded > 0);
-    let are_measured = measured.status.success() && with_graphs.status.success();
+    let are_measured = [measured, in_process, with_graphs].iter().all(|output| output.status.success());
     Ok(if agree && are_kept && are_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the onnx lanes cost over the model in a process alone, on the same provider, from batch 1 to 32.
+fn over_in_process(server: &Server, arch: &str, library: &Path, without: bool) -> anyhow::Result<Output> {
+    let models = crate::program("release", "quintet-models");
+    let gpu = if without { "" } else { " --gpu 0" };
+    let (models, library) = (models.display(), library.display());
+    let alone = format!("{models} time --repository {} --model {arch} --onnxruntime {library}{gpu}", demo::MODELS);
+    // Embedding and classes.
+    let answers = if ["resnet18", "resnet34"].contains(&arch) { "1512" } else { "3048" };
+    let ports = server.ports();
+    let target = format!("onnx=http://127.0.0.1:{},grpc://127.0.0.1:{}", ports["onnx-http"], ports["onnx-grpc"]);
+    let mut command = Command::new(crate::program("release", "quintet-bench"));
+    command.args(["floor", "--target", &target, "--model", arch, "--images", "image", "--in-process", &alone]);
+    command.args(["--reply-elements", answers, "--payload", "1,4,8,16,32", "--concurrency", "1", "--window", "500ms"]);
+    command.current_dir(crate::root());
+    command.stderr(Stdio::inherit()).output().context("cannot start the benchmark")
 }
 
 /// A repository in which the model asks for CUDA graphs.

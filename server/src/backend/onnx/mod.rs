@@ -1,6 +1,5 @@
 //! ONNX Runtime as a backend: sessions on the first provider that works, and the runs themselves.
 
-mod assignment;
 mod bound;
 mod engine_cache;
 mod graphs;

@@ -4,16 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ort::{session::Session, value::ValueType};
 use quintet_engine::{Instance, Placement, TensorSpec};
-use quintet_onnxruntime::Loaded;
+use quintet_onnxruntime::{Loaded, RECORD_ASSIGNMENT, nodes_by_provider};
 
 use super::{
-    assignment::{RECORD_ASSIGNMENT, nodes_by_provider},
-    engine_cache::EngineCache,
-    graphs::Device,
-    instance::OnnxInstance,
-    provider::Provider,
-    tensorrt,
-    tuning::Tuning,
+    engine_cache::EngineCache, graphs::Device, instance::OnnxInstance, provider::Provider, tensorrt, tuning::Tuning,
     values,
 };
 use crate::backend::gpu_work;

@@ -9,10 +9,13 @@ use std::{
 use ort::{AsPointer as _, session::Session};
 
 /// Session option that makes ONNX Runtime keep the assignment.
-pub(super) const RECORD_ASSIGNMENT: &str = "session.record_ep_graph_assignment_info";
+pub const RECORD_ASSIGNMENT: &str = "session.record_ep_graph_assignment_info";
 
-/// Nodes on each provider, most first. The session must have been built with [`RECORD_ASSIGNMENT`].
-pub(super) fn nodes_by_provider(session: &Session) -> ort::Result<Vec<(String, usize)>> {
+/// Nodes on each provider, most first. The session must have been built with [`RECORD_ASSIGNMENT`] `1`.
+///
+/// # Errors
+/// When ONNX Runtime has not kept it.
+pub fn nodes_by_provider(session: &Session) -> ort::Result<Vec<(String, usize)>> {
     let api = ort::api();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut subgraphs = ptr::null();
