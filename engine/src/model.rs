@@ -114,8 +114,10 @@ impl Model {
                 .spawn(move || worker::serve(&shared, index, samples, tell))
                 .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
             started_instances.threads.lock().push(thread);
-            let warmed = told.recv().unwrap_or_else(|_| Err(worker::lost()));
-            warmed.map_err(|error| StartError::WarmUp { model: spec.name().to_owned(), error })?;
+            if let Err(error) = told.recv().unwrap_or_else(|_| Err(worker::lost())) {
+                started_instances.end();
+                return Err(StartError::WarmUp { model: spec.name().to_owned(), error });
+            }
         }
         let runs = Runs::Instances(started_instances);
         Ok(Self::new(spec, stats, pool, runs, placement, load_time + started.elapsed()))
@@ -286,12 +288,7 @@ impl Model {
     /// Refuses new requests, answers those that it has, and ends the threads. Blocks until they have ended.
     pub fn drain(&self) {
         match &self.runs {
-            Runs::Instances(instances) => {
-                instances.shared.queue.close();
-                for thread in std::mem::take(&mut *instances.threads.lock()) {
-                    let _ = thread.join();
-                }
-            }
+            Runs::Instances(instances) => instances.end(),
             Runs::Steps(steps) => {
                 steps.close();
                 steps.wait_idle();
@@ -303,6 +300,16 @@ impl Model {
     pub(crate) fn finish_steps(&self) {
         if let Runs::Steps(steps) = &self.runs {
             steps.wait_idle();
+        }
+    }
+}
+
+impl Instances {
+    /// Answers what waits, and ends the threads. Blocks until they have ended.
+    fn end(&self) {
+        self.shared.queue.close();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            let _ = thread.join();
         }
     }
 }

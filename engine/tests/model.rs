@@ -396,10 +396,13 @@ fn samples_are_run_as_often_as_they_say_before_the_announced_sizes() {
 fn a_model_that_fails_its_warm_up_does_not_start() {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
     let policy = batching(Duration::ZERO);
-    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![1]).unwrap();
-    let echo = Echo { poison: Some(0), ..Echo::default() };
-    let error = Model::start(spec, vec![Box::new(echo)], vec![], BufferPool::new(0), Duration::ZERO).err().unwrap();
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 2, vec![1]).unwrap();
+    let echo = Echo::default();
+    let runs = Arc::clone(&echo.runs);
+    let instances: Vec<Box<dyn Instance>> = vec![Box::new(echo.clone()), Box::new(Echo { poison: Some(0), ..echo })];
+    let error = Model::start(spec, instances, vec![], BufferPool::new(0), Duration::ZERO).err().unwrap();
     assert_eq!(error.to_string(), "model 'echo' failed its warm-up: poisoned row");
+    assert_eq!((runs.load(SeqCst), Arc::strong_count(&runs)), (2, 1), "no instance is left");
 }
 
 #[test]
