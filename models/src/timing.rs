@@ -7,8 +7,9 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use ort::{environment::Environment, session::Session, value::TensorRef};
+use quintet_onnxruntime::one_line;
 use quintet_preprocess::{DEFAULT_MAX_PIXELS, SIDE, to_tensor};
 
 use crate::{
@@ -43,7 +44,7 @@ impl Timed {
             Some(gpu) => open_on_gpu(environment, &path, gpu),
             None => open(environment, &path),
         };
-        let session = session.with_context(|| path.display().to_string())?;
+        let session = session.map_err(|error| anyhow!("{}: {}", path.display(), one_line(error.message())))?;
         let [input] = session.inputs() else {
             anyhow::bail!("{} has {} inputs; it should have one", path.display(), session.inputs().len());
         };

@@ -6,7 +6,9 @@
 mod assignment;
 mod load;
 mod locate;
+mod message;
 
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
 pub use load::{LoadError, Loaded, ThreadPool, load};
 pub use locate::{FOLDER, LocateError, Places, locate};
+pub use message::one_line;
