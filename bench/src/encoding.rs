@@ -23,11 +23,11 @@ pub enum Encoding {
     Jpeg,
     /// The encoded files in base64 in JSON. JPEG lane; its default.
     JpegBase64,
-    /// FP32 [N,3,224,224], normalised: 602,112 bytes an image. KServe lanes; their default.
+    /// FP32 `[N,3,224,224]`, normalised: 602,112 bytes an image. KServe lanes; their default.
     Fp32,
-    /// FP16 [N,3,224,224], normalised, to the model NAME_fp16: 301,056 bytes an image. KServe lanes.
+    /// FP16 `[N,3,224,224]`, normalised, to the model NAME_fp16: 301,056 bytes an image. KServe lanes.
     Fp16,
-    /// UINT8 [N,224,224,3], plain pixels, to the model NAME_u8: 150,528 bytes an image. KServe lanes.
+    /// UINT8 `[N,224,224,3]`, plain pixels, to the model NAME_u8: 150,528 bytes an image. KServe lanes.
     U8,
     /// The FP32 tensor as JSON numbers, the answer too. KServe over HTTP.
     Json,

@@ -13,7 +13,7 @@ use crate::{
     warnings::{Rule, Severity, Warning, by_lane, by_rules, each_lane, list, together, warning},
 };
 
-/// Code of [`engine_builds`].
+/// Code of `engine_builds`.
 pub const ENGINE_BUILD: &str = "engine-build-in-window";
 
 /// Two lanes of one service compute the same: a mean this many times the other's holds something else.

@@ -84,7 +84,7 @@ struct Fetch {
     /// The depth
     #[arg(long, value_name = "NAME")]
     arch: Arch,
-    /// The repository on the hub [default: timm/<arch>.tv_in1k, torchvision's weights]
+    /// The repository on the hub [default: timm/ARCH.tv_in1k, torchvision's weights]
     #[arg(long, value_name = "OWNER/NAME")]
     repo: Option<String>,
     /// A branch, tag or commit of the repository
@@ -125,8 +125,8 @@ struct Verify {
     /// The model's name in it
     #[arg(long, value_name = "NAME")]
     model: String,
-    /// A .safetensors file with `logits` or `embedding` or both, and `image` as U8 [N,224,224,3] or
-    /// F32 [N,3,224,224] [default: the outputs of PyTorch's torchvision for seed 0]
+    /// A .safetensors file with `logits` or `embedding` or both, and `image` as U8 `[N,224,224,3]` or
+    /// F32 `[N,3,224,224]` [default: the outputs of PyTorch's torchvision for seed 0]
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// The largest absolute error allowed [default: 1e-4; 5e-3 for FP16 input]

@@ -61,7 +61,7 @@ impl Graph {
         self.arch
     }
 
-    /// The whole model: input `image`, outputs `logits` [N,1000] and `embedding` [N,512|2048].
+    /// The whole model: input `image`, outputs `logits` `[N,1000]` and `embedding` `[N,512|2048]`.
     pub fn model(&self, variant: Variant) -> ModelProto {
         let prelude = Prelude::new(variant);
         let mut body = self.nodes.clone();
@@ -153,7 +153,7 @@ fn fold(weights: &Weights, conv: &Conv) -> Result<(Vec<f32>, Vec<f32>), WeightsE
 struct Prelude {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
-    /// The normalised FP32 [N,3,224,224] tensor.
+    /// The normalised FP32 `[N,3,224,224]` tensor.
     pixels: &'static str,
 }
 

@@ -28,9 +28,9 @@ pub(crate) struct Reference {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Images {
-    /// [N,224,224,3]
+    /// `[N,224,224,3]`
     Pixels(Vec<u8>),
-    /// [N,3,224,224], scaled and normalised.
+    /// `[N,3,224,224]`, scaled and normalised.
     Normalised(Vec<f32>),
 }
 
@@ -60,8 +60,8 @@ pub(crate) enum ReferenceError {
 }
 
 impl Reference {
-    /// Reads a `.safetensors` file with `logits` F32 [N,1000] or `embedding` F32 [N,512|2048] or both, and
-    /// `image` as U8 [N,224,224,3] pixels or F32 [N,3,224,224] normalised. Without `image` the outputs are
+    /// Reads a `.safetensors` file with `logits` F32 `[N,1000]` or `embedding` F32 `[N,512|2048]` or both, and
+    /// `image` as U8 `[N,224,224,3]` pixels or F32 `[N,3,224,224]` normalised. Without `image` the outputs are
     /// those of the [`synthetic`] images.
     pub(crate) fn read(arch: Arch, path: &Path) -> Result<Self, ReferenceError> {
         Self::parse(arch, &fs::read(path)?)
@@ -135,7 +135,7 @@ impl Reference {
     }
 }
 
-/// Test image `index`, [224,224,3]: triangle waves whose direction, wavelength and colours differ from image to
+/// Test image `index`, `[224,224,3]`: triangle waves whose direction, wavelength and colours differ from image to
 /// image. With t = x(3 + 2 index) + y(5 + index) + c(61 + 40 index), a pixel is |t mod 511 - 255|.
 pub(crate) fn synthetic(index: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(3 * PIXELS);
@@ -150,7 +150,7 @@ pub(crate) fn synthetic(index: usize) -> Vec<u8> {
     pixels
 }
 
-/// From [224,224,3] pixels to [3,224,224]: `(pixel / 255 - mean) / std`.
+/// From `[224,224,3]` pixels to `[3,224,224]`: `(pixel / 255 - mean) / std`.
 fn normalise(pixels: &[u8]) -> Vec<f32> {
     (0..3)
         .flat_map(|channel| {

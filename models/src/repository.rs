@@ -53,7 +53,7 @@ impl Batching {
     }
 }
 
-/// What [`write`] did with one model.
+/// What [`write()`] did with one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// The model's directory.

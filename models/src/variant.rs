@@ -12,11 +12,11 @@ pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// How a model takes its images. The outputs are FP32 in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Variant {
-    /// FP32 [N,3,224,224], normalised: 602,112 bytes an image.
+    /// FP32 `[N,3,224,224]`, normalised: 602,112 bytes an image.
     Fp32,
-    /// FP16 [N,3,224,224], normalised: 301,056 bytes an image.
+    /// FP16 `[N,3,224,224]`, normalised: 301,056 bytes an image.
     Fp16,
-    /// UINT8 [N,224,224,3], plain pixels: 150,528 bytes an image.
+    /// UINT8 `[N,224,224,3]`, plain pixels: 150,528 bytes an image.
     U8,
 }
 

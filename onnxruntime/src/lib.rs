@@ -1,7 +1,7 @@
 //! Finds and loads the ONNX Runtime library, once for the process.
 //!
 //! The library is not linked: it comes from the PyPI wheel `onnxruntime` (or `onnxruntime-gpu`) and is
-//! opened when the program starts. [`locate`] says where it is looked for.
+//! opened when the program starts. [`locate()`] says where it is looked for.
 
 mod assignment;
 mod load;

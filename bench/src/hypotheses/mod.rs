@@ -1,6 +1,6 @@
 //! Hypotheses about the lanes: supported, refuted or inconclusive, with the effect and what would settle it. Pure.
 //!
-//! [`parse`] reads what a user claims; [`study`] has the study's five. A verdict needs a paired interval: where
+//! `parse` reads what a user claims; [`study`] has the study's five. A verdict needs a paired interval: where
 //! it does not exclude the contrary, the answer is "inconclusive", never "the same".
 
 mod parse;
