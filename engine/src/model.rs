@@ -91,8 +91,8 @@ impl Model {
         load_time: Duration,
     ) -> Result<Self, StartError> {
         let started = std::time::Instant::now();
-        let name = || spec.name().to_owned();
-        let placement = instances.first().ok_or_else(|| StartError::NoInstance(name()))?.placement();
+        let first = instances.first().ok_or_else(|| StartError::NoInstance(spec.name().to_owned()))?;
+        let placement = first.placement();
         let (spec, stats) = (Arc::new(spec), Arc::<ModelStats>::default());
         let count = instances.len();
         let shared = Arc::new(worker::Shared {

@@ -122,11 +122,7 @@ pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, tell:
     let warmed = instance.lock().as_deref_mut().map_or(Ok(()), |it| warmup::run(&shared.spec, &samples, it));
     // They are not held as long as the model.
     drop(samples);
-    if warmed.is_err() {
-        drop(instance.lock().take());
-    }
     let _ = tell.send(warmed);
-    drop(tell);
     while let Some(work) = shared.queue.next() {
         if let Some(instance) = instance.lock().as_deref_mut() {
             carry_out(shared, instance, work);

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    process::{exit_code, run},
+    process::{build_release, exit_code, run},
     server::{SUITE, Server},
     setup::setup,
 };
@@ -53,7 +53,7 @@ pub(crate) fn serve(arch: &str, flags: &[String]) -> anyhow::Result<ExitCode> {
 /// Builds the programs and the model; the server's path.
 pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     setup(false)?;
-    run("cargo", &["build", "--release", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
+    build_release()?;
     let models = crate::program("release", "quintet-models");
     run(&models, &["build", "--arch", arch, "--variants", "fp32", "--output", MODELS])?;
     Ok(crate::program("release", "quintet-server"))

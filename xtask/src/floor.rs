@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context as _;
 
 use crate::{
-    process::{exit_code, run},
+    process::{build_release, exit_code, run},
     server::{SUITE, Server},
     setup::setup,
 };
@@ -17,7 +17,7 @@ use crate::{
 /// When something cannot be built, or the server does not become ready.
 pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
     setup(false)?;
-    run("cargo", &["build", "--release", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])?;
+    build_release()?;
     let folder = std::env::temp_dir().join(format!("quintet-floor-{}", std::process::id()));
     let (models, sockets) = (folder.join("models"), folder.join("sockets"));
     std::fs::create_dir_all(&sockets).with_context(|| sockets.display().to_string())?;

@@ -25,6 +25,11 @@ pub(crate) fn build_programs() -> anyhow::Result<()> {
     run("cargo", &["build", "--workspace", "--bins", "--tests"])
 }
 
+/// Builds the programs that users have.
+pub(crate) fn build_release() -> anyhow::Result<()> {
+    run("cargo", &["build", "--release", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])
+}
+
 /// A program's exit status as this one's.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
