@@ -4,10 +4,10 @@ use std::path::Path;
 
 use ort::{
     environment::Environment,
-    ep::{CUDA, cuda::ConvAlgorithmSearch},
+    ep::{ArbitrarilyConfigurableExecutionProvider as _, CUDA},
     session::Session,
 };
-use quintet_onnxruntime::{RECORD_ASSIGNMENT, nodes_by_provider};
+use quintet_onnxruntime::{CUDA_DEFAULTS, RECORD_ASSIGNMENT, nodes_by_provider};
 
 /// A session with ONNX Runtime's defaults, on the environment's threads.
 ///
@@ -23,9 +23,10 @@ pub(crate) fn open(environment: &Environment, path: &Path) -> ort::Result<Sessio
 /// # Errors
 /// As [`open`]; also when the provider does not work, or leaves a node of the model to another.
 pub(crate) fn open_on_gpu(environment: &Environment, path: &Path, gpu: i32) -> ort::Result<Session> {
-    let cuda = CUDA::default().with_device_id(gpu).with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);
+    let cuda = CUDA::default().with_device_id(gpu);
+    let cuda = CUDA_DEFAULTS.iter().fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
     let session = Session::builder(environment)?
-        .with_execution_providers([cuda.with_tf32(true).build().error_on_failure()])?
+        .with_execution_providers([cuda.build().error_on_failure()])?
         .with_config_entry(RECORD_ASSIGNMENT, "1")?
         .commit_from_file(path)?;
     match nodes_by_provider(&session)?.as_slice() {

@@ -4,11 +4,13 @@
 //! opened when the program starts. [`locate()`] says where it is looked for.
 
 mod assignment;
+mod cuda;
 mod load;
 mod locate;
 mod message;
 
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
+pub use cuda::CUDA_DEFAULTS;
 pub use load::{LoadError, Loaded, ThreadPool, load};
 pub use locate::{FOLDER, LocateError, Places, locate};
 pub use message::one_line;

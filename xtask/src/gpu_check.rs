@@ -101,15 +101,12 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     writeln!(report, "{verdict}.\n")?;
     kept.iter()
         .try_for_each(|file| writeln!(report, "- `{}`", file.strip_prefix(&engines).unwrap_or(file).display()))?;
-    writeln!(report, "\n## Five lanes\n\n```\n{}```", String::from_utf8_lossy(&measured.stdout))?;
-    writeln!(
-        report,
-        "\n## The server over the run in process\n\n```\n{}```",
-        String::from_utf8_lossy(&in_process.stdout)
-    )?;
+    let told = |output: &Output| format!("\n```\n{}```", String::from_utf8_lossy(&output.stdout));
+    writeln!(report, "\n## Five lanes\n{}", told(&measured))?;
+    writeln!(report, "\n## The server over the run in process\n{}", told(&in_process))?;
     writeln!(report, "\n## CUDA graphs\n\nRecorded: {recorded}.\n\n{lanes_with_graphs}")?;
     refusals.iter().try_for_each(|line| writeln!(report, "- `{line}`"))?;
-    writeln!(report, "\n```\n{}```", String::from_utf8_lossy(&with_graphs.stdout))?;
+    writeln!(report, "{}", told(&with_graphs))?;
     let path = crate::root().join(REPORT);
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     fs::write(&path, &report).with_context(|| path.display().to_string())?;

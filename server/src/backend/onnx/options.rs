@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider as _};
+use quintet_onnxruntime::CUDA_DEFAULTS;
 
 /// Options of a provider under ONNX Runtime's names, each with a value that it takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,10 +135,9 @@ impl Accelerator {
 }
 
 impl ProviderOptions {
-    /// CUDA's. Convolutions are chosen by heuristics: ONNX Runtime's default tries all of them again at each new
-    /// shape. TF32 is its default too; it is named so that it can be told.
+    /// CUDA's, as [`CUDA_DEFAULTS`] has them.
     pub fn cuda() -> Self {
-        Self([("cudnn_conv_algo_search", "HEURISTIC".into()), ("use_tf32", "1".into())].into())
+        Self(CUDA_DEFAULTS.map(|(name, value)| (name, value.into())).into())
     }
 
     /// Sets an option by Triton's name or ONNX Runtime's.
