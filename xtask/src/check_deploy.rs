@@ -13,11 +13,11 @@ use crate::{process::build_programs, setup::deploy_python};
 pub(crate) fn check_deploy() -> anyhow::Result<()> {
     let python = deploy_python()?;
     build_programs()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), Into::into);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::project::root().join("target"), Into::into);
     let status = Command::new(python)
         .args(["-B", "-m", "unittest", "discover", "--start-directory", "deploy/tests"])
-        .env("QUINTET_PROGRAMS", crate::root().join(target).join("debug"))
-        .current_dir(crate::root())
+        .env("QUINTET_PROGRAMS", crate::project::root().join(target).join("debug"))
+        .current_dir(crate::project::root())
         .status()
         .context("cannot run the checks")?;
     if !status.success() {

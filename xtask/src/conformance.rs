@@ -25,11 +25,11 @@ pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<
     setup(true)?;
     build_programs()?;
     let recordings = recordings.canonicalize().with_context(|| recordings.display().to_string())?;
-    let mut command = Command::new(crate::program("debug", "quintet-server"));
+    let mut command = Command::new(crate::project::program("debug", "quintet-server"));
     command.args(["suite", "--service=onnx", "--model-repository"]).arg(recordings.join("models"));
     let mut server = Server::start(command, SUITE)?;
     let address = |listener: &str| format!("127.0.0.1:{}", server.ports()[listener]);
-    let status = Command::new(crate::root().join(".quintet/venv/bin/python"))
+    let status = Command::new(crate::project::root().join(".quintet/venv/bin/python"))
         .arg(recordings.join("replay.py"))
         .args(["--only", RECORDINGS])
         .args(["--http", &address("onnx-http"), "--grpc", &address("onnx-grpc")])

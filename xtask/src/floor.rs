@@ -22,11 +22,11 @@ pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
     let (models, sockets) = (folder.join("models"), folder.join("sockets"));
     std::fs::create_dir_all(&sockets).with_context(|| sockets.display().to_string())?;
     let output = models.to_str().context("the folder for temporary files is not UTF-8")?;
-    run(crate::program("release", "quintet-models"), &["passthrough", "--output", output])?;
-    let mut command = Command::new(crate::program("release", "quintet-server"));
+    run(crate::project::program("release", "quintet-models"), &["passthrough", "--output", output])?;
+    let mut command = Command::new(crate::project::program("release", "quintet-server"));
     command.args(["suite", "--service=onnx", "--allow-client-shm", "--model-repository", output, "--uds-dir"]);
     command.arg(&sockets);
-    command.current_dir(crate::root());
+    command.current_dir(crate::project::root());
     let mut server = Server::start(command, SUITE)?;
     let ports = server.ports();
     let ways = format!(
@@ -36,7 +36,7 @@ pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
         http = ports["onnx-http"],
         folder = sockets.display(),
     );
-    let mut command = Command::new(crate::program("release", "quintet-bench"));
+    let mut command = Command::new(crate::project::program("release", "quintet-bench"));
     command.args(["floor", "--target", &ways]);
     if head {
         command.args(["--model", "head", "--reply-elements", "1000"]);

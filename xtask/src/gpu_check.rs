@@ -12,9 +12,8 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    demo,
     server::{SUITE, Server},
-    setup,
+    setup, suite,
 };
 
 /// Exit status where there is no GPU to check.
@@ -39,15 +38,15 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     let hidden: &[&str] = if without { &["--without-gpu"] } else { &[] };
     setup::setup(true)?;
     let library = setup::gpu_library()?;
-    let program = demo::prepare(arch)?;
-    let folder = crate::root().join(".quintet/gpu-check");
+    let program = suite::prepare(arch)?;
+    let folder = crate::project::root().join(".quintet/gpu-check");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }
     fs::create_dir_all(&folder)?;
     let (reference, engines) = (folder.join("reference.npz"), folder.join("engines"));
     let start_on = |repository: &Path, log: Stdio, flags: &[&str]| {
-        let mut command = demo::server_command(&program, repository, arch);
+        let mut command = suite::server_command(&program, repository, arch);
         command.stderr(log).arg("--onnxruntime").arg(&library).arg("--engine-cache").arg(&engines).args(flags);
         if without {
             command.env("CUDA_VISIBLE_DEVICES", "");
@@ -55,7 +54,7 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         Server::start(command, SUITE).map(|server| (server, started.elapsed().as_secs_f64()))
     };
-    let start = |flags: &[&str]| start_on(Path::new(demo::MODELS), Stdio::inherit(), flags);
+    let start = |flags: &[&str]| start_on(Path::new(suite::MODELS), Stdio::inherit(), flags);
 
     let (mut cpu, _) = start(&["--jpeg-providers=cpu", "--onnx-providers=cpu", "--trt-providers=cpu"])?;
     compare(&cpu, arch, &reference, &[])?;
@@ -68,14 +67,14 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     let again = files(&engines)?;
     // A restart finds every engine, and builds none.
     let are_kept = again == kept && (without || !kept.is_empty());
-    let measured = demo::bench_command(&server, arch).output().context("cannot start the benchmark")?;
+    let measured = suite::bench_command(&server, arch).output().context("cannot start the benchmark")?;
     let in_process = over_in_process(&server, arch, &library, without)?;
     server.stop()?;
 
     let (graphs, log) = (repository_with_graphs(&folder, arch)?, folder.join("graphs.log"));
     let (mut server, _) = start_on(&graphs, fs::File::create(&log)?.into(), &[])?;
     let (lanes_with_graphs, agree_with_graphs) = compare(&server, arch, &reference, hidden)?;
-    let mut bench = demo::bench_command(&server, arch);
+    let mut bench = suite::bench_command(&server, arch);
     let with_graphs = bench.args(["--skip", "jpeg,trt"]).output().context("cannot start the benchmark")?;
     server.stop()?;
     let log = fs::read_to_string(log)?;
@@ -107,7 +106,7 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     writeln!(report, "\n## CUDA graphs\n\nRecorded: {recorded}.\n\n{lanes_with_graphs}")?;
     refusals.iter().try_for_each(|line| writeln!(report, "- `{line}`"))?;
     writeln!(report, "{}", told(&with_graphs))?;
-    let path = crate::root().join(REPORT);
+    let path = crate::project::root().join(REPORT);
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     fs::write(&path, &report).with_context(|| path.display().to_string())?;
     std::io::stdout().write_all(report.as_bytes())?;
@@ -119,18 +118,18 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
 
 /// What the onnx lanes cost over the model in a process alone, on the same provider, from batch 1 to 32.
 fn over_in_process(server: &Server, arch: &str, library: &Path, without: bool) -> anyhow::Result<Output> {
-    let models = crate::program("release", "quintet-models");
+    let models = crate::project::program("release", "quintet-models");
     let gpu = if without { "" } else { " --gpu 0" };
     let (models, library) = (models.display(), library.display());
-    let alone = format!("{models} time --repository {} --model {arch} --onnxruntime {library}{gpu}", demo::MODELS);
+    let alone = format!("{models} time --repository {} --model {arch} --onnxruntime {library}{gpu}", suite::MODELS);
     // Embedding and classes.
     let answers = if ["resnet18", "resnet34"].contains(&arch) { "1512" } else { "3048" };
     let ports = server.ports();
     let target = format!("onnx=http://127.0.0.1:{},grpc://127.0.0.1:{}", ports["onnx-http"], ports["onnx-grpc"]);
-    let mut command = Command::new(crate::program("release", "quintet-bench"));
+    let mut command = Command::new(crate::project::program("release", "quintet-bench"));
     command.args(["floor", "--target", &target, "--model", arch, "--images", "image", "--in-process", &alone]);
     command.args(["--reply-elements", answers, "--payload", "1,4,8,16,32", "--concurrency", "1", "--window", "500ms"]);
-    command.current_dir(crate::root());
+    command.current_dir(crate::project::root());
     command.stderr(Stdio::inherit()).output().context("cannot start the benchmark")
 }
 
@@ -138,7 +137,7 @@ fn over_in_process(server: &Server, arch: &str, library: &Path, without: bool) -
 fn repository_with_graphs(folder: &Path, arch: &str) -> anyhow::Result<PathBuf> {
     const GRAPHS: &str = "\noptimization { execution_accelerators { gpu_execution_accelerator [ \
                           { name: \"cuda\" parameters { key: \"enable_cuda_graph\" value: \"1\" } } ] } }\n";
-    let (from, to) = (crate::root().join(demo::MODELS).join(arch), folder.join("models").join(arch));
+    let (from, to) = (crate::project::root().join(suite::MODELS).join(arch), folder.join("models").join(arch));
     fs::create_dir_all(to.parent().unwrap_or(folder))?;
     let copied = Command::new("cp").arg("-r").args([&from, &to]).status().context("cannot start cp")?;
     if !copied.success() {
@@ -163,13 +162,13 @@ fn gpu() -> anyhow::Result<String> {
 
 /// The table of `gpu_check.py`, and whether it has nothing against it.
 fn compare(server: &Server, arch: &str, reference: &Path, more: &[&str]) -> anyhow::Result<(String, bool)> {
-    let output = Command::new(crate::root().join(".quintet/venv/bin/python"))
+    let output = Command::new(crate::project::root().join(".quintet/venv/bin/python"))
         .arg("xtask/python/gpu_check.py")
         .arg(serde_json::to_string(server.ports())?)
         .args([arch, PHOTO])
         .arg(reference)
         .args(more)
-        .current_dir(crate::root())
+        .current_dir(crate::project::root())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start gpu_check.py")?;

@@ -8,8 +8,10 @@ mod floor;
 mod gpu_check;
 mod perf_analyzer;
 mod process;
+mod project;
 mod server;
 mod setup;
+mod suite;
 mod test_torch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -116,16 +118,4 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::from(2)
     })
-}
-
-/// The project's folder.
-fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map(PathBuf::from).unwrap_or(here)
-}
-
-/// The path of one of our programs as cargo builds it for this profile.
-fn program(profile: &str, name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    root().join(target).join(profile).join(name)
 }

@@ -4,17 +4,15 @@
 use std::{
     collections::HashMap,
     fs,
-    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    demo::{MODELS, prepare},
-    process::run,
     server::{Server, TRITON},
-    setup::perf_analyzer,
+    setup::{PerfAnalyzer, perf_analyzer},
+    suite::{MODELS, prepare},
 };
 
 /// Columns that tell what the server says of itself, in microseconds.
@@ -31,7 +29,7 @@ pub(crate) fn measure(arch: &str, more: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
     let mut command = Command::new(server);
     command.args(["--model-repository", MODELS, "--model-control-mode=explicit", "--load-model", arch]);
-    command.arg("--allow-client-shm=true").current_dir(crate::root());
+    command.arg("--allow-client-shm=true").current_dir(crate::project::root());
     let mut server = Server::start(command, TRITON)?;
     println!("| protocol | tensors | load | inferences/s | p50 us | p99 us | queue us | in us | infer us | out us |");
     println!("|---|---|---|--:|--:|--:|--:|--:|--:|--:|");
@@ -50,7 +48,7 @@ pub(crate) fn measure(arch: &str, more: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs perf_analyzer once; the figures of its report's only line.
-fn row(client: &Client, arguments: &[&str], more: &[String]) -> anyhow::Result<String> {
+fn row(client: &PerfAnalyzer, arguments: &[&str], more: &[String]) -> anyhow::Result<String> {
     let report = std::env::temp_dir().join(format!("quintet-perf-analyzer-{}.csv", std::process::id()));
     let mut command = client.command();
     command.args(arguments).args(["--measurement-interval=2000", "--stability-percentage=50", "-f"]).arg(&report);
@@ -77,32 +75,4 @@ fn figures(report: &str) -> anyhow::Result<HashMap<&str, f64>> {
         .zip(line.split(','))
         .filter_map(|(column, figure)| Some((column, figure.parse().ok()?)))
         .collect())
-}
-
-/// The program, and the folders of the libraries that it needs.
-pub(crate) struct Client {
-    pub(crate) program: PathBuf,
-    pub(crate) libraries: Vec<PathBuf>,
-}
-
-impl Client {
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        let libraries: Vec<_> = self.libraries.iter().map(|folder| folder.as_os_str()).collect();
-        command.env("LD_LIBRARY_PATH", libraries.join(":".as_ref()));
-        command
-    }
-
-    /// Says what it lacks, if it does not start.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let output = self.command().arg("--version").output().context("cannot start perf_analyzer")?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-        Ok(())
-    }
-}
-
-/// Unpacks a Debian package without installing it.
-pub(crate) fn unpack(package: &str, folder: &Path) -> anyhow::Result<()> {
-    let script = format!("cd '{}' && apt-get download -qq {package} && dpkg-deb -x {package}*.deb .", folder.display());
-    run("sh", &["-c", &script]).with_context(|| format!("install the library of the Debian package {package}"))
 }

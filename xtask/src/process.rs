@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> anyhow::Result<()> {
     let program = program.as_ref();
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(crate::root()).stdin(Stdio::null()).stdout(std::io::stderr());
+    command.args(arguments).current_dir(crate::project::root()).stdin(Stdio::null()).stdout(std::io::stderr());
     let status = command.status().with_context(|| format!("cannot run {}", program.display()))?;
     if !status.success() {
         bail!("`{} {}` failed: {status}", program.display(), arguments.join(" "));

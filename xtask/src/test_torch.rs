@@ -17,7 +17,7 @@ pub(crate) fn test_torch() -> anyhow::Result<ExitCode> {
     // The whole workspace, as `make test` has it: what was built for that serves here.
     command.args(["test", "--workspace", "--features", "quintet-server/torch", "--test", "suite", "--", "torch"]);
     // One for the build, one for the programs that it builds.
-    command.env("LIBTORCH", &libtorch).env("LD_LIBRARY_PATH", libtorch.join("lib")).current_dir(crate::root());
+    command.env("LIBTORCH", &libtorch).env("LD_LIBRARY_PATH", libtorch.join("lib")).current_dir(crate::project::root());
     let status = command.status().context("cannot start cargo")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
