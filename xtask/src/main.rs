@@ -6,6 +6,7 @@ mod conformance;
 mod demo;
 mod floor;
 mod gpu_check;
+mod layers;
 mod perf_analyzer;
 mod process;
 mod project;
@@ -94,6 +95,8 @@ enum Command {
         #[arg(long)]
         without_gpu: bool,
     },
+    /// Check that imports follow the tables of docs/architecture.md: down the layers, and in no circle
+    Layers,
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
 }
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestTorch => test_torch::test_torch(),
         Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
+        Command::Layers => layers::layers(),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -1,0 +1,151 @@
+//! Plants what the rules forbid in small crates, and expects it to be found.
+
+use std::{fs, path::Path};
+
+use super::{check, table};
+
+const TABLE: &str = "\
+## Crates
+
+| crate | holds | must not use |
+|---|---|---|
+| `small` | a crate | |
+
+## Layers
+
+### `small`
+
+| layer | holds |
+|---|---|
+| `top` | what uses the rest |
+| `left` `right` | what is apart |
+| `right/part` | a part of a layer that is lower than the rest of it |
+| `bottom` | what all use |
+";
+
+/// What the check says of a crate with these files in `src`.
+fn broken(files: &[(&str, &str)]) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let friendly = [
+        ("lib.rs", "pub mod top;\npub mod left;\npub mod right;\npub mod bottom;\n"),
+        ("top.rs", "use crate::{bottom::Plain, left, right::part::Part};\nfn f() -> Plain { left::f() }\n"),
+        ("left.rs", "use crate::right::part::Part;\npub fn f() -> crate::bottom::Plain { crate::bottom::Plain }\n"),
+        ("right/mod.rs", "pub mod part;\nuse part::Part;\n"),
+        ("right/part.rs", "pub struct Part(crate::bottom::Plain);\n"),
+        ("bottom.rs", "pub struct Plain;\n#[cfg(test)]\nmod tests { use crate::top::f; }\n"),
+    ];
+    for (name, text) in friendly.iter().chain(files) {
+        let path = root.path().join("small/src").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let architecture = table::read(TABLE).unwrap();
+    check(root.path(), "small", architecture.layers.first()).unwrap().broken
+}
+
+#[test]
+fn imports_that_point_down_pass_and_tests_may_import_anything() {
+    assert_eq!(broken(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn an_import_upward_is_found_wherever_it_is_written() {
+    let told = |text: &str| broken(&[("bottom.rs", text)]).remove(0);
+    let upward = "small/src/bottom.rs:2: `bottom` imports";
+    let imported = told("\nuse crate::top::f;\npub struct Plain;\n");
+    assert_eq!(imported, format!("{upward} `crate::top::f` from top, which is above it"));
+    for text in [
+        "pub struct Plain;\nfn g() { crate::top::f(); }\n",
+        "pub struct Plain;\nfn g() { println!(\"{}\", crate::top::f()); }\n",
+        "pub struct Plain;\nfn g() { super::top::f() }\n",
+        "pub struct Plain;\n#[arg(value_parser = crate::top::f)] struct S;\n",
+    ] {
+        assert!(told(text).starts_with(upward), "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_a_layer_re_exports_counts_where_it_is_declared() {
+    let files = [
+        ("bottom.rs", "pub use crate::left::Left;\npub struct Plain;\n"),
+        ("left.rs", "pub struct Left;\npub fn f() {}\n"),
+        ("right/part.rs", "pub struct Part(crate::bottom::Left);\n"),
+    ];
+    assert_eq!(
+        broken(&files),
+        [
+            "small/src/bottom.rs:1: `bottom` imports `crate::left::Left` from left, which is above it",
+            "small/src/right/part.rs:1: `right/part` imports `crate::bottom::Left` from left, which is above it",
+        ]
+    );
+}
+
+#[test]
+fn layers_side_by_side_are_apart() {
+    let told =
+        broken(&[("left.rs", "use crate::right::Whole;\n"), ("right/mod.rs", "pub mod part;\npub struct Whole;\n")]);
+    assert_eq!(
+        told,
+        ["small/src/left.rs:1: `left` imports `crate::right::Whole` from right, which is to be kept apart from it"]
+    );
+}
+
+#[test]
+fn a_circle_of_files_is_found_within_a_layer() {
+    let told = broken(&[
+        ("top.rs", "mod a;\nmod b;\nmod c;\n"),
+        ("top/a.rs", "use super::b::B;\npub struct A;\n"),
+        ("top/b.rs", "\nuse super::c::C;\npub struct B;\n"),
+        ("top/c.rs", "\n\nuse super::a::A;\nuse super::b::B;\npub struct C;\n"),
+    ]);
+    assert_eq!(
+        told,
+        ["3 files import each other in a circle: small/src/top/b.rs:2 -> small/src/top/c.rs:4 -> small/src/top/b.rs"]
+    );
+}
+
+#[test]
+fn a_parent_and_its_child_are_a_circle_too() {
+    let told = broken(&[
+        ("top.rs", "mod child;\nconst LIMIT: u32 = child::limit();\n"),
+        ("top/child.rs", "pub const fn limit() -> u32 { super::LIMIT }\n"),
+    ]);
+    assert_eq!(
+        told,
+        [
+            "2 files import each other in a circle: small/src/top/child.rs:1 -> small/src/top.rs:2 -> small/src/top/child.rs"
+        ]
+    );
+}
+
+#[test]
+fn a_module_without_a_row_and_a_row_without_a_module_are_found() {
+    let lib = "pub mod top;\npub mod left;\npub mod right;\npub mod other;\n";
+    let files = [
+        ("lib.rs", lib),
+        ("top.rs", ""),
+        ("left.rs", ""),
+        ("right/part.rs", ""),
+        ("right/mod.rs", "pub mod part;\n"),
+        ("other.rs", ""),
+    ];
+    assert_eq!(
+        broken(&files),
+        ["the table has `bottom`, and there is no such module", "`other` stands in no row of the table"]
+    );
+}
+
+#[test]
+fn the_projects_own_packages_are_read() {
+    let rule = |forbidden: &[&str]| table::CrateRule {
+        name: "engine".to_owned(),
+        forbidden: forbidden.iter().map(|&name| name.to_owned()).collect(),
+    };
+    let forbidden =
+        |names: &[&str]| super::packages::forbidden(Path::new(&crate::project::root()), &[rule(names)]).unwrap();
+    assert_eq!(forbidden(&["axum"]), Vec::<String>::new());
+    assert_eq!(
+        forbidden(&["bytes"]),
+        ["quintet-engine must not use bytes: see cargo tree --package quintet-engine --invert bytes"]
+    );
+}
