@@ -12,7 +12,7 @@ use hf_hub::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::hex;
+use crate::hex::hex;
 
 /// The hub itself.
 pub(crate) const HUB: &str = "https://huggingface.co";

@@ -13,6 +13,7 @@ mod atomic;
 pub mod cli;
 mod fetch;
 mod graph;
+mod hex;
 pub mod onnx;
 pub mod passthrough;
 mod reference;
@@ -28,8 +29,3 @@ pub use graph::Graph;
 pub use repository::{Batching, RepositoryError};
 pub use variant::{MEAN, STD, Variant};
 pub use weights::{Weights, WeightsError};
-
-/// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -2,23 +2,17 @@
 
 use std::io::Cursor;
 
-use image::{
+use ::image::{
     ColorType, ImageDecoder, ImageResult, Limits,
     codecs::{png::PngDecoder, webp::WebPDecoder},
 };
 
-use crate::{ImageError, jpeg, orient::Orientation};
-
-/// A decoded image but for its pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Image {
-    /// Pixels in a row as stored, before it is turned.
-    pub(crate) width: u32,
-    /// Rows as stored.
-    pub(crate) height: u32,
-    /// How it is to be turned.
-    pub(crate) orientation: Orientation,
-}
+use crate::{
+    error::ImageError,
+    image::{Image, check_size},
+    jpeg,
+    orient::Orientation,
+};
 
 /// Decodes into `pixels`, RGB `[height, width, 3]`; what it held before is gone.
 pub(crate) fn decode(encoded: &[u8], max_pixels: u64, pixels: &mut Vec<u8>) -> Result<Image, ImageError> {
@@ -36,14 +30,6 @@ pub(crate) fn decode(encoded: &[u8], max_pixels: u64, pixels: &mut Vec<u8>) -> R
     }
 }
 
-/// Refuses an image of too many pixels.
-pub(crate) fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(), ImageError> {
-    if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(ImageError::TooManyPixels { width, height, max_pixels });
-    }
-    Ok(())
-}
-
 /// Decodes with one of the decoders of `image`.
 fn read(
     format: &'static str,
@@ -51,7 +37,7 @@ fn read(
     max_pixels: u64,
     pixels: &mut Vec<u8>,
 ) -> Result<Image, ImageError> {
-    let damaged = |error: image::ImageError| ImageError::Decode { format, reason: error.to_string() };
+    let damaged = |error: ::image::ImageError| ImageError::Decode { format, reason: error.to_string() };
     let mut decoder = decoder.map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, max_pixels)?;
@@ -133,12 +119,5 @@ mod tests {
         assert_eq!(rgb(ColorType::La16, &wide(&[0x0102, 0x0304])), [1, 1, 1]);
         assert_eq!(rgb(ColorType::Rgb16, &wide(&[0x0102, 0x0304, 0x0506])), [1, 3, 5]);
         assert_eq!(rgb(ColorType::Rgba16, &wide(&[0x0102, 0x0304, 0x0506, 0x0708])), [1, 3, 5]);
-    }
-
-    #[test]
-    fn the_limit_is_the_largest_size_allowed() {
-        assert_eq!(check_size(3, 4, 12), Ok(()));
-        assert!(check_size(3, 4, 11).is_err());
-        assert!(check_size(u32::MAX, u32::MAX, u64::MAX / 2).is_err());
     }
 }

@@ -4,8 +4,8 @@ use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOpt
 use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
 
 use crate::{
-    ImageError,
-    decode::{Image, check_size},
+    error::ImageError,
+    image::{Image, check_size},
     orient::Orientation,
 };
 

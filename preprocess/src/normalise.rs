@@ -1,6 +1,6 @@
 //! Pixels to the model's numbers.
 
-use crate::SIDE;
+use crate::input::SIDE;
 
 /// Mean of each channel, as a fraction of full brightness (ImageNet).
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -37,9 +37,9 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_plane_mean_and_deviation() {
-        let mut pixels = vec![0; crate::ELEMENTS];
+        let mut pixels = vec![0; crate::input::ELEMENTS];
         pixels[3..6].copy_from_slice(&[255, 128, 1]);
-        let mut out = vec![0.0; crate::ELEMENTS];
+        let mut out = vec![0.0; crate::input::ELEMENTS];
         normalise(&pixels, &mut out);
         let plane = SIDE * SIDE;
         let close = |at: usize, expected: f64| assert!((f64::from(out[at]) - expected).abs() < 1e-6, "{at}");

@@ -3,7 +3,7 @@
 //! The 224 × 224 result is turned, not the photograph it comes from: that is the same picture for less work. Only the
 //! crop's place has to be known as it will be after turning.
 
-use crate::SIDE;
+use crate::input::SIDE;
 
 /// One of the eight: the turned image has at (x, y) what is stored at (x, y), or at (y, x) if transposed, counted from
 /// the other end along the stored axes that are mirrored.
@@ -22,7 +22,7 @@ impl Orientation {
     pub(crate) fn from_exif(exif: &[u8]) -> Self {
         // In WebP some writers keep the prefix that EXIF has in JPEG.
         let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-        image::metadata::Orientation::from_exif_chunk(tiff)
+        ::image::metadata::Orientation::from_exif_chunk(tiff)
             .map_or_else(Self::default, |orientation| Self::from_number(orientation.to_exif()))
     }
 
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn six_is_a_quarter_turn_clockwise() {
-        let mut pixels = vec![0; crate::ELEMENTS];
+        let mut pixels = vec![0; crate::input::ELEMENTS];
         pixels[..3].fill(1); // top left
         Orientation::from_number(6).turn(&mut pixels);
         assert_eq!(pixels.iter().position(|&value| value == 1), Some(3 * (SIDE - 1))); // top right

@@ -6,7 +6,7 @@ use fast_image_resize::{
     pixels::U8x3,
 };
 
-use crate::{ImageError, SIDE, decode::Image};
+use crate::{error::ImageError, image::Image, input::SIDE};
 
 /// Length of the shorter side, in pixels, before cropping.
 const SHORTER: u64 = 256;
@@ -72,7 +72,7 @@ mod tests {
         for (width, height) in [(640, 427), (97, 331), (256, 256), (301, 300), (1, 9), (5, 3)] {
             let decoded: Vec<u8> = (0..width * height * 3).map(|i: u32| (i.wrapping_mul(i) / 7 + i) as u8).collect();
             let mut resizer = Resizer::new();
-            let mut at_once = vec![0; crate::ELEMENTS];
+            let mut at_once = vec![0; crate::input::ELEMENTS];
             resize(&mut resizer, image(width, height), &decoded, &mut at_once).unwrap();
 
             let resized = [width, height].map(|side| 256 * side / width.min(height));

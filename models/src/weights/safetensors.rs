@@ -7,7 +7,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest as _, Sha256};
 
 use super::{Weights, WeightsError};
-use crate::{arch::Arch, atomic, hex};
+use crate::{arch::Arch, atomic, hex::hex};
 
 impl Weights {
     /// Reads a file that holds exactly the tensors of `arch` as F32, F16 or BF16.
