@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The CPU image: three programs and ONNX Runtime on a distroless base. No shell, no root, nothing to write to.
+# The CPU image: three programs and ONNX Runtime on a distroless base. No shell, no root user; works on a read-only root.
 
 ARG RUST_IMAGE=rust:1.95-bookworm
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
@@ -25,7 +25,7 @@ FROM ${BASE_IMAGE}
 # The server looks for the library in ../lib beside itself.
 COPY --from=onnxruntime /out /usr/local/lib
 COPY --from=programs /out /usr/local/bin
-# Volumes take their owner from the folders they cover.
+# A new volume gets the owner of the folder that it is mounted on.
 COPY --from=onnxruntime --chown=65532:65532 /folders /
 USER 65532:65532
 WORKDIR /

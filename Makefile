@@ -1,4 +1,4 @@
-# Each target is one command; what it does is in xtask/ and .ci/.
+# Each target is one command; xtask/ and .ci/ implement them.
 .PHONY: demo serve test test-gpu-library test-torch gpu-check check setup perf-analyzer bench-triton
 demo: ; cargo xtask demo
 serve: ; cargo xtask serve
