@@ -1,4 +1,4 @@
-"""What the checks share: the project's files, and programs beside this Python or on PATH."""
+"""Helpers for the checks: the project's files, and programs from this virtual environment or PATH."""
 
 import os
 import pathlib
@@ -21,18 +21,18 @@ def run(*command, **options):
 
 
 def program(name):
-    """A program of this virtual environment."""
+    """Path of a program in this virtual environment."""
     return pathlib.Path(sys.executable).parent / name
 
 
 def on_path(name):
-    """A program of the machine, or None."""
+    """Path of a program on PATH, or None."""
     found = shutil.which(name)
     return None if found is None or pathlib.Path(found).parent == program(name).parent else found
 
 
 def quintet(name):
-    """A program of the project, built: QUINTET_PROGRAMS says where."""
+    """Path of a built program of the project, in the folder QUINTET_PROGRAMS."""
     return pathlib.Path(os.environ["QUINTET_PROGRAMS"]) / name
 
 

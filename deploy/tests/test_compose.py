@@ -19,7 +19,7 @@ OURS = ["jpeg", "onnx", "trt", "suite", "suite-cpu"]
 
 
 def config(compose, profile, environment=None):
-    """The configuration in force, without a .env of whoever runs this."""
+    """The effective configuration, without a local .env file."""
     with tempfile.NamedTemporaryFile("w", suffix=".env") as settings:
         settings.write("".join(f"{name}={value}\n" for name, value in (environment or {}).items()))
         settings.flush()

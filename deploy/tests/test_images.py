@@ -1,4 +1,4 @@
-"""The images' files: linted, and the build context holds what the workspace needs."""
+"""Lints the images' files, and checks that the build context has what the workspace needs."""
 
 import re
 import tomllib
@@ -41,7 +41,7 @@ class Images(unittest.TestCase):
             self.assertTrue(any(source.startswith(path) for path in kept), f".dockerignore leaves out {source}")
 
     def test_the_programs_need_only_what_the_smallest_base_has(self):
-        # distroless/cc: glibc and GCC's runtime. What else a program needs, its container would miss at the start.
+        # distroless/cc has glibc and GCC's runtime. A program that needs another library would not start there.
         base = re.compile(r"(libc|libm|libgcc_s|libstdc\+\+|ld-linux-[\w-]+)\.so\.\d+")
         for name in ["quintet-server", "quintet-bench", "quintet-models"]:
             needed = re.findall(r"\(NEEDED\).*\[(.+)\]", run("readelf", "--dynamic", "--wide", quintet(name)))

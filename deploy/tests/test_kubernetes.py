@@ -1,26 +1,26 @@
-"""Kubernetes and KServe manifests: against Kubernetes' schemas, and what no schema says."""
+"""Checks the Kubernetes and KServe manifests against Kubernetes' schemas, and rules that no schema has."""
 
 import unittest
 
 import kubernetes_validate
 from support import ROOT, documents, on_path, read, run
 
-# The oldest cluster that the manifests are for, and the newest that the schemas know. The oldest is where
-# preStop's `sleep` is on by default.
+# The oldest supported Kubernetes version and the newest with a schema. The oldest is the first version with
+# preStop's `sleep` on by default.
 VERSIONS = ["1.30", "1.37"]
 BASE = ROOT / "deploy/kubernetes/base"
 OVERLAYS = ["cpu", "gpu"]
 
 
 def rendered(overlay):
-    """What an overlay applies."""
+    """The documents that an overlay applies."""
     folder = ROOT / "deploy/kubernetes/overlays" / overlay
     kubectl, kustomize = on_path("kubectl"), on_path("kustomize")
     return documents(run(kubectl, "kustomize", folder) if kubectl else run(kustomize, "build", folder))
 
 
 def seconds_to_end(pod, timeout):
-    """What preStop and draining may take."""
+    """The longest time that preStop and draining may take, in seconds."""
     return pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] + timeout
 
 
@@ -31,7 +31,7 @@ class Kubernetes(unittest.TestCase):
                 continue
             for document in documents(path.read_text(encoding="utf-8")):
                 if document["kind"] == "Deployment":
-                    # The labels are kustomize's.
+                    # kustomize adds the labels.
                     document["spec"]["selector"] = {}
                 for version in VERSIONS:
                     kubernetes_validate.validate(document, version, strict=True)
@@ -83,7 +83,7 @@ class Kubernetes(unittest.TestCase):
 
 
 class KServe(unittest.TestCase):
-    """What the custom resources require: their schemas are in no package."""
+    """The fields that the custom resources require: no package has their schemas."""
 
     def test_the_runtime(self):
         [runtime] = documents(read("deploy/kserve/servingruntime.yaml"))
@@ -99,7 +99,7 @@ class KServe(unittest.TestCase):
         self.assertEqual([declared["containerPort"] for declared in container["ports"]], [port])
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
             self.assertEqual(container[probe]["httpGet"]["port"], port)
-        # The container is an ordinary one: Kubernetes' schema knows it.
+        # The container is an ordinary one: Kubernetes' schema describes it.
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [container]}}
         kubernetes_validate.validate(pod, VERSIONS[-1], strict=True)
 

@@ -1,4 +1,4 @@
-"""Prometheus and Grafana: queries parse, and ask for metrics that the server exports."""
+"""Checks that the queries of Prometheus and Grafana parse and use metrics that the server exports."""
 
 import json
 import re
@@ -8,18 +8,18 @@ import promql_parser
 import yaml
 from support import ROOT, on_path, read, run
 
-# Of Prometheus itself.
+# Metrics that Prometheus itself provides.
 BUILT_IN = {"up"}
 
 
 def exported():
-    """The names in the server's sources."""
+    """The metric names in the server's sources."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "server/src").rglob("*.rs")]
     return set(re.findall(r'"((?:nv|quintet)_[a-z_]+)"', "\n".join(sources))) | BUILT_IN
 
 
 def metrics(query):
-    """The metrics that a PromQL query asks for; Grafana's variables are filled in."""
+    """The metrics in a PromQL query, with Grafana's variables replaced."""
     query = query.replace("$__rate_interval", "1m").replace("$service", ".*").replace("$model", ".*")
     names = set()
 

@@ -1,24 +1,24 @@
-"""Every QUINTET_* name in the deployment's files is one that the programs know, and .env.example has them all."""
+"""Checks that the programs know every QUINTET_* name in the deployment files, and that .env.example lists all."""
 
 import re
 import unittest
 
 from support import ROOT, SETTING, quintet, read, run
 
-# Names in the environment that are no flags: the log filter, and what tests use.
+# Environment variables that are not flags: the log filter.
 NO_FLAGS = {"QUINTET_LOG"}
 FILES = ["docker-compose.yml", ".env.example", "Dockerfile", "Dockerfile.gpu", "docs/deployment.md"]
-# What Kubernetes would set for a Service of our name; a comment warns of it.
+# A variable that Kubernetes would set for a Service named quintet; a comment warns about it.
 KUBERNETES_OWN = {"QUINTET_SERVICE_HOST"}
 
 
 def known():
-    """What `quintet-server suite --help` names."""
+    """The variables that `quintet-server suite --help` names."""
     return set(re.findall(r"\[env: (QUINTET_[A-Z_]+)=", run(quintet("quintet-server"), "suite", "--help"))) | NO_FLAGS
 
 
 def flags(*command):
-    """The flags that a program's help names."""
+    """The flags that a program's help lists."""
     return set(re.findall(r"--[a-z][a-z0-9-]*", run(*command, "--help")))
 
 

@@ -1,7 +1,7 @@
-"""PyTorch under FastAPI, as people serve it: the peer of the jpeg lane, with the jpeg lane's contract.
+"""PyTorch under FastAPI in its usual form: the peer of the jpeg lane, with the same HTTP API.
 
 MODEL names a torchvision ResNet, WEIGHTS a .safetensors file with its weights, as `quintet-models weights`
-writes it. One image at a time goes through torchvision's preprocessing, a request's images through one forward.
+writes it. torchvision preprocesses one image at a time; one forward call runs all images of a request.
 """
 
 import base64
@@ -33,13 +33,13 @@ preprocess = v2.Compose(
 
 
 class Images(BaseModel):
-    """The request: base64 or data: URIs."""
+    """The request body: images as base64 or data: URIs."""
 
     images: list[str]
 
 
 def load():
-    """The model on its device; `embed` gives the pooled features, the answer of the lane."""
+    """The model on its device; its output is the pooled features, which `embed` returns."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = torchvision.models.get_model(MODEL, weights=None)
     network.load_state_dict(load_file(os.environ["WEIGHTS"]), strict=True)
