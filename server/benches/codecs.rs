@@ -11,9 +11,9 @@ use http_body_util::BodyExt as _;
 use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
 use quintet_proto::inference::ModelConfig;
 use quintet_server::{
+    process::settings::ServiceName,
     service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::http::router,
+    transport::kserve_http::router,
 };
 use tower::ServiceExt as _;
 

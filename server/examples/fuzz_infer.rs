@@ -26,9 +26,9 @@ use quintet_proto::{
     },
 };
 use quintet_server::{
+    process::settings::ServiceName,
     service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::grpc,
+    transport::kserve_grpc,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -164,8 +164,9 @@ fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Ve
 /// connection ends.
 async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut StdRng) -> Vec<String> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
-    let limits = grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
-    let serving = tokio::spawn(grpc::serve_connection(server, Arc::clone(service), limits, CancellationToken::new()));
+    let limits = kserve_grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
+    let serving =
+        tokio::spawn(kserve_grpc::serve_connection(server, Arc::clone(service), limits, CancellationToken::new()));
     let mut rest = sent;
     while !rest.is_empty() {
         let (piece, behind) = rest.split_at(rng.random_range(1..=rest.len()));

@@ -14,11 +14,13 @@ use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 
 use crate::{
-    device_metrics,
     kserve::{shared_memory::SharedMemory, trace::Traces},
-    metrics::{MetricsOptions, ServiceMetrics},
+    observe::{
+        device_metrics,
+        metrics::{MetricsOptions, ServiceMetrics},
+    },
+    process::settings::ServiceName,
     repository::Repository,
-    settings::ServiceName,
 };
 
 /// How large a request may be, and the flag that says so.

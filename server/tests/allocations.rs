@@ -21,9 +21,9 @@ use prost::Message as _;
 use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
 use quintet_proto::inference::{ModelConfig, ModelInferRequest, model_infer_request::InferInputTensor};
 use quintet_server::{
+    process::settings::ServiceName,
     service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::{grpc, http, io_threads::IoThreads, listener::Listener},
+    transport::{http1, io_threads::IoThreads, kserve_grpc, kserve_http, listener::Listener},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -93,10 +93,16 @@ fn start() -> ([u16; 2], BufferPool) {
             let (first, second) = (bind("onnx-http").await.unwrap(), bind("onnx-grpc").await.unwrap());
             sender.send([first.port().unwrap(), second.port().unwrap()]).unwrap();
             let (threads, stop) = (IoThreads::start().unwrap(), CancellationToken::new());
-            let routes = http::router(Arc::clone(&service));
+            let routes = kserve_http::router(Arc::clone(&service));
             tokio::join!(
-                http::serve::serve(first, routes, Arc::clone(&service), threads.clone(), stop.clone()),
-                grpc::serve(second, service, grpc::Limits { max_input, max_stream_requests: 1 }, threads, stop)
+                http1::serve::serve(first, routes, Arc::clone(&service), threads.clone(), stop.clone()),
+                kserve_grpc::serve(
+                    second,
+                    service,
+                    kserve_grpc::Limits { max_input, max_stream_requests: 1 },
+                    threads,
+                    stop
+                )
             );
         });
     });

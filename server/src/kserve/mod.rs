@@ -1,6 +1,7 @@
 //! KServe v2 without its transports: what a request asks for, carried out, whoever carried it here.
 
 pub mod classify;
+pub mod ensemble;
 pub mod shared_memory;
 pub mod statistics;
 pub mod trace;

@@ -9,10 +9,7 @@ use quintet_proto::inference::{
 };
 
 use super::{ModelSource, loader::Loader, spec::complete, warmup};
-use crate::{
-    backend::{ensemble::Ensemble, image::Images},
-    service::Service,
-};
+use crate::{backend::image::Images, kserve::ensemble::Ensemble, service::Service};
 
 /// Loads and warms such a model. Blocks.
 ///

@@ -7,10 +7,7 @@ use super::{
     fields, open,
     text_format::{self, Position, Positions, SyntaxError},
 };
-use crate::{
-    backend::{ensemble, image},
-    protobuf_json,
-};
+use crate::{backend::image, kserve::ensemble, protobuf_json};
 
 /// A `config.pbtxt` that cannot be served. Where it is known what stands where, the message begins with
 /// `line:column: `.

@@ -11,8 +11,9 @@ use quintet_proto::inference::{
 
 use super::{ModelSource, batching, config::ConfigError, fields, loader::needs_file, open, tuning};
 use crate::{
-    backend::{ensemble, image, reshape::Reshape},
-    settings::ServiceName,
+    backend::{image, reshape::Reshape},
+    kserve::ensemble,
+    process::settings::ServiceName,
 };
 
 /// Batch size that Triton gives a model without a configuration whose tensors can be batched.

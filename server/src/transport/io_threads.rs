@@ -13,7 +13,7 @@ use std::{
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::settings::or_cores;
+use crate::process::settings::or_cores;
 
 /// No more threads than this move bytes, however many cores there are.
 const MAX_THREADS: usize = 32;

@@ -10,8 +10,7 @@ use quintet_engine::{
 };
 use quintet_proto::inference::{ModelConfig, model_ensembling::Step};
 use quintet_server::{
-    backend::ensemble::Ensemble,
-    kserve::{self, Answer, Call, WantedOutput},
+    kserve::{self, Answer, Call, WantedOutput, ensemble::Ensemble},
     service::Service,
 };
 

@@ -19,10 +19,10 @@ use quintet_proto::inference::{
 use quintet_server::{
     backend::onnx::ProviderPolicy,
     kserve::trace::Traces,
+    process::settings::ServiceName,
     repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::{grpc, http as rest, io_threads::IoThreads, listener::Listener},
+    transport::{http1, io_threads::IoThreads, kserve_grpc, kserve_http, listener::Listener},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -43,7 +43,7 @@ pub const SLOW_QUEUE: usize = 2;
 
 pub struct Server {
     pub service: Arc<Service>,
-    pub limits: grpc::Limits,
+    pub limits: kserve_grpc::Limits,
     pub port: u16,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
@@ -118,11 +118,11 @@ pub async fn start_tracing(traces: Traces) -> Server {
     let pair = vec![TensorSpec::new("y", DataType::Int64, [None]), TensorSpec::new("x", DataType::Uint8, [None])];
     put(&service, "pair", pair, 0, Box::new(Echo::default()));
     put(&service, "slow", rows(DataType::Fp32), 1, Box::new(gate.clone()));
-    let limits = grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
+    let limits = kserve_grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
     let threads = IoThreads::start().unwrap();
-    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), limits, threads, stop.clone()));
+    let serving = tokio::spawn(kserve_grpc::serve(listener, Arc::clone(&service), limits, threads, stop.clone()));
     Server { service, limits, port, stop, serving, gate }
 }
 
@@ -180,8 +180,8 @@ impl Server {
     pub async fn http(&self) -> u16 {
         let listener = Listener::bind("onnx-http", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
         let port = listener.port().unwrap();
-        let router = rest::router(Arc::clone(&self.service));
-        tokio::spawn(rest::serve::serve(
+        let router = kserve_http::router(Arc::clone(&self.service));
+        tokio::spawn(http1::serve::serve(
             listener,
             router,
             Arc::clone(&self.service),

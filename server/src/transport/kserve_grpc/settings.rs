@@ -9,7 +9,7 @@ use quintet_proto::inference::{
 };
 use serde_json::{Map, Value};
 
-use crate::{kserve::trace, logging, service::Service};
+use crate::{kserve::trace, observe::logging, service::Service};
 
 /// `TraceSetting`.
 pub(super) fn trace(service: &Service, request: TraceSettingRequest) -> Result<TraceSettingResponse, InferError> {

@@ -8,7 +8,7 @@ use quintet_engine::{InferError, Model, Stage, Tensor};
 use serde::{Serialize, Serializer};
 
 use super::infer::Outcome;
-use crate::{kserve::classify, transport::http::reply};
+use crate::{kserve::classify, transport::http1::reply};
 
 /// Bytes of a number in JSON, about; the buffer grows if it is wrong.
 const BYTES_PER_NUMBER: usize = 14;

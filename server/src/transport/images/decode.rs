@@ -176,7 +176,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::transport::jpeg::intake::images_of;
+    use crate::transport::images::intake::images_of;
 
     const TARGET: Target = Target { form: InputForm::Pixels, max_batch_size: 2, max_pixels: 1 };
 

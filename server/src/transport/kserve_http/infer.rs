@@ -21,11 +21,7 @@ use quintet_proto::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::{
-    body::{self, Chunks},
-    json, metadata, plain,
-    reply::{self, Failure},
-};
+use super::{json, metadata};
 use crate::{
     kserve::{
         self, Answer, AnsweredOutput, Call, WantedOutput,
@@ -33,7 +29,15 @@ use crate::{
         trace::{Arrival, Carrier, Trace},
     },
     service::Service,
-    transport::{encoding::Encoding, traced},
+    transport::{
+        encoding::Encoding,
+        http1::{
+            body::{self, Chunks},
+            plain,
+            reply::{self, Failure},
+        },
+        traced,
+    },
 };
 
 /// Carries out an inference request.

@@ -4,8 +4,10 @@ use axum::extract::Request;
 use quintet_engine::InferError;
 use serde::de::DeserializeOwned;
 
-use super::{body, reply::Failure};
-use crate::service::Service;
+use crate::{
+    service::Service,
+    transport::http1::{body, reply::Failure},
+};
 
 /// Reads a body; an empty one is as good as `{}`.
 pub(super) async fn read<T: DeserializeOwned>(service: &Service, request: Request) -> Result<T, Failure> {

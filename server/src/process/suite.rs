@@ -10,13 +10,15 @@ use tokio::task::JoinSet;
 use crate::{
     backend::onnx::EngineCache,
     kserve::shared_memory::{self, SharedMemory},
-    process::{self, Place, Protocol},
+    process::{
+        serve::{self, Place, Protocol},
+        settings::{Endpoint, ServiceName, Settings, or_cores},
+    },
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::{InputLimit, Limits, Service},
-    settings::{Endpoint, ServiceName, Settings, or_cores},
     transport::{
-        grpc, http,
-        jpeg::{self, Decoder},
+        images::{self, Decoder},
+        kserve_grpc, kserve_http,
         listener::Address,
     },
 };
@@ -69,14 +71,14 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             let protocol = match purpose {
                 Purpose::Images => {
                     let decoder = Decoder::new(or_cores(settings.decode_threads), settings.max_decode_queue);
-                    Protocol::Http(jpeg::router(served, names[0].clone(), decoder))
+                    Protocol::Http(images::router(served, names[0].clone(), decoder))
                 }
-                Purpose::KserveHttp => Protocol::Http(http::router(served)),
-                Purpose::KserveGrpc => Protocol::Grpc(grpc::Limits {
+                Purpose::KserveHttp => Protocol::Http(kserve_http::router(served)),
+                Purpose::KserveGrpc => Protocol::Grpc(kserve_grpc::Limits {
                     max_input: max_input(settings),
-                    max_stream_requests: grpc::MAX_STREAM_REQUESTS,
+                    max_stream_requests: kserve_grpc::MAX_STREAM_REQUESTS,
                 }),
-                Purpose::Metrics => Protocol::Http(http::metrics_router(served)),
+                Purpose::Metrics => Protocol::Http(kserve_http::metrics_router(served)),
             };
             if let Some(address) = socket(name, purpose, settings) {
                 places.push(Place { service: Arc::clone(service), name, protocol: protocol.clone(), address });
@@ -85,12 +87,12 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             places.push(Place { service: Arc::clone(service), name, protocol, address });
         }
     }
-    let limits = process::Limits {
+    let limits = serve::Limits {
         max_connections: settings.max_connections,
         exit_timeout: Duration::from_secs(settings.exit_timeout_secs),
         ports_file: Path::new(&settings.ports_file),
     };
-    process::run(places, limits, load(&services, &names, settings)).await
+    serve::run(places, limits, load(&services, &names, settings)).await
 }
 
 fn max_input(settings: &Settings) -> InputLimit {
@@ -129,7 +131,7 @@ fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
 /// be missing from a comparison.
 async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) -> anyhow::Result<()> {
     let (path, threads) = (settings.onnxruntime.clone(), settings.intra_op_threads);
-    let library = tokio::task::spawn_blocking(move || process::library(&path, threads)).await??;
+    let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
     let mut loads = JoinSet::new();
     for service in services {
         let repository = Arc::new(repository(service, library, settings));

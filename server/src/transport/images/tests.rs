@@ -25,8 +25,8 @@ use tower::ServiceExt as _;
 
 use super::{Decoder, router};
 use crate::{
+    process::settings::ServiceName,
     service::{InputLimit, Limits, Service},
-    settings::ServiceName,
 };
 
 const MAX_BATCH_SIZE: usize = 4;

@@ -17,7 +17,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::settings::LogFormat;
+use crate::process::settings::LogFormat;
 
 /// The variable that sets the level.
 const VARIABLE: &str = "QUINTET_LOG";

@@ -16,7 +16,7 @@ use super::{
     input::{self, InputForm},
     intake::{self, Form},
 };
-use crate::transport::http::{body, plain, reply::Failure};
+use crate::transport::http1::{body, plain, reply::Failure};
 
 /// Classes of each image unless the request says how many.
 const DEFAULT_CLASSES: usize = 5;

@@ -15,9 +15,9 @@ use serde::Serialize;
 use super::{Lane, input::InputForm};
 use crate::{
     status::{RETRY_AFTER_SECONDS, Status},
-    transport::http::{
-        metadata::describe_tensors,
-        reply::{self, Failure},
+    transport::{
+        http1::reply::{self, Failure},
+        kserve_http::metadata::describe_tensors,
     },
 };
 

@@ -11,11 +11,13 @@ use clap::{ArgAction, Args, ValueEnum};
 use crate::{
     backend::onnx::ProviderPolicy,
     kserve::trace::{Collector, Mode, Target, Traces, Update, Waiting},
-    logging::{self, Format},
-    metrics::MetricsOptions,
+    observe::{
+        logging::{self, Format},
+        metrics::MetricsOptions,
+    },
+    process::settings::or_cores,
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
-    settings::or_cores,
-    transport::grpc,
+    transport::kserve_grpc,
 };
 
 /// Who says which models are loaded.
@@ -136,7 +138,7 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub grpc_max_input_size: usize,
     /// Requests of one gRPC stream that are worked on at once; more wait to be read
-    #[arg(long, value_name = "N", default_value_t = grpc::MAX_STREAM_REQUESTS)]
+    #[arg(long, value_name = "N", default_value_t = kserve_grpc::MAX_STREAM_REQUESTS)]
     pub grpc_max_stream_requests: usize,
 
     /// Let clients on this machine send tensors through shared memory; trust them: they can end the server

@@ -1,15 +1,10 @@
 //! KServe v2 over HTTP/1.1, with Triton's paths, headers and words.
 
-pub mod body;
-mod head;
 mod infer;
 mod json;
 mod json_body;
 pub(in crate::transport) mod metadata;
-pub(in crate::transport) mod plain;
-pub mod reply;
 mod repository;
-pub mod serve;
 mod settings;
 mod shared_memory;
 
@@ -20,7 +15,7 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::service::Service;
+use crate::{service::Service, transport::http1::reply};
 
 /// The routes of a KServe service.
 pub fn router(service: Arc<Service>) -> Router {

@@ -11,8 +11,13 @@ use http::{StatusCode, header};
 use quintet_engine::{ErrorKind, InferError, Model, TensorSpec};
 use quintet_proto::rest;
 
-use super::reply::{self, Failure};
-use crate::{kserve, metrics, repository, service::Service};
+use crate::{
+    kserve,
+    observe::metrics,
+    repository,
+    service::Service,
+    transport::http1::reply::{self, Failure},
+};
 
 /// `GET /v2`.
 pub(super) async fn server(State(service): State<Arc<Service>>) -> Json<rest::ServerMetadata> {

@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::gpu;
+use crate::observe::gpu;
 
 /// Processors are looked at this often at most: over less time a share says nothing.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -13,13 +13,11 @@ use quintet_engine::{ErrorKind, InferError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{
-    json_body,
-    reply::{self, Failure},
-};
+use super::json_body;
 use crate::{
     repository::{FILE_PREFIX, Overrides, control},
     service::Service,
+    transport::http1::reply::{self, Failure},
 };
 
 /// The body of these requests.

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tonic::Status;
 
 /// The reader's end.
-pub(in crate::transport::grpc) struct Body(Arc<Shared>);
+pub(in crate::transport::kserve_grpc) struct Body(Arc<Shared>);
 
 /// The connection's end.
 pub(super) struct Inlet(Arc<Shared>);

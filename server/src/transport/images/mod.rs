@@ -22,7 +22,7 @@ pub use decode::Decoder;
 
 use crate::{
     service::Service,
-    transport::http::{metrics_router, reply},
+    transport::{http1::reply, kserve_http::metrics_router},
 };
 
 /// What the routes share.

@@ -10,11 +10,13 @@ use quintet_engine::{BufferPool, Cache};
 use crate::{
     backend::onnx::EngineCache,
     kserve::shared_memory::{self, SharedMemory},
-    process::{self, Place, Protocol},
+    process::{
+        serve::{self, Place, Protocol},
+        settings::{ServiceName, Settings},
+    },
     repository::{Loader, Mode, Options, Repository},
     service::{InputLimit, Limits, Service},
-    settings::{ServiceName, Settings},
-    transport::{grpc, http, listener::Address},
+    transport::{kserve_grpc, kserve_http, listener::Address},
 };
 
 pub use flags::{ControlMode, Flags};
@@ -44,7 +46,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         .with_shared_memory(shared_memory)
         .with_traces(flags.traces()?);
     let service = Arc::new(service);
-    let grpc = grpc::Limits {
+    let grpc = kserve_grpc::Limits {
         max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },
         max_stream_requests: flags.grpc_max_stream_requests,
     };
@@ -52,7 +54,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         (
             flags.allow_http,
             "http",
-            Protocol::Http(http::router(Arc::clone(&service))),
+            Protocol::Http(kserve_http::router(Arc::clone(&service))),
             flags.http_address,
             flags.http_port,
         ),
@@ -60,7 +62,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         (
             flags.allow_metrics,
             "metrics",
-            Protocol::Http(http::metrics_router(Arc::clone(&service))),
+            Protocol::Http(kserve_http::metrics_router(Arc::clone(&service))),
             flags.metrics_address.unwrap_or(flags.http_address),
             flags.metrics_port,
         ),
@@ -69,7 +71,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         Place { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port).into() }
     });
     let sockets = [
-        (&flags.http_uds, "http", "--http-uds", Protocol::Http(http::router(Arc::clone(&service)))),
+        (&flags.http_uds, "http", "--http-uds", Protocol::Http(kserve_http::router(Arc::clone(&service)))),
         (&flags.grpc_uds, "grpc", "--grpc-uds", Protocol::Grpc(grpc)),
     ];
     let sockets = sockets.into_iter().filter_map(|(path, name, flag, protocol)| {
@@ -77,18 +79,18 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         Some(Place { service: Arc::clone(&service), name, protocol, address })
     });
     let places = ports.chain(sockets).collect();
-    let limits = process::Limits {
+    let limits = serve::Limits {
         max_connections: flags.max_connections,
         exit_timeout: Duration::from_secs(flags.exit_timeout_secs),
         ports_file: flags.ports_file.as_deref().unwrap_or("".as_ref()),
     };
-    process::run(places, limits, load(Arc::clone(&service), flags)).await
+    serve::run(places, limits, load(Arc::clone(&service), flags)).await
 }
 
 /// Loads and warms what the control mode says, and begins to look for changes where it says so.
 async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
     let (path, threads) = (flags.onnxruntime.clone().unwrap_or_default(), flags.intra_op_threads);
-    let library = tokio::task::spawn_blocking(move || process::library(&path, threads)).await??;
+    let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
     let repository = Arc::new(Repository::new(Options {
         roots: flags.model_repository.clone(),
         mode: match flags.model_control_mode {

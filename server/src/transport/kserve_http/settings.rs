@@ -10,11 +10,12 @@ use axum::{
 use quintet_engine::InferError;
 use serde_json::{Map, Value};
 
-use super::{json_body, reply::Failure};
+use super::json_body;
 use crate::{
     kserve::trace::{self, Update},
-    logging,
+    observe::logging,
     service::Service,
+    transport::http1::reply::Failure,
 };
 
 /// `GET .../trace/setting`.

@@ -12,11 +12,12 @@ use quintet_engine::InferError;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    json_body,
-    reply::{self, Failure},
+use super::json_body;
+use crate::{
+    kserve::shared_memory,
+    service::Service,
+    transport::http1::reply::{self, Failure},
 };
-use crate::{kserve::shared_memory, service::Service};
 
 /// The body of a registration.
 #[derive(Debug, Deserialize)]

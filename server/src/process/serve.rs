@@ -13,11 +13,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    process::settings::or_cores,
     service::Service,
-    settings::or_cores,
     transport::{
-        grpc, http,
+        http1,
         io_threads::IoThreads,
+        kserve_grpc,
         listener::{Address, Listener},
     },
 };
@@ -28,7 +29,7 @@ pub enum Protocol {
     /// HTTP/1.1 with these routes.
     Http(Router),
     /// KServe over gRPC.
-    Grpc(grpc::Limits),
+    Grpc(kserve_grpc::Limits),
 }
 
 /// A listener to be: of which service, and where. The flag of a port is `--<name>-port`.
@@ -92,8 +93,8 @@ pub async fn run(
         }
         let (threads, stop) = (threads.clone(), stop.clone());
         match protocol {
-            Protocol::Http(routes) => serving.spawn(http::serve::serve(listener, routes, service, threads, stop)),
-            Protocol::Grpc(limits) => serving.spawn(grpc::serve(listener, service, limits, threads, stop)),
+            Protocol::Http(routes) => serving.spawn(http1::serve::serve(listener, routes, service, threads, stop)),
+            Protocol::Grpc(limits) => serving.spawn(kserve_grpc::serve(listener, service, limits, threads, stop)),
         };
     }
     serving.close();

@@ -5,7 +5,10 @@ use std::{future::Future, io::Write as _, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{health, logging, memory, settings, suite, triton};
+use crate::{
+    observe::logging,
+    process::{check, memory, settings, suite, triton},
+};
 
 /// Serves image models over KServe HTTP and gRPC, and over HTTP with base64 JPEG.
 ///
@@ -32,7 +35,7 @@ enum Command {
     /// Flags win over QUINTET_* variables, these over the file given with --config.
     Suite(Box<settings::Flags>),
     /// Ask a running server whether it is ready; exit status 0 if so, 1 if not
-    Health(health::Check),
+    Health(check::Check),
 }
 
 /// Does what the command line asks for.
@@ -42,7 +45,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let flags = match cli.command {
         Some(Command::Suite(flags)) => flags,
-        Some(Command::Health(check)) => return health::run(&check),
+        Some(Command::Health(flags)) => return check::run(&flags),
         None => {
             logging::start(cli.triton.logging())?;
             return block_on(triton::run(&cli.triton));
