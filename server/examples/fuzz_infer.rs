@@ -26,8 +26,8 @@ use quintet_proto::{
     },
 };
 use quintet_server::{
-    process::settings::ServiceName,
-    service::{InputLimit, Limits, Service},
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
+    service::Service,
     transport::kserve_grpc,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -55,14 +55,20 @@ const TYPES: [(&str, DataType); 4] =
 
 fn service() -> Arc<Service> {
     let limits = Limits { max_input: MAX_INPUT, max_image_pixels: 1, max_images: 1 };
-    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(4 << 20), limits));
+    let service = Arc::new(Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(4 << 20), limits)));
     for (name, data_type) in TYPES {
         let tensor = |name| TensorSpec::new(name, data_type, [None]);
         let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
-        let model = Model::start(spec, vec![Box::new(Echo::default())], vec![], service.pool().clone(), Duration::ZERO)
-            .unwrap();
-        service.put(model, ModelConfig::default());
+        let model = Model::start(
+            spec,
+            vec![Box::new(Echo::default())],
+            vec![],
+            service.catalog().pool().clone(),
+            Duration::ZERO,
+        )
+        .unwrap();
+        service.catalog().put(model, ModelConfig::default());
     }
     service
 }

@@ -5,11 +5,12 @@
 //! ```
 //! * [`transport`]: sockets and protocols; they share [`status`] and know nothing of each other;
 //! * [`kserve`]: what a request asks for, whoever carried it;
-//! * [`service`]: models with where they run;
+//! * [`catalog`]: the models in service; [`service`]: what the transports of a service share;
 //! * [`repository`]: Triton's model repository on disk; [`backend`]: what runs a model;
 //! * [`observe`]: metrics and logs; [`process`]: command line and settings, and a process from start to end.
 
 pub mod backend;
+pub mod catalog;
 pub mod kserve;
 pub mod observe;
 pub mod process;

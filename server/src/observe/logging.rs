@@ -17,8 +17,6 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::process::settings::LogFormat;
-
 /// The variable that sets the level.
 const VARIABLE: &str = "QUINTET_LOG";
 
@@ -44,15 +42,6 @@ impl Format {
 
     fn name(self) -> &'static str {
         Self::ALL[self as usize].0
-    }
-}
-
-impl From<LogFormat> for Format {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Default,
-            LogFormat::Json => Self::Json,
-        }
     }
 }
 

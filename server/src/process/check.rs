@@ -11,7 +11,10 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser};
 use http::Uri;
 
-use crate::process::settings::{Flags, ServiceName, Settings};
+use crate::{
+    catalog::ServiceName,
+    process::settings::{Flags, Settings},
+};
 
 /// Bytes of an answer that are read: its status line is within them.
 const STATUS_LINE_BYTES: u64 = 256;

@@ -12,7 +12,11 @@ use clap::Args;
 use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::onnx::{Provider, ProviderPolicy};
+use crate::{
+    backend::onnx::{Provider, ProviderPolicy},
+    catalog::ServiceName,
+    observe::logging,
+};
 
 /// Where a listener listens: `8010`, or `0.0.0.0:8010` to leave the common address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,34 +80,6 @@ impl From<Endpoint> for String {
     }
 }
 
-/// One of the three services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceName {
-    /// Base64 JPEG over HTTP.
-    Jpeg,
-    /// KServe on ONNX Runtime's CUDA provider.
-    Onnx,
-    /// KServe on ONNX Runtime's TensorRT provider.
-    Trt,
-    /// Triton's place: KServe on whatever each model asks for. Not part of the suite.
-    #[value(skip)]
-    #[serde(skip)]
-    Triton,
-}
-
-impl ServiceName {
-    /// The name in logs, labels and lanes.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpeg",
-            Self::Onnx => "onnx",
-            Self::Trt => "trt",
-            Self::Triton => "triton",
-        }
-    }
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -112,6 +88,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl From<LogFormat> for logging::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Default,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// Declares each setting once: the flag with its help, the variable, the file's key and the default.

@@ -9,14 +9,16 @@ use tokio::task::JoinSet;
 
 use crate::{
     backend::onnx::EngineCache,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
     kserve::shared_memory::{self, SharedMemory},
     process::{
         serve::{self, Place, Protocol},
-        settings::{Endpoint, ServiceName, Settings, or_cores},
+        settings::{Endpoint, Settings, or_cores},
     },
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
-    service::{InputLimit, Limits, Service},
+    service::Service,
     transport::{
+        http1,
         images::{self, Decoder},
         kserve_grpc, kserve_http,
         listener::Address,
@@ -66,7 +68,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
     let mut places = Vec::new();
     for service in &services {
-        for (name, purpose, endpoint) in listeners(service.name(), settings) {
+        for (name, purpose, endpoint) in listeners(service.catalog().name(), settings) {
             let served = Arc::clone(service);
             let protocol = match purpose {
                 Purpose::Images => {
@@ -78,7 +80,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
                     max_input: max_input(settings),
                     max_stream_requests: kserve_grpc::MAX_STREAM_REQUESTS,
                 }),
-                Purpose::Metrics => Protocol::Http(kserve_http::metrics_router(served)),
+                Purpose::Metrics => Protocol::Http(http1::metrics::router(served)),
             };
             if let Some(address) = socket(name, purpose, settings) {
                 places.push(Place { service: Arc::clone(service), name, protocol: protocol.clone(), address });
@@ -110,8 +112,8 @@ fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
         max_regions: settings.shared_memory_max_regions,
         max_bytes: settings.shared_memory_max_bytes,
     }));
-    let service = Service::new(name, BufferPool::new(settings.buffer_pool_bytes), limits);
-    Arc::new(service.with_shared_memory(shared_memory))
+    let catalog = Catalog::new(name, BufferPool::new(settings.buffer_pool_bytes), limits);
+    Arc::new(Service::new(catalog).with_shared_memory(shared_memory))
 }
 
 /// The models to serve, at least one; the jpeg service serves the first.
@@ -134,13 +136,13 @@ async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) 
     let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
     let mut loads = JoinSet::new();
     for service in services {
-        let repository = Arc::new(repository(service, library, settings));
+        let repository = Arc::new(repository(service.catalog(), library, settings));
         service.attach(Arc::clone(&repository));
-        let served = if service.name() == ServiceName::Jpeg { names[..1].to_vec() } else { names.to_vec() };
-        let service = Arc::clone(service);
+        let served = if service.catalog().name() == ServiceName::Jpeg { names[..1].to_vec() } else { names.to_vec() };
+        let name = service.catalog().name();
         loads.spawn(async move {
-            let failed = repository.start(&service, &served).await;
-            failed.into_iter().next().map(|(_, error)| (service.name(), error))
+            let failed = repository.start(&served).await;
+            failed.into_iter().next().map(|(_, error)| (name, error))
         });
     }
     while let Some(loaded) = loads.join_next().await {
@@ -151,24 +153,25 @@ async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) 
     Ok(())
 }
 
-fn repository(service: &Service, library: &'static Loaded, settings: &Settings) -> Repository {
-    Repository::new(Options {
+fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Settings) -> Repository {
+    let options = Options {
         roots: settings.model_repository.clone(),
         mode: Mode::None,
         loader: Loader {
             response_cache: None,
             library,
-            providers: Some(settings.providers(service.name()).to_vec()),
+            providers: Some(settings.providers(catalog.name()).to_vec()),
             policy: settings.provider_policy,
             engine_cache: Some(EngineCache { folder: settings.engine_cache.clone(), library: library.version() }),
-            weights: (service.name() == ServiceName::Jpeg && !settings.jpeg_weights.as_os_str().is_empty())
+            weights: (catalog.name() == ServiceName::Jpeg && !settings.jpeg_weights.as_os_str().is_empty())
                 .then(|| settings.jpeg_weights.clone()),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
         },
         // One after the other, so that a load's time is the model's own.
         loads_at_once: 1,
         strict_readiness: true,
-    })
+    };
+    Repository::new(Arc::clone(catalog), options)
 }
 
 #[cfg(test)]

@@ -18,10 +18,10 @@ use quintet_proto::inference::{
 };
 use quintet_server::{
     backend::onnx::ProviderPolicy,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
     kserve::trace::Traces,
-    process::settings::ServiceName,
     repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
-    service::{InputLimit, Limits, Service},
+    service::Service,
     transport::{http1, io_threads::IoThreads, kserve_grpc, kserve_http, listener::Listener},
 };
 use tokio::{
@@ -108,7 +108,7 @@ pub async fn start() -> Server {
 pub async fn start_tracing(traces: Traces) -> Server {
     let max_input = InputLimit { bytes: MAX_INPUT_BYTES, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
-    let service = Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits).with_traces(traces);
+    let service = Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits)).with_traces(traces);
     let service = Arc::new(service);
     let rows = |data_type| vec![TensorSpec::new("x", data_type, [Some(WIDTH)])];
     let gate = Gate::default();
@@ -133,8 +133,10 @@ fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: u
     let mut output = inputs[0].clone();
     output.name = "y".into();
     let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![]).unwrap();
-    let model = Model::start(spec, vec![instance], vec![], service.pool().clone(), Duration::ZERO).unwrap();
-    service.put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
+    let model = Model::start(spec, vec![instance], vec![], service.catalog().pool().clone(), Duration::ZERO).unwrap();
+    service
+        .catalog()
+        .put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
 }
 
 /// The repository in `root`, from which the server loads: nothing yet.
@@ -151,7 +153,7 @@ pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
     };
     let roots = vec![root.to_owned()];
     let options = Options { roots, mode, loader, loads_at_once: 4, strict_readiness: true };
-    let repository = Arc::new(Repository::new(options));
+    let repository = Arc::new(Repository::new(Arc::clone(server.service.catalog()), options));
     server.service.attach(Arc::clone(&repository));
     repository
 }
@@ -192,7 +194,7 @@ impl Server {
     }
 
     pub fn model(&self, name: &str) -> Arc<Model> {
-        self.service.registry().resolve(name, None).unwrap()
+        self.service.catalog().registry().resolve(name, None).unwrap()
     }
 
     /// Sends these bytes as the whole body of a `ModelInfer` request.

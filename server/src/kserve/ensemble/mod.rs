@@ -20,8 +20,12 @@ use quintet_proto::inference::model_ensembling;
 
 use self::plan::{Step, plan};
 use crate::{
-    kserve::{self, Answer, Call, Caller, WantedOutput},
-    service::Service,
+    catalog::Catalog,
+    kserve::{
+        call::{Answer, Call, WantedOutput},
+        caller::Caller,
+        infer::infer,
+    },
 };
 
 /// What Triton calls the platform of an ensemble.
@@ -29,7 +33,7 @@ pub const PLATFORM: &str = "ensemble";
 
 /// Answers requests by the steps of an ensemble.
 pub struct Ensemble {
-    service: Weak<Service>,
+    catalog: Weak<Catalog>,
     name: String,
     steps: Vec<Step>,
     inputs: Vec<String>,
@@ -41,14 +45,14 @@ impl Ensemble {
     ///
     /// # Errors
     /// What is wrong, naming step and tensor.
-    pub fn new(spec: &ModelSpec, steps: &[model_ensembling::Step], service: &Arc<Service>) -> Result<Self, String> {
+    pub fn new(spec: &ModelSpec, steps: &[model_ensembling::Step], catalog: &Arc<Catalog>) -> Result<Self, String> {
         let model = |step: &Step| {
-            let model = service.registry().resolve(&step.model, step.version)?;
+            let model = catalog.registry().resolve(&step.model, step.version)?;
             Ok(Arc::clone(model.spec()))
         };
         let names = |tensors: &[TensorSpec]| tensors.iter().map(|tensor| tensor.name.clone()).collect();
         Ok(Self {
-            service: Arc::downgrade(service),
+            catalog: Arc::downgrade(catalog),
             name: spec.name().to_owned(),
             steps: plan(spec, steps, model)?,
             inputs: names(spec.inputs()),
@@ -76,12 +80,12 @@ impl Ensemble {
     }
 
     async fn answer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
-        let service = self.service.upgrade().ok_or_else(|| InferError::internal("the service has ended"))?;
+        let catalog = self.catalog.upgrade().ok_or_else(|| InferError::internal("the service has ended"))?;
         let needed = self.needed(request.outputs);
         let needs = |step: &Step| step.outputs.values().any(|tensor| needed.contains(tensor.as_str()));
         // Found before the first runs: a step that is unloaded meanwhile still answers.
         let steps = self.steps.iter().filter(|step| needs(step));
-        let steps = steps.map(|step| Ok((step, service.registry().resolve(&step.model, step.version)?)));
+        let steps = steps.map(|step| Ok((step, catalog.registry().resolve(&step.model, step.version)?)));
         let mut waiting = steps.collect::<Result<Vec<_>, InferError>>()?;
         let inputs = self.inputs.iter().map(String::as_str);
         // `None` is an optional input that the request leaves out, and so do the steps that would take it.
@@ -135,7 +139,7 @@ async fn ask<'a>(
     caller: &Caller,
 ) -> Result<(&'a Step, Answer), InferError> {
     let mut trace = caller.traces.as_ref().map(|traces| traces.begin(model.spec()));
-    let outcome = kserve::infer(model, call, trace.as_mut()).await;
+    let outcome = infer(model, call, trace.as_mut()).await;
     if let (Some(trace), Err(error)) = (&mut trace, &outcome) {
         trace.failed(error);
     }
@@ -158,9 +162,9 @@ impl Composite for Ensemble {
     }
 
     fn is_current(&self) -> bool {
-        let Some(service) = self.service.upgrade() else { return false };
+        let Some(catalog) = self.catalog.upgrade() else { return false };
         let same = |step: &Step| {
-            let model = service.registry().resolve(&step.model, step.version);
+            let model = catalog.registry().resolve(&step.model, step.version);
             model.is_ok_and(|model| step.checked.as_ref() == Some(model.spec()))
         };
         self.steps.iter().all(same)

@@ -7,6 +7,9 @@ use quintet_engine::{ErrorKind, InferError};
 /// A change of settings: each name with its values, none of which means the default.
 pub type Update = BTreeMap<String, Vec<String>>;
 
+/// The settings in force, by name, each with its values.
+pub type TraceSettings = Vec<(&'static str, Vec<String>)>;
+
 /// What is noted of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {

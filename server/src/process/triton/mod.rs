@@ -9,14 +9,15 @@ use quintet_engine::{BufferPool, Cache};
 
 use crate::{
     backend::onnx::EngineCache,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
     kserve::shared_memory::{self, SharedMemory},
     process::{
         serve::{self, Place, Protocol},
-        settings::{ServiceName, Settings},
+        settings::Settings,
     },
     repository::{Loader, Mode, Options, Repository},
-    service::{InputLimit, Limits, Service},
-    transport::{kserve_grpc, kserve_http, listener::Address},
+    service::Service,
+    transport::{http1, kserve_grpc, kserve_http, listener::Address},
 };
 
 pub use flags::{ControlMode, Flags};
@@ -41,10 +42,9 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         max_regions: flags.shared_memory_max_regions,
         max_bytes: flags.shared_memory_max_bytes,
     }));
-    let service = Service::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits)
-        .with_metrics(flags.metrics_options()?)
-        .with_shared_memory(shared_memory)
-        .with_traces(flags.traces()?);
+    let catalog = Catalog::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits)
+        .with_metrics(flags.metrics_options()?);
+    let service = Service::new(catalog).with_shared_memory(shared_memory).with_traces(flags.traces()?);
     let service = Arc::new(service);
     let grpc = kserve_grpc::Limits {
         max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },
@@ -62,7 +62,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         (
             flags.allow_metrics,
             "metrics",
-            Protocol::Http(kserve_http::metrics_router(Arc::clone(&service))),
+            Protocol::Http(http1::metrics::router(Arc::clone(&service))),
             flags.metrics_address.unwrap_or(flags.http_address),
             flags.metrics_port,
         ),
@@ -91,7 +91,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
 async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
     let (path, threads) = (flags.onnxruntime.clone().unwrap_or_default(), flags.intra_op_threads);
     let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
-    let repository = Arc::new(Repository::new(Options {
+    let options = Options {
         roots: flags.model_repository.clone(),
         mode: match flags.model_control_mode {
             ControlMode::None => Mode::None,
@@ -109,14 +109,15 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
         },
         loads_at_once: flags.loads_at_once(),
         strict_readiness: flags.strict_readiness,
-    }));
+    };
+    let repository = Arc::new(Repository::new(Arc::clone(service.catalog()), options));
     service.attach(Arc::clone(&repository));
     let every = || repository.names_on_disk().context("cannot read the model repository");
     let names = match flags.model_control_mode {
         ControlMode::Explicit if !flags.load_model.iter().any(|name| name == EVERY_MODEL) => flags.load_model.clone(),
         _ => every()?,
     };
-    let failed = repository.start(&service, &names).await;
+    let failed = repository.start(&names).await;
     for (model, error) in &failed {
         tracing::error!(model, %error, "the model is not served");
     }
@@ -124,6 +125,6 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
         let reasons: Vec<_> = failed.into_iter().map(|(_, error)| error.to_string()).collect();
         bail!("{}\n(--exit-on-error=false serves the other models)", reasons.join("\n"));
     }
-    tokio::spawn(repository.poll(service));
+    tokio::spawn(repository.poll());
     Ok(())
 }

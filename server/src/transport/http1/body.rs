@@ -15,7 +15,7 @@ use http_body_util::BodyExt as _;
 use quintet_engine::{BufferPool, InferError, buffer::ALIGNMENT};
 
 use crate::{
-    service::InputLimit,
+    catalog::InputLimit,
     transport::encoding::{Encoding, too_large},
 };
 

@@ -2,6 +2,7 @@
 
 pub mod body;
 mod head;
+pub mod metrics;
 pub(in crate::transport) mod plain;
 pub mod reply;
 pub mod serve;

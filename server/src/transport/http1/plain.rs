@@ -2,7 +2,11 @@
 //! straight into one aligned, reused buffer, and an answer from its parts straight to the socket.
 //! Whatever is unusual (chunked, `Expect`, `Connection: close`, wrong) is left to hyper, unread.
 
-use std::{collections::VecDeque, io, time::Instant};
+use std::{
+    collections::VecDeque,
+    io,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, body::Body};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -13,7 +17,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{body::padding, head, serve::HEADER_READ_TIMEOUT};
+use super::{body::padding, head};
+
+/// How long a client may take to send a request's head, and an idle connection to stay open.
+pub(super) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Longest head that is read here; longer ones are hyper's to judge.
 const MAX_HEAD_BYTES: usize = 16 << 10;

@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::Router;
@@ -17,7 +16,7 @@ use hyper_util::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::plain::{Plain, Settings};
+use super::plain::{HEADER_READ_TIMEOUT, Plain, Settings};
 use crate::{
     service::Service,
     transport::{
@@ -25,9 +24,6 @@ use crate::{
         listener::{Connection, Listener},
     },
 };
-
-/// How long a client may take to send a request's head, and an idle connection to stay open.
-pub(super) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Bytes that one read of hyper's may take: few reads, and what was read is still in the cache when it is copied.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
@@ -41,7 +37,7 @@ pub async fn serve(
     threads: IoThreads,
     stop: CancellationToken,
 ) {
-    let (pool, max_body_bytes) = (service.pool().clone(), service.limits().max_input.bytes);
+    let (pool, max_body_bytes) = (service.catalog().pool().clone(), service.catalog().limits().max_input.bytes);
     let settings = Settings { router, pool, max_body_bytes, stop: stop.clone() };
     listener.serve(&threads, &stop, move |connection| serve_connection(connection, settings.clone())).await;
 }

@@ -7,7 +7,7 @@ use http::{HeaderValue, header};
 use quintet_engine::{InferError, Model, Stage, Tensor};
 use serde::{Serialize, Serializer};
 
-use super::infer::Outcome;
+use super::outcome::Outcome;
 use crate::{kserve::classify, transport::http1::reply};
 
 /// Bytes of a number in JSON, about; the buffer grows if it is wrong.

@@ -8,30 +8,20 @@ use axum::{
 };
 use futures_util::future::try_join_all;
 use http::Uri;
-use quintet_engine::{InferError, InferRequest, Model, OutputSet, Stage, StageTimings, Tensor};
+use quintet_engine::{InferError, InferRequest, OutputSet, Stage, StageTimings, Tensor};
 
 use super::{
-    Lane, answer,
+    answer,
     decode::Target,
     input::{self, InputForm},
     intake::{self, Form},
+    lane::Lane,
+    outcome::Outcome,
 };
 use crate::transport::http1::{body, plain, reply::Failure};
 
 /// Classes of each image unless the request says how many.
 const DEFAULT_CLASSES: usize = 5;
-
-/// What the model said about the images of one request.
-pub(super) struct Outcome {
-    /// The model.
-    pub(super) model: Arc<Model>,
-    /// Index of the output asked for.
-    pub(super) output: usize,
-    /// That output, batch by batch, in the images' order: how many images, and a row for each.
-    pub(super) batches: Vec<(usize, Tensor)>,
-    /// Stage times so far.
-    pub(super) timings: StageTimings,
-}
 
 /// `POST /embed`: embeddings for a body in any form.
 pub(super) async fn embed(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
@@ -69,10 +59,10 @@ fn classes(uri: &Uri) -> Result<usize, InferError> {
 
 /// Carries a request out for one output of the model. Nothing is run unless all images are good.
 async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) -> Result<Outcome, InferError> {
-    let (service, limits) = (&lane.service, lane.service.limits());
+    let (service, limits) = (&lane.service, lane.service.catalog().limits());
     let (head, sent) = request.into_parts();
     let started = plain::arrived(&head.extensions);
-    let body = body::receive(&head.headers, sent, 0, limits.max_input, service.pool()).await?;
+    let body = body::receive(&head.headers, sent, 0, limits.max_input, service.catalog().pool()).await?;
     let received = Instant::now();
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = received - started;
@@ -88,7 +78,7 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
         };
         let form = form.map_or_else(|| intake::form_of(&head), Ok)?;
         let images = intake::images(form, head, body, limits.max_images).await?;
-        let batches = lane.decoder.decode(images, target, service.pool()).await?;
+        let batches = lane.decoder.decode(images, target, service.catalog().pool()).await?;
         let requests = batches.into_iter().map(|(rows, data)| {
             let shape = target.form.shape(rows, spec.batches());
             let tensor = Tensor::new(target.form.data_type(), shape, data).map_err(InferError::internal)?;

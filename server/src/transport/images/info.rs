@@ -12,13 +12,11 @@ use quintet_engine::{ErrorKind, InferError};
 use quintet_proto::rest::TensorMetadata;
 use serde::Serialize;
 
-use super::{Lane, input::InputForm};
+use super::{input::InputForm, lane::Lane};
 use crate::{
+    kserve::describe_tensors,
     status::{RETRY_AFTER_SECONDS, Status},
-    transport::{
-        http1::reply::{self, Failure},
-        kserve_http::metadata::describe_tensors,
-    },
+    transport::http1::reply::{self, Failure},
 };
 
 #[derive(Serialize)]

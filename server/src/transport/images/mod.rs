@@ -7,47 +7,23 @@ mod infer;
 mod info;
 mod input;
 mod intake;
+mod lane;
+mod outcome;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+pub use self::decode::Decoder;
+use self::lane::Lane;
+use crate::{
+    service::Service,
+    transport::http1::{metrics, reply},
+};
 use axum::{
     Router,
     routing::{get, post},
 };
-use quintet_engine::{ErrorKind, InferError, Model};
-
-pub use decode::Decoder;
-
-use crate::{
-    service::Service,
-    transport::{http1::reply, kserve_http::metrics_router},
-};
-
-/// What the routes share.
-struct Lane {
-    service: Arc<Service>,
-    model: String,
-    decoder: Decoder,
-}
-
-impl Lane {
-    /// The model that the lane serves.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] while it is not in service.
-    fn model(&self) -> Result<Arc<Model>, InferError> {
-        let registry = self.service.registry();
-        registry.resolve(&self.model, None).map_err(|error| {
-            // No path names it: that it is not there is not the client's mistake.
-            let known = registry.index().iter().any(|(name, ..)| *name == self.model);
-            let words =
-                if known { error.message().to_owned() } else { format!("model '{}' is not loaded yet", self.model) };
-            InferError::new(ErrorKind::Unavailable, words)
-        })
-    }
-}
 
 /// The routes of the jpeg service, which answers with `model` and decodes with `decoder`.
 pub fn router(service: Arc<Service>, model: impl Into<String>, decoder: Decoder) -> Router {
@@ -63,5 +39,5 @@ pub fn router(service: Arc<Service>, model: impl Into<String>, decoder: Decoder)
         .route("/gpu-info", get(info::gpu))
         .method_not_allowed_fallback(reply::method_not_allowed)
         .with_state(Arc::new(lane))
-        .merge(metrics_router(service))
+        .merge(metrics::router(service))
 }

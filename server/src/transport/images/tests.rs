@@ -25,8 +25,8 @@ use tower::ServiceExt as _;
 
 use super::{Decoder, router};
 use crate::{
-    process::settings::ServiceName,
-    service::{InputLimit, Limits, Service},
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
+    service::Service,
 };
 
 const MAX_BATCH_SIZE: usize = 4;
@@ -124,14 +124,14 @@ fn start_beside(
         max_image_pixels: 10_000,
         max_images: MAX_IMAGES,
     };
-    let service = Arc::new(Service::new(ServiceName::Jpeg, pool, limits));
+    let service = Arc::new(Service::new(Catalog::new(ServiceName::Jpeg, pool, limits)));
     (Suite { routes: router(Arc::clone(&service), "scripted", decoder), service, counters }, model)
 }
 
 impl Suite {
     fn new(input: (DataType, [usize; 3])) -> Self {
         let (suite, model) = start(input, ["logits", "embedding"], Decoder::new(3, 64));
-        suite.service.put(model, ModelConfig::default());
+        suite.service.catalog().put(model, ModelConfig::default());
         suite
     }
 
@@ -223,7 +223,7 @@ async fn what_is_optional_besides_the_image_is_left_out() {
     let blur = |optional| vec![TensorSpec { optional, ..TensorSpec::new("blur", DataType::Fp32, [Some(1)]) }];
     for (optional, status) in [(true, StatusCode::OK), (false, StatusCode::NOT_IMPLEMENTED)] {
         let (suite, model) = start_beside(blur(optional), PIXELS, ["logits", "embedding"], Decoder::new(1, 8));
-        suite.service.put(model, ModelConfig::default());
+        suite.service.catalog().put(model, ModelConfig::default());
         let (found, body) = suite.post("/embed", "image/png", png(RED)).await;
         assert_eq!(found, status, "{body}");
         assert!(!optional || colours(&body) == [RED], "{body}");
@@ -280,6 +280,7 @@ async fn a_bad_image_is_named_and_nothing_is_run() {
     assert!(
         suite
             .service
+            .catalog()
             .render_metrics()
             .contains("nv_inference_request_failure{model=\"scripted\",version=\"3\",reason=\"OTHER\"} 7")
     );
@@ -335,7 +336,7 @@ async fn bodies_of_no_known_form_are_refused() {
 #[tokio::test]
 async fn a_full_decode_queue_refuses() {
     let (suite, model) = start(PIXELS, ["logits", "embedding"], Decoder::new(1, 2));
-    suite.service.put(model, ModelConfig::default());
+    suite.service.catalog().put(model, ModelConfig::default());
     let images = vec![base64(&png(RED)); 3];
     let body = json!({ "images": images }).to_string();
     let (status, headers, body) = suite.send(Request::post("/embed/base64"), body).await;
@@ -351,7 +352,7 @@ async fn a_full_decode_queue_refuses() {
 async fn models_that_do_not_fit_say_what_they_have() {
     let refusal = async |input, outputs, path: &'static str| {
         let (suite, model) = start(input, outputs, Decoder::new(1, 8));
-        suite.service.put(model, ModelConfig::default());
+        suite.service.catalog().put(model, ModelConfig::default());
         let (status, body) = suite.post(path, "image/png", png(RED)).await;
         format!("{status} {}", body["error"].as_str().unwrap())
     };
@@ -380,11 +381,11 @@ async fn health_follows_the_model() {
     let unavailable = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, json!("not ready"), why.to_owned());
     assert_eq!(not_ready().await, unavailable("model 'scripted' is not loaded yet"));
     assert_eq!(suite.post("/embed", "image/png", png(RED)).await.0, StatusCode::SERVICE_UNAVAILABLE);
-    suite.service.registry().set("scripted", 3, VersionState::Loading);
+    suite.service.catalog().registry().set("scripted", 3, VersionState::Loading);
     assert_eq!(not_ready().await.0, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(suite.get("/healthz").await, (StatusCode::OK, json!("ok")));
 
-    suite.service.put(model, ModelConfig::default());
+    suite.service.catalog().put(model, ModelConfig::default());
     assert_eq!(suite.get("/health").await, (StatusCode::OK, json!({"status": "ok", "model": "scripted"})));
     suite.service.begin_drain();
     assert_eq!(not_ready().await, unavailable("models are loading or the server is shutting down"));

@@ -7,7 +7,7 @@ use quintet_engine::{
     buffer::{ALIGNMENT, Buffer},
 };
 
-use crate::{service::InputLimit, transport::encoding::Encoding};
+use crate::{catalog::InputLimit, transport::encoding::Encoding};
 
 /// A message's prefix: a compression flag and a 32-bit length.
 pub(super) const PREFIX_BYTES: usize = 5;

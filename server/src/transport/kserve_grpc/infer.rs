@@ -27,12 +27,13 @@ use super::{
     reply, request,
 };
 use crate::{
+    catalog::InputLimit,
     kserve::{
         self, Answer, AnsweredOutput,
         shared_memory::SharedRange,
         trace::{Arrival, Carrier, Trace},
     },
-    service::{InputLimit, Service},
+    service::Service,
     transport::{encoding::Encoding, server_timing, traced},
 };
 
@@ -58,7 +59,7 @@ impl Incoming {
     pub(super) fn new(service: Arc<Service>, max_input: InputLimit, headers: HeaderMap) -> Result<Self, Refusal> {
         let started = Instant::now();
         let encoding = Encoding::of_call(&headers).map_err(refusal)?;
-        let message = frame::Receiver::new(encoding, max_input, service.pool().clone());
+        let message = frame::Receiver::new(encoding, max_input, service.catalog().pool().clone());
         Ok(Self { service, headers, started, message })
     }
 
@@ -111,7 +112,7 @@ async fn read(
     let received = Instant::now();
     let message = ModelInferRequest::decode(message)
         .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;
-    let model = kserve::resolve(service, &message.model_name, &message.model_version)?;
+    let model = kserve::resolve(service.catalog(), &message.model_name, &message.model_version)?;
     Ok((model, message, received))
 }
 

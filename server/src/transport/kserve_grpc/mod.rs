@@ -6,6 +6,7 @@ mod frame;
 mod health;
 mod http2;
 mod infer;
+mod limits;
 mod reply;
 mod repository;
 mod request;
@@ -14,4 +15,7 @@ mod serve;
 mod settings;
 mod stream;
 
-pub use serve::{Limits, MAX_STREAM_REQUESTS, serve, serve_connection};
+pub use self::{
+    limits::{Limits, MAX_STREAM_REQUESTS},
+    serve::{serve, serve_connection},
+};

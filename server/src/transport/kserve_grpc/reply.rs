@@ -14,7 +14,7 @@ use quintet_engine::{ErrorKind, InferError, Placement};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
-use crate::{service::InputLimit, status};
+use crate::{catalog::InputLimit, status};
 
 /// What a `grpc-message` may hold at most: clients bound their header lists, and messages quote requests.
 const MAX_MESSAGE_BYTES: usize = 2048;

@@ -9,7 +9,7 @@ use quintet_proto::inference::{
 };
 
 use crate::{
-    repository::{FILE_PREFIX, IndexEntry, Overrides, control},
+    repository::{FILE_PREFIX, IndexEntry, Overrides},
     service::Service,
 };
 
@@ -25,7 +25,7 @@ pub(super) async fn index(
         state: entry.state.unwrap_or_default().to_owned(),
         reason: entry.reason.unwrap_or_default(),
     };
-    let index = control::index(service, request.ready).await?;
+    let index = service.index(request.ready).await?;
     Ok(RepositoryIndexResponse { models: index.into_iter().map(entry).collect() })
 }
 
@@ -42,8 +42,8 @@ pub(super) async fn load(service: &Arc<Service>, request: RepositoryModelLoadReq
         };
         overrides.insert(&name, content)?;
     }
-    let repository = service.repository().ok_or_else(control::not_controlled)?;
-    repository.load(service, &request.model_name, overrides).await
+    let repository = service.repository()?;
+    repository.load(&request.model_name, overrides).await
 }
 
 /// `RepositoryModelUnload`.
@@ -54,8 +54,8 @@ pub(super) async fn unload(service: &Arc<Service>, request: RepositoryModelUnloa
         Some(Some(ParameterChoice::BoolParam(dependents))) => *dependents,
         Some(_) => return Err(wrong_type("unload", "unload_dependents", "bool_param")),
     };
-    let repository = service.repository().ok_or_else(control::not_controlled)?;
-    repository.unload(service, &request.model_name, dependents).await
+    let repository = service.repository()?;
+    repository.unload(&request.model_name, dependents).await
 }
 
 fn wrong_type(method: &str, parameter: &str, expected: &str) -> InferError {

@@ -11,7 +11,7 @@ use quintet_proto::inference::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{reply, repository, serve::Limits, settings, stream};
+use super::{limits::Limits, reply, repository, settings, stream};
 use crate::{
     kserve::{
         self,
@@ -51,7 +51,7 @@ impl GrpcInferenceService for Rpc {
     /// A model that is not there is not ready, which is no error.
     async fn model_ready(&self, request: Request<pb::ModelReadyRequest>) -> Answer<pb::ModelReadyResponse> {
         let request = request.get_ref();
-        let ready = match kserve::resolve(&self.service, &request.name, &request.version) {
+        let ready = match kserve::resolve(self.service.catalog(), &request.name, &request.version) {
             Ok(_) => true,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unavailable) => false,
             Err(error) => return Err(reply::status(&error)),
@@ -63,14 +63,14 @@ impl GrpcInferenceService for Rpc {
         Ok(Response::new(pb::ServerMetadataResponse {
             name: crate::SERVER_NAME.into(),
             version: crate::VERSION.into(),
-            extensions: kserve::extensions(&self.service),
+            extensions: self.service.extensions(),
         }))
     }
 
     async fn model_metadata(&self, request: Request<pb::ModelMetadataRequest>) -> Answer<pb::ModelMetadataResponse> {
         let request = request.get_ref();
-        let model =
-            kserve::resolve(&self.service, &request.name, &request.version).map_err(|error| reply::status(&error))?;
+        let model = kserve::resolve(self.service.catalog(), &request.name, &request.version)
+            .map_err(|error| reply::status(&error))?;
         let spec = model.spec();
         let describe = |tensor: &TensorSpec| TensorMetadata {
             name: tensor.name.clone(),
@@ -80,7 +80,7 @@ impl GrpcInferenceService for Rpc {
         let metadata = pb::ModelMetadataResponse {
             name: spec.name().to_owned(),
             versions: vec![spec.version().to_string()],
-            platform: kserve::platform(&self.service, &model),
+            platform: kserve::platform(self.service.catalog(), &model),
             inputs: spec.inputs().iter().map(describe).collect(),
             outputs: spec.outputs().iter().map(describe).collect(),
         };
@@ -89,9 +89,9 @@ impl GrpcInferenceService for Rpc {
 
     async fn model_config(&self, request: Request<pb::ModelConfigRequest>) -> Answer<pb::ModelConfigResponse> {
         let request = request.get_ref();
-        let model =
-            kserve::resolve(&self.service, &request.name, &request.version).map_err(|error| reply::status(&error))?;
-        let config = self.service.config(&model).unwrap_or_default();
+        let model = kserve::resolve(self.service.catalog(), &request.name, &request.version)
+            .map_err(|error| reply::status(&error))?;
+        let config = self.service.catalog().config(&model).unwrap_or_default();
         Ok(reply::about(pb::ModelConfigResponse { config: Some(Arc::unwrap_or_clone(config)) }, model.placement()))
     }
 
@@ -117,7 +117,7 @@ impl GrpcInferenceService for Rpc {
         request: Request<pb::ModelStatisticsRequest>,
     ) -> Answer<pb::ModelStatisticsResponse> {
         let request = request.get_ref();
-        answer(kserve::statistics::read(&self.service, &request.name, &request.version))
+        answer(kserve::statistics::read(self.service.catalog(), &request.name, &request.version))
     }
 
     async fn repository_index(

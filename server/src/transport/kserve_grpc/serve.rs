@@ -13,25 +13,16 @@ use tower::ServiceExt as _;
 use super::{
     health::Reporter,
     http2::{self, Taken},
-    infer, reply,
+    infer,
+    limits::Limits,
+    reply,
     rpc::Rpc,
 };
 use crate::{
-    service::{InputLimit, Service},
+    catalog::InputLimit,
+    service::Service,
     transport::{io_threads::IoThreads, listener::Listener},
 };
-
-/// Limits of a gRPC listener.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a message.
-    pub max_input: InputLimit,
-    /// Requests of one `ModelStreamInfer` that are begun and not answered.
-    pub max_stream_requests: usize,
-}
-
-/// Requests of one stream that may be begun at once by default.
-pub const MAX_STREAM_REQUESTS: usize = 64;
 
 /// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
 pub async fn serve(

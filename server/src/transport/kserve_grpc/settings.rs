@@ -9,13 +9,13 @@ use quintet_proto::inference::{
 };
 use serde_json::{Map, Value};
 
-use crate::{kserve::trace, observe::logging, service::Service};
+use crate::{observe::logging, service::Service};
 
 /// `TraceSetting`.
 pub(super) fn trace(service: &Service, request: TraceSettingRequest) -> Result<TraceSettingResponse, InferError> {
     let model = (!request.model_name.is_empty()).then_some(request.model_name.as_str());
     let update = request.settings.into_iter().map(|(name, setting)| (name, setting.value)).collect();
-    let told = trace::update(service, model, &update)?;
+    let told = service.update_trace_settings(model, &update)?;
     let setting = |(name, value): (&str, _)| (name.to_owned(), trace_setting_response::SettingValue { value });
     Ok(TraceSettingResponse { settings: told.into_iter().map(setting).collect() })
 }

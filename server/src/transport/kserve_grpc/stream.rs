@@ -11,7 +11,7 @@ use quintet_proto::inference::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{infer, reply, request, serve::Limits};
+use super::{infer, limits::Limits, reply, request};
 use crate::{
     kserve::{
         self,
@@ -66,7 +66,7 @@ async fn carry_out(
 ) -> Result<ModelInferResponse, InferError> {
     // When tonic began to read the message, it does not tell.
     let started = Instant::now();
-    let model = kserve::resolve(service, &request.model_name, &request.model_version)?;
+    let model = kserve::resolve(service.catalog(), &request.model_name, &request.model_version)?;
     let arrival = Arrival { carrier: Carrier::Grpc, started, received: started, headers };
     let mut trace = service.traces().begin(model.spec(), arrival);
     let outcome = infer_traced(service, model, request, started, trace.as_mut()).await;

@@ -49,9 +49,10 @@ pub(super) async fn infer(
     let (head, sent) = request.into_parts();
     let started = plain::arrived(&head.extensions);
     let json_length = json_length(&head.headers)?;
-    let limits = service.limits();
+    let limits = service.catalog().limits();
     let accepted = Encoding::for_answer(&head.headers);
-    let body = body::receive(&head.headers, sent, json_length.unwrap_or(0), limits.max_input, service.pool()).await?;
+    let body = body::receive(&head.headers, sent, json_length.unwrap_or(0), limits.max_input, service.catalog().pool())
+        .await?;
     let received = Instant::now();
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = received - started;

@@ -7,14 +7,12 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
-use quintet_engine::{ErrorKind, InferError, Model, TensorSpec};
+use http::StatusCode;
+use quintet_engine::{ErrorKind, InferError, Model};
 use quintet_proto::rest;
 
 use crate::{
-    kserve,
-    observe::metrics,
-    repository,
+    kserve, repository,
     service::Service,
     transport::http1::reply::{self, Failure},
 };
@@ -24,7 +22,7 @@ pub(super) async fn server(State(service): State<Arc<Service>>) -> Json<rest::Se
     Json(rest::ServerMetadata {
         name: crate::SERVER_NAME.into(),
         version: crate::VERSION.into(),
-        extensions: kserve::extensions(&service),
+        extensions: service.extensions(),
     })
 }
 
@@ -51,23 +49,12 @@ pub(super) async fn model(
     let spec = model.spec();
     let body = rest::ModelMetadata {
         name: spec.name().to_owned(),
-        versions: service.registry().ready_versions(spec.name()).iter().map(u64::to_string).collect(),
-        platform: kserve::platform(&service, &model),
-        inputs: describe_tensors(spec.inputs(), spec.batches()),
-        outputs: describe_tensors(spec.outputs(), spec.batches()),
+        versions: service.catalog().registry().ready_versions(spec.name()).iter().map(u64::to_string).collect(),
+        platform: kserve::platform(service.catalog(), &model),
+        inputs: kserve::describe_tensors(spec.inputs(), spec.batches()),
+        outputs: kserve::describe_tensors(spec.outputs(), spec.batches()),
     };
     Ok(reply::with_placement(Json(body).into_response(), model.placement()))
-}
-
-/// Tensors as metadata announces them.
-pub(in crate::transport) fn describe_tensors(tensors: &[TensorSpec], batches: bool) -> Vec<rest::TensorMetadata> {
-    let describe = |tensor: &TensorSpec| rest::TensorMetadata {
-        name: tensor.name.clone(),
-        datatype: tensor.data_type.name().to_owned(),
-        shape: tensor.announced_shape(batches),
-        optional: tensor.optional,
-    };
-    tensors.iter().map(describe).collect()
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`.
@@ -89,7 +76,7 @@ pub(super) async fn config(
     Path(path): Path<HashMap<String, String>>,
 ) -> Result<Response, Failure> {
     let model = find(&service, &path)?;
-    let config = service.config(&model).unwrap_or_default();
+    let config = service.catalog().config(&model).unwrap_or_default();
     let json = repository::config_to_json(&config).map_err(InferError::internal)?;
     Ok(reply::with_placement(Json(json).into_response(), model.placement()))
 }
@@ -101,17 +88,12 @@ pub(super) async fn statistics(
 ) -> Result<Response, Failure> {
     find(&service, &path)?;
     let part = |name| path.get(name).map_or("", String::as_str);
-    Ok(Json(kserve::statistics::read_json(&service, part("model"), part("version"))?).into_response())
+    Ok(Json(kserve::statistics::read_json(service.catalog(), part("model"), part("version"))?).into_response())
 }
 
 /// `GET /v2/models/stats`.
 pub(super) async fn all_statistics(State(service): State<Arc<Service>>) -> Result<Response, Failure> {
-    Ok(Json(kserve::statistics::read_json(&service, "", "")?).into_response())
-}
-
-/// `GET /metrics`.
-pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Response {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], service.render_metrics()).into_response()
+    Ok(Json(kserve::statistics::read_json(service.catalog(), "", "")?).into_response())
 }
 
 /// The model of a path. A version that is not a number is not a path of the protocol.
@@ -121,5 +103,5 @@ pub(super) fn find(service: &Service, path: &HashMap<String, String>) -> Result<
     if !version.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Failure(InferError::new(ErrorKind::NotFound, reply::NOT_FOUND)));
     }
-    Ok(kserve::resolve(service, part("model"), version)?)
+    Ok(kserve::resolve(service.catalog(), part("model"), version)?)
 }

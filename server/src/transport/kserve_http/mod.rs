@@ -64,12 +64,3 @@ fn shared_memory() -> Router<Arc<Service>> {
         .route(&cuda("/unregister"), post(shared_memory::cuda_unregister))
         .route(&cuda("/region/{region}/unregister"), post(shared_memory::cuda_unregister))
 }
-
-/// The routes of a metrics listener.
-pub fn metrics_router(service: Arc<Service>) -> Router {
-    Router::new()
-        .route("/metrics", get(metadata::metrics))
-        .fallback(reply::not_found)
-        .method_not_allowed_fallback(reply::method_not_allowed)
-        .with_state(service)
-}

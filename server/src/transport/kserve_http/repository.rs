@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::json_body;
 use crate::{
-    repository::{FILE_PREFIX, Overrides, control},
+    repository::{FILE_PREFIX, Overrides},
     service::Service,
     transport::http1::reply::{self, Failure},
 };
@@ -36,7 +36,7 @@ pub(super) async fn index(
 ) -> Result<Response, Failure> {
     refuse_repository_name(&path)?;
     let body: Body = json_body::read(&service, request).await?;
-    let index = control::index(&service, body.ready).await?;
+    let index = service.index(body.ready).await?;
     Ok(Json(index).into_response())
 }
 
@@ -65,8 +65,8 @@ pub(super) async fn load(
         };
         overrides.insert(&name, Bytes::from(content))?;
     }
-    let repository = service.repository().ok_or_else(control::not_controlled)?;
-    repository.load(&service, model(&path), overrides).await?;
+    let repository = service.repository()?;
+    repository.load(model(&path), overrides).await?;
     Ok(reply::empty(StatusCode::OK))
 }
 
@@ -88,8 +88,8 @@ pub(super) async fn unload(
             .into());
         }
     };
-    let repository = service.repository().ok_or_else(control::not_controlled)?;
-    repository.unload(&service, model(&path), dependents).await?;
+    let repository = service.repository()?;
+    repository.unload(model(&path), dependents).await?;
     Ok(reply::empty(StatusCode::OK))
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::json_body;
 use crate::{
-    kserve::trace::{self, Update},
+    kserve::trace::{TraceSettings, Update},
     observe::logging,
     service::Service,
     transport::http1::reply::Failure,
@@ -23,7 +23,7 @@ pub(super) async fn trace(
     State(service): State<Arc<Service>>,
     Path(path): Path<HashMap<String, String>>,
 ) -> Result<Response, Failure> {
-    Ok(Json(told(trace::settings(&service, model(&path))?)).into_response())
+    Ok(Json(told(service.trace_settings(model(&path))?)).into_response())
 }
 
 /// `POST .../trace/setting`.
@@ -35,7 +35,7 @@ pub(super) async fn update_trace(
     let body: Map<String, Value> = json_body::read(&service, request).await?;
     let update = body.iter().map(|(name, value)| Ok((name.clone(), values(name, value)?)));
     let update = update.collect::<Result<Update, InferError>>()?;
-    Ok(Json(told(trace::update(&service, model(&path), &update)?)).into_response())
+    Ok(Json(told(service.update_trace_settings(model(&path), &update)?)).into_response())
 }
 
 /// `GET /v2/logging`.
@@ -67,7 +67,7 @@ fn values(name: &str, value: &Value) -> Result<Vec<String>, InferError> {
     values.ok_or_else(|| InferError::invalid(format_args!("trace setting '{name}' is {value}, expected is {expected}")))
 }
 
-fn told(settings: trace::Told) -> Map<String, Value> {
+fn told(settings: TraceSettings) -> Map<String, Value> {
     let value = |name: &str, values: Vec<String>| match name {
         "trace_level" => Value::from(values),
         _ => values.join(",").into(),

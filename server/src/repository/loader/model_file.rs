@@ -1,4 +1,4 @@
-//! Opens a model file with the backend that its configuration names: ONNX Runtime, or libtorch where it is built in.
+//! A model file that ONNX Runtime has opened, or libtorch where it is built in.
 
 use std::path::Path;
 
@@ -6,38 +6,25 @@ use anyhow::anyhow;
 use quintet_engine::{DataType, Instance, Placement, TensorSpec};
 use quintet_proto::inference::{ModelConfig, ModelTensorReshape};
 
-use super::{config::ConfigError, spec::SpecDetails};
 #[cfg(feature = "torch")]
 use crate::backend::torch::TorchInstance;
 use crate::backend::{
     onnx::{LoadedSession, Provider},
     reshape::Reshaped,
 };
-
-/// What configurations call libtorch's backend, and Triton's older name of it.
-pub(super) const PYTORCH: (&str, &str) = ("pytorch", "pytorch_libtorch");
-
-/// Whether a model is a TorchScript file.
-pub(super) fn is_pytorch(config: &ModelConfig) -> bool {
-    config.backend == PYTORCH.0 || config.platform == PYTORCH.1
-}
-
-/// The model file's name where the configuration has none.
-pub(super) fn default_file(config: &ModelConfig) -> &'static str {
-    if is_pytorch(config) { "model.pt" } else { "model.onnx" }
-}
+use crate::repository::{error::ConfigError, spec::SpecDetails};
 
 /// Inputs and outputs of a model, with their batch dimension.
 pub(super) type Tensors = (Vec<TensorSpec>, Vec<TensorSpec>);
 
 /// A model file that a backend has read.
-pub(super) enum Opened {
+pub(super) enum ModelFile {
     Onnx(LoadedSession),
     #[cfg(feature = "torch")]
     Torch(Box<TorchInstance>, Tensors),
 }
 
-impl Opened {
+impl ModelFile {
     pub(super) fn inputs(&self) -> &[TensorSpec] {
         match self {
             Self::Onnx(session) => &session.inputs,
@@ -83,7 +70,7 @@ impl Opened {
 /// # Errors
 /// When libtorch cannot read it, or a GPU is asked for that there is not; always in a build without libtorch.
 #[cfg(feature = "torch")]
-pub(super) fn torch(path: &Path, tensors: Tensors, providers: &[Provider], device: i32) -> anyhow::Result<Opened> {
+pub(super) fn torch(path: &Path, tensors: Tensors, providers: &[Provider], device: i32) -> anyhow::Result<ModelFile> {
     let wants_cuda = providers.iter().any(|&provider| provider != Provider::Cpu);
     let gpu = usize::try_from(device).unwrap_or(0);
     let instance = TorchInstance::load(path, &tensors.0, &tensors.1, wants_cuda, gpu)?;
@@ -95,12 +82,17 @@ pub(super) fn torch(path: &Path, tensors: Tensors, providers: &[Provider], devic
             path.display()
         ));
     }
-    Ok(Opened::Torch(Box::new(instance), tensors))
+    Ok(ModelFile::Torch(Box::new(instance), tensors))
 }
 
 /// As above.
 #[cfg(not(feature = "torch"))]
-pub(super) fn torch(path: &Path, _tensors: Tensors, _providers: &[Provider], _device: i32) -> anyhow::Result<Opened> {
+pub(super) fn torch(
+    path: &Path,
+    _tensors: Tensors,
+    _providers: &[Provider],
+    _device: i32,
+) -> anyhow::Result<ModelFile> {
     let path = path.display();
     Err(anyhow!("{path} needs libtorch, which this build does not have: build it with `--features torch`"))
 }
