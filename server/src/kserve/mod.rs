@@ -6,6 +6,7 @@ pub mod classify;
 pub mod ensemble;
 mod infer;
 mod models;
+pub mod parameters;
 pub mod shared_memory;
 pub mod statistics;
 pub mod trace;

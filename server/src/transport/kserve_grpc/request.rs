@@ -1,25 +1,19 @@
 //! A `ModelInferRequest` as a call: tensors, outputs, parameters, with Triton's rules and words.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
 use quintet_engine::{DataType, InferError, StageTimings, admit::SentInput};
 use quintet_proto::inference::{
-    InferParameter, ModelInferRequest,
-    infer_parameter::ParameterChoice,
-    model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
+    InferParameter, ModelInferRequest, infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
 };
 
 use super::contents;
 use crate::kserve::{
-    Call, WantedOutput,
-    shared_memory::{self, SharedMemory, SharedRange},
+    Call,
+    parameters::{Number, Parameters, REGION, queueing, shared_range, wanted_output},
+    shared_memory::SharedMemory,
 };
-
-type Parameters = HashMap<String, InferParameter>;
 
 /// What a message asks for. Raw tensors are slices of the buffer that it was decoded from.
 ///
@@ -27,7 +21,8 @@ type Parameters = HashMap<String, InferParameter>;
 /// [`quintet_engine::ErrorKind::InvalidInput`] for tensors without data and parameters of the wrong type,
 /// and as [`SharedMemory::range`].
 pub(super) fn call<'a>(request: &'a ModelInferRequest, memory: &SharedMemory) -> Result<Call<'a>, InferError> {
-    let (priority, timeout) = parameters(&request.parameters)?;
+    check(&request.parameters)?;
+    let (priority, timeout) = queueing(&Sent(&request.parameters))?;
     let mut raw = request.raw_input_contents.iter();
     let inputs =
         request.inputs.iter().map(|input| sent_input(request, input, &mut raw, memory)).collect::<Result<_, _>>()?;
@@ -39,11 +34,11 @@ pub(super) fn call<'a>(request: &'a ModelInferRequest, memory: &SharedMemory) ->
             request.inputs.len()
         )));
     }
-    let outputs = request.outputs.iter().map(|output| wanted_output(output, memory)).collect::<Result<_, _>>()?;
+    let outputs = request.outputs.iter().map(|output| wanted_output(&output.name, &Sent(&output.parameters), memory));
     Ok(Call {
         id: &request.id,
         inputs,
-        outputs,
+        outputs: outputs.collect::<Result<_, _>>()?,
         priority,
         timeout,
         deadline: None,
@@ -52,43 +47,86 @@ pub(super) fn call<'a>(request: &'a ModelInferRequest, memory: &SharedMemory) ->
     })
 }
 
-/// `priority` and `timeout` (µs).
-fn parameters(parameters: &Parameters) -> Result<(u32, Option<Duration>), InferError> {
-    let (mut priority, mut timeout) = (0, None);
+/// Parameters as a message has them.
+struct Sent<'a>(&'a HashMap<String, InferParameter>);
+
+impl Sent<'_> {
+    fn choice(&self, name: &str) -> Option<Option<&ParameterChoice>> {
+        self.0.get(name).map(|parameter| parameter.parameter_choice.as_ref())
+    }
+}
+
+impl Parameters for Sent<'_> {
+    fn number(&self, number: Number<'_>) -> Result<Option<u64>, InferError> {
+        use ParameterChoice::{Int64Param, Uint64Param};
+        let Some(choice) = self.choice(number.name()) else { return Ok(None) };
+        match (number, choice) {
+            (Number::Classes, Some(Int64Param(count))) => {
+                let count = u64::try_from(*count).ok().filter(|&count| count > 0);
+                count
+                    .map(Some)
+                    .ok_or_else(|| InferError::invalid("invalid value for 'classification' parameter, expected >= 0"))
+            }
+            (Number::Classes, _) => {
+                Err(InferError::invalid("invalid value type for 'classification' parameter, expected int64_param"))
+            }
+            (Number::Priority | Number::Timeout, Some(Int64Param(value))) => {
+                Ok(Some(u64::try_from(*value).unwrap_or(0)))
+            }
+            (Number::Priority, Some(Uint64Param(value))) => Ok(Some(*value)),
+            (Number::Priority, _) => Err(wrong_type(number.name(), "int64_param or uint64_param")),
+            (Number::Timeout, _) => Err(wrong_type(number.name(), "int64_param")),
+            (Number::Offset(tensor) | Number::ByteSize(tensor), Some(Int64Param(value))) => u64::try_from(*value)
+                .map(Some)
+                .map_err(|_| wrong_type_of_tensor(number.name(), tensor, "a number of at least 0")),
+            (Number::Offset(_) | Number::ByteSize(_), Some(Uint64Param(value))) => Ok(Some(*value)),
+            (Number::Offset(tensor) | Number::ByteSize(tensor), _) => {
+                Err(wrong_type_of_tensor(number.name(), tensor, "int64_param"))
+            }
+        }
+    }
+
+    fn region(&self, tensor: &str) -> Result<Option<&str>, InferError> {
+        match self.choice(REGION) {
+            None => Ok(None),
+            Some(Some(ParameterChoice::StringParam(region))) => Ok(Some(region)),
+            Some(_) => Err(wrong_type_of_tensor(REGION, tensor, "string_param")),
+        }
+    }
+}
+
+fn wrong_type(name: &str, expected: &str) -> InferError {
+    InferError::invalid(format_args!("invalid value type for '{name}' parameter, expected {expected}."))
+}
+
+fn wrong_type_of_tensor(name: &str, tensor: &str, expected: &str) -> InferError {
+    InferError::invalid(format_args!(
+        "invalid value type for '{name}' parameter for tensor '{tensor}', expected {expected}."
+    ))
+}
+
+/// Refuses what no request may have among its parameters. [`queueing`] reads priority and timeout.
+fn check(parameters: &HashMap<String, InferParameter>) -> Result<(), InferError> {
+    use ParameterChoice::{BoolParam, Int64Param, StringParam};
     for (name, value) in parameters {
         let expected = match (name.as_str(), &value.parameter_choice) {
-            // No client may count on what only Triton's own backends give a meaning.
+            // Only Triton's own backends give these a meaning.
             (name, _) if name.starts_with("triton_") && name != "triton_enable_empty_final_response" => {
                 return Err(InferError::invalid(
                     "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.",
                 ));
             }
-            ("priority", Some(ParameterChoice::Int64Param(value))) => {
-                priority = u32::try_from(*value).unwrap_or(if *value < 0 { 0 } else { u32::MAX });
-                continue;
-            }
-            ("priority", Some(ParameterChoice::Uint64Param(value))) => {
-                priority = u32::try_from(*value).unwrap_or(u32::MAX);
-                continue;
-            }
-            ("priority", _) => "int64_param or uint64_param",
-            ("timeout", Some(ParameterChoice::Int64Param(value))) => {
-                timeout = u64::try_from(*value).ok().filter(|&us| us > 0).map(Duration::from_micros);
-                continue;
-            }
-            ("timeout", _) => "int64_param",
-            ("sequence_id", Some(ParameterChoice::Int64Param(_) | ParameterChoice::StringParam(_))) => continue,
+            ("priority" | "timeout", _) => continue,
+            ("sequence_id", Some(Int64Param(_) | StringParam(_))) => continue,
             ("sequence_id", _) => "int64_param or string_param",
-            ("sequence_start" | "sequence_end", Some(ParameterChoice::BoolParam(_))) => continue,
+            ("sequence_start" | "sequence_end", Some(BoolParam(_))) => continue,
             ("sequence_start" | "sequence_end", _) => "bool_param",
             (_, Some(_)) => continue,
             (_, None) => "bool_param, int64_param, or string_param",
         };
-        return Err(InferError::invalid(format_args!(
-            "invalid value type for '{name}' parameter, expected {expected}."
-        )));
+        return Err(wrong_type(name, expected));
     }
-    Ok((priority, timeout))
+    Ok(())
 }
 
 /// One input; `raw` holds the raw tensors that the inputs before it have left.
@@ -101,7 +139,7 @@ fn sent_input<'a>(
     let (name, model) = (&input.name, &request.model_name);
     let data_type = DataType::from_name(&input.datatype);
     let sent = |data| Ok(SentInput { name, data_type, shape: input.shape.clone(), data });
-    if let Some(place) = shared_range(name, &input.parameters, memory)? {
+    if let Some(place) = shared_range(name, &Sent(&input.parameters), memory)? {
         if input.contents.is_some() {
             return Err(InferError::invalid(format_args!(
                 "unexpected 'contents' provided when using shared memory for input tensor '{name}' for model '{model}'"
@@ -124,55 +162,4 @@ fn sent_input<'a>(
         }
     };
     sent(data)
-}
-
-/// Where in shared memory a tensor is, if it is there.
-fn shared_range(
-    tensor: &str,
-    parameters: &Parameters,
-    memory: &SharedMemory,
-) -> Result<Option<SharedRange>, InferError> {
-    let wrong = |name: &str, expected: &str| {
-        InferError::invalid(format_args!(
-            "invalid value type for '{name}' parameter for tensor '{tensor}', expected {expected}."
-        ))
-    };
-    let number = |name: &str| match parameters.get(name).map(|value| &value.parameter_choice) {
-        None => Ok(None),
-        Some(Some(ParameterChoice::Int64Param(value))) => {
-            u64::try_from(*value).map(Some).map_err(|_| wrong(name, "a number of at least 0"))
-        }
-        Some(Some(ParameterChoice::Uint64Param(value))) => Ok(Some(*value)),
-        Some(_) => Err(wrong(name, "int64_param")),
-    };
-    let region = match parameters.get("shared_memory_region").map(|value| &value.parameter_choice) {
-        None => return Ok(None),
-        Some(Some(ParameterChoice::StringParam(region))) => region,
-        Some(_) => return Err(wrong("shared_memory_region", "string_param")),
-    };
-    let offset = number("shared_memory_offset")?.unwrap_or(0);
-    let byte_size = number("shared_memory_byte_size")?.ok_or_else(|| shared_memory::without_size(tensor))?;
-    memory.range(region, offset, byte_size).map(Some)
-}
-
-fn wanted_output<'a>(
-    output: &'a InferRequestedOutputTensor,
-    memory: &SharedMemory,
-) -> Result<WantedOutput<'a>, InferError> {
-    let classes = match output.parameters.get("classification").map(|value| &value.parameter_choice) {
-        None => None,
-        Some(Some(ParameterChoice::Int64Param(count))) => {
-            let count = usize::try_from(*count).ok().filter(|&count| count > 0);
-            Some(
-                count.ok_or_else(|| {
-                    InferError::invalid("invalid value for 'classification' parameter, expected >= 0")
-                })?,
-            )
-        }
-        Some(_) => {
-            return Err(InferError::invalid("invalid value type for 'classification' parameter, expected int64_param"));
-        }
-    };
-    let shared = shared_range(&output.name, &output.parameters, memory)?;
-    Ok(WantedOutput { name: &output.name, classes, shared })
 }

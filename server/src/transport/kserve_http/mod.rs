@@ -5,6 +5,8 @@ mod json;
 mod json_body;
 pub(in crate::transport) mod metadata;
 mod repository;
+mod request;
+mod response;
 mod settings;
 mod shared_memory;
 
