@@ -32,9 +32,9 @@ pub enum Protocol {
     Grpc(kserve_grpc::Limits),
 }
 
-/// A listener to be: of which service, and where. The flag of a port is `--<name>-port`.
+/// A listener that is to be bound. The flag of its port is `--<name>-port`.
 pub struct Place {
-    /// The service behind it.
+    /// The service that it serves.
     pub service: Arc<Service>,
     /// Its name in logs and in the ports file.
     pub name: &'static str,
@@ -54,50 +54,21 @@ pub struct Limits<'a> {
     pub ports_file: &'a Path,
 }
 
-/// Serves until a signal ends it. Listeners answer from the start (alive, but not ready), so that whoever
-/// watches sees a server that loads.
+/// Serves until a signal ends it. Listeners answer from the start (alive, but not ready), so that clients see a
+/// server that loads.
 ///
 /// # Errors
 /// When a port is taken, or `load` fails.
 pub async fn run(
-    places: Vec<Place>,
+    listeners: Vec<Place>,
     limits: Limits<'_>,
     load: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = signals()?;
     // Every listener is bound before anything slow happens.
-    let mut bound = Vec::new();
-    let (mut ports, mut sockets) = (BTreeMap::new(), Vec::new());
-    for Place { service, name, protocol, address } in places {
-        let listener = match address {
-            Address::Tcp(address) => {
-                let listener = Listener::bind(name, address, limits.max_connections).await?;
-                ports.insert(name, listener.port().context("cannot read a listener's port")?);
-                listener
-            }
-            Address::Unix { path, flag } => {
-                let listener = Listener::bind_unix(name, &path, flag, limits.max_connections)?;
-                sockets.push(format!("{name} {}", path.display()));
-                listener
-            }
-        };
-        bound.push((service, protocol, listener));
-    }
-    let mut services: Vec<Arc<Service>> = Vec::new();
-    let stop = CancellationToken::new();
-    let serving = TaskTracker::new();
-    let threads = IoThreads::start().context("cannot start threads for connections")?;
-    for (service, protocol, listener) in bound {
-        if services.iter().all(|known| !Arc::ptr_eq(known, &service)) {
-            services.push(Arc::clone(&service));
-        }
-        let (threads, stop) = (threads.clone(), stop.clone());
-        match protocol {
-            Protocol::Http(routes) => serving.spawn(http1::serve::serve(listener, routes, service, threads, stop)),
-            Protocol::Grpc(limits) => serving.spawn(kserve_grpc::serve(listener, service, limits, threads, stop)),
-        };
-    }
-    serving.close();
+    let Bound { listeners, ports, sockets } = bind(listeners, limits.max_connections).await?;
+    let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
+    let services = serve(listeners, &serving, &stop)?;
 
     tokio::select! {
         loaded = load => loaded?,
@@ -111,9 +82,8 @@ pub async fn run(
 
     signals.recv().await;
     tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal ends at once");
-    let drained = drain(&services, &stop, &serving);
     tokio::select! {
-        () = drained => {
+        () = drain(&services, &stop, &serving) => {
             tracing::info!("every accepted request was answered");
             Ok(ExitCode::SUCCESS)
         }
@@ -126,6 +96,55 @@ pub async fn run(
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// The bound listeners, the ports of those on TCP, and the paths of the others.
+struct Bound {
+    listeners: Vec<(Arc<Service>, Protocol, Listener)>,
+    ports: BTreeMap<&'static str, u16>,
+    sockets: Vec<String>,
+}
+
+async fn bind(places: Vec<Place>, max_connections: usize) -> anyhow::Result<Bound> {
+    let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
+    for Place { service, name, protocol, address } in places {
+        let listener = match address {
+            Address::Tcp(address) => {
+                let listener = Listener::bind(name, address, max_connections).await?;
+                bound.ports.insert(name, listener.port().context("cannot read a listener's port")?);
+                listener
+            }
+            Address::Unix { path, flag } => {
+                let listener = Listener::bind_unix(name, &path, flag, max_connections)?;
+                bound.sockets.push(format!("{name} {}", path.display()));
+                listener
+            }
+        };
+        bound.listeners.push((service, protocol, listener));
+    }
+    Ok(bound)
+}
+
+/// Serves each listener in a task of `serving` until `stop`. Returns the services, each once.
+fn serve(
+    listeners: Vec<(Arc<Service>, Protocol, Listener)>,
+    serving: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Vec<Arc<Service>>> {
+    let threads = IoThreads::start().context("cannot start threads for connections")?;
+    let mut services: Vec<Arc<Service>> = Vec::new();
+    for (service, protocol, listener) in listeners {
+        if services.iter().all(|known| !Arc::ptr_eq(known, &service)) {
+            services.push(Arc::clone(&service));
+        }
+        let (threads, stop) = (threads.clone(), stop.clone());
+        match protocol {
+            Protocol::Http(routes) => serving.spawn(http1::serve::serve(listener, routes, service, threads, stop)),
+            Protocol::Grpc(limits) => serving.spawn(kserve_grpc::serve(listener, service, limits, threads, stop)),
+        };
+    }
+    serving.close();
+    Ok(services)
 }
 
 /// ONNX Runtime from `path` (empty to look for it), with the thread pool that all services share. Blocks.

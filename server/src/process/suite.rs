@@ -1,6 +1,6 @@
 //! The suite: three services on seven ports, and the models that they serve.
 
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use quintet_engine::BufferPool;
@@ -10,7 +10,6 @@ use tokio::task::JoinSet;
 use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
-    kserve::shared_memory::{self, SharedMemory},
     process::{
         serve::{self, Place, Protocol},
         settings::{Endpoint, Settings, or_cores},
@@ -90,9 +89,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         }
     }
     let limits = serve::Limits {
-        max_connections: settings.max_connections,
-        exit_timeout: Duration::from_secs(settings.exit_timeout_secs),
-        ports_file: Path::new(&settings.ports_file),
+        max_connections: settings.common.max_connections,
+        exit_timeout: settings.common.exit_timeout(),
+        ports_file: &settings.common.ports_file,
     };
     serve::run(places, limits, load(&services, &names, settings)).await
 }
@@ -108,12 +107,8 @@ fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
         max_image_pixels: settings.max_image_pixels,
         max_images: settings.max_images,
     };
-    let shared_memory = SharedMemory::new(settings.allow_client_shm.then_some(shared_memory::Limits {
-        max_regions: settings.shared_memory_max_regions,
-        max_bytes: settings.shared_memory_max_bytes,
-    }));
-    let catalog = Catalog::new(name, BufferPool::new(settings.buffer_pool_bytes), limits);
-    Arc::new(Service::new(catalog).with_shared_memory(shared_memory))
+    let catalog = Catalog::new(name, BufferPool::new(settings.common.buffer_pool_bytes), limits);
+    Arc::new(Service::new(catalog).with_shared_memory(settings.common.shared_memory()))
 }
 
 /// The models to serve, at least one; the jpeg service serves the first.
@@ -132,7 +127,7 @@ fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
 /// Loads and warms all models, the services side by side. One that fails ends the suite: a lane must not
 /// be missing from a comparison.
 async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) -> anyhow::Result<()> {
-    let (path, threads) = (settings.onnxruntime.clone(), settings.intra_op_threads);
+    let (path, threads) = (settings.common.onnxruntime.clone(), settings.common.intra_op_threads);
     let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
     let mut loads = JoinSet::new();
     for service in services {
@@ -161,8 +156,11 @@ fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Setti
             response_cache: None,
             library,
             providers: Some(settings.providers(catalog.name()).to_vec()),
-            policy: settings.provider_policy,
-            engine_cache: Some(EngineCache { folder: settings.engine_cache.clone(), library: library.version() }),
+            policy: settings.common.provider_policy,
+            engine_cache: Some(EngineCache {
+                folder: settings.common.engine_cache.clone(),
+                library: library.version(),
+            }),
             weights: (catalog.name() == ServiceName::Jpeg && !settings.jpeg_weights.as_os_str().is_empty())
                 .then(|| settings.jpeg_weights.clone()),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),

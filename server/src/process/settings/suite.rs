@@ -1,140 +1,42 @@
-//! Settings: flags over `QUINTET_*` variables over the TOML file over defaults.
+//! Settings of the suite.
 
 use std::{
-    fmt, fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    fs,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
-    str::FromStr,
 };
 
 use anyhow::Context as _;
-use clap::Args;
 use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
-use serde::{Deserialize, Serialize};
 
-use crate::{
-    backend::onnx::{Provider, ProviderPolicy},
-    catalog::ServiceName,
-    observe::logging,
+use super::{
+    common::{Common, CommonFlags},
+    endpoint::Endpoint,
+    log_format::LogFormat,
 };
-
-/// Where a listener listens: `8010`, or `0.0.0.0:8010` to leave the common address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "toml::Value", into = "String")]
-pub struct Endpoint {
-    address: Option<IpAddr>,
-    port: u16,
-}
-
-impl Endpoint {
-    const fn port(port: u16) -> Self {
-        Self { address: None, port }
-    }
-
-    /// The socket address, with `common` where the endpoint has no address of its own.
-    pub fn on(self, common: IpAddr) -> SocketAddr {
-        SocketAddr::new(self.address.unwrap_or(common), self.port)
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(address) => write!(f, "{}", SocketAddr::new(address, self.port)),
-            None => write!(f, "{}", self.port),
-        }
-    }
-}
-
-/// Not an endpoint.
-#[derive(Debug, thiserror::Error)]
-#[error("'{0}' is neither a port nor an address with a port, such as 8010 or 0.0.0.0:8010")]
-pub struct NotAnEndpoint(String);
-
-impl FromStr for Endpoint {
-    type Err = NotAnEndpoint;
-
-    fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
-        if let Ok(port) = text.parse() {
-            return Ok(Self::port(port));
-        }
-        let socket: SocketAddr = text.parse().map_err(|_| NotAnEndpoint(text.to_owned()))?;
-        Ok(Self { address: Some(socket.ip()), port: socket.port() })
-    }
-}
-
-impl TryFrom<toml::Value> for Endpoint {
-    type Error = NotAnEndpoint;
-
-    fn try_from(value: toml::Value) -> Result<Self, NotAnEndpoint> {
-        match value {
-            toml::Value::String(text) => text.parse(),
-            other => other.to_string().parse(),
-        }
-    }
-}
-
-impl From<Endpoint> for String {
-    fn from(endpoint: Endpoint) -> Self {
-        endpoint.to_string()
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl From<LogFormat> for logging::Format {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Default,
-            LogFormat::Json => Self::Json,
-        }
-    }
-}
-
-/// Declares each setting once: the flag with its help, the variable, the file's key and the default.
-macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)+)])? $name:ident: $type:ty = $default:expr, $env:literal;)+) => {
-        /// Settings as given: what is `None` was not.
-        #[derive(Clone, Debug, Default, Args, Serialize)]
-        pub struct Flags {
-            /// TOML file with any of these settings, named as the flags but with underscores
-            #[arg(long, env = "QUINTET_CONFIG", value_name = "FILE")]
-            #[serde(skip)]
-            pub config: Option<PathBuf>,
-            /// Print the settings in force as TOML and exit
-            #[arg(long)]
-            #[serde(skip)]
-            pub print_config: bool,
-            $($(#[doc = $doc])+
-            #[arg(long, env = $env, $($($arg)+)?)]
-            pub $name: Option<$type>,)+
-        }
-
-        /// The settings in force.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct Settings {
-            $($(#[doc = $doc])+
-            pub $name: $type,)+
-        }
-
-        impl Default for Settings {
-            fn default() -> Self {
-                Self { $($name: $default,)+ }
-            }
-        }
-    };
-}
+use crate::{backend::onnx::Provider, catalog::ServiceName};
 
 settings! {
+    Flags {
+        /// TOML file with any of these settings, named as the flags but with underscores
+        #[arg(long, env = "QUINTET_CONFIG", value_name = "FILE")]
+        #[serde(skip)]
+        pub config: Option<PathBuf>,
+        /// Print the settings in force as TOML and exit
+        #[arg(long)]
+        #[serde(skip)]
+        pub print_config: bool,
+        /// Those that Triton's place has, too.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub common: CommonFlags,
+    }
+    Settings {
+        /// Those that Triton's place has, too.
+        #[serde(flatten)]
+        pub common: Common,
+    }
+    defaults { common: Common::default(), }
     /// Folder with models in Triton's layout; repeat it for several [default: .quintet/models]
     #[arg(value_name = "DIR", value_delimiter = ',')]
     model_repository: Vec<PathBuf> = vec![".quintet/models".into()], "QUINTET_MODEL_REPOSITORY";
@@ -170,15 +72,6 @@ settings! {
     /// Folder in which every listener but those of metrics also is a Unix domain socket, e.g. onnx-http.sock
     #[arg(value_name = "DIR")]
     uds_dir: PathBuf = PathBuf::new(), "QUINTET_UDS_DIR";
-    /// Let clients on this machine send tensors through shared memory; trust them: they can end the server [default: false]
-    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";
-    /// Regions of shared memory that clients may register with a service [default: 1024]
-    #[arg(value_name = "N")]
-    shared_memory_max_regions: usize = 1024, "QUINTET_SHARED_MEMORY_MAX_REGIONS";
-    /// Bytes of all regions of shared memory of a service together [default: 17179869184, 16 GiB]
-    #[arg(value_name = "BYTES")]
-    shared_memory_max_bytes: u64 = 16 << 30, "QUINTET_SHARED_MEMORY_MAX_BYTES";
     /// Providers that the jpeg service tries, in order: tensorrt, cuda, cpu [default: cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     jpeg_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_JPEG_PROVIDERS";
@@ -191,17 +84,6 @@ settings! {
     /// Weights (.safetensors, torchvision's names) or TorchScript (any other file) that the jpeg service runs in libtorch in place of the model file; needs a build with --features torch
     #[arg(value_name = "FILE")]
     jpeg_weights: PathBuf = PathBuf::new(), "QUINTET_JPEG_WEIGHTS";
-    /// Whether a service falls back to the next of its providers, or does not start where the first does not work [default: fallback]
-    #[arg(value_enum)]
-    provider_policy: ProviderPolicy = ProviderPolicy::Fallback, "QUINTET_PROVIDER_POLICY";
-    /// Folder for TensorRT's engines, which take minutes to build; one inside for each model, GPU and ONNX Runtime [default: .quintet/engines]
-    #[arg(value_name = "DIR")]
-    engine_cache: PathBuf = ".quintet/engines".into(), "QUINTET_ENGINE_CACHE";
-    /// The ONNX Runtime library, or a folder that holds it [default: ORT_DYLIB_PATH, beside the program, or .quintet/onnxruntime]
-    #[arg(value_name = "PATH")]
-    onnxruntime: PathBuf = PathBuf::new(), "QUINTET_ONNXRUNTIME";
-    /// Threads that work on one operator; all services share them [default: 0, one for each core]
-    intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
     /// Images that the jpeg lane decodes at once [default: 0, one for each core]
     decode_threads: usize = 0, "QUINTET_DECODE_THREADS";
     /// Images at the jpeg lane at most that wait to be decoded or are being decoded; more get 503 [default: 1024]
@@ -215,17 +97,6 @@ settings! {
     max_image_pixels: u64 = 50_000_000, "QUINTET_MAX_IMAGE_PIXELS";
     /// Images of one request to the jpeg lane at most [default: 256]
     max_images: usize = 256, "QUINTET_MAX_IMAGES";
-    /// Connections of one listener at most; more wait to be accepted [default: 1024]
-    max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";
-    /// Bytes of unused buffers that a service keeps for later requests [default: 268435456, 256 MiB]
-    #[arg(value_name = "BYTES")]
-    buffer_pool_bytes: usize = 256 << 20, "QUINTET_BUFFER_POOL_BYTES";
-    /// Seconds that accepted requests have to finish after SIGTERM [default: 30]
-    #[arg(value_name = "SECONDS")]
-    exit_timeout_secs: u64 = 30, "QUINTET_EXIT_TIMEOUT_SECS";
-    /// Write the listeners' ports as JSON to this file once ready; for ports given as 0
-    #[arg(value_name = "FILE")]
-    ports_file: PathBuf = PathBuf::new(), "QUINTET_PORTS_FILE";
     /// Form of the log lines on stderr; QUINTET_LOG sets the level (info, or e.g. quintet_server=debug) [default: text]
     #[arg(value_enum)]
     log_format: LogFormat = LogFormat::Text, "QUINTET_LOG_FORMAT";
@@ -244,12 +115,23 @@ impl Flags {
                 .with_context(|| format!("the settings file {} is not TOML", path.display()))?,
             None => toml::Table::new(),
         };
-        table.extend(toml::Table::try_from(self).context("cannot merge the flags")?);
         let source = self.config.as_ref().map_or_else(|| "flags".to_owned(), |path| path.display().to_string());
+        check_keys(&table).with_context(|| format!("wrong settings in {source}"))?;
+        table.extend(toml::Table::try_from(self).context("cannot merge the flags")?);
         let settings: Settings = table.try_into().with_context(|| format!("wrong settings in {source}"))?;
         settings.check()?;
         Ok(settings)
     }
+}
+
+/// Refuses keys that are no settings.
+fn check_keys(table: &toml::Table) -> anyhow::Result<()> {
+    let known = toml::Table::try_from(Settings::default()).context("cannot list the settings")?;
+    if let Some(unknown) = table.keys().find(|key| !known.contains_key(*key)) {
+        let known: Vec<_> = known.keys().map(|key| format!("`{key}`")).collect();
+        anyhow::bail!("unknown field `{unknown}`, expected one of {}", known.join(", "));
+    }
+    Ok(())
 }
 
 impl Settings {
@@ -258,7 +140,7 @@ impl Settings {
             (self.service.len(), "service"),
             (self.max_input_bytes, "max_input_bytes"),
             (self.max_images, "max_images"),
-            (self.max_connections, "max_connections"),
+            (self.common.max_connections, "max_connections"),
         ];
         for (value, name) in counts {
             anyhow::ensure!(value > 0, "{name} must be at least 1");
@@ -286,11 +168,6 @@ impl Settings {
             ServiceName::Triton => &[],
         }
     }
-}
-
-/// `count`, or the number of cores where it is 0.
-pub fn or_cores(count: usize) -> usize {
-    if count > 0 { count } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
 #[cfg(test)]
@@ -333,11 +210,5 @@ mod tests {
             error.to_string(),
             "max_decode_queue is 1024, but one request may bring 2000 images (max_images): raise the one or lower the other"
         );
-    }
-
-    #[test]
-    fn endpoints() {
-        assert!("8010".parse::<Endpoint>().is_ok() && "[::1]:8010".parse::<Endpoint>().is_ok());
-        assert!("localhost".parse::<Endpoint>().unwrap_err().to_string().contains("0.0.0.0:8010"));
     }
 }

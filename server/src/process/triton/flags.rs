@@ -5,17 +5,18 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::Context as _;
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::{
+    other_flags::{Refused, WithoutEffect},
+    trace_flags::TraceFlags,
+};
 use crate::{
-    backend::onnx::ProviderPolicy,
-    kserve::trace::{Collector, Mode, Target, Traces, Update, Waiting},
     observe::{
         logging::{self, Format},
         metrics::MetricsOptions,
     },
-    process::settings::or_cores,
+    process::settings::{CommonFlags, boolean, or_cores},
     repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
     transport::kserve_grpc,
 };
@@ -29,15 +30,6 @@ pub enum ControlMode {
     Poll,
     /// Those of --load-model, and what clients ask for.
     Explicit,
-}
-
-/// Triton's spellings of yes and no.
-fn boolean(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "on" | "yes" => Ok(true),
-        "false" | "0" | "off" | "no" => Ok(false),
-        _ => Err("use true, false, 1 or 0".into()),
-    }
 }
 
 /// Triton's names of log formats.
@@ -73,9 +65,6 @@ pub struct Flags {
     /// End if a model cannot be loaded at the start; false serves the others
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub exit_on_error: bool,
-    /// Seconds that accepted requests have to finish after SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub exit_timeout_secs: u64,
     /// Do not fill in what a config.pbtxt leaves out from the model file
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub disable_auto_complete_config: bool,
@@ -141,16 +130,6 @@ pub struct Flags {
     #[arg(long, value_name = "N", default_value_t = kserve_grpc::MAX_STREAM_REQUESTS)]
     pub grpc_max_stream_requests: usize,
 
-    /// Let clients on this machine send tensors through shared memory; trust them: they can end the server
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
-    pub allow_client_shm: bool,
-    /// Regions of shared memory that clients may register
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub shared_memory_max_regions: usize,
-    /// Bytes of all regions of shared memory together
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30)]
-    pub shared_memory_max_bytes: u64,
-
     /// 1 and more adds debug lines
     #[arg(long, value_name = "LEVEL", default_value_t = 0)]
     pub log_verbose: u32,
@@ -166,99 +145,15 @@ pub struct Flags {
     /// Log errors
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub log_error: bool,
-    /// Traces of requests: level=TIMESTAMPS, level=TENSORS, rate=N, count=N, triton,file=PATH, triton,log-frequency=N,
-    /// triton,max-waiting-traces=N (4096), triton,max-waiting-bytes=N (64 MiB of tensors), mode=opentelemetry,
-    /// opentelemetry,url=URL, opentelemetry,resource=KEY=VALUE, opentelemetry,bsp_max_queue_size=N
-    #[arg(long, value_name = "[MODE,]KEY=VALUE")]
-    pub trace_config: Vec<String>,
-    /// Triton's old name for --trace-config triton,file=PATH
-    #[arg(long, hide = true)]
-    trace_file: Option<String>,
-    /// Triton's old name for --trace-config level=LEVEL
-    #[arg(long, hide = true)]
-    trace_level: Vec<String>,
-    /// Triton's old name for --trace-config rate=N
-    #[arg(long, hide = true)]
-    trace_rate: Option<String>,
-    /// Triton's old name for --trace-config count=N
-    #[arg(long, hide = true, allow_hyphen_values = true)]
-    trace_count: Option<String>,
-    /// Triton's old name for --trace-config triton,log-frequency=N
-    #[arg(long, hide = true)]
-    trace_log_frequency: Option<String>,
-
-    /// Connections of one listener at most; more wait to be accepted
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub max_connections: usize,
-    /// Bytes of unused buffers that are kept for later requests
-    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
-    pub buffer_pool_bytes: usize,
-    /// Threads that work on one operator of models that do not say [default: 0, one for each core]
-    #[arg(long, env = "QUINTET_INTRA_OP_THREADS", default_value_t = 0, hide_default_value = true)]
-    pub intra_op_threads: usize,
-    /// Whether a model that asks for a GPU by name may run elsewhere where that does not work
-    #[arg(long, env = "QUINTET_PROVIDER_POLICY", value_enum, default_value = "fallback")]
-    pub provider_policy: ProviderPolicy,
-    /// Folder for TensorRT's engines, unless a model's configuration says where; one inside for each model, GPU and ONNX Runtime
-    #[arg(long, env = "QUINTET_ENGINE_CACHE", value_name = "DIR")]
-    pub engine_cache: Option<PathBuf>,
-    /// The ONNX Runtime library, or a folder that holds it [default: ORT_DYLIB_PATH, beside the program, or .quintet/onnxruntime]
-    #[arg(long, env = "QUINTET_ONNXRUNTIME", value_name = "PATH")]
-    pub onnxruntime: Option<PathBuf>,
-    /// Write the listeners' ports as JSON to this file once ready; for ports given as 0
-    #[arg(long, env = "QUINTET_PORTS_FILE", value_name = "FILE")]
-    pub ports_file: Option<PathBuf>,
-
+    #[command(flatten)]
+    pub(super) trace: TraceFlags,
+    /// Those that the suite has, too.
+    #[command(flatten)]
+    pub common: CommonFlags,
     #[command(flatten)]
     without_effect: WithoutEffect,
     #[command(flatten)]
     refused: Refused,
-}
-
-/// Declares flags that take any value or none, and a method that tells those given.
-macro_rules! flags {
-    ($(#[doc = $doc:literal])+ $set:ident: $($name:ident)+) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Debug, Default, Args)]
-        struct $set {
-            $(#[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Append)]
-            $name: Vec<String>,)+
-        }
-
-        impl $set {
-            /// The flags given, with their values.
-            fn given(&self) -> Vec<(String, &[String])> {
-                let all = [$((stringify!($name), &self.$name[..])),+];
-                all.into_iter()
-                    .filter(|(_, values)| !values.is_empty())
-                    .map(|(name, values)| (format!("--{}", name.replace('_', "-")), values))
-                    .collect()
-            }
-        }
-    };
-}
-
-flags! {
-    /// Flags of Triton that change nothing here: memory pools and threads of its own making, and features
-    /// whose absence a client does not notice.
-    WithoutEffect:
-    id backend_directory repoagent_directory cache_directory pinned_memory_pool_byte_size
-    cuda_memory_pool_byte_size cuda_virtual_address_size
-    min_supported_compute_capability buffer_manager_thread_count model_load_retry_count model_load_gpu_limit
-    http_thread_count reuse_http_port reuse_grpc_port http_header_forward_pattern grpc_header_forward_pattern
-    grpc_infer_allocation_pool_size grpc_infer_thread_count grpc_max_response_pool_size
-    grpc_infer_response_compression_level grpc_keepalive_time grpc_keepalive_timeout
-    grpc_keepalive_permit_without_calls grpc_http2_max_pings_without_data
-    grpc_http2_min_recv_ping_interval_without_data grpc_http2_max_ping_strikes grpc_max_connection_age
-    grpc_max_connection_age_grace metrics_interval_ms allow_gpu_metrics allow_cpu_metrics
-    log_file rate_limit rate_limit_resource enable_peer_access host_policy
-}
-
-flags! {
-    /// Flags of Triton that must not be ignored: they close doors, or change what names mean.
-    Refused:
-    grpc_use_ssl grpc_use_ssl_mutual grpc_server_cert grpc_server_key grpc_root_cert grpc_restricted_protocol
-    http_restricted_api model_namespacing allow_sagemaker allow_vertex_ai
 }
 
 impl Flags {
@@ -324,58 +219,6 @@ impl Flags {
             verbose: self.log_verbose,
             format: self.log_format,
         }
-    }
-
-    /// What is traced.
-    ///
-    /// # Errors
-    /// When the flags ask for what there is not.
-    pub(super) fn traces(&self) -> anyhow::Result<Traces> {
-        let (mut file, mut collector, mut mode) = (None, Collector::default(), Mode::default());
-        let mut waiting = Waiting::default();
-        let mut update = Update::new();
-        let old = [
-            ("triton,file", &self.trace_file),
-            ("rate", &self.trace_rate),
-            ("count", &self.trace_count),
-            ("triton,log-frequency", &self.trace_log_frequency),
-        ];
-        let old = old.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
-        let old = old.chain(self.trace_level.iter().map(|level| format!("level={level}")));
-        for text in old.chain(self.trace_config.iter().cloned()) {
-            let wrong = |what: &str| anyhow::anyhow!("--trace-config '{text}': {what}");
-            let (setting, value) = text.split_once('=').unwrap_or((&text, ""));
-            let (of, name) = setting.split_once(',').map_or((None, setting), |(of, name)| (Some(of), name));
-            match (of.map(Mode::from_name).transpose()?, name) {
-                (None, "mode") => mode = Mode::from_name(value)?,
-                (None | Some(Mode::Triton), "level" | "rate" | "count") => {
-                    update.entry(format!("trace_{name}")).or_default().push(value.to_owned());
-                }
-                (None, _) => return Err(wrong("unknown setting; use level, rate, count, mode, or one of a mode")),
-                (Some(Mode::Triton), "file") => file = Some(PathBuf::from(value)),
-                (Some(Mode::Triton), "log-frequency") => {
-                    update.entry("log_frequency".into()).or_default().push(value.to_owned());
-                }
-                (Some(Mode::Triton), "max-waiting-traces" | "max-waiting-bytes") => {
-                    let most = value.parse().ok().filter(|&most| most > 0);
-                    let most = most.ok_or_else(|| wrong("it takes a whole number from 1 on"))?;
-                    *if name == "max-waiting-bytes" { &mut waiting.bytes } else { &mut waiting.traces } = most;
-                }
-                (Some(Mode::Triton), _) => {
-                    return Err(wrong(
-                        "unknown setting; use file, log-frequency, max-waiting-traces or max-waiting-bytes",
-                    ));
-                }
-                (Some(Mode::OpenTelemetry), _) => collector.set(name, value).map_err(|what| wrong(&what))?,
-            }
-        }
-        let target = match mode {
-            Mode::Triton => Target::File(file),
-            Mode::OpenTelemetry => Target::Collector(collector),
-        };
-        let traces = Traces::new(target, waiting).context("cannot start a thread for traces")?;
-        traces.update(None, &update).context("--trace-config")?;
-        Ok(traces)
     }
 
     pub(super) fn loads_at_once(&self) -> usize {

@@ -1,6 +1,8 @@
 //! Triton mode: one service for a model repository, on Triton's ports, under Triton's flags.
 
 mod flags;
+mod other_flags;
+mod trace_flags;
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -10,10 +12,9 @@ use quintet_engine::{BufferPool, Cache};
 use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
-    kserve::shared_memory::{self, SharedMemory},
     process::{
         serve::{self, Place, Protocol},
-        settings::Settings,
+        settings::{Common, Settings},
     },
     repository::{Loader, Mode, Options, Repository},
     service::Service,
@@ -32,19 +33,16 @@ const EVERY_MODEL: &str = "*";
 /// loaded and `--exit-on-error` is not off.
 pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     flags.check()?;
+    let common = flags.common.resolve()?;
     let images = Settings::default();
     let limits = Limits {
         max_input: InputLimit { bytes: flags.http_max_input_size, flag: "--http-max-input-size" },
         max_image_pixels: images.max_image_pixels,
         max_images: images.max_images,
     };
-    let shared_memory = SharedMemory::new(flags.allow_client_shm.then_some(shared_memory::Limits {
-        max_regions: flags.shared_memory_max_regions,
-        max_bytes: flags.shared_memory_max_bytes,
-    }));
-    let catalog = Catalog::new(ServiceName::Triton, BufferPool::new(flags.buffer_pool_bytes), limits)
+    let catalog = Catalog::new(ServiceName::Triton, BufferPool::new(common.buffer_pool_bytes), limits)
         .with_metrics(flags.metrics_options()?);
-    let service = Service::new(catalog).with_shared_memory(shared_memory).with_traces(flags.traces()?);
+    let service = Service::new(catalog).with_shared_memory(common.shared_memory()).with_traces(flags.trace.traces()?);
     let service = Arc::new(service);
     let grpc = kserve_grpc::Limits {
         max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },
@@ -80,16 +78,16 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     });
     let places = ports.chain(sockets).collect();
     let limits = serve::Limits {
-        max_connections: flags.max_connections,
-        exit_timeout: Duration::from_secs(flags.exit_timeout_secs),
-        ports_file: flags.ports_file.as_deref().unwrap_or("".as_ref()),
+        max_connections: common.max_connections,
+        exit_timeout: common.exit_timeout(),
+        ports_file: &common.ports_file,
     };
-    serve::run(places, limits, load(Arc::clone(&service), flags)).await
+    serve::run(places, limits, load(Arc::clone(&service), flags, &common)).await
 }
 
 /// Loads and warms what the control mode says, and begins to look for changes where it says so.
-async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
-    let (path, threads) = (flags.onnxruntime.clone().unwrap_or_default(), flags.intra_op_threads);
+async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::Result<()> {
+    let (path, threads) = (common.onnxruntime.clone(), common.intra_op_threads);
     let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
     let options = Options {
         roots: flags.model_repository.clone(),
@@ -101,8 +99,13 @@ async fn load(service: Arc<Service>, flags: &Flags) -> anyhow::Result<()> {
         loader: Loader {
             library,
             providers: None,
-            policy: flags.provider_policy,
-            engine_cache: flags.engine_cache.clone().map(|folder| EngineCache { folder, library: library.version() }),
+            policy: common.provider_policy,
+            // Without the flag engines are only kept where a configuration says so.
+            engine_cache: flags
+                .common
+                .engine_cache
+                .clone()
+                .map(|folder| EngineCache { folder, library: library.version() }),
             weights: None,
             auto_complete: flags.auto_complete(),
             response_cache: flags.response_cache_bytes().map(|bytes| Arc::new(Cache::new(bytes))),
