@@ -33,7 +33,7 @@ pub enum Protocol {
 }
 
 /// A listener that is to be bound. The flag of its port is `--<name>-port`.
-pub struct Place {
+pub struct ListenerSpec {
     /// The service that it serves.
     pub service: Arc<Service>,
     /// Its name in logs and in the ports file.
@@ -60,7 +60,7 @@ pub struct Limits<'a> {
 /// # Errors
 /// When a port is taken, or `load` fails.
 pub async fn run(
-    listeners: Vec<Place>,
+    listeners: Vec<ListenerSpec>,
     limits: Limits<'_>,
     load: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<ExitCode> {
@@ -105,9 +105,9 @@ struct Bound {
     sockets: Vec<String>,
 }
 
-async fn bind(places: Vec<Place>, max_connections: usize) -> anyhow::Result<Bound> {
+async fn bind(specs: Vec<ListenerSpec>, max_connections: usize) -> anyhow::Result<Bound> {
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
-    for Place { service, name, protocol, address } in places {
+    for ListenerSpec { service, name, protocol, address } in specs {
         let listener = match address {
             Address::Tcp(address) => {
                 let listener = Listener::bind(name, address, max_connections).await?;

@@ -11,7 +11,7 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
-        serve::{self, Place, Protocol},
+        serve::{self, ListenerSpec, Protocol},
         settings::{Endpoint, Settings, or_cores},
     },
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
@@ -65,7 +65,7 @@ fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> 
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let names = model_names(settings)?;
     let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
-    let mut places = Vec::new();
+    let mut specs = Vec::new();
     for service in &services {
         for (name, purpose, endpoint) in listeners(service.catalog().name(), settings) {
             let served = Arc::clone(service);
@@ -82,10 +82,10 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
                 Purpose::Metrics => Protocol::Http(http1::metrics::router(served)),
             };
             if let Some(address) = socket(name, purpose, settings) {
-                places.push(Place { service: Arc::clone(service), name, protocol: protocol.clone(), address });
+                specs.push(ListenerSpec { service: Arc::clone(service), name, protocol: protocol.clone(), address });
             }
             let address = endpoint.on(settings.address).into();
-            places.push(Place { service: Arc::clone(service), name, protocol, address });
+            specs.push(ListenerSpec { service: Arc::clone(service), name, protocol, address });
         }
     }
     let limits = serve::Limits {
@@ -93,7 +93,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         exit_timeout: settings.common.exit_timeout(),
         ports_file: &settings.common.ports_file,
     };
-    serve::run(places, limits, load(&services, &names, settings)).await
+    serve::run(specs, limits, load(&services, &names, settings)).await
 }
 
 fn max_input(settings: &Settings) -> InputLimit {

@@ -13,7 +13,7 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
-        serve::{self, Place, Protocol},
+        serve::{self, ListenerSpec, Protocol},
         settings::{Common, Settings},
     },
     repository::{Loader, Mode, Options, Repository},
@@ -66,7 +66,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         ),
     ];
     let ports = listeners.into_iter().filter(|(allowed, ..)| *allowed).map(|(_, name, protocol, address, port)| {
-        Place { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port).into() }
+        ListenerSpec { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port).into() }
     });
     let sockets = [
         (&flags.http_uds, "http", "--http-uds", Protocol::Http(kserve_http::router(Arc::clone(&service)))),
@@ -74,15 +74,15 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     ];
     let sockets = sockets.into_iter().filter_map(|(path, name, flag, protocol)| {
         let address = Address::Unix { path: path.clone()?, flag };
-        Some(Place { service: Arc::clone(&service), name, protocol, address })
+        Some(ListenerSpec { service: Arc::clone(&service), name, protocol, address })
     });
-    let places = ports.chain(sockets).collect();
+    let specs = ports.chain(sockets).collect();
     let limits = serve::Limits {
         max_connections: common.max_connections,
         exit_timeout: common.exit_timeout(),
         ports_file: &common.ports_file,
     };
-    serve::run(places, limits, load(Arc::clone(&service), flags, &common)).await
+    serve::run(specs, limits, load(Arc::clone(&service), flags, &common)).await
 }
 
 /// Loads and warms what the control mode says, and begins to look for changes where it says so.
