@@ -15,7 +15,7 @@ use ort::{
 };
 
 use super::{
-    session::{LoadOptions, tensors},
+    loaded::{LoadOptions, tensors},
     tuning::Tuning,
 };
 use crate::observe::gpu;
