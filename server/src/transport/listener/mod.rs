@@ -1,26 +1,27 @@
 //! Listeners on TCP and on Unix domain sockets: bound before anything is loaded, with a limit on connections.
 
+mod connection;
+mod socket_file;
+
 use std::{
-    fs, io,
+    io,
     net::SocketAddr,
-    os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _},
-        net::UnixStream as BlockingUnixStream,
-    },
     path::{Path, PathBuf},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::connection::Connection;
+use self::{
+    connection::Stream,
+    socket_file::{Occupied, SocketFile, vacate},
+};
 use super::io_threads::IoThreads;
 
 /// Where a listener listens.
@@ -184,7 +185,7 @@ impl Listener {
                     {
                         tracing::debug!(listener = self.name, %error, "cannot set TCP_NODELAY");
                     }
-                    return Connection { stream, _permit: permit };
+                    return Connection::new(stream, permit);
                 }
                 Err(error) => {
                     tracing::warn!(listener = self.name, %error, "cannot accept a connection");
@@ -195,123 +196,10 @@ impl Listener {
     }
 }
 
-/// Why a socket's path is not free.
-enum Occupied {
-    Alive,
-    NoSocket,
-    Unknown(io::Error),
-}
-
-/// Removes the socket file of a process that is gone.
-fn vacate(path: &Path) -> Result<(), Occupied> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Occupied::Unknown(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(Occupied::NoSocket),
-        Ok(_) => {}
-    }
-    match BlockingUnixStream::connect(path) {
-        Ok(_) => Err(Occupied::Alive),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "replacing the socket of a process that is gone");
-            fs::remove_file(path).map_err(Occupied::Unknown)
-        }
-        Err(error) => Err(Occupied::Unknown(error)),
-    }
-}
-
-/// A bound socket's file; it goes with this, unless another has taken its place.
-struct SocketFile {
-    path: PathBuf,
-    id: (u64, u64),
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), id: Self::id(path)? })
-    }
-
-    fn id(path: &Path) -> io::Result<(u64, u64)> {
-        fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if Self::id(&self.path).is_ok_and(|id| id == self.id)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
-        }
-    }
-}
-
-/// An accepted connection; dropping it makes room for another.
-pub struct Connection {
-    stream: Stream,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// The same call on either kind of stream.
-macro_rules! on_stream {
-    ($stream:expr, $inner:ident => $call:expr) => {
-        match $stream {
-            Stream::Tcp($inner) => $call,
-            Stream::Unix($inner) => $call,
-        }
-    };
-}
-
-impl Connection {
-    /// From the event loop that accepted it to that of the current thread.
-    fn move_here(self) -> io::Result<Self> {
-        let stream = match self.stream {
-            Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),
-            Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into_std()?)?),
-        };
-        Ok(Self { stream, ..self })
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        on_stream!(&self.stream, stream => stream.is_write_vectored())
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_shutdown(cx))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]
