@@ -42,7 +42,7 @@ pub struct Call<'a> {
     pub priority: u32,
     /// How long the request asks to wait in the queue at most; the model's configuration decides.
     pub timeout: Option<Duration>,
-    /// When its client stops waiting, where the transport tells.
+    /// When its client stops waiting, where the transport knows.
     pub deadline: Option<Instant>,
     /// When the server had its first byte.
     pub started: Instant,

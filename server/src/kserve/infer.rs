@@ -58,7 +58,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         false => Either::Right(run),
     };
     let response = match call.deadline {
-        // Whoever leaves the queue or stops the run does so by dropping it.
+        // Dropping the run takes it out of the queue, or stops it.
         Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or_else(|_| Err(expired()))?,
         None => run.await?,
     };

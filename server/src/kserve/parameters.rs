@@ -1,7 +1,7 @@
 //! What the parameters of a request ask for, read once for all protocols: classification, priority, timeout, and
 //! tensors in shared memory.
 //!
-//! A protocol has its own form of parameters, and its own words for a wrong one: both are behind [`Parameters`].
+//! A protocol implements [`Parameters`] for its own form of them, with its own words for a wrong one.
 
 use std::time::Duration;
 

@@ -198,7 +198,7 @@ pub fn update(changes: &Map<String, Value>) -> Result<(), InferError> {
 fn changed(mut settings: Settings, changes: &Map<String, Value>) -> Result<Settings, InferError> {
     for (name, value) in changes {
         let wrong = |expected: &str| {
-            InferError::invalid(format_args!("log setting '{name}' is {value}, expected is {expected}"))
+            InferError::invalid(format_args!("log setting '{name}' is {value}; it must be {expected}"))
         };
         let switch = || value.as_bool().ok_or_else(|| wrong("true or false"));
         match name.as_str() {
@@ -294,9 +294,9 @@ mod tests {
         ];
         let refusals = wrong.map(|wrong| change(wrong).unwrap_err());
         insta::assert_snapshot!(refusals.join("\n"), @r#"
-        log setting 'log_info' is "a", expected is true or false
-        log setting 'log_verbose_level' is -1, expected is a whole number of at least 0
-        log setting 'log_format' is "foo", expected is "default", "ISO8601" or "json"
+        log setting 'log_info' is "a"; it must be true or false
+        log setting 'log_verbose_level' is -1; it must be a whole number of at least 0
+        log setting 'log_format' is "foo"; it must be "default", "ISO8601" or "json"
         log file location can not be updated through network protocol
         unknown log setting 'nosuch': use log_info, log_warning, log_error, log_verbose_level or log_format
         "#);

@@ -1,4 +1,4 @@
-//! The C library's allocator, told to keep the memory of large buffers.
+//! Makes the C library's allocator keep the memory of large buffers.
 
 /// Blocks below this size are never mapped for one use alone; the most that glibc takes.
 const MAP_FROM_BYTES: i32 = 32 << 20;

@@ -1,5 +1,4 @@
-//! A process with its services behind their listeners, from bound to drained. Suite and Triton mode
-//! differ in what they put here.
+//! Binds listeners, loads models, serves, and drains: for the suite and for Triton's place.
 
 use std::{collections::BTreeMap, fs, future::Future, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
@@ -175,7 +174,7 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Tells watchers, stops taking connections, lets open requests finish, then ends the instances.
+/// Makes the services not ready, stops taking connections, lets open requests finish, then ends the instances.
 async fn drain(services: &[Arc<Service>], stop: &CancellationToken, serving: &TaskTracker) {
     services.iter().for_each(|service| service.begin_drain());
     stop.cancel();
@@ -187,7 +186,7 @@ async fn drain(services: &[Arc<Service>], stop: &CancellationToken, serving: &Ta
     }
 }
 
-/// Writes the ports so that a reader never sees half of them.
+/// Writes the ports. A reader never sees a part of the file.
 fn write_ports(path: &Path, ports: &BTreeMap<&str, u16>) -> anyhow::Result<()> {
     let partial = path.with_extension("partial");
     let json = serde_json::to_vec(ports).context("cannot print the ports")?;

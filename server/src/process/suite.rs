@@ -119,7 +119,7 @@ fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
         let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
         bail!("no model in {0}: write one with `quintet-models build --arch resnet50 --output {0}`", roots.join(", "));
     }
-    // Before anything is bound: a mistake in a name or a file is told at once, and whole.
+    // Before anything is bound, so that a mistake in a name or a file is reported at once.
     names.iter().try_for_each(|name| repository::find(roots, name, None).map(|_| ()))?;
     Ok(names)
 }

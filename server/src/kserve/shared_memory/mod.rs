@@ -144,7 +144,7 @@ pub fn cuda_status(name: Option<&str>) -> Result<(), InferError> {
     Err(InferError::new(ErrorKind::NotFound, unknown))
 }
 
-/// The refusal of CUDA shared memory, of which no region can ever be registered.
+/// The refusal of CUDA shared memory, which is never registered.
 pub fn cuda_unsupported() -> InferError {
     InferError::new(
         ErrorKind::Unsupported,

@@ -112,7 +112,7 @@ impl SharedRange {
         self.offset
     }
 
-    /// The elements of an input. Numbers are not copied, and whoever changes them while the request runs
+    /// The elements of an input. Numbers are not copied: a client that changes them while the request runs
     /// gets an answer to a mixture; what must be valid to be read safely is.
     pub fn read(&self, data_type: Option<DataType>) -> Bytes {
         match data_type {

@@ -31,7 +31,7 @@ pub(super) struct Record {
     /// The client's name for the request; empty if it has none.
     pub(super) request_id: String,
     pub(super) levels: Levels,
-    /// So many traces go into one file; 0 is all.
+    /// Traces in one file; 0 is all.
     pub(super) log_frequency: u32,
     /// The trace that the client made it part of.
     pub(super) context: Option<Context>,

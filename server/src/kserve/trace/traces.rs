@@ -75,7 +75,7 @@ impl Traces {
         Self::with(Target::File(None), None)
     }
 
-    /// Traces that go there; so many may wait for it. Of those for a collector, its own settings say how many.
+    /// Traces that go to `target`; `waiting` limits those that wait for it. A collector has its own limit on their number.
     ///
     /// # Errors
     /// When the system has no thread to write them.

@@ -14,7 +14,7 @@ use crate::repository::{folders::find, overrides::Overrides, source::ModelSource
 
 impl Repository {
     /// Loads the models that an ensemble is made of, unless they are in service; `within` are the ensembles that
-    /// it is itself a part of. What is wrong with any of them, the ensemble's own load tells.
+    /// it is itself a part of. The ensemble's own load reports what is wrong with any of them.
     pub(super) fn load_steps<'a>(
         self: &'a Arc<Self>,
         name: &'a str,

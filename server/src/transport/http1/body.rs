@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Receives a body of at most `max` bytes, before and after its content encoding is undone. What stands at
-/// `aligned_at` (the binary tensors behind a JSON header of that length) is aligned to [`ALIGNMENT`], so
+/// `aligned_at` (the binary tensors after a JSON header of that length) is aligned to [`ALIGNMENT`], so
 /// that the backend can view it in place; encoded bodies are not aligned.
 ///
 /// # Errors
@@ -90,7 +90,7 @@ async fn next(body: &mut axum::body::Body) -> Result<Option<Bytes>, axum::Error>
 }
 
 /// Bytes to leave in front of a body of `length` bytes so that its byte `aligned_at` is aligned. A header of any
-/// length may be announced: where there is nothing behind it, nothing is aligned.
+/// length may be announced: where nothing follows it, nothing is aligned.
 pub(super) fn padding(length: usize, aligned_at: usize) -> usize {
     if aligned_at > length { 0 } else { aligned_at.next_multiple_of(ALIGNMENT) - aligned_at }
 }

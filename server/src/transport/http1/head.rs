@@ -11,7 +11,7 @@ const MAX_HEADERS: usize = 64;
 
 /// What the beginning of a request is.
 pub(super) enum Parsed {
-    /// A whole head that asks for nothing unusual, the length of the body behind it, and where the head ends.
+    /// A whole head that asks for nothing unusual, the length of its body, and where the head ends.
     Plain { parts: Box<request::Parts>, length: usize, end: usize },
     /// A part of a head.
     Partial,
@@ -87,7 +87,7 @@ pub(super) fn print(parts: &response::Parts, length: Option<u64>, stays: bool) -
         out.put_slice(b"\r\n");
     };
     for (name, value) in &parts.headers {
-        // The framing is told below.
+        // The framing is written below.
         if !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION) {
             line(name.as_str(), value.as_bytes());
         }

@@ -1,4 +1,4 @@
-//! The HTTP/1.1 connection loop: accepts until told to stop, then lets open requests finish.
+//! Serves HTTP/1.1 connections until the server stops, then lets open requests finish.
 
 use std::{
     io,
@@ -60,7 +60,7 @@ async fn serve_connection(connection: Connection, settings: Settings) -> anyhow:
     Ok(())
 }
 
-/// A connection of which some was read already.
+/// A connection, and bytes that were read from it before.
 struct Rewound {
     read: Bytes,
     connection: Connection,

@@ -43,7 +43,7 @@ impl Decoder {
         Self { threads: semaphore(threads), places: semaphore(max_queue), max_queue }
     }
 
-    /// Decodes images into batches, in order: how many images each has, and their tensors one behind the other.
+    /// Decodes images into batches, in order: how many images each has, and their tensors one after the other.
     /// Dropping the future gives up the images not begun yet.
     ///
     /// # Errors

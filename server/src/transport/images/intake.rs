@@ -64,10 +64,10 @@ impl Image {
     }
 }
 
-/// The form that the `Content-Type` tells.
+/// The form that the `Content-Type` names.
 ///
 /// # Errors
-/// When it tells none of them.
+/// When it names none of them.
 pub(super) fn form_of(head: &Parts) -> Result<Form, InferError> {
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
@@ -125,7 +125,7 @@ const A_STRING: Unexpected<'static> = Unexpected::Other("string");
 /// Texts of the images that are kept, and how many there are.
 type Texts<'de> = (Vec<Cow<'de, str>>, usize);
 
-/// `{"images": [...]}`; keeps at most so many texts.
+/// `{"images": [...]}`; keeps at most this number of texts.
 struct RequestSeed(usize);
 
 impl<'de> DeserializeSeed<'de> for RequestSeed {
@@ -160,7 +160,7 @@ impl<'de> Visitor<'de> for RequestSeed {
     }
 }
 
-/// The array of the images; keeps at most so many texts.
+/// The array of the images; keeps at most this number of texts.
 struct ImagesSeed(usize);
 
 impl<'de> DeserializeSeed<'de> for ImagesSeed {

@@ -1,4 +1,4 @@
-//! `POST /v2/models/{model}/infer`: JSON, JSON with binary tensors behind it, or one raw tensor.
+//! `POST /v2/models/{model}/infer`: receives the body, runs the call, sends the response.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 

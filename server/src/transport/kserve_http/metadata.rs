@@ -65,7 +65,7 @@ pub(super) async fn model_ready(
     match find(&service, &path) {
         Ok(_) => Ok(reply::empty(StatusCode::OK)),
         Err(Failure(error)) if error.message() == reply::NOT_FOUND => Err(Failure(error)),
-        // Triton's answer whatever the reason, so that whoever waits for a model can poll.
+        // Triton's answer whatever the reason, so that clients that wait for a model can poll.
         Err(_) => Err(Failure(InferError::invalid("Model version not ready"))),
     }
 }

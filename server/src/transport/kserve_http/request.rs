@@ -69,7 +69,7 @@ pub(super) fn raw_call(
     if spec.batches() {
         shape[0] = 1;
     }
-    // One dynamic dimension can be told from the size.
+    // One dynamic dimension follows from the size.
     let known: i64 = shape.iter().filter(|&&dim| dim >= 0).product();
     let size = input.data_type.size().unwrap_or(1) as i64;
     let mut dynamic = shape.iter_mut().filter(|dim| **dim < 0);
@@ -163,7 +163,7 @@ fn sent_input<'a>(
     let data = match (size, input.data, shared) {
         (None, None, Some(shared)) => shared.read(Some(data_type)),
         (None, Some(data), None) => {
-            // A shape without elements (or with so many that their count wraps, as Triton's does) takes no
+            // A shape without elements (or whose count of elements wraps, as Triton's does) takes no
             // data; admission refuses a wrong shape.
             match input.shape.iter().copied().reduce(i64::wrapping_mul).unwrap_or(0) {
                 0 => Bytes::new(),

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Writes the answer: JSON, with the binary outputs behind it as they are.
+/// Writes the response: JSON, then the binary outputs as they are.
 pub(super) async fn answer(
     answer: Answer,
     id: &str,

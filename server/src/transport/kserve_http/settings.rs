@@ -64,7 +64,7 @@ fn values(name: &str, value: &Value) -> Result<Vec<String>, InferError> {
         _ => None,
     };
     let expected = if name == "trace_level" { "an array of strings" } else { "a string" };
-    values.ok_or_else(|| InferError::invalid(format_args!("trace setting '{name}' is {value}, expected is {expected}")))
+    values.ok_or_else(|| InferError::invalid(format_args!("trace setting '{name}' is {value}; it must be {expected}")))
 }
 
 fn told(settings: TraceSettings) -> Map<String, Value> {

@@ -44,7 +44,7 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// A listener that nobody serves yet.
+/// A listener that is bound and not served yet.
 pub struct Listener {
     name: &'static str,
     socket: Socket,
@@ -96,7 +96,7 @@ impl Listener {
         Ok(Self::new(name, Socket::Tcp(listener), max_connections))
     }
 
-    /// The same on a Unix domain socket that `flag` chose. A socket file that a process has left behind is
+    /// The same on a Unix domain socket that `flag` chose. A socket file that a process has left is
     /// replaced. Who may connect is up to the folder's and the file's permissions, which follow the umask.
     ///
     /// # Errors

@@ -38,16 +38,16 @@ pub(super) struct Graphs {
     patience: Duration,
     /// When other work may be held up again.
     not_before: Instant,
-    met: Vec<Met>,
+    seen: Vec<SeenInputs>,
 }
 
-/// Inputs that came, and the graph for them unless it cannot be had.
-struct Met {
+/// The types and shapes of inputs seen before, and the graph for them unless it cannot be had.
+struct SeenInputs {
     inputs: Vec<(DataType, Shape)>,
     graph: Option<Graph>,
 }
 
-impl Met {
+impl SeenInputs {
     fn is(&self, given: &[Option<Tensor>]) -> bool {
         let is_one = |((data_type, shape), given): (&(DataType, Shape), &Option<Tensor>)| {
             given.as_ref().is_some_and(|it| it.data_type() == *data_type && it.shape() == shape)
@@ -59,7 +59,7 @@ impl Met {
 impl Graphs {
     pub(super) fn new(device: Device, session: &Session) -> ort::Result<Self> {
         let allocator = Allocator::new(session, device.memory.clone())?;
-        Ok(Self { device, allocator, patience: PATIENCE, not_before: Instant::now(), met: Vec::new() })
+        Ok(Self { device, allocator, patience: PATIENCE, not_before: Instant::now(), seen: Vec::new() })
     }
 
     /// The graph for these inputs, which is recorded if they are the first of their shapes; `names` are the instance's
@@ -70,21 +70,26 @@ impl Graphs {
         names: (&[String], &[String]),
         given: &[Option<Tensor>],
     ) -> Option<(&mut Graph, &Device)> {
-        let index = match self.met.iter().position(|met| met.is(given)) {
+        let index = match self.seen.iter().position(|seen| seen.is(given)) {
             Some(index) => index,
             None => {
-                let met = self.meet(session, names, given)?;
-                self.met.push(met);
-                self.met.len() - 1
+                let seen = self.record(session, names, given)?;
+                self.seen.push(seen);
+                self.seen.len() - 1
             }
         };
-        let graph = self.met.get_mut(index)?.graph.as_mut()?;
+        let graph = self.seen.get_mut(index)?.graph.as_mut()?;
         Some((graph, &self.device))
     }
 
     /// Records the graph of new inputs, if it is their time.
-    fn meet(&mut self, session: &mut Session, names: (&[String], &[String]), given: &[Option<Tensor>]) -> Option<Met> {
-        if self.met.len() == MAX_GRAPHS || Instant::now() < self.not_before {
+    fn record(
+        &mut self,
+        session: &mut Session,
+        names: (&[String], &[String]),
+        given: &[Option<Tensor>],
+    ) -> Option<SeenInputs> {
+        if self.seen.len() == MAX_GRAPHS || Instant::now() < self.not_before {
             return None;
         }
         // An input that is left out, or has no fixed size, has no place.
@@ -94,7 +99,7 @@ impl Graphs {
             self.not_before = Instant::now() + PAUSE;
             return None;
         };
-        let recorded = Graph::record(self.met.len() + 1, session, names, &inputs, (&self.device, &self.allocator));
+        let recorded = Graph::record(self.seen.len() + 1, session, names, &inputs, (&self.device, &self.allocator));
         drop(alone);
         let shapes: Vec<_> = inputs.iter().map(|(_, shape)| shape.dims()).collect();
         match &recorded {
@@ -104,7 +109,7 @@ impl Graphs {
                 tracing::warn!(?shapes, reason, "no CUDA graph; such batches are run");
             }
         }
-        Some(Met { inputs, graph: recorded.ok() })
+        Some(SeenInputs { inputs, graph: recorded.ok() })
     }
 }
 

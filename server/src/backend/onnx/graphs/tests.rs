@@ -67,7 +67,7 @@ fn on_cpu(copy: CopyTensors) -> Device {
 }
 
 fn graphs(instance: &OnnxInstance) -> Vec<bool> {
-    instance.graphs.as_ref().unwrap().met.iter().map(|met| met.graph.is_some()).collect()
+    instance.graphs.as_ref().unwrap().seen.iter().map(|seen| seen.graph.is_some()).collect()
 }
 
 pub(in super::super) fn numbers_from(start: f32, length: usize) -> Tensor {
@@ -111,7 +111,7 @@ fn a_graph_has_tensors_of_its_own() {
     let x = numbers_from(1.0, 3);
     answer(&mut instance, &[Some(x.clone())]);
     let inside = |instance: &OnnxInstance| {
-        let graph = instance.graphs.as_ref().unwrap().met[0].graph.as_ref().unwrap();
+        let graph = instance.graphs.as_ref().unwrap().seen[0].graph.as_ref().unwrap();
         let read = |value: &DynValue| value.try_extract_tensor::<f32>().unwrap().1.to_vec();
         [read(&graph.inputs[0]), read(&graph.outputs[0].0)]
     };
