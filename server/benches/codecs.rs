@@ -11,9 +11,9 @@ use http_body_util::BodyExt as _;
 use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
 use quintet_proto::inference::ModelConfig;
 use quintet_server::{
-    service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::http::router,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
+    service::Service,
+    transport::kserve_http::router,
 };
 use tower::ServiceExt as _;
 
@@ -26,13 +26,14 @@ fn service() -> Arc<Service> {
         max_image_pixels: 1,
         max_images: 1,
     };
-    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits));
+    let service = Arc::new(Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits)));
     let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
     let policy = BatchPolicy { max_batch_size: 8, ..BatchPolicy::default() };
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
     let model =
-        Model::start(spec, vec![Box::new(Echo::default())], vec![], service.pool().clone(), Duration::ZERO).unwrap();
-    service.put(model, ModelConfig::default());
+        Model::start(spec, vec![Box::new(Echo::default())], vec![], service.catalog().pool().clone(), Duration::ZERO)
+            .unwrap();
+    service.catalog().put(model, ModelConfig::default());
     service
 }
 

@@ -26,9 +26,9 @@ use quintet_proto::{
     },
 };
 use quintet_server::{
-    service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::grpc,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
+    service::Service,
+    transport::kserve_grpc,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,14 +55,20 @@ const TYPES: [(&str, DataType); 4] =
 
 fn service() -> Arc<Service> {
     let limits = Limits { max_input: MAX_INPUT, max_image_pixels: 1, max_images: 1 };
-    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(4 << 20), limits));
+    let service = Arc::new(Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(4 << 20), limits)));
     for (name, data_type) in TYPES {
         let tensor = |name| TensorSpec::new(name, data_type, [None]);
         let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
-        let model = Model::start(spec, vec![Box::new(Echo::default())], vec![], service.pool().clone(), Duration::ZERO)
-            .unwrap();
-        service.put(model, ModelConfig::default());
+        let model = Model::start(
+            spec,
+            vec![Box::new(Echo::default())],
+            vec![],
+            service.catalog().pool().clone(),
+            Duration::ZERO,
+        )
+        .unwrap();
+        service.catalog().put(model, ModelConfig::default());
     }
     service
 }
@@ -164,8 +170,9 @@ fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Ve
 /// connection ends.
 async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut StdRng) -> Vec<String> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
-    let limits = grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
-    let serving = tokio::spawn(grpc::serve_connection(server, Arc::clone(service), limits, CancellationToken::new()));
+    let limits = kserve_grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
+    let serving =
+        tokio::spawn(kserve_grpc::serve_connection(server, Arc::clone(service), limits, CancellationToken::new()));
     let mut rest = sent;
     while !rest.is_empty() {
         let (piece, behind) = rest.split_at(rng.random_range(1..=rest.len()));

@@ -1,64 +1,24 @@
-//! A service: models, where they run, and what its transports share.
+//! A service as its transports see it: models, their repository, shared memory, traces, and readiness.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use parking_lot::RwLock;
-use quintet_engine::{BufferPool, Model, Registry, VersionState};
-use quintet_proto::inference::ModelConfig;
+use quintet_engine::InferError;
 
 use crate::{
-    device_metrics,
-    kserve::{shared_memory::SharedMemory, trace::Traces},
-    metrics::{MetricsOptions, ServiceMetrics},
-    repository::Repository,
-    settings::ServiceName,
+    catalog::Catalog,
+    kserve::{
+        shared_memory::SharedMemory,
+        trace::{TraceSettings, Traces, Update},
+    },
+    repository::{IndexEntry, Repository, index_of, not_controlled},
 };
 
-/// How large a request may be, and the flag that says so.
-#[derive(Clone, Copy, Debug)]
-pub struct InputLimit {
-    /// Bytes.
-    pub bytes: usize,
-    /// The flag, for messages.
-    pub flag: &'static str,
-}
-
-/// `4000000 bytes (--max-input-bytes)`
-impl fmt::Display for InputLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes ({})", self.bytes, self.flag)
-    }
-}
-
-/// Limits on what one request may bring.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of an HTTP body.
-    pub max_input: InputLimit,
-    /// Pixels of an image.
-    pub max_image_pixels: u64,
-    /// Images of a request.
-    pub max_images: usize,
-}
-
-/// A loaded version of a model with its configuration in force, or why there is none.
-pub type LoadOutcome = Result<(Model, ModelConfig), String>;
-
-/// One service of the suite.
+/// One service.
 pub struct Service {
-    name: ServiceName,
-    registry: Registry,
-    configs: RwLock<HashMap<(String, u64), Arc<ModelConfig>>>,
-    metrics: ServiceMetrics,
-    pool: BufferPool,
-    limits: Limits,
+    catalog: Arc<Catalog>,
     shared_memory: SharedMemory,
     traces: Traces,
     draining: AtomicBool,
@@ -66,26 +26,15 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service without models.
-    pub fn new(name: ServiceName, pool: BufferPool, limits: Limits) -> Self {
+    /// A service of these models. Clients can neither register shared memory nor trace requests.
+    pub fn new(catalog: Catalog) -> Self {
         Self {
-            name,
-            registry: Registry::default(),
-            configs: RwLock::default(),
-            metrics: ServiceMetrics::default(),
-            pool,
-            limits,
+            catalog: Arc::new(catalog),
             shared_memory: SharedMemory::new(None),
             traces: Traces::none(),
             draining: AtomicBool::new(false),
             repository: OnceLock::new(),
         }
-    }
-
-    /// With these metrics, before the first model.
-    #[must_use]
-    pub fn with_metrics(self, options: MetricsOptions) -> Self {
-        Self { metrics: ServiceMetrics::new(options), ..self }
     }
 
     /// Lets clients register regions of shared memory.
@@ -100,6 +49,11 @@ impl Service {
         Self { traces, ..self }
     }
 
+    /// The models in service.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
     /// Traces of requests.
     pub fn traces(&self) -> &Traces {
         &self.traces
@@ -110,117 +64,91 @@ impl Service {
         &self.shared_memory
     }
 
-    /// Its name.
-    pub fn name(&self) -> ServiceName {
-        self.name
-    }
-
-    /// Its models.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// Its limits.
-    pub fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    /// The pool that request bodies are received into.
-    pub fn pool(&self) -> &BufferPool {
-        &self.pool
-    }
-
-    /// Where its models come from; `None` until it is known, or where they were put in by hand.
-    pub fn repository(&self) -> Option<&Arc<Repository>> {
-        self.repository.get()
-    }
-
-    /// Says where its models come from. The first to say so is right.
+    /// Sets the repository that the models are loaded from. Only the first call has an effect.
     pub fn attach(&self, repository: Arc<Repository>) {
         let _ = self.repository.set(repository);
     }
 
-    /// Whether it takes requests: every model is loaded and warm (unless its repository says that one may
-    /// fail), and it is not shutting down.
+    /// The repository, for clients that load and unload models.
+    ///
+    /// # Errors
+    /// Triton's refusal where the models come from no repository.
+    pub fn repository(&self) -> Result<&Arc<Repository>, InferError> {
+        self.repository.get().ok_or_else(not_controlled)
+    }
+
+    /// The index of the repository; without a repository, of the models in service.
+    ///
+    /// # Errors
+    /// As [`Repository::index`].
+    pub async fn index(&self, ready_only: bool) -> Result<Vec<IndexEntry>, InferError> {
+        let Some(repository) = self.repository.get().cloned() else {
+            return Ok(index_of(&self.catalog, ready_only));
+        };
+        // Reads folders, so it must not run on the event loop.
+        tokio::task::spawn_blocking(move || repository.index(ready_only)).await.map_err(InferError::internal)?
+    }
+
+    /// Whether the service takes requests: every model is loaded and warm (unless its repository lets one fail),
+    /// and it is not shutting down.
     pub fn is_ready(&self) -> bool {
+        let registry = self.catalog.registry();
         let loaded = match self.repository.get() {
             Some(repository) if !repository.strict_readiness() => repository.has_started(),
-            Some(repository) => repository.has_started() && self.registry.are_all_ready(),
-            None => self.registry.is_ready(),
+            Some(repository) => repository.has_started() && registry.are_all_ready(),
+            None => registry.is_ready(),
         };
         loaded && !self.draining.load(Relaxed)
     }
 
-    /// The configuration in force of a model.
-    pub fn config(&self, model: &Model) -> Option<Arc<ModelConfig>> {
-        self.configs.read().get(&(model.spec().name().to_owned(), model.spec().version())).cloned()
-    }
-
-    /// The configurations in force of all versions of a model.
-    pub fn configs(&self, name: &str) -> Vec<Arc<ModelConfig>> {
-        self.configs
-            .read()
-            .iter()
-            .filter(|((model, _), _)| model == name)
-            .map(|(_, config)| Arc::clone(config))
+    /// The protocol extensions that work, as `GET /v2` and `ServerMetadata` list them.
+    pub fn extensions(&self) -> Vec<String> {
+        let shared_memory = self.shared_memory.is_allowed().then_some("system_shared_memory");
+        let controlled = self.repository.get().is_some_and(|repository| repository.is_controlled());
+        let repository = controlled.then_some(["model_repository", "model_repository(unload_dependents)"]);
+        ["classification"]
+            .into_iter()
+            .chain(repository.into_iter().flatten())
+            .chain(["schedule_policy", "model_configuration"])
+            .chain(shared_memory)
+            .chain(["binary_tensor_data", "parameters", "statistics", "trace", "logging"])
+            .map(Into::into)
             .collect()
     }
 
-    /// Its metrics in Prometheus' text format, and the machine's.
-    pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.registry) + &device_metrics::render()
+    /// The trace settings of a model, or of the server.
+    ///
+    /// # Errors
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for a model that is not in service.
+    pub fn trace_settings(&self, model: Option<&str>) -> Result<TraceSettings, InferError> {
+        self.update_trace_settings(model, &Update::new())
     }
 
-    /// Puts a model into service, with the configuration that it was made from.
-    pub fn put(&self, model: Model, config: ModelConfig) {
-        let (name, version) = (model.spec().name().to_owned(), model.spec().version());
-        self.metrics.register(&model, &config);
-        self.configs.write().insert((name.clone(), version), Arc::new(config));
-        self.registry.set(&name, version, VersionState::Ready(Arc::new(model)));
-    }
-
-    /// Puts the versions of a model into service at once, in the place of those that there were; of one
-    /// that could not be loaded, the reason. Returns the models that were replaced.
-    pub fn replace(&self, name: &str, versions: Vec<(u64, LoadOutcome)>) -> Vec<Arc<Model>> {
-        let mut states = BTreeMap::new();
-        let mut configs = self.configs.write();
-        configs.retain(|(model, _), _| model != name);
-        self.metrics.forget(name);
-        for (version, loaded) in versions {
-            let state = match loaded {
-                Ok((model, config)) => {
-                    self.metrics.register(&model, &config);
-                    configs.insert((name.to_owned(), version), Arc::new(config));
-                    VersionState::Ready(Arc::new(model))
-                }
-                Err(reason) => VersionState::Failed(reason),
-            };
-            states.insert(version, state);
+    /// Changes the trace settings of a model, or of the server, and returns them.
+    ///
+    /// # Errors
+    /// As [`Traces::update`], and [`quintet_engine::ErrorKind::InvalidInput`] for a model that is not in service.
+    pub fn update_trace_settings(&self, model: Option<&str>, update: &Update) -> Result<TraceSettings, InferError> {
+        if let Some(model) = model
+            && self.catalog.registry().ready_versions(model).is_empty()
+        {
+            return Err(InferError::invalid(format_args!("Request for unknown model : {model}")));
         }
-        self.registry.replace(name, states)
-    }
-
-    /// Takes all versions of a model out of service, if there are any. Returns them.
-    pub fn unload(&self, name: &str) -> Vec<Arc<Model>> {
-        let versions = self.registry.index().into_iter().filter(|(model, ..)| model == name);
-        let states: BTreeMap<_, _> = versions.map(|(_, version, _)| (version, VersionState::Unloaded)).collect();
-        if states.is_empty() {
-            return Vec::new();
+        if !update.is_empty() {
+            self.traces.update(model, update)?;
         }
-        self.configs.write().retain(|(model, _), _| model != name);
-        self.metrics.forget(name);
-        self.registry.replace(name, states)
+        Ok(self.traces.settings(model))
     }
 
-    /// Says that it is not ready any more; requests are still served.
+    /// Makes the service not ready; requests are still served.
     pub fn begin_drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    /// Answers what was accepted, ends the instances and has traces written. Blocks.
+    /// Answers the accepted requests, ends the instances and writes the traces. Blocks.
     pub fn drain(&self) {
         self.begin_drain();
-        self.registry.drain();
+        self.catalog.registry().drain();
         self.traces.flush();
     }
 }

@@ -21,9 +21,9 @@ use prost::Message as _;
 use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
 use quintet_proto::inference::{ModelConfig, ModelInferRequest, model_infer_request::InferInputTensor};
 use quintet_server::{
-    service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::{grpc, http, io_threads::IoThreads, listener::Listener},
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
+    service::Service,
+    transport::{http1, io_threads::IoThreads, kserve_grpc, kserve_http, listener::Listener},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -78,14 +78,15 @@ static ALLOCATOR: Counting = Counting;
 fn start() -> ([u16; 2], BufferPool) {
     let max_input = InputLimit { bytes: 64 << 20, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
-    let service = Arc::new(Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits));
+    let service = Arc::new(Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits)));
     let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
     let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
     let model =
-        Model::start(spec, vec![Box::new(Echo::default())], vec![], service.pool().clone(), Duration::ZERO).unwrap();
-    service.put(model, ModelConfig::default());
-    let pool = service.pool().clone();
+        Model::start(spec, vec![Box::new(Echo::default())], vec![], service.catalog().pool().clone(), Duration::ZERO)
+            .unwrap();
+    service.catalog().put(model, ModelConfig::default());
+    let pool = service.catalog().pool().clone();
     let (sender, ports) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -93,10 +94,16 @@ fn start() -> ([u16; 2], BufferPool) {
             let (first, second) = (bind("onnx-http").await.unwrap(), bind("onnx-grpc").await.unwrap());
             sender.send([first.port().unwrap(), second.port().unwrap()]).unwrap();
             let (threads, stop) = (IoThreads::start().unwrap(), CancellationToken::new());
-            let routes = http::router(Arc::clone(&service));
+            let routes = kserve_http::router(Arc::clone(&service));
             tokio::join!(
-                http::serve::serve(first, routes, Arc::clone(&service), threads.clone(), stop.clone()),
-                grpc::serve(second, service, grpc::Limits { max_input, max_stream_requests: 1 }, threads, stop)
+                http1::serve::serve(first, routes, Arc::clone(&service), threads.clone(), stop.clone()),
+                kserve_grpc::serve(
+                    second,
+                    service,
+                    kserve_grpc::Limits { max_input, max_stream_requests: 1 },
+                    threads,
+                    stop
+                )
             );
         });
     });

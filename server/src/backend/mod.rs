@@ -1,6 +1,5 @@
 //! What runs models: ONNX Runtime, on whichever provider it really gets; what is built in; other models.
 
-pub mod ensemble;
 mod gpu_work;
 pub mod image;
 pub mod onnx;

@@ -2,8 +2,6 @@
 
 use quintet_engine::{DataType, InferError, Shape, Tensor};
 
-use super::bytes_tensor;
-
 /// The `count` largest values of `scores` with their indices, largest first; equal ones in their order.
 pub fn top_k(scores: &[f64], count: usize) -> Vec<(usize, f64)> {
     let mut ranked: Vec<_> = scores.iter().copied().enumerate().collect();
@@ -65,6 +63,14 @@ pub fn top(output: &Tensor, batches: bool, classes: usize, labels: Option<&[Stri
     let names: Vec<String> = scores.chunks(per_row.max(1)).flat_map(|row| top_k(row, classes)).map(print).collect();
     let dims = if batches { vec![rows, classes] } else { vec![classes] };
     bytes_tensor(Shape::new(dims), names)
+}
+
+/// A BYTES tensor of these elements.
+///
+/// # Errors
+/// When the shape does not have as many elements.
+fn bytes_tensor<T: AsRef<[u8]>>(shape: Shape, elements: impl IntoIterator<Item = T>) -> Result<Tensor, InferError> {
+    Tensor::new(DataType::Bytes, shape, quintet_proto::elements::encode(elements)).map_err(InferError::internal)
 }
 
 #[cfg(test)]

@@ -7,23 +7,23 @@ use quintet_proto::inference::{
     InferBatchStatistics, InferStatistics, ModelStatistics, ModelStatisticsResponse, StatisticDuration,
 };
 
-use super::resolve;
-use crate::{protobuf_json, service::Service};
+use super::models::resolve;
+use crate::{catalog::Catalog, protobuf_json};
 
 /// The statistics of a version of a model; of all its ready versions where `version` is empty, and of all
 /// ready models where `name` is empty too.
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn read(service: &Service, name: &str, version: &str) -> Result<ModelStatisticsResponse, InferError> {
+pub fn read(catalog: &Catalog, name: &str, version: &str) -> Result<ModelStatisticsResponse, InferError> {
     let models = match (name, version) {
-        ("", _) => service.registry().ready_models(),
+        ("", _) => catalog.registry().ready_models(),
         (name, "") => {
-            resolve(service, name, "")?;
-            let versions = service.registry().ready_versions(name);
-            versions.into_iter().filter_map(|version| service.registry().resolve(name, Some(version)).ok()).collect()
+            resolve(catalog, name, "")?;
+            let versions = catalog.registry().ready_versions(name);
+            versions.into_iter().filter_map(|version| catalog.registry().resolve(name, Some(version)).ok()).collect()
         }
-        (name, version) => vec![resolve(service, name, version)?],
+        (name, version) => vec![resolve(catalog, name, version)?],
     };
     Ok(ModelStatisticsResponse { model_stats: models.iter().map(of).collect() })
 }
@@ -32,8 +32,8 @@ pub fn read(service: &Service, name: &str, version: &str) -> Result<ModelStatist
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_json(service: &Service, name: &str, version: &str) -> Result<serde_json::Value, InferError> {
-    let statistics = read(service, name, version)?;
+pub fn read_json(catalog: &Catalog, name: &str, version: &str) -> Result<serde_json::Value, InferError> {
+    let statistics = read(catalog, name, version)?;
     protobuf_json::to_json("inference.ModelStatisticsResponse", &statistics).map_err(InferError::internal)
 }
 

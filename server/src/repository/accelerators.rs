@@ -7,7 +7,7 @@ use quintet_proto::inference::{
     model_optimization_policy::execution_accelerators::Accelerator as Configured,
 };
 
-use super::config::ConfigError;
+use super::error::ConfigError;
 use crate::backend::onnx::{Accelerator, OptionError, Profile, Provider, ProviderOptions, Tuning};
 
 /// Parameters of a model that Triton's ONNX Runtime backend takes for options of CUDA.

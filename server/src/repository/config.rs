@@ -1,92 +1,15 @@
 //! `config.pbtxt`: protobuf's text format to Triton's `ModelConfig`, and that to Triton's JSON and back.
 
-use prost_reflect::{DynamicMessage, MessageDescriptor};
-use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice};
+use prost_reflect::DynamicMessage;
+use quintet_proto::inference::ModelConfig;
 
 use super::{
-    fields, open,
-    text_format::{self, Position, Positions, SyntaxError},
+    backend::Backend,
+    error::ConfigError,
+    fields::{self, MESSAGE, descriptor},
+    text_format::{self, Positions},
 };
-use crate::{
-    backend::{ensemble, image},
-    protobuf_json,
-};
-
-/// A `config.pbtxt` that cannot be served. Where it is known what stands where, the message begins with
-/// `line:column: `.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Not the text form of a model configuration.
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
-    /// Not the JSON form of a model configuration.
-    #[error("not a model configuration in JSON: {0}")]
-    Json(String),
-    /// The name differs from the folder's.
-    #[error("{}field 'name': it is \"{found}\" but the folder is \"{folder}\": make them equal or leave the name out", place(.at))]
-    Name {
-        /// Where.
-        at: Option<Position>,
-        /// The name in the file.
-        found: String,
-        /// The folder's name.
-        folder: String,
-    },
-    /// A feature whose absence would change answers.
-    #[error("{}field '{field}': this server does not support it, and answers would differ without it", place(.at))]
-    Unsupported {
-        /// Where.
-        at: Option<Position>,
-        /// The field.
-        field: String,
-    },
-    /// A backend that this server does not have.
-    #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\"), \"pytorch\" (platform \"pytorch_libtorch\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", place(.at))]
-    Backend {
-        /// Where.
-        at: Option<Position>,
-        /// `backend` or `platform`.
-        field: &'static str,
-        /// What it asks for.
-        found: String,
-    },
-    /// What only a model with instances of its own has.
-    #[error("{}field '{field}': an ensemble has none of its own; it is for the configurations of its steps", place(.at))]
-    Ensemble {
-        /// Where.
-        at: Option<Position>,
-        /// The field.
-        field: String,
-    },
-    /// The file contradicts the model file, or itself.
-    #[error("{0}")]
-    Contradiction(String),
-}
-
-fn place(at: &Option<Position>) -> String {
-    at.map_or_else(String::new, |at| format!("{at}: "))
-}
-
-impl ConfigError {
-    /// Whether the message begins with a place in the file.
-    pub fn has_place(&self) -> bool {
-        match self {
-            Self::Syntax(_) => true,
-            Self::Name { at, .. }
-            | Self::Unsupported { at, .. }
-            | Self::Backend { at, .. }
-            | Self::Ensemble { at, .. } => at.is_some(),
-            Self::Json(_) | Self::Contradiction(_) => false,
-        }
-    }
-}
-
-/// The descriptor of `inference.ModelConfig`; `None` only if the build is broken.
-const MESSAGE: &str = "inference.ModelConfig";
-
-pub(super) fn descriptor() -> Result<MessageDescriptor, ConfigError> {
-    protobuf_json::descriptor(MESSAGE).ok_or_else(|| ConfigError::Json("the protocol's descriptors are broken".into()))
-}
+use crate::protobuf_json;
 
 /// Reads the configuration of the model in `folder` (its name).
 ///
@@ -123,14 +46,8 @@ fn accept(message: DynamicMessage, folder: &str, positions: &Positions) -> Resul
 }
 
 fn check_backend(config: &ModelConfig, positions: &Positions) -> Result<(), ConfigError> {
-    let ensemble = matches!(config.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
     let at = |field: &str| positions.get(field).copied();
-    let (backends, platforms): (&[&str], &[&str]) = match config.backend.as_str() {
-        _ if ensemble => (&[], &[ensemble::PLATFORM]),
-        "" => (&[], &["onnxruntime_onnx", open::PYTORCH.1]),
-        "pytorch" => (&[open::PYTORCH.0], &[open::PYTORCH.1]),
-        _ => (&["onnxruntime", image::NAME], &["onnxruntime_onnx"]),
-    };
+    let (backends, platforms) = Backend::accepted(config);
     for (field, found, served) in [("backend", &config.backend, backends), ("platform", &config.platform, platforms)] {
         if !found.is_empty() && !served.contains(&found.as_str()) {
             return Err(ConfigError::Backend { at: at(field), field, found: found.clone() });

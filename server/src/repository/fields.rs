@@ -1,18 +1,14 @@
 //! What becomes of each field of a model's configuration. The one table of it: nothing is ignored in silence.
 
-use prost_reflect::{DynamicMessage, MapKey, Value};
-use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice};
+use prost_reflect::{DynamicMessage, MapKey, MessageDescriptor, Value};
+use quintet_proto::inference::ModelConfig;
 
-use super::{
-    config::{ConfigError, descriptor},
-    open,
-    text_format::Positions,
-};
-use crate::backend::image;
+use super::{backend::Backend, error::ConfigError, text_format::Positions};
+use crate::protobuf_json;
 
 /// What becomes of a field that a configuration sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum FieldSupport {
     /// It does here what it does in Triton.
     Honoured,
     /// Its values differ: who reads it says of each whether it is honoured, without effect or wrong.
@@ -25,35 +21,27 @@ enum Fate {
     OfSteps,
 }
 
-/// What runs a model, where that makes a difference to a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    OnnxRuntime,
-    PyTorch,
-    Image,
-    Ensemble,
-}
+/// The name of the message that a configuration is.
+pub(super) const MESSAGE: &str = "inference.ModelConfig";
 
-impl Kind {
-    fn of(config: &ModelConfig) -> Self {
-        match &config.scheduling_choice {
-            Some(SchedulingChoice::EnsembleScheduling(_)) => Self::Ensemble,
-            _ if config.backend == image::NAME => Self::Image,
-            _ if open::is_pytorch(config) => Self::PyTorch,
-            _ => Self::OnnxRuntime,
-        }
-    }
+/// The descriptor of [`MESSAGE`].
+///
+/// # Errors
+/// Only if the build is broken.
+pub(super) fn descriptor() -> Result<MessageDescriptor, ConfigError> {
+    protobuf_json::descriptor(MESSAGE).ok_or_else(|| ConfigError::Json("the protocol's descriptors are broken".into()))
 }
 
 /// A field and all that is in it: its path, what becomes of it, and where that is otherwise.
-type Row = (&'static str, Fate, &'static [(Kind, Fate)]);
+type Row = (&'static str, FieldSupport, &'static [(Backend, FieldSupport)]);
 
-use Fate::{ByValue, Honoured, OfSteps, Refused, WithoutEffect};
-use Kind::{Ensemble, Image, PyTorch};
+use Backend::{Ensemble, Image, PyTorch};
+use FieldSupport::{ByValue, Honoured, OfSteps, Refused, WithoutEffect};
 
-const NO_FILE: &[(Kind, Fate)] = &[(Ensemble, WithoutEffect), (Image, WithoutEffect)];
-const ON_CPU: &[(Kind, Fate)] = &[(Image, WithoutEffect)];
-const ONNX_ONLY: &[(Kind, Fate)] = &[(Ensemble, WithoutEffect), (Image, WithoutEffect), (PyTorch, WithoutEffect)];
+const NO_FILE: &[(Backend, FieldSupport)] = &[(Ensemble, WithoutEffect), (Image, WithoutEffect)];
+const ON_CPU: &[(Backend, FieldSupport)] = &[(Image, WithoutEffect)];
+const ONNX_ONLY: &[(Backend, FieldSupport)] =
+    &[(Ensemble, WithoutEffect), (Image, WithoutEffect), (PyTorch, WithoutEffect)];
 
 /// What has to do with instances, whatever is in it: an ensemble has none.
 const OF_STEPS: [&str; 3] = ["instance_group", "optimization", "model_warmup"];
@@ -109,7 +97,7 @@ const ROWS: &[Row] = &[
     ("ensemble_scheduling.step.output_map", Honoured, &[]),
     ("ensemble_scheduling.step.model_namespace", Refused, &[]),
     ("instance_group.name", Honoured, &[]),
-    ("instance_group.kind", ByValue, ON_CPU),
+    ("instance_group.backend", ByValue, ON_CPU),
     ("instance_group.count", Honoured, &[]),
     ("instance_group.gpus", ByValue, ON_CPU),
     ("instance_group.rate_limiter", WithoutEffect, &[]),
@@ -129,12 +117,12 @@ const ROWS: &[Row] = &[
 ];
 
 /// What becomes of the field with this path; `None` if it is only what is around other fields.
-fn fate(path: &str, kind: Kind) -> Option<Fate> {
-    if kind == Ensemble && OF_STEPS.contains(&path) {
+fn support(path: &str, backend: Backend) -> Option<FieldSupport> {
+    if backend == Ensemble && OF_STEPS.contains(&path) {
         return Some(OfSteps);
     }
-    let (_, fate, others) = ROWS.iter().find(|(row, ..)| *row == path)?;
-    Some(others.iter().find(|(other, _)| *other == kind).map_or(*fate, |(_, fate)| *fate))
+    let (_, support, others) = ROWS.iter().find(|(row, ..)| *row == path)?;
+    Some(others.iter().find(|(other, _)| *other == backend).map_or(*support, |(_, support)| *support))
 }
 
 /// Refuses what cannot be left out without changing answers.
@@ -142,9 +130,9 @@ fn fate(path: &str, kind: Kind) -> Option<Fate> {
 /// # Errors
 /// The first such field, with its place.
 pub(super) fn refuse(config: &ModelConfig, positions: &Positions) -> Result<(), ConfigError> {
-    for (path, fate) in set(config)? {
+    for (path, support) in set(config)? {
         let at = positions.get(&path).copied();
-        match fate {
+        match support {
             Refused => return Err(ConfigError::Unsupported { at, field: path }),
             OfSteps => return Err(ConfigError::Ensemble { at, field: path }),
             Honoured | ByValue | WithoutEffect => {}
@@ -158,28 +146,28 @@ pub(super) fn refuse(config: &ModelConfig, positions: &Positions) -> Result<(), 
 /// # Errors
 /// Only if the protocol's descriptors are broken.
 pub(super) fn without_effect(config: &ModelConfig) -> Result<Vec<String>, ConfigError> {
-    Ok(set(config)?.into_iter().filter(|(_, fate)| *fate == WithoutEffect).map(|(path, _)| path).collect())
+    Ok(set(config)?.into_iter().filter(|(_, support)| *support == WithoutEffect).map(|(path, _)| path).collect())
 }
 
 /// Every field that is set and has a row, once, and what becomes of it; of a map, every key.
-fn set(config: &ModelConfig) -> Result<Vec<(String, Fate)>, ConfigError> {
+fn set(config: &ModelConfig) -> Result<Vec<(String, FieldSupport)>, ConfigError> {
     let mut message = DynamicMessage::new(descriptor()?);
     message.transcode_from(config).map_err(|error| ConfigError::Json(error.to_string()))?;
     let mut found = Vec::new();
-    collect(&message, "", Kind::of(config), &mut found);
+    collect(&message, "", Backend::of(config), &mut found);
     Ok(found)
 }
 
-fn collect(message: &DynamicMessage, within: &str, kind: Kind, found: &mut Vec<(String, Fate)>) {
+fn collect(message: &DynamicMessage, within: &str, backend: Backend, found: &mut Vec<(String, FieldSupport)>) {
     for (field, value) in message.fields() {
         let path = if within.is_empty() { field.name().to_owned() } else { format!("{within}.{}", field.name()) };
-        let Some(fate) = fate(&path, kind) else {
+        let Some(support) = support(&path, backend) else {
             let inner: Vec<_> = match value {
                 Value::Message(inner) => vec![inner],
                 Value::List(list) => list.iter().filter_map(Value::as_message).collect(),
                 _ => Vec::new(),
             };
-            inner.into_iter().for_each(|inner| collect(inner, &path, kind, found));
+            inner.into_iter().for_each(|inner| collect(inner, &path, backend, found));
             continue;
         };
         let names = match value {
@@ -188,7 +176,7 @@ fn collect(message: &DynamicMessage, within: &str, kind: Kind, found: &mut Vec<(
         };
         for name in names {
             if found.iter().all(|(known, _)| *known != name) {
-                found.push((name, fate));
+                found.push((name, support));
             }
         }
     }
@@ -209,6 +197,7 @@ fn keys<'a>(keys: impl Iterator<Item = &'a MapKey>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use prost_reflect::{FieldDescriptor, Kind as FieldKind, MessageDescriptor};
+    use quintet_proto::inference::model_config;
 
     use super::*;
 
@@ -294,17 +283,17 @@ mod tests {
         message
     }
 
-    /// Which backend makes a configuration of this kind; the fields that this needs.
-    fn made(kind: Kind, path: &Path) -> ModelConfig {
+    /// Which backend makes a configuration for this backend; the fields that this needs.
+    fn made(backend: Backend, path: &Path) -> ModelConfig {
         let mut config: ModelConfig = only(path).transcode_to().unwrap();
-        match kind {
-            Kind::OnnxRuntime => {}
-            Kind::PyTorch => config.backend = open::PYTORCH.0.to_owned(),
-            Kind::Image => config.backend = image::NAME.to_owned(),
-            Kind::Ensemble if config.scheduling_choice.is_none() => {
-                config.scheduling_choice = Some(SchedulingChoice::EnsembleScheduling(Default::default()));
+        match backend {
+            Backend::OnnxRuntime => {}
+            Backend::PyTorch => config.backend = "pytorch".to_owned(),
+            Backend::Image => config.backend = "image".to_owned(),
+            Backend::Ensemble if config.scheduling_choice.is_none() => {
+                config.scheduling_choice = Some(model_config::SchedulingChoice::EnsembleScheduling(Default::default()));
             }
-            Kind::Ensemble => {}
+            Backend::Ensemble => {}
         }
         config
     }
@@ -315,21 +304,21 @@ mod tests {
         for path in all_leaves() {
             let name = name(&path);
             let [(row, ..)] = rows(&name)[..] else { panic!("{name}") };
-            for kind in [Kind::OnnxRuntime, Kind::PyTorch, Kind::Image, Kind::Ensemble] {
-                let config = made(kind, &path);
+            for backend in [Backend::OnnxRuntime, Backend::PyTorch, Backend::Image, Backend::Ensemble] {
+                let config = made(backend, &path);
                 // A schedule of its own makes a model no ensemble, and an ensemble's no other.
-                if Kind::of(&config) != kind {
+                if Backend::of(&config) != backend {
                     continue;
                 }
                 let outermost = path[0].name();
-                let (row, fate) = match fate(outermost, kind) {
-                    Some(fate) => (outermost, fate),
-                    None => (*row, fate(row, kind).unwrap()),
+                let (row, support) = match support(outermost, backend) {
+                    Some(support) => (outermost, support),
+                    None => (*row, support(row, backend).unwrap()),
                 };
                 let warned = without_effect(&config).unwrap();
                 let refusal = refuse(&config, &Positions::new()).err().map(|error| error.to_string());
                 let told = |words: &str| Some(format!("field '{row}': {words}"));
-                let (warns, wanted) = match fate {
+                let (warns, wanted) = match support {
                     Honoured | ByValue => (false, None),
                     WithoutEffect => (true, None),
                     Refused => (false, told("this server does not support it, and answers would differ without it")),
@@ -339,10 +328,10 @@ mod tests {
                 };
                 let names_it = |it: &String| it == row || it.starts_with(&format!("{row}["));
                 assert_eq!(warned.iter().filter(|it| names_it(it)).count(), usize::from(warns), "{name}: {warned:?}");
-                assert_eq!(refusal, wanted, "{name} of {kind:?}");
-                seen.push(fate);
+                assert_eq!(refusal, wanted, "{name} of {backend:?}");
+                seen.push(support);
             }
         }
-        assert!([Honoured, ByValue, WithoutEffect, Refused, OfSteps].iter().all(|fate| seen.contains(fate)));
+        assert!([Honoured, ByValue, WithoutEffect, Refused, OfSteps].iter().all(|support| seen.contains(support)));
     }
 }

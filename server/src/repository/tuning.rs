@@ -2,7 +2,7 @@
 
 use quintet_proto::inference::{ModelConfig, ModelInstanceGroup};
 
-use super::{accelerators, config::ConfigError};
+use super::{accelerators, error::ConfigError};
 use crate::backend::onnx::{GraphLevel, Tuning};
 
 /// How the sessions of a configuration are tuned, and the fields of it that have no effect.

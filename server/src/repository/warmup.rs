@@ -12,7 +12,7 @@ use quintet_proto::{
     },
 };
 
-use super::config::ConfigError;
+use super::error::ConfigError;
 
 /// Bytes of one warm-up tensor at most.
 const MAX_BYTES: usize = 1 << 30;

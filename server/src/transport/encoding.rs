@@ -7,7 +7,7 @@ use flate2::{Compression, GzBuilder, read, write};
 use http::{HeaderMap, HeaderName, header};
 use quintet_engine::{ErrorKind, InferError};
 
-use crate::service::InputLimit;
+use crate::catalog::InputLimit;
 
 /// A content encoding that is understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,8 +13,6 @@ use std::{
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::settings::or_cores;
-
 /// No more threads than this move bytes, however many cores there are.
 const MAX_THREADS: usize = 32;
 
@@ -35,7 +33,7 @@ impl IoThreads {
     /// # Errors
     /// When the system gives no thread or no event loop.
     pub fn start() -> io::Result<Self> {
-        let count = or_cores(0).min(MAX_THREADS);
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         let stop = CancellationToken::new();
         let handles = (0..count).map(|index| start(index, stop.clone())).collect::<io::Result<_>>()?;
         Ok(Self(Arc::new(Threads { handles, next: AtomicUsize::new(0), _stop: stop.drop_guard() })))

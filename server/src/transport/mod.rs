@@ -2,10 +2,11 @@
 //! status table, and know nothing of each other or of backends.
 
 pub mod encoding;
-pub mod grpc;
-pub mod http;
+pub mod http1;
+pub mod images;
 pub mod io_threads;
-pub mod jpeg;
+pub mod kserve_grpc;
+pub mod kserve_http;
 pub mod listener;
 mod traced;
 

@@ -10,8 +10,7 @@ use quintet_engine::{
 };
 use quintet_proto::inference::{ModelConfig, model_ensembling::Step};
 use quintet_server::{
-    backend::ensemble::Ensemble,
-    kserve::{self, Answer, Call, WantedOutput},
+    kserve::{self, Answer, Call, WantedOutput, ensemble::Ensemble},
     service::Service,
 };
 
@@ -37,9 +36,14 @@ fn spec(name: &str, inputs: &[&str], outputs: &[&str]) -> ModelSpec {
 }
 
 pub fn put_step(service: &Service, name: &str, instance: Box<dyn Instance>) {
-    let model =
-        Model::start(spec(name, &["x"], &["y"]), vec![instance], vec![], service.pool().clone(), Duration::ZERO);
-    service.put(model.unwrap(), ModelConfig { name: name.into(), ..Default::default() });
+    let model = Model::start(
+        spec(name, &["x"], &["y"]),
+        vec![instance],
+        vec![],
+        service.catalog().pool().clone(),
+        Duration::ZERO,
+    );
+    service.catalog().put(model.unwrap(), ModelConfig { name: name.into(), ..Default::default() });
 }
 
 /// Steps are of the form `model input output`.
@@ -51,10 +55,10 @@ pub fn put_ensemble(service: &Arc<Service>, name: &str, outputs: &[&str], steps:
         Step { model_name: model.into(), model_version: -1, input_map, output_map, ..Default::default() }
     });
     let spec = spec(name, &["x"], outputs);
-    let ensemble = Ensemble::new(&spec, &steps.collect::<Vec<_>>(), service).unwrap();
-    let pool = service.pool().clone();
+    let ensemble = Ensemble::new(&spec, &steps.collect::<Vec<_>>(), service.catalog()).unwrap();
+    let pool = service.catalog().pool().clone();
     let model = Model::compose(spec, Box::new(ensemble), Ensemble::placement(), pool, Duration::ZERO);
-    service.put(model, ModelConfig { name: name.into(), platform: "ensemble".into(), ..Default::default() });
+    service.catalog().put(model, ModelConfig { name: name.into(), platform: "ensemble".into(), ..Default::default() });
 }
 
 /// `fan`: its input to `left` and `right`, which wait for the gate and give `a` and `b`.
@@ -188,7 +192,7 @@ async fn a_step_that_fails_or_is_gone_is_told_in_tritons_words() {
     put_ensemble(&server.service, "outer", &["y"], &["left x middle", "inner middle y"]);
     let refusal = async |name: &str| ask(server.model(name), Ask::default()).await.err().unwrap();
     assert_eq!(refusal("outer").await.message(), "in ensemble 'outer', in ensemble 'inner', poisoned row");
-    server.service.unload("poisoned");
+    server.service.catalog().unload("poisoned");
     assert_eq!(
         refusal("inner").await.message(),
         "in ensemble 'inner', Request for unknown model: 'poisoned' has no available versions"
@@ -197,9 +201,9 @@ async fn a_step_that_fails_or_is_gone_is_told_in_tritons_words() {
     put_step(&server.service, "poisoned", Box::new(Echo::default()));
     let wide = TensorSpec::new("x", DataType::Fp32, [Some(WIDTH + 1)]);
     let wide = ModelSpec::new("poisoned", 1, vec![wide.clone()], vec![wide], BatchPolicy::default(), 1, vec![]);
-    let pool = server.service.pool().clone();
+    let pool = server.service.catalog().pool().clone();
     let model = Model::start(wide.unwrap(), vec![Box::new(Echo::default())], vec![], pool, Duration::ZERO).unwrap();
-    server.service.put(model, ModelConfig { name: "poisoned".into(), ..Default::default() });
+    server.service.catalog().put(model, ModelConfig { name: "poisoned".into(), ..Default::default() });
     let error = refusal("inner").await;
     assert!(error.message().starts_with("in ensemble 'inner', [request id: r1] unexpected shape"), "{error}");
 }

@@ -48,13 +48,13 @@ impl World {
         write(root.path(), "inner", &ensemble("scaled", ["x", "y"], "TYPE_FP32"));
         write(root.path(), "outer", &ensemble("inner", ["in", "out"], "TYPE_FP32"));
         let repository = attach(&server, root.path(), mode);
-        let failed = repository.start(&server.service, &["scaled", "inner", "outer"].map(str::to_owned)).await;
+        let failed = repository.start(&["scaled", "inner", "outer"].map(str::to_owned)).await;
         assert!(failed.is_empty(), "{failed:?}");
         Self { server, repository, root }
     }
 
     fn index(&self, model: &str) -> IndexEntry {
-        let index = self.repository.index(&self.server.service, false).unwrap();
+        let index = self.repository.index(false).unwrap();
         index.into_iter().find(|entry| entry.name == model).unwrap()
     }
 
@@ -70,7 +70,7 @@ impl World {
     }
 
     async fn load(&self, model: &str) -> Result<(), quintet_engine::InferError> {
-        self.repository.load(&self.server.service, model, Overrides::default()).await
+        self.repository.load(model, Overrides::default()).await
     }
 
     /// Checks that both are ready and answer.
@@ -131,12 +131,12 @@ async fn what_does_not_change_the_step_leaves_the_ensemble_as_it_is() {
 #[tokio::test]
 async fn a_step_that_is_unloaded_takes_its_ensembles_along_until_it_is_back() {
     let world = World::new(Mode::Explicit).await;
-    world.repository.unload(&world.server.service, "scaled", false).await.unwrap();
+    world.repository.unload("scaled", false).await.unwrap();
     world.assert_broken("step 'scaled': Request for unknown model: 'scaled' has no available versions");
     world.load("scaled").await.unwrap();
     world.assert_whole().await;
     // What was unloaded itself does not come back with its step.
-    world.repository.unload(&world.server.service, "inner", false).await.unwrap();
+    world.repository.unload("inner", false).await.unwrap();
     world.load("scaled").await.unwrap();
     assert_eq!(world.index("inner").reason.as_deref(), Some("unloaded"));
 }
@@ -145,9 +145,9 @@ async fn a_step_that_is_unloaded_takes_its_ensembles_along_until_it_is_back() {
 async fn a_repository_that_is_polled_is_followed_too() {
     let world = World::new(Mode::Poll(Duration::from_secs(3600))).await;
     write(world.root.path(), "scaled", &step(3, 8));
-    world.repository.poll_once(&world.server.service).await;
+    world.repository.poll_once().await;
     world.assert_broken("but FP32 [-1, 3] as input 'x' of step 'scaled'");
     write(world.root.path(), "scaled", &format!("# as it was\n{}", step(2, 8)));
-    world.repository.poll_once(&world.server.service).await;
+    world.repository.poll_once().await;
     world.assert_whole().await;
 }

@@ -12,7 +12,7 @@ use std::{
 use quintet_models::passthrough::write_scaled;
 use quintet_server::repository::{IndexEntry, Mode, Overrides, Repository};
 
-use crate::support::{Server, attach, over_http, start};
+use crate::support::{attach, over_http, start};
 
 /// A test that fails says so after this long; none takes a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,13 +55,13 @@ fn write(root: &Path, model: &str, max_batch_size: usize) {
     fs::write(root.join(model).join("config.pbtxt"), config).unwrap();
 }
 
-fn index(server: &Server, repository: &Repository) -> Vec<IndexEntry> {
-    repository.index(&server.service, false).unwrap().into_iter().filter(|entry| entry.version.is_some()).collect()
+fn index(repository: &Repository) -> Vec<IndexEntry> {
+    repository.index(false).unwrap().into_iter().filter(|entry| entry.version.is_some()).collect()
 }
 
 /// Those of the repository's models, as `name STATE reason`.
-fn told(server: &Server, repository: &Repository, names: &[&str]) -> Vec<String> {
-    let entries = index(server, repository).into_iter().filter(|entry| names.contains(&entry.name.as_str()));
+fn told(repository: &Repository, names: &[&str]) -> Vec<String> {
+    let entries = index(repository).into_iter().filter(|entry| names.contains(&entry.name.as_str()));
     let told = entries.map(|entry| {
         format!("{} {} {}", entry.name, entry.state.unwrap_or_default(), entry.reason.unwrap_or_default())
     });
@@ -78,16 +78,16 @@ async fn models_load_side_by_side() {
     });
     let repository = attach(&server, root.path(), Mode::None);
     let loads = tokio::spawn({
-        let (repository, service) = (Arc::clone(&repository), Arc::clone(&server.service));
-        async move { repository.start(&service, &names.map(str::to_owned)).await }
+        let repository = Arc::clone(&repository);
+        async move { repository.start(&names.map(str::to_owned)).await }
     });
     // Each is in the middle of its load, and none ends before all are let go.
     let held = pipes.each_ref().map(Pipe::hold);
-    assert_eq!(told(&server, &repository, &names), ["a LOADING ", "b LOADING ", "c LOADING "]);
+    assert_eq!(told(&repository, &names), ["a LOADING ", "b LOADING ", "c LOADING "]);
     drop(held);
     let failed = loads.await.unwrap();
     assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(told(&server, &repository, &names), ["a READY ", "b READY ", "c READY "]);
+    assert_eq!(told(&repository, &names), ["a READY ", "b READY ", "c READY "]);
 }
 
 #[tokio::test]
@@ -107,10 +107,10 @@ async fn a_model_that_fails_takes_no_other_down_and_says_why_in_the_index() {
     fs::copy(root.path().join("scaled/1/model.onnx"), root.path().join("misfit/1/model.onnx")).unwrap();
     let names = ["bytes", "empty", "misfit", "scaled", "sequence", "spelt"];
     let repository = attach(&server, root.path(), Mode::Explicit);
-    let failed = repository.start(&server.service, &names.map(str::to_owned)).await;
+    let failed = repository.start(&names.map(str::to_owned)).await;
     let failed: Vec<_> = failed.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(failed, ["bytes", "empty", "misfit", "sequence", "spelt"]);
-    let told = told(&server, &repository, &names);
+    let told = told(&repository, &names);
     let words = [
         "bytes UNAVAILABLE cannot load ",
         "empty UNAVAILABLE model 'empty' has no version to serve in ",
@@ -144,21 +144,21 @@ async fn the_old_model_serves_until_the_new_one_is_there() {
     let labels = root.path().join("m/labels");
     fs::write(&labels, "one\n").unwrap();
     let repository = attach(&server, root.path(), Mode::Explicit);
-    assert!(repository.start(&server.service, &["m".to_owned()]).await.is_empty());
+    assert!(repository.start(&["m".to_owned()]).await.is_empty());
     let largest = || server.model("m").spec().policy().max_batch_size;
 
     write(root.path(), "m", 8);
     fs::remove_file(&labels).unwrap();
     let pipe = Pipe::new(labels);
     let load = tokio::spawn({
-        let (repository, service) = (Arc::clone(&repository), Arc::clone(&server.service));
-        async move { repository.load(&service, "m", Overrides::default()).await }
+        let repository = Arc::clone(&repository);
+        async move { repository.load("m", Overrides::default()).await }
     });
     let mut held = pipe.hold();
-    assert_eq!((told(&server, &repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 4));
+    assert_eq!((told(&repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 4));
     held.write_all(b"two\n").unwrap();
     drop(held);
     load.await.unwrap().unwrap();
-    assert_eq!((told(&server, &repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 8));
+    assert_eq!((told(&repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 8));
     assert_eq!(server.model("m").spec().outputs()[0].labels.as_deref(), Some(&["two".to_owned()][..]));
 }

@@ -16,7 +16,7 @@ async fn scaled() -> Server {
     let (server, root) = (start().await, tempfile::tempdir().unwrap());
     write_scaled(root.path()).unwrap();
     let repository = attach(&server, root.path(), Mode::None);
-    let failed = repository.start(&server.service, &["scaled".to_owned()]).await;
+    let failed = repository.start(&["scaled".to_owned()]).await;
     assert!(failed.is_empty(), "{failed:?}");
     server
 }
@@ -111,7 +111,7 @@ async fn an_ensembles_optional_input_is_left_out_of_its_steps_too() {
     write("unmapped", "by", "");
     write("wrong", "in", map);
     let repository = attach(&server, root.path(), Mode::None);
-    let failed = repository.start(&server.service, &["unmapped", "whole", "wrong"].map(str::to_owned)).await;
+    let failed = repository.start(&["unmapped", "whole", "wrong"].map(str::to_owned)).await;
     let [(name, error)] = &failed[..] else { panic!("{failed:?}") };
     let words = "tensor 'in' is optional, but input 'x' of step 'scaled' is not";
     assert!(name == "wrong" && error.message().contains(words), "{error}");

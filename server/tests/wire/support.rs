@@ -18,11 +18,11 @@ use quintet_proto::inference::{
 };
 use quintet_server::{
     backend::onnx::ProviderPolicy,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
     kserve::trace::Traces,
     repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
-    service::{InputLimit, Limits, Service},
-    settings::ServiceName,
-    transport::{grpc, http as rest, io_threads::IoThreads, listener::Listener},
+    service::Service,
+    transport::{http1, io_threads::IoThreads, kserve_grpc, kserve_http, listener::Listener},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -43,7 +43,7 @@ pub const SLOW_QUEUE: usize = 2;
 
 pub struct Server {
     pub service: Arc<Service>,
-    pub limits: grpc::Limits,
+    pub limits: kserve_grpc::Limits,
     pub port: u16,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
@@ -108,7 +108,7 @@ pub async fn start() -> Server {
 pub async fn start_tracing(traces: Traces) -> Server {
     let max_input = InputLimit { bytes: MAX_INPUT_BYTES, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
-    let service = Service::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits).with_traces(traces);
+    let service = Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits)).with_traces(traces);
     let service = Arc::new(service);
     let rows = |data_type| vec![TensorSpec::new("x", data_type, [Some(WIDTH)])];
     let gate = Gate::default();
@@ -118,11 +118,11 @@ pub async fn start_tracing(traces: Traces) -> Server {
     let pair = vec![TensorSpec::new("y", DataType::Int64, [None]), TensorSpec::new("x", DataType::Uint8, [None])];
     put(&service, "pair", pair, 0, Box::new(Echo::default()));
     put(&service, "slow", rows(DataType::Fp32), 1, Box::new(gate.clone()));
-    let limits = grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
+    let limits = kserve_grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
     let threads = IoThreads::start().unwrap();
-    let serving = tokio::spawn(grpc::serve(listener, Arc::clone(&service), limits, threads, stop.clone()));
+    let serving = tokio::spawn(kserve_grpc::serve(listener, Arc::clone(&service), limits, threads, stop.clone()));
     Server { service, limits, port, stop, serving, gate }
 }
 
@@ -133,8 +133,10 @@ fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: u
     let mut output = inputs[0].clone();
     output.name = "y".into();
     let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![]).unwrap();
-    let model = Model::start(spec, vec![instance], vec![], service.pool().clone(), Duration::ZERO).unwrap();
-    service.put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
+    let model = Model::start(spec, vec![instance], vec![], service.catalog().pool().clone(), Duration::ZERO).unwrap();
+    service
+        .catalog()
+        .put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
 }
 
 /// The repository in `root`, from which the server loads: nothing yet.
@@ -151,7 +153,7 @@ pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
     };
     let roots = vec![root.to_owned()];
     let options = Options { roots, mode, loader, loads_at_once: 4, strict_readiness: true };
-    let repository = Arc::new(Repository::new(options));
+    let repository = Arc::new(Repository::new(Arc::clone(server.service.catalog()), options));
     server.service.attach(Arc::clone(&repository));
     repository
 }
@@ -180,8 +182,8 @@ impl Server {
     pub async fn http(&self) -> u16 {
         let listener = Listener::bind("onnx-http", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
         let port = listener.port().unwrap();
-        let router = rest::router(Arc::clone(&self.service));
-        tokio::spawn(rest::serve::serve(
+        let router = kserve_http::router(Arc::clone(&self.service));
+        tokio::spawn(http1::serve::serve(
             listener,
             router,
             Arc::clone(&self.service),
@@ -192,7 +194,7 @@ impl Server {
     }
 
     pub fn model(&self, name: &str) -> Arc<Model> {
-        self.service.registry().resolve(name, None).unwrap()
+        self.service.catalog().registry().resolve(name, None).unwrap()
     }
 
     /// Sends these bytes as the whole body of a `ModelInfer` request.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use quintet_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use quintet_server::transport::{grpc, io_threads::IoThreads, listener::Listener};
+use quintet_server::transport::{io_threads::IoThreads, kserve_grpc, listener::Listener};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -20,7 +20,7 @@ async fn a_unix_domain_socket_serves_until_the_end() {
     let stop = CancellationToken::new();
     let threads = IoThreads::start().unwrap();
     let service = Arc::clone(&server.service);
-    let serving = tokio::spawn(grpc::serve(listener, service, server.limits, threads, stop.clone()));
+    let serving = tokio::spawn(kserve_grpc::serve(listener, service, server.limits, threads, stop.clone()));
 
     let to = path.clone();
     let connector = tower::service_fn(move |_| {

@@ -14,8 +14,8 @@ use ort::{
 use quintet_engine::{Cancel, InferError, RunTimings, Tensor};
 
 use super::{
-    graphs,
-    instance::{Stoppable, Wanted, take},
+    outputs::{Wanted, take},
+    run_options::{Stoppable, run_options},
     values,
 };
 
@@ -106,7 +106,7 @@ impl Bound {
         let options = match &self.options {
             Some(options) => Arc::clone(options),
             None => {
-                let options = graphs::run_options().map_err(InferError::internal)?;
+                let options = run_options().map_err(InferError::internal)?;
                 Arc::clone(self.options.insert(Arc::new(Stoppable(options))))
             }
         };
@@ -145,7 +145,7 @@ mod tests {
         [false, true].map(|bound| {
             let mut session = loaded();
             session.is_bound = bound;
-            session.instance(vec!["x".into()], vec!["y".into()])
+            OnnxInstance::new(session, vec!["x".into()], vec!["y".into()])
         })
     }
 
@@ -289,7 +289,7 @@ mod tests {
             assert_eq!(inputs, [("x", false), ("factor", true)]);
             session.is_bound = is_bound;
             // A configuration may list them in any order.
-            let mut instance = session.instance(vec!["factor".into(), "x".into()], vec!["y".into()]);
+            let mut instance = OnnxInstance::new(session, vec!["factor".into(), "x".into()], vec!["y".into()]);
             for factor in [None, Some(5.0), None, Some(7.0)] {
                 let inputs = [factor.map(tensor), Some(tensor(3.0))];
                 let answer =

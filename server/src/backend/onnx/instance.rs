@@ -2,16 +2,16 @@
 
 use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
 
-use ort::session::{
-    HasSelectedOutputs, OutputSelector, RunOptions, SelectedOutputMarker, Session, SessionInputValue, SessionOutputs,
-};
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
 use quintet_engine::{Cancel, InferError, Instance, OutputSet, PlacedOutput, Placement, RunTimings, Tensor};
 
 use super::{
-    Provider,
     bound::Bound,
-    graphs::{self, Graphs},
-    session::LoadedSession,
+    graphs::Graphs,
+    loaded::LoadedSession,
+    outputs::{Wanted, take},
+    provider::Provider,
+    run_options::{Stoppable, run_options},
     values,
 };
 use crate::backend::gpu_work;
@@ -31,38 +31,11 @@ pub(super) struct OnnxInstance {
     pub(super) graphs: Option<Graphs>,
 }
 
-/// The outputs of one run.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    /// The names of all outputs of the instance.
-    pub(super) names: &'a [String],
-    pub(super) set: OutputSet,
-    /// Where some of them go.
-    pub(super) places: &'a [PlacedOutput],
-}
-
-impl<'a> Wanted<'a> {
-    /// Each wanted output's name and place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a PlacedOutput>)> {
-        let Self { names, set, places } = *self;
-        let wanted = names.iter().enumerate().filter(move |(index, _)| set.contains(*index));
-        wanted.map(|(index, name)| (name.as_str(), places.iter().find(|placed| placed.index == index)))
-    }
-}
-
-/// Run options that another thread may use to stop the run.
-pub(super) struct Stoppable<O: SelectedOutputMarker>(pub(super) RunOptions<O>);
-
-// SAFETY: ort withholds `Sync` because runs of two threads could write to one preallocated output.
-// These select outputs by name only, one thread at a time has the instance and runs with them, and other threads
-// only set the termination flag, which ONNX Runtime allows at any time.
-unsafe impl<O: SelectedOutputMarker> Sync for Stoppable<O> {}
-
-impl<O: SelectedOutputMarker> Stoppable<O> {
-    pub(super) fn stop(&self) {
-        if let Err(error) = self.0.terminate() {
-            tracing::warn!(%error, "a run cannot be stopped");
-        }
+impl LoadedSession {
+    /// An instance that runs the session. `outputs` are the names of the outputs in the order of the
+    /// model's configuration, which may leave some out; `inputs` likewise.
+    pub fn into_instance(self, inputs: Vec<String>, outputs: Vec<String>) -> Box<dyn Instance> {
+        Box::new(OnnxInstance::new(self, inputs, outputs))
     }
 }
 
@@ -152,34 +125,9 @@ impl Plain {
     }
 }
 
-/// One entry for each of the names, `None` where it is not wanted.
-pub(super) fn take(
-    mut results: SessionOutputs<'_>,
-    wanted: Wanted<'_>,
-    timings: &mut RunTimings,
-) -> Result<Vec<Option<Tensor>>, InferError> {
-    let started = Instant::now();
-    let mut outputs = wanted.iter().map(|(name, place)| {
-        let value = results
-            .remove(name)
-            .ok_or_else(|| InferError::internal(format_args!("the model gave no output '{name}'")))?;
-        match place {
-            Some(placed) => placed.tensor(),
-            None => values::output(name, value),
-        }
-    });
-    let all = (0..wanted.names.len()).map(|index| match wanted.set.contains(index) {
-        true => outputs.next().transpose(),
-        false => Ok(None),
-    });
-    let all = all.collect();
-    timings.copy_out = started.elapsed();
-    all
-}
-
 fn select(wanted: Wanted<'_>) -> ort::Result<RunOptions<HasSelectedOutputs>> {
     let selector = wanted.iter().fold(OutputSelector::no_default(), |selector, (name, _)| selector.with(name));
-    Ok(graphs::run_options()?.with_outputs(selector))
+    Ok(run_options()?.with_outputs(selector))
 }
 
 impl Drop for OnnxInstance {

@@ -41,10 +41,10 @@ pub fn pinned(environment: &Environment, gpu: i32, max_bytes: usize) -> Result<A
 
 /// Lends the memory of one of ONNX Runtime's allocators.
 struct Lender {
-    lent: Arc<Lent>,
+    memory: Arc<PinnedMemory>,
 }
 
-struct Lent {
+struct PinnedMemory {
     /// Not every allocator may be used by two threads at once.
     allocator: Mutex<Allocator>,
     left_bytes: AtomicUsize,
@@ -66,58 +66,58 @@ impl Lender {
 
     fn new(session: Session, memory: MemoryInfo<'_>, max_bytes: usize) -> ort::Result<Self> {
         let allocator = Mutex::new(Allocator::new(&session, memory)?);
-        Ok(Self { lent: Arc::new(Lent { allocator, left_bytes: max_bytes.into(), _session: session }) })
+        Ok(Self { memory: Arc::new(PinnedMemory { allocator, left_bytes: max_bytes.into(), _session: session }) })
     }
 }
 
 impl Source for Lender {
     fn allocate(&self, len: usize) -> Option<Box<dyn Block>> {
         let _work = gpu_work::try_shared()?;
-        self.lent.left_bytes.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(len)).ok()?;
-        let allocated = self.lent.allocator.lock().alloc::<u8>(len).map(|block| block.into_raw());
+        self.memory.left_bytes.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(len)).ok()?;
+        let allocated = self.memory.allocator.lock().alloc::<u8>(len).map(|block| block.into_raw());
         let Some(start) = allocated.ok().and_then(NonNull::new) else {
-            self.lent.left_bytes.fetch_add(len, Relaxed);
+            self.memory.left_bytes.fetch_add(len, Relaxed);
             return None;
         };
         // SAFETY: the allocator has just given `len` bytes here, in memory that the CPU reaches.
         unsafe { start.cast::<u8>().write_bytes(0, len) };
-        let block = LentBlock { start: start.cast(), len, lent: Arc::clone(&self.lent) };
+        let block = PinnedBlock { start: start.cast(), len, memory: Arc::clone(&self.memory) };
         block.start.cast::<[u8; ALIGNMENT]>().as_ptr().addr().is_multiple_of(ALIGNMENT).then(|| Box::new(block) as _)
     }
 }
 
-struct LentBlock {
+struct PinnedBlock {
     start: NonNull<u8>,
     len: usize,
-    lent: Arc<Lent>,
+    memory: Arc<PinnedMemory>,
 }
 
 // SAFETY: the block is the memory's one owner, and the allocator behind it has a lock.
-unsafe impl Send for LentBlock {}
+unsafe impl Send for PinnedBlock {}
 // SAFETY: as above; through a shared reference it is only read.
-unsafe impl Sync for LentBlock {}
+unsafe impl Sync for PinnedBlock {}
 
-impl AsRef<[u8]> for LentBlock {
+impl AsRef<[u8]> for PinnedBlock {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: `len` bytes, written when they were allocated, and this block's until it is dropped.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-impl AsMut<[u8]> for LentBlock {
+impl AsMut<[u8]> for PinnedBlock {
     fn as_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed exclusively.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
-impl Block for LentBlock {}
+impl Block for PinnedBlock {}
 
-impl Drop for LentBlock {
+impl Drop for PinnedBlock {
     fn drop(&mut self) {
         // SAFETY: the allocator gave this memory, and nobody else frees it.
-        unsafe { self.lent.allocator.lock().free(self.start.as_ptr()) };
-        self.lent.left_bytes.fetch_add(self.len, Relaxed);
+        unsafe { self.memory.allocator.lock().free(self.start.as_ptr()) };
+        self.memory.left_bytes.fetch_add(self.len, Relaxed);
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
             const LIMIT: usize = 1_000_000;
             let _alone = gpu_work::RECORDING.lock();
             let lender = on_cpu(LIMIT);
-            let lent = Arc::clone(&lender.lent);
+            let memory = Arc::clone(&lender.memory);
             let pool = BufferPool::new(LIMIT / 2);
             pool.draw_from(Arc::new(lender));
             let mut buffers: Vec<_> = sizes.iter().map(|&size| pool.take(size)).collect();
@@ -169,10 +169,10 @@ mod tests {
                 prop_assert!(buffer.len() == size && buffer.iter().all(|&byte| byte == mark as u8));
             }
             let held: usize = sizes.iter().sum();
-            prop_assert!(held < 100_000 || lent.left_bytes.load(Relaxed) < LIMIT, "some of it is lent");
+            prop_assert!(held < 100_000 || memory.left_bytes.load(Relaxed) < LIMIT, "some of it is lent");
             drop(buffers);
             drop(pool);
-            prop_assert_eq!(lent.left_bytes.load(Relaxed), LIMIT);
+            prop_assert_eq!(memory.left_bytes.load(Relaxed), LIMIT);
         }
     }
 }

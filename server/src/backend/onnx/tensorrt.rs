@@ -15,10 +15,10 @@ use ort::{
 };
 
 use super::{
-    session::{LoadOptions, tensors},
+    loaded::{LoadOptions, tensors},
     tuning::Tuning,
 };
-use crate::gpu;
+use crate::observe::gpu;
 
 /// A model file and how it is tuned for TensorRT.
 #[derive(Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ mod tests {
         super::{Accelerator, EngineCache, Provider, pinned::IDENTITY, session::session},
         *,
     };
-    use crate::logging::captured;
+    use crate::observe::logging::captured;
 
     /// A model and a folder for its engines.
     fn repository() -> (tempfile::TempDir, PathBuf, LoadOptions) {

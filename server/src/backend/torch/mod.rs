@@ -1,5 +1,6 @@
 //! libtorch as a backend: a ResNet from a `.safetensors` file, or any TorchScript file, on CUDA or the CPU.
 
+mod error;
 mod resnet;
 mod script;
 
@@ -11,34 +12,9 @@ use quintet_engine::{
 };
 use tch::{Cuda, Device, Kind, TchError, Tensor as Torch};
 
-use resnet::ResNet;
-use script::Script;
-
+pub use self::error::TorchError;
+use self::{error::first_line, resnet::ResNet, script::Script};
 use super::gpu_work;
-
-/// A model that libtorch cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum TorchError {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {reason}")]
-    Read {
-        /// The file.
-        path: String,
-        /// The first line of what libtorch said.
-        reason: String,
-    },
-    /// The model in service has other inputs or outputs than a ResNet.
-    #[error("libtorch serves a ResNet with one FP32 input and the outputs 'embedding' and 'logits', not '{0}'")]
-    Tensor(String),
-    /// A tensor of a type that libtorch does not have.
-    #[error("'{name}' is {data_type}, which libtorch does not have")]
-    Type {
-        /// The tensor.
-        name: String,
-        /// Its type.
-        data_type: DataType,
-    },
-}
 
 /// What runs a batch; outputs are in the order of the specification, `None` where they are not wanted.
 enum Network {
@@ -205,9 +181,4 @@ fn take(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
     let output = output.f_to_device(Device::Cpu).and_then(|output| output.f_contiguous()).map_err(internal)?;
     output.f_copy_data_u8(&mut data, count).map_err(internal)?;
     Tensor::new(spec.data_type, shape, Bytes::from(data)).map_err(InferError::internal)
-}
-
-/// libtorch's messages hold backtraces, some of them whole tensors.
-fn first_line(error: &TchError) -> String {
-    error.to_string().lines().next().unwrap_or_default().chars().take(300).collect()
 }

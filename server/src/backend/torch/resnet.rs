@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use quintet_engine::{DataType, OutputSet, TensorSpec};
 use tch::{Device, TchError, Tensor as Torch};
 
-use super::{TorchError, first_line};
+use super::error::{TorchError, first_line};
 
 /// Added to the variance by PyTorch's `BatchNorm2d`.
 const EPSILON: f64 = 1e-5;

@@ -5,7 +5,7 @@ use std::path::Path;
 use quintet_engine::{OutputSet, TensorSpec};
 use tch::{CModule, Device, IValue, TchError, Tensor as Torch};
 
-use super::{TorchError, first_line};
+use super::error::{TorchError, first_line};
 
 /// A module whose `forward` takes tensors and gives one, or a tuple or list of them.
 pub(super) struct Script {

@@ -18,6 +18,7 @@ use ureq::Agent;
 use super::{
     clock::Clock,
     record::{Record, Stamp},
+    settings::TraceSettings,
     sink::{Losses, Writer},
 };
 
@@ -85,7 +86,7 @@ impl Collector {
     }
 
     /// The settings, by name.
-    pub(super) fn settings(&self) -> super::Told {
+    pub(super) fn settings(&self) -> TraceSettings {
         let resource = self.resource.iter().map(|(key, value)| format!("{key}={value}")).collect();
         vec![
             ("bsp_max_export_batch_size", vec![self.max_export_batch_size.to_string()]),

@@ -7,6 +7,9 @@ use quintet_engine::{ErrorKind, InferError};
 /// A change of settings: each name with its values, none of which means the default.
 pub type Update = BTreeMap<String, Vec<String>>;
 
+/// The settings in force, by name, each with its values.
+pub type TraceSettings = Vec<(&'static str, Vec<String>)>;
+
 /// What is noted of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
@@ -86,11 +89,11 @@ impl Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) levels: Levels,
-    /// One request in so many is traced; 0 only those that their client traces.
+    /// One in this number of requests is traced; 0 traces only those that their client traces.
     pub(super) rate: u32,
-    /// So many are, and no more.
+    /// The most requests that are traced.
     pub(super) count: Option<u32>,
-    /// So many go into one file; 0 is all.
+    /// Traces in one file; 0 is all.
     pub(super) log_frequency: u32,
 }
 

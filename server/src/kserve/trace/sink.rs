@@ -64,16 +64,16 @@ enum Message {
 pub(super) struct Losses(Arc<AtomicU64>);
 
 impl Losses {
-    /// So many were lost, for this reason. The first time it is said in the log.
+    /// Counts lost traces. The first time the reason is logged.
     pub(super) fn add(&self, count: u64, what: &str, reason: &str) {
         if self.0.fetch_add(count, Relaxed) == 0 {
-            tracing::warn!(reason, "{what} are lost; how many in the end is logged when the server ends");
+            tracing::warn!(reason, "{what} are lost; their number is logged when the server ends");
         }
     }
 }
 
 impl Sink {
-    /// A thread with this writer, in front of which at most `max` traces wait.
+    /// Starts a thread with this writer. At most `max` traces wait for it.
     pub(super) fn start(writer: impl Writer, max: Waiting, losses: Losses) -> io::Result<Self> {
         let (messages, receiver) = sync_channel(max.traces);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));

@@ -1,23 +1,22 @@
-//! What an ensemble has to do with the models that it is made of: it brings them, and follows them.
+//! An ensemble and its models: it loads them with itself, and follows their changes.
 
 use std::{pin::Pin, sync::Arc};
 
 use quintet_engine::InferError;
-use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_ensembling::Step};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    super::{ModelSource, find, overrides::Overrides},
-    Entry, Repository, is_name, retire,
+    repository::{Entry, Repository},
+    retire::retire,
+    steps::{is_name, steps},
 };
-use crate::service::Service;
+use crate::repository::{folders::find, overrides::Overrides, source::ModelSource};
 
 impl Repository {
     /// Loads the models that an ensemble is made of, unless they are in service; `within` are the ensembles that
-    /// it is itself a part of. What is wrong with any of them, the ensemble's own load tells.
+    /// it is itself a part of. The ensemble's own load reports what is wrong with any of them.
     pub(super) fn load_steps<'a>(
         self: &'a Arc<Self>,
-        service: &'a Arc<Service>,
         name: &'a str,
         overrides: &'a Overrides,
         within: &'a [&'a str],
@@ -42,12 +41,12 @@ impl Repository {
                     )));
                 }
                 let none = Overrides::default();
-                self.load_steps(service, &step.model_name, &none, &within).await?;
+                self.load_steps(&step.model_name, &none, &within).await?;
                 let entry = self.entry(&step.model_name).lock_owned().await;
                 let there = self.options.roots.iter().any(|root| root.join(&step.model_name).is_dir());
-                if there && service.registry().ready_versions(&step.model_name).is_empty() {
-                    let _ = self.load_entry(service, &step.model_name, none, entry).await;
-                    self.follow(service, &step.model_name, &[]).await;
+                if there && self.catalog.registry().ready_versions(&step.model_name).is_empty() {
+                    let _ = self.load_entry(&step.model_name, none, entry).await;
+                    self.follow(&step.model_name, &[]).await;
                 }
             }
             Ok(())
@@ -58,7 +57,6 @@ impl Repository {
     /// whose change led to this one's.
     pub(super) fn follow<'a>(
         self: &'a Arc<Self>,
-        service: &'a Arc<Service>,
         changed: &'a str,
         after: &'a [&'a str],
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
@@ -75,21 +73,21 @@ impl Repository {
             };
             for name in ensembles {
                 let entry = self.entry(&name).lock_owned().await;
-                let (this, its_service, ensemble) = (Arc::clone(self), Arc::clone(service), name.clone());
-                let check = move || this.check_again(&its_service, &ensemble, entry);
+                let (this, ensemble) = (Arc::clone(self), name.clone());
+                let check = move || this.check_again(&ensemble, entry);
                 if let Err(error) = tokio::task::spawn_blocking(check).await {
                     tracing::error!(%error, ensemble = name, "an ensemble cannot be checked again");
                 }
-                self.follow(service, &name, &after).await;
+                self.follow(&name, &after).await;
             }
         })
     }
 
-    /// Puts an ensemble whose models have changed into service anew, or out of it if it does not fit them. Whoever calls
+    /// Puts an ensemble whose models have changed into service anew, or out of it if it does not fit them. The caller
     /// holds its lock.
-    fn check_again(&self, service: &Arc<Service>, name: &str, _entry: OwnedMutexGuard<Entry>) {
+    fn check_again(&self, name: &str, _entry: OwnedMutexGuard<Entry>) {
         let Some(sources) = self.ensembles.lock().get(name).cloned() else { return };
-        let registry = service.registry();
+        let registry = self.catalog.registry();
         let is_current = |source: &ModelSource| {
             registry.resolve(name, Some(source.version)).is_ok_and(|ensemble| ensemble.is_current())
         };
@@ -97,27 +95,14 @@ impl Repository {
             return;
         }
         let again = sources.iter().map(|source| {
-            let loaded = self.options.loader.load(source, service).map_err(|error| format!("{error:#}"));
+            let loaded = self.options.loader.load(source, &self.catalog).map_err(|error| format!("{error:#}"));
             if let Err(reason) = &loaded {
                 tracing::warn!(ensemble = name, reason, "an ensemble does not fit its models any more");
             }
             (source.version, loaded)
         });
-        for replaced in service.replace(name, again.collect()) {
+        for replaced in self.catalog.replace(name, again.collect()) {
             tokio::spawn(retire(replaced));
         }
-    }
-}
-
-/// The models that an ensemble runs.
-pub(super) fn steps_of(service: &Service, name: &str) -> Vec<String> {
-    service.configs(name).iter().flat_map(|config| steps(config)).map(|step| step.model_name.clone()).collect()
-}
-
-/// The steps of an ensemble; none of any other model.
-pub(super) fn steps(config: &ModelConfig) -> &[Step] {
-    match &config.scheduling_choice {
-        Some(SchedulingChoice::EnsembleScheduling(ensemble)) => &ensemble.step,
-        _ => &[],
     }
 }

@@ -1,0 +1,126 @@
+//! One CUDA graph: recorded, checked against plain runs, and replayed.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use ort::{
+    memory::Allocator,
+    session::{IoBinding, RunOptions, Session, SessionInputValue},
+    value::{DynTensor, DynValue},
+};
+use quintet_engine::{DataType, InferError, OutputSet, RunTimings, Shape, Tensor};
+
+use super::{
+    check::{check, probe},
+    device::Device,
+};
+use crate::backend::onnx::{
+    outputs::Wanted,
+    run_options::{graph_options, run_options},
+    values,
+};
+
+/// What was recorded for inputs of one shape.
+pub(in super::super) struct Graph {
+    options: RunOptions,
+    binding: IoBinding,
+    pub(super) inputs: Vec<DynValue>,
+    /// With each one's type and shape.
+    pub(super) outputs: Vec<(DynValue, DataType, Shape)>,
+}
+
+// SAFETY: ort withholds `Send` from tensors because they may be views of somebody's memory; these own theirs, which
+// ONNX Runtime's allocators free on any thread. One thread at a time has the graph.
+unsafe impl Send for Graph {}
+
+impl Graph {
+    /// Records and checks. Other work on GPUs is not under way.
+    pub(super) fn record(
+        id: usize,
+        session: &mut Session,
+        (inputs, outputs): (&[String], &[String]),
+        shapes: &[(DataType, Shape)],
+        (device, allocator): (&Device, &Allocator),
+    ) -> anyhow::Result<Self> {
+        let probe = |is_marked: bool| -> anyhow::Result<Vec<Tensor>> {
+            shapes.iter().map(|(data_type, shape)| probe(*data_type, shape, is_marked)).collect()
+        };
+        let probes = [probe(false)?, probe(true)?];
+        let run = |session: &mut Session, probe: &[Tensor]| run(session, (inputs, outputs), probe);
+        let expected = [run(session, &probes[0])?, run(session, &probes[1])?];
+        let options = graph_options(id)?;
+        let mut graph = Self { options, binding: session.create_binding()?, inputs: vec![], outputs: vec![] };
+        for (name, (data_type, shape)) in inputs.iter().zip(shapes) {
+            let tensor = values::unset(allocator, *data_type, shape)?;
+            graph.binding.bind_input(name, &tensor)?;
+            graph.inputs.push(tensor.into_dyn());
+        }
+        for (name, tensor) in outputs.iter().zip(&expected[0]) {
+            let (data_type, shape) = (tensor.data_type(), tensor.shape().clone());
+            let mut tensor = values::unset(allocator, data_type, &shape)?;
+            graph.binding.bind_output(name, &mut tensor)?;
+            graph.outputs.push((tensor.into_dyn(), data_type, shape));
+        }
+        check(&probes, &expected, |probe| {
+            let given: Vec<_> = probe.iter().cloned().map(Some).collect();
+            let wanted = Wanted { names: outputs, set: OutputSet::all(outputs.len()), places: &[] };
+            Ok(graph.replay(session, device, &given, wanted, &mut RunTimings::default())?)
+        })?;
+        Ok(graph)
+    }
+
+    /// One entry for each of the names, `None` where it is not wanted.
+    pub(in super::super) fn replay(
+        &mut self,
+        session: &mut Session,
+        device: &Device,
+        given: &[Option<Tensor>],
+        wanted: Wanted<'_>,
+        timings: &mut RunTimings,
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let started = Instant::now();
+        let given: Vec<SessionInputValue<'_>> =
+            given.iter().flatten().map(values::input).collect::<Result<_, InferError>>()?;
+        let pairs = given.iter().map(|value| &**value).zip(&self.inputs);
+        device.copy(pairs).map_err(InferError::internal)?;
+        timings.copy_in = started.elapsed();
+        let started = Instant::now();
+        drop(session.run_binding_with_options(&self.binding, &self.options).map_err(InferError::internal)?);
+        timings.infer = started.elapsed();
+        let started = Instant::now();
+        let answers = self.answers(device, wanted);
+        timings.copy_out = started.elapsed();
+        answers
+    }
+
+    fn answers(&self, device: &Device, wanted: Wanted<'_>) -> Result<Vec<Option<Tensor>>, InferError> {
+        let made = self.outputs.iter().enumerate().map(|(index, (_, data_type, shape))| {
+            let made = wanted.set.contains(index).then(|| values::unset(&Allocator::default(), *data_type, shape));
+            Ok(made.transpose()?.map(DynTensor::into_dyn))
+        });
+        let made = made.collect::<ort::Result<Vec<_>>>().map_err(InferError::internal)?;
+        let pairs = self.outputs.iter().zip(&made).filter_map(|((from, ..), to)| Some((from, to.as_ref()?)));
+        device.copy(pairs).map_err(InferError::internal)?;
+        let named = wanted.names.iter().zip(made);
+        named.map(|(name, made)| made.map(|value| values::output(name, value)).transpose()).collect()
+    }
+}
+
+/// A run that has nothing to do with graphs.
+fn run(
+    session: &mut Session,
+    (inputs, outputs): (&[String], &[String]),
+    given: &[Tensor],
+) -> anyhow::Result<Vec<Tensor>> {
+    let options = run_options()?;
+    let values = inputs.iter().zip(given).map(|(name, tensor)| Ok((name.as_str(), values::input(tensor)?)));
+    let values = values.collect::<Result<Vec<_>, InferError>>()?;
+    let mut results = session.run_with_options(values, &options)?;
+    let tensors = outputs.iter().map(|name| {
+        let value = results.remove(name).with_context(|| format!("the model gave no output '{name}'"))?;
+        let tensor = values::output(name, value)?;
+        ensure!(tensor.data_type().size().is_some(), "output '{name}' has no fixed size");
+        Ok(tensor)
+    });
+    tensors.collect()
+}

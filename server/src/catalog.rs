@@ -1,0 +1,186 @@
+//! The models in service, each with its configuration in force and its metrics, and the limits of their requests.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+use quintet_engine::{BufferPool, Model, Registry, VersionState};
+use quintet_proto::inference::ModelConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::observe::{
+    device_metrics,
+    metrics::{MetricsOptions, ServiceMetrics},
+};
+
+/// A service of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceName {
+    /// Base64 JPEG over HTTP.
+    Jpeg,
+    /// KServe on ONNX Runtime's CUDA provider.
+    Onnx,
+    /// KServe on ONNX Runtime's TensorRT provider.
+    Trt,
+    /// Triton's place: KServe on whatever each model asks for. Not part of the suite.
+    #[value(skip)]
+    #[serde(skip)]
+    Triton,
+}
+
+impl ServiceName {
+    /// The name in logs, labels and lanes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpeg",
+            Self::Onnx => "onnx",
+            Self::Trt => "trt",
+            Self::Triton => "triton",
+        }
+    }
+}
+
+/// The largest request, and the flag that sets it.
+#[derive(Clone, Copy, Debug)]
+pub struct InputLimit {
+    /// Bytes.
+    pub bytes: usize,
+    /// The flag, for messages.
+    pub flag: &'static str,
+}
+
+/// `4000000 bytes (--max-input-bytes)`
+impl fmt::Display for InputLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes ({})", self.bytes, self.flag)
+    }
+}
+
+/// Limits of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of an HTTP body.
+    pub max_input: InputLimit,
+    /// Pixels of an image.
+    pub max_image_pixels: u64,
+    /// Images of a request.
+    pub max_images: usize,
+}
+
+/// A loaded version of a model with its configuration in force, or why it could not be loaded.
+pub type LoadOutcome = Result<(Model, ModelConfig), String>;
+
+/// The models of one service.
+pub struct Catalog {
+    name: ServiceName,
+    registry: Registry,
+    configs: RwLock<HashMap<(String, u64), Arc<ModelConfig>>>,
+    metrics: ServiceMetrics,
+    pool: BufferPool,
+    limits: Limits,
+}
+
+impl Catalog {
+    /// A catalog without models.
+    pub fn new(name: ServiceName, pool: BufferPool, limits: Limits) -> Self {
+        Self {
+            name,
+            registry: Registry::default(),
+            configs: RwLock::default(),
+            metrics: ServiceMetrics::default(),
+            pool,
+            limits,
+        }
+    }
+
+    /// The same catalog with these metrics. To be called before the first model is put in.
+    #[must_use]
+    pub fn with_metrics(self, options: MetricsOptions) -> Self {
+        Self { metrics: ServiceMetrics::new(options), ..self }
+    }
+
+    /// The service whose models these are.
+    pub fn name(&self) -> ServiceName {
+        self.name
+    }
+
+    /// The models by name and version.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The limits of one request.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The pool that request bodies are received into.
+    pub fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
+    /// The configuration in force of a model.
+    pub fn config(&self, model: &Model) -> Option<Arc<ModelConfig>> {
+        self.configs.read().get(&(model.spec().name().to_owned(), model.spec().version())).cloned()
+    }
+
+    /// The configurations in force of all versions of a model.
+    pub fn configs(&self, name: &str) -> Vec<Arc<ModelConfig>> {
+        self.configs
+            .read()
+            .iter()
+            .filter(|((model, _), _)| model == name)
+            .map(|(_, config)| Arc::clone(config))
+            .collect()
+    }
+
+    /// The metrics of the models and of the machine in Prometheus' text format.
+    pub fn render_metrics(&self) -> String {
+        self.metrics.render(&self.registry) + &device_metrics::render()
+    }
+
+    /// Puts a model into service, with the configuration that it was made from.
+    pub fn put(&self, model: Model, config: ModelConfig) {
+        let (name, version) = (model.spec().name().to_owned(), model.spec().version());
+        self.metrics.register(&model, &config);
+        self.configs.write().insert((name.clone(), version), Arc::new(config));
+        self.registry.set(&name, version, VersionState::Ready(Arc::new(model)));
+    }
+
+    /// Replaces all versions of a model at once; a version that could not be loaded is kept with the reason.
+    /// Returns the models that were replaced.
+    pub fn replace(&self, name: &str, versions: Vec<(u64, LoadOutcome)>) -> Vec<Arc<Model>> {
+        let mut states = BTreeMap::new();
+        let mut configs = self.configs.write();
+        configs.retain(|(model, _), _| model != name);
+        self.metrics.forget(name);
+        for (version, loaded) in versions {
+            let state = match loaded {
+                Ok((model, config)) => {
+                    self.metrics.register(&model, &config);
+                    configs.insert((name.to_owned(), version), Arc::new(config));
+                    VersionState::Ready(Arc::new(model))
+                }
+                Err(reason) => VersionState::Failed(reason),
+            };
+            states.insert(version, state);
+        }
+        self.registry.replace(name, states)
+    }
+
+    /// Takes all versions of a model out of service, if there are any. Returns them.
+    pub fn unload(&self, name: &str) -> Vec<Arc<Model>> {
+        let versions = self.registry.index().into_iter().filter(|(model, ..)| model == name);
+        let states: BTreeMap<_, _> = versions.map(|(_, version, _)| (version, VersionState::Unloaded)).collect();
+        if states.is_empty() {
+            return Vec::new();
+        }
+        self.configs.write().retain(|(model, _), _| model != name);
+        self.metrics.forget(name);
+        self.registry.replace(name, states)
+    }
+}

@@ -1,0 +1,106 @@
+//! Runs a call: admission, queue, model, classification, shared memory.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::future::Either;
+use quintet_engine::{ErrorKind, InferError, InferRequest, Model, ModelSpec, Place};
+use tokio::time::timeout_at;
+
+use super::{
+    call::{Answer, AnsweredOutput, Call, WantedOutput},
+    caller::Caller,
+    classify,
+    trace::Trace,
+};
+
+/// Carries a call out, and notes in its trace, if it has one, what becomes of it.
+///
+/// # Errors
+/// Whatever admission, queue or backend refuse; failures are counted with the model.
+pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
+    if let Some(trace) = &mut trace {
+        trace.begun(call.id);
+    }
+    let outcome = carry_out(model, call, trace.as_deref_mut()).await;
+    if let Some(trace) = trace {
+        trace.ended();
+    }
+    outcome
+}
+
+async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
+    let spec = Arc::clone(model.spec());
+    let admitted = spec
+        .admit(call.id, call.inputs)
+        .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
+    let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
+    let queued = Instant::now();
+    if let Some(trace) = &mut trace {
+        let named = spec.inputs().iter().zip(&inputs);
+        trace.queued(named.filter_map(|(input, tensor)| Some((input.name.as_str(), tensor.as_ref()?))));
+    }
+    let request = InferRequest {
+        started: call.started,
+        inputs,
+        rows,
+        outputs,
+        places: places(&spec, &call.outputs),
+        priority: call.priority,
+        deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
+        timings: call.timings,
+    };
+    let run = model.infer(request);
+    let run = match model.is_composite() {
+        true => {
+            let traces = trace.as_deref_mut().map(Trace::steps);
+            Either::Left(Caller { id: call.id.to_owned(), traces }.scope(run))
+        }
+        false => Either::Right(run),
+    };
+    let response = match call.deadline {
+        // Dropping the run takes it out of the queue, or stops it.
+        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or_else(|_| Err(expired()))?,
+        None => run.await?,
+    };
+    if let Some(trace) = trace {
+        // An ensemble does not compute: its steps do.
+        if !model.is_composite() {
+            trace.ran(queued, &response.timings);
+        }
+        let outputs = response.outputs.iter();
+        let named = outputs.filter_map(|(index, tensor)| Some((spec.outputs().get(*index)?.name.as_str(), tensor)));
+        trace.answered(named);
+    }
+    let mut outputs = Vec::with_capacity(response.outputs.len());
+    for (index, tensor) in response.outputs {
+        let Some(output) = spec.outputs().get(index) else { continue };
+        let wanted = call.outputs.iter().find(|wanted| wanted.name == output.name);
+        let tensor = match wanted.and_then(|output| output.classes) {
+            Some(classes) => classify::top(&tensor, spec.batches(), classes, output.labels.as_deref())?,
+            None => tensor,
+        };
+        let shared = wanted.and_then(|output| output.shared.clone());
+        if let Some(place) = &shared {
+            place.write(&output.name, tensor.data())?;
+        }
+        outputs.push(AnsweredOutput { name: output.name.clone(), tensor, shared });
+    }
+    outputs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Answer { model, outputs, timings: response.timings })
+}
+
+/// Where outputs may be written by the model itself. Classes are made of an output that is elsewhere, and where two
+/// regions share memory an output could be written over an input.
+fn places(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn Place>)> {
+    let place = |wanted: &WantedOutput<'_>| {
+        let range = wanted.shared.clone().filter(|range| range.is_alone() && wanted.classes.is_none())?;
+        let index = spec.outputs().iter().position(|output| output.name == wanted.name)?;
+        Some((index, Arc::new(range) as Arc<dyn Place>))
+    };
+    wanted.iter().filter_map(place).collect()
+}
+
+/// The client's own deadline has passed: nobody waits for the answer.
+fn expired() -> InferError {
+    InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
+}

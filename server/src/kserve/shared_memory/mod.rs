@@ -1,0 +1,254 @@
+//! System shared memory: regions that clients on this machine register, to send tensors without sending them.
+
+mod region;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use quintet_engine::{ErrorKind, InferError};
+
+pub use self::region::{Region, SharedRange};
+
+/// Limits on what clients may register.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Regions at once.
+    pub max_regions: usize,
+    /// Bytes of all of them together.
+    pub max_bytes: u64,
+}
+
+/// The regions of one service.
+pub struct SharedMemory {
+    /// `None` lets nobody register any.
+    limits: Option<Limits>,
+    regions: Mutex<BTreeMap<String, Arc<Region>>>,
+}
+
+impl SharedMemory {
+    /// No region, and none may be registered without `limits`.
+    pub fn new(limits: Option<Limits>) -> Self {
+        Self { limits, regions: Mutex::default() }
+    }
+
+    /// Whether clients may register regions.
+    pub fn is_allowed(&self) -> bool {
+        self.limits.is_some()
+    }
+
+    fn allow(&self) -> Result<Limits, InferError> {
+        self.limits.ok_or_else(|| {
+            InferError::new(
+                ErrorKind::Unsupported,
+                "shared memory is off: it trusts every client with the server's memory; --allow-client-shm allows it",
+            )
+        })
+    }
+
+    /// Maps `byte_size` bytes of the object `key` and knows them as `name` from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it is off, [`ErrorKind::InvalidInput`] for a name that is taken or an
+    /// object that is not there or too small, [`ErrorKind::TooLarge`] over a limit.
+    pub fn register(&self, name: &str, key: &str, offset: u64, byte_size: u64) -> Result<(), InferError> {
+        let limits = self.allow()?;
+        let mut regions = self.regions.lock();
+        if regions.contains_key(name) {
+            return Err(InferError::invalid(format_args!("shared memory region '{name}' already in manager")));
+        }
+        let registered: u64 = regions.values().map(|region| region.byte_size).sum();
+        if regions.len() >= limits.max_regions {
+            return Err(InferError::new(
+                ErrorKind::TooLarge,
+                format_args!(
+                    "cannot register shared memory region '{name}': there are {} already (--shared-memory-max-regions)",
+                    limits.max_regions
+                ),
+            ));
+        }
+        if registered.saturating_add(byte_size) > limits.max_bytes {
+            return Err(InferError::new(
+                ErrorKind::TooLarge,
+                format_args!(
+                    "cannot register the {byte_size} bytes of shared memory region '{name}': {registered} of {} bytes \
+                     are taken (--shared-memory-max-bytes)",
+                    limits.max_bytes
+                ),
+            ));
+        }
+        regions.insert(name.to_owned(), Arc::new(Region::map(key, offset, byte_size)?));
+        Ok(())
+    }
+
+    /// Forgets a region, or all of them without a name; what still uses one keeps it until it is done. A
+    /// region that is not there is forgotten already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it is off.
+    pub fn unregister(&self, name: Option<&str>) -> Result<(), InferError> {
+        self.allow()?;
+        let mut regions = self.regions.lock();
+        match name {
+            Some(name) => drop(regions.remove(name)),
+            None => regions.clear(),
+        }
+        Ok(())
+    }
+
+    /// The region called `name`, or all of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it is off, [`ErrorKind::NotFound`] for a region that is not there.
+    pub fn status(&self, name: Option<&str>) -> Result<Vec<(String, Arc<Region>)>, InferError> {
+        self.allow()?;
+        let regions = self.regions.lock();
+        let entry = |(name, region): (&String, &Arc<Region>)| (name.clone(), Arc::clone(region));
+        let Some(name) = name else { return Ok(regions.iter().map(entry).collect()) };
+        regions.get_key_value(name).map(|found| vec![entry(found)]).ok_or_else(|| {
+            InferError::new(ErrorKind::NotFound, format_args!("Unable to find system shared memory region: '{name}'"))
+        })
+    }
+
+    /// `byte_size` bytes of a region from `offset` on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it is off, [`ErrorKind::InvalidInput`] for a region that is not there,
+    /// or a range that is not in it.
+    pub fn range(&self, name: &str, offset: u64, byte_size: u64) -> Result<SharedRange, InferError> {
+        self.allow()?;
+        let regions = self.regions.lock();
+        let region = regions
+            .get(name)
+            .cloned()
+            .ok_or_else(|| InferError::invalid(format_args!("Unable to find shared memory region: '{name}'")))?;
+        let is_alone = regions.iter().all(|(other, mapped)| other == name || !mapped.overlaps(&region));
+        drop(regions);
+        region.range(name, offset, byte_size, is_alone)
+    }
+}
+
+/// The refusal of a place in shared memory that does not say how large it is.
+pub fn without_size(tensor: &str) -> InferError {
+    InferError::invalid(format_args!(
+        "'shared_memory_byte_size' must be specified along with 'shared_memory_region' for tensor '{tensor}'"
+    ))
+}
+
+/// The state of a region of CUDA shared memory, or of all of them: there are none.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] for a named one.
+pub fn cuda_status(name: Option<&str>) -> Result<(), InferError> {
+    let Some(name) = name else { return Ok(()) };
+    let unknown = format_args!("Unable to find cuda shared memory region: '{name}'");
+    Err(InferError::new(ErrorKind::NotFound, unknown))
+}
+
+/// The refusal of CUDA shared memory, which is never registered.
+pub fn cuda_unsupported() -> InferError {
+    InferError::new(
+        ErrorKind::Unsupported,
+        "CUDA shared memory is not supported: send the tensor's data, or use system shared memory",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use quintet_engine::DataType;
+
+    use super::*;
+
+    /// A shared memory object that goes away with its test.
+    struct Object(PathBuf);
+
+    impl Object {
+        fn new(name: &str, content: &[u8]) -> (Self, String) {
+            let name = format!("quintet-test-{}-{name}", std::process::id());
+            let path = PathBuf::from("/dev/shm").join(&name);
+            std::fs::write(&path, content).unwrap();
+            (Self(path), format!("/{name}"))
+        }
+    }
+
+    impl Drop for Object {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn memory() -> SharedMemory {
+        SharedMemory::new(Some(Limits { max_regions: 2, max_bytes: 10_000 }))
+    }
+
+    #[test]
+    fn what_one_writes_the_other_reads() {
+        let (object, key) = Object::new("both", &[7; 9000]);
+        let memory = memory();
+        memory.register("r", &key, 4000, 5000).unwrap();
+        let range = memory.range("r", 8, 16).unwrap();
+        let (view, copy) = (range.read(Some(DataType::Fp32)), range.read(Some(DataType::Bytes)));
+        assert_eq!((&view[..], &copy[..]), (&[7; 16][..], &[7; 16][..]));
+        range.write("y", &[9; 12]).unwrap();
+        assert_eq!((&view[..12], &copy[..12]), (&[9; 12][..], &[7; 12][..]), "a view sees it, a copy does not");
+        assert_eq!(std::fs::read(&object.0).unwrap()[4008..4020], [9; 12]);
+        let error = range.write("y", &[0; 17]).unwrap_err();
+        assert!(error.message().contains("output 'y' (16 bytes) should be at least 17 bytes"), "{error}");
+        // Forgotten and deleted, but still in use.
+        memory.unregister(Some("r")).unwrap();
+        drop((object, range));
+        assert_eq!(view[12..], [7; 4]);
+    }
+
+    #[test]
+    fn refusals() {
+        let (_object, key) = Object::new("refusals", &[0; 4096]);
+        let memory = memory();
+        memory.register("r", &key, 0, 4096).unwrap();
+        let mut told = Vec::new();
+        let mut tell = |refused: Result<(), InferError>| {
+            let error = refused.unwrap_err();
+            told.push(format!("{:?}: {}", error.kind(), error.message().replace(&key, "/KEY")));
+        };
+        tell(memory.register("r", &key, 0, 1));
+        for key in ["", "/", "/..", "/../etc/passwd", "/a/b", "..", "/nosuch-quintet"] {
+            tell(memory.register("s", key, 0, 1));
+        }
+        for (offset, byte_size) in [(0, 4097), (4096, 1), (u64::MAX, 2), (0, 0)] {
+            tell(memory.register("s", &key, offset, byte_size));
+        }
+        tell(memory.register("s", &key, 0, 6000));
+        tell(memory.range("s", 0, 1).map(|_| ()));
+        for (offset, byte_size) in [(4097, 0), (0, 4097), (4096, 1), (1, u64::MAX)] {
+            tell(memory.range("r", offset, byte_size).map(|_| ()));
+        }
+        tell(memory.status(Some("s")).map(|_| ()));
+        memory.register("s", &key, 0, 1).unwrap();
+        tell(memory.register("t", &key, 0, 1));
+        tell(SharedMemory::new(None).status(None).map(|_| ()));
+        insta::assert_snapshot!(told.join("\n"), @r"
+        InvalidInput: shared memory region 'r' already in manager
+        InvalidInput: Unable to open shared memory region: '': a key is a '/' and a name without another '/'
+        InvalidInput: Unable to open shared memory region: '/': a key is a '/' and a name without another '/'
+        InvalidInput: Unable to open shared memory region: '/..': a key is a '/' and a name without another '/'
+        InvalidInput: Unable to open shared memory region: '/../etc/passwd': a key is a '/' and a name without another '/'
+        InvalidInput: Unable to open shared memory region: '/a/b': a key is a '/' and a name without another '/'
+        InvalidInput: Unable to open shared memory region: '..': a key is a '/' and a name without another '/'
+        InvalidInput: Unable to open shared memory region: '/nosuch-quintet': No such file or directory (os error 2)
+        InvalidInput: Invalid shared memory region: '/KEY': 4097 bytes at 0 are not in its 4096 bytes
+        InvalidInput: Invalid shared memory region: '/KEY': 1 bytes at 4096 are not in its 4096 bytes
+        InvalidInput: Invalid shared memory region: '/KEY': 2 bytes at 18446744073709551615 are not in its 4096 bytes
+        InvalidInput: Invalid shared memory region: '/KEY': 0 bytes at 0 are not in its 4096 bytes
+        TooLarge: cannot register the 6000 bytes of shared memory region 's': 4096 of 10000 bytes are taken (--shared-memory-max-bytes)
+        InvalidInput: Unable to find shared memory region: 's'
+        InvalidInput: Invalid offset for shared memory region: 'r': 4097 is behind its 4096 bytes
+        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 4097 bytes at 0 are not in its 4096 bytes
+        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 1 bytes at 4096 are not in its 4096 bytes
+        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 18446744073709551615 bytes at 1 are not in its 4096 bytes
+        NotFound: Unable to find system shared memory region: 's'
+        TooLarge: cannot register shared memory region 't': there are 2 already (--shared-memory-max-regions)
+        Unsupported: shared memory is off: it trusts every client with the server's memory; --allow-client-shm allows it
+        ");
+    }
+}

@@ -1,0 +1,304 @@
+//! The traces of a service: which requests are traced, by settings that clients may change.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use quintet_engine::{InferError, ModelSpec};
+
+use super::{
+    context::Context,
+    file::TraceFile,
+    otlp::{Collector, Exporter},
+    recorder::{Arrival, Trace},
+    settings::{self, Mode, Own, Settings, TraceSettings, Update},
+    sink::{Losses, Sink, Waiting},
+};
+
+/// How long the end of the server waits for traces to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where traces go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Into this file; nothing can be traced without one.
+    File(Option<PathBuf>),
+    /// To an OpenTelemetry collector.
+    Collector(Collector),
+}
+
+impl Target {
+    fn mode(&self) -> Mode {
+        match self {
+            Self::File(_) => Mode::Triton,
+            Self::Collector(_) => Mode::OpenTelemetry,
+        }
+    }
+}
+
+/// Settings with what they have counted since they were made.
+#[derive(Default)]
+struct Group {
+    /// What the model has of its own; everything for the server as a whole.
+    own: Own,
+    seen: u64,
+    traced: u64,
+}
+
+/// The traces of a service.
+pub struct Traces {
+    target: Target,
+    sink: Option<Sink>,
+    /// Whether any settings trace: asked by each request.
+    active: AtomicBool,
+    ids: Arc<AtomicU64>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    server: Group,
+    models: HashMap<String, Group>,
+}
+
+impl Traces {
+    /// No traces.
+    pub fn none() -> Self {
+        Self::with(Target::File(None), None)
+    }
+
+    /// Traces that go to `target`; `waiting` limits those that wait for it. A collector has its own limit on their number.
+    ///
+    /// # Errors
+    /// When the system has no thread to write them.
+    pub fn new(target: Target, waiting: Waiting) -> io::Result<Self> {
+        let losses = Losses::default();
+        let sink = match &target {
+            Target::File(None) => None,
+            Target::File(Some(path)) => {
+                Some(Sink::start(TraceFile::new(path.clone(), losses.clone()), waiting, losses)?)
+            }
+            Target::Collector(collector) => {
+                let exporter = Exporter::new(collector.clone(), losses.clone());
+                let waiting = Waiting { traces: collector.max_waiting(), ..waiting };
+                Some(Sink::start(exporter, waiting, losses)?)
+            }
+        };
+        Ok(Self::with(target, sink))
+    }
+
+    fn with(target: Target, sink: Option<Sink>) -> Self {
+        Self { target, sink, active: AtomicBool::new(false), ids: Arc::default(), state: Mutex::default() }
+    }
+
+    /// The settings in force, in Triton's order: of a model, or of the server.
+    pub fn settings(&self, model: Option<&str>) -> TraceSettings {
+        let settings = self.state.lock().effective(model);
+        let count = settings.count.map_or_else(|| "-1".to_owned(), |count| count.to_string());
+        let mut told = vec![
+            ("trace_level", settings.levels.names()),
+            ("trace_rate", vec![settings.rate.to_string()]),
+            ("trace_count", vec![count]),
+        ];
+        let mode = ("trace_mode", vec![self.target.mode().name().to_owned()]);
+        match &self.target {
+            Target::File(path) => {
+                let path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+                told.push(("log_frequency", vec![settings.log_frequency.to_string()]));
+                told.push(("trace_file", vec![path]));
+                told.push(mode);
+            }
+            Target::Collector(collector) => {
+                told.push(mode);
+                told.extend(collector.settings());
+            }
+        }
+        told
+    }
+
+    /// Changes the settings of a model, or of the server; those that are not named stay.
+    ///
+    /// # Errors
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for what is no setting or no value of it,
+    /// [`quintet_engine::ErrorKind::Unsupported`] for what cannot be changed; nothing is changed then.
+    pub fn update(&self, model: Option<&str>, update: &Update) -> Result<(), InferError> {
+        let change = settings::parse(update, self.target.mode())?;
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let server = state.server.own.over(Settings::default());
+        let group = match model {
+            None => &mut state.server,
+            Some(model) => state.models.entry(model.to_owned()).or_default(),
+        };
+        let own = group.own.changed(change);
+        let traces = own.over(if model.is_some() { server } else { Settings::default() }).levels.any();
+        if traces && self.sink.is_none() {
+            state.models.retain(|_, group| !group.own.is_empty());
+            return Err(InferError::invalid(
+                "Attempting to set invalid trace setting :trace file name is not given; start the server with \
+                 --trace-config triton,file=<path>",
+            ));
+        }
+        // Counting begins anew.
+        *group = Group { own, seen: 0, traced: 0 };
+        state.models.retain(|_, group| !group.own.is_empty());
+        let active = state.effective(None).levels.any()
+            || state.models.keys().any(|model| state.effective(Some(model)).levels.any());
+        self.active.store(active, Relaxed);
+        Ok(())
+    }
+
+    /// The trace of a request that came like this, if it is traced. One that its client traces always is, where
+    /// traces go to a collector.
+    pub fn begin(&self, spec: &ModelSpec, arrival: Arrival<'_>) -> Option<Trace> {
+        if !self.active.load(Relaxed) {
+            return None;
+        }
+        let context = match self.target {
+            Target::File(_) => None,
+            Target::Collector(_) => Context::of(arrival.headers),
+        };
+        let settings = self.sample(spec.name(), context.is_some())?;
+        Some(Trace::new(self.sink.clone()?, spec, arrival, &self.ids, settings, context))
+    }
+
+    /// By which settings a request of the model is traced, if it is; `always` whatever rate and count say.
+    fn sample(&self, model: &str, always: bool) -> Option<Settings> {
+        let mut state = self.state.lock();
+        let settings = state.effective(Some(model));
+        if !settings.levels.any() {
+            return None;
+        }
+        let state = &mut *state;
+        let group = state.models.get_mut(model).unwrap_or(&mut state.server);
+        let mut taken = false;
+        if settings.rate > 0 {
+            group.seen += 1;
+            taken = group.seen.is_multiple_of(u64::from(settings.rate))
+                && settings.count.is_none_or(|count| group.traced < u64::from(count));
+            group.traced += u64::from(taken);
+        }
+        (taken || always).then_some(settings)
+    }
+
+    /// Has all traces written, and says in the log how many were lost. Blocks, for some seconds at most.
+    pub fn flush(&self) {
+        if let Some(sink) = &self.sink {
+            sink.flush(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+impl State {
+    /// The settings that hold for a model, or for those that have none of their own.
+    fn effective(&self, model: Option<&str>) -> Settings {
+        let server = self.server.own.over(Settings::default());
+        model.and_then(|model| self.models.get(model)).map_or(server, |group| group.own.over(server))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(pairs: &[(&str, &[&str])]) -> Update {
+        let owned = |values: &[&str]| values.iter().map(ToString::to_string).collect();
+        pairs.iter().map(|(name, values)| ((*name).to_owned(), owned(values))).collect()
+    }
+
+    fn told(traces: &Traces, model: Option<&str>) -> String {
+        let settings = traces.settings(model).into_iter().take(4).map(|(_, values)| values.join("+"));
+        settings.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_model_has_the_servers_settings_but_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let traces = Traces::new(Target::File(Some(folder.path().join("trace.json"))), Waiting::default()).unwrap();
+        assert_eq!(told(&traces, None), "OFF 1000 -1 0");
+        traces.update(None, &update(&[("trace_level", &["TIMESTAMPS"]), ("trace_rate", &["1"])])).unwrap();
+        traces.update(Some("m"), &update(&[("trace_count", &["2"]), ("log_frequency", &["5"])])).unwrap();
+        assert_eq!([told(&traces, Some("m")), told(&traces, None)], ["TIMESTAMPS 1 2 5", "TIMESTAMPS 1 -1 0"]);
+        let taken = |model: &str| (0..5).filter(|_| traces.sample(model, false).is_some()).count();
+        assert_eq!([taken("m"), taken("other")], [2, 5]);
+        traces.update(None, &update(&[("trace_rate", &["2"])])).unwrap();
+        assert_eq!((told(&traces, Some("m")), taken("other")), ("TIMESTAMPS 2 2 5".to_owned(), 2));
+        traces.update(Some("m"), &update(&[("trace_level", &["OFF"])])).unwrap();
+        assert_eq!([taken("m"), taken("other")], [0, 3]);
+        let back = update(&[("trace_level", &[]), ("trace_count", &[]), ("log_frequency", &[]), ("trace_rate", &[])]);
+        traces.update(Some("m"), &back).unwrap();
+        assert_eq!(told(&traces, Some("m")), told(&traces, None));
+        traces.update(None, &back).unwrap();
+        assert_eq!((told(&traces, None), taken("other")), ("OFF 1000 -1 0".to_owned(), 0));
+    }
+
+    #[test]
+    fn rate_and_count_hold_but_for_what_a_client_traces() {
+        let traces = Traces::new(Target::Collector(Collector::default()), Waiting::default()).unwrap();
+        traces.update(None, &update(&[("trace_level", &["TIMESTAMPS"]), ("trace_rate", &["0"])])).unwrap();
+        assert_eq!([false, true].map(|always| traces.sample("m", always).is_some()), [false, true]);
+        traces.update(None, &update(&[("trace_rate", &["1"]), ("trace_count", &["1"])])).unwrap();
+        assert_eq!([false, false, true].map(|always| traces.sample("m", always).is_some()), [true, false, true]);
+        let tensors = traces.update(None, &update(&[("trace_level", &["TENSORS"])])).unwrap_err();
+        assert_eq!(tensors.message(), "Tensor level tracing is not supported by the mode: opentelemetry");
+        let told: Vec<_> =
+            traces.settings(None).into_iter().map(|(name, value)| format!("{name} {}", value.join(","))).collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        trace_level TIMESTAMPS
+        trace_rate 1
+        trace_count 1
+        trace_mode opentelemetry
+        bsp_max_export_batch_size 512
+        bsp_max_queue_size 2048
+        bsp_schedule_delay 5000
+        resource service.name=triton-inference-server
+        url http://localhost:4318/v1/traces
+        ");
+    }
+
+    #[test]
+    fn what_is_no_setting_changes_nothing() {
+        let traces = Traces::none();
+        let wrong: [(&str, &[&str]); 12] = [
+            ("trace_level", &["TIMESTAMPS"]),
+            ("trace_level", &["OFF", "TENSORS"]),
+            ("trace_level", &["MAX"]),
+            ("trace_rate", &["abc"]),
+            ("trace_rate", &["-10"]),
+            ("trace_rate", &["1", "2"]),
+            ("trace_count", &["-5"]),
+            ("trace_file", &["/tmp/x"]),
+            ("trace_mode", &["opentelemetry"]),
+            ("trace_mode", &["other"]),
+            ("log_frequency", &[""]),
+            ("nosuch", &["1"]),
+        ];
+        let refusals = wrong.map(|wrong| {
+            let error = traces.update(None, &update(&[("trace_count", &["1"]), wrong])).unwrap_err();
+            format!("{:?}: {}", error.kind(), error.message())
+        });
+        assert_eq!(told(&traces, None), "OFF 1000 -1 0");
+        insta::assert_snapshot!(refusals.join("\n"), @r"
+        InvalidInput: Attempting to set invalid trace setting :trace file name is not given; start the server with --trace-config triton,file=<path>
+        InvalidInput: Attempting to set invalid trace setting :trace file name is not given; start the server with --trace-config triton,file=<path>
+        Unsupported: trace level 'MAX' is not supported: use OFF, TIMESTAMPS or TENSORS
+        InvalidInput: Unable to parse 'trace_rate', got: abc; it is a number of at least 0
+        InvalidInput: Unable to parse 'trace_rate', got: -10; it is a number of at least 0
+        InvalidInput: expect only 1 value for 'trace_rate', got 2
+        InvalidInput: Unable to parse 'trace_count'. Expecting value >= -1, got:-5
+        Unsupported: trace file location can not be updated through network protocol
+        Unsupported: trace mode can not be updated through network protocol: it is 'triton'
+        Unsupported: trace mode 'other' is not supported: use triton or opentelemetry
+        InvalidInput: Unable to parse 'log_frequency', got: ; it is a number of at least 0
+        InvalidInput: unknown trace setting 'nosuch': use trace_level, trace_rate, trace_count or log_frequency
+        ");
+    }
+}

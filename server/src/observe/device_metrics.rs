@@ -1,0 +1,187 @@
+//! Metrics of the machine under Triton's names: GPUs as NVML sees them, processors and memory.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::observe::gpu;
+
+/// Processors are looked at this often at most: over less time a share says nothing.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// All of them in Prometheus' text format; what the machine does not tell is left out.
+pub fn render() -> String {
+    text(&gpu::readings(), &cpu())
+}
+
+/// A metric's name, type and help text, and what it is of a reading.
+type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> Option<f64>);
+
+const GPU: [Metric<gpu::Reading>; 6] = [
+    ("nv_gpu_utilization", "gauge", "GPU utilization rate [0.0 - 1.0)", |gpu| gpu.utilization),
+    ("nv_gpu_memory_total_bytes", "gauge", "GPU total memory, in bytes", |gpu| gpu.memory_total_bytes),
+    ("nv_gpu_memory_used_bytes", "gauge", "GPU used memory, in bytes", |gpu| gpu.memory_used_bytes),
+    ("nv_gpu_power_usage", "gauge", "GPU power usage in watts", |gpu| gpu.power_usage_watts),
+    ("nv_gpu_power_limit", "gauge", "GPU power management limit in watts", |gpu| gpu.power_limit_watts),
+    ("nv_energy_consumption", "counter", "GPU energy consumption in joules since the server started", |gpu| {
+        gpu.energy_joules
+    }),
+];
+
+const CPU: [Metric<Cpu>; 3] = [
+    ("nv_cpu_utilization", "gauge", "CPU utilization rate [0.0 - 1.0]", |cpu| cpu.utilization),
+    ("nv_cpu_memory_total_bytes", "gauge", "CPU total memory (RAM), in bytes", |cpu| cpu.memory_total_bytes),
+    ("nv_cpu_memory_used_bytes", "gauge", "CPU used memory (RAM), in bytes", |cpu| cpu.memory_used_bytes),
+];
+
+/// What the processors and the memory say of themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Cpu {
+    utilization: Option<f64>,
+    memory_total_bytes: Option<f64>,
+    memory_used_bytes: Option<f64>,
+}
+
+fn text(gpus: &[gpu::Reading], cpu: &Cpu) -> String {
+    let mut text = String::new();
+    for (name, kind, help, of) in GPU {
+        let values = gpus.iter().filter_map(|gpu| Some((format!("{{gpu_uuid=\"{}\"}}", gpu.uuid), of(gpu)?)));
+        write(&mut text, (name, kind, help), values);
+    }
+    for (name, kind, help, of) in CPU {
+        write(&mut text, (name, kind, help), of(cpu).map(|value| (String::new(), value)).into_iter());
+    }
+    text
+}
+
+fn write(text: &mut String, (name, kind, help): (&str, &str, &str), values: impl Iterator<Item = (String, f64)>) {
+    let mut values = values.peekable();
+    if values.peek().is_some() {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in values {
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    }
+}
+
+/// Jiffies since the machine started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Jiffies {
+    busy: u64,
+    all: u64,
+}
+
+/// When the processors were last looked at, and how busy they had been until then.
+static LAST: LazyLock<Mutex<Option<(Instant, Jiffies, f64)>>> = LazyLock::new(Mutex::default);
+
+fn cpu() -> Cpu {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let memory = read("/proc/meminfo");
+    let (total, available) = (memory_bytes(&memory, "MemTotal"), memory_bytes(&memory, "MemAvailable"));
+    Cpu {
+        utilization: jiffies(&read("/proc/stat")).map(|now| utilization(&mut LAST.lock(), Instant::now(), now)),
+        memory_total_bytes: total,
+        memory_used_bytes: total.zip(available).map(|(total, available)| total - available),
+    }
+}
+
+/// The share of busy time since the last look; of the whole time until now at the first.
+fn utilization(last: &mut Option<(Instant, Jiffies, f64)>, now: Instant, jiffies: Jiffies) -> f64 {
+    let before = match *last {
+        Some((looked, _, share)) if now - looked < INTERVAL => return share,
+        Some((_, before, _)) => before,
+        None => Jiffies { busy: 0, all: 0 },
+    };
+    let all = jiffies.all.saturating_sub(before.all).max(1);
+    let share = jiffies.busy.saturating_sub(before.busy) as f64 / all as f64;
+    *last = Some((now, jiffies, share));
+    share
+}
+
+/// Of the line `cpu  user nice system idle iowait irq softirq steal ...`; guests are in user and nice.
+fn jiffies(stat: &str) -> Option<Jiffies> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let (all, idle) = (times.iter().sum::<u64>(), times.get(3)? + times.get(4)?);
+    Some(Jiffies { busy: all - idle, all })
+}
+
+/// Of a line `MemTotal:       16384 kB`.
+fn memory_bytes(meminfo: &str, name: &str) -> Option<f64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_labels_and_units_are_tritons() {
+        let gpu = gpu::Reading {
+            uuid: "GPU-1".into(),
+            utilization: Some(0.5),
+            memory_total_bytes: Some(25e9),
+            memory_used_bytes: Some(1024.0),
+            power_usage_watts: Some(98.5),
+            power_limit_watts: None,
+            energy_joules: Some(12.25),
+        };
+        let cpu = Cpu { utilization: Some(0.25), memory_total_bytes: Some(2048.0), memory_used_bytes: Some(1024.0) };
+        insta::assert_snapshot!(text(&[gpu], &cpu), @r#"
+        # HELP nv_gpu_utilization GPU utilization rate [0.0 - 1.0)
+        # TYPE nv_gpu_utilization gauge
+        nv_gpu_utilization{gpu_uuid="GPU-1"} 0.5
+        # HELP nv_gpu_memory_total_bytes GPU total memory, in bytes
+        # TYPE nv_gpu_memory_total_bytes gauge
+        nv_gpu_memory_total_bytes{gpu_uuid="GPU-1"} 25000000000
+        # HELP nv_gpu_memory_used_bytes GPU used memory, in bytes
+        # TYPE nv_gpu_memory_used_bytes gauge
+        nv_gpu_memory_used_bytes{gpu_uuid="GPU-1"} 1024
+        # HELP nv_gpu_power_usage GPU power usage in watts
+        # TYPE nv_gpu_power_usage gauge
+        nv_gpu_power_usage{gpu_uuid="GPU-1"} 98.5
+        # HELP nv_energy_consumption GPU energy consumption in joules since the server started
+        # TYPE nv_energy_consumption counter
+        nv_energy_consumption{gpu_uuid="GPU-1"} 12.25
+        # HELP nv_cpu_utilization CPU utilization rate [0.0 - 1.0]
+        # TYPE nv_cpu_utilization gauge
+        nv_cpu_utilization 0.25
+        # HELP nv_cpu_memory_total_bytes CPU total memory (RAM), in bytes
+        # TYPE nv_cpu_memory_total_bytes gauge
+        nv_cpu_memory_total_bytes 2048
+        # HELP nv_cpu_memory_used_bytes CPU used memory (RAM), in bytes
+        # TYPE nv_cpu_memory_used_bytes gauge
+        nv_cpu_memory_used_bytes 1024
+        "#);
+        assert_eq!(text(&[], &Cpu::default()), "");
+    }
+
+    #[test]
+    fn busy_time_is_counted_between_two_looks() {
+        let mut last = None;
+        let start = Instant::now();
+        let first = jiffies("cpu  10 0 10 70 10 0 0 0 5 0\ncpu0 1 2 3").unwrap();
+        assert_eq!(first, Jiffies { busy: 20, all: 100 });
+        assert_eq!(utilization(&mut last, start, first), 0.2);
+        let next = Jiffies { busy: 70, all: 200 };
+        assert_eq!(utilization(&mut last, start + INTERVAL / 2, next), 0.2);
+        assert_eq!(utilization(&mut last, start + INTERVAL, next), 0.5);
+        assert_eq!(jiffies("intr 1 2"), None);
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let meminfo = "MemTotal:       16 kB\nMemFree:  1 kB\nMemAvailable:   4 kB\n";
+        assert_eq!(memory_bytes(meminfo, "MemTotal"), Some(16384.0));
+        assert_eq!(memory_bytes(meminfo, "MemAvailable"), Some(4096.0));
+        assert_eq!(memory_bytes(meminfo, "Swap"), None);
+    }
+}

@@ -1,0 +1,304 @@
+//! Log lines on stderr, whose levels and form clients may change while the server runs.
+
+use std::{
+    io::IsTerminal as _,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+};
+
+use anyhow::Context as _;
+use quintet_engine::{ErrorKind, InferError};
+use serde_json::{Map, Value};
+use tracing::{Level, Metadata, Subscriber, subscriber::Interest};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::dynamic_filter_fn,
+    layer::{Filter, SubscriberExt as _},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+/// The variable that sets the level.
+const VARIABLE: &str = "QUINTET_LOG";
+
+/// How log lines are written, by Triton's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `default`
+    Default,
+    /// `ISO8601`: the same, as its times are written that way already.
+    Iso8601,
+    /// `json`
+    Json,
+}
+
+impl Format {
+    const ALL: [(&'static str, Self); 3] =
+        [("default", Self::Default), ("ISO8601", Self::Iso8601), ("json", Self::Json)];
+
+    /// The format with this name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, format)| format)
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Information.
+    pub info: bool,
+    /// Warnings.
+    pub warning: bool,
+    /// Errors.
+    pub error: bool,
+    /// 1 adds this server's debug lines, 2 all that it can say.
+    pub verbose: u32,
+    /// Their form.
+    pub format: Format,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { info: true, warning: true, error: true, verbose: 0, format: Format::Default }
+    }
+}
+
+/// The settings in force; a process has one log.
+static LOG: Switches = Switches {
+    info: AtomicBool::new(true),
+    warning: AtomicBool::new(true),
+    error: AtomicBool::new(true),
+    verbose: AtomicU32::new(0),
+    format: AtomicU8::new(0),
+};
+
+struct Switches {
+    info: AtomicBool,
+    warning: AtomicBool,
+    error: AtomicBool,
+    verbose: AtomicU32,
+    format: AtomicU8,
+}
+
+impl Switches {
+    fn set(&self, settings: Settings) {
+        self.info.store(settings.info, Relaxed);
+        self.warning.store(settings.warning, Relaxed);
+        self.error.store(settings.error, Relaxed);
+        self.verbose.store(settings.verbose, Relaxed);
+        self.format.store(settings.format as u8, Relaxed);
+    }
+
+    fn get(&self) -> Settings {
+        Settings {
+            info: self.info.load(Relaxed),
+            warning: self.warning.load(Relaxed),
+            error: self.error.load(Relaxed),
+            verbose: self.verbose.load(Relaxed),
+            format: Format::ALL.get(usize::from(self.format.load(Relaxed))).map_or(Format::Default, |known| known.1),
+        }
+    }
+}
+
+impl Settings {
+    /// As much as can be set.
+    const EVERYTHING: Self =
+        Self { info: true, warning: true, error: true, verbose: u32::MAX, format: Format::Default };
+
+    /// Whether a line is logged. Libraries, ONNX Runtime among them, are heard from warnings on; `filtered` is
+    /// whether QUINTET_LOG chooses instead, so that only the switches count here.
+    fn shows(self, line: &Metadata<'_>, filtered: bool) -> bool {
+        let ours = filtered || line.target().starts_with("quintet");
+        match *line.level() {
+            Level::ERROR => self.error,
+            Level::WARN => self.warning,
+            Level::INFO => ours && self.info,
+            Level::DEBUG => ours && (filtered || self.verbose >= 1),
+            Level::TRACE => ours && (filtered || self.verbose >= 2),
+        }
+    }
+}
+
+/// Starts logging. The variable `QUINTET_LOG`, a filter of tracing's, chooses the lines more finely.
+///
+/// # Errors
+/// When `QUINTET_LOG` is not a filter, or logging was started before.
+pub fn start(settings: Settings) -> anyhow::Result<()> {
+    LOG.set(settings);
+    let filter = match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => Some(
+            EnvFilter::try_new(&text).with_context(|| format!("{VARIABLE} is '{text}', which is not a log filter"))?,
+        ),
+        _ => None,
+    };
+    let registry = tracing_subscriber::registry();
+    let started = match filter {
+        Some(filter) => registry.with(filter).with(text(true)).with(json(true)).try_init(),
+        None => registry.with(text(false)).with(json(false)).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}
+
+/// Lines for people, while that is the form.
+fn text<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
+    tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_filter(filter(filtered, |format| format != Format::Json))
+}
+
+/// Lines for programs, while that is the form.
+fn json<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
+    tracing_subscriber::fmt::layer()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_filter(filter(filtered, |format| format == Format::Json))
+}
+
+/// What the settings show in a form. Places in the code that can never show are switched off for good: libraries have
+/// such places in their innermost loops.
+fn filter<S: Subscriber>(filtered: bool, has_form: fn(Format) -> bool) -> impl Filter<S> {
+    dynamic_filter_fn(move |line, _| {
+        let settings = LOG.get();
+        has_form(settings.format) && settings.shows(line, filtered)
+    })
+    .with_callsite_filter(move |line| {
+        if Settings::EVERYTHING.shows(line, filtered) { Interest::sometimes() } else { Interest::never() }
+    })
+}
+
+/// The settings in force by Triton's names, in its order.
+pub fn settings() -> Map<String, Value> {
+    let settings = LOG.get();
+    Map::from_iter([
+        ("log_file".to_owned(), "".into()),
+        ("log_info".to_owned(), settings.info.into()),
+        ("log_warning".to_owned(), settings.warning.into()),
+        ("log_error".to_owned(), settings.error.into()),
+        ("log_verbose_level".to_owned(), settings.verbose.into()),
+        ("log_format".to_owned(), settings.format.name().into()),
+    ])
+}
+
+/// Changes settings by Triton's names; those that are not named stay.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for what is no setting or no value of it, [`ErrorKind::Unsupported`] for the log
+/// file; nothing is changed then.
+pub fn update(changes: &Map<String, Value>) -> Result<(), InferError> {
+    let changed = changed(LOG.get(), changes)?;
+    LOG.set(changed);
+    Ok(())
+}
+
+fn changed(mut settings: Settings, changes: &Map<String, Value>) -> Result<Settings, InferError> {
+    for (name, value) in changes {
+        let wrong = |expected: &str| {
+            InferError::invalid(format_args!("log setting '{name}' is {value}; it must be {expected}"))
+        };
+        let switch = || value.as_bool().ok_or_else(|| wrong("true or false"));
+        match name.as_str() {
+            "log_info" => settings.info = switch()?,
+            "log_warning" => settings.warning = switch()?,
+            "log_error" => settings.error = switch()?,
+            "log_verbose_level" => {
+                let level = value.as_u64().and_then(|level| u32::try_from(level).ok());
+                settings.verbose = level.ok_or_else(|| wrong("a whole number of at least 0"))?;
+            }
+            "log_format" => {
+                let format = value.as_str().and_then(Format::from_name);
+                settings.format = format.ok_or_else(|| wrong("\"default\", \"ISO8601\" or \"json\""))?;
+            }
+            "log_file" => {
+                return Err(InferError::new(
+                    ErrorKind::Unsupported,
+                    "log file location can not be updated through network protocol",
+                ));
+            }
+            _ => {
+                return Err(InferError::invalid(format_args!(
+                    "unknown log setting '{name}': use log_info, log_warning, log_error, log_verbose_level or log_format"
+                )));
+            }
+        }
+    }
+    Ok(settings)
+}
+
+/// What is logged in this thread while `run` runs, a line each.
+#[cfg(test)]
+pub(crate) fn captured<T>(run: impl FnOnce() -> T) -> (T, String) {
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let outcome = tracing::subscriber::with_default(log, run);
+    let text = String::from_utf8_lossy(&lines.0.lock()).into_owned();
+    (outcome, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(changes: Value) -> Result<Settings, String> {
+        let Value::Object(changes) = changes else { unreachable!() };
+        changed(Settings::default(), &changes).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn spans_that_never_show_are_off() {
+        let is_off = |filtered| {
+            tracing::subscriber::with_default(
+                tracing_subscriber::registry().with(text(filtered)).with(json(filtered)),
+                || {
+                    let library = tracing::trace_span!(target: "h2::codec", "poll");
+                    let ours = tracing::info_span!(target: "quintet_server", "run");
+                    [library, ours].map(|span| span.is_disabled())
+                },
+            )
+        };
+        assert_eq!(is_off(false), [true, false]);
+    }
+
+    #[test]
+    fn settings_have_tritons_names() {
+        let quiet = change(json!({"log_info": false, "log_verbose_level": 2, "log_format": "iso8601"})).unwrap();
+        assert_eq!(quiet, Settings { info: false, verbose: 2, format: Format::Iso8601, ..Settings::default() });
+        assert_eq!(settings()["log_format"], "default");
+        let wrong = [
+            json!({"log_info": "a"}),
+            json!({"log_verbose_level": -1}),
+            json!({"log_format": "foo"}),
+            json!({"log_file": "/tmp/x"}),
+            json!({"nosuch": 1}),
+        ];
+        let refusals = wrong.map(|wrong| change(wrong).unwrap_err());
+        insta::assert_snapshot!(refusals.join("\n"), @r#"
+        log setting 'log_info' is "a"; it must be true or false
+        log setting 'log_verbose_level' is -1; it must be a whole number of at least 0
+        log setting 'log_format' is "foo"; it must be "default", "ISO8601" or "json"
+        log file location can not be updated through network protocol
+        unknown log setting 'nosuch': use log_info, log_warning, log_error, log_verbose_level or log_format
+        "#);
+    }
+}

@@ -1,0 +1,240 @@
+//! `quintet-server health`: asks a running server whether it is ready. For containers, which have no curl.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, Parser};
+use http::Uri;
+
+use crate::{
+    catalog::ServiceName,
+    process::settings::{Flags, Settings},
+};
+
+/// Bytes of an answer that are read: its status line is within them.
+const STATUS_LINE_BYTES: u64 = 256;
+
+/// What to ask.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Ask for this instead; repeat it for several. Without a path: KServe's health path [default: the services
+    /// that the QUINTET_* variables and the file of QUINTET_CONFIG set up, on this machine]
+    #[arg(long, value_name = "HOST:PORT|URL")]
+    url: Vec<Target>,
+    /// Ask whether the process answers, not whether its models are ready
+    #[arg(long)]
+    live: bool,
+    /// Seconds that one answer may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout_secs: u64,
+}
+
+/// Where one question goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    /// `host:port`; an IPv6 address is in brackets.
+    authority: String,
+    /// Empty where none was given.
+    path: String,
+}
+
+impl std::str::FromStr for Target {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let uri: Uri = text.parse().with_context(|| format!("'{text}' is neither HOST:PORT nor a URL"))?;
+        ensure!(uri.scheme_str().is_none_or(|scheme| scheme == "http"), "'{text}': only http:// can be asked");
+        let authority = uri.authority().with_context(|| format!("'{text}' names no host"))?;
+        ensure!(authority.port_u16().is_some(), "'{text}' names no port, as in 127.0.0.1:8010");
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        Ok(Self { authority: authority.to_string(), path: if path == "/" { String::new() } else { path.to_owned() } })
+    }
+}
+
+/// Asks, one target after the other; prints each answer. Exit status: 0 all say yes, 1 not.
+///
+/// # Errors
+/// When the settings are wrong.
+pub fn run(check: &Check) -> anyhow::Result<ExitCode> {
+    let targets = if check.url.is_empty() { of_settings(&from_environment()?, check.live) } else { check.url.clone() };
+    let timeout = Duration::from_secs(check.timeout_secs);
+    let mut healthy = true;
+    for target in &targets {
+        let path = if target.path.is_empty() { path(ServiceName::Onnx, check.live) } else { target.path.as_str() };
+        let answer = match ask(&target.authority, path, timeout) {
+            Ok(status) => {
+                healthy &= status == 200;
+                status.to_string()
+            }
+            Err(error) => {
+                healthy = false;
+                format!("{error:#}")
+            }
+        };
+        writeln!(std::io::stdout(), "http://{}{path}: {answer}", target.authority).context("stdout")?;
+    }
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The settings of a suite that was started with this environment and no flags.
+fn from_environment() -> anyhow::Result<Settings> {
+    #[derive(Parser)]
+    struct Environment {
+        #[command(flatten)]
+        flags: Flags,
+    }
+    Environment::try_parse_from(["quintet-server"]).context("the suite's environment")?.flags.resolve()
+}
+
+/// The HTTP listener of each service that runs.
+fn of_settings(settings: &Settings, live: bool) -> Vec<Target> {
+    let target = |&service: &ServiceName| {
+        let endpoint = match service {
+            ServiceName::Jpeg => settings.jpeg_port,
+            ServiceName::Onnx => settings.onnx_http_port,
+            ServiceName::Trt => settings.trt_http_port,
+            // Not a service of the suite: settings cannot name it.
+            ServiceName::Triton => return None,
+        };
+        let authority = reachable(endpoint.on(settings.address)).to_string();
+        Some(Target { authority, path: path(service, live).to_owned() })
+    };
+    settings.service.iter().filter_map(target).collect()
+}
+
+fn path(service: ServiceName, live: bool) -> &'static str {
+    match (service, live) {
+        (ServiceName::Jpeg, false) => "/health",
+        (ServiceName::Jpeg, true) => "/healthz",
+        (_, false) => "/v2/health/ready",
+        (_, true) => "/v2/health/live",
+    }
+}
+
+/// One cannot connect to "all addresses": their listener is asked over loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+/// The HTTP status that `GET path` gets; each step may take `timeout`.
+fn ask(authority: &str, path: &str, timeout: Duration) -> anyhow::Result<u16> {
+    let address = authority.to_socket_addrs().context("unknown host")?.next().context("the host has no address")?;
+    let mut stream = TcpStream::connect_timeout(&address, timeout).context("cannot connect")?;
+    stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout))).context("timeout")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).context("cannot ask")?;
+    let mut answer = Vec::new();
+    stream.take(STATUS_LINE_BYTES).read_to_end(&mut answer).context("no answer")?;
+    match status(&answer) {
+        Some(status) => Ok(status),
+        None => bail!("the answer is not HTTP"),
+    }
+}
+
+/// The status in `HTTP/1.1 200 OK`.
+fn status(answer: &[u8]) -> Option<u16> {
+    let rest = answer.strip_prefix(b"HTTP/1.")?;
+    std::str::from_utf8(rest.get(2..5)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        check: Check,
+    }
+
+    fn check(flags: &[&str]) -> ExitCode {
+        run(&Command::try_parse_from(["health"].iter().chain(flags)).unwrap().check).unwrap()
+    }
+
+    /// Answers one connection with `answer`; hands back what was asked.
+    fn answer(answer: &'static str) -> (String, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let asked = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 512];
+            let length = stream.read(&mut asked).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&asked[..length]).lines().next().unwrap_or_default().to_owned()
+        });
+        (address, asked)
+    }
+
+    #[test]
+    fn the_exit_status_says_whether_the_server_is_ready() {
+        for (reply, code) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ExitCode::SUCCESS),
+            ("HTTP/1.1 400 Bad Request\r\n\r\n", ExitCode::FAILURE),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", ExitCode::FAILURE),
+            ("SSH-2.0-OpenSSH_9.2\r\n", ExitCode::FAILURE),
+            ("", ExitCode::FAILURE),
+        ] {
+            let (address, asked) = answer(reply);
+            assert_eq!(check(&["--url", &address]), code, "{reply}");
+            assert_eq!(asked.join().unwrap(), "GET /v2/health/ready HTTP/1.1");
+        }
+    }
+
+    #[test]
+    fn one_of_several_is_not_ready() {
+        let (ready, first) = answer("HTTP/1.1 200 OK\r\n\r\n");
+        let (loading, second) = answer("HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        let jpeg = format!("http://{loading}/healthz");
+        assert_eq!(check(&["--live", "--url", &ready, "--url", &jpeg]), ExitCode::FAILURE);
+        assert_eq!(first.join().unwrap(), "GET /v2/health/live HTTP/1.1");
+        assert_eq!(second.join().unwrap(), "GET /healthz HTTP/1.1");
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(check(&["--url", &address.to_string()]), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn the_settings_say_whom_to_ask() {
+        let mut settings = Settings { address: Ipv4Addr::UNSPECIFIED.into(), ..Settings::default() };
+        settings.trt_http_port = "[::]:9020".parse().unwrap();
+        let urls = |live| {
+            let of = of_settings(&settings, live);
+            of.iter().map(|target| format!("{}{}", target.authority, target.path)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            urls(false),
+            ["127.0.0.1:8002/health", "127.0.0.1:8010/v2/health/ready", "[::1]:9020/v2/health/ready"]
+        );
+        assert_eq!(
+            urls(true),
+            ["127.0.0.1:8002/healthz", "127.0.0.1:8010/v2/health/live", "[::1]:9020/v2/health/live"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_said() {
+        for (text, word) in
+            [("localhost", "no port"), ("https://a:1", "only http"), ("/health", "no host"), ("a b:1", "neither")]
+        {
+            let error = text.parse::<Target>().unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{text}: {error:#}");
+        }
+    }
+}

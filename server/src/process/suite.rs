@@ -1,0 +1,198 @@
+//! The suite: three services on seven ports, and the models that they serve.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use quintet_engine::BufferPool;
+use quintet_onnxruntime::Loaded;
+use tokio::task::JoinSet;
+
+use crate::{
+    backend::onnx::EngineCache,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
+    process::{
+        serve::{self, ListenerSpec, Protocol},
+        settings::{Endpoint, Settings, or_cores},
+    },
+    repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
+    service::Service,
+    transport::{
+        http1,
+        images::{self, Decoder},
+        kserve_grpc, kserve_http,
+        listener::Address,
+    },
+};
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Images,
+    KserveHttp,
+    KserveGrpc,
+    Metrics,
+}
+
+/// The listeners of a service: name (its flag is `--<name>-port`), purpose, place.
+fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Purpose, Endpoint)> {
+    match service {
+        ServiceName::Jpeg => vec![("jpeg", Purpose::Images, settings.jpeg_port)],
+        ServiceName::Onnx => vec![
+            ("onnx-http", Purpose::KserveHttp, settings.onnx_http_port),
+            ("onnx-grpc", Purpose::KserveGrpc, settings.onnx_grpc_port),
+            ("onnx-metrics", Purpose::Metrics, settings.onnx_metrics_port),
+        ],
+        ServiceName::Trt => vec![
+            ("trt-http", Purpose::KserveHttp, settings.trt_http_port),
+            ("trt-grpc", Purpose::KserveGrpc, settings.trt_grpc_port),
+            ("trt-metrics", Purpose::Metrics, settings.trt_metrics_port),
+        ],
+        // Not a service of the suite: settings cannot name it.
+        ServiceName::Triton => Vec::new(),
+    }
+}
+
+/// The Unix domain socket beside a port, where the settings want one.
+fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> {
+    let wanted = purpose != Purpose::Metrics && !settings.uds_dir.as_os_str().is_empty();
+    wanted.then(|| Address::Unix { path: settings.uds_dir.join(format!("{name}.sock")), flag: "--uds-dir" })
+}
+
+/// Runs the suite until a signal ends it.
+///
+/// # Errors
+/// When a port is taken, ONNX Runtime is missing, or a model cannot be loaded.
+pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let names = model_names(settings)?;
+    let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
+    let mut specs = Vec::new();
+    for service in &services {
+        for (name, purpose, endpoint) in listeners(service.catalog().name(), settings) {
+            let served = Arc::clone(service);
+            let protocol = match purpose {
+                Purpose::Images => {
+                    let decoder = Decoder::new(or_cores(settings.decode_threads), settings.max_decode_queue);
+                    Protocol::Http(images::router(served, names[0].clone(), decoder))
+                }
+                Purpose::KserveHttp => Protocol::Http(kserve_http::router(served)),
+                Purpose::KserveGrpc => Protocol::Grpc(kserve_grpc::Limits {
+                    max_input: max_input(settings),
+                    max_stream_requests: kserve_grpc::MAX_STREAM_REQUESTS,
+                }),
+                Purpose::Metrics => Protocol::Http(http1::metrics::router(served)),
+            };
+            if let Some(address) = socket(name, purpose, settings) {
+                specs.push(ListenerSpec { service: Arc::clone(service), name, protocol: protocol.clone(), address });
+            }
+            let address = endpoint.on(settings.address).into();
+            specs.push(ListenerSpec { service: Arc::clone(service), name, protocol, address });
+        }
+    }
+    let limits = serve::Limits {
+        max_connections: settings.common.max_connections,
+        exit_timeout: settings.common.exit_timeout(),
+        ports_file: &settings.common.ports_file,
+    };
+    serve::run(specs, limits, load(&services, &names, settings)).await
+}
+
+fn max_input(settings: &Settings) -> InputLimit {
+    InputLimit { bytes: settings.max_input_bytes, flag: "--max-input-bytes" }
+}
+
+/// A service, without models yet.
+fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
+    let limits = Limits {
+        max_input: max_input(settings),
+        max_image_pixels: settings.max_image_pixels,
+        max_images: settings.max_images,
+    };
+    let catalog = Catalog::new(name, BufferPool::new(settings.common.buffer_pool_bytes), limits);
+    Arc::new(Service::new(catalog).with_shared_memory(settings.common.shared_memory()))
+}
+
+/// The models to serve, at least one; the jpeg service serves the first.
+fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let roots = &settings.model_repository;
+    let names = if settings.model.is_empty() { repository::model_names(roots)? } else { settings.model.clone() };
+    if names.is_empty() {
+        let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
+        bail!("no model in {0}: write one with `quintet-models build --arch resnet50 --output {0}`", roots.join(", "));
+    }
+    // Before anything is bound, so that a mistake in a name or a file is reported at once.
+    names.iter().try_for_each(|name| repository::find(roots, name, None).map(|_| ()))?;
+    Ok(names)
+}
+
+/// Loads and warms all models, the services side by side. One that fails ends the suite: a lane must not
+/// be missing from a comparison.
+async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) -> anyhow::Result<()> {
+    let (path, threads) = (settings.common.onnxruntime.clone(), settings.common.intra_op_threads);
+    let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
+    let mut loads = JoinSet::new();
+    for service in services {
+        let repository = Arc::new(repository(service.catalog(), library, settings));
+        service.attach(Arc::clone(&repository));
+        let served = if service.catalog().name() == ServiceName::Jpeg { names[..1].to_vec() } else { names.to_vec() };
+        let name = service.catalog().name();
+        loads.spawn(async move {
+            let failed = repository.start(&served).await;
+            failed.into_iter().next().map(|(_, error)| (name, error))
+        });
+    }
+    while let Some(loaded) = loads.join_next().await {
+        if let Some((service, error)) = loaded.context("a load broke off")? {
+            bail!("service {}: {error}", service.as_str());
+        }
+    }
+    Ok(())
+}
+
+fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Settings) -> Repository {
+    let options = Options {
+        roots: settings.model_repository.clone(),
+        mode: Mode::None,
+        loader: Loader {
+            response_cache: None,
+            library,
+            providers: Some(settings.providers(catalog.name()).to_vec()),
+            policy: settings.common.provider_policy,
+            engine_cache: Some(EngineCache {
+                folder: settings.common.engine_cache.clone(),
+                library: library.version(),
+            }),
+            weights: (catalog.name() == ServiceName::Jpeg && !settings.jpeg_weights.as_os_str().is_empty())
+                .then(|| settings.jpeg_weights.clone()),
+            auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
+        },
+        // One after the other, so that a load's time is the model's own.
+        loads_at_once: 1,
+        strict_readiness: true,
+    };
+    Repository::new(Arc::clone(catalog), options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seven_ports_with_their_flags_names() {
+        let settings = Settings::default();
+        let all: Vec<_> = settings
+            .service
+            .iter()
+            .flat_map(|&service| listeners(service, &settings))
+            .map(|(name, purpose, endpoint)| format!("{name} {purpose:?} {endpoint}"))
+            .collect();
+        insta::assert_snapshot!(all.join("\n"), @r"
+        jpeg Images 8002
+        onnx-http KserveHttp 8010
+        onnx-grpc KserveGrpc 8011
+        onnx-metrics Metrics 8012
+        trt-http KserveHttp 8020
+        trt-grpc KserveGrpc 8021
+        trt-metrics Metrics 8022
+        ");
+    }
+}

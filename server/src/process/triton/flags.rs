@@ -1,0 +1,303 @@
+//! Triton's command line: each flag is honoured, or said to have no effect, or refused.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::{
+    other_flags::{Refused, WithoutEffect},
+    trace_flags::TraceFlags,
+};
+use crate::{
+    observe::{
+        logging::{self, Format},
+        metrics::MetricsOptions,
+    },
+    process::settings::{CommonFlags, boolean, or_cores},
+    repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
+    transport::kserve_grpc,
+};
+
+/// Who says which models are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ControlMode {
+    /// All models of the repository, once.
+    None,
+    /// All models of the repository, which is looked at again and again.
+    Poll,
+    /// Those of --load-model, and what clients ask for.
+    Explicit,
+}
+
+/// Triton's names of log formats.
+fn log_format(text: &str) -> Result<Format, String> {
+    Format::from_name(text).ok_or_else(|| "use default, ISO8601 or json".into())
+}
+
+/// The bytes of `local,size=BYTES`.
+fn cache_size(text: &str) -> Result<usize, String> {
+    text.strip_prefix("local,size=")
+        .and_then(|bytes| bytes.parse().ok())
+        .ok_or_else(|| "use local,size=BYTES: there is no other cache than the local one".into())
+}
+
+/// Triton's flags, and a few of this server's own.
+#[derive(Clone, Debug, Args)]
+pub struct Flags {
+    /// Folder with models in Triton's layout; repeat it for several
+    #[arg(long, alias = "model-store", value_name = "DIR")]
+    pub model_repository: Vec<PathBuf>,
+    /// Who says which models are loaded
+    #[arg(long, value_enum, value_name = "MODE", default_value = "none", ignore_case = true)]
+    pub model_control_mode: ControlMode,
+    /// With explicit control: model to load at the start, or * for all; repeat it for several
+    #[arg(long, value_name = "NAME")]
+    pub load_model: Vec<String>,
+    /// With poll control: seconds from one look at the repository to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
+    pub repository_poll_secs: u64,
+    /// Not ready while one model is not
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub strict_readiness: bool,
+    /// End if a model cannot be loaded at the start; false serves the others
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub exit_on_error: bool,
+    /// Do not fill in what a config.pbtxt leaves out from the model file
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub disable_auto_complete_config: bool,
+    /// Triton's old name for --disable-auto-complete-config
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub strict_model_config: bool,
+    /// Models that load at the same time at most [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub model_load_thread_count: Option<usize>,
+    /// Cache of answers, for models whose configuration enables response_cache: local,size=BYTES [default: none]
+    #[arg(long, value_name = "CACHE,KEY=VALUE", value_parser = cache_size)]
+    pub cache_config: Option<usize>,
+    /// Triton's old name for --cache-config local,size=BYTES
+    #[arg(long, hide = true, value_name = "BYTES", conflicts_with = "cache_config")]
+    pub response_cache_byte_size: Option<usize>,
+    /// Setting of a backend: onnxruntime,default-max-batch-size=N
+    #[arg(long, value_name = "BACKEND,KEY=VALUE")]
+    pub backend_config: Vec<String>,
+
+    /// KServe over HTTP
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub http_port: u16,
+    /// KServe over gRPC
+    #[arg(long, value_name = "PORT", default_value_t = 8001)]
+    pub grpc_port: u16,
+    /// KServe over HTTP on a Unix domain socket too: its file, made at the start and removed at the end
+    #[arg(long, value_name = "PATH")]
+    pub http_uds: Option<PathBuf>,
+    /// KServe over gRPC on a Unix domain socket too
+    #[arg(long, value_name = "PATH")]
+    pub grpc_uds: Option<PathBuf>,
+    /// Prometheus metrics over HTTP
+    #[arg(long, value_name = "PORT", default_value_t = 8002)]
+    pub metrics_port: u16,
+    /// Address of the HTTP listener
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub http_address: IpAddr,
+    /// Address of the gRPC listener
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub grpc_address: IpAddr,
+    /// Address of the metrics listener [default: that of the HTTP listener]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_address: Option<IpAddr>,
+    /// Listen for HTTP
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub allow_http: bool,
+    /// Listen for gRPC
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub allow_grpc: bool,
+    /// Listen for readers of metrics
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub allow_metrics: bool,
+    /// What is measured beyond counters, such as summary_latencies=true; repeat it for several settings
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub metrics_config: Vec<String>,
+    /// Bytes of a request body at most, also once decompressed; larger ones get 413
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub http_max_input_size: usize,
+    /// Bytes of a gRPC message at most; Triton has no limit here
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub grpc_max_input_size: usize,
+    /// Requests of one gRPC stream that are worked on at once; more wait to be read
+    #[arg(long, value_name = "N", default_value_t = kserve_grpc::MAX_STREAM_REQUESTS)]
+    pub grpc_max_stream_requests: usize,
+
+    /// 1 and more adds debug lines
+    #[arg(long, value_name = "LEVEL", default_value_t = 0)]
+    pub log_verbose: u32,
+    /// Form of the log lines on stderr: default, ISO8601 or json
+    #[arg(long, value_name = "FORMAT", default_value = "default", value_parser = log_format)]
+    pub log_format: Format,
+    /// Log information
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub log_info: bool,
+    /// Log warnings
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub log_warning: bool,
+    /// Log errors
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub log_error: bool,
+    #[command(flatten)]
+    pub(super) trace: TraceFlags,
+    /// Those that the suite has, too.
+    #[command(flatten)]
+    pub common: CommonFlags,
+    #[command(flatten)]
+    without_effect: WithoutEffect,
+    #[command(flatten)]
+    refused: Refused,
+}
+
+impl Flags {
+    /// Warns of flags without effect.
+    ///
+    /// # Errors
+    /// When a flag asks for what this server does not do, or a needed one is missing.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.model_repository.is_empty(),
+            "--model-repository is missing: name the folder with the models, or use a subcommand (see --help)"
+        );
+        for (flag, values) in self.refused.given() {
+            // What is switched off is not asked for.
+            let off = values.iter().all(|value| boolean(value) == Ok(false));
+            anyhow::ensure!(off, "{flag} is not supported: without it the server would do what you do not expect");
+        }
+        anyhow::ensure!(
+            self.load_model.is_empty() || self.model_control_mode == ControlMode::Explicit,
+            "--load-model needs --model-control-mode=explicit"
+        );
+        for (flag, values) in self.without_effect.given() {
+            tracing::warn!(flag, values = values.join(" "), "this flag has no effect here");
+        }
+        for text in &self.backend_config {
+            if default_max_batch_size(text).is_none() {
+                tracing::warn!(flag = "--backend-config", values = text, "this setting has no effect here");
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest batch of a model that says nothing and can batch; `None` completes nothing.
+    pub(super) fn auto_complete(&self) -> Option<i32> {
+        let given = self.backend_config.iter().filter_map(|text| default_max_batch_size(text)).next_back();
+        let complete = !self.disable_auto_complete_config && !self.strict_model_config;
+        complete.then_some(given.unwrap_or(AUTO_COMPLETE_MAX_BATCH_SIZE))
+    }
+
+    /// Bytes of the response cache; `None` for none.
+    pub(super) fn response_cache_bytes(&self) -> Option<usize> {
+        self.cache_config.or(self.response_cache_byte_size).filter(|&bytes| bytes > 0)
+    }
+
+    /// What is measured.
+    ///
+    /// # Errors
+    /// When --metrics-config has a setting that there is not.
+    pub(super) fn metrics_options(&self) -> anyhow::Result<MetricsOptions> {
+        let mut options = MetricsOptions::default();
+        for setting in &self.metrics_config {
+            options.set(setting).map_err(|error| anyhow::anyhow!("--metrics-config {setting}: {error}"))?;
+        }
+        Ok(options)
+    }
+
+    /// What is logged.
+    pub fn logging(&self) -> logging::Settings {
+        logging::Settings {
+            info: self.log_info,
+            warning: self.log_warning,
+            error: self.log_error,
+            verbose: self.log_verbose,
+            format: self.log_format,
+        }
+    }
+
+    pub(super) fn loads_at_once(&self) -> usize {
+        or_cores(self.model_load_thread_count.unwrap_or(0))
+    }
+}
+
+/// `N` of `[onnxruntime],default-max-batch-size=N`: Triton takes it for one backend and for all.
+fn default_max_batch_size(text: &str) -> Option<i32> {
+    let (backend, setting) = text.split_once(',')?;
+    let value = setting.strip_prefix("default-max-batch-size=")?;
+    if matches!(backend, "" | "onnxruntime") { value.parse().ok().filter(|&size| size >= 0) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn read(line: &str) -> Result<Flags, String> {
+        let line = std::iter::once("quintet-server").chain(line.split_whitespace());
+        Cli::try_parse_from(line).map(|cli| cli.flags).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn tritons_spellings() {
+        let flags = read(
+            "--model-repository /a --model-store=/b --model-control-mode=EXPLICIT --load-model x --load-model=* \
+             --strict-readiness=0 --exit-on-error false --disable-auto-complete-config --http-port 9000 \
+             --grpc-address=127.0.0.1 --allow-metrics=false --backend-config=onnxruntime,default-max-batch-size=16 \
+             --pinned-memory-pool-byte-size 1 --cuda-memory-pool-byte-size=0:1 --cuda-memory-pool-byte-size=1:1",
+        )
+        .unwrap();
+        assert_eq!(flags.model_repository, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(
+            (flags.model_control_mode, &flags.load_model[..]),
+            (ControlMode::Explicit, &["x".into(), "*".into()][..])
+        );
+        assert!(!flags.strict_readiness && !flags.exit_on_error && !flags.allow_metrics);
+        assert_eq!((flags.http_port, flags.grpc_port, flags.auto_complete()), (9000, 8001, None));
+        assert_eq!(flags.grpc_address, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert!(flags.check().is_ok());
+        let given: Vec<_> = flags.without_effect.given().into_iter().map(|(flag, _)| flag).collect();
+        assert_eq!(given, ["--pinned-memory-pool-byte-size", "--cuda-memory-pool-byte-size"]);
+        let flags = read("--backend-config=onnxruntime,default-max-batch-size=16").unwrap();
+        assert_eq!(flags.auto_complete(), Some(16));
+        assert!(read("--strict-readiness --http-port 1").unwrap().strict_readiness);
+    }
+
+    #[test]
+    fn the_response_cache_has_a_size_or_is_not_there() {
+        let bytes = |line: &str| read(line).map(|flags| flags.response_cache_bytes());
+        assert_eq!(bytes(""), Ok(None));
+        assert_eq!(bytes("--cache-config local,size=1048576"), Ok(Some(1 << 20)));
+        assert_eq!(bytes("--response-cache-byte-size=7"), Ok(Some(7)));
+        assert_eq!(bytes("--cache-config local,size=0"), Ok(None));
+        assert!(bytes("--cache-config redis,host=x").unwrap_err().contains("use local,size=BYTES"));
+    }
+
+    #[test]
+    fn an_unknown_flag_says_what_it_is_near_to() {
+        let error = read("--model-repositry /a").unwrap_err();
+        assert!(error.contains("--model-repository"), "{error}");
+    }
+
+    #[test]
+    fn what_would_be_missed_is_refused() {
+        let refusal = |line: &str| read(line).unwrap().check().unwrap_err().to_string();
+        assert!(refusal("").starts_with("--model-repository is missing"));
+        assert!(refusal("--model-repository /a --grpc-use-ssl=true").starts_with("--grpc-use-ssl is not supported"));
+        assert!(refusal("--model-repository /a --load-model x").contains("--model-control-mode=explicit"));
+        assert!(read("--model-repository /a --grpc-use-ssl=false").unwrap().check().is_ok());
+        assert!(read("--strict-readiness=maybe").unwrap_err().contains("use true, false, 1 or 0"));
+    }
+}

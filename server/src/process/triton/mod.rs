@@ -1,0 +1,133 @@
+//! Triton mode: one service for a model repository, on Triton's ports, under Triton's flags.
+
+mod flags;
+mod other_flags;
+mod trace_flags;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use quintet_engine::{BufferPool, Cache};
+
+use crate::{
+    backend::onnx::EngineCache,
+    catalog::{Catalog, InputLimit, Limits, ServiceName},
+    process::{
+        serve::{self, ListenerSpec, Protocol},
+        settings::{Common, Settings},
+    },
+    repository::{Loader, Mode, Options, Repository},
+    service::Service,
+    transport::{http1, kserve_grpc, kserve_http, listener::Address},
+};
+
+pub use flags::{ControlMode, Flags};
+
+/// The name that loads every model.
+const EVERY_MODEL: &str = "*";
+
+/// Serves a model repository until a signal ends it.
+///
+/// # Errors
+/// When a flag asks for what is not there, a port is taken, ONNX Runtime is missing, or a model cannot be
+/// loaded and `--exit-on-error` is not off.
+pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
+    flags.check()?;
+    let common = flags.common.resolve()?;
+    let images = Settings::default();
+    let limits = Limits {
+        max_input: InputLimit { bytes: flags.http_max_input_size, flag: "--http-max-input-size" },
+        max_image_pixels: images.max_image_pixels,
+        max_images: images.max_images,
+    };
+    let catalog = Catalog::new(ServiceName::Triton, BufferPool::new(common.buffer_pool_bytes), limits)
+        .with_metrics(flags.metrics_options()?);
+    let service = Service::new(catalog).with_shared_memory(common.shared_memory()).with_traces(flags.trace.traces()?);
+    let service = Arc::new(service);
+    let grpc = kserve_grpc::Limits {
+        max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },
+        max_stream_requests: flags.grpc_max_stream_requests,
+    };
+    let listeners = [
+        (
+            flags.allow_http,
+            "http",
+            Protocol::Http(kserve_http::router(Arc::clone(&service))),
+            flags.http_address,
+            flags.http_port,
+        ),
+        (flags.allow_grpc, "grpc", Protocol::Grpc(grpc), flags.grpc_address, flags.grpc_port),
+        (
+            flags.allow_metrics,
+            "metrics",
+            Protocol::Http(http1::metrics::router(Arc::clone(&service))),
+            flags.metrics_address.unwrap_or(flags.http_address),
+            flags.metrics_port,
+        ),
+    ];
+    let ports = listeners.into_iter().filter(|(allowed, ..)| *allowed).map(|(_, name, protocol, address, port)| {
+        ListenerSpec { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port).into() }
+    });
+    let sockets = [
+        (&flags.http_uds, "http", "--http-uds", Protocol::Http(kserve_http::router(Arc::clone(&service)))),
+        (&flags.grpc_uds, "grpc", "--grpc-uds", Protocol::Grpc(grpc)),
+    ];
+    let sockets = sockets.into_iter().filter_map(|(path, name, flag, protocol)| {
+        let address = Address::Unix { path: path.clone()?, flag };
+        Some(ListenerSpec { service: Arc::clone(&service), name, protocol, address })
+    });
+    let specs = ports.chain(sockets).collect();
+    let limits = serve::Limits {
+        max_connections: common.max_connections,
+        exit_timeout: common.exit_timeout(),
+        ports_file: &common.ports_file,
+    };
+    serve::run(specs, limits, load(Arc::clone(&service), flags, &common)).await
+}
+
+/// Loads and warms what the control mode says, and begins to look for changes where it says so.
+async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::Result<()> {
+    let (path, threads) = (common.onnxruntime.clone(), common.intra_op_threads);
+    let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
+    let options = Options {
+        roots: flags.model_repository.clone(),
+        mode: match flags.model_control_mode {
+            ControlMode::None => Mode::None,
+            ControlMode::Poll => Mode::Poll(Duration::from_secs(flags.repository_poll_secs)),
+            ControlMode::Explicit => Mode::Explicit,
+        },
+        loader: Loader {
+            library,
+            providers: None,
+            policy: common.provider_policy,
+            // Without the flag engines are only kept where a configuration says so.
+            engine_cache: flags
+                .common
+                .engine_cache
+                .clone()
+                .map(|folder| EngineCache { folder, library: library.version() }),
+            weights: None,
+            auto_complete: flags.auto_complete(),
+            response_cache: flags.response_cache_bytes().map(|bytes| Arc::new(Cache::new(bytes))),
+        },
+        loads_at_once: flags.loads_at_once(),
+        strict_readiness: flags.strict_readiness,
+    };
+    let repository = Arc::new(Repository::new(Arc::clone(service.catalog()), options));
+    service.attach(Arc::clone(&repository));
+    let every = || repository.names_on_disk().context("cannot read the model repository");
+    let names = match flags.model_control_mode {
+        ControlMode::Explicit if !flags.load_model.iter().any(|name| name == EVERY_MODEL) => flags.load_model.clone(),
+        _ => every()?,
+    };
+    let failed = repository.start(&names).await;
+    for (model, error) in &failed {
+        tracing::error!(model, %error, "the model is not served");
+    }
+    if flags.exit_on_error && !failed.is_empty() {
+        let reasons: Vec<_> = failed.into_iter().map(|(_, error)| error.to_string()).collect();
+        bail!("{}\n(--exit-on-error=false serves the other models)", reasons.join("\n"));
+    }
+    tokio::spawn(repository.poll());
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Loading and unloading: at the start, and when clients ask for it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use quintet_engine::{InferError, VersionState};
+use tempfile::TempDir;
+use tokio::{sync::OwnedMutexGuard, task::JoinSet};
+
+use super::{
+    repository::{Entry, Repository},
+    retire::retire,
+    steps::{is_name, steps, steps_of},
+};
+use crate::repository::{
+    error::RepositoryError,
+    fingerprint::Fingerprint,
+    folders::{find, find_in, versions_on_disk},
+    overrides::Overrides,
+    source::ModelSource,
+};
+
+/// The versions to load, and the folder of files that came along.
+type Found = (Vec<ModelSource>, Option<TempDir>);
+
+impl Repository {
+    /// Loads these models side by side. Returns those that failed, with the reason.
+    pub async fn start(self: &Arc<Self>, names: &[String]) -> Vec<(String, InferError)> {
+        let failed = self.load_all(names).await;
+        self.started.store(true, Relaxed);
+        failed
+    }
+
+    pub(super) async fn load_all(self: &Arc<Self>, names: &[String]) -> Vec<(String, InferError)> {
+        let mut loads = JoinSet::new();
+        for name in names {
+            let (this, name) = (Arc::clone(self), name.clone());
+            loads.spawn(async move {
+                let loaded = this.load_model(&name, Overrides::default()).await;
+                loaded.err().map(|error| (name, error))
+            });
+        }
+        let mut failed: Vec<_> = loads.join_all().await.into_iter().flatten().collect();
+        failed.sort_by(|a, b| a.0.cmp(&b.0));
+        failed
+    }
+
+    /// Loads a model, or loads it anew, because a client asks for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] unless the mode is explicit, [`ErrorKind::Internal`] in Triton's words when
+    /// the load fails; [`ErrorKind::InvalidInput`] for overrides that are wrong in themselves.
+    pub async fn load(self: &Arc<Self>, name: &str, overrides: Overrides) -> Result<(), InferError> {
+        self.allow_control()?;
+        self.load_model(name, overrides).await
+    }
+
+    /// Takes a model out of service because a client asks for it; `dependents` are the models that an
+    /// ensemble is made of. A model that is not there is out of service already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] unless the mode is explicit.
+    pub async fn unload(self: &Arc<Self>, name: &str, dependents: bool) -> Result<(), InferError> {
+        self.allow_control()?;
+        let steps = if dependents { steps_of(&self.catalog, name) } else { Vec::new() };
+        for name in [name.to_owned()].into_iter().chain(steps) {
+            self.unload_model(&name).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn load_model(self: &Arc<Self>, name: &str, overrides: Overrides) -> Result<(), InferError> {
+        let unknown =
+            || InferError::internal(format_args!("failed to load '{name}', failed to poll from model repository"));
+        if !is_name(name) {
+            return Err(unknown());
+        }
+        self.load_steps(name, &overrides, &[]).await?;
+        if !overrides.has_files() && self.options.roots.iter().all(|root| !root.join(name).is_dir()) {
+            return Err(unknown());
+        }
+        let entry = self.entry(name).lock_owned().await;
+        let loaded = self.load_entry(name, overrides, entry).await;
+        self.follow(name, &[]).await;
+        loaded
+    }
+
+    /// Loads a model whose lock is held.
+    pub(super) async fn load_entry(
+        self: &Arc<Self>,
+        name: &str,
+        overrides: Overrides,
+        entry: OwnedMutexGuard<Entry>,
+    ) -> Result<(), InferError> {
+        // The semaphore is never closed.
+        let _permit = self.loads.acquire().await;
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        let load = move || this.load_blocking(&name, overrides, entry);
+        tokio::task::spawn_blocking(load).await.map_err(InferError::internal)?
+    }
+
+    fn load_blocking(
+        &self,
+        name: &str,
+        overrides: Overrides,
+        mut entry: OwnedMutexGuard<Entry>,
+    ) -> Result<(), InferError> {
+        let registry = self.catalog.registry();
+        let serves = !registry.ready_versions(name).is_empty();
+        entry.fingerprint = Some(Fingerprint::of(&self.options.roots, name));
+        let (sources, files) = match self.sources(name, overrides)? {
+            Ok(found) => found,
+            Err(error) => {
+                if !serves {
+                    let versions = versions_on_disk(&self.options.roots, name);
+                    let version = versions.last().copied().unwrap_or(1);
+                    let failed = BTreeMap::from([(version, VersionState::Failed(error.to_string()))]);
+                    registry.replace(name, failed);
+                    self.ensembles.lock().remove(name);
+                }
+                return Err(InferError::internal(format_args!(
+                    "failed to load '{name}', failed to poll from model repository: {error}"
+                )));
+            }
+        };
+        if !serves {
+            let loading = sources.iter().map(|source| (source.version, VersionState::Loading)).collect();
+            registry.replace(name, loading);
+        }
+        let mut reasons = String::new();
+        let mut loaded = Vec::new();
+        for source in &sources {
+            let outcome = self.options.loader.load(source, &self.catalog);
+            let outcome = outcome.map_err(|error| format!("{error:#}"));
+            if let Err(reason) = &outcome {
+                reasons.push_str(&format!("version {} is at UNAVAILABLE state: {reason};", source.version));
+            }
+            loaded.push((source.version, outcome));
+        }
+        if reasons.is_empty() || !serves {
+            let is_ensemble = sources.iter().any(|source| !steps(&source.config).is_empty());
+            let mut ensembles = self.ensembles.lock();
+            let _ = if is_ensemble { ensembles.insert(name.to_owned(), sources) } else { ensembles.remove(name) };
+            drop(ensembles);
+            for replaced in self.catalog.replace(name, loaded) {
+                tokio::spawn(retire(replaced));
+            }
+            entry.override_files = files;
+        }
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        Err(InferError::internal(format_args!("load failed for model '{name}': {reasons}")))
+    }
+
+    /// The versions to load, and the folder that keeps files which the request brought. The outer error is
+    /// the request's, the inner one the repository's.
+    fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, RepositoryError>, InferError> {
+        let config = overrides.config(name)?;
+        let files = overrides.write_files(name)?;
+        Ok(match &files {
+            Some(folder) => find_in(folder.path(), name, config),
+            None => find(&self.options.roots, name, config),
+        }
+        .map(|sources| (sources, files)))
+    }
+
+    pub(super) async fn unload_model(self: &Arc<Self>, name: &str) {
+        let mut entry = self.entry(name).lock_owned().await;
+        self.ensembles.lock().remove(name);
+        for model in self.catalog.unload(name) {
+            tokio::spawn(retire(model));
+        }
+        *entry = Entry::default();
+        drop(entry);
+        self.follow(name, &[]).await;
+    }
+}

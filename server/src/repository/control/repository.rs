@@ -1,0 +1,143 @@
+//! A repository, and what it knows about each of its models.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use quintet_engine::{ErrorKind, InferError};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+use crate::{
+    catalog::Catalog,
+    repository::{
+        error::RepositoryError,
+        fingerprint::Fingerprint,
+        folders::model_names,
+        index::{IndexEntry, index_of},
+        loader::Loader,
+        source::ModelSource,
+    },
+};
+
+/// Who says what is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What is there at the start, and nothing changes.
+    None,
+    /// What is there, looked for at this interval.
+    Poll(Duration),
+    /// Clients, by load and unload requests.
+    Explicit,
+}
+
+/// How a repository is served.
+pub struct Options {
+    /// The folders with models.
+    pub roots: Vec<PathBuf>,
+    /// Who says what is loaded.
+    pub mode: Mode,
+    /// How models are loaded.
+    pub loader: Loader,
+    /// Models that load at the same time at most.
+    pub loads_at_once: usize,
+    /// Whether one model that is not ready makes the server not ready.
+    pub strict_readiness: bool,
+}
+
+/// What is remembered of one model. The holder of its lock may load or unload it.
+#[derive(Default)]
+pub(super) struct Entry {
+    /// The folder's files when it was last loaded, or tried to be.
+    pub(super) fingerprint: Option<Fingerprint>,
+    /// Files that a load request brought.
+    pub(super) override_files: Option<TempDir>,
+}
+
+/// The repository of one service.
+pub struct Repository {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) options: Options,
+    pub(super) loads: Semaphore,
+    pub(super) started: AtomicBool,
+    pub(super) entries: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Entry>>>>,
+    /// The ensembles that are in service, or would be if they fitted their models.
+    pub(super) ensembles: Mutex<BTreeMap<String, Vec<ModelSource>>>,
+}
+
+impl Repository {
+    /// A repository whose models go into `catalog`. Nothing is loaded yet.
+    pub fn new(catalog: Arc<Catalog>, options: Options) -> Self {
+        Self {
+            loads: Semaphore::new(options.loads_at_once.max(1)),
+            catalog,
+            options,
+            started: AtomicBool::new(false),
+            entries: Mutex::default(),
+            ensembles: Mutex::default(),
+        }
+    }
+
+    /// Whether the models of the start are loaded, or have failed to.
+    pub fn has_started(&self) -> bool {
+        self.started.load(Relaxed)
+    }
+
+    /// Whether clients may load and unload models.
+    pub fn is_controlled(&self) -> bool {
+        self.options.mode == Mode::Explicit
+    }
+
+    /// Whether one model that is not ready makes the server not ready.
+    pub fn strict_readiness(&self) -> bool {
+        self.options.strict_readiness
+    }
+
+    /// The names of the models in the folders.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn names_on_disk(&self) -> Result<Vec<String>, RepositoryError> {
+        model_names(&self.options.roots)
+    }
+
+    /// Every version of every model with its state, and the models that are only on disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when a folder cannot be read.
+    pub fn index(&self, ready_only: bool) -> Result<Vec<IndexEntry>, InferError> {
+        let mut index = index_of(&self.catalog, ready_only);
+        if !ready_only {
+            for name in self.names_on_disk().map_err(InferError::internal)? {
+                if index.iter().all(|entry| entry.name != name) {
+                    index.push(IndexEntry { name, version: None, state: None, reason: None });
+                }
+            }
+            index.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok(index)
+    }
+
+    /// # Errors
+    /// Triton's refusal, unless clients may load and unload models.
+    pub(super) fn allow_control(&self) -> Result<(), InferError> {
+        if self.is_controlled() { Ok(()) } else { Err(not_controlled()) }
+    }
+
+    /// What is remembered of the model called `name`.
+    pub(super) fn entry(&self, name: &str) -> Arc<tokio::sync::Mutex<Entry>> {
+        Arc::clone(self.entries.lock().entry(name.to_owned()).or_default())
+    }
+}
+
+/// Triton's refusal of load and unload, whatever the mode.
+pub fn not_controlled() -> InferError {
+    InferError::new(ErrorKind::Unavailable, "explicit model load / unload is not allowed if polling is enabled")
+}

@@ -1,0 +1,23 @@
+//! The models that an ensemble is made of.
+
+use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_ensembling::Step};
+
+use crate::catalog::Catalog;
+
+/// The models that an ensemble runs.
+pub(super) fn steps_of(catalog: &Catalog, name: &str) -> Vec<String> {
+    catalog.configs(name).iter().flat_map(|config| steps(config)).map(|step| step.model_name.clone()).collect()
+}
+
+/// The steps of an ensemble; none of any other model.
+pub(super) fn steps(config: &ModelConfig) -> &[Step] {
+    match &config.scheduling_choice {
+        Some(SchedulingChoice::EnsembleScheduling(ensemble)) => &ensemble.step,
+        _ => &[],
+    }
+}
+
+/// Whether this can be a model's name: a folder's, not a path.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}

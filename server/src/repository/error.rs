@@ -1,0 +1,128 @@
+//! What can be wrong with a repository, a model in it, or its `config.pbtxt`.
+
+use std::{io, path::PathBuf};
+
+use super::text_format::{Position, SyntaxError};
+
+/// A repository or a model in it that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// A folder or file cannot be read.
+    #[error("cannot read {path}: {error}", path = path.display())]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// No repository holds the model.
+    #[error("model '{name}' is not in {roots}; it holds: {found}")]
+    NoModel {
+        /// The model.
+        name: String,
+        /// The repositories.
+        roots: String,
+        /// The models that there are.
+        found: String,
+    },
+    /// Two repositories hold it.
+    #[error("model '{name}' is in more than one repository: {folders}; keep one")]
+    Twice {
+        /// The model.
+        name: String,
+        /// Its folders.
+        folders: String,
+    },
+    /// No version folder that the policy allows.
+    #[error("model '{name}' has no version to serve in {folder}; put its model file at {folder}/1/{file}", folder = folder.display())]
+    NoVersion {
+        /// The model.
+        name: String,
+        /// Its folder.
+        folder: PathBuf,
+        /// The model file's name.
+        file: String,
+    },
+    /// `config.pbtxt` is wrong.
+    #[error("{path}:{space}{error}", path = path.display(), space = if error.has_place() { "" } else { " " })]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ConfigError,
+    },
+}
+
+/// A `config.pbtxt` that cannot be served. Where it is known what stands where, the message begins with
+/// `line:column: `.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not the text form of a model configuration.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// Not the JSON form of a model configuration.
+    #[error("not a model configuration in JSON: {0}")]
+    Json(String),
+    /// The name differs from the folder's.
+    #[error("{}field 'name': it is \"{found}\" but the folder is \"{folder}\": make them equal or leave the name out", place(.at))]
+    Name {
+        /// Where.
+        at: Option<Position>,
+        /// The name in the file.
+        found: String,
+        /// The folder's name.
+        folder: String,
+    },
+    /// A feature whose absence would change answers.
+    #[error("{}field '{field}': this server does not support it, and answers would differ without it", place(.at))]
+    Unsupported {
+        /// Where.
+        at: Option<Position>,
+        /// The field.
+        field: String,
+    },
+    /// A backend that this server does not have.
+    #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\"), \"pytorch\" (platform \"pytorch_libtorch\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", place(.at))]
+    Backend {
+        /// Where.
+        at: Option<Position>,
+        /// `backend` or `platform`.
+        field: &'static str,
+        /// What it asks for.
+        found: String,
+    },
+    /// What only a model with instances of its own has.
+    #[error("{}field '{field}': an ensemble has none of its own; it is for the configurations of its steps", place(.at))]
+    Ensemble {
+        /// Where.
+        at: Option<Position>,
+        /// The field.
+        field: String,
+    },
+    /// The file contradicts the model file, or itself.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+fn place(at: &Option<Position>) -> String {
+    at.map_or_else(String::new, |at| format!("{at}: "))
+}
+
+impl ConfigError {
+    /// A contradiction, in these words.
+    pub(super) fn contradiction(what: impl std::fmt::Display) -> Self {
+        Self::Contradiction(what.to_string())
+    }
+
+    /// Whether the message begins with a place in the file.
+    pub fn has_place(&self) -> bool {
+        match self {
+            Self::Syntax(_) => true,
+            Self::Name { at, .. }
+            | Self::Unsupported { at, .. }
+            | Self::Backend { at, .. }
+            | Self::Ensemble { at, .. } => at.is_some(),
+            Self::Json(_) | Self::Contradiction(_) => false,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! How a model file is opened: providers, tuning, and the GPU of each instance.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use quintet_engine::{Instance, Placement, TensorSpec};
+use quintet_proto::inference::ModelConfig;
+
+use super::{
+    model_file::{self, ModelFile, Tensors},
+    options::Loader,
+    placement::settle_kinds,
+};
+use crate::{
+    backend::onnx::{self, LoadOptions, Provider, ProviderPolicy, Tuning},
+    catalog::Catalog,
+    repository::{
+        accelerators::{self, Wanted},
+        backend::Backend,
+        error::ConfigError,
+        source::ModelSource,
+        spec::SpecDetails,
+        tuning,
+    },
+};
+
+/// A model with a file.
+pub(super) struct FilePlan<'a> {
+    source: &'a ModelSource,
+    loader: &'a Loader,
+    options: LoadOptions,
+    tuning: Tuning,
+    /// The GPU of each instance.
+    devices: Vec<i32>,
+    /// The tensors of a TorchScript file, which does not name them.
+    listed: Option<Tensors>,
+}
+
+impl<'a> FilePlan<'a> {
+    /// The plan for a model.
+    ///
+    /// # Errors
+    /// When its configuration contradicts itself.
+    pub(super) fn new(source: &'a ModelSource, loader: &'a Loader) -> Result<Self, ConfigError> {
+        let config = &source.config;
+        let options = LoadOptions {
+            library: loader.library,
+            providers: allowed_providers(loader, config),
+            engine_cache: loader.engine_cache.clone(),
+        };
+        let (mut tuning, _) = tuning::tuning(config)?;
+        tuning.profile = accelerators::profile(config, loader.auto_complete);
+        if loader.providers.is_some() {
+            // In Triton's place the precision is Triton's default, the model's own.
+            tuning.tensorrt.prefer_fp16();
+        }
+        let devices = tuning::instance_devices(&config.instance_group);
+        let is_pytorch = Backend::of(config) == Backend::PyTorch;
+        let listed = is_pytorch.then(|| model_file::listed_tensors(config)).transpose()?;
+        Ok(Self { source, loader, options, tuning, devices, listed })
+    }
+
+    /// The model.
+    pub(super) fn source(&self) -> &ModelSource {
+        self.source
+    }
+
+    fn device(&self, index: usize) -> i32 {
+        self.devices.get(index).copied().unwrap_or(0)
+    }
+
+    /// Opens the file for the instance at `index`.
+    ///
+    /// # Errors
+    /// When the backend cannot read it, or no provider may run it.
+    pub(super) fn open(&self, index: usize) -> anyhow::Result<ModelFile> {
+        let (file, providers) = (&self.source.model_file, &self.options.providers);
+        if let Some(tensors) = &self.listed {
+            return model_file::torch(file, tensors.clone(), providers, self.device(index));
+        }
+        let tuning = Tuning { device: self.device(index), ..self.tuning.clone() };
+        onnx::load(file, &self.options, &tuning).map(ModelFile::Onnx).map_err(|error| match self.loader.policy {
+            ProviderPolicy::Strict if *providers != [Provider::Cpu] => {
+                anyhow!("{error} (--provider-policy strict: no other provider may run it)")
+            }
+            _ => error.into(),
+        })
+    }
+
+    /// Takes page-locked memory for a model on a GPU, and notes in `details` on which devices it really runs.
+    pub(super) fn settle(&self, details: &mut SpecDetails, placement: &Placement, catalog: &Catalog) {
+        let pins = self.source.config.optimization.as_ref().and_then(|it| it.input_pinned_memory);
+        if placement.provider == Provider::Cpu.name() {
+            details.without_effect.extend(pins.map(|_| "optimization.input_pinned_memory (runs on the CPU)".into()));
+        } else if pins.is_none_or(|pins| pins.enable) {
+            let pool = catalog.pool();
+            match onnx::pinned(&self.loader.library.environment, self.device(0), pool.max_idle_bytes()) {
+                Ok(source) => pool.draw_from(source),
+                Err(reason) => {
+                    let service = catalog.name().as_str();
+                    tracing::warn!(service, reason, "no page-locked memory; requests come into plain memory");
+                }
+            }
+        }
+        settle_kinds(details, placement, self.loader.providers.is_none());
+    }
+
+    /// All instances; `first` is the first of them, unless libtorch serves weights in the place of the model file.
+    ///
+    /// # Errors
+    /// As [`FilePlan::open`].
+    pub(super) fn open_all(&self, first: ModelFile, details: &SpecDetails) -> anyhow::Result<Vec<Box<dyn Instance>>> {
+        let count = details.spec.instances();
+        let opened = match &self.loader.weights {
+            Some(weights) => self.open_weights(weights, first, details)?,
+            None => {
+                let others = (1..count).map(|index| self.open(index));
+                std::iter::once(Ok(first)).chain(others).collect::<anyhow::Result<Vec<_>>>()?
+            }
+        };
+        Ok(opened.into_iter().map(|opened| opened.into_instance(details)).collect())
+    }
+
+    /// libtorch's instances of `weights`, with the tensors of the model file.
+    fn open_weights(&self, weights: &Path, file: ModelFile, details: &SpecDetails) -> anyhow::Result<Vec<ModelFile>> {
+        let of = |wanted: &[TensorSpec], known: &[TensorSpec]| {
+            let named = |spec: &TensorSpec| known.iter().find(|tensor| tensor.name == spec.name).cloned();
+            wanted.iter().filter_map(named).collect::<Vec<_>>()
+        };
+        let spec = &details.spec;
+        let tensors = (of(spec.inputs(), file.inputs()), of(spec.outputs(), file.outputs()));
+        drop(file);
+        let open = |index| model_file::torch(weights, tensors.clone(), &self.options.providers, self.device(index));
+        (0..spec.instances()).map(open).collect()
+    }
+}
+
+/// The providers to try, in order.
+fn allowed_providers(loader: &Loader, config: &ModelConfig) -> Vec<Provider> {
+    let Wanted { mut providers, is_explicit } = match &loader.providers {
+        Some(providers) => Wanted { providers: providers.clone(), is_explicit: true },
+        None => accelerators::wanted(config),
+    };
+    if Backend::of(config) == Backend::PyTorch {
+        providers.retain(|&provider| provider != Provider::TensorRt);
+    }
+    if loader.policy == ProviderPolicy::Strict && is_explicit {
+        providers.truncate(1);
+    }
+    providers
+}

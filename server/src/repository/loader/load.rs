@@ -1,0 +1,52 @@
+//! A model found on disk becomes one in service.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::Context as _;
+use quintet_engine::Model;
+use quintet_proto::inference::ModelConfig;
+
+use super::{options::Loader, plan::Plan};
+use crate::{
+    catalog::Catalog,
+    repository::{source::ModelSource, spec::complete, warmup},
+};
+
+impl Loader {
+    /// Loads and warms a model for the service of `catalog`. Blocks.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded, does not fit its configuration, or fails its warm-up.
+    pub fn load(&self, source: &ModelSource, catalog: &Arc<Catalog>) -> anyhow::Result<(Model, ModelConfig)> {
+        let started = Instant::now();
+        let in_config = || source.config_path().display().to_string();
+        let plan = Plan::new(source, self).with_context(in_config)?;
+        let is_file = plan.is_file();
+
+        let opened = plan.open()?;
+        let (inputs, outputs) = opened.tensors();
+        let mut details = complete(opened.source(), inputs, outputs, self.auto_complete).with_context(in_config)?;
+        opened.settle(&mut details, catalog);
+        let cache = self.cache_of(&mut details);
+        details.warn(catalog.name(), &source.name);
+        let samples = warmup::samples(&details.config, &details.spec, &source.folder).with_context(in_config)?;
+
+        let runner = opened.into_runner(&details, catalog);
+        let model = runner.and_then(|runner| runner.start(details.spec, samples, catalog.pool().clone(), started));
+        // What is wrong without a model file is wrong in the configuration.
+        let mut model = if is_file { model? } else { model.with_context(in_config)? };
+        if let Some(cache) = cache {
+            model = model.with_cache(cache);
+        }
+        tracing::info!(
+            service = catalog.name().as_str(),
+            model = source.name,
+            version = source.version,
+            runs_on = %model.placement(),
+            warmed = ?model.spec().warmup_batch_sizes(),
+            seconds = format!("{:.1}", started.elapsed().as_secs_f64()),
+            "model is ready"
+        );
+        Ok((model, details.config))
+    }
+}

@@ -1,0 +1,78 @@
+//! What a configuration says of devices, held against where its model really runs.
+
+use quintet_engine::Placement;
+use quintet_proto::inference::model_instance_group::Kind;
+
+use crate::{backend::onnx::Provider, repository::spec::SpecDetails};
+
+/// Says in the configuration on what kind of device the instances really are. `as_configured` is whether
+/// the configuration had a say: then what it asked for and did not get has no effect.
+pub(super) fn settle_kinds(details: &mut SpecDetails, placement: &Placement, as_configured: bool) {
+    let on_cpu = [Provider::Cpu.name(), "libtorch CPU"].contains(&placement.provider.as_str());
+    for group in &mut details.config.instance_group {
+        let kind = group.kind();
+        if on_cpu && kind == Kind::Gpu && as_configured {
+            details.without_effect.push(format!("instance_group.kind: KIND_GPU ({})", reason(placement)));
+        }
+        if on_cpu && kind != Kind::Gpu && !group.gpus.is_empty() {
+            details.without_effect.push(format!("instance_group.gpus ({})", reason(placement)));
+        }
+        if kind == Kind::Auto || (on_cpu && kind == Kind::Gpu) {
+            group.set_kind(if on_cpu { Kind::Cpu } else { Kind::Gpu });
+        }
+        match group.kind() {
+            Kind::Cpu => group.gpus.clear(),
+            Kind::Gpu if group.gpus.is_empty() => group.gpus.push(0),
+            _ => {}
+        }
+    }
+    let accelerators = details.config.optimization.as_ref().and_then(|it| it.execution_accelerators.as_ref());
+    let wanted = accelerators.is_some_and(|it| it.gpu_execution_accelerator.iter().any(|a| a.name == "tensorrt"));
+    if as_configured && wanted && placement.provider != Provider::TensorRt.name() {
+        let field = "optimization.execution_accelerators.gpu_execution_accelerator \"tensorrt\"";
+        if !details.without_effect.iter().any(|known| known == field) {
+            details.without_effect.push(format!("{field} ({})", reason(placement)));
+        }
+    }
+}
+
+fn reason(placement: &Placement) -> String {
+    let why = placement.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("runs on {}{why}", placement.provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use quintet_engine::{DataType, TensorSpec};
+
+    use super::*;
+    use crate::repository::{ModelSource, complete, parse_config};
+
+    #[test]
+    fn gpus_that_are_asked_for_and_not_there_are_named() {
+        let told = |group: &str| {
+            let source = ModelSource {
+                name: "m".into(),
+                version: 1,
+                model_file: PathBuf::new(),
+                folder: PathBuf::new(),
+                config: parse_config(format!("instance_group {{ {group} }}"), "m").unwrap(),
+            };
+            let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(3)]);
+            let mut details = complete(&source, &[tensor("x")], &[tensor("y")], Some(4)).unwrap();
+            let provider = Provider::Cpu.name().to_owned();
+            let reason = Some("no GPU".to_owned());
+            settle_kinds(&mut details, &Placement { provider, nodes: Vec::new(), precision: None, reason }, true);
+            let group = &details.config.instance_group[0];
+            assert_eq!((group.kind(), group.gpus.is_empty()), (Kind::Cpu, true));
+            details.without_effect
+        };
+        let why = "(runs on CPUExecutionProvider: no GPU)";
+        assert_eq!(told("kind: KIND_GPU gpus: [ 0, 1 ]"), [format!("instance_group.kind: KIND_GPU {why}")]);
+        assert_eq!(told("gpus: [ 0 ]"), [format!("instance_group.gpus {why}")]);
+        assert_eq!(told("kind: KIND_CPU gpus: [ 0 ]"), [format!("instance_group.gpus {why}")]);
+        assert!(told("kind: KIND_CPU").is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! The tensors of a configuration, held against those of the model file.
+
+use std::{collections::HashMap, fs, path::Path, sync::Arc};
+
+use quintet_engine::{DataType, TensorSpec};
+use quintet_proto::inference::{ModelInput, ModelOutput, ModelTensorReshape};
+
+use super::error::ConfigError;
+use crate::backend::reshape::Reshape;
+
+/// A tensor as a configuration lists it.
+pub(super) struct Configured<'a> {
+    /// `input` or `output`, for messages.
+    what: &'static str,
+    name: &'a str,
+    data_type: i32,
+    /// Without the batch dimension; -1 is dynamic.
+    dims: &'a [i64],
+    reshape: Option<&'a ModelTensorReshape>,
+}
+
+impl<'a> From<&'a ModelInput> for Configured<'a> {
+    fn from(input: &'a ModelInput) -> Self {
+        let ModelInput { name, data_type, dims, reshape, .. } = input;
+        Self { what: "input", name, data_type: *data_type, dims, reshape: reshape.as_ref() }
+    }
+}
+
+impl<'a> From<&'a ModelOutput> for Configured<'a> {
+    fn from(output: &'a ModelOutput) -> Self {
+        let ModelOutput { name, data_type, dims, reshape, .. } = output;
+        Self { what: "output", name, data_type: *data_type, dims, reshape: reshape.as_ref() }
+    }
+}
+
+impl Configured<'_> {
+    /// The tensor that clients see. `model` has the model file's tensors; `batches` is whether these have a batch
+    /// dimension in front.
+    ///
+    /// # Errors
+    /// When the model has no such tensor, or one of another type or shape.
+    pub(super) fn check(&self, model: &[TensorSpec], batches: bool) -> Result<TensorSpec, ConfigError> {
+        let Self { what, name, data_type, dims, reshape } = *self;
+        let Some(tensor) = model.iter().find(|tensor| tensor.name == name) else {
+            let names: Vec<_> = model.iter().map(|tensor| tensor.name.as_str()).collect();
+            return Err(ConfigError::contradiction(format_args!(
+                "the model has no {what} '{name}'; its {what}s are {}",
+                names.join(", ")
+            )));
+        };
+        if DataType::from_number(data_type) != Some(tensor.data_type) {
+            let configured = DataType::from_number(data_type).map_or("TYPE_INVALID", DataType::name);
+            return Err(ConfigError::contradiction(format_args!(
+                "{what} '{name}' is configured as {configured} but is {} in the model",
+                tensor.data_type
+            )));
+        }
+        let model_dims = match (batches, tensor.dims.split_first()) {
+            (false, _) => &tensor.dims[..],
+            (true, Some((None, rest))) => rest,
+            (true, _) => {
+                return Err(ConfigError::contradiction(format_args!(
+                    "max_batch_size is above 0 but the first dimension of {what} '{name}' is not dynamic in the model"
+                )));
+            }
+        };
+        if self.reshape().is_some_and(|reshape| !reshape.fits()) {
+            let to = reshape.map(|reshape| &reshape.shape[..]).unwrap_or_default();
+            return Err(ConfigError::contradiction(format_args!(
+                "{what} '{name}' with dims {dims:?} cannot have the reshape {to:?}"
+            )));
+        }
+        let configured = known(reshape.map_or(dims, |reshape| &reshape.shape));
+        let fits = configured.len() == model_dims.len()
+            && configured.iter().zip(model_dims).all(|(c, m)| c.is_none() || m.is_none() || c == m);
+        if !fits {
+            let print = |dims: &[Option<usize>]| TensorSpec::new("", tensor.data_type, dims).announced_shape(false);
+            return Err(ConfigError::contradiction(format_args!(
+                "{what} '{name}' has dims {:?} in the configuration but {:?} in the model{}",
+                print(&configured),
+                print(model_dims),
+                if batches { " (without the batch dimension)" } else { "" }
+            )));
+        }
+        Ok(TensorSpec { optional: tensor.optional, ..TensorSpec::new(name, tensor.data_type, known(dims)) })
+    }
+
+    /// From the client's shape to the model's, where they differ.
+    pub(super) fn reshape(&self) -> Option<Reshape> {
+        self.reshape.map(|reshape| Reshape { from: known(self.dims), to: known(&reshape.shape) })
+    }
+}
+
+/// -1 is a dynamic dimension.
+fn known(dims: &[i64]) -> Vec<Option<usize>> {
+    dims.iter().map(|&dim| usize::try_from(dim).ok()).collect()
+}
+
+/// Label files: one name a line. Read once each.
+pub(super) struct LabelFiles<'a> {
+    folder: &'a Path,
+    read: HashMap<String, Arc<[String]>>,
+}
+
+impl<'a> LabelFiles<'a> {
+    /// The label files in this folder.
+    pub(super) fn new(folder: &'a Path) -> Self {
+        Self { folder, read: HashMap::new() }
+    }
+
+    /// The labels in `file`; none without a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn get(&mut self, file: &str) -> Result<Option<Arc<[String]>>, ConfigError> {
+        if file.is_empty() {
+            return Ok(None);
+        }
+        if !self.read.contains_key(file) {
+            let path = self.folder.join(file);
+            let text = fs::read_to_string(&path).map_err(|error| {
+                ConfigError::contradiction(format_args!("cannot read label file {}: {error}", path.display()))
+            })?;
+            self.read.insert(file.to_owned(), text.lines().map(|line| line.trim().to_owned()).collect());
+        }
+        Ok(self.read.get(file).cloned())
+    }
+}

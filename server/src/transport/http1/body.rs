@@ -1,0 +1,205 @@
+//! Bodies in and out: received into one aligned, reused buffer; sent as chunks that are not joined.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use quintet_engine::{BufferPool, InferError, buffer::ALIGNMENT};
+
+use crate::{
+    catalog::InputLimit,
+    transport::encoding::{Encoding, too_large},
+};
+
+/// Receives a body of at most `max` bytes, before and after its content encoding is undone. What stands at
+/// `aligned_at` (the binary tensors after a JSON header of that length) is aligned to [`ALIGNMENT`], so
+/// that the backend can view it in place; encoded bodies are not aligned.
+///
+/// # Errors
+/// `TooLarge` over the limit, `Unsupported` for an unknown content encoding, and `InvalidInput` when the client breaks off or the body is not what its encoding says.
+pub async fn receive(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    aligned_at: usize,
+    max: InputLimit,
+    pool: &BufferPool,
+) -> Result<Bytes, InferError> {
+    // A client that waits for leave to send the body has not sent it.
+    let expects = headers.contains_key(header::EXPECT);
+    match Encoding::of_request(headers)? {
+        None => receive_plain(body, expects, aligned_at, max, pool).await,
+        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max, pool).await?, max).await,
+    }
+}
+
+async fn receive_plain(
+    mut body: axum::body::Body,
+    expects: bool,
+    aligned_at: usize,
+    max: InputLimit,
+    pool: &BufferPool,
+) -> Result<Bytes, InferError> {
+    let broken = |error: axum::Error| InferError::invalid(format_args!("cannot read the body: {error}"));
+    let Some(length) = body.size_hint().exact() else {
+        return receive_unsized(body, max, &broken).await;
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > max.bytes {
+        if !expects {
+            discard(body, max.bytes.saturating_mul(2)).await;
+        }
+        return Err(too_large(&format!(" of {length} bytes"), max));
+    }
+    let padding = padding(length, aligned_at);
+    let mut chunk = next(&mut body).await.map_err(broken)?;
+    if let Some(whole) = chunk.take_if(|chunk| chunk.len() == length && lies_right(chunk, aligned_at)) {
+        return Ok(whole);
+    }
+    let mut buffer = pool.take(padding + length);
+    let mut at = padding;
+    while let Some(received) = chunk {
+        let Some(place) = buffer.get_mut(at..at + received.len()) else {
+            return Err(InferError::invalid("the body is longer than its Content-Length"));
+        };
+        place.copy_from_slice(&received);
+        at += received.len();
+        chunk = next(&mut body).await.map_err(broken)?;
+    }
+    if at < padding + length {
+        return Err(InferError::invalid(format_args!("the body ended after {} of {length} bytes", at - padding)));
+    }
+    Ok(buffer.freeze().slice(padding..))
+}
+
+/// The next piece of a body.
+async fn next(body: &mut axum::body::Body) -> Result<Option<Bytes>, axum::Error> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Bytes to leave in front of a body of `length` bytes so that its byte `aligned_at` is aligned. A header of any
+/// length may be announced: where nothing follows it, nothing is aligned.
+pub(super) fn padding(length: usize, aligned_at: usize) -> usize {
+    if aligned_at > length { 0 } else { aligned_at.next_multiple_of(ALIGNMENT) - aligned_at }
+}
+
+/// Whether a body can be taken as it is.
+fn lies_right(body: &Bytes, aligned_at: usize) -> bool {
+    aligned_at > body.len() || (body.as_ptr() as usize + aligned_at).is_multiple_of(ALIGNMENT)
+}
+
+/// How long the rest of a refused body is read for.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a refused body to its end, of at most `max_bytes` more: a client that still sends finds its answer, and
+/// keeps its connection, only when it can finish.
+async fn discard(mut body: axum::body::Body, max_bytes: usize) {
+    let mut left = max_bytes;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+}
+
+/// A chunked body: its length is known only at its end.
+async fn receive_unsized(
+    mut body: axum::body::Body,
+    max: InputLimit,
+    broken: &impl Fn(axum::Error) -> InferError,
+) -> Result<Bytes, InferError> {
+    let mut received = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
+        if received.len() + chunk.len() > max.bytes {
+            discard(body, max.bytes).await;
+            return Err(too_large("", max));
+        }
+        received.extend_from_slice(&chunk);
+    }
+    Ok(received.freeze())
+}
+
+/// A body of several parts, sent one after the other without joining them.
+#[derive(Debug)]
+pub struct Chunks {
+    parts: VecDeque<Bytes>,
+    remaining: u64,
+}
+
+impl Chunks {
+    /// A body of these parts.
+    pub fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
+        let parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let remaining = parts.iter().map(|part| part.len() as u64).sum();
+        Self { parts, remaining }
+    }
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = self.parts.pop_front();
+        self.remaining -= part.as_ref().map_or(0, |part| part.len() as u64);
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn take(body: axum::body::Body, aligned_at: usize, max_bytes: usize) -> Result<Bytes, InferError> {
+        let max = InputLimit { bytes: max_bytes, flag: "--max" };
+        receive(&HeaderMap::new(), body, aligned_at, max, &BufferPool::new(1 << 20)).await
+    }
+
+    #[tokio::test]
+    async fn tensors_behind_a_header_are_aligned() {
+        for header in [0, 1, 63, 64, 350] {
+            let body = axum::body::Body::new(Chunks::new([Bytes::from(vec![1; header]), Bytes::from(vec![2; 5000])]));
+            let received = take(body, header, 10_000).await.unwrap();
+            assert_eq!(received.len(), header + 5000);
+            assert_eq!(received[header..].as_ptr() as usize % ALIGNMENT, 0);
+            assert!(received[..header].iter().all(|&b| b == 1) && received[header..].iter().all(|&b| b == 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_hold_for_sized_and_chunked_bodies() {
+        let sized = axum::body::Body::from(vec![0; 101]);
+        let stream =
+            futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from(vec![0; 60])), Ok(Bytes::from(vec![0; 60]))]);
+        for body in [sized, axum::body::Body::from_stream(stream)] {
+            let error = take(body, 0, 100).await.unwrap_err();
+            assert_eq!(error.kind(), quintet_engine::ErrorKind::TooLarge);
+            assert!(error.message().contains("limit of 100 bytes"), "{error}");
+        }
+    }
+}

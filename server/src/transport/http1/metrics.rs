@@ -1,0 +1,27 @@
+//! `GET /metrics`, which every service has.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use http::header;
+
+use super::reply;
+use crate::{observe::metrics, service::Service};
+
+/// The routes of a metrics listener.
+pub fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/metrics", get(read))
+        .fallback(reply::not_found)
+        .method_not_allowed_fallback(reply::method_not_allowed)
+        .with_state(service)
+}
+
+async fn read(State(service): State<Arc<Service>>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], service.catalog().render_metrics()).into_response()
+}

@@ -1,0 +1,217 @@
+//! Encoded images to batches, on a bounded number of threads, straight into the rows of the batches.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread, vec,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::Buffer};
+use quintet_preprocess::ImageError;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+
+use super::{input::InputForm, intake::Image};
+
+/// Decodes the images of all requests. Clones share the threads and the queue.
+#[derive(Clone)]
+pub struct Decoder {
+    /// One permit for each image that may be decoded at once.
+    threads: Arc<Semaphore>,
+    /// One permit for each image that may be here at once, waiting or being decoded.
+    places: Arc<Semaphore>,
+    max_queue: usize,
+}
+
+/// What the images become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    /// The model's form of an image.
+    pub(super) form: InputForm,
+    /// Images of a batch at most.
+    pub(super) max_batch_size: usize,
+    /// Pixels of an image at most.
+    pub(super) max_pixels: u64,
+}
+
+impl Decoder {
+    /// Decodes at most `threads` images at once; at most `max_queue` images are here, those included.
+    pub fn new(threads: usize, max_queue: usize) -> Self {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { threads: semaphore(threads), places: semaphore(max_queue), max_queue }
+    }
+
+    /// Decodes images into batches, in order: how many images each has, and their tensors one after the other.
+    /// Dropping the future gives up the images not begun yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QueueFull`]; else what is wrong with the first bad image.
+    pub(super) async fn decode(
+        &self,
+        images: Vec<Image>,
+        target: Target,
+        pool: &BufferPool,
+    ) -> Result<Vec<(usize, Bytes)>, InferError> {
+        let count = u32::try_from(images.len()).unwrap_or(u32::MAX);
+        let places = Arc::clone(&self.places).try_acquire_many_owned(count).map_err(|_| {
+            InferError::new(
+                ErrorKind::QueueFull,
+                format_args!(
+                    "no room to decode {count} more images: at most {} wait (--max-decode-queue)",
+                    self.max_queue
+                ),
+            )
+        })?;
+        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(InferError::internal)?;
+        let (stop, threads, pool) = (CancellationToken::new(), Arc::clone(&self.threads), pool.clone());
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let decoding = tokio::task::spawn_blocking(move || {
+            let _held = (places, permit);
+            decode_all(&images, target, &pool, &threads, stop)
+        });
+        decoding.await.map_err(|error| InferError::internal(format_args!("decoding ended early: {error}")))?
+    }
+}
+
+/// Decodes on this thread, and on as many more as are free.
+fn decode_all(
+    images: &[Image],
+    target: Target,
+    pool: &BufferPool,
+    threads: &Semaphore,
+    stop: CancellationToken,
+) -> Result<Vec<(usize, Bytes)>, InferError> {
+    let image_bytes = target.form.image_bytes();
+    let chunks = images.chunks(target.max_batch_size);
+    let mut batches: Vec<_> = chunks.map(|chunk| (chunk.len(), pool.take(chunk.len() * image_bytes))).collect();
+    let rows = batches.iter_mut().flat_map(|(_, buffer)| buffer.chunks_exact_mut(image_bytes));
+    let jobs: Vec<_> = images.iter().zip(rows).enumerate().map(|(at, (image, row))| Job { at, image, row }).collect();
+    let work = Work { jobs: Mutex::new(jobs.into_iter()), failure: Mutex::new(None), stop, target };
+    thread::scope(|scope| {
+        while let Some(job) = work.next() {
+            while let Ok(permit) = threads.try_acquire()
+                && let Some(job) = work.next()
+            {
+                let (work, at) = (&work, job.at);
+                let helper = thread::Builder::new().name("decode".into());
+                if let Err(error) = helper.spawn_scoped(scope, move || work.help(job, permit, threads)) {
+                    work.fail(at, InferError::internal(format_args!("cannot start a thread to decode: {error}")));
+                }
+            }
+            work.run(job);
+        }
+    });
+    match work.failure.into_inner() {
+        Some((_, error)) => Err(error),
+        None => Ok(batches.into_iter().map(|(count, buffer): (_, Buffer)| (count, buffer.freeze())).collect()),
+    }
+}
+
+/// One image and its place in the batch.
+struct Job<'a> {
+    at: usize,
+    image: &'a Image,
+    row: &'a mut [u8],
+}
+
+/// The images of one request; they are begun in order.
+struct Work<'a> {
+    jobs: Mutex<vec::IntoIter<Job<'a>>>,
+    /// The first image that failed, by its place. All before it were begun, so it is the same each time.
+    failure: Mutex<Option<(usize, InferError)>>,
+    /// The client went away, or an image failed: begin no more.
+    stop: CancellationToken,
+    target: Target,
+}
+
+impl<'a> Work<'a> {
+    fn next(&self) -> Option<Job<'a>> {
+        if self.stop.is_cancelled() { None } else { self.jobs.lock().next() }
+    }
+
+    /// Decodes `job`, then others as long as no other request waits for the thread.
+    fn help<'t>(&self, job: Job<'a>, permit: SemaphorePermit<'t>, threads: &'t Semaphore) {
+        self.run(job);
+        drop(permit);
+        while let Ok(_permit) = threads.try_acquire()
+            && let Some(job) = self.next()
+        {
+            self.run(job);
+        }
+    }
+
+    fn run(&self, job: Job<'_>) {
+        let at = job.at;
+        let outcome = catch_unwind(AssertUnwindSafe(|| decode_one(job.image, self.target, job.row)));
+        let panicked = |_| Err(job.image.refusal(ErrorKind::Internal, "the decoder panicked; see the server's log"));
+        if let Err(error) = outcome.unwrap_or_else(panicked) {
+            self.fail(at, error);
+        }
+    }
+
+    fn fail(&self, at: usize, error: InferError) {
+        self.stop.cancel();
+        let mut failure = self.failure.lock();
+        if failure.as_ref().is_none_or(|(first, _)| at < *first) {
+            *failure = Some((at, error));
+        }
+    }
+}
+
+fn decode_one(image: &Image, target: Target, row: &mut [u8]) -> Result<(), InferError> {
+    let encoded = image.encoded()?;
+    target.form.prepare(&encoded, target.max_pixels, row).map_err(|error| match error {
+        ImageError::TooManyPixels { width, height, max_pixels } => image.refusal(
+            ErrorKind::TooLarge,
+            format_args!("{width}x{height} pixels, over the limit of {max_pixels} (--max-image-pixels)"),
+        ),
+        error => image.refusal(ErrorKind::InvalidInput, error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::transport::images::intake::images_of;
+
+    const TARGET: Target = Target { form: InputForm::Pixels, max_batch_size: 2, max_pixels: 1 };
+
+    #[tokio::test]
+    async fn whoever_leaves_while_waiting_gives_the_places_back() {
+        let decoder = Decoder::new(1, 4);
+        let busy = decoder.threads.acquire().await.unwrap();
+        let pool = BufferPool::new(0);
+        let mut waiting = Box::pin(decoder.decode(images_of(&["x", "x", "x"]), TARGET, &pool));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(decoder.places.available_permits(), 1);
+        let refused = decoder.decode(images_of(&["x", "x"]), TARGET, &pool).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::QueueFull);
+        drop(waiting);
+        drop(busy);
+        assert_eq!((decoder.places.available_permits(), decoder.threads.available_permits()), (4, 1));
+    }
+
+    #[test]
+    fn images_not_begun_are_given_up() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let threads = Semaphore::new(3);
+        // These are no images: to begin one would be an error.
+        decode_all(&images_of(&["x", "x"]), TARGET, &BufferPool::new(0), &threads, stop).unwrap();
+    }
+
+    #[test]
+    fn the_first_bad_image_is_the_one_told() {
+        let threads = Semaphore::new(3);
+        for _ in 0..50 {
+            let images = images_of(&["x"; 7]);
+            let error = decode_all(&images, TARGET, &BufferPool::new(0), &threads, CancellationToken::new());
+            assert!(error.unwrap_err().message().starts_with("images[0]: "));
+            assert_eq!(threads.available_permits(), 3);
+        }
+    }
+}

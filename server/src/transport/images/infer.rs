@@ -1,0 +1,128 @@
+//! Requests about images: body to images, images to batches, batches through the model, rows to JSON.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use futures_util::future::try_join_all;
+use http::Uri;
+use quintet_engine::{InferError, InferRequest, OutputSet, Stage, StageTimings, Tensor};
+
+use super::{
+    answer,
+    decode::Target,
+    input::{self, InputForm},
+    intake::{self, Form},
+    lane::Lane,
+    outcome::Outcome,
+};
+use crate::transport::http1::{body, plain, reply::Failure};
+
+/// Classes of each image unless the request says how many.
+const DEFAULT_CLASSES: usize = 5;
+
+/// `POST /embed`: embeddings for a body in any form.
+pub(super) async fn embed(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
+    Ok(answer::embeddings(run(&lane, request, None, "embedding").await?)?)
+}
+
+/// `POST /embed/base64`: embeddings for JSON, whatever the content type says.
+pub(super) async fn embed_base64(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
+    Ok(answer::embeddings(run(&lane, request, Some(Form::Json), "embedding").await?)?)
+}
+
+/// `POST /embed/batch`: embeddings for multipart files.
+pub(super) async fn embed_batch(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
+    Ok(answer::embeddings(run(&lane, request, Some(Form::Multipart), "embedding").await?)?)
+}
+
+/// `POST /classify[?k=5]`: the top classes for a body in any form.
+pub(super) async fn classify(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
+    let classes = classes(request.uri())?;
+    Ok(answer::classifications(run(&lane, request, None, "logits").await?, classes)?)
+}
+
+/// How many classes `?k=` asks for.
+fn classes(uri: &Uri) -> Result<usize, InferError> {
+    let mut pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    match pairs.find(|(name, _)| *name == "k") {
+        None => Ok(DEFAULT_CLASSES),
+        Some((_, text)) => text
+            .parse()
+            .ok()
+            .filter(|&classes| classes > 0)
+            .ok_or_else(|| InferError::invalid(format_args!("k must be a whole number from 1 on, got '{text}'"))),
+    }
+}
+
+/// Carries a request out for one output of the model. Nothing is run unless all images are good.
+async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) -> Result<Outcome, InferError> {
+    let (service, limits) = (&lane.service, lane.service.catalog().limits());
+    let (head, sent) = request.into_parts();
+    let started = plain::arrived(&head.extensions);
+    let body = body::receive(&head.headers, sent, 0, limits.max_input, service.catalog().pool()).await?;
+    let received = Instant::now();
+    let mut timings = StageTimings::default();
+    timings[Stage::Receive] = received - started;
+
+    let model = lane.model()?;
+    let spec = model.spec();
+    let prepare = async {
+        let (output, _) = input::output(spec, output)?;
+        let target = Target {
+            form: InputForm::of(spec)?,
+            max_batch_size: spec.policy().max_batch_size.max(1),
+            max_pixels: limits.max_image_pixels,
+        };
+        let form = form.map_or_else(|| intake::form_of(&head), Ok)?;
+        let images = intake::images(form, head, body, limits.max_images).await?;
+        let batches = lane.decoder.decode(images, target, service.catalog().pool()).await?;
+        let requests = batches.into_iter().map(|(rows, data)| {
+            let shape = target.form.shape(rows, spec.batches());
+            let tensor = Tensor::new(target.form.data_type(), shape, data).map_err(InferError::internal)?;
+            // The one that is required takes the images; what else there is keeps its default.
+            let inputs: Vec<_> = spec.inputs().iter().map(|it| (!it.optional).then(|| tensor.clone())).collect();
+            Ok((rows, inputs))
+        });
+        Ok((output, requests.collect::<Result<Vec<_>, InferError>>()?))
+    };
+    let prepared: Result<_, InferError> = prepare.await;
+    let (output, batches) = prepared.inspect_err(|error| model.refused(error.kind()))?;
+    timings[Stage::Parse] = received.elapsed();
+
+    let requests = batches.into_iter().map(|(rows, inputs)| {
+        let outputs = OutputSet::NONE.with(output);
+        let request =
+            InferRequest { started, inputs, rows, outputs, places: Vec::new(), priority: 0, deadline: None, timings };
+        let model = &model;
+        async move { Ok::<_, InferError>((rows, model.infer(request).await?)) }
+    });
+    let mut batches = Vec::new();
+    for (rows, mut response) in try_join_all(requests).await? {
+        let (_, tensor) = response.outputs.pop().ok_or_else(|| InferError::internal("the model gave no output"))?;
+        // They ran side by side: the slowest one's times are the request's.
+        timings = std::cmp::max_by_key(timings, response.timings, total);
+        batches.push((rows, tensor));
+    }
+    Ok(Outcome { model, output, batches, timings })
+}
+
+fn total(timings: &StageTimings) -> std::time::Duration {
+    timings.iter().map(|(_, time)| time).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_classes() {
+        let of = |uri: &'static str| classes(&Uri::from_static(uri)).map_err(|error| error.message().to_owned());
+        assert_eq!((of("/classify"), of("/classify?a&x=2&k=3")), (Ok(5), Ok(3)));
+        for bad in ["/classify?k=0", "/classify?k=", "/classify?k=-1", "/classify?k=many"] {
+            assert!(of(bad).unwrap_err().starts_with("k must be a whole number from 1 on, got '"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the jpeg service says about itself: health, model, devices.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use quintet_engine::{ErrorKind, InferError};
+use quintet_proto::rest::TensorMetadata;
+use serde::Serialize;
+
+use super::{input::InputForm, lane::Lane};
+use crate::{
+    kserve::describe_tensors,
+    status::{RETRY_AFTER_SECONDS, Status},
+    transport::http1::reply::{self, Failure},
+};
+
+#[derive(Serialize)]
+struct Health<'a> {
+    status: &'static str,
+    model: &'a str,
+    /// Why it is not ok.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// `GET /health`: whether the model is loaded and warm, and the server is not shutting down.
+pub(super) async fn health(State(lane): State<Arc<Lane>>) -> Response {
+    let not_ready = || InferError::new(ErrorKind::Unavailable, "models are loading or the server is shutting down");
+    let model = lane.model().and_then(|model| if lane.service.is_ready() { Ok(model) } else { Err(not_ready()) });
+    match model {
+        Ok(model) => {
+            let body = Json(Health { status: "ok", model: &lane.model, error: None });
+            reply::with_placement(body.into_response(), model.placement())
+        }
+        Err(error) => {
+            let body =
+                Json(Health { status: "not ready", model: &lane.model, error: Some(error.message().to_owned()) });
+            let mut response = (Status::from(error.kind()).http, body).into_response();
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            response
+        }
+    }
+}
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn live() -> Response {
+    (StatusCode::OK, "ok").into_response()
+}
+
+#[derive(Serialize)]
+struct ModelDescription<'a> {
+    model: &'a str,
+    version: String,
+    server: String,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
+    max_batch_size: usize,
+    preprocess: &'static str,
+    effective_provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<&'a str>,
+    provider_reason: Option<&'a str>,
+    nodes: BTreeMap<&'a str, usize>,
+}
+
+/// `GET /model-info`.
+pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Failure> {
+    let model = lane.model()?;
+    let (spec, placement) = (model.spec(), model.placement());
+    let body = Json(ModelDescription {
+        model: spec.name(),
+        version: spec.version().to_string(),
+        server: format!("{} {}", crate::SERVER_NAME, crate::VERSION),
+        inputs: describe_tensors(spec.inputs(), spec.batches()),
+        outputs: describe_tensors(spec.outputs(), spec.batches()),
+        max_batch_size: spec.policy().max_batch_size,
+        preprocess: InputForm::of(spec)?.description(),
+        effective_provider: &placement.provider,
+        precision: placement.precision.as_deref(),
+        provider_reason: placement.reason.as_deref(),
+        nodes: placement.nodes.iter().map(|(provider, nodes)| (provider.as_str(), *nodes)).collect(),
+    });
+    Ok(reply::with_placement(body.into_response(), placement))
+}
+
+#[derive(Serialize)]
+struct Devices<'a> {
+    /// Providers other than the CPU's that run a part of the model.
+    devices: Vec<Device<'a>>,
+    effective_provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<&'a str>,
+    provider_reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Device<'a> {
+    provider: &'a str,
+    nodes: usize,
+}
+
+/// `GET /gpu-info`: what runs the model besides the CPU; nothing, where there is no GPU.
+pub(super) async fn gpu(State(lane): State<Arc<Lane>>) -> Result<Response, Failure> {
+    let model = lane.model()?;
+    let placement = model.placement();
+    let devices = placement.nodes.iter().filter(|(provider, _)| provider != "CPUExecutionProvider");
+    let body = Json(Devices {
+        devices: devices.map(|(provider, nodes)| Device { provider, nodes: *nodes }).collect(),
+        effective_provider: &placement.provider,
+        precision: placement.precision.as_deref(),
+        provider_reason: placement.reason.as_deref(),
+    });
+    Ok(reply::with_placement(body.into_response(), placement))
+}

@@ -1,0 +1,293 @@
+//! Bodies to encoded images: JSON with base64, multipart files, or one raw image.
+
+use std::{borrow::Cow, fmt};
+
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
+use bytes::Bytes;
+use http::{header, request::Parts};
+use quintet_engine::{ErrorKind, InferError};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
+};
+
+use super::base64;
+
+/// Characters of a name from a client that an error repeats at most.
+const MAX_QUOTED: usize = 80;
+
+/// The forms of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `{"images": ["<base64 or data: URI>", ...]}`
+    Json,
+    /// `multipart/form-data` with a field `files` for each image.
+    Multipart,
+    /// One JPEG, PNG or WebP as it is.
+    Raw,
+}
+
+/// An image as it was sent: nothing of it is checked yet.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// What to call it in an error: `images[3]`, `files[3] "cat.jpg"`, `the body`.
+    pub(super) name: String,
+    data: Data,
+}
+
+/// Slices of the body, where that is possible.
+#[derive(Debug)]
+enum Data {
+    Base64(Bytes),
+    Encoded(Bytes),
+}
+
+impl Image {
+    /// The encoded file.
+    ///
+    /// # Errors
+    /// When it was sent in base64 and is not.
+    pub(super) fn encoded(&self) -> Result<Cow<'_, [u8]>, InferError> {
+        match &self.data {
+            Data::Encoded(data) => Ok(Cow::Borrowed(data)),
+            Data::Base64(data) => {
+                let text = std::str::from_utf8(data).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
+                let encoded = base64::decode(text).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
+                Ok(Cow::Owned(encoded))
+            }
+        }
+    }
+
+    /// An error about this image.
+    pub(super) fn refusal(&self, kind: ErrorKind, what: impl fmt::Display) -> InferError {
+        InferError::new(kind, format_args!("{}: {what}", self.name))
+    }
+}
+
+/// The form that the `Content-Type` names.
+///
+/// # Errors
+/// When it names none of them.
+pub(super) fn form_of(head: &Parts) -> Result<Form, InferError> {
+    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Form::Json),
+        "multipart/form-data" => Ok(Form::Multipart),
+        "image/jpeg" | "image/png" | "image/webp" | "application/octet-stream" => Ok(Form::Raw),
+        _ => Err(InferError::invalid(format_args!(
+            "cannot tell from the content type '{content_type}' what the body is: send application/json, \
+             multipart/form-data, image/jpeg, image/png or image/webp"
+        ))),
+    }
+}
+
+/// The images of a body, at most `max_images`.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`] for more images, [`ErrorKind::InvalidInput`] for none or a body that cannot be parsed.
+pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usize) -> Result<Vec<Image>, InferError> {
+    let (images, count) = match form {
+        Form::Json => from_json(&body, max_images)?,
+        Form::Multipart => from_multipart(head, body, max_images).await?,
+        Form::Raw => (vec![Image { name: "the body".into(), data: Data::Encoded(body) }], 1),
+    };
+    if count > max_images {
+        return Err(InferError::new(
+            ErrorKind::TooLarge,
+            format_args!("{count} images in one request, over the limit of {max_images} (--max-images)"),
+        ));
+    }
+    Ok(images)
+}
+
+/// The first `max_images` images, and how many there are.
+fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
+    let malformed = |error| InferError::invalid(format_args!("failed to parse the request's JSON: {error}"));
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let (texts, count) = RequestSeed(max_images).deserialize(&mut parser).map_err(malformed)?;
+    parser.end().map_err(malformed)?;
+    if count == 0 {
+        return Err(InferError::invalid("no image in the request: \"images\" is empty"));
+    }
+    let image = |(index, text): (usize, Cow<'_, str>)| Image {
+        name: format!("images[{index}]"),
+        data: Data::Base64(match text {
+            Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
+            Cow::Owned(text) => text.into(),
+        }),
+    };
+    Ok((texts.into_iter().enumerate().map(image).collect(), count))
+}
+
+/// What errors say in place of a string's text, which may be all of a body.
+const A_STRING: Unexpected<'static> = Unexpected::Other("string");
+
+/// Texts of the images that are kept, and how many there are.
+type Texts<'de> = (Vec<Cow<'de, str>>, usize);
+
+/// `{"images": [...]}`; keeps at most this number of texts.
+struct RequestSeed(usize);
+
+impl<'de> DeserializeSeed<'de> for RequestSeed {
+    type Value = Texts<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Texts<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RequestSeed {
+    type Value = Texts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with \"images\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Texts<'de>, E> {
+        Err(E::invalid_type(A_STRING, &self))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de>, A::Error> {
+        let mut texts = None;
+        while let Some(Text(key)) = map.next_key()? {
+            match (key.as_ref(), &texts) {
+                ("images", None) => texts = Some(map.next_value_seed(ImagesSeed(self.0))?),
+                ("images", Some(_)) => return Err(A::Error::duplicate_field("images")),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        texts.ok_or_else(|| A::Error::missing_field("images"))
+    }
+}
+
+/// The array of the images; keeps at most this number of texts.
+struct ImagesSeed(usize);
+
+impl<'de> DeserializeSeed<'de> for ImagesSeed {
+    type Value = Texts<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Texts<'de>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ImagesSeed {
+    type Value = Texts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of base64 strings as \"images\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Texts<'de>, E> {
+        Err(E::invalid_type(A_STRING, &self))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Texts<'de>, A::Error> {
+        let (mut texts, mut count) = (Vec::new(), 0);
+        loop {
+            let next = seq.next_element::<Text<'de>>();
+            match next.map_err(|error| A::Error::custom(format_args!("images[{count}]: {error}")))? {
+                None => return Ok((texts, count)),
+                Some(Text(text)) if count < self.0 => texts.push(text),
+                Some(_) => {}
+            }
+            count += 1;
+        }
+    }
+}
+
+/// A string that borrows from the body unless it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The first `max_images` files of the field `files`, and how many there are.
+async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
+    let malformed = |what: String| InferError::invalid(format_args!("failed to parse the multipart body: {what}"));
+    let mut request = Request::from_parts(head, axum::body::Body::from(body));
+    // The body is here already, and within --max-input-bytes.
+    DefaultBodyLimit::disable().apply(&mut request);
+    let mut parts = Multipart::from_request(request, &()).await.map_err(|error| malformed(error.body_text()))?;
+    let quote = |name: &str| name.chars().take(MAX_QUOTED).collect::<String>();
+    let (mut images, mut count, mut other) = (Vec::new(), 0, None);
+    while let Some(field) = parts.next_field().await.map_err(|error| malformed(error.body_text()))? {
+        if field.name() != Some("files") {
+            other = other.or(field.name().map(quote));
+            continue;
+        }
+        if count < max_images {
+            let file = field.file_name().map(|file| format!(" {:?}", quote(file))).unwrap_or_default();
+            let name = format!("files[{count}]{file}");
+            let data = field.bytes().await.map_err(|error| malformed(format!("{name}: {}", error.body_text())))?;
+            images.push(Image { name, data: Data::Encoded(data) });
+        }
+        count += 1;
+    }
+    if count == 0 {
+        let found = other.map(|name| format!("; there is a field '{name}'")).unwrap_or_default();
+        return Err(InferError::invalid(format_args!("no image in the request: it has no field 'files'{found}")));
+    }
+    Ok((images, count))
+}
+
+/// Images as JSON brings them.
+#[cfg(test)]
+pub(super) fn images_of(texts: &[&'static str]) -> Vec<Image> {
+    let image = |(index, text): (usize, &&'static str)| Image {
+        name: format!("images[{index}]"),
+        data: Data::Base64(Bytes::from_static(text.as_bytes())),
+    };
+    texts.iter().enumerate().map(image).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &'static str) -> Result<(Vec<Image>, usize), InferError> {
+        from_json(&Bytes::from_static(text.as_bytes()), 2)
+    }
+
+    #[test]
+    fn texts_are_borrowed_and_only_so_many_are_kept() {
+        let body = Bytes::from_static(br#"{"more": {"x": [1]}, "images": ["QUI=", "Q\u0055M=", "", ""]}"#);
+        let (images, count) = from_json(&body, 2).unwrap();
+        assert_eq!((images.len(), count), (2, 4));
+        let Data::Base64(first) = &images[0].data else { panic!("not base64") };
+        assert!(body.as_ptr_range().contains(&first.as_ptr()), "not copied");
+        assert_eq!(images[1].encoded().unwrap()[..], *b"AC", "escapes are resolved");
+        assert_eq!(images[1].name, "images[1]");
+    }
+
+    #[test]
+    fn json_of_another_form_is_refused_by_name() {
+        insta::assert_snapshot!(
+            [
+                "", "[]", "{}", r#"{"images": "QUI="}"#, r#"{"images": []}"#, r#"{"images": ["QUI=", 7]}"#,
+                r#"{"images": ["QUI="], "images": []}"#, r#"{"images": ["QUI="]} x"#, r#"{"images": ["QUI"#,
+            ]
+            .map(|text| format!("{text}: {}", json(text).unwrap_err()))
+            .join("\n"),
+            @r#"
+            : failed to parse the request's JSON: EOF while parsing a value at line 1 column 0
+            []: failed to parse the request's JSON: invalid type: sequence, expected an object with "images" at line 1 column 0
+            {}: failed to parse the request's JSON: missing field `images` at line 1 column 2
+            {"images": "QUI="}: failed to parse the request's JSON: invalid type: string "QUI=", expected an array of base64 strings as "images" at line 1 column 17
+            {"images": []}: no image in the request: "images" is empty
+            {"images": ["QUI=", 7]}: failed to parse the request's JSON: images[1]: invalid type: integer `7`, expected a string at line 1 column 21
+            {"images": ["QUI="], "images": []}: failed to parse the request's JSON: duplicate field `images` at line 1 column 29
+            {"images": ["QUI="]} x: failed to parse the request's JSON: trailing characters at line 1 column 22
+            {"images": ["QUI: failed to parse the request's JSON: images[0]: EOF while parsing a string at line 1 column 16
+            "#
+        );
+    }
+
+    #[test]
+    fn a_bad_image_is_named() {
+        let (images, _) = json(r#"{"images": ["QUI=", "Q U="]}"#).unwrap();
+        assert!(images[0].encoded().is_ok());
+        assert_eq!(
+            images[1].encoded().unwrap_err().message(),
+            "images[1]: whitespace in base64 at position 1: send it in one piece, without line breaks"
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! The jpeg lane: encoded images over HTTP/1.1, embeddings and classes as JSON.
+
+mod answer;
+mod base64;
+mod decode;
+mod infer;
+mod info;
+mod input;
+mod intake;
+mod lane;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use self::decode::Decoder;
+use self::lane::Lane;
+use crate::{
+    service::Service,
+    transport::http1::{metrics, reply},
+};
+use axum::{
+    Router,
+    routing::{get, post},
+};
+
+/// The routes of the jpeg service, which answers with `model` and decodes with `decoder`.
+pub fn router(service: Arc<Service>, model: impl Into<String>, decoder: Decoder) -> Router {
+    let lane = Lane { service: Arc::clone(&service), model: model.into(), decoder };
+    Router::new()
+        .route("/embed", post(infer::embed))
+        .route("/embed/base64", post(infer::embed_base64))
+        .route("/embed/batch", post(infer::embed_batch))
+        .route("/classify", post(infer::classify))
+        .route("/health", get(info::health))
+        .route("/healthz", get(info::live))
+        .route("/model-info", get(info::model))
+        .route("/gpu-info", get(info::gpu))
+        .method_not_allowed_fallback(reply::method_not_allowed)
+        .with_state(Arc::new(lane))
+        .merge(metrics::router(service))
+}

@@ -1,0 +1,273 @@
+//! `ModelInfer`, past tonic: the message's tensors are slices of the one buffer that it was received into.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response};
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint},
+};
+use quintet_engine::{ErrorKind, InferError, Model, Stage, StageTimings};
+use quintet_proto::{
+    SERVER_TIMING,
+    inference::{
+        InferParameter, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
+        model_infer_response::InferOutputTensor,
+    },
+};
+
+use super::{
+    frame,
+    http2::{Answering, Intake},
+    reply, request,
+};
+use crate::{
+    catalog::InputLimit,
+    kserve::{
+        self, Answer, AnsweredOutput,
+        shared_memory::SharedRange,
+        trace::{Arrival, Carrier, Trace},
+    },
+    service::Service,
+    transport::{encoding::Encoding, server_timing, traced},
+};
+
+/// The path that goes this way.
+pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// Field number of `ModelInferResponse.raw_output_contents`.
+const RAW_OUTPUT_CONTENTS: u32 = 6;
+
+/// A call whose message comes.
+pub(super) struct Incoming {
+    service: Arc<Service>,
+    headers: HeaderMap,
+    started: Instant,
+    message: frame::Receiver,
+}
+
+impl Incoming {
+    /// Of a call with these headers, whose message may have so many bytes.
+    ///
+    /// # Errors
+    /// With the answer, for a compression that is not known.
+    pub(super) fn new(service: Arc<Service>, max_input: InputLimit, headers: HeaderMap) -> Result<Self, Refusal> {
+        let started = Instant::now();
+        let encoding = Encoding::of_call(&headers).map_err(refusal)?;
+        let message = frame::Receiver::new(encoding, max_input, service.catalog().pool().clone());
+        Ok(Self { service, headers, started, message })
+    }
+
+    /// Carries the call out when all of its message came.
+    async fn answer(self) -> Response<tonic::body::Body> {
+        let Self { service, headers, started, message } = self;
+        let (model, message, received) = match read(&service, message).await {
+            Ok(read) => read,
+            Err(error) => return reply::failure(&error),
+        };
+        let arrival = Arrival { carrier: Carrier::Grpc, started, received, headers: &headers };
+        let mut trace = service.traces().begin(model.spec(), arrival);
+        let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
+        let outcome = carry_out(&service, model, &message, arrival, deadline, trace.as_mut()).await;
+        traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
+    }
+}
+
+/// An answer that comes early; boxed because it is rare and large.
+type Refusal = Box<Response<tonic::body::Body>>;
+
+fn refusal(error: InferError) -> Refusal {
+    Box::new(reply::failure(&error))
+}
+
+impl Intake for Incoming {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.message.push(bytes).map_err(refusal)
+    }
+
+    fn place(&mut self) -> &mut [u8] {
+        self.message.place()
+    }
+
+    fn filled(&mut self, bytes: usize) {
+        self.message.filled(bytes);
+    }
+
+    fn end(self: Box<Self>) -> Answering {
+        Box::pin(self.answer())
+    }
+}
+
+/// The message and its model. Also tells when all of it was there.
+async fn read(
+    service: &Service,
+    message: frame::Receiver,
+) -> Result<(Arc<Model>, ModelInferRequest, Instant), InferError> {
+    let message = message.finish().await?;
+    let received = Instant::now();
+    let message = ModelInferRequest::decode(message)
+        .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;
+    let model = kserve::resolve(service.catalog(), &message.model_name, &message.model_version)?;
+    Ok((model, message, received))
+}
+
+async fn carry_out(
+    service: &Service,
+    model: Arc<Model>,
+    message: &ModelInferRequest,
+    arrival: Arrival<'_>,
+    deadline: Option<Instant>,
+    trace: Option<&mut Trace>,
+) -> Result<Response<tonic::body::Body>, InferError> {
+    let mut call = request::call(message, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
+    let mut timings = StageTimings::default();
+    timings[Stage::Receive] = arrival.received - arrival.started;
+    timings[Stage::Parse] = arrival.received.elapsed();
+    call.started = arrival.started;
+    call.deadline = deadline;
+    call.timings = timings;
+    let id = call.id;
+    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id)
+}
+
+/// The answer's message without its tensors.
+pub(super) fn header(answer: &Answer, id: &str) -> ModelInferResponse {
+    let spec = answer.model.spec();
+    let describe = |AnsweredOutput { name, tensor, shared }: &AnsweredOutput| InferOutputTensor {
+        name: name.clone(),
+        datatype: tensor.data_type().name().to_owned(),
+        shape: tensor.shape().dims().iter().map(|&dim| dim as i64).collect(),
+        parameters: shared.as_ref().map(|place| place_parameters(place, tensor.data().len())).unwrap_or_default(),
+        ..InferOutputTensor::default()
+    };
+    ModelInferResponse {
+        model_name: spec.name().to_owned(),
+        model_version: spec.version().to_string(),
+        id: id.to_owned(),
+        outputs: answer.outputs.iter().map(describe).collect(),
+        ..ModelInferResponse::default()
+    }
+}
+
+/// The tensors of an answer. What is in shared memory has no contents here.
+pub(super) fn tensors(answer: &Answer) -> impl Iterator<Item = Bytes> + Clone {
+    answer.outputs.iter().map(|output| match output.shared {
+        None => output.tensor.data().clone(),
+        Some(_) => Bytes::new(),
+    })
+}
+
+/// Where in shared memory an output of this many bytes was written.
+fn place_parameters(place: &SharedRange, byte_size: usize) -> HashMap<String, InferParameter> {
+    let parameter = |choice| InferParameter { parameter_choice: Some(choice) };
+    let mut parameters = HashMap::from([
+        ("shared_memory_region".to_owned(), parameter(ParameterChoice::StringParam(place.name().to_owned()))),
+        ("shared_memory_byte_size".to_owned(), parameter(ParameterChoice::Int64Param(byte_size as i64))),
+    ]);
+    if place.offset() > 0 {
+        let offset = parameter(ParameterChoice::Int64Param(place.offset() as i64));
+        parameters.insert("shared_memory_offset".to_owned(), offset);
+    }
+    parameters
+}
+
+/// Writes the answer: a message of a header and the tensors as they are.
+fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, InferError> {
+    let encoding = Instant::now();
+    let header = header(&answer, id);
+    let tensors = tensors(&answer);
+    let parts = parts(&header, tensors)?;
+    let mut timings = answer.timings;
+    timings[Stage::Encode] = encoding.elapsed();
+
+    let mut headers = HeaderMap::new();
+    reply::add_placement(&mut headers, answer.model.placement());
+    let mut trailers = HeaderMap::new();
+    trailers.insert(tonic::Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    reply::insert(&mut trailers, SERVER_TIMING, &server_timing(&timings));
+    Ok(reply::message(parts, headers, trailers))
+}
+
+/// The message's prefix and `header` with `tensors` in `raw_output_contents`, in parts.
+fn parts(header: &ModelInferResponse, tensors: impl Iterator<Item = Bytes> + Clone) -> Result<Vec<Bytes>, InferError> {
+    let encoded = |tensor: &Bytes| prost::encoding::bytes::encoded_len(RAW_OUTPUT_CONTENTS, tensor);
+    let length = header.encoded_len() + tensors.clone().map(|tensor| encoded(&tensor)).sum::<usize>();
+    let length = u32::try_from(length)
+        .map_err(|_| InferError::new(ErrorKind::TooLarge, "the outputs exceed the 4 GiB of a gRPC message"))?;
+    let mut scratch = BytesMut::with_capacity(frame::PREFIX_BYTES + header.encoded_len() + 16);
+    scratch.put_u8(0); // not compressed
+    scratch.put_u32(length);
+    header.encode(&mut scratch).map_err(InferError::internal)?;
+    let mut parts = Vec::with_capacity(4);
+    for tensor in tensors {
+        encode_key(RAW_OUTPUT_CONTENTS, WireType::LengthDelimited, &mut scratch);
+        encode_varint(tensor.len() as u64, &mut scratch);
+        parts.push(scratch.split().freeze());
+        parts.push(tensor);
+    }
+    parts.push(scratch.freeze());
+    Ok(parts)
+}
+
+/// The value of `grpc-timeout`: at most eight digits and a unit. What cannot be read is no timeout.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        let read = |value: &'static str| {
+            timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), HeaderValue::from_static(value))]))
+        };
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!([read("1"), read("S"), read("-1S"), read("999999999S"), read("")], [None; 5]);
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+
+    proptest! {
+        /// The parts are what protobuf's encoder would have written, and the tensors are not copied.
+        #[test]
+        fn the_parts_are_one_message(
+            name in "\\PC{0,20}",
+            tensors in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..4),
+        ) {
+            let header = ModelInferResponse { model_name: name, ..Default::default() };
+            let tensors: Vec<_> = tensors.into_iter().map(Bytes::from).collect();
+            let parts = parts(&header, tensors.iter().cloned()).unwrap();
+            for tensor in tensors.iter().filter(|tensor| !tensor.is_empty()) {
+                prop_assert!(parts.iter().any(|part| part.as_ptr() == tensor.as_ptr()), "a copy");
+            }
+            let whole = ModelInferResponse { raw_output_contents: tensors, ..header };
+            let bytes = parts.concat();
+            prop_assert_eq!(&bytes[..1], [0]);
+            prop_assert_eq!(&bytes[1..5], (whole.encoded_len() as u32).to_be_bytes());
+            prop_assert_eq!(&bytes[5..], whole.encode_to_vec());
+        }
+    }
+}

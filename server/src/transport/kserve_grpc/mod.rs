@@ -1,0 +1,21 @@
+//! KServe v2 over gRPC. `ModelInfer` takes its own way from HTTP/2's frames to the model; tonic serves the other
+//! methods, health and reflection.
+
+mod contents;
+mod frame;
+mod health;
+mod http2;
+mod infer;
+mod limits;
+mod reply;
+mod repository;
+mod request;
+mod rpc;
+mod serve;
+mod settings;
+mod stream;
+
+pub use self::{
+    limits::{Limits, MAX_STREAM_REQUESTS},
+    serve::{serve, serve_connection},
+};

@@ -1,0 +1,117 @@
+//! Who answers what over gRPC.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response, StatusCode, header, request};
+use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tonic::{codec::CompressionEncoding, service::Routes};
+use tonic_health::pb::health_server::HealthServer;
+use tower::ServiceExt as _;
+
+use super::{
+    health::Reporter,
+    http2::{self, Taken},
+    infer,
+    limits::Limits,
+    reply,
+    rpc::Rpc,
+};
+use crate::{
+    catalog::InputLimit,
+    service::Service,
+    transport::{io_threads::IoThreads, listener::Listener},
+};
+
+/// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
+pub async fn serve(
+    listener: Listener,
+    service: Arc<Service>,
+    limits: Limits,
+    threads: IoThreads,
+    stop: CancellationToken,
+) {
+    let front = Front::new(service, limits, &stop);
+    let stopped = stop.clone();
+    listener.serve(&threads, &stop, move |connection| http2::serve(connection, front.clone(), stopped.clone())).await;
+}
+
+/// Serves one connection in the same way.
+///
+/// # Errors
+/// When the connection breaks, or the client does not speak HTTP/2.
+pub async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: Arc<Service>,
+    limits: Limits,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    http2::serve(stream, Front::new(service, limits, &stop), stop).await
+}
+
+/// What tonic serves.
+fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> Routes {
+    let rpc = Rpc { service: Arc::clone(service), limits, stop: stop.clone() };
+    let mut routes = Routes::new(
+        GrpcInferenceServiceServer::new(rpc)
+            .max_decoding_message_size(limits.max_input.bytes)
+            .max_encoding_message_size(usize::MAX)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate),
+    )
+    .add_service(HealthServer::new(Reporter::new(Arc::clone(service), stop.clone())));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no gRPC reflection"),
+    }
+    routes.prepare()
+}
+
+/// Stands in front of tonic and claims `ModelInfer`.
+#[derive(Clone)]
+struct Front {
+    service: Arc<Service>,
+    max_input: InputLimit,
+    routes: Routes,
+}
+
+impl Front {
+    fn new(service: Arc<Service>, limits: Limits, stop: &CancellationToken) -> Self {
+        Self { routes: routes(&service, limits, stop), service, max_input: limits.max_input }
+    }
+}
+
+impl http2::Handler for Front {
+    fn begin(&self, head: request::Parts) -> Taken {
+        if !is_grpc(&head.headers) {
+            let mut response = Response::new(tonic::body::Body::empty());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Taken::Answered(response);
+        }
+        if head.uri.path() == infer::PATH {
+            return match infer::Incoming::new(Arc::clone(&self.service), self.max_input, head.headers) {
+                Ok(incoming) => Taken::Whole(Box::new(incoming)),
+                Err(refusal) => Taken::Answered(*refusal),
+            };
+        }
+        let Self { routes, max_input, .. } = self.clone();
+        Taken::Streamed(Box::new(move |body| {
+            let request = Request::from_parts(head, tonic::body::Body::new(body));
+            Box::pin(async move {
+                let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+                reply::refused(response, max_input)
+            })
+        }))
+    }
+}
+
+/// `application/grpc`, with or without a `+proto`.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

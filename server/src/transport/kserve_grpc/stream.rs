@@ -1,0 +1,94 @@
+//! `ModelStreamInfer`: requests of one stream run side by side and are answered in their order, errors too.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::{Stream, StreamExt as _};
+use http::HeaderMap;
+use quintet_engine::{InferError, Model, Stage, StageTimings};
+use quintet_proto::inference::{
+    InferParameter, ModelInferRequest, ModelInferResponse, ModelStreamInferResponse, infer_parameter::ParameterChoice,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{infer, limits::Limits, reply, request};
+use crate::{
+    kserve::{
+        self,
+        trace::{Arrival, Carrier, Trace},
+    },
+    service::Service,
+    transport::traced,
+};
+
+/// The answers to `requests`, of which no more are begun at once than `limits` allow. At `stop` no more are read:
+/// those begun are answered, and the stream ends. `headers` are the stream's.
+pub(super) fn infer<S>(
+    service: Arc<Service>,
+    headers: HeaderMap,
+    requests: S,
+    limits: Limits,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> + Send
+where
+    S: Stream<Item = Result<ModelInferRequest, Status>> + Send,
+{
+    let headers = Arc::new(headers);
+    let max_input = limits.max_input;
+    let answers = move |request: Result<ModelInferRequest, Status>| {
+        let (service, headers) = (Arc::clone(&service), Arc::clone(&headers));
+        // What is no message ends the stream: nothing behind it can be read.
+        async move { Ok(answer(&service, &headers, request.map_err(|status| reply::worded(status, max_input))?).await) }
+    };
+    requests.take_until(stop.cancelled_owned()).map(answers).buffered(limits.max_stream_requests.max(1))
+}
+
+/// One answer. An error says to which request it belongs, and the stream goes on.
+async fn answer(service: &Service, headers: &HeaderMap, request: ModelInferRequest) -> ModelStreamInferResponse {
+    let (error, mut response) = match carry_out(service, headers, &request).await {
+        Ok(response) => (String::new(), response),
+        Err(error) => {
+            let message = reply::status(&error).message().to_owned();
+            (message, ModelInferResponse { id: request.id.clone(), ..ModelInferResponse::default() })
+        }
+    };
+    // Each request has one answer, so the first is the last, and there is no empty one behind it.
+    let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
+    response.parameters.insert("triton_final_response".to_owned(), last);
+    ModelStreamInferResponse { error_message: error, infer_response: Some(response) }
+}
+
+/// `headers` are the stream's.
+async fn carry_out(
+    service: &Service,
+    headers: &HeaderMap,
+    request: &ModelInferRequest,
+) -> Result<ModelInferResponse, InferError> {
+    // When tonic began to read the message, it does not tell.
+    let started = Instant::now();
+    let model = kserve::resolve(service.catalog(), &request.model_name, &request.model_version)?;
+    let arrival = Arrival { carrier: Carrier::Grpc, started, received: started, headers };
+    let mut trace = service.traces().begin(model.spec(), arrival);
+    let outcome = infer_traced(service, model, request, started, trace.as_mut()).await;
+    traced::hand_over(&outcome, trace);
+    outcome
+}
+
+async fn infer_traced(
+    service: &Service,
+    model: Arc<Model>,
+    request: &ModelInferRequest,
+    started: Instant,
+    trace: Option<&mut Trace>,
+) -> Result<ModelInferResponse, InferError> {
+    let mut call = request::call(request, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
+    let mut timings = StageTimings::default();
+    timings[Stage::Parse] = started.elapsed();
+    call.started = started;
+    call.timings = timings;
+    let answer = kserve::infer(Arc::clone(&model), call, trace).await?;
+    Ok(ModelInferResponse {
+        raw_output_contents: infer::tensors(&answer).collect(),
+        ..infer::header(&answer, &request.id)
+    })
+}

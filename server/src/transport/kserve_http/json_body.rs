@@ -1,0 +1,20 @@
+//! Small JSON bodies: those of all requests but inference.
+
+use axum::extract::Request;
+use quintet_engine::InferError;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    service::Service,
+    transport::http1::{body, reply::Failure},
+};
+
+/// Reads a body; an empty one is as good as `{}`.
+pub(super) async fn read<T: DeserializeOwned>(service: &Service, request: Request) -> Result<T, Failure> {
+    let (head, sent) = request.into_parts();
+    let body =
+        body::receive(&head.headers, sent, 0, service.catalog().limits().max_input, service.catalog().pool()).await?;
+    let json = if body.is_empty() { &b"{}"[..] } else { &body };
+    serde_json::from_slice(json)
+        .map_err(|error| InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")).into())
+}

@@ -1,0 +1,249 @@
+//! Listeners on TCP and on Unix domain sockets: bound before anything is loaded, with a limit on connections.
+
+mod connection;
+mod socket_file;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::connection::Connection;
+use self::{
+    connection::Stream,
+    socket_file::{Occupied, SocketFile, vacate},
+};
+use super::io_threads::IoThreads;
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// On a TCP port.
+    Tcp(SocketAddr),
+    /// On a Unix domain socket.
+    Unix {
+        /// Its file, which is made when it is bound and removed when the listener ends.
+        path: PathBuf,
+        /// The flag that chose it.
+        flag: &'static str,
+    },
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+/// A listener that is bound and not served yet.
+pub struct Listener {
+    name: &'static str,
+    socket: Socket,
+    permits: Arc<Semaphore>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: SocketFile },
+}
+
+/// An address that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A TCP port.
+    #[error("cannot listen on {address} for {name}: {error}. Free the port or choose another with --{name}-port")]
+    Port {
+        /// The listener.
+        name: &'static str,
+        /// Where it was to be.
+        address: SocketAddr,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// A Unix domain socket.
+    #[error("cannot listen on {path} for {name}: {reason}. {remedy} or choose another with {flag}", path = path.display())]
+    Unix {
+        /// The listener.
+        name: &'static str,
+        /// Where it was to be.
+        path: PathBuf,
+        /// What stands against it.
+        reason: String,
+        /// What would help.
+        remedy: &'static str,
+        /// The flag that chose it.
+        flag: &'static str,
+    },
+}
+
+impl Listener {
+    /// Binds the listener called `name` (its flag is `--<name>-port`). At most `max_connections` are open
+    /// at once; more wait in the system's backlog.
+    ///
+    /// # Errors
+    /// When the port is taken or not allowed; the message names it, and the flag.
+    pub async fn bind(name: &'static str, address: SocketAddr, max_connections: usize) -> Result<Self, BindError> {
+        let listener = TcpListener::bind(address).await.map_err(|error| BindError::Port { name, address, error })?;
+        Ok(Self::new(name, Socket::Tcp(listener), max_connections))
+    }
+
+    /// The same on a Unix domain socket that `flag` chose. A socket file that a process has left is
+    /// replaced. Who may connect is up to the folder's and the file's permissions, which follow the umask.
+    ///
+    /// # Errors
+    /// When the path is taken, by another server or by what is no socket, or not allowed.
+    pub fn bind_unix(
+        name: &'static str,
+        path: &Path,
+        flag: &'static str,
+        max_connections: usize,
+    ) -> Result<Self, BindError> {
+        let refused = |reason: String, remedy| BindError::Unix { name, path: path.to_owned(), reason, remedy, flag };
+        match vacate(path) {
+            Ok(()) => {}
+            Err(Occupied::Alive) => return Err(refused("another process listens there".into(), "Stop it")),
+            Err(Occupied::NoSocket) => return Err(refused("it exists and is no socket".into(), "Remove it")),
+            Err(Occupied::Unknown(error)) => return Err(refused(error.to_string(), "Remove it")),
+        }
+        let (listener, _file) = UnixListener::bind(path)
+            .and_then(|listener| Ok((listener, SocketFile::new(path)?)))
+            .map_err(|error| refused(error.to_string(), "Make the folder, and the path short,"))?;
+        Ok(Self::new(name, Socket::Unix { listener, _file }, max_connections))
+    }
+
+    fn new(name: &'static str, socket: Socket, max_connections: usize) -> Self {
+        Self { name, socket, permits: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// The listener's name, e.g. `onnx-http`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The port that it really has.
+    ///
+    /// # Errors
+    /// When the system does not tell, and for a Unix domain socket, which has none.
+    pub fn port(&self) -> io::Result<u16> {
+        match &self.socket {
+            Socket::Tcp(listener) => Ok(listener.local_addr()?.port()),
+            Socket::Unix { .. } => Err(io::Error::new(io::ErrorKind::Unsupported, "a Unix domain socket has no port")),
+        }
+    }
+
+    /// Hands each connection to `serve`, on one of the threads, until `stop`; then waits for those that are open.
+    pub async fn serve<S, F>(self, threads: &IoThreads, stop: &CancellationToken, serve: S)
+    where
+        S: Fn(Connection) -> F + Clone + Send + 'static,
+        F: Future<Output = anyhow::Result<()>> + Send,
+    {
+        let connections = TaskTracker::new();
+        loop {
+            let connection = tokio::select! {
+                () = stop.cancelled() => break,
+                connection = self.accept() => connection,
+            };
+            let (serve, name) = (serve.clone(), self.name);
+            let serving = async move {
+                let outcome = match connection.move_here() {
+                    Ok(connection) => serve(connection).await,
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = outcome {
+                    tracing::debug!(listener = name, %error, "connection ended early");
+                }
+            };
+            connections.spawn_on(serving, threads.next());
+        }
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// The next connection, with `TCP_NODELAY` set. Failures to accept are logged and waited out: they
+    /// concern one connection, or pass.
+    async fn accept(&self) -> Connection {
+        loop {
+            // The semaphore is never closed.
+            let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+            let accepted = match &self.socket {
+                Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+                Socket::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            };
+            match accepted {
+                Ok(stream) => {
+                    if let Stream::Tcp(stream) = &stream
+                        && let Err(error) = stream.set_nodelay(true)
+                    {
+                        tracing::debug!(listener = self.name, %error, "cannot set TCP_NODELAY");
+                    }
+                    return Connection::new(stream, permit);
+                }
+                Err(error) => {
+                    tracing::warn!(listener = self.name, %error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_is_named_with_its_flag() {
+        let first = Listener::bind("onnx-http", ([127, 0, 0, 1], 0).into(), 1).await.unwrap();
+        let address = ([127, 0, 0, 1], first.port().unwrap()).into();
+        let error = Listener::bind("trt-http", address, 1).await.err().unwrap().to_string();
+        assert!(error.starts_with(&format!("cannot listen on {address} for trt-http: ")), "{error}");
+        assert!(error.ends_with("choose another with --trt-http-port"), "{error}");
+    }
+
+    fn refusal(path: &Path) -> String {
+        Listener::bind_unix("http", path, "--http-uds", 1).err().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_socket_goes_with_its_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = Listener::bind_unix("http", &path, "--http-uds", 1).unwrap();
+        assert!(listener.port().is_err());
+        let taken = refusal(&path);
+        assert!(
+            taken.starts_with(&format!("cannot listen on {} for http: another process", path.display())),
+            "{taken}"
+        );
+        assert!(taken.ends_with("Stop it or choose another with --http-uds"), "{taken}");
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_process_left_is_replaced_and_anything_else_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let listener = Listener::bind_unix("http", &path, "--http-uds", 1).unwrap();
+        // Somebody else's by now.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        drop(listener);
+        assert!(path.exists());
+        assert!(refusal(&path).contains("it exists and is no socket. Remove it"), "{}", refusal(&path));
+        assert!(refusal(&folder.path().join("none/s")).contains("No such file"), "{}", refusal(&path));
+    }
+}
