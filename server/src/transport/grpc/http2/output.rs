@@ -8,9 +8,9 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use quintet_proto::{
+use quintet_http2::{
+    frame::{self as http2, DEFAULT_MAX_FRAME_BYTES, FrameHeader, flag, kind},
     hpack::Encoder,
-    http2::{self, DEFAULT_MAX_FRAME_BYTES, FrameHeader, flag, kind},
 };
 use tokio::io::AsyncWrite;
 

@@ -5,9 +5,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use quintet_proto::{
+use quintet_http2::{
+    frame::{self as http2, FrameHeader, HEADER_BYTES, PREFACE, flag, kind},
     hpack::{DEFAULT_TABLE_BYTES, Decoder},
-    http2::{self, FrameHeader, HEADER_BYTES, PREFACE, flag, kind},
 };
 use tokio::io::AsyncRead;
 

@@ -9,11 +9,11 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proptest::prelude::*;
-use quintet_proto::{
-    hpack::{self, DEFAULT_TABLE_BYTES},
-    http2::{
+use quintet_http2::{
+    frame::{
         self as frames, DEFAULT_WINDOW_BYTES, FrameHeader, HEADER_BYTES, MAX_WINDOW_BYTES, PREFACE, flag, kind, setting,
     },
+    hpack::{self, DEFAULT_TABLE_BYTES},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},

@@ -11,7 +11,7 @@ use futures_util::{
 };
 use http::Response;
 use http_body::Body as _;
-use quintet_proto::http2::{self, kind};
+use quintet_http2::frame::{self as http2, kind};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{

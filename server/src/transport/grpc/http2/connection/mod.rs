@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{future::Abortable, stream::FuturesUnordered};
 use http::{Response, StatusCode};
-use quintet_proto::http2::{self, DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, flag, kind, setting};
+use quintet_http2::frame::{self as http2, DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, flag, kind, setting};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::answers::Numbered;
