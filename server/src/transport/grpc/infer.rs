@@ -13,6 +13,7 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint},
 };
 use quintet_engine::{ErrorKind, InferError, Model, Stage, StageTimings};
+use quintet_http2::server::{Answering, Intake};
 use quintet_proto::{
     SERVER_TIMING,
     inference::{
@@ -21,11 +22,7 @@ use quintet_proto::{
     },
 };
 
-use super::{
-    frame,
-    http2::{Answering, Intake},
-    reply, request,
-};
+use super::{frame, reply, request};
 use crate::{
     kserve::{
         self, Answer, AnsweredOutput,
@@ -84,7 +81,7 @@ fn refusal(error: InferError) -> Refusal {
     Box::new(reply::failure(&error))
 }
 
-impl Intake for Incoming {
+impl Intake<tonic::body::Body> for Incoming {
     fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         self.message.push(bytes).map_err(refusal)
     }
@@ -97,7 +94,7 @@ impl Intake for Incoming {
         self.message.filled(bytes);
     }
 
-    fn end(self: Box<Self>) -> Answering {
+    fn end(self: Box<Self>) -> Answering<tonic::body::Body> {
         Box::pin(self.answer())
     }
 }

@@ -10,9 +10,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use crate::frame::{self as http2, DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, flag, kind, setting};
 use futures_util::{future::Abortable, stream::FuturesUnordered};
-use http::{Response, StatusCode};
-use quintet_http2::frame::{self as http2, DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, flag, kind, setting};
+use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::answers::Numbered;
@@ -55,14 +55,14 @@ enum Leaving {
     Yes,
 }
 
-pub(super) struct Connection<S, H> {
+pub(super) struct Connection<S, H: Handler> {
     socket: S,
     handler: H,
     reader: Reader,
-    streams: HashMap<u32, Stream>,
+    streams: HashMap<u32, Stream<H::Body>>,
     /// The last one that the client opened.
     last_stream: u32,
-    answering: FuturesUnordered<Abortable<Numbered>>,
+    answering: FuturesUnordered<Abortable<Numbered<H::Body>>>,
     /// Streams whose answer is being sent.
     sending: Vec<u32>,
     /// Of bodies that are answered while they come.
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Connection<S, H> {
         &mut self,
         cx: &mut Context<'_>,
         mut stopped: Pin<&mut impl Future<Output = ()>>,
-    ) -> Poll<anyhow::Result<()>> {
+    ) -> Poll<Result<(), Broken>> {
         self.read.register(cx.waker());
         loop {
             if self.leaving == Leaving::No && stopped.as_mut().poll(cx).is_ready() {
@@ -132,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Connection<S, H> {
                 // A client that has what it wants need not hear the last of it.
                 Poll::Ready(_) if self.is_over() => {
                     let _ = ready!(Pin::new(&mut self.socket).poll_shutdown(cx));
-                    return Poll::Ready(self.broken.take().map_or(Ok(()), |broken| Err(broken.into())));
+                    return Poll::Ready(self.broken.take().map_or(Ok(()), Err));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 _ => {}
@@ -387,9 +387,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Connection<S, H> {
             Ok(head) => self.handler.begin(head),
             Err(head::Refused::Malformed) => return self.reset(stream, Code::Protocol),
             Err(head::Refused::TooLarge) => {
-                let mut refusal = Response::new(tonic::body::Body::empty());
-                *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                Taken::Answered(refusal)
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                self.output.fields(stream, true, head::of_answer(&status, &HeaderMap::new()));
+                let receiving = if is_last { Receiving::Ended } else { Receiving::Nowhere };
+                self.streams.insert(stream, Stream::new(receiving, self.send_window_bytes));
+                return self.finish(stream);
             }
         };
         let open = |receiving| Stream::new(receiving, self.send_window_bytes);

@@ -2,26 +2,30 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use proptest::prelude::*;
-use quintet_http2::{
+use crate::{
     frame::{
         self as frames, DEFAULT_WINDOW_BYTES, FrameHeader, HEADER_BYTES, MAX_WINDOW_BYTES, PREFACE, flag, kind, setting,
     },
     hpack::{self, DEFAULT_TABLE_BYTES},
 };
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     sync::mpsc,
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// `/whole` and `/streamed` answer their body, `/refused` refuses it at the first byte, `/early` before it; `/wait`
 /// never answers, and tells when it is given up.
@@ -38,13 +42,13 @@ impl Drop for Guard {
     }
 }
 
-fn answer(body: Bytes) -> Response<tonic::body::Body> {
+fn answer(body: Bytes) -> Response<Body> {
     let told = HeaderMap::from_iter([("told".parse().unwrap(), body.len().to_string().parse().unwrap())]);
     // In many parts, a frame each unless they are joined.
     let parts: Vec<Bytes> = body.chunks(body.len() / 9 + 1).map(Bytes::copy_from_slice).collect();
     let frames = parts.into_iter().map(Frame::data).chain([Frame::trailers(told)]);
-    let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, Infallible>)));
-    Response::new(tonic::body::Body::new(body))
+    let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, BoxError>)));
+    Response::new(Body::new(body))
 }
 
 struct Whole {
@@ -54,8 +58,8 @@ struct Whole {
     filled: usize,
 }
 
-impl Intake for Whole {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Box<Response<tonic::body::Body>>> {
+impl Intake<Body> for Whole {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Box<Response<Body>>> {
         if self.refuses {
             return Err(Box::new(answer("refused".into())));
         }
@@ -75,21 +79,23 @@ impl Intake for Whole {
         self.filled += bytes;
     }
 
-    fn end(mut self: Box<Self>) -> Answering {
+    fn end(mut self: Box<Self>) -> Answering<Body> {
         self.body.truncate(self.filled);
         Box::pin(async move { answer(self.body.freeze()) })
     }
 }
 
 impl Handler for Echo {
-    fn begin(&self, head: request::Parts) -> Taken {
+    type Body = Body;
+
+    fn begin(&self, head: request::Parts) -> Taken<Body> {
         let guard = Guard(self.given_up.clone());
         match head.uri.path() {
             "/streamed" => Taken::Streamed(Box::new(|body| {
                 // Each part is answered before the next is there.
                 let parts = body.into_data_stream();
-                let frames = futures_util::StreamExt::map(parts, |part| part.map(Frame::data));
-                Box::pin(async { Response::new(tonic::body::Body::new(StreamBody::new(frames))) })
+                let frames = futures_util::StreamExt::map(parts, |part| part.map(Frame::data).map_err(Into::into));
+                Box::pin(async { Response::new(Body::new(StreamBody::new(frames))) })
             })),
             "/wait" => Taken::Streamed(Box::new(|body| {
                 Box::pin(async move {
@@ -105,7 +111,7 @@ impl Handler for Echo {
 
 struct Server {
     client: DuplexStream,
-    serving: JoinHandle<anyhow::Result<()>>,
+    serving: JoinHandle<Result<(), Broken>>,
     stop: CancellationToken,
     given_up: mpsc::UnboundedReceiver<()>,
 }
@@ -114,7 +120,7 @@ fn start() -> Server {
     let (client, server) = tokio::io::duplex(100_000);
     let (tell, given_up) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(server, Echo { given_up: tell }, stop.clone()));
+    let serving = tokio::spawn(serve(server, Echo { given_up: tell }, stop.clone().cancelled_owned()));
     Server { client, serving, stop, given_up }
 }
 
@@ -256,7 +262,7 @@ async fn the_end_lets_requests_finish() {
 struct Raw {
     client: DuplexStream,
     encoder: hpack::Encoder,
-    serving: JoinHandle<anyhow::Result<()>>,
+    serving: JoinHandle<Result<(), Broken>>,
 }
 
 impl Raw {

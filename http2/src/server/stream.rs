@@ -9,7 +9,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::AbortHandle;
 use http::HeaderMap;
-use http_body::Body as _;
 
 use super::{
     Intake, MAX_OUTPUT_BYTES, STREAM_WINDOW_BYTES,
@@ -23,11 +22,11 @@ use super::{
 const MAX_WAITING_BYTES: usize = 256 << 10;
 
 /// A stream that is not closed.
-pub(super) struct Stream {
-    pub(super) receiving: Receiving,
+pub(super) struct Stream<B> {
+    pub(super) receiving: Receiving<B>,
     pub(super) receive_window: Receive,
     pub(super) send_window: Send,
-    pub(super) sending: Option<Sending>,
+    pub(super) sending: Option<Sending<B>>,
     /// Of a body that is answered while it comes; also when all of it came, as long as it is not read.
     pub(super) inlet: Option<Inlet>,
     /// Ends the making of the answer.
@@ -35,8 +34,8 @@ pub(super) struct Stream {
 }
 
 /// Where what still comes goes.
-pub(super) enum Receiving {
-    Whole(Box<dyn Intake>),
+pub(super) enum Receiving<B> {
+    Whole(Box<dyn Intake<B>>),
     /// To the inlet.
     Streamed,
     /// It has its answer, or had it refused.
@@ -45,8 +44,8 @@ pub(super) enum Receiving {
     Ended,
 }
 
-impl Stream {
-    pub(super) fn new(receiving: Receiving, send_window_bytes: u32) -> Self {
+impl<B> Stream<B> {
+    pub(super) fn new(receiving: Receiving<B>, send_window_bytes: u32) -> Self {
         Self {
             receiving,
             receive_window: Receive::new(STREAM_WINDOW_BYTES),
@@ -58,7 +57,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl<B> Drop for Stream<B> {
     fn drop(&mut self) {
         if let Some(answering) = &self.answering {
             answering.abort();
@@ -67,8 +66,8 @@ impl Drop for Stream {
 }
 
 /// An answer whose head was sent.
-pub(super) struct Sending {
-    body: tonic::body::Body,
+pub(super) struct Sending<B> {
+    body: B,
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
     trailers: Option<HeaderMap>,
@@ -86,8 +85,8 @@ pub(super) enum Sent {
     Broken,
 }
 
-impl Sending {
-    pub(super) fn new(body: tonic::body::Body) -> Self {
+impl<B: http_body::Body<Data = Bytes> + Unpin> Sending<B> {
+    pub(super) fn new(body: B) -> Self {
         Self { body, waiting: VecDeque::new(), waiting_bytes: 0, trailers: None, is_whole: false }
     }
 
@@ -131,7 +130,7 @@ impl Sending {
     }
 
     /// Asks the body for what it has.
-    fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), tonic::Status> {
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), B::Error> {
         while !self.is_whole && self.waiting_bytes < MAX_WAITING_BYTES {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => break,

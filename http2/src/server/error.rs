@@ -4,7 +4,7 @@ use std::io;
 
 /// The codes of RFC 9113, section 7, as far as the server has a use for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub enum Code {
     NoError = 0,
     Protocol = 1,
     Internal = 2,
@@ -18,10 +18,11 @@ pub(super) enum Code {
 
 /// Why a connection ends at once.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub enum Broken {
     /// The client broke a rule; it is told so.
     #[error("the client broke a rule of HTTP/2: {0:?}")]
     Rule(Code),
+    /// The socket failed.
     #[error(transparent)]
     Socket(#[from] io::Error),
 }

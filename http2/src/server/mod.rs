@@ -19,11 +19,14 @@ mod window;
 
 use std::pin::Pin;
 
+use bytes::Bytes;
 use http::{Response, request};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
 
-pub(super) use self::body::Body;
+pub use self::{
+    body::{Body, Cancelled},
+    error::{Broken, Code},
+};
 
 /// Largest frame that clients may send. Nothing is kept for it: large tensors in few frames.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
@@ -42,31 +45,34 @@ const MAX_OUTPUT_BYTES: usize = 1 << 20;
 const MAX_CONTROL_BYTES: usize = 64 << 10;
 
 /// An answer on its way.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Response<tonic::body::Body>> + Send>>;
+pub type Answering<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 /// What a connection's requests are handed to.
-pub(super) trait Handler {
+pub trait Handler {
+    /// The body of an answer.
+    type Body: http_body::Body<Data = Bytes> + Unpin;
+
     /// A request's head is there.
-    fn begin(&self, head: request::Parts) -> Taken;
+    fn begin(&self, head: request::Parts) -> Taken<Self::Body>;
 }
 
 /// How a request is taken.
-pub(super) enum Taken {
+pub enum Taken<B> {
     /// Its body is collected, and answered when it is whole.
-    Whole(Box<dyn Intake>),
+    Whole(Box<dyn Intake<B>>),
     /// It is answered while its body comes.
-    Streamed(Box<dyn FnOnce(Body) -> Answering + Send>),
+    Streamed(Box<dyn FnOnce(Body) -> Answering<B> + Send>),
     /// It has its answer already.
-    Answered(Response<tonic::body::Body>),
+    Answered(Response<B>),
 }
 
 /// Where the body of a request goes as it comes.
-pub(super) trait Intake: Send {
+pub trait Intake<B>: Send {
     /// The next bytes.
     ///
     /// # Errors
     /// With an answer, when no more need come.
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Box<Response<tonic::body::Body>>>;
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Box<Response<B>>>;
 
     /// Where the next bytes may be written instead; empty if they must be pushed.
     fn place(&mut self) -> &mut [u8];
@@ -75,19 +81,19 @@ pub(super) trait Intake: Send {
     fn filled(&mut self, bytes: usize);
 
     /// The body is whole.
-    fn end(self: Box<Self>) -> Answering;
+    fn end(self: Box<Self>) -> Answering<B>;
 }
 
 /// Serves a connection until the client ends it; or from `stop` on until its open requests are answered.
 ///
 /// # Errors
 /// When the connection breaks, or the client does not speak HTTP/2.
-pub(super) async fn serve<S, H>(stream: S, handler: H, stop: CancellationToken) -> anyhow::Result<()>
+pub async fn serve<S, H>(stream: S, handler: H, stop: impl Future<Output = ()>) -> Result<(), Broken>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
     let mut connection = connection::Connection::new(stream, handler);
-    let mut stopped = std::pin::pin!(stop.cancelled());
+    let mut stopped = std::pin::pin!(stop);
     std::future::poll_fn(|cx| connection.poll(cx, stopped.as_mut())).await
 }

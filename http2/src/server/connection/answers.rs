@@ -5,13 +5,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use crate::frame::{self as http2, kind};
 use futures_util::{
     StreamExt as _,
     future::{AbortHandle, Abortable},
 };
 use http::Response;
 use http_body::Body as _;
-use quintet_http2::frame::{self as http2, kind};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -25,13 +25,13 @@ use super::{
 };
 
 /// A stream's answer.
-pub(super) struct Numbered {
+pub(super) struct Numbered<B> {
     stream: u32,
-    answering: Answering,
+    answering: Answering<B>,
 }
 
-impl Future for Numbered {
-    type Output = (u32, Response<tonic::body::Body>);
+impl<B> Future for Numbered<B> {
+    type Output = (u32, Response<B>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.answering.as_mut().poll(cx));
@@ -41,7 +41,7 @@ impl Future for Numbered {
 
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Connection<S, H> {
     /// Has an answer made.
-    pub(super) fn answer(&mut self, stream: u32, answering: Answering) {
+    pub(super) fn answer(&mut self, stream: u32, answering: Answering<H::Body>) {
         let Some(open) = self.streams.get_mut(&stream) else { return };
         let (handle, registration) = AbortHandle::new_pair();
         open.answering = Some(handle);
@@ -62,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Connection<S, H> {
     }
 
     /// Begins to send an answer.
-    pub(super) fn respond(&mut self, stream: u32, response: Response<tonic::body::Body>) {
+    pub(super) fn respond(&mut self, stream: u32, response: Response<H::Body>) {
         let Some(open) = self.streams.get_mut(&stream) else { return };
         if !matches!(open.receiving, Receiving::Ended) {
             open.receiving = match open.receiving {
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Connection<S, H> {
     }
 
     /// All of an answer is queued. Of a request that it did not need, no more is wanted (section 8.1).
-    fn finish(&mut self, stream: u32) {
+    pub(super) fn finish(&mut self, stream: u32) {
         let is_whole = self.streams.get(&stream).is_some_and(|open| matches!(open.receiving, Receiving::Ended));
         if is_whole { self.remove(stream) } else { self.reset(stream, Code::NoError) }
     }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use quintet_http2::{
+use crate::{
     frame::{self as http2, FrameHeader, HEADER_BYTES, PREFACE, flag, kind},
     hpack::{DEFAULT_TABLE_BYTES, Decoder},
 };

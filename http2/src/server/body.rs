@@ -17,10 +17,14 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::Frame;
 use parking_lot::Mutex;
-use tonic::Status;
 
 /// The reader's end.
-pub(in crate::transport::grpc) struct Body(Arc<Shared>);
+pub struct Body(Arc<Shared>);
+
+/// The client gave the request up, or the connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client gave the request up")]
+pub struct Cancelled;
 
 /// The connection's end.
 pub(super) struct Inlet(Arc<Shared>);
@@ -129,9 +133,9 @@ fn wake(state: &mut State) {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Status;
+    type Error = Cancelled;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cancelled>>> {
         let mut state = self.0.state.lock();
         if let Some(bytes) = state.waiting.pop_front() {
             state.used += bytes.len();
@@ -144,7 +148,7 @@ impl http_body::Body for Body {
                 state.reader = Some(cx.waker().clone());
                 Poll::Pending
             }
-            End::Lost => Poll::Ready(Some(Err(Status::cancelled("the client gave the request up")))),
+            End::Lost => Poll::Ready(Some(Err(Cancelled))),
             End::Whole | End::Unread => Poll::Ready(None),
         }
     }

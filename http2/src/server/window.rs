@@ -1,6 +1,6 @@
 //! Flow control: what either side may still send (RFC 9113, section 5.2).
 
-use quintet_http2::frame::{DEFAULT_WINDOW_BYTES, MAX_WINDOW_BYTES};
+use crate::frame::{DEFAULT_WINDOW_BYTES, MAX_WINDOW_BYTES};
 
 /// What the client may still send.
 pub(super) struct Receive {

@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, Bytes};
-use quintet_http2::{
+use crate::{
     frame::{self as http2, DEFAULT_MAX_FRAME_BYTES, FrameHeader, flag, kind},
     hpack::Encoder,
 };
+use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWrite;
 
 /// Parts that one system call takes.
