@@ -1,4 +1,4 @@
-//! Writes header blocks.
+//! Encodes field blocks (RFC 7541 §2 and §6).
 
 use bytes::Bytes;
 
@@ -7,12 +7,12 @@ use super::{
     table::{Found, Table},
 };
 
-/// Writes the blocks of one direction of one connection, in their order. The first value of a name is kept in the
-/// table, so that a field that never changes is one byte from then on; other values are written out. Strings are never
-/// compressed: they are short, and the time is worth more.
+/// Encodes the field blocks of one direction of a connection, in their order. The first value of each name is added to
+/// the dynamic table, so that a field that never changes is one byte from then on; other values are literals. Strings
+/// are not Huffman-coded: they are short, and the time is worth more.
 pub struct Encoder {
     table: Table,
-    /// The table's size that the next block begins with.
+    /// The size of the table that the next block announces.
     resized: Option<usize>,
 }
 
@@ -23,52 +23,54 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// The other side keeps a table of this size; no more than the default is used of it.
+    /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE. At most [`DEFAULT_TABLE_BYTES`] of it are used.
+    // RFC 7541 §4.2: the table MUST NOT exceed the peer's limit.
     pub fn set_max_table_bytes(&mut self, bytes: usize) {
         let bytes = bytes.min(DEFAULT_TABLE_BYTES);
         if bytes != self.table.max_bytes() {
-            // Of several changes the smallest must be told (section 4.2); an empty table is the smallest.
             self.table.resize(0);
             self.table.resize(bytes);
             self.resized = Some(bytes);
         }
     }
 
-    /// Appends a block of these fields; names are in lower case.
+    /// Appends a field block with these fields to `block`. Names are in lower case (RFC 9113 §8.2).
     pub fn encode<'a>(&mut self, fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, block: &mut Vec<u8>) {
         if let Some(bytes) = self.resized.take() {
-            number(0x20, 5, 0, block);
-            number(0x20, 5, bytes, block);
+            // RFC 7541 §4.2: the change MUST be at the beginning of the next block; of several changes the smallest one
+            // MUST be signaled, then the last one. The smallest is always 0 here.
+            integer(0x20, 5, 0, block);
+            integer(0x20, 5, bytes, block);
         }
         for (name, value) in fields {
             match self.table.find(name, value) {
-                Some(Found::Whole(index)) => number(0x80, 7, index, block),
-                Some(Found::Name { index, sent: true }) => {
-                    number(0, 4, index, block);
+                Some(Found::Field(index)) => integer(0x80, 7, index, block),
+                Some(Found::Name { index, is_dynamic: true }) => {
+                    integer(0, 4, index, block);
                     string(value, block);
                 }
-                Some(Found::Name { index, sent: false }) => {
-                    number(0x40, 6, index, block);
+                Some(Found::Name { index, is_dynamic: false }) => {
+                    integer(0x40, 6, index, block);
                     string(value, block);
-                    self.keep(name, value);
+                    self.add(name, value);
                 }
                 None => {
-                    number(0x40, 6, 0, block);
+                    integer(0x40, 6, 0, block);
                     string(name, block);
                     string(value, block);
-                    self.keep(name, value);
+                    self.add(name, value);
                 }
             }
         }
     }
 
-    fn keep(&mut self, name: &[u8], value: &[u8]) {
+    fn add(&mut self, name: &[u8], value: &[u8]) {
         self.table.add(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
     }
 }
 
-/// A number behind the bits of `first` (section 5.1).
-fn number(first: u8, prefix_bits: u32, value: usize, block: &mut Vec<u8>) {
+/// Appends an integer after the high bits of `first` (RFC 7541 §5.1).
+fn integer(first: u8, prefix_bits: u32, value: usize, block: &mut Vec<u8>) {
     let mask = (1 << prefix_bits) - 1;
     if value < mask {
         return block.push(first | value as u8);
@@ -82,7 +84,8 @@ fn number(first: u8, prefix_bits: u32, value: usize, block: &mut Vec<u8>) {
     block.push(rest as u8);
 }
 
+/// Appends a string that is not Huffman-coded (RFC 7541 §5.2).
 fn string(string: &[u8], block: &mut Vec<u8>) {
-    number(0, 7, string.len(), block);
+    integer(0, 7, string.len(), block);
     block.extend_from_slice(string);
 }

@@ -1,4 +1,4 @@
-//! HPACK: header fields as HTTP/2 carries them (RFC 7541).
+//! HPACK: field blocks to fields and back (RFC 7541).
 
 mod decode;
 mod encode;
@@ -10,5 +10,5 @@ mod tests;
 pub use decode::{Decoder, Malformed};
 pub use encode::Encoder;
 
-/// Bytes of the table that both sides keep before anybody said otherwise (section 4.2).
+/// Size of the dynamic table in bytes until SETTINGS_HEADER_TABLE_SIZE changes it (RFC 9113 §6.5.2).
 pub const DEFAULT_TABLE_BYTES: usize = 4096;

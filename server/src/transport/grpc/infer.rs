@@ -13,7 +13,7 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint},
 };
 use quintet_engine::{ErrorKind, InferError, Model, Stage, StageTimings};
-use quintet_http2::server::{Answering, Intake};
+use quintet_http2::{Intake, ResponseFuture};
 use quintet_proto::{
     SERVER_TIMING,
     inference::{
@@ -86,7 +86,7 @@ impl Intake<tonic::body::Body> for Incoming {
         self.message.push(bytes).map_err(refusal)
     }
 
-    fn place(&mut self) -> &mut [u8] {
+    fn buffer(&mut self) -> &mut [u8] {
         self.message.place()
     }
 
@@ -94,7 +94,7 @@ impl Intake<tonic::body::Body> for Incoming {
         self.message.filled(bytes);
     }
 
-    fn end(self: Box<Self>) -> Answering<tonic::body::Body> {
+    fn finish(self: Box<Self>) -> ResponseFuture<tonic::body::Body> {
         Box::pin(self.answer())
     }
 }

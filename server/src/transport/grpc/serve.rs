@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::TryFutureExt as _;
 use http::{HeaderMap, Request, Response, StatusCode, header, request};
 use http_body_util::BodyExt as _;
-use quintet_http2::server::{self as http2, Taken};
+use quintet_http2::{self as http2, Admission};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -99,22 +99,22 @@ impl Front {
 }
 
 impl http2::Handler for Front {
-    type Body = tonic::body::Body;
+    type ResponseBody = tonic::body::Body;
 
-    fn begin(&self, head: request::Parts) -> Taken<tonic::body::Body> {
+    fn handle(&self, head: request::Parts) -> Admission<tonic::body::Body> {
         if !is_grpc(&head.headers) {
             let mut response = Response::new(tonic::body::Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Taken::Answered(response);
+            return Admission::Answered(response);
         }
         if head.uri.path() == infer::PATH {
             return match infer::Incoming::new(Arc::clone(&self.service), self.max_input, head.headers) {
-                Ok(incoming) => Taken::Whole(Box::new(incoming)),
-                Err(refusal) => Taken::Answered(*refusal),
+                Ok(incoming) => Admission::Buffered(Box::new(incoming)),
+                Err(refusal) => Admission::Answered(*refusal),
             };
         }
         let Self { routes, max_input, .. } = self.clone();
-        Taken::Streamed(Box::new(move |body| {
+        Admission::Streaming(Box::new(move |body| {
             let request = Request::from_parts(head, tonic::body::Body::new(body.map_err(cancelled)));
             Box::pin(async move {
                 let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
@@ -125,7 +125,7 @@ impl http2::Handler for Front {
 }
 
 /// The status that tonic reads from a body whose client has cancelled the request.
-fn cancelled(cancelled: http2::Cancelled) -> tonic::Status {
+fn cancelled(cancelled: http2::RequestCancelled) -> tonic::Status {
     tonic::Status::cancelled(cancelled.to_string())
 }
 
