@@ -61,8 +61,8 @@ impl RequestBuilder {
     /// `None` makes the request malformed.
     fn try_add(&mut self, name: Bytes, value: Bytes) -> Option<()> {
         match name.strip_prefix(b":") {
-            // RFC 9113 §8.3: pseudo-header fields MUST all come before regular fields, and each only once; one that is
-            // not defined for requests is malformed.
+            // RFC 9113 §8.3: a pseudo-header field after a regular field, a second one of the same name, and one that is
+            // not defined for requests MUST be treated as malformed.
             Some(_) if !self.headers.is_empty() => return None,
             Some(b"method") if self.method.is_none() => self.method = Some(Method::from_bytes(&value).ok()?),
             Some(b"path") if self.path.is_none() => self.path = Some(PathAndQuery::from_maybe_shared(value).ok()?),
@@ -99,13 +99,14 @@ impl RequestBuilder {
         if self.bytes > self.max_bytes {
             return Err(HeadError::TooLarge);
         }
-        // RFC 9113 §8.3.1: requests MUST have exactly one value for :method, :scheme and :path.
+        // RFC 9113 §8.3.1: requests MUST have exactly one valid value for :method, :scheme and :path.
         let (Some(method), Some(path), true, false) = (self.method, self.path, self.has_scheme, self.is_malformed)
         else {
             return Err(HeadError::Malformed);
         };
         let (mut head, ()) = http::Request::new(()).into_parts();
         head.method = method;
+        // RFC 9113 §8.3.1: Host MUST NOT determine the target if there is :authority: neither does.
         head.uri = Uri::from(path);
         head.version = http::Version::HTTP_2;
         head.headers = self.headers;

@@ -34,7 +34,8 @@ impl RecvWindow {
 }
 
 /// What the server may send.
-// RFC 9113 §6.9.2: a change of the initial window size can make a window negative, which MUST be tracked.
+// RFC 9113 §6.9.2: a change of the initial window size can make a window negative, which MUST be tracked; nothing MUST
+// be sent until it is positive again.
 #[derive(Clone, Copy)]
 pub(super) struct SendWindow(i64);
 

@@ -11,6 +11,9 @@
 //! 4. transmit: write [`Connection::transmit_slices`], and report it with [`Connection::transmitted`].
 //!
 //! There is no clock and no waker in here: a step that needs the time gets it as an argument. Limits are in `limits`.
+//!
+//! The files: `buffer` and `parser` (bytes to frames, with `rules`), `receive` (frames to events), `send` (responses to
+//! frames), `output` (frames to bytes); `stream` and `flow` are the state of a stream and of the windows.
 
 mod buffer;
 mod flow;
@@ -18,6 +21,7 @@ pub(crate) mod limits;
 mod output;
 mod parser;
 mod receive;
+mod rules;
 mod send;
 mod stream;
 #[cfg(test)]
@@ -27,6 +31,7 @@ use std::{collections::HashMap, io::IoSlice};
 
 use http::request;
 
+pub use self::output::{DataSent, SendBuffer};
 use self::{
     flow::{RecvWindow, SendWindow},
     limits::{
@@ -37,7 +42,6 @@ use self::{
     parser::FrameParser,
     stream::Stream,
 };
-pub use self::{output::SendBuffer, send::DataSent};
 use crate::frame::{self, DEFAULT_WINDOW_BYTES, ErrorCode, StreamId, kind, setting};
 
 /// The last stream of a GOAWAY that refuses no stream yet (RFC 9113 §6.8).

@@ -39,6 +39,19 @@ impl SendBuffer {
     }
 }
 
+/// What came of [`Connection::send_data`](super::Connection::send_data).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataSent {
+    /// A frame was queued; the stream is still open.
+    Frame,
+    /// A frame with END_STREAM was queued; the stream is closed.
+    Last,
+    /// Nothing was queued: a flow-control window is exhausted or the queue is full.
+    Blocked,
+    /// The stream is closed.
+    Closed,
+}
+
 /// Queued frames, as parts.
 pub(super) struct SendQueue {
     parts: VecDeque<Bytes>,

@@ -1,8 +1,9 @@
-//! Splits received bytes into frames, and checks the rules that need no state of streams (RFC 9113 §3.4, §4 and §6).
+//! Splits received bytes into frames, and field blocks into fields (RFC 9113 §3.4, §4 and §6).
 
 use super::{
     buffer::RecvBuffer,
-    limits::{MAX_FIELD_BLOCK_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES},
+    limits::{MAX_FIELD_BLOCK_BYTES, MAX_HEADER_LIST_BYTES},
+    rules,
 };
 use crate::{
     frame::{self, ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
@@ -150,7 +151,7 @@ impl FrameParser {
                     if is_first && header.kind != kind::SETTINGS {
                         return Err(ErrorCode::Protocol);
                     }
-                    self.check(header)?;
+                    rules::check(header, self.field_block.as_ref().map(|block| block.stream))?;
                     self.next = self.after(header)?;
                     if let Next::Data(Data { stream, is_last, .. }) = self.next {
                         return Ok(Some(Frame::Data { stream, length: header.length, padding: 0, is_last }));
@@ -230,44 +231,7 @@ impl FrameParser {
         Ok(Frame::Data { stream, length, padding: overhead, is_last })
     }
 
-    /// Checks a header against the rules of its type.
-    fn check(&self, header: FrameHeader) -> Result<(), ErrorCode> {
-        let FrameHeader { length, kind, stream, .. } = header;
-        // RFC 9113 §4.3, §5.5 and §6.2: a field block MUST be contiguous; a frame of another type, an unknown one
-        // included, or of another stream within it MUST be treated as a PROTOCOL_ERROR.
-        let continued = self.field_block.as_ref().map(|block| block.stream);
-        if continued.is_some_and(|block| kind != kind::CONTINUATION || block != stream) {
-            return Err(ErrorCode::Protocol);
-        }
-        // RFC 9113 §6.10: CONTINUATION MUST follow a frame without END_HEADERS, else PROTOCOL_ERROR.
-        if kind == kind::CONTINUATION && continued.is_none() {
-            return Err(ErrorCode::Protocol);
-        }
-        // RFC 9113 §4.2: FRAME_SIZE_ERROR MUST be sent for a frame larger than SETTINGS_MAX_FRAME_SIZE.
-        if length > MAX_FRAME_BYTES {
-            return Err(ErrorCode::FrameSize);
-        }
-        // RFC 9113 §6.1 to §6.4 and §6.10: DATA, HEADERS, PRIORITY, RST_STREAM and CONTINUATION on stream 0 MUST be
-        // treated as a PROTOCOL_ERROR; §6.5, §6.7 and §6.8: so MUST SETTINGS, PING and GOAWAY on any other stream.
-        let needs_stream = match kind {
-            kind::DATA | kind::HEADERS | kind::CONTINUATION | kind::RST_STREAM | kind::PRIORITY => Some(true),
-            kind::SETTINGS | kind::PING | kind::GOAWAY => Some(false),
-            _ => None,
-        };
-        if needs_stream.is_some_and(|needs| needs != (stream != 0)) {
-            return Err(ErrorCode::Protocol);
-        }
-        if !has_valid_length(header) {
-            return Err(ErrorCode::FrameSize);
-        }
-        // RFC 9113 §8.4: a client cannot push; PUSH_PROMISE MUST be treated as a PROTOCOL_ERROR.
-        if kind == kind::PUSH_PROMISE {
-            return Err(ErrorCode::Protocol);
-        }
-        Ok(())
-    }
-
-    /// What comes after the header of a frame that passed [`Self::check`].
+    /// What comes after the header of a frame that passed [`rules::check`].
     fn after(&self, header: FrameHeader) -> Result<Next, ErrorCode> {
         let FrameHeader { length, kind, stream, .. } = header;
         match kind {
@@ -293,7 +257,7 @@ impl FrameParser {
         let stream = header.stream;
         Ok(Some(match header.kind {
             kind::HEADERS => {
-                // RFC 9113 §6.2: padding that exceeds the field block fragment MUST be treated as a PROTOCOL_ERROR.
+                // RFC 9113 §6.2: padding of the payload's length or more MUST be treated as a PROTOCOL_ERROR.
                 let fragment = frame::content(header, payload).ok_or(ErrorCode::Protocol)?;
                 let is_last = header.has(flag::END_STREAM);
                 if header.has(flag::END_HEADERS) {
@@ -317,13 +281,14 @@ impl FrameParser {
                 if header.has(flag::ACK) { Frame::PingAck(payload) } else { Frame::Ping(payload) }
             }
             kind::GOAWAY => Frame::GoAway,
+            // RFC 9113 §7: unknown error codes MUST NOT trigger any special behavior: none is read.
             kind::RST_STREAM => Frame::RstStream { stream },
             kind::WINDOW_UPDATE => {
                 let increment = u32::from_be_bytes(*payload.first_chunk().ok_or(ErrorCode::FrameSize)?);
                 // RFC 9113 §6.9: the reserved bit is ignored.
                 Frame::WindowUpdate { stream, increment: increment & frame::MAX_WINDOW_BYTES }
             }
-            // SETTINGS with ACK, and PRIORITY, which RFC 9113 §5.3.2 deprecates.
+            // SETTINGS with ACK, and PRIORITY, whose signals RFC 9113 §5.3.2 deprecates.
             _ => return Ok(None),
         }))
     }
@@ -331,28 +296,10 @@ impl FrameParser {
     /// Decodes a complete field block.
     fn field_section(&mut self, stream: StreamId, is_last: bool, block: &[u8]) -> Result<Frame, ErrorCode> {
         let mut head = RequestBuilder::new(MAX_HEADER_LIST_BYTES as usize);
-        // RFC 9113 §4.3: every field block MUST be decompressed, of ignored streams too, as it changes the decoder's
-        // state; a block that cannot be decoded MUST be treated as a connection error of type COMPRESSION_ERROR.
+        // RFC 9113 §4.3: a field block MUST be decompressed; one that cannot be MUST be treated as a COMPRESSION_ERROR.
+        // RFC 9113 §5.1, §6.8 and §10.5.1: so MUST that of an ignored stream, or one that is too large, as it changes
+        // the state of the decoder.
         self.decoder.decode(block, |name, value| head.add(name, value)).map_err(|_| ErrorCode::Compression)?;
         Ok(Frame::Headers { stream, is_last, head })
-    }
-}
-
-/// Whether the payload's length fits the type of the frame.
-// RFC 9113 §4.2: FRAME_SIZE_ERROR MUST be sent for a frame too small for its mandatory fields, or with a length that
-// its type does not allow: §6.3 PRIORITY 5, §6.4 RST_STREAM 4, §6.5 SETTINGS 0 with ACK, else a multiple of 6, §6.7
-// PING 8, §6.9 WINDOW_UPDATE 4. That of PRIORITY is a stream error, which §5.4.1 lets an endpoint treat as a connection
-// error.
-fn has_valid_length(header: FrameHeader) -> bool {
-    let length = header.length;
-    match header.kind {
-        kind::SETTINGS if header.has(flag::ACK) => length == 0,
-        kind::SETTINGS => length.is_multiple_of(6),
-        kind::PING => length == 8,
-        kind::GOAWAY => length >= 8,
-        kind::RST_STREAM | kind::WINDOW_UPDATE => length == 4,
-        kind::PRIORITY => length == 5,
-        kind::DATA if header.has(flag::PADDED) => length > 0,
-        _ => true,
     }
 }

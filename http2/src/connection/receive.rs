@@ -28,7 +28,7 @@ impl Connection {
                     open.unreleased += length as u32;
                     return Ok(Some(Step::Data { stream, length }));
                 }
-                // RFC 9113 §5.1: DATA of a closed stream is discarded, and counts in the connection's window.
+                // RFC 9113 §5.1: DATA of a closed stream MUST be discarded, and counts in the connection's window.
                 self.parser.take_chunk(length);
                 self.release_connection(length as u32);
             } else if let Some(event) = self.handle(frame)? {
@@ -53,7 +53,7 @@ impl Connection {
             Frame::RstStream { stream } => {
                 // RFC 9113 §6.4: RST_STREAM of an idle stream MUST be treated as a PROTOCOL_ERROR.
                 self.require_not_idle(stream)?;
-                // RFC 9113 §6.4: after RST_STREAM nothing MUST be sent on the stream.
+                // RFC 9113 §6.4: after RST_STREAM no frames MUST be sent for the stream.
                 // RFC 9113 §5.4.2: RST_STREAM MUST NOT be answered with RST_STREAM.
                 return Ok(self.remove(stream).then_some(Event::Reset { stream }));
             }
@@ -91,7 +91,8 @@ impl Connection {
                 }
                 open.is_last_frame = is_last;
             }
-            // RFC 9113 §5.1: frames MUST be expected after RST_STREAM was sent, and are ignored.
+            // RFC 9113 §5.4.2 and §6.4: frames MUST be expected after RST_STREAM was sent. RFC 9113 §5.1 allows to ignore
+            // them on all closed streams.
             None => {}
         }
         if padding > 0 {
@@ -115,9 +116,9 @@ impl Connection {
             }
             // Trailers, of which no user of this crate reads any: gRPC's clients send none.
             Some(_) if is_last => self.end_stream(stream),
-            // RFC 9113 §8.1: HEADERS without END_STREAM after the first one MUST be treated as malformed.
+            // RFC 9113 §8.1: HEADERS without END_STREAM after those of the request MUST be treated as malformed.
             Some(_) => self.reset_stream(stream, ErrorCode::Protocol),
-            // RFC 9113 §5.1: HEADERS of a closed stream; they were decompressed, and are ignored.
+            // RFC 9113 §5.1: HEADERS of a closed stream MUST be minimally processed: they were decompressed.
             None if stream <= self.last_stream => None,
             None => self.open(stream, is_last, head),
         })
@@ -126,13 +127,14 @@ impl Connection {
     /// The client opens a stream.
     fn open(&mut self, stream: StreamId, is_last: bool, head: RequestBuilder) -> Option<Event<'static>> {
         self.last_stream = stream;
-        // RFC 9113 §6.8: streams after the last one of a GOAWAY are ignored, but for their effect on the field
-        // compression state and the connection's window.
+        // RFC 9113 §6.8: frames of streams after the last one of a GOAWAY are ignored, but field blocks MUST be
+        // decompressed and DATA MUST count in the connection's window.
         if self.shutdown == Shutdown::Refusing {
             return None;
         }
         // RFC 9113 §5.1.2: HEADERS beyond the advertised limit MUST be treated as a stream error of type PROTOCOL_ERROR
         // or REFUSED_STREAM.
+        // RFC 9113 §8.7: REFUSED_STREAM MUST NOT be sent for a stream that the application has seen.
         if self.streams.len() >= MAX_CONCURRENT_STREAMS as usize {
             return self.reset_stream(stream, ErrorCode::RefusedStream);
         }
@@ -146,7 +148,7 @@ impl Connection {
             // RFC 9113 §8.1.1: malformed requests MUST be treated as a stream error of type PROTOCOL_ERROR.
             Err(HeadError::Malformed) => self.reset_stream(stream, ErrorCode::Protocol),
             Err(HeadError::TooLarge) => {
-                // RFC 9113 §10.5.1: a server can send 431 for a field section larger than it wants to process.
+                // RFC 9113 §10.5.1: a server can send 431 for a field block larger than it is willing to handle.
                 self.streams.insert(stream, new);
                 self.send_response(stream, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &HeaderMap::new(), true);
                 None
@@ -161,12 +163,14 @@ impl Connection {
         Some(Event::EndStream { stream })
     }
 
-    // RFC 9113 §6.5.3: values MUST be processed in their order, and the acknowledgement MUST be sent immediately after
-    // all of them.
-    // RFC 9113 §6.5.2: unknown settings MUST be ignored.
+    // RFC 9113 §6.5.3: values MUST be applied as soon as possible and in their order, with nothing processed between
+    // them; then an acknowledgement MUST be sent immediately. RFC 9113 §3.4: those of the client's preface too, after
+    // the server's preface, which is queued before anything is received.
+    // RFC 9113 §5.5, §6.5.2 and §6.5.3: unknown settings MUST be ignored.
     fn on_settings(&mut self, settings: &[(u16, u32)]) -> Result<(), ErrorCode> {
         for &(name, value) in settings {
             match name {
+                // RFC 9113 §4.3.1: the encoder announces a smaller table in the next field block.
                 setting::HEADER_TABLE_SIZE => self.output.set_max_table_bytes(value as usize),
                 // RFC 9113 §6.5.2: values other than 0 and 1 MUST be treated as a PROTOCOL_ERROR.
                 setting::ENABLE_PUSH if value > 1 => return Err(ErrorCode::Protocol),

@@ -2,24 +2,16 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Connection, Event, limits::MAX_QUEUED_BYTES, output::SendBuffer, stream::StreamState};
+use super::{
+    Connection, Event,
+    limits::MAX_QUEUED_BYTES,
+    output::{DataSent, SendBuffer},
+    stream::StreamState,
+};
 use crate::{
     frame::{self, ErrorCode, StreamId},
     message,
 };
-
-/// What came of [`Connection::send_data`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataSent {
-    /// A frame was queued; the stream is still open.
-    Frame,
-    /// A frame with END_STREAM was queued; the stream is closed.
-    Last,
-    /// Nothing was queued: a flow-control window is exhausted or the queue is full.
-    Blocked,
-    /// The stream is closed.
-    Closed,
-}
 
 impl Connection {
     /// Queues the head of a response. `is_last` closes the stream.
@@ -91,7 +83,8 @@ impl Connection {
     }
 
     /// A stream error; the event if the application knew the stream.
-    // RFC 9113 §5.4.2: an endpoint that detects a stream error sends RST_STREAM with its code.
+    // RFC 9113 §5.4.2: an endpoint that detects a stream error sends RST_STREAM with its code. RFC 9113 §6.4: it MUST NOT
+    // be sent for an idle stream: `last_stream` was raised to the stream before.
     pub(super) fn reset_stream(&mut self, stream: StreamId, code: ErrorCode) -> Option<Event<'static>> {
         self.output.control(frame::rst_stream(stream, code));
         self.remove(stream).then_some(Event::Reset { stream })

@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    DEFAULT_TABLE_BYTES,
-    table::{Found, Table},
-};
+use super::table::{DEFAULT_TABLE_BYTES, Found, Table};
 
 /// Encodes the field blocks of one direction of a connection, in their order. The first value of each name is added to
 /// the dynamic table, so that a field that never changes is one byte from then on; other values are literals. Strings
@@ -25,6 +22,7 @@ impl Default for Encoder {
 impl Encoder {
     /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE. At most [`DEFAULT_TABLE_BYTES`] of it are used.
     // RFC 7541 §4.2: the table MUST NOT exceed the peer's limit.
+    // RFC 9113 §4.3.1: after a smaller limit, the next field block MUST start with a size update to at most the limit.
     pub fn set_max_table_bytes(&mut self, bytes: usize) {
         let bytes = bytes.min(DEFAULT_TABLE_BYTES);
         if bytes != self.table.max_bytes() {

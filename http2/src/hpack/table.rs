@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+/// Size of the dynamic table in bytes until SETTINGS_HEADER_TABLE_SIZE changes it (RFC 9113 §6.5.2).
+pub const DEFAULT_TABLE_BYTES: usize = 4096;
 /// What an entry counts beside the bytes of its name and value (RFC 7541 §4.1).
 const ENTRY_OVERHEAD_BYTES: usize = 32;
 

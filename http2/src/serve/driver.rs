@@ -18,7 +18,8 @@ use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    Admission, Error, Handler, ResponseFuture,
+    error::Error,
+    handler::{Admission, Handler, ResponseFuture},
     request::{Request, Sink},
     request_body::{self, ReadSignal},
     response::{ResponseSender, Sent, StreamResponse},

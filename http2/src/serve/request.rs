@@ -2,12 +2,12 @@
 
 use futures_util::future::AbortHandle;
 
-use super::{Intake, request_body::BodySender, response::ResponseSender};
+use super::{handler::Intake, request_body::BodySender, response::ResponseSender};
 
 /// A request whose stream is not closed.
 pub(super) struct Request<B> {
     pub(super) sink: Sink<B>,
-    /// Aborts the [`ResponseFuture`](super::ResponseFuture).
+    /// Aborts the [`ResponseFuture`](super::handler::ResponseFuture).
     pub(super) response: Option<AbortHandle>,
     /// The response's body, after the head was sent.
     pub(super) sender: Option<ResponseSender<B>>,

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::ResponseFuture;
+use super::handler::ResponseFuture;
 use crate::{
     connection::{Connection, DataSent, SendBuffer},
     frame::StreamId,

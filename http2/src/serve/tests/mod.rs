@@ -4,7 +4,7 @@ mod library;
 mod raw;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Response, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
