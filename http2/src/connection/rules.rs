@@ -62,6 +62,11 @@ fn has_valid_length(header: FrameHeader) -> bool {
         // allows to treat as a connection error.
         kind::PRIORITY => length == 5,
         kind::DATA if header.has(flag::PADDED) => length > 0,
+        kind::HEADERS => {
+            let pad_length = if header.has(flag::PADDED) { 1 } else { 0 };
+            let priority = if header.has(flag::PRIORITY) { 5 } else { 0 };
+            length >= pad_length + priority
+        }
         _ => true,
     }
 }

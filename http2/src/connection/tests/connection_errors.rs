@@ -43,6 +43,9 @@ fn broken_rules_of_the_connection() {
         (6, frame::frame(kind::RST_STREAM, 0, 1, &[0; 5])),
         (6, frame::frame(kind::WINDOW_UPDATE, 0, 0, &[0; 3])),
         (6, frame::frame(kind::PRIORITY, 0, 1, &[0; 4])),
+        (6, frame::frame(kind::HEADERS, COMPLETE | flag::PADDED, 1, &[])),
+        (6, frame::frame(kind::HEADERS, COMPLETE | flag::PRIORITY, 1, &[0; 4])),
+        (6, frame::frame(kind::HEADERS, COMPLETE | flag::PADDED | flag::PRIORITY, 1, &[0; 5])),
         (9, bad_hpack),
         (11, endless),
     ] {
