@@ -101,6 +101,8 @@ pub struct Connection {
     streams: HashMap<StreamId, Stream>,
     /// The largest stream that the client has opened.
     last_stream: StreamId,
+    /// The largest stream that was not ignored after a GOAWAY.
+    last_processed_stream: StreamId,
     recv_window: RecvWindow,
     send_window: SendWindow,
     /// The client's SETTINGS_INITIAL_WINDOW_SIZE.
@@ -133,6 +135,7 @@ impl Connection {
             output,
             streams: HashMap::new(),
             last_stream: 0,
+            last_processed_stream: 0,
             recv_window: RecvWindow::new(CONNECTION_WINDOW_BYTES),
             send_window: SendWindow::new(DEFAULT_WINDOW_BYTES),
             peer_stream_window_bytes: DEFAULT_WINDOW_BYTES,
@@ -239,10 +242,11 @@ impl Connection {
     }
 
     /// Ends all streams with a connection error.
-    // RFC 9113 §5.4.1: GOAWAY SHOULD be sent first, with the last stream that was received.
+    // RFC 9113 §5.4.1: GOAWAY SHOULD be sent first, with the last stream that was received. RFC 9113 §6.8: the last stream
+    // MUST NOT be larger than that of an earlier GOAWAY.
     fn fail(&mut self, code: ErrorCode) {
         if self.error.is_none() {
-            self.output.control(frame::go_away(self.last_stream, code));
+            self.output.control(frame::go_away(self.last_processed_stream, code));
             self.error = Some(code);
             self.streams.clear();
         }

@@ -132,6 +132,7 @@ impl Connection {
         if self.shutdown == Shutdown::Refusing {
             return None;
         }
+        self.last_processed_stream = stream;
         // RFC 9113 §5.1.2: HEADERS beyond the advertised limit MUST be treated as a stream error of type PROTOCOL_ERROR
         // or REFUSED_STREAM.
         // RFC 9113 §8.7: REFUSED_STREAM MUST NOT be sent for a stream that the application has seen.
@@ -209,7 +210,7 @@ impl Connection {
     fn on_ping_ack(&mut self, payload: [u8; 8]) {
         if self.shutdown == Shutdown::Announced && payload == SHUTDOWN_PING {
             self.shutdown = Shutdown::Refusing;
-            self.output.control(frame::go_away(self.last_stream, ErrorCode::NoError));
+            self.output.control(frame::go_away(self.last_processed_stream, ErrorCode::NoError));
         }
     }
 

@@ -88,3 +88,19 @@ fn a_reset_stream_does_not_hold_the_end_up() {
     peer.send(&frame::rst_stream(1, ErrorCode::Cancel));
     assert!(peer.connection.is_closed());
 }
+
+#[test]
+fn an_error_after_the_last_go_away_names_no_larger_stream() {
+    let mut peer = Peer::start();
+    peer.works(1);
+    peer.connection.shut_down();
+    assert_eq!(go_away(&mut peer), LARGEST_STREAM);
+    let (_, ping) = peer.next().unwrap();
+    peer.send_head(flag::END_HEADERS, 3, "/wait");
+    peer.send(&frame::frame(kind::PING, flag::ACK, 0, &ping));
+    assert_eq!(go_away(&mut peer), 3);
+    peer.send_head(COMPLETE, 5, "/ignored");
+    peer.send(&frame::window_update(0, 0));
+    let (header, payload) = peer.next().unwrap();
+    assert_eq!((header.kind, &payload[..]), (kind::GOAWAY, &[0, 0, 0, 3, 0, 0, 0, 1][..]));
+}
