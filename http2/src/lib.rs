@@ -16,7 +16,7 @@
 //! * §8.1.1: `content-length` is not compared with the length of the body;
 //! * §8.2.1: field values may start or end with whitespace;
 //! * §8.2.3: several `cookie` fields are not joined;
-//! * §8.3.1: the values of `:scheme` and `:authority` are not validated, and `:path` need not start with `/`;
+//! * §8.3.1: the values of `:scheme` and `:authority` are not validated;
 //! * §8.5: CONNECT needs `:scheme` and `:path`, which it must not have.
 
 pub mod connection;

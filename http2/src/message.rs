@@ -65,6 +65,7 @@ impl RequestBuilder {
             // not defined for requests MUST be treated as malformed.
             Some(_) if !self.headers.is_empty() => return None,
             Some(b"method") if self.method.is_none() => self.method = Some(Method::from_bytes(&value).ok()?),
+            // RFC 9113 §8.3.1: :path MUST NOT be empty, which `PathAndQuery` refuses.
             Some(b"path") if self.path.is_none() => self.path = Some(PathAndQuery::from_maybe_shared(value).ok()?),
             Some(b"scheme") if !self.has_scheme => self.has_scheme = true,
             Some(b"authority") if !self.has_authority => self.has_authority = true,
@@ -174,6 +175,8 @@ mod tests {
         ] {
             assert_eq!(head(&[&LINE[..], &[more]].concat()).unwrap_err(), HeadError::Malformed, "{more:?}");
         }
+        let empty = [(":method", "POST"), (":scheme", "http"), (":path", "")];
+        assert_eq!(head(&empty).unwrap_err(), HeadError::Malformed);
         let late = head(&[&LINE[..], &[("x", "1"), (":authority", "late")]].concat());
         assert_eq!(late.unwrap_err(), HeadError::Malformed);
     }
