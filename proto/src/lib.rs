@@ -3,13 +3,10 @@
 //! * [`DataType`] and [`elements`]: the vocabulary, free of any protocol library;
 //! * [`inference`]: the protobuf messages and the gRPC service (feature `wire`);
 //! * [`rest`]: the JSON messages of the HTTP protocol (feature `wire`);
-//! * [`http2`] and [`hpack`]: frames and header fields, for who writes HTTP/2 by hand;
 //! * [`lanes`]: the five lanes, their names and default ports.
 
 mod datatype;
 pub mod elements;
-pub mod hpack;
-pub mod http2;
 pub mod lanes;
 #[cfg(feature = "wire")]
 pub mod rest;

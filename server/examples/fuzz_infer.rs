@@ -16,14 +16,14 @@ use bytes::Bytes;
 use clap::Parser;
 use prost::Message as _;
 use quintet_engine::{BatchPolicy, BufferPool, DataType, Model, ModelSpec, TensorSpec, testing::Echo};
-use quintet_proto::{
+use quintet_http2::{
+    frame::{self as http2, FrameHeader, HEADER_BYTES, flag, kind},
     hpack::{DEFAULT_TABLE_BYTES, Decoder, Encoder},
-    http2::{self, FrameHeader, HEADER_BYTES, flag, kind},
-    inference::{
-        InferParameter, InferTensorContents, ModelConfig, ModelInferRequest,
-        infer_parameter::ParameterChoice,
-        model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
-    },
+};
+use quintet_proto::inference::{
+    InferParameter, InferTensorContents, ModelConfig, ModelInferRequest,
+    infer_parameter::ParameterChoice,
+    model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
 use quintet_server::{
     catalog::{Catalog, InputLimit, Limits, ServiceName},

@@ -5,12 +5,12 @@ use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
-use quintet_proto::{
-    hpack::{DEFAULT_TABLE_BYTES, Decoder, Encoder},
-    http2::{
+use quintet_http2::{
+    frame::{
         self, DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, FrameHeader, HEADER_BYTES, MAX_WINDOW_BYTES, PREFACE,
         flag, kind, setting,
     },
+    hpack::{DEFAULT_TABLE_BYTES, Decoder, Encoder},
 };
 
 use super::raw::Stream;
@@ -99,8 +99,8 @@ impl Connection {
         ];
         let hello = [
             PREFACE.to_vec(),
-            http2::settings(&settings),
-            http2::window_update(0, MAX_WINDOW_BYTES - DEFAULT_WINDOW_BYTES),
+            frame::settings(&settings),
+            frame::window_update(0, MAX_WINDOW_BYTES - DEFAULT_WINDOW_BYTES),
         ];
         connection.stream.write_all(&hello.concat())?;
         let table_bytes = connection.greeting().context("the server does not speak HTTP/2")?;
@@ -125,14 +125,14 @@ impl Connection {
         let header = self.header()?;
         ensure!(header.kind == kind::SETTINGS && !header.has(flag::ACK), "its first frame is none of settings");
         let payload = self.control(header)?;
-        self.stream.write_all(&http2::frame(kind::SETTINGS, flag::ACK, 0, &[]))?;
+        self.stream.write_all(&frame::frame(kind::SETTINGS, flag::ACK, 0, &[]))?;
         self.take_settings(&payload);
-        let table = http2::read_settings(&payload).find(|(name, _)| *name == setting::HEADER_TABLE_SIZE);
+        let table = frame::read_settings(&payload).find(|(name, _)| *name == setting::HEADER_TABLE_SIZE);
         Ok(table.map_or(DEFAULT_TABLE_BYTES, |(_, bytes)| bytes as usize))
     }
 
     fn take_settings(&mut self, payload: &[u8]) {
-        for (name, value) in http2::read_settings(payload) {
+        for (name, value) in frame::read_settings(payload) {
             match name {
                 setting::INITIAL_WINDOW_SIZE => {
                     self.stream_window += i64::from(value) - i64::from(self.initial_window);
@@ -156,7 +156,7 @@ impl Connection {
         self.next_stream += 2;
         self.stream_window = self.initial_window.into();
         let block = std::mem::take(&mut self.blocks[usize::from(stream > 1)]);
-        let mut heads = http2::frame(kind::HEADERS, flag::END_HEADERS, stream, &block);
+        let mut heads = frame::frame(kind::HEADERS, flag::END_HEADERS, stream, &block);
         self.blocks[usize::from(stream > 1)] = block;
         let chunks = std::mem::take(&mut self.chunks);
         let sent = self.send(stream, &mut heads, &chunks, answer);
@@ -210,17 +210,17 @@ impl Connection {
         let number = || payload.first_chunk().map(|&bytes| u32::from_be_bytes(bytes)).unwrap_or_default();
         match header.kind {
             kind::HEADERS => {
-                let content = http2::content(header, &payload).context("a frame's padding is longer than it")?;
+                let content = frame::content(header, &payload).context("a frame's padding is longer than it")?;
                 answer.last = header.has(flag::END_STREAM);
                 self.headers(header, content, stream, answer)?;
             }
             kind::CONTINUATION => self.headers(header, &payload, stream, answer)?,
             kind::SETTINGS if !header.has(flag::ACK) => {
                 self.take_settings(&payload);
-                self.stream.write_all(&http2::frame(kind::SETTINGS, flag::ACK, 0, &[]))?;
+                self.stream.write_all(&frame::frame(kind::SETTINGS, flag::ACK, 0, &[]))?;
             }
             kind::PING if !header.has(flag::ACK) => {
-                self.stream.write_all(&http2::frame(kind::PING, flag::ACK, 0, &payload))?;
+                self.stream.write_all(&frame::frame(kind::PING, flag::ACK, 0, &payload))?;
             }
             kind::WINDOW_UPDATE if header.stream == 0 => self.window += i64::from(number()),
             kind::WINDOW_UPDATE if header.stream == stream => self.stream_window += i64::from(number()),
@@ -261,7 +261,7 @@ impl Connection {
         answer.ended = header.has(flag::END_STREAM);
         self.received += header.length;
         if self.received > MAX_WINDOW_BYTES / 4 {
-            self.stream.write_all(&http2::window_update(0, self.received))?;
+            self.stream.write_all(&frame::window_update(0, self.received))?;
             self.received = 0;
         }
         Ok(())

@@ -13,6 +13,7 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint},
 };
 use quintet_engine::{ErrorKind, InferError, Model, Stage, StageTimings};
+use quintet_http2::{Intake, ResponseFuture};
 use quintet_proto::{
     SERVER_TIMING,
     inference::{
@@ -21,11 +22,7 @@ use quintet_proto::{
     },
 };
 
-use super::{
-    frame,
-    http2::{Answering, Intake},
-    reply, request,
-};
+use super::{frame, reply, request};
 use crate::{
     catalog::InputLimit,
     kserve::{
@@ -85,12 +82,12 @@ fn refusal(error: InferError) -> Refusal {
     Box::new(reply::failure(&error))
 }
 
-impl Intake for Incoming {
+impl Intake<tonic::body::Body> for Incoming {
     fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         self.message.push(bytes).map_err(refusal)
     }
 
-    fn place(&mut self) -> &mut [u8] {
+    fn buffer(&mut self) -> &mut [u8] {
         self.message.place()
     }
 
@@ -98,7 +95,7 @@ impl Intake for Incoming {
         self.message.filled(bytes);
     }
 
-    fn end(self: Box<Self>) -> Answering {
+    fn finish(self: Box<Self>) -> ResponseFuture<tonic::body::Body> {
         Box::pin(self.answer())
     }
 }

@@ -4,7 +4,6 @@
 mod contents;
 mod frame;
 mod health;
-mod http2;
 mod infer;
 mod limits;
 mod reply;

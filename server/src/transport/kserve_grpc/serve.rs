@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::TryFutureExt as _;
 use http::{HeaderMap, Request, Response, StatusCode, header, request};
+use http_body_util::BodyExt as _;
+use quintet_http2::{self as http2, Admission};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -10,14 +13,7 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
-use super::{
-    health::Reporter,
-    http2::{self, Taken},
-    infer,
-    limits::Limits,
-    reply,
-    rpc::Rpc,
-};
+use super::{health::Reporter, infer, limits::Limits, reply, rpc::Rpc};
 use crate::{
     catalog::InputLimit,
     service::Service,
@@ -34,7 +30,11 @@ pub async fn serve(
 ) {
     let front = Front::new(service, limits, &stop);
     let stopped = stop.clone();
-    listener.serve(&threads, &stop, move |connection| http2::serve(connection, front.clone(), stopped.clone())).await;
+    listener
+        .serve(&threads, &stop, move |connection| {
+            http2::serve(connection, front.clone(), stopped.clone().cancelled_owned()).map_err(Into::into)
+        })
+        .await;
 }
 
 /// Serves one connection in the same way.
@@ -47,7 +47,7 @@ pub async fn serve_connection(
     limits: Limits,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    http2::serve(stream, Front::new(service, limits, &stop), stop).await
+    Ok(http2::serve(stream, Front::new(service, limits, &stop), stop.cancelled_owned()).await?)
 }
 
 /// What tonic serves.
@@ -88,27 +88,34 @@ impl Front {
 }
 
 impl http2::Handler for Front {
-    fn begin(&self, head: request::Parts) -> Taken {
+    type ResponseBody = tonic::body::Body;
+
+    fn handle(&self, head: request::Parts) -> Admission<tonic::body::Body> {
         if !is_grpc(&head.headers) {
             let mut response = Response::new(tonic::body::Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Taken::Answered(response);
+            return Admission::Answered(response);
         }
         if head.uri.path() == infer::PATH {
             return match infer::Incoming::new(Arc::clone(&self.service), self.max_input, head.headers) {
-                Ok(incoming) => Taken::Whole(Box::new(incoming)),
-                Err(refusal) => Taken::Answered(*refusal),
+                Ok(incoming) => Admission::Buffered(Box::new(incoming)),
+                Err(refusal) => Admission::Answered(*refusal),
             };
         }
         let Self { routes, max_input, .. } = self.clone();
-        Taken::Streamed(Box::new(move |body| {
-            let request = Request::from_parts(head, tonic::body::Body::new(body));
+        Admission::Streaming(Box::new(move |body| {
+            let request = Request::from_parts(head, tonic::body::Body::new(body.map_err(cancelled)));
             Box::pin(async move {
                 let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
                 reply::refused(response, max_input)
             })
         }))
     }
+}
+
+/// The status that tonic reads from a body whose client has cancelled the request.
+fn cancelled(cancelled: http2::RequestCancelled) -> tonic::Status {
+    tonic::Status::cancelled(cancelled.to_string())
 }
 
 /// `application/grpc`, with or without a `+proto`.

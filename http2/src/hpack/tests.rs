@@ -1,4 +1,4 @@
-//! Held against another implementation, in both directions.
+//! HPACK against another implementation, in both directions.
 
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ fn encode(encoder: &mut Encoder, fields: &Fields) -> Vec<u8> {
     block
 }
 
-/// Few names and values, so that they come again, and some that fill the table.
+/// Few names and values, so that they repeat, and some that fill the table.
 fn fields() -> impl Strategy<Value = Vec<Fields>> {
     let name = prop_oneof![Just(":path".to_owned()), Just("content-type".to_owned()), "[a-c]{1,2}", "[a-z-]{1,20}"];
     let value = prop_oneof![Just("/".to_owned()), "[a-c]{0,1}", "\\PC{0,40}", "[a-z]{1500}"];
@@ -27,7 +27,7 @@ fn fields() -> impl Strategy<Value = Vec<Fields>> {
 }
 
 #[test]
-fn the_fixed_fields_are_the_others() {
+fn the_static_table_is_the_same() {
     let (mut ours, mut theirs) = (Decoder::new(DEFAULT_TABLE_BYTES), loona_hpack::Decoder::new());
     for index in 1..=61 {
         assert_eq!(decode(&mut ours, &[0x80 | index]).unwrap(), theirs.decode(&[0x80 | index]).unwrap(), "{index}");
@@ -36,9 +36,9 @@ fn the_fixed_fields_are_the_others() {
     assert_eq!(decode(&mut ours, &[0x80]), Err(Malformed));
 }
 
-/// RFC 7541, appendix C.4.1, whose strings are compressed, and C.2.1.
+/// RFC 7541 appendix C.4.1, whose strings are Huffman-coded, and C.2.1.
 #[test]
-fn the_examples_of_the_standard() {
+fn examples_of_the_standard() {
     let mut decoder = Decoder::new(DEFAULT_TABLE_BYTES);
     let block = b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
     let fields = decode(&mut decoder, block).unwrap();
@@ -50,7 +50,7 @@ fn the_examples_of_the_standard() {
 }
 
 #[test]
-fn what_does_not_change_is_a_byte() {
+fn a_repeated_field_is_one_byte() {
     let mut encoder = Encoder::default();
     let fields = [("content-type", "application/grpc"), ("x", "1"), ("grpc-status", "0")];
     let fields: Fields = fields.map(|(name, value)| (name.into(), value.into())).into();
@@ -59,23 +59,23 @@ fn what_does_not_change_is_a_byte() {
 }
 
 #[test]
-fn a_table_is_as_large_as_both_sides_say() {
+fn both_peers_limit_the_table() {
     let (mut encoder, mut decoder) = (Encoder::default(), Decoder::new(DEFAULT_TABLE_BYTES));
     let fields: Fields = vec![("x".into(), "1".into())];
     decode(&mut decoder, &encode(&mut encoder, &fields)).unwrap();
     encoder.set_max_table_bytes(10);
     for _ in 0..3 {
         let block = encode(&mut encoder, &fields);
-        assert!(block.len() > 3, "kept in a table that has no room");
+        assert!(block.len() > 3, "added to a table without room");
         assert_eq!(decode(&mut decoder, &block).unwrap(), fields);
     }
-    // More than was allowed, and a change behind a field.
+    // A size above the limit, and a change after a field.
     assert_eq!(decode(&mut decoder, &[0x3f, 0xe2, 0x1f]), Err(Malformed));
     assert_eq!(decode(&mut decoder, &[0x82, 0x20]), Err(Malformed));
 }
 
 #[test]
-fn numbers_and_strings_that_lie_are_malformed() {
+fn wrong_lengths_are_malformed() {
     let mut decoder = Decoder::new(DEFAULT_TABLE_BYTES);
     for block in
         [&b"\xff\xff\xff\xff\xff\x01"[..], b"\xff", b"\0\x05ab", b"\0\x01a", b"\0", b"\0\x81\xff\x01a", b"\x7f"]
@@ -86,7 +86,7 @@ fn numbers_and_strings_that_lie_are_malformed() {
 
 proptest! {
     #[test]
-    fn fields_come_back(blocks in fields()) {
+    fn encoded_fields_are_decoded(blocks in fields()) {
         let (mut encoder, mut decoder) = (Encoder::default(), Decoder::new(DEFAULT_TABLE_BYTES));
         for fields in blocks {
             prop_assert_eq!(decode(&mut decoder, &encode(&mut encoder, &fields)).unwrap(), fields);
@@ -110,9 +110,9 @@ proptest! {
         }
     }
 
-    /// Compressed strings, which the other implementation reads and does not write: whatever one takes, both do.
+    /// Huffman-coded strings, which neither implementation writes: both accept and reject the same.
     #[test]
-    fn compressed_strings_are_read_alike(coded in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn huffman_coded_strings_are_decoded_alike(coded in prop::collection::vec(any::<u8>(), 0..60)) {
         let mut block = vec![0, 0x01, b'a', 0x80 | coded.len() as u8];
         block.extend(&coded);
         let ours = decode(&mut Decoder::new(DEFAULT_TABLE_BYTES), &block).ok();
@@ -126,7 +126,7 @@ proptest! {
         for block in blocks {
             let Ok(fields) = decode(&mut ours, &block) else { break };
             match theirs.decode(&block) {
-                // A block of nothing but a table's size, which the standard does not forbid.
+                // A block with nothing but a change of the table's size, which the standard does not forbid.
                 Err(loona_hpack::decoder::DecoderError::SizeUpdateAtEnd) => prop_assert!(fields.is_empty()),
                 theirs => prop_assert_eq!(theirs.ok(), Some(fields)),
             }

@@ -1,14 +1,14 @@
-//! The code that strings may be written in (RFC 7541, section 5.2 and appendix B). It is canonical: the lengths of the
-//! codes make the codes.
+//! Decodes Huffman-coded strings (RFC 7541 §5.2 and appendix B). The code is canonical: the lengths of the codes
+//! determine the codes.
 
-/// Longest code in bits; 30 ones are the end of a string, which no string contains.
+/// Longest code in bits: that of EOS, 30 ones.
 const MAX_BITS: usize = 30;
-/// The end of a string.
-const END: usize = 256;
+/// The EOS symbol, which follows the 256 bytes.
+const EOS: usize = 256;
 
-/// Bits of each byte's code, and of the end's.
+/// Length in bits of the code of each byte, and of EOS.
 #[rustfmt::skip]
-const BITS: [u8; END + 1] = [
+const BITS: [u8; EOS + 1] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
     28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
     6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6,
@@ -28,7 +28,7 @@ const BITS: [u8; END + 1] = [
     30,
 ];
 
-/// The codes of one length: the first, how many there are, and where their symbols begin.
+/// The codes of one length: the first one, their number, and the index of the first one's symbol.
 #[derive(Clone, Copy)]
 struct Codes {
     first: u32,
@@ -37,19 +37,19 @@ struct Codes {
 }
 
 struct Code {
-    of_bits: [Codes; MAX_BITS + 1],
-    /// By their codes.
-    symbols: [u16; END + 1],
+    by_length: [Codes; MAX_BITS + 1],
+    /// In the order of their codes.
+    symbols: [u16; EOS + 1],
 }
 
 const CODE: Code = {
-    let mut code = Code { of_bits: [Codes { first: 0, count: 0, from: 0 }; MAX_BITS + 1], symbols: [0; END + 1] };
+    let mut code = Code { by_length: [Codes { first: 0, count: 0, from: 0 }; MAX_BITS + 1], symbols: [0; EOS + 1] };
     let (mut next, mut at, mut bits) = (0, 0, 1);
     while bits <= MAX_BITS {
         next <<= 1;
         let (first, from) = (next, at);
         let mut symbol = 0;
-        while symbol <= END {
+        while symbol <= EOS {
             if BITS[symbol] as usize == bits {
                 code.symbols[at] = symbol as u16;
                 at += 1;
@@ -57,7 +57,7 @@ const CODE: Code = {
             }
             symbol += 1;
         }
-        code.of_bits[bits] = Codes { first, count: next - first, from };
+        code.by_length[bits] = Codes { first, count: next - first, from };
         bits += 1;
     }
     code
@@ -65,10 +65,10 @@ const CODE: Code = {
 
 static TABLE: Code = CODE;
 
-/// The string that was written in this code; `None` if it was not.
+/// Decodes a string; `None` if it is not valid.
 pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(coded.len() * 8 / 5);
-    // The bits that are not decoded yet, from the top.
+    // The next bits to decode, from the most significant one on.
     let (mut window, mut held) = (0_u64, 0);
     let mut rest = coded.iter();
     loop {
@@ -78,19 +78,21 @@ pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
             held += 8;
         }
         let Some((symbol, bits)) = first(window).filter(|&(_, bits)| bits <= held) else {
-            // What fills the last byte: less than a byte of ones, as the end begins (section 5.2).
+            // RFC 7541 §5.2: padding of more than 7 bits, and padding other than the first bits of EOS, which are
+            // ones, MUST be treated as a decoding error.
             let is_padding = held < 8 && window.leading_ones() as usize >= held;
             return is_padding.then_some(decoded);
         };
+        // RFC 7541 §5.2: EOS within a string MUST be treated as a decoding error.
         decoded.push(u8::try_from(symbol).ok()?);
         window <<= bits;
         held -= bits;
     }
 }
 
-/// The symbol at the top of the window, and the bits of its code.
+/// The symbol whose code the window begins with, and the length of the code in bits.
 fn first(window: u64) -> Option<(u16, usize)> {
-    TABLE.of_bits.iter().enumerate().skip(1).find_map(|(bits, codes)| {
+    TABLE.by_length.iter().enumerate().skip(1).find_map(|(bits, codes)| {
         let nth = ((window >> (64 - bits)) as u32).wrapping_sub(codes.first);
         (nth < codes.count).then(|| (TABLE.symbols[codes.from + nth as usize], bits))
     })

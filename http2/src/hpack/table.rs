@@ -1,29 +1,30 @@
-//! The fields that both sides know by number (RFC 7541, section 2.3): 61 that everybody has, then those that were sent
-//! before, the last first.
+//! The static and the dynamic table (RFC 7541 §2.3): fields that both peers know by their index.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// What an entry counts for beside its bytes (section 4.1).
+/// Size of the dynamic table in bytes until SETTINGS_HEADER_TABLE_SIZE changes it (RFC 9113 §6.5.2).
+pub const DEFAULT_TABLE_BYTES: usize = 4096;
+/// What an entry counts beside the bytes of its name and value (RFC 7541 §4.1).
 const ENTRY_OVERHEAD_BYTES: usize = 32;
 
 /// A field's name and value.
 pub(super) type Field = (Bytes, Bytes);
 
-/// The fields that were sent.
+/// The dynamic table, whose newest entry comes first, after those of the static one.
 pub(super) struct Table {
     entries: VecDeque<Field>,
     bytes: usize,
     max_bytes: usize,
 }
 
-/// Where a field was found.
+/// What [`Table::find`] found.
 pub(super) enum Found {
-    /// Both its name and its value.
-    Whole(usize),
-    /// Only its name; and whether it was ever sent.
-    Name { index: usize, sent: bool },
+    /// The index of an entry with its name and value.
+    Field(usize),
+    /// The index of an entry with its name, and whether that is in the dynamic table.
+    Name { index: usize, is_dynamic: bool },
 }
 
 impl Table {
@@ -35,13 +36,15 @@ impl Table {
         self.max_bytes
     }
 
-    /// Another limit; the oldest go until it holds.
+    /// Changes the largest size.
+    // RFC 7541 §4.3: entries are evicted until the table fits it.
     pub(super) fn resize(&mut self, max_bytes: usize) {
         self.max_bytes = max_bytes;
         self.evict();
     }
 
-    /// Adds a field. One that is larger than the table empties it, and is not kept (section 4.4).
+    /// Adds a field.
+    // RFC 7541 §4.4: entries are evicted until it fits; a field larger than the table empties it, without an error.
     pub(super) fn add(&mut self, name: Bytes, value: Bytes) {
         self.bytes += name.len() + value.len() + ENTRY_OVERHEAD_BYTES;
         self.entries.push_front((name, value));
@@ -55,7 +58,7 @@ impl Table {
         }
     }
 
-    /// The field of this number; they begin at 1.
+    /// The entry of this index. The static table has 1 to 61 (RFC 7541 §2.3.3).
     pub(super) fn get(&self, index: usize) -> Option<Field> {
         let index = index.checked_sub(1)?;
         match STATIC.get(index) {
@@ -64,22 +67,22 @@ impl Table {
         }
     }
 
-    /// The number of a field, or of one with its name.
+    /// Finds an entry with this name and value, or else one with this name.
     pub(super) fn find(&self, name: &[u8], value: &[u8]) -> Option<Found> {
         let fixed = STATIC.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let sent = self.entries.iter().map(|(name, value)| (&name[..], &value[..]));
+        let dynamic = self.entries.iter().map(|(name, value)| (&name[..], &value[..]));
         let mut same_name = None;
-        for (at, field) in fixed.chain(sent).enumerate().filter(|(_, field)| field.0 == name) {
+        for (at, field) in fixed.chain(dynamic).enumerate().filter(|(_, field)| field.0 == name) {
             if field.1 == value {
-                return Some(Found::Whole(at + 1));
+                return Some(Found::Field(at + 1));
             }
-            same_name = Some(Found::Name { index: at + 1, sent: at >= STATIC.len() });
+            same_name = Some(Found::Name { index: at + 1, is_dynamic: at >= STATIC.len() });
         }
         same_name
     }
 }
 
-/// RFC 7541, appendix A.
+/// The static table (RFC 7541 appendix A).
 const STATIC: [(&str, &str); 61] = [
     (":authority", ""),
     (":method", "GET"),

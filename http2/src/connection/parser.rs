@@ -1,0 +1,305 @@
+//! Splits received bytes into frames, and field blocks into fields (RFC 9113 §3.4, §4 and §6).
+
+use super::{
+    buffer::RecvBuffer,
+    limits::{MAX_FIELD_BLOCK_BYTES, MAX_HEADER_LIST_BYTES},
+    rules,
+};
+use crate::{
+    frame::{self, ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
+    hpack::{DEFAULT_TABLE_BYTES, Decoder},
+    message::RequestBuilder,
+};
+
+/// A frame, or a part of a DATA frame.
+pub(super) enum Frame {
+    /// The header of a DATA frame. All of `length` counts in the flow-control windows; `padding` of it, with the field
+    /// that gives the padding's length, is no data.
+    Data {
+        stream: StreamId,
+        length: u32,
+        padding: u32,
+        is_last: bool,
+    },
+    /// `length` bytes of a DATA frame are in the buffer: [`FrameParser::take_chunk`].
+    DataChunk {
+        stream: StreamId,
+        length: usize,
+    },
+    /// All data of a DATA frame with END_STREAM was taken.
+    EndStream {
+        stream: StreamId,
+    },
+    /// A field section: HEADERS with its CONTINUATIONs.
+    Headers {
+        stream: StreamId,
+        is_last: bool,
+        head: RequestBuilder,
+    },
+    /// Pairs of identifier and value.
+    Settings(Vec<(u16, u32)>),
+    /// PING without ACK.
+    Ping([u8; 8]),
+    /// PING with ACK.
+    PingAck([u8; 8]),
+    GoAway,
+    RstStream {
+        stream: StreamId,
+    },
+    WindowUpdate {
+        stream: StreamId,
+        increment: u32,
+    },
+}
+
+/// What is left of a DATA frame.
+#[derive(Clone, Copy)]
+struct Data {
+    stream: StreamId,
+    left: usize,
+    padding: usize,
+    is_last: bool,
+}
+
+/// What the next bytes are.
+enum Next {
+    Preface,
+    Header {
+        is_first: bool,
+    },
+    /// The payload of a frame other than DATA.
+    Payload(FrameHeader),
+    /// The length of a DATA frame's padding.
+    PadLength(FrameHeader),
+    Data(Data),
+    /// Bytes to discard.
+    Discard(usize),
+}
+
+const NEXT_HEADER: Next = Next::Header { is_first: false };
+
+/// A field block whose END_HEADERS has not come.
+struct FieldBlock {
+    stream: StreamId,
+    is_last: bool,
+    bytes: Vec<u8>,
+}
+
+/// Received bytes, and how far they are parsed.
+pub(super) struct FrameParser {
+    pub(super) buffer: RecvBuffer,
+    next: Next,
+    /// Of a frame other than DATA, as far as it has come.
+    payload: Vec<u8>,
+    field_block: Option<FieldBlock>,
+    decoder: Decoder,
+}
+
+impl FrameParser {
+    pub(super) fn new() -> Self {
+        Self {
+            buffer: RecvBuffer::new(),
+            next: Next::Preface,
+            payload: Vec::new(),
+            field_block: None,
+            decoder: Decoder::new(DEFAULT_TABLE_BYTES),
+        }
+    }
+
+    /// Whether the client has sent its preface.
+    pub(super) fn has_preface(&self) -> bool {
+        !matches!(self.next, Next::Preface)
+    }
+
+    /// Stream and length of the data that comes next, when none of it is in the buffer.
+    pub(super) fn unbuffered_data(&self) -> Option<(StreamId, usize)> {
+        match self.next {
+            Next::Data(data) if self.buffer.unread().is_empty() => Some((data.stream, data.left)),
+            _ => None,
+        }
+    }
+
+    /// `bytes` of a DATA frame were taken, from the buffer or past it.
+    pub(super) fn data_taken(&mut self, bytes: usize) {
+        if let Next::Data(data) = &mut self.next {
+            data.left = data.left.saturating_sub(bytes);
+        }
+    }
+
+    /// The bytes of a [`Frame::DataChunk`]; they are read with this.
+    pub(super) fn take_chunk(&mut self, length: usize) -> &[u8] {
+        self.data_taken(length);
+        self.buffer.advance(length)
+    }
+
+    /// The next frame or part of a frame, if enough of it was received.
+    ///
+    /// # Errors
+    /// A connection error, with its code.
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, ErrorCode> {
+        loop {
+            match self.next {
+                Next::Preface => {
+                    if !self.preface()? {
+                        return Ok(None);
+                    }
+                }
+                Next::Header { is_first } => {
+                    let Some(bytes) = self.buffer.read::<HEADER_BYTES>() else { return Ok(None) };
+                    let header = FrameHeader::parse(bytes);
+                    // RFC 9113 §3.4: the client's preface MUST be followed by a SETTINGS frame.
+                    if is_first && header.kind != kind::SETTINGS {
+                        return Err(ErrorCode::Protocol);
+                    }
+                    rules::check(header, self.field_block.as_ref().map(|block| block.stream))?;
+                    self.next = self.after(header)?;
+                    if let Next::Data(Data { stream, is_last, .. }) = self.next {
+                        return Ok(Some(Frame::Data { stream, length: header.length, padding: 0, is_last }));
+                    }
+                }
+                Next::Payload(header) => {
+                    if !self.gather(header.length as usize) {
+                        return Ok(None);
+                    }
+                    self.next = NEXT_HEADER;
+                    let mut payload = std::mem::take(&mut self.payload);
+                    let frame = self.payload_frame(header, &payload)?;
+                    payload.clear();
+                    self.payload = payload;
+                    if frame.is_some() {
+                        return Ok(frame);
+                    }
+                }
+                Next::PadLength(header) => {
+                    let Some([padding]) = self.buffer.read() else { return Ok(None) };
+                    return self.padded_data(header, padding).map(Some);
+                }
+                Next::Data(Data { left: 0, padding, stream, is_last }) => {
+                    self.next = if padding == 0 { NEXT_HEADER } else { Next::Discard(padding) };
+                    if is_last {
+                        return Ok(Some(Frame::EndStream { stream }));
+                    }
+                }
+                Next::Data(Data { stream, left, .. }) => {
+                    let length = left.min(self.buffer.unread().len());
+                    return Ok((length > 0).then_some(Frame::DataChunk { stream, length }));
+                }
+                Next::Discard(left) => {
+                    let discarded = left.min(self.buffer.unread().len());
+                    self.buffer.advance(discarded);
+                    if discarded < left {
+                        self.next = Next::Discard(left - discarded);
+                        return Ok(None);
+                    }
+                    self.next = NEXT_HEADER;
+                }
+            }
+        }
+    }
+
+    /// Reads the client's preface; false if it is not complete.
+    fn preface(&mut self) -> Result<bool, ErrorCode> {
+        let unread = self.buffer.unread();
+        // RFC 9113 §3.4: an invalid preface MUST be treated as a connection error of type PROTOCOL_ERROR.
+        if !PREFACE.starts_with(&unread[..unread.len().min(PREFACE.len())]) {
+            return Err(ErrorCode::Protocol);
+        }
+        if unread.len() < PREFACE.len() {
+            return Ok(false);
+        }
+        self.buffer.advance(PREFACE.len());
+        self.next = Next::Header { is_first: true };
+        Ok(true)
+    }
+
+    /// Moves bytes from the buffer to `payload` until it has `length`; false if more must come.
+    fn gather(&mut self, length: usize) -> bool {
+        let missing = length - self.payload.len();
+        let available = missing.min(self.buffer.unread().len());
+        self.payload.extend_from_slice(self.buffer.advance(available));
+        available == missing
+    }
+
+    /// The header of a DATA frame with PADDED, whose Pad Length field is there.
+    fn padded_data(&mut self, header: FrameHeader, padding: u8) -> Result<Frame, ErrorCode> {
+        let FrameHeader { stream, length, .. } = header;
+        let overhead = u32::from(padding) + 1;
+        // RFC 9113 §6.1: padding of the payload's length or more MUST be treated as a PROTOCOL_ERROR.
+        let left = length.checked_sub(overhead).ok_or(ErrorCode::Protocol)? as usize;
+        let is_last = header.has(flag::END_STREAM);
+        self.next = Next::Data(Data { stream, left, padding: padding.into(), is_last });
+        Ok(Frame::Data { stream, length, padding: overhead, is_last })
+    }
+
+    /// What comes after the header of a frame that passed [`rules::check`].
+    fn after(&self, header: FrameHeader) -> Result<Next, ErrorCode> {
+        let FrameHeader { length, kind, stream, .. } = header;
+        match kind {
+            kind::DATA if header.has(flag::PADDED) => Ok(Next::PadLength(header)),
+            kind::DATA => {
+                let is_last = header.has(flag::END_STREAM);
+                Ok(Next::Data(Data { stream, left: length as usize, padding: 0, is_last }))
+            }
+            kind::HEADERS..=kind::CONTINUATION => {
+                let before = self.field_block.as_ref().map_or(0, |block| block.bytes.len());
+                if before + length as usize > MAX_FIELD_BLOCK_BYTES {
+                    return Err(ErrorCode::EnhanceYourCalm);
+                }
+                Ok(Next::Payload(header))
+            }
+            // RFC 9113 §4.1 and §5.5: frames of unknown types MUST be discarded.
+            _ => Ok(Next::Discard(length as usize)),
+        }
+    }
+
+    /// A complete frame other than DATA; `None` if nothing follows from it.
+    fn payload_frame(&mut self, header: FrameHeader, payload: &[u8]) -> Result<Option<Frame>, ErrorCode> {
+        let stream = header.stream;
+        Ok(Some(match header.kind {
+            kind::HEADERS => {
+                // RFC 9113 §6.2: padding of the payload's length or more MUST be treated as a PROTOCOL_ERROR.
+                let fragment = frame::content(header, payload).ok_or(ErrorCode::Protocol)?;
+                let is_last = header.has(flag::END_STREAM);
+                if header.has(flag::END_HEADERS) {
+                    return self.field_section(stream, is_last, fragment).map(Some);
+                }
+                self.field_block = Some(FieldBlock { stream, is_last, bytes: fragment.to_vec() });
+                return Ok(None);
+            }
+            kind::CONTINUATION => {
+                let mut block = self.field_block.take().ok_or(ErrorCode::Protocol)?;
+                block.bytes.extend_from_slice(payload);
+                if header.has(flag::END_HEADERS) {
+                    return self.field_section(stream, block.is_last, &block.bytes).map(Some);
+                }
+                self.field_block = Some(block);
+                return Ok(None);
+            }
+            kind::SETTINGS if !header.has(flag::ACK) => Frame::Settings(frame::read_settings(payload).collect()),
+            kind::PING => {
+                let payload = *payload.first_chunk().ok_or(ErrorCode::FrameSize)?;
+                if header.has(flag::ACK) { Frame::PingAck(payload) } else { Frame::Ping(payload) }
+            }
+            kind::GOAWAY => Frame::GoAway,
+            // RFC 9113 §7: unknown error codes MUST NOT trigger any special behavior: none is read.
+            kind::RST_STREAM => Frame::RstStream { stream },
+            kind::WINDOW_UPDATE => {
+                let increment = u32::from_be_bytes(*payload.first_chunk().ok_or(ErrorCode::FrameSize)?);
+                // RFC 9113 §6.9: the reserved bit is ignored.
+                Frame::WindowUpdate { stream, increment: increment & frame::MAX_WINDOW_BYTES }
+            }
+            // SETTINGS with ACK, and PRIORITY, whose signals RFC 9113 §5.3.2 deprecates.
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Decodes a complete field block.
+    fn field_section(&mut self, stream: StreamId, is_last: bool, block: &[u8]) -> Result<Frame, ErrorCode> {
+        let mut head = RequestBuilder::new(MAX_HEADER_LIST_BYTES as usize);
+        // RFC 9113 §4.3: a field block MUST be decompressed; one that cannot be MUST be treated as a COMPRESSION_ERROR.
+        // RFC 9113 §5.1, §6.8 and §10.5.1: so MUST that of an ignored stream, or one that is too large, as it changes
+        // the state of the decoder.
+        self.decoder.decode(block, |name, value| head.add(name, value)).map_err(|_| ErrorCode::Compression)?;
+        Ok(Frame::Headers { stream, is_last, head })
+    }
+}
