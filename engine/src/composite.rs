@@ -84,7 +84,7 @@ impl Steps {
         let mut open = self.open.lock();
         if open.closed {
             stats.failed(ErrorKind::Unavailable, started.elapsed());
-            return Err(InferError::new(ErrorKind::Unavailable, "Server exiting"));
+            return Err(InferError::ShuttingDown);
         }
         open.requests += 1;
         Ok(Leave { steps: self, stats, started, is_cancelled: true })

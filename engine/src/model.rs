@@ -23,7 +23,7 @@ use crate::{
     request::{InferRequest, InferResponse, Stage, StageTimings},
     spec::ModelSpec,
     stats::{ModelStats, StatsSnapshot},
-    warmup::Sample,
+    warmup::{Sample, WarmUpError},
     worker,
 };
 
@@ -64,8 +64,8 @@ pub enum StartError {
     WarmUp {
         /// The model.
         model: String,
-        /// What the backend said.
-        error: InferError,
+        /// What failed.
+        error: WarmUpError,
     },
     /// The system has no thread for an instance.
     #[error("cannot start a thread for model '{model}': {error}")]
@@ -108,13 +108,13 @@ impl Model {
         let samples: Arc<[Sample]> = samples.into();
         for index in 0..count {
             let (shared, samples) = (Arc::clone(&shared), Arc::clone(&samples));
-            let (tell, told) = mpsc::channel();
+            let (warmed, outcome) = mpsc::channel();
             let thread = std::thread::Builder::new()
                 .name(format!("{}/{index}", shared.spec.name()))
-                .spawn(move || worker::serve(&shared, index, samples, tell))
+                .spawn(move || worker::serve(&shared, index, samples, warmed))
                 .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
             started_instances.threads.lock().push(thread);
-            if let Err(error) = told.recv().unwrap_or_else(|_| Err(worker::lost())) {
+            if let Err(error) = outcome.recv().unwrap_or(Err(InferError::InstanceLost.into())) {
                 started_instances.end();
                 return Err(StartError::WarmUp { model: spec.name().to_owned(), error });
             }
@@ -228,8 +228,8 @@ impl Model {
     /// already, its run is stopped unless other requests of the batch are waited for.
     ///
     /// # Errors
-    /// [`ErrorKind::QueueFull`], [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], or what the
-    /// backend reports.
+    /// [`InferError::QueueFull`], [`InferError::ShuttingDown`], [`InferError::DeadlineExceeded`], or what the backend
+    /// reports.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         match &self.cache {
             Some(cache) => self.infer_cached(cache, request).await,
@@ -258,7 +258,7 @@ impl Model {
                 Runs::Instances(instances) => {
                     let in_turn = instances.shared.queue.answered(answer).inspect_err(refused)?;
                     count();
-                    in_turn.await.unwrap_or_else(|_| Err(worker::lost()))
+                    in_turn.await.unwrap_or(Err(InferError::InstanceLost))
                 }
                 Runs::Steps(_) => {
                     count();

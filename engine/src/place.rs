@@ -55,7 +55,7 @@ impl PlacedOutput {
     /// Never, as long as the output is what it was when it was placed.
     pub fn tensor(&self) -> Result<Tensor, InferError> {
         let data = Bytes::from_owner(Owner(Arc::clone(&self.place))).slice(..self.bytes);
-        Tensor::new(self.data_type, self.shape.clone(), data).map_err(InferError::internal)
+        Ok(Tensor::new(self.data_type, self.shape.clone(), data)?)
     }
 }
 

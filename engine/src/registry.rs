@@ -8,7 +8,7 @@ use std::{
 use parking_lot::RwLock;
 
 use crate::{
-    error::{ErrorKind, InferError},
+    error::{LookupError, NotReady},
     model::Model,
 };
 
@@ -67,44 +67,25 @@ impl Registry {
     /// The ready version asked for, or the latest ready one.
     ///
     /// # Errors
-    /// With Triton's words: [`ErrorKind::NotFound`] where there is no such version or, none being named, none is
-    /// ready; [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down.
-    pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, InferError> {
+    /// Where there is none.
+    pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, Box<LookupError>> {
         let models = self.models.read();
-        let unknown = || {
-            let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
-            InferError::new(
-                ErrorKind::NotFound,
-                format_args!("Request for unknown model: '{name}'{version} is not found"),
-            )
-        };
-        let versions = models.get(name).ok_or_else(unknown)?;
-        let state = match version {
+        let state = models.get(name).and_then(|versions| match version {
             Some(version) => versions.get(&version),
             None => {
                 let ready = versions.values().rev().find(|state| matches!(state, VersionState::Ready(_)));
                 ready.or_else(|| versions.values().next_back())
             }
+        });
+        let reason = match state {
+            Some(VersionState::Ready(model)) => return Ok(Arc::clone(model)),
+            None => NotReady::Unknown,
+            Some(VersionState::Loading) => NotReady::Loading,
+            Some(VersionState::Draining) => NotReady::ShuttingDown,
+            Some(VersionState::Failed(reason)) => NotReady::Failed(reason.clone()),
+            Some(VersionState::Unloaded) => NotReady::Unloaded,
         };
-        let state = state.ok_or_else(unknown)?;
-        let why = match state {
-            VersionState::Ready(model) => return Ok(Arc::clone(model)),
-            VersionState::Loading => ": it is loading",
-            VersionState::Draining => ": it is shutting down",
-            VersionState::Failed(reason) => &format!(": {reason}"),
-            VersionState::Unloaded => "",
-        };
-        // Triton's difference: what was named is there but not ready, of what was not named there is none.
-        let what = match version {
-            Some(version) => format!("'{name}' version {version} is not at ready state"),
-            None => format!("'{name}' has no available versions"),
-        };
-        // A server that ends is to be told from one that never had the model.
-        let kind = match (version, state) {
-            (None, VersionState::Loading | VersionState::Failed(_) | VersionState::Unloaded) => ErrorKind::NotFound,
-            _ => ErrorKind::Unavailable,
-        };
-        Err(InferError::new(kind, format_args!("Request for unknown model: {what}{why}")))
+        Err(Box::new(LookupError { model: name.to_owned(), version, reason }))
     }
 
     /// Every version with its state, by name, then version.
@@ -156,18 +137,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_that_is_not_ready_is_named() {
+    fn the_reason_why_a_version_is_not_ready_is_returned() {
         let registry = Registry::default();
         registry.set("m", 1, VersionState::Failed("no file".into()));
         registry.set("m", 2, VersionState::Loading);
         registry.set("m", 0, VersionState::Unloaded);
-        let refusal = |version| registry.resolve("m", version).err().unwrap();
-        let told = |version| refusal(version).to_string();
-        assert_eq!(told(Some(1)), "Request for unknown model: 'm' version 1 is not at ready state: no file");
-        assert_eq!(told(None), "Request for unknown model: 'm' has no available versions: it is loading");
-        assert_eq!(told(Some(3)), "Request for unknown model: 'm' version 3 is not found");
-        use ErrorKind::{NotFound, Unavailable};
-        let kinds = [None, Some(1), Some(2), Some(3), Some(0)].map(|version| refusal(version).kind());
-        assert_eq!(kinds, [NotFound, Unavailable, Unavailable, NotFound, Unavailable]);
+        for (version, reason) in [
+            (None, NotReady::Loading),
+            (Some(0), NotReady::Unloaded),
+            (Some(1), NotReady::Failed("no file".into())),
+            (Some(2), NotReady::Loading),
+            (Some(3), NotReady::Unknown),
+        ] {
+            let error = registry.resolve("m", version).err().unwrap();
+            assert_eq!(*error, LookupError { model: "m".into(), version, reason });
+        }
+        let error = registry.resolve("m", Some(2)).err().unwrap();
+        assert_eq!(error.to_string(), "model 'm' version 2: loading");
     }
 }

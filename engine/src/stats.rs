@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Index,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,13 +19,13 @@ use crate::{
     request::{Stage, StageTimings},
 };
 
-/// Why a request failed, as `nv_inference_request_failure` names it.
+/// Why a request failed, as far as failures are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureReason {
-    /// Refused: the queue was full or its time ran out in it.
+    /// The queue was full, or the request's time ran out in it.
     Rejected,
     /// The client went away.
-    Canceled,
+    Cancelled,
     /// The model's run failed.
     Backend,
     /// Anything else.
@@ -33,27 +34,36 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Rejected, Self::Canceled, Self::Backend, Self::Other];
-
-    /// The label's value.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Rejected => "REJECTED",
-            Self::Canceled => "CANCELED",
-            Self::Backend => "BACKEND",
-            Self::Other => "OTHER",
-        }
-    }
+    pub const ALL: [Self; 4] = [Self::Rejected, Self::Cancelled, Self::Backend, Self::Other];
 }
 
 impl From<ErrorKind> for FailureReason {
     fn from(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::QueueFull | ErrorKind::DeadlineExceeded => Self::Rejected,
-            ErrorKind::Cancelled => Self::Canceled,
+            ErrorKind::Cancelled => Self::Cancelled,
             ErrorKind::Internal => Self::Backend,
             _ => Self::Other,
         }
+    }
+}
+
+/// Failed requests by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures([u64; FailureReason::ALL.len()]);
+
+impl Failures {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl Index<FailureReason> for Failures {
+    type Output = u64;
+
+    fn index(&self, reason: FailureReason) -> &u64 {
+        &self.0[reason as usize]
     }
 }
 
@@ -112,7 +122,7 @@ pub struct StatsSnapshot {
     /// Requests answered, from the response cache or not.
     pub success: u64,
     /// Requests failed, by reason.
-    pub failures: Vec<(&'static str, u64)>,
+    pub failures: Failures,
     /// Rows inferred; none for an answer from the response cache.
     pub inferences: u64,
     /// Runs of the model.
@@ -204,9 +214,7 @@ impl ModelStats {
         let duration = |counter: &AtomicU64| Duration::from_nanos(counter.load(Relaxed));
         StatsSnapshot {
             success: self.success.load(Relaxed),
-            failures: FailureReason::ALL
-                .map(|reason| (reason.label(), self.failures[reason as usize].load(Relaxed)))
-                .to_vec(),
+            failures: Failures(FailureReason::ALL.map(|reason| self.failures[reason as usize].load(Relaxed))),
             inferences: self.inferences.load(Relaxed),
             executions: self.executions.load(Relaxed),
             request: duration(&self.request_ns),
@@ -226,11 +234,6 @@ impl ModelStats {
 }
 
 impl StatsSnapshot {
-    /// Requests failed, for whatever reason.
-    pub fn failed(&self) -> u64 {
-        self.failures.iter().map(|(_, count)| count).sum()
-    }
-
     /// Requests that the model answered: those that the compute times are of.
     pub fn computed(&self) -> u64 {
         self.success.saturating_sub(self.cache_hits)

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::{
     backend::{Instance, Placement, RunTimings},
     cancel::Cancel,
-    error::{ErrorKind, InferError},
+    error::InferError,
     request::OutputSet,
     tensor::Tensor,
 };
@@ -81,7 +81,7 @@ impl Instance for Echo {
         loop {
             if stopped.recv_timeout(wait).is_ok() {
                 self.stopped.fetch_add(1, SeqCst);
-                return Err(InferError::new(ErrorKind::Cancelled, "stopped"));
+                return Err(InferError::Cancelled);
             }
             if self.gate.as_ref().is_none_or(Gate::pass) {
                 break;

@@ -26,7 +26,7 @@ use crate::{
     spec::ModelSpec,
     stats::ModelStats,
     tensor::Tensor,
-    warmup::{self, Sample},
+    warmup::{self, Sample, WarmUpError},
 };
 
 /// What the threads of one model share.
@@ -57,16 +57,15 @@ impl Shared {
                 Ok(ended) => ended,
                 Err(_) if self.queue.remove(place.ticket).is_some() => {
                     leave.ticket = None;
-                    let error = timed_out();
-                    self.stats.failed(error.kind(), started.elapsed());
-                    return Err(error);
+                    self.stats.failed(ErrorKind::DeadlineExceeded, started.elapsed());
+                    return Err(InferError::DeadlineExceeded);
                 }
                 // It is running: the deadline is about waiting.
                 Err(_) => outcome.await,
             },
         };
         leave.ticket = None;
-        ended.unwrap_or_else(|_| Err(lost()))
+        ended.unwrap_or(Err(InferError::InstanceLost))
     }
 
     /// Finds an instance for the request that has just come, of so many bytes: this thread itself if the request is
@@ -93,11 +92,6 @@ fn bytes(inputs: &[Option<Tensor>]) -> usize {
     inputs.iter().flatten().map(|input| input.data().len()).sum()
 }
 
-/// The end of a request whose answer cannot be had.
-pub(crate) fn lost() -> InferError {
-    InferError::internal("the model's instance ended without an answer")
-}
-
 /// Gives a request up when nobody waits for it any more.
 struct LeaveOnDrop<'a> {
     shared: &'a Shared,
@@ -115,14 +109,14 @@ impl Drop for LeaveOnDrop<'_> {
     }
 }
 
-/// The body of an instance's thread: warms it, tells how that went, and serves until the queue is closed and empty. The
-/// instance ends with it, whoever still has the model.
-pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, tell: Sender<Result<(), InferError>>) {
+/// The body of an instance's thread: warms the instance, reports the outcome to `warmed`, and serves until the queue is
+/// closed and empty. It drops the instance then, even if the model is still referenced.
+pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, warmed: Sender<Result<(), WarmUpError>>) {
     let Some(instance) = shared.instances.get(index) else { return };
-    let warmed = instance.lock().as_deref_mut().map_or(Ok(()), |it| warmup::run(&shared.spec, &samples, it));
-    // They are not held as long as the model.
+    let outcome = instance.lock().as_deref_mut().map_or(Ok(()), |it| warmup::run(&shared.spec, &samples, it));
+    // The samples are not needed any more; the thread may run as long as the process.
     drop(samples);
-    let _ = tell.send(warmed);
+    let _ = warmed.send(outcome);
     while let Some(work) = shared.queue.next() {
         if let Some(instance) = instance.lock().as_deref_mut() {
             carry_out(shared, instance, work);
@@ -136,21 +130,11 @@ fn carry_out(shared: &Shared, instance: &mut dyn Instance, work: Work) {
         Work::Run(batch) => execute(shared, instance, batch),
         Work::Reject(expired) => {
             for pending in expired {
-                let error = timed_out();
-                shared.stats.failed(error.kind(), pending.request.started.elapsed());
-                let _ = pending.reply.send(Err(error));
+                shared.stats.failed(ErrorKind::DeadlineExceeded, pending.request.started.elapsed());
+                let _ = pending.reply.send(Err(InferError::DeadlineExceeded));
             }
         }
     }
-}
-
-/// The end of a request whose time in the queue is over, in Triton's words.
-fn timed_out() -> InferError {
-    InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
-}
-
-fn cancelled() -> InferError {
-    InferError::new(ErrorKind::Cancelled, "the request was cancelled")
 }
 
 fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
@@ -158,7 +142,7 @@ fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
     // The last moment to leave out what nobody waits for.
     let (gone, mut requests): (Vec<_>, Vec<_>) =
         batch.requests.into_iter().partition(|pending| pending.reply.is_closed());
-    finish(shared, gone.into_iter().map(|pending| (pending, Err(cancelled()))).collect());
+    finish(shared, gone.into_iter().map(|pending| (pending, Err(InferError::Cancelled))).collect());
     if requests.is_empty() {
         return;
     }
@@ -176,7 +160,7 @@ fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
             for pending in requests {
                 match shared.queue.run_alone(pending.ticket) {
                     Some(cancel) => execute(shared, instance, Batch { requests: vec![pending], cancel }),
-                    None => finish(shared, vec![(pending, Err(cancelled()))]),
+                    None => finish(shared, vec![(pending, Err(InferError::Cancelled))]),
                 }
             }
         }
@@ -231,7 +215,7 @@ pub(crate) fn run(
     timings: &mut RunTimings,
 ) -> Result<Vec<Option<Tensor>>, InferError> {
     catch_unwind(AssertUnwindSafe(|| instance.run_into(inputs, wanted, places, cancel, timings)))
-        .unwrap_or_else(|_| Err(InferError::internal("the backend panicked; see the server's log")))
+        .unwrap_or(Err(InferError::BackendPanicked))
 }
 
 /// Counts first, so that whoever has the answer finds it counted. What nobody waits for is cancelled,

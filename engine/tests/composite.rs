@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use quintet_engine::{
-    Answering, BatchPolicy, BufferPool, Cache, Composite, DataType, ErrorKind, InferRequest, InferResponse, Instance,
-    Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, Shape, StageTimings, Tensor, TensorSpec,
-    VersionState, testing::Echo,
+    Answering, BatchPolicy, BufferPool, Cache, Composite, DataType, ErrorKind, FailureReason, InferError, InferRequest,
+    InferResponse, Instance, Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, Shape, StageTimings,
+    Tensor, TensorSpec, VersionState, testing::Echo,
 };
 
 fn spec(name: &str) -> ModelSpec {
@@ -75,7 +75,8 @@ async fn it_is_counted_as_triton_counts_an_ensemble() {
     assert_eq!((first.stats().success, second.stats().success), (1, 1));
     second.drain();
     assert_eq!(model.infer(request()).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(model.stats().failures, [("REJECTED", 0), ("CANCELED", 0), ("BACKEND", 0), ("OTHER", 1)]);
+    let failures = model.stats().failures;
+    assert_eq!((failures.total(), failures[FailureReason::Other]), (1, 1));
     assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
 }
 
@@ -91,8 +92,8 @@ async fn dropping_a_request_frees_the_slots_of_its_steps() {
         assert_eq!(model.running_requests(), 0);
         assert_eq!((first.pending_requests(), second.pending_requests()), (0, 0));
     }
-    assert_eq!(model.stats().failures[1], ("CANCELED", 12));
-    assert_eq!(model.stats().failed(), 12, "there was room for all of them each time");
+    assert_eq!(model.stats().failures[FailureReason::Cancelled], 12);
+    assert_eq!(model.stats().failures.total(), 12, "there was room for all of them each time");
     first.drain();
     assert_eq!(runs.runs.load(SeqCst), runs.stopped.load(SeqCst));
 }
@@ -112,7 +113,7 @@ async fn the_end_of_the_registry_waits_for_it_before_its_steps_end() {
     }
     tokio::task::spawn_blocking(move || registry.drain()).await.unwrap();
     answer.await.unwrap().unwrap();
-    assert_eq!(outer.infer(request()).await.unwrap_err().message(), "Server exiting");
+    assert_eq!(outer.infer(request()).await.unwrap_err(), InferError::ShuttingDown);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Rows of many requests to one batch, and its outputs back to each request.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quintet_proto::{DataType, elements};
 
 use crate::{
     buffer::BufferPool,
-    error::InferError,
+    error::{InferError, RowsError},
     request::{InferRequest, OutputSet},
     spec::ModelSpec,
     tensor::Tensor,
@@ -66,11 +66,9 @@ pub fn scatter(
         let wanted = |outputs: OutputSet| outputs.contains(index);
         if spec.batches() && output.shape().dims().first() != Some(&rows) {
             let name = spec.outputs().get(index).map_or("?", |output| &output.name);
-            return Err(InferError::internal(format_args!(
-                "output '{name}' of model '{}' has shape {} for a batch of {rows}; expected {rows} as its first dimension",
-                spec.name(),
-                output.shape()
-            )));
+            let shape = output.shape().clone();
+            let (model, output) = (spec.name().to_owned(), name.to_owned());
+            return Err(Box::new(RowsError { model, output, shape, rows }).into());
         }
         if let ([request], [answer]) = (requests, &mut answers[..]) {
             if wanted(request.outputs) {
@@ -107,18 +105,7 @@ fn slice_rows(output: &Tensor, from: usize, count: usize, rows: usize) -> Result
 }
 
 fn tensor(data_type: DataType, shape: crate::tensor::Shape, data: Bytes) -> Result<Tensor, InferError> {
-    Tensor::new(data_type, shape, data).map_err(InferError::internal)
-}
-
-/// A tensor of zeros (empty strings for BYTES) in this shape: what models are warmed with.
-pub fn zeros(data_type: DataType, shape: crate::tensor::Shape) -> Result<Tensor, InferError> {
-    let count = shape.elements().unwrap_or(usize::MAX);
-    let bytes = count.saturating_mul(data_type.size().unwrap_or(4));
-    const MAX_BYTES: usize = 1 << 32;
-    if bytes > MAX_BYTES {
-        return Err(InferError::internal(format_args!("a warm-up tensor of shape {shape} is over 4 GiB")));
-    }
-    tensor(data_type, shape, BytesMut::zeroed(bytes).freeze())
+    Ok(Tensor::new(data_type, shape, data)?)
 }
 
 #[cfg(test)]
@@ -204,6 +191,9 @@ mod tests {
         let two = request(DataType::Uint8, 2, 1, Bytes::from_static(b"ab"));
         let short = Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"a")).unwrap();
         let error = scatter(&spec(DataType::Uint8), &[&two], vec![Some(short)]).unwrap_err();
-        assert!(error.message().contains("output 'y' of model 'echo' has shape [1,1] for a batch of 2"));
+        let shape = Shape::new([1, 1]);
+        let expected = RowsError { model: "echo".into(), output: "y".into(), shape, rows: 2 };
+        assert_eq!(error, InferError::Rows(Box::new(expected)));
+        assert!(error.to_string().contains("output 'y' of model 'echo' has shape [1,1] for a batch of 2"));
     }
 }

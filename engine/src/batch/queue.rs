@@ -12,12 +12,7 @@ use super::{
     lines::{Batch, Lines, Next, Outcome, Pending},
     order::Order,
 };
-use crate::{
-    cancel::Cancel,
-    error::{ErrorKind, InferError},
-    request::InferRequest,
-    schedule::BatchPolicy,
-};
+use crate::{cancel::Cancel, error::InferError, request::InferRequest, schedule::BatchPolicy};
 
 /// The queue as the server's tasks and the instances' threads share it.
 #[derive(Debug)]
@@ -66,7 +61,7 @@ impl Queue {
     /// Accepts a request and calls an instance.
     ///
     /// # Errors
-    /// [`ErrorKind::QueueFull`] with Triton's words, or [`ErrorKind::Unavailable`] once closed.
+    /// [`InferError::QueueFull`], or [`InferError::ShuttingDown`] once closed.
     pub fn push(&self, request: InferRequest) -> Result<Place, InferError> {
         let place = self.accept(request)?;
         self.call();
@@ -83,7 +78,7 @@ impl Queue {
         let ticket = state.ticket()?;
         let pending = Pending { ticket, request, queued: Instant::now(), reply };
         let Ok(rejected_at) = state.lines.push(pending) else {
-            return Err(InferError::new(ErrorKind::QueueFull, "Exceeds maximum queue size"));
+            return Err(InferError::QueueFull);
         };
         if let Some(order) = &mut state.order {
             order.accept(ticket);
@@ -112,7 +107,7 @@ impl Queue {
     /// Lets an answer that needed no run out in the order of its request.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] once closed.
+    /// [`InferError::ShuttingDown`] once closed.
     pub fn answered(&self, outcome: Outcome) -> Result<oneshot::Receiver<Outcome>, InferError> {
         let (reply, receiver) = oneshot::channel();
         let mut state = self.state.lock();
@@ -222,7 +217,7 @@ impl Queue {
 impl State {
     fn ticket(&mut self) -> Result<u64, InferError> {
         if !self.open {
-            return Err(InferError::new(ErrorKind::Unavailable, "Server exiting"));
+            return Err(InferError::ShuttingDown);
         }
         self.next_ticket += 1;
         Ok(self.next_ticket)
@@ -290,18 +285,17 @@ mod tests {
         let queue = queue(BatchPolicy::default());
         queue.push(request()).unwrap();
         queue.close();
-        assert_eq!(queue.push(request()).unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(queue.push(request()).unwrap_err(), InferError::ShuttingDown);
         run(&queue);
         assert!(queue.next().is_none());
     }
 
     #[test]
-    fn a_full_queue_refuses_with_tritons_words() {
+    fn a_full_queue_refuses_requests() {
         let one = QueuePolicy { max_queue_size: 1, ..QueuePolicy::default() };
         let queue = queue(BatchPolicy { queue: one, ..BatchPolicy::default() });
         let first = queue.push(request()).unwrap();
-        let error = queue.push(request()).unwrap_err();
-        assert_eq!((error.kind(), error.message()), (ErrorKind::QueueFull, "Exceeds maximum queue size"));
+        assert_eq!(queue.push(request()).unwrap_err(), InferError::QueueFull);
         assert!(queue.remove(first.ticket).is_some());
         queue.push(request()).unwrap();
     }

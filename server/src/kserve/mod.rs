@@ -1,6 +1,7 @@
 //! KServe v2 without its transports: what a request asks for, carried out, whoever carried it here.
 
 pub mod classify;
+pub mod message;
 pub mod shared_memory;
 pub mod statistics;
 pub mod trace;
@@ -12,8 +13,7 @@ use std::{
 
 use futures_util::future::Either;
 use quintet_engine::{
-    DataType, ErrorKind, InferError, InferRequest, Model, ModelSpec, Place, Shape, StageTimings, Tensor,
-    admit::SentInput,
+    DataType, InferError, InferRequest, Model, ModelSpec, Place, Shape, StageTimings, Tensor, admit::SentInput,
 };
 use tokio::time::timeout_at;
 
@@ -127,9 +127,11 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
 
 async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
     let spec = Arc::clone(model.spec());
+    let named = call.outputs.iter().map(|output| output.name);
     let admitted = spec
         .admit(call.id, call.inputs)
-        .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
+        .and_then(|inputs| Ok((inputs, spec.select_outputs(call.id, named)?)))
+        .map_err(InferError::from);
     let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
     let queued = Instant::now();
     if let Some(trace) = &mut trace {
@@ -155,8 +157,8 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         false => Either::Right(run),
     };
     let response = match call.deadline {
-        // Whoever leaves the queue or stops the run does so by dropping it.
-        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or_else(|_| Err(expired()))?,
+        // The client does not wait any longer: dropping the future takes the request out of the queue, or stops its run.
+        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or(Err(InferError::DeadlineExceeded))?,
         None => run.await?,
     };
     if let Some(trace) = trace {
@@ -197,21 +199,16 @@ fn places(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn 
     wanted.iter().filter_map(place).collect()
 }
 
-/// The client's own deadline has passed: nobody waits for the answer.
-fn expired() -> InferError {
-    InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
-}
-
 /// The model that a path or message names; an empty version is the latest one.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for a version that is no number, else as [`quintet_engine::Registry::resolve`].
+/// [`quintet_engine::ErrorKind::InvalidInput`] for a version that is no number, else as [`quintet_engine::Registry::resolve`].
 pub fn resolve(service: &Service, name: &str, version: &str) -> Result<Arc<Model>, InferError> {
     let version = match version {
         "" => None,
         text => Some(parse_version(text)?),
     };
-    service.registry().resolve(name, version)
+    Ok(service.registry().resolve(name, version)?)
 }
 
 fn parse_version(text: &str) -> Result<u64, InferError> {

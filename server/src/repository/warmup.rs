@@ -55,7 +55,7 @@ fn sample(warmup: &ModelWarmup, spec: &ModelSpec, folder: &Path) -> Result<Sampl
         tensor.map(Some).map_err(|what| wrong(format!("input '{}': {what}", input.name)))
     });
     Ok(Sample {
-        name: warmup.name.clone(),
+        name: format!("model_warmup '{}'", warmup.name),
         inputs: inputs.collect::<Result<_, _>>()?,
         count: warmup.count.max(1) as usize,
     })

@@ -20,7 +20,7 @@ use quintet_proto::inference::model_ensembling;
 
 use self::plan::{Step, plan};
 use crate::{
-    kserve::{self, Answer, Call, Caller, WantedOutput},
+    kserve::{self, Answer, Call, Caller, WantedOutput, message},
     service::Service,
 };
 
@@ -152,8 +152,10 @@ impl Composite for Ensemble {
     fn infer(&self, request: InferRequest) -> Answering<'_> {
         Box::pin(async move {
             let answered = self.answer(request).await;
-            answered
-                .map_err(|error| InferError::new(error.kind(), format_args!("in ensemble '{}', {error}", self.name)))
+            answered.map_err(|error| {
+                let words = message::of(&error);
+                InferError::new(error.kind(), format_args!("in ensemble '{}', {words}", self.name))
+            })
         })
     }
 

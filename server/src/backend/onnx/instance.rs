@@ -278,7 +278,7 @@ pub(super) mod tests {
                 let given_up = Cancel::new(1);
                 given_up.leave();
                 let error = run(&given_up).unwrap_err();
-                assert!(error.message().contains("terminate"), "{error}");
+                assert!(error.to_string().contains("terminate"), "{error}");
             }
         }
     }

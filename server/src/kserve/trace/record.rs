@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use quintet_engine::{InferError, ModelSpec, Stage, StageTimings, Tensor};
 
 use super::{Levels, Settings, context::Context, sink::Sink};
+use crate::kserve::message;
 
 /// What carried a request: it gives the first and last timestamps their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +225,7 @@ impl Trace {
 
     /// It failed.
     pub fn failed(&mut self, error: &InferError) {
-        self.record.error = Some(error.message().to_owned());
+        self.record.error = Some(message::of(error).into_owned());
     }
 
     /// From now on its answer is sent.

@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     fn refusal(data_type: DataType, text: &str, expected: usize) -> String {
-        parse("x", data_type, text, expected).unwrap_err().message().to_owned()
+        parse("x", data_type, text, expected).unwrap_err().to_string()
     }
 
     #[test]

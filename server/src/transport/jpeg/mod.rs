@@ -21,6 +21,7 @@ use quintet_engine::{ErrorKind, InferError, Model};
 pub use decode::Decoder;
 
 use crate::{
+    kserve::message,
     service::Service,
     transport::http::{metrics_router, reply},
 };
@@ -42,8 +43,11 @@ impl Lane {
         registry.resolve(&self.model, None).map_err(|error| {
             // No path names it: that it is not there is not the client's mistake.
             let known = registry.index().iter().any(|(name, ..)| *name == self.model);
-            let words =
-                if known { error.message().to_owned() } else { format!("model '{}' is not loaded yet", self.model) };
+            let words = if known {
+                message::of(&error.into()).into_owned()
+            } else {
+                format!("model '{}' is not loaded yet", self.model)
+            };
             InferError::new(ErrorKind::Unavailable, words)
         })
     }
