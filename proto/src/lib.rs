@@ -1,6 +1,6 @@
 //! The wire: KServe v2 with Triton's extensions, shared by the server and its clients.
 //!
-//! * [`DataType`] and [`elements`]: the vocabulary, free of any protocol library;
+//! * [`DataType`], its [`Visitor`] and [`elements`]: the vocabulary, free of any protocol library;
 //! * [`inference`]: the protobuf messages and the gRPC service (feature `wire`);
 //! * [`rest`]: the JSON messages of the HTTP protocol (feature `wire`);
 //! * [`http2`] and [`hpack`]: frames and header fields, for who writes HTTP/2 by hand;
@@ -13,8 +13,10 @@ pub mod http2;
 pub mod lanes;
 #[cfg(feature = "wire")]
 pub mod rest;
+mod visitor;
 
 pub use datatype::DataType;
+pub use visitor::{Float, Integer, Number, Visitor};
 
 /// Messages and services of the protobuf package `inference`, as Triton declares them.
 #[cfg(feature = "wire")]
