@@ -12,8 +12,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use quintet_engine::{
     BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor,
     batch::{
-        lines::{Lines, Next, Pending},
-        policy::{QueueView, decide},
+        decision::{QueueView, decide},
+        scheduler::{Lines, Next, Pending},
     },
 };
 use tokio::sync::oneshot;

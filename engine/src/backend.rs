@@ -1,8 +1,20 @@
 //! What runs a model: implemented outside, by ONNX Runtime for one.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    time::Duration,
+};
 
-use crate::{cancel::Cancel, error::InferError, place::PlacedOutput, request::OutputSet, tensor::Tensor};
+use crate::{
+    cancel::Cancel,
+    error::InferError,
+    request::{InferRequest, InferResponse, PlacedOutput},
+    spec::OutputSet,
+    tensor::Tensor,
+};
 
 /// Times inside one run of an [`Instance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +68,28 @@ pub trait Instance: Send {
     /// GPU's library keeps for each thread does not move.
     fn moves(&self) -> bool {
         false
+    }
+}
+
+/// Calls an instance; a panic in it costs its batch, not the server.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, InferError>) -> Result<T, InferError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(InferError::BackendPanicked))
+}
+
+/// What a [`Composite`] answers with.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
+
+/// How a model made of models answers: implemented outside, where other models are found.
+pub trait Composite: Send + Sync {
+    /// Answers a request by asking other models. Dropping the future must cancel what it has asked.
+    ///
+    /// # Errors
+    /// What the models that it asks refuse.
+    fn infer(&self, request: InferRequest) -> Answering<'_>;
+
+    /// Whether the models that it asks are all there, and what they were when it was made to fit them.
+    fn is_current(&self) -> bool {
+        true
     }
 }
 

@@ -121,10 +121,7 @@ mod tests {
     use quintet_proto::DataType;
 
     use super::*;
-    use crate::{
-        request::{OutputSet, StageTimings},
-        tensor::Shape,
-    };
+    use crate::{request::StageTimings, spec::OutputSet, tensor::Shape};
 
     fn tensor(dims: &[usize], mark: u8) -> Tensor {
         let len = dims.iter().product();

@@ -19,40 +19,30 @@
 //! * an instance runs one batch at a time, on its own thread; a model that is quicker than a thread wakes
 //!   up, and whose instances any thread may run, answers a lone request on the thread that brought it.
 
-pub mod admit;
 pub mod backend;
 pub mod batch;
 pub mod buffer;
 pub mod cache;
 pub mod cancel;
-pub mod composite;
 pub mod error;
 pub mod model;
-mod pace;
-pub mod place;
 pub mod registry;
 pub mod request;
-pub mod schedule;
 pub mod spec;
 pub mod stats;
 pub mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod warmup;
-mod worker;
 
-pub use backend::{Instance, Placement, RunTimings};
+pub use backend::{Answering, Composite, Instance, Placement, RunTimings};
 pub use buffer::BufferPool;
 pub use cache::Cache;
 pub use cancel::Cancel;
-pub use composite::{Answering, Composite};
 pub use error::{AdmissionError, ErrorKind, InferError, LookupError, Mismatch, NotReady, RowsError};
-pub use model::{Model, StartError};
-pub use place::{Place, PlacedOutput};
+pub use model::{Model, Sample, StartError, WarmUpError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
-pub use request::{InferRequest, InferResponse, OutputSet, Stage, StageTimings};
-pub use schedule::{BatchPolicy, QueuePolicy, TimeoutAction};
-pub use spec::{ModelSpec, SpecError, TensorSpec};
+pub use request::{InferRequest, InferResponse, Place, PlacedOutput, SentInput, Stage, StageTimings};
+pub use spec::{BatchPolicy, ModelSpec, OutputSet, QueuePolicy, SpecError, TensorSpec, TimeoutAction};
 pub use stats::FailureReason;
 pub use tensor::{Shape, Tensor, TensorError};

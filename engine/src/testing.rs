@@ -17,7 +17,7 @@ use crate::{
     backend::{Instance, Placement, RunTimings},
     cancel::Cancel,
     error::InferError,
-    request::OutputSet,
+    spec::OutputSet,
     tensor::Tensor,
 };
 

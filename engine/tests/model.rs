@@ -15,9 +15,8 @@ use proptest::prelude::*;
 use quintet_engine::{
     BatchPolicy, BufferPool, Cache, Cancel, DataType, ErrorKind, FailureReason, InferError, InferRequest,
     InferResponse, Instance, LookupError, Model, ModelSpec, NotReady, OutputSet, Placement, QueuePolicy, Registry,
-    RunTimings, Shape, StageTimings, Tensor, TensorSpec, VersionState,
+    RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec, VersionState,
     testing::{Echo, Gate},
-    warmup::Sample,
 };
 use tokio::task::JoinHandle;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quintet_engine::{
     BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor, TimeoutAction,
-    batch::lines::{Lines, Next, Pending},
+    batch::scheduler::{Lines, Next, Pending},
 };
 use tokio::sync::oneshot;
 

@@ -6,8 +6,8 @@ use quintet_proto::{DataType, elements};
 use crate::{
     buffer::BufferPool,
     error::{InferError, RowsError},
-    request::{InferRequest, OutputSet},
-    spec::ModelSpec,
+    request::InferRequest,
+    spec::{ModelSpec, OutputSet},
     tensor::Tensor,
 };
 
@@ -115,7 +115,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{request::StageTimings, schedule::BatchPolicy, spec::TensorSpec, tensor::Shape};
+    use crate::{
+        request::StageTimings,
+        spec::{BatchPolicy, TensorSpec},
+        tensor::Shape,
+    };
 
     fn request(data_type: DataType, rows: usize, width: usize, data: Bytes) -> InferRequest {
         InferRequest {

@@ -9,10 +9,10 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
-    lines::{Batch, Lines, Next, Outcome, Pending},
-    order::Order,
+    response_order::Order,
+    scheduler::{Batch, Lines, Next, Outcome, Pending},
 };
-use crate::{cancel::Cancel, error::InferError, request::InferRequest, schedule::BatchPolicy};
+use crate::{cancel::Cancel, error::InferError, request::InferRequest, spec::BatchPolicy};
 
 /// The queue as the server's tasks and the instances' threads share it.
 #[derive(Debug)]
@@ -247,8 +247,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        request::{InferResponse, OutputSet, StageTimings},
-        schedule::QueuePolicy,
+        request::{InferResponse, StageTimings},
+        spec::{OutputSet, QueuePolicy},
         tensor::{Shape, Tensor},
     };
 

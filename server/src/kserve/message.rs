@@ -134,7 +134,7 @@ fn lookup(error: &LookupError) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use quintet_engine::{BatchPolicy, ErrorKind, ModelSpec, Registry, TensorSpec, VersionState, admit::SentInput};
+    use quintet_engine::{BatchPolicy, ErrorKind, ModelSpec, Registry, SentInput, TensorSpec, VersionState};
 
     use super::*;
 

@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::Either;
 use quintet_engine::{
-    DataType, InferError, InferRequest, Model, ModelSpec, Place, Shape, StageTimings, Tensor, admit::SentInput,
+    DataType, InferError, InferRequest, Model, ModelSpec, Place, SentInput, Shape, StageTimings, Tensor,
 };
 use tokio::time::timeout_at;
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use bytes::Bytes;
-use quintet_engine::{DataType, ModelSpec, Shape, Tensor, warmup::Sample};
+use quintet_engine::{DataType, ModelSpec, Sample, Shape, Tensor};
 use quintet_proto::{
     Float, Integer, Visitor, elements,
     inference::{

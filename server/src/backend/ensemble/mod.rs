@@ -13,8 +13,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use quintet_engine::{
-    Answering, Composite, InferError, InferRequest, InferResponse, Model, ModelSpec, OutputSet, Placement,
-    StageTimings, Tensor, TensorSpec, admit::SentInput,
+    Answering, Composite, InferError, InferRequest, InferResponse, Model, ModelSpec, OutputSet, Placement, SentInput,
+    StageTimings, Tensor, TensorSpec,
 };
 use quintet_proto::inference::model_ensembling;
 

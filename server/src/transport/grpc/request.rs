@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quintet_engine::{DataType, InferError, StageTimings, admit::SentInput};
+use quintet_engine::{DataType, InferError, SentInput, StageTimings};
 use quintet_proto::inference::{
     InferParameter, ModelInferRequest,
     infer_parameter::ParameterChoice,

@@ -14,7 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use quintet_engine::{DataType, InferError, Model, Stage, StageTimings, admit::SentInput};
+use quintet_engine::{DataType, InferError, Model, SentInput, Stage, StageTimings};
 use quintet_proto::{
     INFERENCE_HEADER_CONTENT_LENGTH,
     rest::{self, Parameters},

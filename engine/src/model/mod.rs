@@ -1,5 +1,10 @@
 //! A model in service: its queue, its instances' threads, its counters.
 
+mod instances;
+mod pace;
+mod steps;
+mod warmup;
+
 use std::{
     sync::{
         Arc,
@@ -12,19 +17,17 @@ use std::{
 
 use parking_lot::Mutex;
 
+pub use self::warmup::{Sample, WarmUpError};
+use self::{pace::Pace, steps::Steps};
 use crate::{
-    backend::{Instance, Placement},
+    backend::{Composite, Instance, Placement},
     batch::queue::Queue,
     buffer::BufferPool,
     cache::{Cache, Key},
-    composite::{Composite, Steps},
     error::{ErrorKind, InferError},
-    pace::Pace,
     request::{InferRequest, InferResponse, Stage, StageTimings},
     spec::ModelSpec,
     stats::{ModelStats, StatsSnapshot},
-    warmup::{Sample, WarmUpError},
-    worker,
 };
 
 /// A model in service. Dropping it closes its queue; [`drain`](Self::drain) also waits for its threads.
@@ -49,7 +52,7 @@ enum Runs {
 }
 
 struct Instances {
-    shared: Arc<worker::Shared>,
+    shared: Arc<instances::Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -95,7 +98,7 @@ impl Model {
         let placement = first.placement();
         let (spec, stats) = (Arc::new(spec), Arc::<ModelStats>::default());
         let count = instances.len();
-        let shared = Arc::new(worker::Shared {
+        let shared = Arc::new(instances::Shared {
             queue: Queue::new(spec.policy().clone()),
             stats: Arc::clone(&stats),
             pool: pool.clone(),
@@ -111,7 +114,7 @@ impl Model {
             let (warmed, outcome) = mpsc::channel();
             let thread = std::thread::Builder::new()
                 .name(format!("{}/{index}", shared.spec.name()))
-                .spawn(move || worker::serve(&shared, index, samples, warmed))
+                .spawn(move || instances::serve(&shared, index, samples, warmed))
                 .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
             started_instances.threads.lock().push(thread);
             if let Err(error) = outcome.recv().unwrap_or(Err(InferError::InstanceLost.into())) {

@@ -2,7 +2,6 @@
 //! as late as possible.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc::Sender},
     time::Instant,
 };
@@ -10,23 +9,24 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
+use super::{
+    pace::Pace,
+    warmup::{self, Sample, WarmUpError},
+};
 use crate::{
-    backend::{Instance, RunTimings},
+    backend::{Instance, RunTimings, guarded},
     batch::{
         gather::{gather, scatter},
-        lines::{Batch, Outcome, Pending},
         queue::{Queue, Work},
+        scheduler::{Batch, Outcome, Pending},
     },
     buffer::BufferPool,
     cancel::Cancel,
     error::{ErrorKind, InferError},
-    pace::Pace,
-    place::{self, PlacedOutput},
-    request::{InferRequest, InferResponse, OutputSet, Stage},
-    spec::ModelSpec,
+    request::{InferRequest, InferResponse, Stage},
+    spec::{ModelSpec, OutputSet},
     stats::ModelStats,
     tensor::Tensor,
-    warmup::{self, Sample, WarmUpError},
 };
 
 /// What the threads of one model share.
@@ -180,10 +180,10 @@ fn attempt(
     let wanted = requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs));
     let mut times = RunTimings::default();
     let places = match requests[..] {
-        [request] => place::fitting(&shared.spec, request, &inputs),
+        [request] => request.placed(&shared.spec, &inputs),
         _ => Vec::new(),
     };
-    let outputs = run(instance, &inputs, wanted, &places, cancel, &mut times)?;
+    let outputs = guarded(|| instance.run_into(&inputs, wanted, &places, cancel, &mut times))?;
     let ran = Instant::now();
     if let Some(pace) = &shared.pace {
         pace.ran(bytes(&inputs), ran - started);
@@ -203,19 +203,6 @@ fn attempt(
             InferResponse { outputs, timings }
         })
         .collect())
-}
-
-/// Runs the instance; a panic in the backend costs its batch, not the server.
-pub(crate) fn run(
-    instance: &mut dyn Instance,
-    inputs: &[Option<Tensor>],
-    wanted: OutputSet,
-    places: &[PlacedOutput],
-    cancel: &Cancel,
-    timings: &mut RunTimings,
-) -> Result<Vec<Option<Tensor>>, InferError> {
-    catch_unwind(AssertUnwindSafe(|| instance.run_into(inputs, wanted, places, cancel, timings)))
-        .unwrap_or(Err(InferError::BackendPanicked))
 }
 
 /// Counts first, so that whoever has the answer finds it counted. What nobody waits for is cancelled,

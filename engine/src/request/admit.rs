@@ -8,8 +8,7 @@ use quintet_proto::DataType;
 
 use crate::{
     error::{AdmissionError, Mismatch},
-    request::OutputSet,
-    spec::{ModelSpec, TensorSpec},
+    spec::{ModelSpec, OutputSet, TensorSpec},
     tensor::{Shape, Tensor},
 };
 
@@ -146,7 +145,7 @@ impl ModelSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{schedule::BatchPolicy, tensor::TensorError};
+    use crate::{spec::BatchPolicy, tensor::TensorError};
 
     fn simple() -> ModelSpec {
         let tensor = |name| TensorSpec::new(name, DataType::Int32, [Some(16)]);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::schedule::BatchPolicy;
+use crate::spec::BatchPolicy;
 
 /// What an idle instance sees of the queue.
 #[derive(Clone, Copy, Debug)]

@@ -5,13 +5,11 @@ use bytes::BytesMut;
 use quintet_proto::DataType;
 
 use crate::{
-    backend::{Instance, RunTimings},
+    backend::{Instance, RunTimings, guarded},
     cancel::Cancel,
     error::InferError,
-    request::OutputSet,
-    spec::ModelSpec,
+    spec::{ModelSpec, OutputSet},
     tensor::{Shape, Tensor},
-    worker,
 };
 
 /// A request that the configuration of a model warms it with.
@@ -79,7 +77,7 @@ fn zeros(data_type: DataType, shape: Shape) -> Result<Tensor, WarmUpError> {
 
 fn run_once(spec: &ModelSpec, inputs: &[Option<Tensor>], instance: &mut dyn Instance) -> Result<(), InferError> {
     let wanted = OutputSet::all(spec.outputs().len());
-    worker::run(instance, inputs, wanted, &[], &Cancel::new(1), &mut RunTimings::default()).map(drop)
+    guarded(|| instance.run(inputs, wanted, &Cancel::new(1), &mut RunTimings::default())).map(drop)
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::policy::{Decision, QueueView, decide};
+use super::decision::{Decision, QueueView, decide};
 use crate::{
     cancel::Cancel,
     error::InferError,
     request::{InferRequest, InferResponse},
-    schedule::{BatchPolicy, TimeoutAction},
+    spec::{BatchPolicy, TimeoutAction},
 };
 
 /// What becomes of a request.

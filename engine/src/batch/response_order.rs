@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use super::lines::Outcome;
+use super::scheduler::Outcome;
 
 /// The accepted requests that have no answer yet, or whose answer waits for those before it.
 #[derive(Debug, Default)]

@@ -1,36 +1,15 @@
 //! Models made of models. They have no queue and no threads: a request is a future that asks the others.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    backend::RunTimings,
+    backend::{Composite, RunTimings},
     error::{ErrorKind, InferError},
     request::{InferRequest, InferResponse, Stage},
     stats::{FailureReason, ModelStats},
 };
-
-/// What a [`Composite`] answers with.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
-
-/// How a model made of models answers: implemented outside, where other models are found.
-pub trait Composite: Send + Sync {
-    /// Answers a request by asking other models. Dropping the future must cancel what it has asked.
-    ///
-    /// # Errors
-    /// What the models that it asks refuse.
-    fn infer(&self, request: InferRequest) -> Answering<'_>;
-
-    /// Whether the models that it asks are all there, and what they were when it was made to fit them.
-    fn is_current(&self) -> bool {
-        true
-    }
-}
 
 /// A composite in service: the requests that it has open, and whether it takes more.
 pub(crate) struct Steps {

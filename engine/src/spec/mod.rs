@@ -1,12 +1,15 @@
 //! What a model is: its tensors, its instances, and how its requests wait. Checked once, when it is made.
 
+mod output_set;
+mod policy;
+
 use std::{collections::HashSet, sync::Arc};
 
 use quintet_proto::DataType;
 
-use crate::{
-    request::OutputSet,
-    schedule::{BatchPolicy, PolicyError},
+pub use self::{
+    output_set::OutputSet,
+    policy::{BatchPolicy, PolicyError, QueuePolicy, TimeoutAction},
 };
 
 /// One input or output of a model.

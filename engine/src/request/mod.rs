@@ -1,0 +1,135 @@
+//! A request on its way: one struct that moves forward, stamped at each stage.
+
+mod admit;
+mod output_memory;
+mod stages;
+
+use std::{sync::Arc, time::Instant};
+
+pub use self::{
+    admit::SentInput,
+    output_memory::{Place, PlacedOutput},
+    stages::{Stage, StageTimings},
+};
+use crate::{
+    spec::{ModelSpec, OutputSet},
+    tensor::{Shape, Tensor},
+};
+
+/// An inference request that a model has admitted ([`crate::ModelSpec::admit`]).
+#[derive(Clone, Debug)]
+pub struct InferRequest {
+    /// When the server had its first byte.
+    pub started: Instant,
+    /// One entry for each of the model's inputs, in the model's order; `None` for an optional one that was left out.
+    pub inputs: Vec<Option<Tensor>>,
+    /// Rows of the batch dimension; 1 for a model without one.
+    pub rows: usize,
+    /// The outputs wanted.
+    pub outputs: OutputSet,
+    /// Memory where the client wants outputs, by their index. What could not be written there stands elsewhere in the
+    /// answer.
+    pub places: Vec<(usize, Arc<dyn Place>)>,
+    /// 1 is the soonest; 0 is the model's default ([`crate::BatchPolicy::level`]).
+    pub priority: u32,
+    /// When waiting in the queue no longer makes sense, where the model lets requests say so
+    /// ([`crate::QueuePolicy::allow_timeout_override`]).
+    pub deadline: Option<Instant>,
+    /// Stage times so far.
+    pub timings: StageTimings,
+}
+
+/// What a model answers.
+#[derive(Clone, Debug)]
+pub struct InferResponse {
+    /// The wanted outputs with their index in [`crate::ModelSpec::outputs`], in the model's order.
+    pub outputs: Vec<(usize, Tensor)>,
+    /// Stage times so far.
+    pub timings: StageTimings,
+}
+
+impl InferRequest {
+    /// The outputs that can be written to their places. The others are answered as without a place: those of a size that
+    /// is not known, those that would not fit, and those that would be written over an input.
+    pub(crate) fn placed(&self, spec: &ModelSpec, inputs: &[Option<Tensor>]) -> Vec<PlacedOutput> {
+        let place = |(index, place): &(usize, Arc<dyn Place>)| {
+            let output = spec.outputs().get(*index)?;
+            let dims: Option<Vec<usize>> = output.dims.iter().copied().collect();
+            let rows = spec.batches().then_some(self.rows);
+            let shape = Shape::new(rows.into_iter().chain(dims?).collect::<Vec<_>>());
+            let is_apart = inputs.iter().flatten().all(|input| are_apart((**place).as_ref(), input.data()));
+            is_apart.then(|| PlacedOutput::new(*index, output.data_type, shape, Arc::clone(place)))?
+        };
+        self.places.iter().filter(|(index, _)| self.outputs.contains(*index)).filter_map(place).collect()
+    }
+}
+
+fn are_apart(a: &[u8], b: &[u8]) -> bool {
+    let (a, b) = (a.as_ptr_range(), b.as_ptr_range());
+    a.end <= b.start || b.end <= a.start
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quintet_proto::DataType;
+
+    use super::*;
+    use crate::spec::{BatchPolicy, TensorSpec};
+
+    #[derive(Debug)]
+    struct Shared(Bytes, usize);
+
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[self.1..]
+        }
+    }
+
+    // SAFETY: no test writes there.
+    unsafe impl Place for Shared {
+        fn start(&self) -> *mut u8 {
+            self.as_ref().as_ptr().cast_mut()
+        }
+    }
+
+    /// The shapes of the outputs that fit, for two rows of an output of each kind in a place of so many bytes.
+    fn placed(bytes: usize, skipped: usize, shares_with_input: bool) -> Vec<(usize, String)> {
+        let outputs = vec![
+            TensorSpec::new("fixed", DataType::Fp32, [Some(3)]),
+            TensorSpec::new("dynamic", DataType::Fp32, [None]),
+            TensorSpec::new("strings", DataType::Bytes, [Some(3)]),
+            TensorSpec::new("unwanted", DataType::Uint8, [Some(1)]),
+        ];
+        let policy = BatchPolicy { max_batch_size: 4, ..BatchPolicy::default() };
+        let input = TensorSpec::new("x", DataType::Uint8, [Some(8)]);
+        let spec = ModelSpec::new("m", 1, vec![input], outputs, policy, 1, vec![]).unwrap();
+        let memory = crate::BufferPool::new(0).take(bytes).freeze();
+        let sent = if shares_with_input { memory.slice(..16) } else { Bytes::from(vec![0; 16]) };
+        let sent = Tensor::new(DataType::Uint8, Shape::new([2, 8]), sent).unwrap();
+        let place: Arc<dyn Place> = Arc::new(Shared(memory, skipped));
+        let request = InferRequest {
+            started: Instant::now(),
+            inputs: vec![Some(sent.clone())],
+            rows: 2,
+            outputs: OutputSet::all(3),
+            places: (0..4).map(|index| (index, Arc::clone(&place))).collect(),
+            priority: 0,
+            deadline: None,
+            timings: StageTimings::default(),
+        };
+        let placed = request.placed(&spec, &[Some(sent)]);
+        placed.iter().map(|output| (output.index, format!("{} {}", output.shape, output.bytes()))).collect()
+    }
+
+    #[test]
+    fn only_what_fits_is_placed() {
+        let fixed = [(0, "[2,3] 24".to_owned())];
+        assert_eq!(placed(24, 0, false), fixed);
+        assert_eq!(placed(100, 4, false), fixed, "larger, and aligned");
+        assert_eq!(placed(23, 0, false), [], "too small");
+        assert_eq!(placed(100, 2, false), [], "not aligned");
+        assert_eq!(placed(100, 12, true), [], "over the input");
+        assert_eq!(placed(100, 16, true), fixed, "right behind the input");
+    }
+}
