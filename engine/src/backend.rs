@@ -11,7 +11,7 @@ use std::{
 use crate::{
     cancel::Cancel,
     error::InferError,
-    request::{InferRequest, InferResponse, PlacedOutput},
+    request::{InferRequest, InferResponse, OutputPlacement},
     spec::OutputSet,
     tensor::Tensor,
 };
@@ -27,7 +27,7 @@ pub struct RunTimings {
     pub copy_out: Duration,
 }
 
-/// One loaded copy of a model. It runs one batch at a time, on a thread of its own unless [`moves`](Self::moves).
+/// One loaded copy of a model. It runs one batch at a time, on a thread of its own unless [`runs_on_any_thread`](Self::runs_on_any_thread).
 pub trait Instance: Send {
     /// Runs the model on `inputs`: one entry for each of its inputs, in its order, with all rows of the batch; `None`
     /// for an optional one that all of the batch leave out. Returns one entry for each of its outputs, `None` where it
@@ -53,11 +53,11 @@ pub trait Instance: Send {
         &mut self,
         inputs: &[Option<Tensor>],
         wanted: OutputSet,
-        places: &[PlacedOutput],
+        placements: &[OutputPlacement],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let _ = places;
+        let _ = placements;
         self.run(inputs, wanted, cancel, timings)
     }
 
@@ -66,7 +66,7 @@ pub trait Instance: Send {
 
     /// Whether it is as good on any thread as on its own: quick runs may then do without a change of threads. What a
     /// GPU's library keeps for each thread does not move.
-    fn moves(&self) -> bool {
+    fn runs_on_any_thread(&self) -> bool {
         false
     }
 }
@@ -77,7 +77,7 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, InferError>) -> Result<
 }
 
 /// What a [`Composite`] answers with.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
+pub type InferFuture<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
 
 /// How a model made of models answers: implemented outside, where other models are found.
 pub trait Composite: Send + Sync {
@@ -85,7 +85,7 @@ pub trait Composite: Send + Sync {
     ///
     /// # Errors
     /// What the models that it asks refuse.
-    fn infer(&self, request: InferRequest) -> Answering<'_>;
+    fn infer(&self, request: InferRequest) -> InferFuture<'_>;
 
     /// Whether the models that it asks are all there, and what they were when it was made to fit them.
     fn is_current(&self) -> bool {

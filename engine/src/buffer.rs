@@ -30,21 +30,21 @@ pub trait Source: Send + Sync {
 
 enum Memory {
     Own(Vec<Line>),
-    Lent(Box<dyn Block>),
+    Borrowed(Box<dyn Block>),
 }
 
 impl Memory {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Own(lines) => bytemuck::cast_slice(lines),
-            Self::Lent(block) => (**block).as_ref(),
+            Self::Borrowed(block) => (**block).as_ref(),
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Own(lines) => bytemuck::cast_slice_mut(lines),
-            Self::Lent(block) => (**block).as_mut(),
+            Self::Borrowed(block) => (**block).as_mut(),
         }
     }
 }
@@ -85,26 +85,26 @@ impl BufferPool {
     }
 
     /// Has new buffers of 4 KiB and more come from `source` for as long as it gives any. The first source stays.
-    pub fn draw_from(&self, source: Arc<dyn Source>) {
+    pub fn set_source(&self, source: Arc<dyn Source>) {
         let _ = self.shared.source.set(source);
     }
 
     /// A buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is whatever an earlier user left.
     pub fn take(&self, len: usize) -> Buffer {
         let lines = class_of(len);
-        let memory = self.kept_or_lent(lines).unwrap_or_else(|| Memory::Own(vec![Line::zeroed(); lines]));
+        let memory = self.kept_or_borrowed(lines).unwrap_or_else(|| Memory::Own(vec![Line::zeroed(); lines]));
         Buffer { memory, len, pool: Arc::clone(&self.shared) }
     }
 
-    fn kept_or_lent(&self, lines: usize) -> Option<Memory> {
+    fn kept_or_borrowed(&self, lines: usize) -> Option<Memory> {
         if lines < MIN_KEPT_LINES {
             return None;
         }
         let bytes = lines * ALIGNMENT;
         let kept = |is_wanted: fn(&Memory) -> bool| self.shared.idle.lock().take(bytes, is_wanted);
         let Some(source) = self.shared.source.get() else { return kept(|_| true) };
-        kept(|memory| matches!(memory, Memory::Lent(_)))
-            .or_else(|| source.allocate(bytes).map(Memory::Lent))
+        kept(|memory| matches!(memory, Memory::Borrowed(_)))
+            .or_else(|| source.allocate(bytes).map(Memory::Borrowed))
             .or_else(|| kept(|_| true))
     }
 
@@ -209,27 +209,27 @@ mod tests {
     /// Lends up to so many blocks, marked with a number.
     struct Few(Mutex<usize>);
 
-    struct Lent(Vec<Line>);
+    struct Borrowed(Vec<Line>);
 
-    impl AsRef<[u8]> for Lent {
+    impl AsRef<[u8]> for Borrowed {
         fn as_ref(&self) -> &[u8] {
             bytemuck::cast_slice(&self.0)
         }
     }
 
-    impl AsMut<[u8]> for Lent {
+    impl AsMut<[u8]> for Borrowed {
         fn as_mut(&mut self) -> &mut [u8] {
             bytemuck::cast_slice_mut(&mut self.0)
         }
     }
 
-    impl Block for Lent {}
+    impl Block for Borrowed {}
 
     impl Source for Few {
         fn allocate(&self, len: usize) -> Option<Box<dyn Block>> {
             let mut left = self.0.lock();
             *left = left.checked_sub(1)?;
-            Some(Box::new(Lent(vec![Line([7; ALIGNMENT]); len / ALIGNMENT])))
+            Some(Box::new(Borrowed(vec![Line([7; ALIGNMENT]); len / ALIGNMENT])))
         }
     }
 
@@ -237,7 +237,7 @@ mod tests {
     fn memory_is_lent_for_as_long_as_there_is_any_and_then_used_again() {
         let pool = BufferPool::new(1 << 20);
         drop(pool.take(40_000));
-        pool.draw_from(Arc::new(Few(Mutex::new(1))));
+        pool.set_source(Arc::new(Few(Mutex::new(1))));
         let lent = pool.take(40_000);
         assert!(lent.iter().all(|&byte| byte == 7), "what is the process's own gives way");
         assert!(pool.take(40_000).iter().all(|&byte| byte == 0), "and comes back where no more is lent");

@@ -140,7 +140,7 @@ mod tests {
             inputs: sent(inputs),
             rows: 1,
             outputs: OutputSet::all(outputs),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),

@@ -34,7 +34,7 @@ pub mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use backend::{Answering, Composite, Instance, Placement, RunTimings};
+pub use backend::{Composite, InferFuture, Instance, Placement, RunTimings};
 pub use buffer::BufferPool;
 pub use cache::Cache;
 pub use cancel::Cancel;
@@ -42,7 +42,7 @@ pub use error::{AdmissionError, ErrorKind, InferError, LookupError, Mismatch, No
 pub use model::{Model, Sample, StartError, WarmUpError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
-pub use request::{InferRequest, InferResponse, Place, PlacedOutput, SentInput, Stage, StageTimings};
+pub use request::{InferRequest, InferResponse, OutputMemory, OutputPlacement, SentInput, Stage, StageTimings};
 pub use spec::{BatchPolicy, ModelSpec, OutputSet, QueuePolicy, SpecError, TensorSpec, TimeoutAction};
 pub use stats::FailureReason;
 pub use tensor::{Shape, Tensor, TensorError};

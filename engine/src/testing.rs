@@ -48,7 +48,7 @@ pub struct Echo {
     /// Whether poison panics instead of failing.
     pub panics: bool,
     /// Whether it runs on any thread.
-    pub moves: bool,
+    pub runs_on_any_thread: bool,
     /// Threads that it ran on.
     pub threads: Arc<Mutex<HashSet<ThreadId>>>,
     /// Rows of the largest batch so far.
@@ -105,7 +105,7 @@ impl Instance for Echo {
         Placement { provider: "Echo".into(), nodes: Vec::new(), precision: None, reason: None }
     }
 
-    fn moves(&self) -> bool {
-        self.moves
+    fn runs_on_any_thread(&self) -> bool {
+        self.runs_on_any_thread
     }
 }

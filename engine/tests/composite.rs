@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use quintet_engine::{
-    Answering, BatchPolicy, BufferPool, Cache, Composite, DataType, ErrorKind, FailureReason, InferError, InferRequest,
-    InferResponse, Instance, Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, Shape, StageTimings,
-    Tensor, TensorSpec, VersionState, testing::Echo,
+    BatchPolicy, BufferPool, Cache, Composite, DataType, ErrorKind, FailureReason, InferError, InferFuture,
+    InferRequest, InferResponse, Instance, Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, Shape,
+    StageTimings, Tensor, TensorSpec, VersionState, testing::Echo,
 };
 
 fn spec(name: &str) -> ModelSpec {
@@ -31,7 +31,7 @@ fn echo(latency: Duration) -> (Arc<Model>, Echo) {
 struct Both(Arc<Model>, Arc<Model>);
 
 impl Composite for Both {
-    fn infer(&self, request: InferRequest) -> Answering<'_> {
+    fn infer(&self, request: InferRequest) -> InferFuture<'_> {
         Box::pin(async move {
             let (first, second) = tokio::try_join!(self.0.infer(request.clone()), self.1.infer(request))?;
             let mut timings = StageTimings::default();
@@ -55,7 +55,7 @@ fn request() -> InferRequest {
         inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
         rows: 1,
         outputs: OutputSet::all(1),
-        places: Vec::new(),
+        output_memory: Vec::new(),
         priority: 0,
         deadline: None,
         timings: StageTimings::default(),

@@ -42,7 +42,7 @@ fn request(mark: u8, rows: usize) -> InferRequest {
         inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([rows, WIDTH]), data).unwrap())],
         rows,
         outputs: OutputSet::all(1),
-        places: Vec::new(),
+        output_memory: Vec::new(),
         priority: 0,
         deadline: None,
         timings: StageTimings::default(),
@@ -439,15 +439,15 @@ async fn threads_of(echo: &Echo, requests: usize) -> usize {
 #[tokio::test]
 async fn a_quick_model_that_may_move_runs_where_the_request_is() {
     // Many, as a busy machine may make any of them slow.
-    assert_eq!(threads_of(&Echo { moves: true, ..Echo::default() }, 2000).await, 2);
+    assert_eq!(threads_of(&Echo { runs_on_any_thread: true, ..Echo::default() }, 2000).await, 2);
     assert_eq!(threads_of(&Echo::default(), 100).await, 1, "not if it may not move");
-    let slow = Echo { moves: true, latency: Duration::from_millis(1), ..Echo::default() };
+    let slow = Echo { runs_on_any_thread: true, latency: Duration::from_millis(1), ..Echo::default() };
     assert_eq!(threads_of(&slow, 30).await, 1, "nor if it would keep this thread from others");
 }
 
 #[tokio::test]
 async fn what_runs_where_the_request_is_fails_alone() {
-    let echo = Echo { moves: true, poison: Some(13), panics: true, ..Echo::default() };
+    let echo = Echo { runs_on_any_thread: true, poison: Some(13), panics: true, ..Echo::default() };
     let model = start(&echo, 1, Duration::ZERO, vec![]);
     for _ in 0..200 {
         assert_eq!(marks(&model.infer(request(7, 1)).await), vec![7; WIDTH]);
@@ -459,7 +459,7 @@ async fn what_runs_where_the_request_is_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_that_bring_requests_and_those_of_instances_share_them() {
-    let echo = Echo { moves: true, ..Echo::default() };
+    let echo = Echo { runs_on_any_thread: true, ..Echo::default() };
     let model = Arc::new(start(&echo, 2, Duration::ZERO, vec![]));
     let tasks: Vec<_> = (0..8u8)
         .map(|mark| {

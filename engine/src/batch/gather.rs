@@ -127,7 +127,7 @@ mod tests {
             inputs: vec![Some(Tensor::new(data_type, Shape::new([rows, width]), data).unwrap())],
             rows,
             outputs: OutputSet::all(1),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),

@@ -1,4 +1,4 @@
-//! The bounded queue in front of a model's instances: [`Lines`] with a clock, threads and answers.
+//! The bounded queue in front of a model's instances: [`Scheduler`] with a clock, threads and answers.
 
 use std::{
     sync::Arc,
@@ -9,8 +9,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
-    response_order::Order,
-    scheduler::{Batch, Lines, Next, Outcome, Pending},
+    response_order::ResponseOrder,
+    scheduler::{Batch, Next, Outcome, Pending, Scheduler},
 };
 use crate::{cancel::Cancel, error::InferError, request::InferRequest, spec::BatchPolicy};
 
@@ -23,18 +23,18 @@ pub struct Queue {
 
 #[derive(Debug)]
 struct State {
-    lines: Lines,
+    scheduler: Scheduler,
     /// Where answers leave in the order of their requests.
-    order: Option<Order>,
-    next_ticket: u64,
+    order: Option<ResponseOrder>,
+    next_number: u64,
     open: bool,
 }
 
-/// A place in the queue: what [`Queue::push`] gives.
+/// What [`Queue::push`] returns for an accepted request.
 #[derive(Debug)]
-pub struct Place {
+pub struct Ticket {
     /// Names the request.
-    pub ticket: u64,
+    pub number: u64,
     /// When the request is to be rejected if it still waits.
     pub rejected_at: Option<Instant>,
     /// Brings the outcome.
@@ -53,8 +53,8 @@ pub enum Work {
 impl Queue {
     /// An empty, open queue.
     pub fn new(policy: BatchPolicy) -> Self {
-        let order = policy.preserve_ordering.then(Order::default);
-        let state = State { lines: Lines::new(policy), order, next_ticket: 0, open: true };
+        let order = policy.preserve_ordering.then(ResponseOrder::default);
+        let state = State { scheduler: Scheduler::new(policy), order, next_number: 0, open: true };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -62,28 +62,28 @@ impl Queue {
     ///
     /// # Errors
     /// [`InferError::QueueFull`], or [`InferError::ShuttingDown`] once closed.
-    pub fn push(&self, request: InferRequest) -> Result<Place, InferError> {
-        let place = self.accept(request)?;
+    pub fn push(&self, request: InferRequest) -> Result<Ticket, InferError> {
+        let ticket = self.accept(request)?;
         self.call();
-        Ok(place)
+        Ok(ticket)
     }
 
     /// Accepts a request, of which no instance knows before [`call`](Self::call).
     ///
     /// # Errors
     /// As for [`push`](Self::push).
-    pub fn accept(&self, request: InferRequest) -> Result<Place, InferError> {
+    pub fn accept(&self, request: InferRequest) -> Result<Ticket, InferError> {
         let (reply, outcome) = oneshot::channel();
         let mut state = self.state.lock();
-        let ticket = state.ticket()?;
-        let pending = Pending { ticket, request, queued: Instant::now(), reply };
-        let Ok(rejected_at) = state.lines.push(pending) else {
+        let number = state.next_number()?;
+        let pending = Pending { number, request, queued: Instant::now(), reply };
+        let Ok(rejected_at) = state.scheduler.push(pending) else {
             return Err(InferError::QueueFull);
         };
         if let Some(order) = &mut state.order {
-            order.accept(ticket);
+            order.accept(number);
         }
-        Ok(Place { ticket, rejected_at, outcome })
+        Ok(Ticket { number, rejected_at, outcome })
     }
 
     /// Wakes an instance that waits for work.
@@ -94,10 +94,10 @@ impl Queue {
     /// What there is to do with the only request that waits, if an idle instance would do it now.
     pub fn take_lone(&self) -> Option<Work> {
         let mut state = self.state.lock();
-        if state.lines.len() != 1 {
+        if state.scheduler.len() != 1 {
             return None;
         }
-        match state.lines.next(Instant::now()) {
+        match state.scheduler.next(Instant::now()) {
             Next::Batch(batch) => Some(Work::Run(batch)),
             Next::Expired(expired) => Some(state.reject(expired)),
             Next::Idle | Next::WaitUntil(_) => None,
@@ -111,11 +111,11 @@ impl Queue {
     pub fn answered(&self, outcome: Outcome) -> Result<oneshot::Receiver<Outcome>, InferError> {
         let (reply, receiver) = oneshot::channel();
         let mut state = self.state.lock();
-        let ticket = state.ticket()?;
+        let number = state.next_number()?;
         match &mut state.order {
             Some(order) => {
-                order.accept(ticket);
-                order.finish(ticket, reply, outcome);
+                order.accept(number);
+                order.finish(number, reply, outcome);
             }
             None => {
                 let _ = reply.send(outcome);
@@ -125,20 +125,20 @@ impl Queue {
     }
 
     /// Takes a request out, if it still waits: afterwards it will not run.
-    pub fn remove(&self, ticket: u64) -> Option<Pending> {
+    pub fn remove(&self, number: u64) -> Option<Pending> {
         let mut state = self.state.lock();
-        let pending = state.lines.remove(ticket)?;
-        state.pass_over(ticket);
+        let pending = state.scheduler.remove(number)?;
+        state.skip(number);
         Some(pending)
     }
 
     /// Nobody waits for this request any more: it leaves the queue, or its run is told. Returns it if it
     /// still waited.
-    pub fn give_up(&self, ticket: u64) -> Option<Pending> {
+    pub fn give_up(&self, number: u64) -> Option<Pending> {
         let (waited, ran) = {
             let mut state = self.state.lock();
-            state.pass_over(ticket);
-            (state.lines.remove(ticket), state.lines.close(ticket))
+            state.skip(number);
+            (state.scheduler.remove(number), state.scheduler.close(number))
         };
         if let Some(cancel) = ran {
             cancel.leave();
@@ -148,7 +148,7 @@ impl Queue {
 
     /// How many requests wait.
     pub fn len(&self) -> usize {
-        self.state.lock().lines.len()
+        self.state.lock().scheduler.len()
     }
 
     /// Whether none waits.
@@ -158,7 +158,7 @@ impl Queue {
 
     /// How many requests run.
     pub fn running(&self) -> usize {
-        self.state.lock().lines.running()
+        self.state.lock().scheduler.running()
     }
 
     /// Waits for something to do. `None` once the queue is closed and empty.
@@ -166,10 +166,10 @@ impl Queue {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
-            match state.lines.next(now) {
+            match state.scheduler.next(now) {
                 Next::Batch(batch) => {
                     // One push wakes one instance: if more waits, the next one must look too.
-                    if !state.lines.is_empty() {
+                    if !state.scheduler.is_empty() {
                         self.changed.notify_one();
                     }
                     return Some(Work::Run(batch));
@@ -185,8 +185,8 @@ impl Queue {
     }
 
     /// A request of a batch that failed is run again, alone. `None` if it was given up meanwhile.
-    pub fn run_alone(&self, ticket: u64) -> Option<Arc<Cancel>> {
-        self.state.lock().lines.run_alone(ticket)
+    pub fn run_alone(&self, number: u64) -> Option<Arc<Cancel>> {
+        self.state.lock().scheduler.run_alone(number)
     }
 
     /// Answers requests that have been run. They are closed before any answer goes out, so that a client
@@ -194,10 +194,10 @@ impl Queue {
     pub fn finish(&self, answers: Vec<(Pending, Outcome)>) {
         let mut state = self.state.lock();
         for (pending, _) in &answers {
-            state.lines.close(pending.ticket);
+            state.scheduler.close(pending.number);
         }
         if let Some(order) = &mut state.order {
-            answers.into_iter().for_each(|(pending, outcome)| order.finish(pending.ticket, pending.reply, outcome));
+            answers.into_iter().for_each(|(pending, outcome)| order.finish(pending.number, pending.reply, outcome));
             return;
         }
         drop(state);
@@ -215,23 +215,23 @@ impl Queue {
 }
 
 impl State {
-    fn ticket(&mut self) -> Result<u64, InferError> {
+    fn next_number(&mut self) -> Result<u64, InferError> {
         if !self.open {
             return Err(InferError::ShuttingDown);
         }
-        self.next_ticket += 1;
-        Ok(self.next_ticket)
+        self.next_number += 1;
+        Ok(self.next_number)
     }
 
     fn reject(&mut self, expired: Vec<Pending>) -> Work {
-        expired.iter().for_each(|pending| self.pass_over(pending.ticket));
+        expired.iter().for_each(|pending| self.skip(pending.number));
         Work::Reject(expired)
     }
 
     /// No answer waits for this request's.
-    fn pass_over(&mut self, ticket: u64) {
+    fn skip(&mut self, number: u64) {
         if let Some(order) = &mut self.order {
-            order.leave(ticket);
+            order.leave(number);
         }
     }
 }
@@ -262,7 +262,7 @@ mod tests {
             inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
             rows: 1,
             outputs: OutputSet::all(1),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),
@@ -296,7 +296,7 @@ mod tests {
         let queue = queue(BatchPolicy { queue: one, ..BatchPolicy::default() });
         let first = queue.push(request()).unwrap();
         assert_eq!(queue.push(request()).unwrap_err(), InferError::QueueFull);
-        assert!(queue.remove(first.ticket).is_some());
+        assert!(queue.remove(first.number).is_some());
         queue.push(request()).unwrap();
     }
 
@@ -304,27 +304,31 @@ mod tests {
     fn answers_keep_the_order_of_their_requests_where_asked_to() {
         for preserve_ordering in [true, false] {
             let queue = queue(BatchPolicy { preserve_ordering, ..BatchPolicy::default() });
-            let mut places: Vec<_> = (0..5).map(|_| queue.push(request()).unwrap()).collect();
+            let mut tickets: Vec<_> = (0..5).map(|_| queue.push(request()).unwrap()).collect();
             let mut cached = queue.answered(done()).unwrap();
             assert_eq!(cached.try_recv().is_err(), preserve_ordering, "answers from the cache wait their turn, too");
             // As five instances would: all run, and the later ones are done first.
             let mut running: Vec<_> = (0..4).map(|_| run(&queue)).collect();
             queue.finish(vec![(running.remove(3), done())]);
             queue.finish(vec![(running.remove(1), done())]);
-            let answered = |places: &mut Vec<Place>| -> Vec<bool> {
-                places.iter_mut().map(|place| place.outcome.try_recv().is_ok()).collect()
+            let answered = |tickets: &mut Vec<Ticket>| -> Vec<bool> {
+                tickets.iter_mut().map(|ticket| ticket.outcome.try_recv().is_ok()).collect()
             };
             if preserve_ordering {
-                assert_eq!(answered(&mut places), [false; 5]);
+                assert_eq!(answered(&mut tickets), [false; 5]);
                 queue.finish(vec![(running.remove(0), done())]);
-                assert_eq!(answered(&mut places), [true, true, false, false, false]);
-                assert!(queue.give_up(places[2].ticket).is_none(), "it runs");
-                assert_eq!(answered(&mut places), [false, false, false, true, false], "nobody waits for one that left");
+                assert_eq!(answered(&mut tickets), [true, true, false, false, false]);
+                assert!(queue.give_up(tickets[2].number).is_none(), "it runs");
+                assert_eq!(
+                    answered(&mut tickets),
+                    [false, false, false, true, false],
+                    "nobody waits for one that left"
+                );
                 queue.finish(vec![(running.remove(0), done())]);
                 queue.finish(vec![(run(&queue), done())]);
-                assert!(places[4].outcome.try_recv().is_ok() && cached.try_recv().is_ok());
+                assert!(tickets[4].outcome.try_recv().is_ok() && cached.try_recv().is_ok());
             } else {
-                assert_eq!(answered(&mut places), [false, true, false, true, false]);
+                assert_eq!(answered(&mut tickets), [false, true, false, true, false]);
             }
         }
     }
@@ -336,9 +340,9 @@ mod tests {
             steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..60),
         ) {
             let queue = queue(BatchPolicy { preserve_ordering: true, ..BatchPolicy::default() });
-            let mut places: Vec<_> = steps.iter().map(|_| queue.push(request()).unwrap()).collect();
+            let mut tickets: Vec<_> = steps.iter().map(|_| queue.push(request()).unwrap()).collect();
             let (mut running, mut answered) = (Vec::new(), Vec::new());
-            let mut waiting = places.len();
+            let mut waiting = tickets.len();
             for (which, leaves) in steps {
                 while running.len() < instances && waiting > 0 {
                     running.push(run(&queue));
@@ -346,16 +350,16 @@ mod tests {
                 }
                 let done_now = running.swap_remove(which.index(running.len()));
                 if leaves {
-                    queue.give_up(done_now.ticket);
-                    places.retain(|place| place.ticket != done_now.ticket);
+                    queue.give_up(done_now.number);
+                    tickets.retain(|ticket| ticket.number != done_now.number);
                 }
                 queue.finish(vec![(done_now, done())]);
-                let arrived = |place: &mut Place| place.outcome.try_recv().is_ok();
-                answered.extend(places.iter_mut().filter_map(|place| arrived(place).then_some(place.ticket)));
-                let first: Vec<_> = places.iter().map(|place| place.ticket).take(answered.len()).collect();
+                let arrived = |ticket: &mut Ticket| ticket.outcome.try_recv().is_ok();
+                answered.extend(tickets.iter_mut().filter_map(|ticket| arrived(ticket).then_some(ticket.number)));
+                let first: Vec<_> = tickets.iter().map(|ticket| ticket.number).take(answered.len()).collect();
                 prop_assert_eq!(&answered, &first, "answers go out from the first on, without a gap");
             }
-            prop_assert_eq!(answered.len(), places.len(), "and in the end, all of them");
+            prop_assert_eq!(answered.len(), tickets.len(), "and in the end, all of them");
         }
     }
 }

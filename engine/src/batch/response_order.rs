@@ -8,27 +8,27 @@ use super::scheduler::Outcome;
 
 /// The accepted requests that have no answer yet, or whose answer waits for those before it.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct ResponseOrder {
     open: BTreeMap<u64, Option<(oneshot::Sender<Outcome>, Outcome)>>,
 }
 
-impl Order {
+impl ResponseOrder {
     /// A request was accepted.
-    pub(super) fn accept(&mut self, ticket: u64) {
-        self.open.insert(ticket, None);
+    pub(super) fn accept(&mut self, number: u64) {
+        self.open.insert(number, None);
     }
 
     /// A request has its outcome, which goes out when all requests before it have theirs.
-    pub(super) fn finish(&mut self, ticket: u64, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
-        if let Some(slot) = self.open.get_mut(&ticket) {
+    pub(super) fn finish(&mut self, number: u64, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+        if let Some(slot) = self.open.get_mut(&number) {
             *slot = Some((reply, outcome));
         }
         self.release();
     }
 
     /// A request will not be run: nothing waits for it.
-    pub(super) fn leave(&mut self, ticket: u64) {
-        self.open.remove(&ticket);
+    pub(super) fn leave(&mut self, number: u64) {
+        self.open.remove(&number);
         self.release();
     }
 

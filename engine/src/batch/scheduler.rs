@@ -23,7 +23,7 @@ pub type Outcome = Result<InferResponse, InferError>;
 #[derive(Debug)]
 pub struct Pending {
     /// Names the request. A later request has a higher one.
-    pub ticket: u64,
+    pub number: u64,
     /// The request.
     pub request: InferRequest,
     /// When it was accepted.
@@ -41,7 +41,7 @@ pub struct Batch {
     pub cancel: Arc<Cancel>,
 }
 
-/// What an idle instance gets from [`Lines::next`].
+/// What an idle instance gets from [`Scheduler::next`].
 #[derive(Debug)]
 pub enum Next {
     /// Requests to run.
@@ -57,35 +57,35 @@ pub enum Next {
 /// The order in which requests are served: by priority level, those delayed by a timeout behind the
 /// others of their level, and by arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
+struct Position {
     level: u32,
     delayed: bool,
-    ticket: u64,
+    number: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
     pending: Pending,
-    turn: Turn,
-    line: Arc<[usize]>,
+    position: Position,
+    group: Arc<[usize]>,
     deadline: Option<Instant>,
 }
 
-/// In the name of a line: an input that is left out. (No dimension is as large: on the wire they are signed.)
-const LEFT_OUT: usize = usize::MAX;
+/// In the name of a group: an input that is left out. (No dimension is as large: on the wire they are signed.)
+const OMITTED: usize = usize::MAX;
 
-/// The open requests: those that wait, in lines of those that may share a batch, and those that run.
+/// The open requests: those that wait, in groups of those that may share a batch, and those that run.
 ///
 /// Every operation takes time that is logarithmic in the number of open requests, for each request that
 /// it moves.
 #[derive(Debug)]
-pub struct Lines {
+pub struct Scheduler {
     policy: BatchPolicy,
-    /// By ticket, that is by arrival.
+    /// By number, that is by arrival.
     waiting: BTreeMap<u64, Waiting>,
-    turns: BTreeSet<Turn>,
-    /// The rows of the requests of equal shapes (but for the rows), in turn.
-    lines: HashMap<Arc<[usize]>, BTreeMap<Turn, usize>>,
+    positions: BTreeSet<Position>,
+    /// The rows of the requests of equal shapes (but for the rows), in position.
+    groups: HashMap<Arc<[usize]>, BTreeMap<Position, usize>>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// How many wait of each level.
     levels: BTreeMap<u32, usize>,
@@ -95,14 +95,14 @@ pub struct Lines {
     expected: usize,
 }
 
-impl Lines {
+impl Scheduler {
     /// No requests.
     pub fn new(policy: BatchPolicy) -> Self {
         Self {
             policy,
             waiting: BTreeMap::new(),
-            turns: BTreeSet::new(),
-            lines: HashMap::new(),
+            positions: BTreeSet::new(),
+            groups: HashMap::new(),
             deadlines: BTreeSet::new(),
             levels: BTreeMap::new(),
             running: HashMap::new(),
@@ -141,39 +141,39 @@ impl Lines {
         *waiting += 1;
         let deadline = queue.deadline(pending.queued, pending.request.deadline);
         let rejected_at = deadline.filter(|_| queue.timeout_action == TimeoutAction::Reject);
-        let ticket = pending.ticket;
-        let turn = Turn { level, delayed: false, ticket };
-        let line = self.line_of(&pending.request);
-        self.lines.entry(Arc::clone(&line)).or_default().insert(turn, pending.request.rows);
-        self.turns.insert(turn);
-        self.deadlines.extend(deadline.map(|deadline| (deadline, ticket)));
-        self.waiting.insert(ticket, Waiting { pending, turn, line, deadline });
+        let number = pending.number;
+        let position = Position { level, delayed: false, number };
+        let group = self.group_of(&pending.request);
+        self.groups.entry(Arc::clone(&group)).or_default().insert(position, pending.request.rows);
+        self.positions.insert(position);
+        self.deadlines.extend(deadline.map(|deadline| (deadline, number)));
+        self.waiting.insert(number, Waiting { pending, position, group, deadline });
         self.expected = self.expected.max(self.open());
         Ok(rejected_at)
     }
 
     /// Takes a request out, if it still waits.
-    pub fn remove(&mut self, ticket: u64) -> Option<Pending> {
-        let waiting = self.waiting.remove(&ticket)?;
-        self.turns.remove(&waiting.turn);
-        self.leave_line(&waiting.line, waiting.turn);
+    pub fn remove(&mut self, number: u64) -> Option<Pending> {
+        let waiting = self.waiting.remove(&number)?;
+        self.positions.remove(&waiting.position);
+        self.leave_group(&waiting.group, waiting.position);
         if let Some(deadline) = waiting.deadline {
-            self.deadlines.remove(&(deadline, ticket));
+            self.deadlines.remove(&(deadline, number));
         }
-        if let Some(level) = self.levels.get_mut(&waiting.turn.level) {
+        if let Some(level) = self.levels.get_mut(&waiting.position.level) {
             *level -= 1;
         }
         Some(waiting.pending)
     }
 
     /// A request that runs has its outcome, or nobody waits for it any more: then its run is to be told.
-    pub fn close(&mut self, ticket: u64) -> Option<Arc<Cancel>> {
-        self.running.remove(&ticket)
+    pub fn close(&mut self, number: u64) -> Option<Arc<Cancel>> {
+        self.running.remove(&number)
     }
 
     /// A request of a batch that failed is run again, alone. `None` if it was given up meanwhile.
-    pub fn run_alone(&mut self, ticket: u64) -> Option<Arc<Cancel>> {
-        let cancel = self.running.get_mut(&ticket)?;
+    pub fn run_alone(&mut self, number: u64) -> Option<Arc<Cancel>> {
+        let cancel = self.running.get_mut(&number)?;
         *cancel = Arc::new(Cancel::new(1));
         Some(Arc::clone(cancel))
     }
@@ -184,16 +184,16 @@ impl Lines {
         if !expired.is_empty() {
             return Next::Expired(expired);
         }
-        let (Some(first), Some((_, oldest))) = (self.turns.first(), self.waiting.first_key_value()) else {
+        let (Some(first), Some((_, oldest))) = (self.positions.first(), self.waiting.first_key_value()) else {
             return Next::Idle;
         };
-        let Some(line) = self.waiting.get(&first.ticket).and_then(|first| self.lines.get(&first.line)) else {
+        let Some(group) = self.waiting.get(&first.number).and_then(|first| self.groups.get(&first.group)) else {
             return Next::Idle;
         };
-        // Where no others wait, the oldest of all is the oldest of the line.
+        // Where no others wait, the oldest of all is the oldest of the group.
         let view = QueueView {
-            rows: line.values().copied(),
-            others_wait: line.len() < self.waiting.len(),
+            rows: group.values().copied(),
+            others_wait: group.len() < self.waiting.len(),
             waiting_since: oldest.pending.queued,
             company_expected: self.open() < self.expected,
         };
@@ -206,10 +206,10 @@ impl Lines {
                 if now >= oldest.pending.queued + self.policy.max_queue_delay {
                     self.expected = self.open();
                 }
-                let tickets: Vec<_> = line.keys().take(n).map(|turn| turn.ticket).collect();
+                let numbers: Vec<_> = group.keys().take(n).map(|position| position.number).collect();
                 let cancel = Arc::new(Cancel::new(n));
-                self.running.extend(tickets.iter().map(|&ticket| (ticket, Arc::clone(&cancel))));
-                let requests = tickets.into_iter().filter_map(|ticket| self.remove(ticket)).collect();
+                self.running.extend(numbers.iter().map(|&number| (number, Arc::clone(&cancel))));
+                let requests = numbers.into_iter().filter_map(|number| self.remove(number)).collect();
                 Next::Batch(Batch { requests, cancel })
             }
         }
@@ -222,22 +222,22 @@ impl Lines {
     /// Takes out the requests that are to be rejected, and sends the others whose time is over behind.
     fn expire(&mut self, now: Instant) -> Vec<Pending> {
         let mut expired = Vec::new();
-        while let Some(&(deadline, ticket)) = self.deadlines.first()
+        while let Some(&(deadline, number)) = self.deadlines.first()
             && deadline <= now
         {
             self.deadlines.pop_first();
-            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
-            match self.policy.queue_of(waiting.turn.level).timeout_action {
-                TimeoutAction::Reject => expired.extend(self.remove(ticket)),
+            let Some(waiting) = self.waiting.get_mut(&number) else { continue };
+            match self.policy.queue_of(waiting.position.level).timeout_action {
+                TimeoutAction::Reject => expired.extend(self.remove(number)),
                 TimeoutAction::Delay => {
                     waiting.deadline = None;
-                    let before = waiting.turn;
-                    waiting.turn.delayed = true;
-                    self.turns.remove(&before);
-                    self.turns.insert(waiting.turn);
-                    if let Some(line) = self.lines.get_mut(&waiting.line) {
-                        line.remove(&before);
-                        line.insert(waiting.turn, waiting.pending.request.rows);
+                    let before = waiting.position;
+                    waiting.position.delayed = true;
+                    self.positions.remove(&before);
+                    self.positions.insert(waiting.position);
+                    if let Some(group) = self.groups.get_mut(&waiting.group) {
+                        group.remove(&before);
+                        group.insert(waiting.position, waiting.pending.request.rows);
                     }
                 }
             }
@@ -245,27 +245,27 @@ impl Lines {
         expired
     }
 
-    /// Names the line of requests that this one may share a batch with: the shapes of its inputs but for
+    /// Names the group of requests that this one may share a batch with: the shapes of its inputs but for
     /// the rows, and which it leaves out. Inputs have fixed ranks, so a plain list of the dimensions tells them apart.
-    fn line_of(&self, request: &InferRequest) -> Arc<[usize]> {
+    fn group_of(&self, request: &InferRequest) -> Arc<[usize]> {
         let mut dims = Vec::new();
         for input in &request.inputs {
             match input {
                 Some(input) => dims.extend(input.shape().dims().iter().skip(1)),
-                None => dims.push(LEFT_OUT),
+                None => dims.push(OMITTED),
             }
         }
-        match self.lines.get_key_value(&dims[..]) {
-            Some((line, _)) => Arc::clone(line),
+        match self.groups.get_key_value(&dims[..]) {
+            Some((group, _)) => Arc::clone(group),
             None => dims.into(),
         }
     }
 
-    fn leave_line(&mut self, name: &Arc<[usize]>, turn: Turn) {
-        if let Some(line) = self.lines.get_mut(name) {
-            line.remove(&turn);
-            if line.is_empty() {
-                self.lines.remove(name);
+    fn leave_group(&mut self, name: &Arc<[usize]>, position: Position) {
+        if let Some(group) = self.groups.get_mut(name) {
+            group.remove(&position);
+            if group.is_empty() {
+                self.groups.remove(name);
             }
         }
     }

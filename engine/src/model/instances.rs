@@ -46,17 +46,17 @@ impl Shared {
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         let started = request.started;
         let bytes = bytes(&request.inputs);
-        let place =
+        let ticket =
             self.queue.accept(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
         self.dispatch(bytes);
-        let mut leave = LeaveOnDrop { shared: self, started, ticket: Some(place.ticket) };
-        let mut outcome = place.outcome;
-        let ended = match place.rejected_at {
+        let mut leave = GiveUpOnDrop { shared: self, started, number: Some(ticket.number) };
+        let mut outcome = ticket.outcome;
+        let ended = match ticket.rejected_at {
             None => outcome.await,
             Some(at) => match timeout_at(at.into(), &mut outcome).await {
                 Ok(ended) => ended,
-                Err(_) if self.queue.remove(place.ticket).is_some() => {
-                    leave.ticket = None;
+                Err(_) if self.queue.remove(ticket.number).is_some() => {
+                    leave.number = None;
                     self.stats.failed(ErrorKind::DeadlineExceeded, started.elapsed());
                     return Err(InferError::DeadlineExceeded);
                 }
@@ -64,7 +64,7 @@ impl Shared {
                 Err(_) => outcome.await,
             },
         };
-        leave.ticket = None;
+        leave.number = None;
         ended.unwrap_or(Err(InferError::InstanceLost))
     }
 
@@ -93,16 +93,16 @@ fn bytes(inputs: &[Option<Tensor>]) -> usize {
 }
 
 /// Gives a request up when nobody waits for it any more.
-struct LeaveOnDrop<'a> {
+struct GiveUpOnDrop<'a> {
     shared: &'a Shared,
     started: Instant,
-    ticket: Option<u64>,
+    number: Option<u64>,
 }
 
-impl Drop for LeaveOnDrop<'_> {
+impl Drop for GiveUpOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket
-            && self.shared.queue.give_up(ticket).is_some()
+        if let Some(number) = self.number
+            && self.shared.queue.give_up(number).is_some()
         {
             self.shared.stats.failed(ErrorKind::Cancelled, self.started.elapsed());
         }
@@ -158,7 +158,7 @@ fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
         Err(error) => {
             tracing::warn!(model = shared.spec.name(), %error, requests = requests.len(), "batch failed; running its requests one by one");
             for pending in requests {
-                match shared.queue.run_alone(pending.ticket) {
+                match shared.queue.run_alone(pending.number) {
                     Some(cancel) => execute(shared, instance, Batch { requests: vec![pending], cancel }),
                     None => finish(shared, vec![(pending, Err(InferError::Cancelled))]),
                 }
@@ -179,11 +179,11 @@ fn attempt(
     let gathered = started.elapsed();
     let wanted = requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs));
     let mut times = RunTimings::default();
-    let places = match requests[..] {
-        [request] => request.placed(&shared.spec, &inputs),
+    let placements = match requests[..] {
+        [request] => request.output_placements(&shared.spec, &inputs),
         _ => Vec::new(),
     };
-    let outputs = guarded(|| instance.run_into(&inputs, wanted, &places, cancel, &mut times))?;
+    let outputs = guarded(|| instance.run_into(&inputs, wanted, &placements, cancel, &mut times))?;
     let ran = Instant::now();
     if let Some(pace) = &shared.pace {
         pace.ran(bytes(&inputs), ran - started);

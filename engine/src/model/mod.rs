@@ -103,7 +103,7 @@ impl Model {
             stats: Arc::clone(&stats),
             pool: pool.clone(),
             spec: Arc::clone(&spec),
-            pace: instances.iter().all(|instance| instance.moves()).then(Pace::default),
+            pace: instances.iter().all(|instance| instance.runs_on_any_thread()).then(Pace::default),
             instances: instances.into_iter().map(|instance| Mutex::new(Some(instance))).collect(),
         });
         // Whatever happens from here on, dropping them ends the threads.
@@ -270,7 +270,7 @@ impl Model {
             };
         }
         // What is kept for others must not come out of memory that this client writes to.
-        request.places.clear();
+        request.output_memory.clear();
         let mut outcome = self.run(request).await;
         let answered = std::time::Instant::now();
         if let Ok(response) = &mut outcome {

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 pub use self::{
     admit::SentInput,
-    output_memory::{Place, PlacedOutput},
+    output_memory::{OutputMemory, OutputPlacement},
     stages::{Stage, StageTimings},
 };
 use crate::{
@@ -29,7 +29,7 @@ pub struct InferRequest {
     pub outputs: OutputSet,
     /// Memory where the client wants outputs, by their index. What could not be written there stands elsewhere in the
     /// answer.
-    pub places: Vec<(usize, Arc<dyn Place>)>,
+    pub output_memory: Vec<(usize, Arc<dyn OutputMemory>)>,
     /// 1 is the soonest; 0 is the model's default ([`crate::BatchPolicy::level`]).
     pub priority: u32,
     /// When waiting in the queue no longer makes sense, where the model lets requests say so
@@ -51,16 +51,16 @@ pub struct InferResponse {
 impl InferRequest {
     /// The outputs that can be written to their places. The others are answered as without a place: those of a size that
     /// is not known, those that would not fit, and those that would be written over an input.
-    pub(crate) fn placed(&self, spec: &ModelSpec, inputs: &[Option<Tensor>]) -> Vec<PlacedOutput> {
-        let place = |(index, place): &(usize, Arc<dyn Place>)| {
+    pub(crate) fn output_placements(&self, spec: &ModelSpec, inputs: &[Option<Tensor>]) -> Vec<OutputPlacement> {
+        let place = |(index, place): &(usize, Arc<dyn OutputMemory>)| {
             let output = spec.outputs().get(*index)?;
             let dims: Option<Vec<usize>> = output.dims.iter().copied().collect();
             let rows = spec.batches().then_some(self.rows);
             let shape = Shape::new(rows.into_iter().chain(dims?).collect::<Vec<_>>());
             let is_apart = inputs.iter().flatten().all(|input| are_apart((**place).as_ref(), input.data()));
-            is_apart.then(|| PlacedOutput::new(*index, output.data_type, shape, Arc::clone(place)))?
+            is_apart.then(|| OutputPlacement::new(*index, output.data_type, shape, Arc::clone(place)))?
         };
-        self.places.iter().filter(|(index, _)| self.outputs.contains(*index)).filter_map(place).collect()
+        self.output_memory.iter().filter(|(index, _)| self.outputs.contains(*index)).filter_map(place).collect()
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     // SAFETY: no test writes there.
-    unsafe impl Place for Shared {
+    unsafe impl OutputMemory for Shared {
         fn start(&self) -> *mut u8 {
             self.as_ref().as_ptr().cast_mut()
         }
@@ -107,18 +107,18 @@ mod tests {
         let memory = crate::BufferPool::new(0).take(bytes).freeze();
         let sent = if shares_with_input { memory.slice(..16) } else { Bytes::from(vec![0; 16]) };
         let sent = Tensor::new(DataType::Uint8, Shape::new([2, 8]), sent).unwrap();
-        let place: Arc<dyn Place> = Arc::new(Shared(memory, skipped));
+        let place: Arc<dyn OutputMemory> = Arc::new(Shared(memory, skipped));
         let request = InferRequest {
             started: Instant::now(),
             inputs: vec![Some(sent.clone())],
             rows: 2,
             outputs: OutputSet::all(3),
-            places: (0..4).map(|index| (index, Arc::clone(&place))).collect(),
+            output_memory: (0..4).map(|index| (index, Arc::clone(&place))).collect(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),
         };
-        let placed = request.placed(&spec, &[Some(sent)]);
+        let placed = request.output_placements(&spec, &[Some(sent)]);
         placed.iter().map(|output| (output.index, format!("{} {}", output.shape, output.bytes()))).collect()
     }
 

@@ -14,14 +14,14 @@ use crate::{
 ///
 /// # Safety
 /// All of [`AsRef::as_ref`] may be written from [`start`](Self::start) on for as long as the place lives.
-pub unsafe trait Place: AsRef<[u8]> + fmt::Debug + Send + Sync {
+pub unsafe trait OutputMemory: AsRef<[u8]> + fmt::Debug + Send + Sync {
     /// Where it begins.
     fn start(&self) -> *mut u8;
 }
 
 /// An output that will fit its place.
 #[derive(Clone, Debug)]
-pub struct PlacedOutput {
+pub struct OutputPlacement {
     /// Its index in [`crate::ModelSpec::outputs`].
     pub index: usize,
     /// Its element type, one of fixed size.
@@ -29,17 +29,17 @@ pub struct PlacedOutput {
     /// Its shape, with all rows of the request.
     pub shape: Shape,
     /// Aligned to the element type, and at least as large as the output.
-    pub place: Arc<dyn Place>,
+    pub memory: Arc<dyn OutputMemory>,
     bytes: usize,
 }
 
-impl PlacedOutput {
+impl OutputPlacement {
     /// An output of this type and shape in that place; `None` if its size is not fixed, or it does not fit.
-    pub fn new(index: usize, data_type: DataType, shape: Shape, place: Arc<dyn Place>) -> Option<Self> {
+    pub fn new(index: usize, data_type: DataType, shape: Shape, memory: Arc<dyn OutputMemory>) -> Option<Self> {
         let size = data_type.size()?;
         let bytes = shape.elements()?.checked_mul(size)?;
-        let fits = bytes <= (*place).as_ref().len() && place.start().addr().is_multiple_of(size);
-        fits.then_some(Self { index, data_type, shape, place, bytes })
+        let fits = bytes <= (*memory).as_ref().len() && memory.start().addr().is_multiple_of(size);
+        fits.then_some(Self { index, data_type, shape, memory, bytes })
     }
 
     /// Bytes of the output.
@@ -52,12 +52,12 @@ impl PlacedOutput {
     /// # Errors
     /// Never, as long as the output is what it was when it was placed.
     pub fn tensor(&self) -> Result<Tensor, InferError> {
-        let data = Bytes::from_owner(Owner(Arc::clone(&self.place))).slice(..self.bytes);
+        let data = Bytes::from_owner(Owner(Arc::clone(&self.memory))).slice(..self.bytes);
         Ok(Tensor::new(self.data_type, self.shape.clone(), data)?)
     }
 }
 
-struct Owner(Arc<dyn Place>);
+struct Owner(Arc<dyn OutputMemory>);
 
 impl AsRef<[u8]> for Owner {
     fn as_ref(&self) -> &[u8] {

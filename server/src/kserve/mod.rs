@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::Either;
 use quintet_engine::{
-    DataType, InferError, InferRequest, Model, ModelSpec, Place, SentInput, Shape, StageTimings, Tensor,
+    DataType, InferError, InferRequest, Model, ModelSpec, OutputMemory, SentInput, Shape, StageTimings, Tensor,
 };
 use tokio::time::timeout_at;
 
@@ -143,7 +143,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         inputs,
         rows,
         outputs,
-        places: places(&spec, &call.outputs),
+        output_memory: output_memory(&spec, &call.outputs),
         priority: call.priority,
         deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
         timings: call.timings,
@@ -190,11 +190,11 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
 
 /// Where outputs may be written by the model itself. Classes are made of an output that is elsewhere, and where two
 /// regions share memory an output could be written over an input.
-fn places(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn Place>)> {
+fn output_memory(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn OutputMemory>)> {
     let place = |wanted: &WantedOutput<'_>| {
         let range = wanted.shared.clone().filter(|range| range.is_alone() && wanted.classes.is_none())?;
         let index = spec.outputs().iter().position(|output| output.name == wanted.name)?;
-        Some((index, Arc::new(range) as Arc<dyn Place>))
+        Some((index, Arc::new(range) as Arc<dyn OutputMemory>))
     };
     wanted.iter().filter_map(place).collect()
 }

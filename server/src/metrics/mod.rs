@@ -341,7 +341,7 @@ mod tests {
             inputs: vec![Some(Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::from(vec![0; 4])).unwrap())],
             rows: 1,
             outputs: OutputSet::all(1),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),

@@ -91,7 +91,7 @@ impl Loader {
             details.without_effect.extend(pins.map(|_| "optimization.input_pinned_memory (runs on the CPU)".into()));
         } else if pins.is_none_or(|pins| pins.enable) {
             match onnx::pinned(&self.library.environment, device, pool.max_idle_bytes()) {
-                Ok(source) => pool.draw_from(source),
+                Ok(source) => pool.set_source(source),
                 Err(reason) => {
                     tracing::warn!(
                         service = service.as_str(),

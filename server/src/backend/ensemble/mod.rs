@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use quintet_engine::{
-    Answering, Composite, InferError, InferRequest, InferResponse, Model, ModelSpec, OutputSet, Placement, SentInput,
+    Composite, InferError, InferFuture, InferRequest, InferResponse, Model, ModelSpec, OutputSet, Placement, SentInput,
     StageTimings, Tensor, TensorSpec,
 };
 use quintet_proto::inference::model_ensembling;
@@ -149,7 +149,7 @@ fn sent_input(name: &str, tensor: Tensor) -> SentInput<'_> {
 }
 
 impl Composite for Ensemble {
-    fn infer(&self, request: InferRequest) -> Answering<'_> {
+    fn infer(&self, request: InferRequest) -> InferFuture<'_> {
         Box::pin(async move {
             let answered = self.answer(request).await;
             answered.map_err(|error| {

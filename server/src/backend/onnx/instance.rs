@@ -5,7 +5,7 @@ use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
 use ort::session::{
     HasSelectedOutputs, OutputSelector, RunOptions, SelectedOutputMarker, Session, SessionInputValue, SessionOutputs,
 };
-use quintet_engine::{Cancel, InferError, Instance, OutputSet, PlacedOutput, Placement, RunTimings, Tensor};
+use quintet_engine::{Cancel, InferError, Instance, OutputPlacement, OutputSet, Placement, RunTimings, Tensor};
 
 use super::{
     Provider,
@@ -38,12 +38,12 @@ pub(super) struct Wanted<'a> {
     pub(super) names: &'a [String],
     pub(super) set: OutputSet,
     /// Where some of them go.
-    pub(super) places: &'a [PlacedOutput],
+    pub(super) places: &'a [OutputPlacement],
 }
 
 impl<'a> Wanted<'a> {
     /// Each wanted output's name and place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a PlacedOutput>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a OutputPlacement>)> {
         let Self { names, set, places } = *self;
         let wanted = names.iter().enumerate().filter(move |(index, _)| set.contains(*index));
         wanted.map(|(index, name)| (name.as_str(), places.iter().find(|placed| placed.index == index)))
@@ -86,7 +86,7 @@ impl OnnxInstance {
         &mut self,
         inputs: &[Option<Tensor>],
         wanted: OutputSet,
-        places: &[PlacedOutput],
+        places: &[OutputPlacement],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -207,7 +207,7 @@ impl Instance for OnnxInstance {
         &mut self,
         inputs: &[Option<Tensor>],
         wanted: OutputSet,
-        places: &[PlacedOutput],
+        places: &[OutputPlacement],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -225,7 +225,7 @@ impl Instance for OnnxInstance {
         self.placement.clone()
     }
 
-    fn moves(&self) -> bool {
+    fn runs_on_any_thread(&self) -> bool {
         self.placement.nodes.iter().all(|(provider, _)| provider == Provider::Cpu.name())
     }
 }

@@ -104,8 +104,16 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
 
     let requests = batches.into_iter().map(|(rows, inputs)| {
         let outputs = OutputSet::NONE.with(output);
-        let request =
-            InferRequest { started, inputs, rows, outputs, places: Vec::new(), priority: 0, deadline: None, timings };
+        let request = InferRequest {
+            started,
+            inputs,
+            rows,
+            outputs,
+            output_memory: Vec::new(),
+            priority: 0,
+            deadline: None,
+            timings,
+        };
         let model = &model;
         async move { Ok::<_, InferError>((rows, model.infer(request).await?)) }
     });
