@@ -78,7 +78,7 @@ fn decision(criterion: &mut Criterion) {
     criterion.bench_function("decide", |bencher| {
         bencher.iter(|| {
             let rows = std::iter::repeat_n(1, black_box(BATCH - 1));
-            decide(now, QueueView { rows, others_wait: false, waiting_since: now, company_expected: true }, &policy)
+            decide(now, QueueView { rows, others_wait: false, waiting_since: now, more_expected: true }, &policy)
         });
     });
 }

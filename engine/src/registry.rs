@@ -19,11 +19,11 @@ pub enum VersionState {
     Loading,
     /// In service.
     Ready(Arc<Model>),
-    /// Refuses new requests, answers those that it has.
+    /// Refuses new requests, and answers those that it has.
     Draining,
-    /// Not to be had, and why.
+    /// Not loaded, with the reason.
     Failed(String),
-    /// Taken out of service because someone asked for it.
+    /// Taken out of service by a client.
     Unloaded,
 }
 
@@ -37,7 +37,7 @@ impl VersionState {
     }
 }
 
-/// The models of a service. All methods are short: nothing waits for a load.
+/// The models of a service. No method but [`drain`](Self::drain) blocks.
 #[derive(Default)]
 pub struct Registry {
     models: RwLock<HashMap<String, BTreeMap<u64, VersionState>>>,
@@ -50,7 +50,7 @@ impl Registry {
     }
 
     /// Sets the states of all versions of a model at once: no request sees some old and some new. Returns
-    /// the models that were in service; requests that have found them already are still theirs.
+    /// the models that were in service, which still answer the requests that have resolved them before.
     pub fn replace(&self, name: &str, versions: BTreeMap<u64, VersionState>) -> Vec<Arc<Model>> {
         let before = self.models.write().insert(name.to_owned(), versions).unwrap_or_default();
         before.into_values().filter_map(VersionState::into_ready).collect()
@@ -67,7 +67,7 @@ impl Registry {
     /// The ready version asked for, or the latest ready one.
     ///
     /// # Errors
-    /// Where there is none.
+    /// When there is none.
     pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, Box<LookupError>> {
         let models = self.models.read();
         let state = models.get(name).and_then(|versions| match version {
@@ -106,19 +106,19 @@ impl Registry {
         self.index().into_iter().filter_map(|(_, _, state)| state.into_ready()).collect()
     }
 
-    /// Whether there is a model and all of them are in service, but for those that were unloaded.
+    /// Whether there are models and all of them, except unloaded ones, are in service.
     pub fn is_ready(&self) -> bool {
         !self.models.read().is_empty() && self.are_all_ready()
     }
 
-    /// Whether all models there are are in service, but for those that were unloaded.
+    /// Whether all models, except unloaded ones, are in service.
     pub fn are_all_ready(&self) -> bool {
         let models = self.models.read();
         let mut states = models.values().flat_map(BTreeMap::values);
         states.all(|state| matches!(state, VersionState::Ready(_) | VersionState::Unloaded))
     }
 
-    /// Refuses new requests everywhere and answers those that were accepted. Blocks until then.
+    /// Refuses new requests to all models, and blocks until the accepted ones are answered.
     pub fn drain(&self) {
         let models: Vec<_> = {
             let mut models = self.models.write();
@@ -126,8 +126,8 @@ impl Registry {
             states.map(|state| std::mem::replace(state, VersionState::Draining)).collect()
         };
         let models: Vec<_> = models.into_iter().filter_map(VersionState::into_ready).collect();
-        // Those that are made of others need these until they are done.
-        models.iter().for_each(|model| model.finish_steps());
+        // Composites call other models until their own requests are done.
+        models.iter().for_each(|model| model.wait_for_steps());
         models.iter().for_each(|model| model.drain());
     }
 }

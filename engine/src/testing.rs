@@ -1,4 +1,4 @@
-//! A scripted backend: known latency, known faults, and outputs that show which rows they belong to.
+//! A scripted backend for tests: known latency, known faults, and outputs that show their rows.
 
 use std::{
     collections::HashSet,
@@ -21,12 +21,12 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Lets runs end when a test says so, not a clock.
+/// Lets a test, not a clock, decide when runs end.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<AtomicUsize>);
 
 impl Gate {
-    /// So many runs may end, those that come later too.
+    /// Lets this many runs end, present or later ones.
     pub fn open_for(&self, runs: usize) {
         self.0.fetch_add(runs, SeqCst);
     }
@@ -41,7 +41,7 @@ impl Gate {
 pub struct Echo {
     /// How long each run takes.
     pub latency: Duration,
-    /// What each run waits for besides.
+    /// What each run waits for after `latency`.
     pub gate: Option<Gate>,
     /// A batch that holds this byte at the start of any row fails, or panics if `panics` is set.
     pub poison: Option<u8>,
@@ -60,7 +60,7 @@ pub struct Echo {
 }
 
 impl Instance for Echo {
-    #[allow(clippy::panic)] // On purpose: a backend may.
+    #[allow(clippy::panic)] // As a backend may.
     fn run(
         &mut self,
         inputs: &[Option<Tensor>],

@@ -1,4 +1,4 @@
-//! A model made of models: two that are asked at once, in the place of instances.
+//! A composite: a model that calls two others at once.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests may, too.
 
@@ -27,7 +27,7 @@ fn echo(latency: Duration) -> (Arc<Model>, Echo) {
     (Arc::new(Model::start(spec("echo"), vec![instance], vec![], BufferPool::new(0), Duration::ZERO).unwrap()), echo)
 }
 
-/// Asks both at once and answers as the first does, in the time of both.
+/// Calls both at once, and returns the response of the first with the times of both.
 struct Both(Arc<Model>, Arc<Model>);
 
 impl Composite for Both {
@@ -63,7 +63,7 @@ fn request() -> InferRequest {
 }
 
 #[tokio::test]
-async fn it_is_counted_as_triton_counts_an_ensemble() {
+async fn a_composite_counts_its_requests_and_the_times_of_its_steps() {
     let latency = Duration::from_millis(3);
     let ((first, _), (second, _)) = (echo(latency), echo(latency));
     let model = both(&first, &second);
@@ -84,7 +84,7 @@ async fn it_is_counted_as_triton_counts_an_ensemble() {
 async fn dropping_a_request_frees_the_slots_of_its_steps() {
     let ((first, runs), (second, _)) = (echo(Duration::from_secs(600)), echo(Duration::from_secs(600)));
     let model = both(&first, &second);
-    // As many as may wait: one slot that is lost, and a later one finds no room.
+    // As many as may wait: if one slot were lost, a later request would be refused.
     for _ in 0..3 {
         let open: Vec<_> = (0..4).map(|_| Box::pin(model.infer(request()))).collect();
         let waiting = futures_util::future::join_all(open);
@@ -99,7 +99,7 @@ async fn dropping_a_request_frees_the_slots_of_its_steps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_registry_waits_for_it_before_its_steps_end() {
+async fn draining_a_registry_waits_for_composites_before_their_steps() {
     let ((first, _), (second, _)) = (echo(Duration::from_millis(20)), echo(Duration::from_millis(20)));
     let registry = Arc::new(Registry::default());
     let outer = Arc::new(both(&first, &Arc::new(both(&second, &first))));
@@ -117,7 +117,7 @@ async fn the_end_of_the_registry_waits_for_it_before_its_steps_end() {
 }
 
 #[tokio::test]
-async fn its_answers_can_be_cached() {
+async fn responses_of_a_composite_can_be_cached() {
     let ((first, runs), (second, _)) = (echo(Duration::ZERO), echo(Duration::ZERO));
     let model = both(&first, &second).with_cache(Arc::new(Cache::new(1 << 20)));
     for _ in 0..3 {

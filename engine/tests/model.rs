@@ -53,17 +53,17 @@ fn marks(answer: &Result<InferResponse, InferError>) -> Vec<u8> {
     answer.as_ref().unwrap().outputs[0].1.data().to_vec()
 }
 
-/// Waits for what other threads bring about.
+/// Waits until other threads have made a condition true.
 async fn until(is_so: impl Fn() -> bool) {
     while !is_so() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// A request on its way.
+/// A request that a task waits for.
 type Asked = JoinHandle<Result<InferResponse, InferError>>;
 
-/// A model whose runs end when the gate says so, and one of its requests.
+/// A model whose runs end when the gate opens, and a function that sends it a request.
 fn gated(echo: &Echo) -> (Gate, Arc<Model>, impl Fn(u8, usize) -> Asked) {
     let gate = Gate::default();
     let model = Arc::new(start(&Echo { gate: Some(gate.clone()), ..echo.clone() }, 1, Duration::ZERO, vec![]));
@@ -100,11 +100,11 @@ async fn concurrent_requests_share_batches_and_get_their_own_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bad_request_does_not_harm_the_others_of_its_batch() {
+async fn a_bad_request_does_not_fail_the_others_of_its_batch() {
     for panics in [false, true] {
         let echo = Echo { poison: Some(13), panics, ..Echo::default() };
         let (gate, model, ask) = gated(&echo);
-        // They wait together behind a request that runs.
+        // They wait together while another request runs.
         let first = ask(0, 8);
         until(|| model.running_requests() == 1).await;
         let [a, bad, b] = [ask(1, 3), ask(13, 2), ask(2, 3)];
@@ -137,25 +137,25 @@ async fn a_dropped_request_leaves_the_queue_and_never_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_nobody_waits_for_is_stopped() {
+async fn a_run_of_cancelled_requests_is_stopped() {
     let echo = Echo::default();
     let (_, model, ask) = gated(&echo);
     let given_up = ask(1, 8);
     until(|| echo.runs.load(SeqCst) == 1).await;
     given_up.abort();
-    // The instance is free again, though nothing lets its run end.
+    // The instance is idle again, though the gate is closed.
     model.drain();
     assert_eq!((echo.runs.load(SeqCst), echo.stopped.load(SeqCst)), (1, 1));
     assert_eq!((model.stats().failures[FailureReason::Cancelled], model.stats().success), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_goes_on_for_those_of_its_batch_who_stay() {
+async fn a_run_goes_on_while_one_request_of_its_batch_remains() {
     let echo = Echo::default();
     let (gate, model, ask) = gated(&echo);
     let first = ask(0, 8);
     until(|| model.running_requests() == 1).await;
-    // Both wait behind the first one and then run together.
+    // Both wait for the first one and then run together.
     let (leaves, stays) = (ask(1, 1), ask(2, 1));
     until(|| model.pending_requests() == 2).await;
     gate.open_for(1);
@@ -172,7 +172,7 @@ async fn a_run_goes_on_for_those_of_its_batch_who_stay() {
     assert_eq!((sizes, stats.inferences, stats.executions), (vec![(2, 1), (8, 1)], 10, 2));
 }
 
-/// Adds its optional second input to its first, row by row; where it is left out, [`Added::DEFAULT`].
+/// Adds its optional second input, by default [`Added::DEFAULT`], to its first, row by row.
 #[derive(Clone, Default)]
 struct Added {
     largest: Arc<AtomicUsize>,
@@ -191,14 +191,14 @@ impl Instance for Added {
         _: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let [Some(first), second] = inputs else { return Err(InferError::internal("the first input is not there")) };
-        // As many rows of both, or the batch was put together wrongly.
+        // A batch has as many rows of both.
         assert!(second.iter().all(|second| second.shape() == first.shape()));
         self.largest.fetch_max(first.shape().dims()[0], SeqCst);
         let more = second.as_ref().map(|second| second.data().to_vec());
         let more = more.unwrap_or_else(|| vec![Self::DEFAULT; first.data().len()]);
         let sum: Vec<_> = first.data().iter().zip(more).map(|(a, b)| a.wrapping_add(b)).collect();
         let sum = Tensor::new(DataType::Uint8, first.shape().clone(), Bytes::from(sum));
-        // Long enough for others to come together meanwhile.
+        // Long enough for other requests to form a batch.
         std::thread::sleep(Duration::from_micros(200));
         Ok(vec![Some(sum.map_err(InferError::internal)?)])
     }
@@ -238,14 +238,14 @@ proptest! {
     }
 }
 
-/// A sequence of numbers that look random, the same each time.
+/// The next of a reproducible sequence of pseudo-random numbers.
 fn scattered(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *seed >> 33
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_storm_loses_no_slot() {
+async fn many_cancelled_requests_lose_no_slot() {
     const REQUESTS: u64 = 10_000;
     let echo = Echo { latency: Duration::from_micros(200), ..Echo::default() };
     let model = Arc::new(start(&echo, 2, Duration::from_micros(100), vec![]));
@@ -283,7 +283,7 @@ async fn a_cancel_storm_loses_no_slot() {
         stats.failures[FailureReason::Cancelled],
         "the others failed because their clients left"
     );
-    // Some clients leave when their answer is already on its way.
+    // Some clients leave after their response was sent.
     assert!(stats.success >= answered && answered >= REQUESTS / 2);
     assert!(echo.largest.load(SeqCst) <= 8);
 }
@@ -305,7 +305,7 @@ async fn an_expired_request_never_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn draining_answers_what_was_accepted() {
+async fn draining_answers_accepted_requests() {
     let gate = Gate::default();
     let echo = Echo { gate: Some(gate.clone()), ..Echo::default() };
     let model = Arc::new(start(&echo, 1, Duration::ZERO, vec![]));
@@ -341,7 +341,7 @@ async fn the_cache_answers_equal_requests_without_a_run() {
         assert_eq!(marks(&model.infer(request(mark, rows)).await), vec![mark; rows * WIDTH]);
     }
     assert_eq!(echo.runs.load(SeqCst), 3);
-    // A failure is not kept.
+    // Failures are not kept.
     model.infer(request(13, 1)).await.unwrap_err();
     model.infer(request(13, 1)).await.unwrap_err();
     let stats = model.stats();
@@ -349,7 +349,7 @@ async fn the_cache_answers_equal_requests_without_a_run() {
     assert_eq!((stats.cache_hits, stats.cache_misses), (3, 5));
     assert_eq!((stats.executions, stats.inferences), (3, 4), "answers from the cache are no inferences");
     assert_eq!(cache.len(), 3);
-    // The same model, loaded again, may be another.
+    // The same model, loaded again, may have changed.
     let reloaded = start(&echo, 1, Duration::ZERO, vec![]).with_cache(cache);
     reloaded.infer(request(1, 1)).await.unwrap();
     assert_eq!((reloaded.stats().cache_hits, echo.runs.load(SeqCst)), (0, 3 + 2 + 1));
@@ -421,7 +421,7 @@ fn unknown_models_and_versions_are_not_found() {
     assert_eq!(registry.resolve("echo", None).unwrap().spec().version(), 1, "the old version serves until then");
 }
 
-/// Threads that ran `requests` requests, one after the other, all brought by this one.
+/// The number of threads that ran `requests` requests, which this thread sent one after the other.
 async fn threads_of(echo: &Echo, requests: usize) -> usize {
     let model = start(echo, 1, Duration::ZERO, vec![]);
     for _ in 0..requests {
@@ -437,8 +437,8 @@ async fn threads_of(echo: &Echo, requests: usize) -> usize {
 }
 
 #[tokio::test]
-async fn a_quick_model_that_may_move_runs_where_the_request_is() {
-    // Many, as a busy machine may make any of them slow.
+async fn a_quick_model_runs_on_the_callers_thread_if_it_may() {
+    // Many requests, because on a busy machine any of them may be slow.
     assert_eq!(threads_of(&Echo { runs_on_any_thread: true, ..Echo::default() }, 2000).await, 2);
     assert_eq!(threads_of(&Echo::default(), 100).await, 1, "not if it may not move");
     let slow = Echo { runs_on_any_thread: true, latency: Duration::from_millis(1), ..Echo::default() };
@@ -446,7 +446,7 @@ async fn a_quick_model_that_may_move_runs_where_the_request_is() {
 }
 
 #[tokio::test]
-async fn what_runs_where_the_request_is_fails_alone() {
+async fn a_failure_on_the_callers_thread_fails_only_its_request() {
     let echo = Echo { runs_on_any_thread: true, poison: Some(13), panics: true, ..Echo::default() };
     let model = start(&echo, 1, Duration::ZERO, vec![]);
     for _ in 0..200 {
@@ -458,7 +458,7 @@ async fn what_runs_where_the_request_is_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn threads_that_bring_requests_and_those_of_instances_share_them() {
+async fn callers_and_instance_threads_share_the_instances() {
     let echo = Echo { runs_on_any_thread: true, ..Echo::default() };
     let model = Arc::new(start(&echo, 2, Duration::ZERO, vec![]));
     let tasks: Vec<_> = (0..8u8)

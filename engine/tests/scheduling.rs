@@ -1,4 +1,4 @@
-//! The queue's invariants, on every path of random histories and on a clock that only the test moves.
+//! The scheduler's invariants, for random histories and a clock that only the test advances.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may, too.
 
@@ -18,9 +18,9 @@ use tokio::sync::oneshot;
 const MAX_ROWS: usize = 8;
 const MAX_QUEUE: usize = 12;
 const LEVELS: u32 = 3;
-/// No input is left out.
+/// No input is omitted.
 const ALL: usize = 3;
-/// The level whose requests are delayed, not rejected, when their time is over.
+/// The level whose requests are delayed, not rejected, after their deadline.
 const PATIENT: u32 = 2;
 
 fn policy(delay: Duration, preferred_batch_sizes: Vec<usize>) -> BatchPolicy {
@@ -44,7 +44,7 @@ fn policy(delay: Duration, preferred_batch_sizes: Vec<usize>) -> BatchPolicy {
 struct Known {
     level: u32,
     width: usize,
-    /// Which of the three inputs is left out, if any.
+    /// Which of the three inputs is omitted, if any.
     left_out: usize,
     rows: usize,
     deadline: Option<Instant>,
@@ -52,7 +52,7 @@ struct Known {
 }
 
 impl Known {
-    /// Sorts as requests are to be served.
+    /// Sorts in the order of service.
     fn position(&self, number: u64, now: Instant) -> (u32, bool, u64) {
         (self.level, self.deadline.is_some_and(|deadline| deadline <= now), number)
     }
@@ -88,13 +88,13 @@ enum Step {
         priority: u32,
         ttl_ms: Option<u64>,
     },
-    /// The client of the request goes away, whatever has become of it.
+    /// The client of the request leaves, whether the request waits, runs or has ended.
     Leave {
         number: u64,
     },
-    /// An instance asks for work; of several, any may.
+    /// Any instance asks for work.
     Ask,
-    /// An instance that runs is done.
+    /// A running instance is done.
     Finish {
         which: prop::sample::Index,
     },
@@ -157,13 +157,13 @@ proptest! {
                 Step::Leave { number } => {
                     let runs = running.iter().find(|batch| batch.contains(&number) && !ended.contains(&number)).cloned();
                     prop_assert_eq!(scheduler.remove(number).is_some(), waiting.remove(&number).is_some());
-                    let told = scheduler.close(number);
-                    prop_assert_eq!(told.is_some(), runs.is_some());
-                    if let (Some(cancel), Some(batch)) = (told, runs) {
+                    let closed = scheduler.close(number);
+                    prop_assert_eq!(closed.is_some(), runs.is_some());
+                    if let (Some(cancel), Some(batch)) = (closed, runs) {
                         ended.insert(number);
                         cancel.leave();
                         let alone = batch.iter().all(|number| ended.contains(number));
-                        prop_assert_eq!(cancel.is_cancelled(), alone, "a run is stopped when nobody waits for it");
+                        prop_assert_eq!(cancel.is_cancelled(), alone, "a run is stopped when all of its requests are cancelled");
                     }
                 }
                 Step::Finish { which } => {
@@ -181,7 +181,7 @@ proptest! {
                         Next::Idle => prop_assert!(waiting.is_empty()),
                         Next::WaitUntil(due) => {
                             let oldest = waiting.values().map(|known| known.queued).min().unwrap();
-                            prop_assert!(due > now && due <= oldest + delay, "nobody waits past the delay while an instance is idle");
+                            prop_assert!(due > now && due <= oldest + delay, "no request waits past the delay while an instance is idle");
                         }
                         Next::Expired(expired) => for pending in expired {
                             let known = waiting.remove(&pending.number).unwrap();
@@ -191,8 +191,8 @@ proptest! {
                         Next::Batch(batch) => {
                             let served: Vec<_> = batch.requests.iter().map(|pending| pending.number).collect();
                             let head = line[0];
-                            prop_assert_eq!(head.0.2, served[0], "the head is never passed over");
-                            // First in, first out within a priority, a shape and what is left out.
+                            prop_assert_eq!(head.0.2, served[0], "the first request is always served");
+                            // First in, first out within a priority, a shape and a set of omitted inputs.
                             let mates: Vec<_> = line.iter().filter(|(_, known)| known.fits(&head.1)).collect();
                             let expected: Vec<_> = mates.iter().take(served.len()).map(|(position, _)| position.2).collect();
                             prop_assert_eq!(&served, &expected);
@@ -218,7 +218,7 @@ proptest! {
     }
 }
 
-/// One client after the other, or several at once, against an idle instance: how long each waits.
+/// Clients of an idle instance, and how long each request waits.
 struct Clients {
     scheduler: Scheduler,
     now: Instant,
@@ -237,7 +237,7 @@ impl Clients {
         self.next_number += 1;
     }
 
-    /// Runs what waits; returns how many shared the batch and how long they had to wait for it.
+    /// Runs the next batch; returns its number of requests and how long they waited.
     fn run(&mut self) -> (usize, Duration) {
         let asked = self.now;
         loop {
@@ -256,7 +256,7 @@ impl Clients {
 }
 
 #[test]
-fn a_lone_client_never_waits_for_company() {
+fn the_requests_of_a_lone_client_do_not_wait() {
     let mut clients = Clients::new(10);
     for _ in 0..100 {
         clients.send();
@@ -266,14 +266,14 @@ fn a_lone_client_never_waits_for_company() {
 }
 
 #[test]
-fn as_many_clients_as_were_seen_are_waited_for_and_no_more() {
+fn a_batch_waits_for_as_many_clients_as_were_active() {
     let mut clients = Clients::new(10);
     (0..3).for_each(|_| clients.send());
-    assert_eq!(clients.run(), (3, Duration::ZERO), "all that are about have a request open");
-    // Two come back at once: the third may come, and is given the delay to.
+    assert_eq!(clients.run(), (3, Duration::ZERO), "every active client has an open request");
+    // Two send again at once: the third has the delay to do so.
     (0..2).for_each(|_| clients.send());
     assert_eq!(clients.run(), (2, Duration::from_millis(10)));
-    // It did not, so it is not waited for again.
+    // It did not, so the next batch does not wait for it.
     (0..2).for_each(|_| clients.send());
     assert_eq!(clients.run(), (2, Duration::ZERO));
     clients.send();
@@ -290,7 +290,7 @@ fn ten_thousand_requests_of_ten_thousand_shapes_are_served() {
     let now = Instant::now();
     for number in 0..10_000 {
         let known = Known { level: 0, width: 1 + number as usize, left_out: ALL, rows: 1, deadline: None, queued: now };
-        // Only the shape matters: no data is behind it.
+        // Only the shape matters: the tensor has no elements.
         let mut pending = pending(number, Known { width: 1, ..known }, 0);
         pending.request.inputs =
             vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, known.width, 0]), Bytes::new()).unwrap())];

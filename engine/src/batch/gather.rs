@@ -1,4 +1,4 @@
-//! Rows of many requests to one batch, and its outputs back to each request.
+//! Joins the rows of requests to one batch, and splits its outputs by request.
 
 use bytes::Bytes;
 use quintet_proto::{DataType, elements};
@@ -11,10 +11,10 @@ use crate::{
     tensor::Tensor,
 };
 
-/// The inputs of a batch, whose requests all leave the same ones out.
+/// The inputs of a batch. Its requests all omit the same inputs.
 ///
-/// A batch of one shares its request's buffers; larger ones are copied once, into reused buffers. Data
-/// that is not aligned to its element type (a slice out of a protobuf message may not be) is copied too.
+/// A batch of one request shares its buffers; larger batches are copied once, into pooled buffers. Data that is
+/// not aligned to its element type (a slice of a protobuf message may not be) is copied too.
 pub fn gather(requests: &[&InferRequest], pool: &BufferPool) -> Result<Vec<Option<Tensor>>, InferError> {
     let Some((first, rest)) = requests.split_first() else {
         return Ok(Vec::new());
@@ -43,9 +43,9 @@ fn concatenate(parts: &[&Bytes], pool: &BufferPool) -> Bytes {
     let mut buffer = pool.take(parts.iter().map(|part| part.len()).sum());
     let mut rest = &mut buffer[..];
     for part in parts {
-        let (here, behind) = rest.split_at_mut(part.len());
+        let (here, after) = rest.split_at_mut(part.len());
         here.copy_from_slice(part);
-        rest = behind;
+        rest = after;
     }
     buffer.freeze()
 }
@@ -156,7 +156,7 @@ mod tests {
         }
 
         #[test]
-        fn strings_too(batch in prop::collection::vec(prop::collection::vec("[a-z]{0,6}", 2), 1..6)) {
+        fn each_request_gets_its_own_strings_back(batch in prop::collection::vec(prop::collection::vec("[a-z]{0,6}", 2), 1..6)) {
             let pool = BufferPool::new(1 << 20);
             let requests: Vec<_> =
                 batch.iter().map(|row| request(DataType::Bytes, 1, 2, elements::encode(row))).collect();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn misaligned_data_is_copied_to_where_it_may_be_viewed() {
+    fn data_that_is_not_aligned_is_copied_to_an_aligned_buffer() {
         let pool = BufferPool::new(1 << 20);
         let one = request(DataType::Fp32, 1, 4, pool.take(64).freeze().slice(1..17));
         let inputs = gather(&[&one], &pool).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_loses_rows_is_found_out() {
+    fn an_output_without_the_rows_of_the_batch_is_an_error() {
         let two = request(DataType::Uint8, 2, 1, Bytes::from_static(b"ab"));
         let short = Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"a")).unwrap();
         let error = scatter(&spec(DataType::Uint8), &[&two], vec![Some(short)]).unwrap_err();

@@ -1,5 +1,5 @@
-//! From requests to batches and back: when to run ([`decision`]), who waits and runs ([`scheduler`],
-//! [`queue`]), and how rows are put together and taken apart ([`gather`]).
+//! From requests to batches and back: when to run a batch ([`decision`]), which requests wait and run
+//! ([`scheduler`], [`queue`]), and how their rows are joined and split ([`gather`]).
 
 pub mod decision;
 pub mod gather;

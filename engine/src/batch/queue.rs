@@ -1,4 +1,4 @@
-//! The bounded queue in front of a model's instances: [`Scheduler`] with a clock, threads and answers.
+//! The bounded queue of a model's instances: a [`Scheduler`] with a clock, locks and channels.
 
 use std::{
     sync::Arc,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{cancel::Cancel, error::InferError, request::InferRequest, spec::BatchPolicy};
 
-/// The queue as the server's tasks and the instances' threads share it.
+/// The queue, shared by the server's tasks and the instances' threads.
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
@@ -24,7 +24,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct State {
     scheduler: Scheduler,
-    /// Where answers leave in the order of their requests.
+    /// Set if responses keep the order of their requests.
     order: Option<ResponseOrder>,
     next_number: u64,
     open: bool,
@@ -35,18 +35,18 @@ struct State {
 pub struct Ticket {
     /// Names the request.
     pub number: u64,
-    /// When the request is to be rejected if it still waits.
+    /// When the request is rejected if it still waits.
     pub rejected_at: Option<Instant>,
-    /// Brings the outcome.
+    /// Receives the outcome.
     pub outcome: oneshot::Receiver<Outcome>,
 }
 
-/// What an instance does next.
+/// What an instance has to do.
 #[derive(Debug)]
 pub enum Work {
     /// Run these, then [`Queue::finish`] them.
     Run(Batch),
-    /// Reject these: their time in the queue is over.
+    /// Reject these: their deadline has passed.
     Reject(Vec<Pending>),
 }
 
@@ -58,17 +58,17 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Accepts a request and calls an instance.
+    /// Accepts a request and wakes an instance.
     ///
     /// # Errors
     /// [`InferError::QueueFull`], or [`InferError::ShuttingDown`] once closed.
     pub fn push(&self, request: InferRequest) -> Result<Ticket, InferError> {
         let ticket = self.accept(request)?;
-        self.call();
+        self.wake();
         Ok(ticket)
     }
 
-    /// Accepts a request, of which no instance knows before [`call`](Self::call).
+    /// Accepts a request without waking an instance: [`wake`](Self::wake) does.
     ///
     /// # Errors
     /// As for [`push`](Self::push).
@@ -87,11 +87,11 @@ impl Queue {
     }
 
     /// Wakes an instance that waits for work.
-    pub fn call(&self) {
+    pub fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// What there is to do with the only request that waits, if an idle instance would do it now.
+    /// The work for an idle instance if exactly one request waits and would not wait any longer.
     pub fn take_lone(&self) -> Option<Work> {
         let mut state = self.state.lock();
         if state.scheduler.len() != 1 {
@@ -104,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Lets an answer that needed no run out in the order of its request.
+    /// Sends a response that needed no run, after those of earlier requests if the order is kept.
     ///
     /// # Errors
     /// [`InferError::ShuttingDown`] once closed.
@@ -124,7 +124,7 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Takes a request out, if it still waits: afterwards it will not run.
+    /// Removes a request, if it still waits: it will not run.
     pub fn remove(&self, number: u64) -> Option<Pending> {
         let mut state = self.state.lock();
         let pending = state.scheduler.remove(number)?;
@@ -132,8 +132,7 @@ impl Queue {
         Some(pending)
     }
 
-    /// Nobody waits for this request any more: it leaves the queue, or its run is told. Returns it if it
-    /// still waited.
+    /// A request is cancelled: it leaves the queue, or the [`Cancel`] of its run. Returns it if it still waited.
     pub fn give_up(&self, number: u64) -> Option<Pending> {
         let (waited, ran) = {
             let mut state = self.state.lock();
@@ -146,29 +145,29 @@ impl Queue {
         waited
     }
 
-    /// How many requests wait.
+    /// Number of requests that wait.
     pub fn len(&self) -> usize {
         self.state.lock().scheduler.len()
     }
 
-    /// Whether none waits.
+    /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many requests run.
+    /// Number of requests that run.
     pub fn running(&self) -> usize {
         self.state.lock().scheduler.running()
     }
 
-    /// Waits for something to do. `None` once the queue is closed and empty.
+    /// Blocks until there is work. `None` once the queue is closed and empty.
     pub fn next(&self) -> Option<Work> {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
             match state.scheduler.next(now) {
                 Next::Batch(batch) => {
-                    // One push wakes one instance: if more waits, the next one must look too.
+                    // One push wakes one instance: if more requests wait, another one must look, too.
                     if !state.scheduler.is_empty() {
                         self.changed.notify_one();
                     }
@@ -184,13 +183,13 @@ impl Queue {
         }
     }
 
-    /// A request of a batch that failed is run again, alone. `None` if it was given up meanwhile.
+    /// Prepares a request of a failed batch to run again, alone. `None` if it has been cancelled.
     pub fn run_alone(&self, number: u64) -> Option<Arc<Cancel>> {
         self.state.lock().scheduler.run_alone(number)
     }
 
-    /// Answers requests that have been run. They are closed before any answer goes out, so that a client
-    /// that comes back at once is not mistaken for two.
+    /// Sends the outcomes of requests that have run. All are closed before the first is sent, so that a client
+    /// that sends its next request at once is not counted as two.
     pub fn finish(&self, answers: Vec<(Pending, Outcome)>) {
         let mut state = self.state.lock();
         for (pending, _) in &answers {
@@ -202,12 +201,12 @@ impl Queue {
         }
         drop(state);
         for (pending, outcome) in answers {
-            // A client that has gone away no longer listens.
+            // The receiver is gone if the client is.
             let _ = pending.reply.send(outcome);
         }
     }
 
-    /// Refuses requests from now on; what waits already is still served.
+    /// Refuses requests from now on; those that wait are still served.
     pub fn close(&self) {
         self.state.lock().open = false;
         self.changed.notify_all();
@@ -228,7 +227,7 @@ impl State {
         Work::Reject(expired)
     }
 
-    /// No answer waits for this request's.
+    /// Lets later responses go without that of this request.
     fn skip(&mut self, number: u64) {
         if let Some(order) = &mut self.order {
             order.leave(number);
@@ -236,7 +235,7 @@ impl State {
     }
 }
 
-/// Keeps a deadline that is all but reached from spinning.
+/// Shortest wait: a deadline that is almost reached must not make the loop spin.
 const MIN_WAIT: Duration = Duration::from_micros(1);
 
 #[cfg(test)]
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_serves_what_waits_and_refuses_the_rest() {
+    fn a_closed_queue_serves_waiting_requests_and_refuses_new_ones() {
         let queue = queue(BatchPolicy::default());
         queue.push(request()).unwrap();
         queue.close();
@@ -301,13 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn answers_keep_the_order_of_their_requests_where_asked_to() {
+    fn responses_keep_the_order_of_requests_if_configured() {
         for preserve_ordering in [true, false] {
             let queue = queue(BatchPolicy { preserve_ordering, ..BatchPolicy::default() });
             let mut tickets: Vec<_> = (0..5).map(|_| queue.push(request()).unwrap()).collect();
             let mut cached = queue.answered(done()).unwrap();
-            assert_eq!(cached.try_recv().is_err(), preserve_ordering, "answers from the cache wait their turn, too");
-            // As five instances would: all run, and the later ones are done first.
+            assert_eq!(cached.try_recv().is_err(), preserve_ordering, "cached responses keep the order, too");
+            // As with four instances: all run, and later requests are done first.
             let mut running: Vec<_> = (0..4).map(|_| run(&queue)).collect();
             queue.finish(vec![(running.remove(3), done())]);
             queue.finish(vec![(running.remove(1), done())]);
@@ -322,7 +321,7 @@ mod tests {
                 assert_eq!(
                     answered(&mut tickets),
                     [false, false, false, true, false],
-                    "nobody waits for one that left"
+                    "a cancelled request holds up no response"
                 );
                 queue.finish(vec![(running.remove(0), done())]);
                 queue.finish(vec![(run(&queue), done())]);
@@ -335,7 +334,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_overtakes_an_earlier_one(
+        fn no_response_overtakes_an_earlier_one(
             instances in 1usize..6,
             steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..60),
         ) {
@@ -357,7 +356,7 @@ mod tests {
                 let arrived = |ticket: &mut Ticket| ticket.outcome.try_recv().is_ok();
                 answered.extend(tickets.iter_mut().filter_map(|ticket| arrived(ticket).then_some(ticket.number)));
                 let first: Vec<_> = tickets.iter().map(|ticket| ticket.number).take(answered.len()).collect();
-                prop_assert_eq!(&answered, &first, "answers go out from the first on, without a gap");
+                prop_assert_eq!(&answered, &first, "responses are sent in order, without a gap");
             }
             prop_assert_eq!(answered.len(), tickets.len(), "and in the end, all of them");
         }

@@ -1,4 +1,4 @@
-//! Answers in the order of their requests, where several instances may finish them in another.
+//! Keeps responses in the order of their requests where instances finish them in another.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::scheduler::Outcome;
 
-/// The accepted requests that have no answer yet, or whose answer waits for those before it.
+/// The accepted requests without a response, or with one that waits for those of earlier requests.
 #[derive(Debug, Default)]
 pub(super) struct ResponseOrder {
     open: BTreeMap<u64, Option<(oneshot::Sender<Outcome>, Outcome)>>,
@@ -18,7 +18,7 @@ impl ResponseOrder {
         self.open.insert(number, None);
     }
 
-    /// A request has its outcome, which goes out when all requests before it have theirs.
+    /// A request has its outcome, which is sent when all earlier requests have theirs.
     pub(super) fn finish(&mut self, number: u64, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
         if let Some(slot) = self.open.get_mut(&number) {
             *slot = Some((reply, outcome));
@@ -26,7 +26,7 @@ impl ResponseOrder {
         self.release();
     }
 
-    /// A request will not be run: nothing waits for it.
+    /// A request is cancelled or rejected: later responses do not wait for it.
     pub(super) fn leave(&mut self, number: u64) {
         self.open.remove(&number);
         self.release();
@@ -37,7 +37,7 @@ impl ResponseOrder {
             && first.get().is_some()
         {
             if let Some((reply, outcome)) = first.remove() {
-                // A client that has gone away no longer listens.
+                // The receiver is gone if the client is.
                 let _ = reply.send(outcome);
             }
         }

@@ -1,4 +1,4 @@
-//! The queue without clock and threads: who waits, who runs, and who is next.
+//! Which requests wait, which run, and which are next: the queue's state, without clock and threads.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,19 +16,19 @@ use crate::{
     spec::{BatchPolicy, TimeoutAction},
 };
 
-/// What becomes of a request.
+/// The result of a request.
 pub type Outcome = Result<InferResponse, InferError>;
 
-/// A request in the queue, or taken out of it to be run.
+/// A request that waits or runs.
 #[derive(Debug)]
 pub struct Pending {
-    /// Names the request. A later request has a higher one.
+    /// Names the request; later requests have higher numbers.
     pub number: u64,
     /// The request.
     pub request: InferRequest,
     /// When it was accepted.
     pub queued: Instant,
-    /// Where its outcome goes.
+    /// Sends its outcome.
     pub reply: oneshot::Sender<Outcome>,
 }
 
@@ -37,24 +37,24 @@ pub struct Pending {
 pub struct Batch {
     /// At least one.
     pub requests: Vec<Pending>,
-    /// Cancelled when all of them are.
+    /// Cancelled when all of the requests are.
     pub cancel: Arc<Cancel>,
 }
 
-/// What an idle instance gets from [`Scheduler::next`].
+/// What an idle instance has to do.
 #[derive(Debug)]
 pub enum Next {
     /// Requests to run.
     Batch(Batch),
-    /// Requests whose time in the queue is over: they are to be rejected, then ask again.
+    /// Reject these requests, whose deadline has passed, and call [`Scheduler::next`] again.
     Expired(Vec<Pending>),
-    /// Nothing to run before this time.
+    /// Wait until this time, or for a request.
     WaitUntil(Instant),
-    /// Nothing to run.
+    /// Wait for a request.
     Idle,
 }
 
-/// The order in which requests are served: by priority level, those delayed by a timeout behind the
+/// The position of a request in the order of service: by priority level, those delayed by a timeout after the
 /// others of their level, and by arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
@@ -71,27 +71,26 @@ struct Waiting {
     deadline: Option<Instant>,
 }
 
-/// In the name of a group: an input that is left out. (No dimension is as large: on the wire they are signed.)
+/// Stands for an omitted input in the name of a group. (No dimension is as large: on the wire they are signed.)
 const OMITTED: usize = usize::MAX;
 
-/// The open requests: those that wait, in groups of those that may share a batch, and those that run.
+/// The open requests: those that wait, in groups that may share a batch, and those that run.
 ///
-/// Every operation takes time that is logarithmic in the number of open requests, for each request that
-/// it moves.
+/// For each request that it moves, an operation takes O(log n) for n open requests.
 #[derive(Debug)]
 pub struct Scheduler {
     policy: BatchPolicy,
     /// By number, that is by arrival.
     waiting: BTreeMap<u64, Waiting>,
     positions: BTreeSet<Position>,
-    /// The rows of the requests of equal shapes (but for the rows), in position.
+    /// The rows of the requests that may share a batch, in the order of service.
     groups: HashMap<Arc<[usize]>, BTreeMap<Position, usize>>,
     deadlines: BTreeSet<(Instant, u64)>,
-    /// How many wait of each level.
+    /// Number of waiting requests by priority level.
     levels: BTreeMap<u32, usize>,
     running: HashMap<u64, Arc<Cancel>>,
-    /// How many requests are open at once when all clients that are about have one. Learned: it rises
-    /// with what is seen, and falls to what there is when a wait for more brought nobody.
+    /// Estimated number of active clients, each with one request. It rises to the number of open requests, and
+    /// falls to it when waiting for more requests brought none.
     expected: usize,
 }
 
@@ -110,27 +109,26 @@ impl Scheduler {
         }
     }
 
-    /// How many wait.
+    /// Number of requests that wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// How many run.
+    /// Number of requests that run.
     pub fn running(&self) -> usize {
         self.running.len()
     }
 
-    /// Adds a request; gives it back if the queue of its priority is full. Returns when it will be
-    /// rejected unless it has been run by then.
+    /// Adds a request. Returns when it is rejected if it still waits.
     ///
     /// # Errors
-    /// The request, when there is no room.
-    #[allow(clippy::result_large_err)] // The request comes back by value: it must not be lost.
+    /// The request, when the queue of its priority is full.
+    #[allow(clippy::result_large_err)] // The caller gets the request back.
     pub fn push(&mut self, pending: Pending) -> Result<Option<Instant>, Pending> {
         let level = self.policy.level(pending.request.priority);
         let queue = self.policy.queue_of(level);
@@ -152,7 +150,7 @@ impl Scheduler {
         Ok(rejected_at)
     }
 
-    /// Takes a request out, if it still waits.
+    /// Removes a request, if it still waits.
     pub fn remove(&mut self, number: u64) -> Option<Pending> {
         let waiting = self.waiting.remove(&number)?;
         self.positions.remove(&waiting.position);
@@ -166,12 +164,12 @@ impl Scheduler {
         Some(waiting.pending)
     }
 
-    /// A request that runs has its outcome, or nobody waits for it any more: then its run is to be told.
+    /// A running request has its outcome, or is cancelled: the caller then leaves the returned [`Cancel`].
     pub fn close(&mut self, number: u64) -> Option<Arc<Cancel>> {
         self.running.remove(&number)
     }
 
-    /// A request of a batch that failed is run again, alone. `None` if it was given up meanwhile.
+    /// Prepares a request of a failed batch to run again, alone. `None` if it has been cancelled.
     pub fn run_alone(&mut self, number: u64) -> Option<Arc<Cancel>> {
         let cancel = self.running.get_mut(&number)?;
         *cancel = Arc::new(Cancel::new(1));
@@ -190,12 +188,12 @@ impl Scheduler {
         let Some(group) = self.waiting.get(&first.number).and_then(|first| self.groups.get(&first.group)) else {
             return Next::Idle;
         };
-        // Where no others wait, the oldest of all is the oldest of the group.
+        // If no other requests wait, the oldest of all is the oldest of the group.
         let view = QueueView {
             rows: group.values().copied(),
             others_wait: group.len() < self.waiting.len(),
             waiting_since: oldest.pending.queued,
-            company_expected: self.open() < self.expected,
+            more_expected: self.open() < self.expected,
         };
         match decide(now, view, &self.policy) {
             Decision::Idle => Next::Idle,
@@ -219,7 +217,7 @@ impl Scheduler {
         self.waiting.len() + self.running.len()
     }
 
-    /// Takes out the requests that are to be rejected, and sends the others whose time is over behind.
+    /// Removes the requests that are rejected at their deadline, and delays the others whose deadline has passed.
     fn expire(&mut self, now: Instant) -> Vec<Pending> {
         let mut expired = Vec::new();
         while let Some(&(deadline, number)) = self.deadlines.first()
@@ -245,8 +243,8 @@ impl Scheduler {
         expired
     }
 
-    /// Names the group of requests that this one may share a batch with: the shapes of its inputs but for
-    /// the rows, and which it leaves out. Inputs have fixed ranks, so a plain list of the dimensions tells them apart.
+    /// The name of the group of requests that this one may share a batch with: the shapes of its inputs without
+    /// the rows, and which inputs it omits. Ranks are fixed, so a plain list of the dimensions is unambiguous.
     fn group_of(&self, request: &InferRequest) -> Arc<[usize]> {
         let mut dims = Vec::new();
         for input in &request.inputs {

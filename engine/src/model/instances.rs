@@ -1,5 +1,5 @@
-//! Instance threads, and the way of a request to one and back. An idle instance takes the batch itself, so a batch forms
-//! as late as possible.
+//! The threads of a model's instances, and how a request gets to one and back. An idle instance takes a batch from the
+//! queue itself, so a batch forms as late as possible.
 
 use std::{
     sync::{Arc, mpsc::Sender},
@@ -35,46 +35,46 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) stats: Arc<ModelStats>,
     pub(crate) pool: BufferPool,
-    /// Each is locked while it runs, and gone when its thread has ended.
+    /// Each is locked while it runs, and `None` after its thread has ended.
     pub(crate) instances: Vec<Mutex<Option<Box<dyn Instance>>>>,
     /// `None` if the instances run on their own threads only.
     pub(crate) pace: Option<Pace>,
 }
 
 impl Shared {
-    /// Has a request run, as [`crate::Model::infer`] says.
+    /// As [`crate::Model::infer`], without the cache.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         let started = request.started;
         let bytes = bytes(&request.inputs);
         let ticket =
             self.queue.accept(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
         self.dispatch(bytes);
-        let mut leave = GiveUpOnDrop { shared: self, started, number: Some(ticket.number) };
+        let mut guard = CancelOnDrop { shared: self, started, number: Some(ticket.number) };
         let mut outcome = ticket.outcome;
         let ended = match ticket.rejected_at {
             None => outcome.await,
             Some(at) => match timeout_at(at.into(), &mut outcome).await {
                 Ok(ended) => ended,
                 Err(_) if self.queue.remove(ticket.number).is_some() => {
-                    leave.number = None;
+                    guard.number = None;
                     self.stats.failed(ErrorKind::DeadlineExceeded, started.elapsed());
                     return Err(InferError::DeadlineExceeded);
                 }
-                // It is running: the deadline is about waiting.
+                // It is running: the deadline only limits waiting.
                 Err(_) => outcome.await,
             },
         };
-        leave.number = None;
+        guard.number = None;
         ended.unwrap_or(Err(InferError::InstanceLost))
     }
 
-    /// Finds an instance for the request that has just come, of so many bytes: this thread itself if the request is
-    /// alone, will be quick, and an instance is idle.
+    /// Finds an instance for a request of this many bytes that has just been accepted. This thread runs it if the request
+    /// is alone and expected to be quick, and an instance is idle.
     fn dispatch(&self, bytes: usize) {
         if !self.pace.as_ref().is_some_and(|pace| pace.is_quick(bytes)) {
-            return self.queue.call();
+            return self.queue.wake();
         }
-        // Where all of them run, whoever is done first looks into the queue again.
+        // If all instances run, the first one that is done looks into the queue again.
         let Some(mut idle) = self.instances.iter().find_map(Mutex::try_lock) else { return };
         if let Some(instance) = idle.as_deref_mut()
             && let Some(work) = self.queue.take_lone()
@@ -83,7 +83,7 @@ impl Shared {
         }
         drop(idle);
         if !self.queue.is_empty() {
-            self.queue.call();
+            self.queue.wake();
         }
     }
 }
@@ -92,14 +92,14 @@ fn bytes(inputs: &[Option<Tensor>]) -> usize {
     inputs.iter().flatten().map(|input| input.data().len()).sum()
 }
 
-/// Gives a request up when nobody waits for it any more.
-struct GiveUpOnDrop<'a> {
+/// Cancels a request when the future that waits for it is dropped.
+struct CancelOnDrop<'a> {
     shared: &'a Shared,
     started: Instant,
     number: Option<u64>,
 }
 
-impl Drop for GiveUpOnDrop<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number
             && self.shared.queue.give_up(number).is_some()
@@ -139,10 +139,10 @@ fn carry_out(shared: &Shared, instance: &mut dyn Instance, work: Work) {
 
 fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
     let started = Instant::now();
-    // The last moment to leave out what nobody waits for.
-    let (gone, mut requests): (Vec<_>, Vec<_>) =
+    // The last moment to leave out cancelled requests.
+    let (cancelled, mut requests): (Vec<_>, Vec<_>) =
         batch.requests.into_iter().partition(|pending| pending.reply.is_closed());
-    finish(shared, gone.into_iter().map(|pending| (pending, Err(InferError::Cancelled))).collect());
+    finish(shared, cancelled.into_iter().map(|pending| (pending, Err(InferError::Cancelled))).collect());
     if requests.is_empty() {
         return;
     }
@@ -154,7 +154,7 @@ fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
         Err(error) if requests.len() == 1 || batch.cancel.is_cancelled() => {
             finish(shared, requests.into_iter().map(|pending| (pending, Err(error.clone()))).collect());
         }
-        // One request of the batch may be at fault: alone, each gets what it deserves.
+        // One request of the batch may be the cause: alone, each gets its own outcome.
         Err(error) => {
             tracing::warn!(model = shared.spec.name(), %error, requests = requests.len(), "batch failed; running its requests one by one");
             for pending in requests {
@@ -205,8 +205,8 @@ fn attempt(
         .collect())
 }
 
-/// Counts first, so that whoever has the answer finds it counted. What nobody waits for is cancelled,
-/// however it ended.
+/// Counts outcomes, then sends them, so that a client that has its response finds it counted. A request without a
+/// receiver counts as cancelled, whatever its outcome.
 fn finish(shared: &Shared, answers: Vec<(Pending, Outcome)>) {
     for (pending, outcome) in &answers {
         let elapsed = pending.request.started.elapsed();

@@ -1,4 +1,4 @@
-//! Memory of a client's for an output: an instance that can writes the output there itself, so that nobody copies it.
+//! A client's memory for an output: an instance that can writes the output there, without a copy.
 
 use std::{fmt, sync::Arc};
 
@@ -10,16 +10,16 @@ use crate::{
     tensor::{Shape, Tensor},
 };
 
-/// Memory that others may read and write, too.
+/// Memory that other processes may read and write, too.
 ///
 /// # Safety
-/// All of [`AsRef::as_ref`] may be written from [`start`](Self::start) on for as long as the place lives.
+/// The bytes of [`AsRef::as_ref`] may be written through [`start`](Self::start) for as long as the value lives.
 pub unsafe trait OutputMemory: AsRef<[u8]> + fmt::Debug + Send + Sync {
-    /// Where it begins.
+    /// Its first byte.
     fn start(&self) -> *mut u8;
 }
 
-/// An output that will fit its place.
+/// An output and memory that it fits.
 #[derive(Clone, Debug)]
 pub struct OutputPlacement {
     /// Its index in [`crate::ModelSpec::outputs`].
@@ -34,7 +34,7 @@ pub struct OutputPlacement {
 }
 
 impl OutputPlacement {
-    /// An output of this type and shape in that place; `None` if its size is not fixed, or it does not fit.
+    /// An output of this type and shape in `memory`; `None` if it has no fixed size or does not fit.
     pub fn new(index: usize, data_type: DataType, shape: Shape, memory: Arc<dyn OutputMemory>) -> Option<Self> {
         let size = data_type.size()?;
         let bytes = shape.elements()?.checked_mul(size)?;
@@ -47,10 +47,10 @@ impl OutputPlacement {
         self.bytes
     }
 
-    /// What has been written there, as a tensor: a view, which changes with the place.
+    /// The output as a tensor that views the memory, and changes with it.
     ///
     /// # Errors
-    /// Never, as long as the output is what it was when it was placed.
+    /// Never, unless type or shape have been changed.
     pub fn tensor(&self) -> Result<Tensor, InferError> {
         let data = Bytes::from_owner(Owner(Arc::clone(&self.memory))).slice(..self.bytes);
         Ok(Tensor::new(self.data_type, self.shape.clone(), data)?)

@@ -1,18 +1,18 @@
-//! The stages of a request, and the time that it spent in each.
+//! The stages of a request, and its time in each.
 
 use std::{
     ops::{Index, IndexMut},
     time::Duration,
 };
 
-/// The parts of a request's time in the server, in the order in which they pass.
+/// A stage of a request in the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Reading the body from the socket.
     Receive,
     /// Protocol to tensors; on the jpeg lane also decoding and preprocessing of the images.
     Parse,
-    /// Waiting for an instance, `max_queue_delay` and the look into the response cache included.
+    /// Waiting for an instance, `max_queue_delay` and the lookup in the response cache included.
     Queue,
     /// Requests to one batch; nothing for a batch of one.
     Gather,

@@ -1,11 +1,11 @@
 //! A set of a model's outputs.
 
-/// The outputs that a request wants, as a set of indices into [`ModelSpec::outputs`](super::ModelSpec::outputs).
+/// A set of outputs, e.g. those that a request wants, as indices into [`ModelSpec::outputs`](super::ModelSpec::outputs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputSet(u64);
 
 impl OutputSet {
-    /// A model has at most this many outputs.
+    /// The largest number of outputs of a model.
     pub const MAX_OUTPUTS: usize = 64;
 
     /// No output.
@@ -16,7 +16,7 @@ impl OutputSet {
         Self(if count >= Self::MAX_OUTPUTS { u64::MAX } else { (1 << count) - 1 })
     }
 
-    /// With this output too.
+    /// This set with one more output.
     pub fn with(self, index: usize) -> Self {
         Self(self.0 | 1 << (index % Self::MAX_OUTPUTS))
     }
@@ -31,7 +31,7 @@ impl OutputSet {
         self.0
     }
 
-    /// Whether this output is wanted.
+    /// Whether the output is in the set.
     pub fn contains(self, index: usize) -> bool {
         index < Self::MAX_OUTPUTS && self.0 >> index & 1 == 1
     }
