@@ -119,7 +119,7 @@ impl BufferPool {
     }
 }
 
-/// Lines of the size class for `len` bytes. There are four classes between powers of two, so at most a quarter is wasted.
+/// Lines of the size class for `len` bytes: four classes between powers of two, so at most a quarter is wasted.
 fn class_of(len: usize) -> usize {
     let lines = len.div_ceil(ALIGNMENT).max(1);
     let step = (lines.next_power_of_two() / 8).max(1);

@@ -63,7 +63,8 @@ macro_rules! numbers {
     )+};
 }
 
-numbers!(Integer: u8 = Uint8, u16 = Uint16, u32 = Uint32, u64 = Uint64, i8 = Int8, i16 = Int16, i32 = Int32, i64 = Int64);
+numbers!(Integer: u8 = Uint8, u16 = Uint16, u32 = Uint32, u64 = Uint64);
+numbers!(Integer: i8 = Int8, i16 = Int16, i32 = Int32, i64 = Int64);
 numbers!(Float: f16 = Fp16, bf16 = Bf16, f32 = Fp32, f64 = Fp64);
 
 /// Code that depends on the Rust type of a tensor's elements: [`DataType::visit`] calls the method of a type's kind.

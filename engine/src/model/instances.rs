@@ -68,8 +68,8 @@ impl Shared {
         ended.unwrap_or(Err(InferError::InstanceLost))
     }
 
-    /// Finds an instance for a request of this many bytes that has just been accepted. This thread runs it if the request
-    /// is alone and expected to be quick, and an instance is idle.
+    /// Finds an instance for a request of this many bytes that has just been accepted. This thread runs it if the
+    /// request is alone and expected to be quick, and an instance is idle.
     fn dispatch(&self, bytes: usize) {
         if !self.pace.as_ref().is_some_and(|pace| pace.is_quick(bytes)) {
             return self.queue.wake();

@@ -81,8 +81,8 @@ pub enum StartError {
 }
 
 impl Model {
-    /// Starts a thread for each instance and warms the instance on it, one after the other: with `samples`, and with each
-    /// batch size that the model announces. Blocks until all are warm. `load_time` is the time of loading so far.
+    /// Starts a thread for each instance and warms the instance on it, one after the other: with `samples`, and with
+    /// each batch size that the model announces. Blocks until all are warm. `load_time` is the time of loading so far.
     ///
     /// # Errors
     /// When a thread cannot be started or a warm-up fails; no thread is left running then.

@@ -39,8 +39,8 @@ impl Steps {
         self.open.lock().requests
     }
 
-    /// Answers a request and counts it: its time in the queue is 0, its compute times are the totals of its steps, and the
-    /// reason of a failed step is [`FailureReason::Other`].
+    /// Answers a request and counts it: its time in the queue is 0, its compute times are the totals of its steps, and
+    /// the reason of a failed step is [`FailureReason::Other`].
     pub(crate) async fn infer(&self, stats: &ModelStats, request: InferRequest) -> Result<InferResponse, InferError> {
         let (started, rows) = (request.started, request.rows);
         let mut open = self.open(stats, started)?;

@@ -49,8 +49,8 @@ pub struct InferResponse {
 }
 
 impl InferRequest {
-    /// The outputs that can be written to the client's memory. Not among them are those of unknown size, those that do not
-    /// fit, and those whose memory is also an input's.
+    /// The outputs that can be written to the client's memory. Not among them are those of unknown size, those that do
+    /// not fit, and those whose memory is also an input's.
     pub(crate) fn output_placements(&self, spec: &ModelSpec, inputs: &[Option<Tensor>]) -> Vec<OutputPlacement> {
         let place = |(index, memory): &(usize, Arc<dyn OutputMemory>)| {
             let output = spec.outputs().get(*index)?;
