@@ -12,8 +12,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use quintet_engine::{
     BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor,
     batch::{
-        lines::{Lines, Next, Pending},
-        policy::{QueueView, decide},
+        decision::{QueueView, decide},
+        scheduler::{Next, Pending, Scheduler},
     },
 };
 use tokio::sync::oneshot;
@@ -36,7 +36,7 @@ fn request(started: Instant) -> InferRequest {
         inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 4]), Bytes::from_static(&[0; 4])).unwrap())],
         rows: 1,
         outputs: OutputSet::all(1),
-        places: Vec::new(),
+        output_memory: Vec::new(),
         priority: 0,
         deadline: None,
         timings: StageTimings::default(),
@@ -50,20 +50,20 @@ fn queue(criterion: &mut Criterion) {
     for waiting in [0, 1_000, 10_000] {
         let now = Instant::now();
         let request = request(now);
-        let mut lines = Lines::new(policy());
-        let mut ticket = 0;
-        let mut push = |lines: &mut Lines| {
-            ticket += 1;
+        let mut scheduler = Scheduler::new(policy());
+        let mut number = 0;
+        let mut push = |scheduler: &mut Scheduler| {
+            number += 1;
             let reply = oneshot::channel().0;
-            lines.push(Pending { ticket, request: request.clone(), queued: now, reply }).unwrap();
+            scheduler.push(Pending { number, request: request.clone(), queued: now, reply }).unwrap();
         };
-        (0..waiting).for_each(|_| push(&mut lines));
+        (0..waiting).for_each(|_| push(&mut scheduler));
         group.bench_function(BenchmarkId::from_parameter(waiting), |bencher| {
             bencher.iter(|| {
-                (0..BATCH).for_each(|_| push(&mut lines));
-                let Next::Batch(batch) = lines.next(now) else { panic!("a full batch waits") };
+                (0..BATCH).for_each(|_| push(&mut scheduler));
+                let Next::Batch(batch) = scheduler.next(now) else { panic!("a full batch waits") };
                 for pending in &batch.requests {
-                    lines.close(pending.ticket);
+                    scheduler.close(pending.number);
                 }
                 black_box(batch)
             });
@@ -78,7 +78,7 @@ fn decision(criterion: &mut Criterion) {
     criterion.bench_function("decide", |bencher| {
         bencher.iter(|| {
             let rows = std::iter::repeat_n(1, black_box(BATCH - 1));
-            decide(now, QueueView { rows, others_wait: false, waiting_since: now, company_expected: true }, &policy)
+            decide(now, QueueView { rows, others_wait: false, waiting_since: now, more_expected: true }, &policy)
         });
     });
 }

@@ -1,8 +1,20 @@
-//! What runs a model: implemented outside, by ONNX Runtime for one.
+//! The traits of a backend, which runs models, and of a composite, which calls other models.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    time::Duration,
+};
 
-use crate::{cancel::Cancel, error::InferError, place::PlacedOutput, request::OutputSet, tensor::Tensor};
+use crate::{
+    cancel::Cancel,
+    error::InferError,
+    request::{InferRequest, InferResponse, OutputPlacement},
+    spec::OutputSet,
+    tensor::Tensor,
+};
 
 /// Times inside one run of an [`Instance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,15 +27,16 @@ pub struct RunTimings {
     pub copy_out: Duration,
 }
 
-/// One loaded copy of a model. It runs one batch at a time, on a thread of its own unless [`moves`](Self::moves).
+/// One loaded copy of a model. It runs one batch at a time, on its own thread, or on several in turn if it
+/// [`runs_on_any_thread`](Self::runs_on_any_thread).
 pub trait Instance: Send {
     /// Runs the model on `inputs`: one entry for each of its inputs, in its order, with all rows of the batch; `None`
-    /// for an optional one that all of the batch leave out. Returns one entry for each of its outputs, `None` where it
-    /// is not in `wanted`. An instance that can stop halfway does so when `cancel` is cancelled
+    /// for an optional one that all requests of the batch omit. Returns one entry for each of its outputs, `None` for
+    /// those that are not in `wanted`. An instance that can stop a run does so when `cancel` is cancelled
     /// ([`Cancel::on_cancel`]).
     ///
     /// # Errors
-    /// Whatever the backend reports, anything if the run was cancelled; the instance must stay usable.
+    /// Any error of the backend, also after a cancelled run; the instance must stay usable.
     fn run(
         &mut self,
         inputs: &[Option<Tensor>],
@@ -32,30 +45,52 @@ pub trait Instance: Send {
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError>;
 
-    /// As [`run`](Self::run), for a lone request that wants outputs in places of its own. An instance that can writes
-    /// them there and returns them as views; one that cannot does not look at the places.
+    /// As [`run`](Self::run), for a lone request with memory for outputs. An instance that can writes the outputs there
+    /// and returns views of them; others ignore `placements`.
     ///
     /// # Errors
-    /// As `run`; what stands in the places is of no meaning then.
+    /// As `run`; the content of the memory is undefined then.
     fn run_into(
         &mut self,
         inputs: &[Option<Tensor>],
         wanted: OutputSet,
-        places: &[PlacedOutput],
+        placements: &[OutputPlacement],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let _ = places;
+        let _ = placements;
         self.run(inputs, wanted, cancel, timings)
     }
 
     /// Where the model really runs.
     fn placement(&self) -> Placement;
 
-    /// Whether it is as good on any thread as on its own: quick runs may then do without a change of threads. What a
-    /// GPU's library keeps for each thread does not move.
-    fn moves(&self) -> bool {
+    /// Whether any thread may run it, so that a quick run needs no change of threads. `false` where a library keeps
+    /// state for each thread, as those of GPUs do.
+    fn runs_on_any_thread(&self) -> bool {
         false
+    }
+}
+
+/// Calls an instance; a panic in it fails the batch, not the server.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, InferError>) -> Result<T, InferError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(InferError::BackendPanicked))
+}
+
+/// The response of a [`Composite`], in the future.
+pub type InferFuture<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
+
+/// A model that calls other models, e.g. an ensemble.
+pub trait Composite: Send + Sync {
+    /// Answers a request by calling other models. Dropping the future must cancel these calls.
+    ///
+    /// # Errors
+    /// Those of the models that it calls.
+    fn infer(&self, request: InferRequest) -> InferFuture<'_>;
+
+    /// Whether the models that it calls are all in service and have not changed since it was made.
+    fn is_current(&self) -> bool {
+        true
     }
 }
 
@@ -66,7 +101,7 @@ pub struct Placement {
     pub provider: String,
     /// Nodes of the graph on each provider, most first.
     pub nodes: Vec<(String, usize)>,
-    /// What it calculates in where that is narrower than the model's own numbers, e.g. `FP16`.
+    /// The precision of the computation where it is lower than that of the model's own numbers, e.g. `FP16`.
     pub precision: Option<String>,
     /// Why a provider that was asked for is not the effective one.
     pub reason: Option<String>,

@@ -1,4 +1,4 @@
-//! Aligned buffers that are used again: a fresh buffer of a tensor's size costs a page fault for each 4 KiB.
+//! A pool of aligned buffers: a fresh buffer of a tensor's size costs a page fault for each 4 KiB.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -16,35 +16,35 @@ pub const ALIGNMENT: usize = 64;
 #[repr(C, align(64))]
 struct Line([u8; ALIGNMENT]);
 
-/// Smallest buffer kept, in lines (4 KiB); what is smaller, the allocator serves well.
+/// Size of the smallest buffer that is kept, in lines (4 KiB); the allocator is fast for smaller ones.
 const MIN_KEPT_LINES: usize = 64;
 
-/// Memory of a [`Source`]; it goes back there when it is dropped.
+/// Memory from a [`Source`], which gets it back when it is dropped.
 pub trait Block: AsRef<[u8]> + AsMut<[u8]> + Send + Sync {}
 
-/// Where a pool may get other memory than the process's own, e.g. page-locked memory, which a GPU reads faster.
+/// A source of other memory than the allocator's, e.g. page-locked memory, which a GPU reads faster.
 pub trait Source: Send + Sync {
-    /// `len` bytes, aligned to [`ALIGNMENT`]; `None` if it has no more to give.
+    /// `len` bytes, aligned to [`ALIGNMENT`]; `None` if it is exhausted.
     fn allocate(&self, len: usize) -> Option<Box<dyn Block>>;
 }
 
 enum Memory {
     Own(Vec<Line>),
-    Lent(Box<dyn Block>),
+    Borrowed(Box<dyn Block>),
 }
 
 impl Memory {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Own(lines) => bytemuck::cast_slice(lines),
-            Self::Lent(block) => (**block).as_ref(),
+            Self::Borrowed(block) => (**block).as_ref(),
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Own(lines) => bytemuck::cast_slice_mut(lines),
-            Self::Lent(block) => (**block).as_mut(),
+            Self::Borrowed(block) => (**block).as_mut(),
         }
     }
 }
@@ -68,7 +68,7 @@ struct Idle {
 }
 
 impl Idle {
-    /// The most recently used one of a size: its pages are warm.
+    /// The most recently used buffer of this size: its pages are in the caches.
     fn take(&mut self, bytes: usize, is_wanted: impl Fn(&Memory) -> bool) -> Option<Memory> {
         let found = self.buffers.iter().rposition(|buffer| buffer.bytes().len() == bytes && is_wanted(buffer));
         found.map(|at| {
@@ -84,31 +84,31 @@ impl BufferPool {
         Self { shared: Arc::new(Shared { max_idle_bytes, idle: Mutex::default(), source: OnceLock::new() }) }
     }
 
-    /// Has new buffers of 4 KiB and more come from `source` for as long as it gives any. The first source stays.
-    pub fn draw_from(&self, source: Arc<dyn Source>) {
+    /// Takes new buffers of 4 KiB and more from `source` until it is exhausted. Only the first call has an effect.
+    pub fn set_source(&self, source: Arc<dyn Source>) {
         let _ = self.shared.source.set(source);
     }
 
-    /// A buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is whatever an earlier user left.
+    /// A buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is unspecified: it may be an earlier user's.
     pub fn take(&self, len: usize) -> Buffer {
         let lines = class_of(len);
-        let memory = self.kept_or_lent(lines).unwrap_or_else(|| Memory::Own(vec![Line::zeroed(); lines]));
+        let memory = self.kept_or_borrowed(lines).unwrap_or_else(|| Memory::Own(vec![Line::zeroed(); lines]));
         Buffer { memory, len, pool: Arc::clone(&self.shared) }
     }
 
-    fn kept_or_lent(&self, lines: usize) -> Option<Memory> {
+    fn kept_or_borrowed(&self, lines: usize) -> Option<Memory> {
         if lines < MIN_KEPT_LINES {
             return None;
         }
         let bytes = lines * ALIGNMENT;
         let kept = |is_wanted: fn(&Memory) -> bool| self.shared.idle.lock().take(bytes, is_wanted);
         let Some(source) = self.shared.source.get() else { return kept(|_| true) };
-        kept(|memory| matches!(memory, Memory::Lent(_)))
-            .or_else(|| source.allocate(bytes).map(Memory::Lent))
+        kept(|memory| matches!(memory, Memory::Borrowed(_)))
+            .or_else(|| source.allocate(bytes).map(Memory::Borrowed))
             .or_else(|| kept(|_| true))
     }
 
-    /// Bytes of unused buffers that it keeps.
+    /// The maximum of [`idle_bytes`](Self::idle_bytes).
     pub fn max_idle_bytes(&self) -> usize {
         self.shared.max_idle_bytes
     }
@@ -119,7 +119,7 @@ impl BufferPool {
     }
 }
 
-/// Lines of the size class that holds `len` bytes: four classes to an octave, so at most a quarter is wasted.
+/// Lines of the size class for `len` bytes: four classes between powers of two, so at most a quarter is wasted.
 fn class_of(len: usize) -> usize {
     let lines = len.div_ceil(ALIGNMENT).max(1);
     let step = (lines.next_power_of_two() / 8).max(1);
@@ -183,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_buffer_comes_back_with_the_last_reader() {
+    fn a_buffer_returns_to_the_pool_with_its_last_reader() {
         let pool = BufferPool::new(1 << 20);
         let mut buffer = pool.take(602_112);
         buffer[602_111] = 7;
@@ -206,44 +206,44 @@ mod tests {
         assert!((40_000..=100_000).contains(&pool.idle_bytes()));
     }
 
-    /// Lends up to so many blocks, marked with a number.
-    struct Few(Mutex<usize>);
+    /// Gives this many blocks, filled with sevens.
+    struct Limited(Mutex<usize>);
 
-    struct Lent(Vec<Line>);
+    struct Sevens(Vec<Line>);
 
-    impl AsRef<[u8]> for Lent {
+    impl AsRef<[u8]> for Sevens {
         fn as_ref(&self) -> &[u8] {
             bytemuck::cast_slice(&self.0)
         }
     }
 
-    impl AsMut<[u8]> for Lent {
+    impl AsMut<[u8]> for Sevens {
         fn as_mut(&mut self) -> &mut [u8] {
             bytemuck::cast_slice_mut(&mut self.0)
         }
     }
 
-    impl Block for Lent {}
+    impl Block for Sevens {}
 
-    impl Source for Few {
+    impl Source for Limited {
         fn allocate(&self, len: usize) -> Option<Box<dyn Block>> {
             let mut left = self.0.lock();
             *left = left.checked_sub(1)?;
-            Some(Box::new(Lent(vec![Line([7; ALIGNMENT]); len / ALIGNMENT])))
+            Some(Box::new(Sevens(vec![Line([7; ALIGNMENT]); len / ALIGNMENT])))
         }
     }
 
     #[test]
-    fn memory_is_lent_for_as_long_as_there_is_any_and_then_used_again() {
+    fn memory_of_the_source_is_used_first_and_again() {
         let pool = BufferPool::new(1 << 20);
         drop(pool.take(40_000));
-        pool.draw_from(Arc::new(Few(Mutex::new(1))));
-        let lent = pool.take(40_000);
-        assert!(lent.iter().all(|&byte| byte == 7), "what is the process's own gives way");
-        assert!(pool.take(40_000).iter().all(|&byte| byte == 0), "and comes back where no more is lent");
-        drop(lent);
+        pool.set_source(Arc::new(Limited(Mutex::new(1))));
+        let borrowed = pool.take(40_000);
+        assert!(borrowed.iter().all(|&byte| byte == 7), "before the pool's own");
+        assert!(pool.take(40_000).iter().all(|&byte| byte == 0), "the source is exhausted");
+        drop(borrowed);
         assert!(pool.take(40_000).iter().all(|&byte| byte == 7));
-        assert_eq!(pool.take(100)[0], 0, "small buffers are the process's own");
+        assert_eq!(pool.take(100)[0], 0, "small buffers are the allocator's");
     }
 
     proptest! {

@@ -1,26 +1,26 @@
-//! The response cache: equal requests get the answer that the first of them got, without a run.
+//! The response cache: a request gets the response of an equal earlier one, without a run.
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::{request::InferRequest, tensor::Tensor};
 
-/// What an entry takes besides its outputs' data, about: key, list, shapes, the cache's own links.
+/// Bytes of an entry besides its outputs' data, estimated: key, list, shapes and the cache's own links.
 const ENTRY_BYTES: usize = 256;
 
-/// In the place of a rank: an input that is left out.
-const LEFT_OUT: u64 = u64::MAX;
+/// Stands for the rank of an input that is omitted.
+const OMITTED: u64 = u64::MAX;
 
-/// Names a request's answer: equal for requests that a model must answer alike, and for no others. (It is
-/// a cryptographic hash, so that nobody can make a request that is mistaken for another.)
+/// The key of a request's response: equal for requests that have equal responses, and for no others. (It is
+/// a cryptographic hash, so that no client can make a request with another's key.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key([u8; blake3::OUT_LEN]);
 
 impl Key {
-    /// The key of a request to a model; `generation` tells apart all models that were ever loaded, so that
-    /// no answer outlives its model, though the next one may have the same name and version.
+    /// The key of a request to a model; `generation` is unique to each load of a model, so that no response
+    /// outlives its model, even if the next one has the same name and version.
     ///
-    /// Every part is fixed in size or comes behind its size, so that different requests never read alike.
+    /// Every part has a fixed size or follows its size, so that different requests never hash the same bytes.
     pub fn new(generation: u64, request: &InferRequest) -> Self {
         let mut hasher = blake3::Hasher::new();
         let mut number = |value: u64| {
@@ -29,9 +29,9 @@ impl Key {
         number(generation);
         number(request.outputs.bits());
         for input in &request.inputs {
-            // The model knows names and types of its inputs, and they come in its order.
+            // Names and types are the model's, and the order of inputs is the model's.
             let Some(input) = input else {
-                number(LEFT_OUT);
+                number(OMITTED);
                 continue;
             };
             number(input.shape().dims().len() as u64);
@@ -45,7 +45,7 @@ impl Key {
     }
 }
 
-/// Answers kept for equal requests, the least recently used dropped first. All models may share one.
+/// Responses kept for equal requests; the least recently used are dropped first. Models may share a cache.
 pub struct Cache {
     max_bytes: usize,
     kept: Mutex<Kept>,
@@ -57,7 +57,7 @@ struct Kept {
 }
 
 impl Cache {
-    /// An empty cache of at most `max_bytes`, what entries take besides their data included.
+    /// An empty cache of at most `max_bytes`, overhead of entries included.
     pub fn new(max_bytes: usize) -> Self {
         Self { max_bytes, kept: Mutex::new(Kept { bytes: 0, entries: LruCache::unbounded() }) }
     }
@@ -88,7 +88,7 @@ impl Cache {
             kept.bytes -= size(&oldest);
             dropped.push(oldest);
         }
-        // The memory is given back after the lock.
+        // Memory is freed after the lock is released.
         drop(kept);
     }
 
@@ -97,12 +97,12 @@ impl Cache {
         self.kept.lock().bytes
     }
 
-    /// Answers kept.
+    /// Number of responses.
     pub fn len(&self) -> usize {
         self.kept.lock().entries.len()
     }
 
-    /// Whether none is kept.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -121,10 +121,7 @@ mod tests {
     use quintet_proto::DataType;
 
     use super::*;
-    use crate::{
-        request::{OutputSet, StageTimings},
-        tensor::Shape,
-    };
+    use crate::{request::StageTimings, spec::OutputSet, tensor::Shape};
 
     fn tensor(dims: &[usize], mark: u8) -> Tensor {
         let len = dims.iter().product();
@@ -143,7 +140,7 @@ mod tests {
             inputs: sent(inputs),
             rows: 1,
             outputs: OutputSet::all(outputs),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),
@@ -163,7 +160,7 @@ mod tests {
             b in (0u64..2, inputs(), 1usize..3),
         ) {
             let key = |(generation, inputs, outputs): &(u64, Vec<_>, usize)| Key::new(*generation, &request(inputs, *outputs));
-            // The mark of a tensor without elements is nowhere in it.
+            // A tensor without elements does not contain its mark.
             let seen = |(generation, inputs, outputs): &(u64, Vec<Sent>, usize)| (*generation, sent(inputs), *outputs);
             prop_assert_eq!(key(&a), key(&a));
             prop_assert_eq!(key(&a) == key(&b), seen(&a) == seen(&b));
@@ -200,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn which_input_is_left_out_tells_requests_apart() {
+    fn the_key_depends_on_which_input_is_omitted() {
         let input = || Some((vec![1, 2], 7));
         let keys = [vec![input(), None], vec![None, input()], vec![input(), input()], vec![input()]];
         let keys: std::collections::HashSet<_> = keys.iter().map(|inputs| Key::new(0, &request(inputs, 1))).collect();
@@ -208,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_cache_pushes_nothing_out() {
+    fn a_response_larger_than_the_cache_evicts_nothing() {
         let cache = Cache::new(1000);
         let key = |name| Key::new(name, &request(&[], 1));
         cache.insert(key(0), &[(0, tensor(&[10], 1))]);
@@ -217,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_answer_does_not_hold_the_whole_batch() {
+    fn a_kept_response_does_not_keep_the_whole_batch() {
         let batch = Bytes::from(vec![7; 1 << 20]);
         let slice = Tensor::new(DataType::Uint8, Shape::new([4]), batch.slice(8..12)).unwrap();
         let cache = Cache::new(1 << 20);
         let key = Key::new(0, &request(&[], 1));
         cache.insert(key, &[(0, slice.clone())]);
         drop(slice);
-        assert!(batch.is_unique(), "nothing of it is shared any more");
+        assert!(batch.is_unique(), "no part of it is shared any more");
         assert_eq!(cache.get(&key).unwrap()[0].1.data(), &[7; 4][..]);
     }
 }

@@ -1,4 +1,4 @@
-//! Stopping a run that nobody waits for any more.
+//! Cancellation of a run when all of its requests are cancelled.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// The cancellation of one run. It is cancelled when every request that it was made for has left.
+/// The cancellation of one run: it is cancelled when each of its requests has left.
 pub struct Cancel {
     requests: AtomicUsize,
     state: Mutex<State>,
@@ -20,12 +20,12 @@ struct State {
 }
 
 impl Cancel {
-    /// The cancellation of a run for this many requests.
+    /// For a run of this many requests.
     pub fn new(requests: usize) -> Self {
         Self { requests: AtomicUsize::new(requests), state: Mutex::default() }
     }
 
-    /// One request left: with the last one the run is cancelled. Call it once for each.
+    /// A request leaves; the last one cancels the run. Call it once for each request.
     pub fn leave(&self) {
         if self.requests.fetch_sub(1, SeqCst) == 1 {
             let mut state = self.state.lock();
@@ -36,14 +36,14 @@ impl Cancel {
         }
     }
 
-    /// Whether nobody waits for the run.
+    /// Whether all requests have left.
     pub fn is_cancelled(&self) -> bool {
         self.state.lock().cancelled
     }
 
-    /// Has `stop` called, once, if the run is cancelled while the guard lives; at once if it is
-    /// cancelled already. When the guard is gone, `stop` has either been called to its end or never
-    /// will be. It must be short, and there is one at a time.
+    /// Calls `stop` once if the run is cancelled while the guard lives, at once if it is cancelled already.
+    /// After the guard is dropped, `stop` has either returned or is never called. `stop` must be short, and
+    /// there is one at a time.
     #[must_use = "dropping the guard forgets `stop`"]
     pub fn on_cancel(&self, stop: impl FnOnce() + Send + 'static) -> StopGuard<'_> {
         let mut state = self.state.lock();
@@ -62,7 +62,7 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// Keeps what [`Cancel::on_cancel`] was given.
+/// Keeps the function of [`Cancel::on_cancel`].
 pub struct StopGuard<'a>(&'a Cancel);
 
 impl Drop for StopGuard<'_> {
@@ -89,7 +89,7 @@ mod tests {
         let cancel = Cancel::new(2);
         let guard = cancel.on_cancel(stop(&calls));
         cancel.leave();
-        assert!(!cancel.is_cancelled() && calls.load(SeqCst) == 0, "somebody still waits");
+        assert!(!cancel.is_cancelled() && calls.load(SeqCst) == 0, "one request is left");
         cancel.leave();
         assert!(cancel.is_cancelled() && calls.load(SeqCst) == 1);
         drop(guard);

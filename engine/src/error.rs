@@ -1,6 +1,10 @@
-//! What can go wrong with a request, free of any protocol.
+//! What can go wrong with a request, as data: a protocol puts it into its own words.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
+
+use quintet_proto::DataType;
+
+use crate::tensor::{Shape, TensorError};
 
 /// Kinds of failure; the transports map each to an HTTP status and a gRPC code in one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,18 +44,53 @@ impl ErrorKind {
     ];
 }
 
-/// A failed request: its kind and a message for the client.
+/// A failed request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct InferError {
-    kind: ErrorKind,
-    message: String,
+pub enum InferError {
+    /// The request does not fit the model.
+    #[error(transparent)]
+    Admission(#[from] Box<AdmissionError>),
+    /// The model is not in service.
+    #[error(transparent)]
+    Lookup(#[from] Box<LookupError>),
+    /// As many requests wait as may wait.
+    #[error("the model's queue is full")]
+    QueueFull,
+    /// The model is being taken out of service.
+    #[error("the model is shutting down")]
+    ShuttingDown,
+    /// The request's time ran out before it was run.
+    #[error("the request's deadline has passed")]
+    DeadlineExceeded,
+    /// The client went away.
+    #[error("the request was cancelled")]
+    Cancelled,
+    /// The thread of the instance that had the request ended.
+    #[error("the model's instance ended without an answer")]
+    InstanceLost,
+    /// The backend panicked while it ran the request's batch.
+    #[error("the backend panicked; see the server's log")]
+    BackendPanicked,
+    /// The backend's output cannot be split into the rows of the batch's requests.
+    #[error(transparent)]
+    Rows(#[from] Box<RowsError>),
+    /// Data that the server itself made does not fit its type and shape.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// What code outside the engine reports (a backend, a composite, a protocol), in its own words.
+    #[error("{message}")]
+    Other {
+        /// The kind.
+        kind: ErrorKind,
+        /// Names the culprit and, where there is one, the remedy.
+        message: Box<str>,
+    },
 }
 
 impl InferError {
     /// An error of this kind with a message that names the culprit and, where there is one, the remedy.
     pub fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string() }
+        Self::Other { kind, message: message.to_string().into() }
     }
 
     /// Shorthand for [`ErrorKind::InvalidInput`].
@@ -66,11 +105,202 @@ impl InferError {
 
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        match self {
+            Self::Admission(_) => ErrorKind::InvalidInput,
+            Self::Lookup(error) => error.kind(),
+            Self::QueueFull => ErrorKind::QueueFull,
+            Self::ShuttingDown => ErrorKind::Unavailable,
+            Self::DeadlineExceeded => ErrorKind::DeadlineExceeded,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::InstanceLost | Self::BackendPanicked | Self::Rows(_) | Self::Tensor(_) => ErrorKind::Internal,
+            Self::Other { kind, .. } => *kind,
+        }
+    }
+}
+
+/// A request that does not fit its model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("request to model '{model}': {mismatch}")]
+pub struct AdmissionError {
+    /// The client's id of the request; empty if it has none.
+    pub request: String,
+    /// Name of the model.
+    pub model: String,
+    /// What does not fit.
+    pub mismatch: Mismatch,
+}
+
+/// How a request contradicts its model. Lists of inputs are in the order in which the request, or the model, has them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// Two inputs of one name.
+    #[error("input '{input}' was sent twice")]
+    DuplicateInput {
+        /// Name of the input.
+        input: String,
+    },
+    /// Too few or too many inputs.
+    #[error("{} inputs were sent, expected {} to {}", got.len(), expected.start(), expected.end())]
+    InputCount {
+        /// How many inputs the model takes: from those that are required to all.
+        expected: RangeInclusive<usize>,
+        /// Names of the inputs that were sent.
+        got: Vec<String>,
+        /// Of the model's required inputs, those that were not sent.
+        missing: Vec<String>,
+        /// Of the inputs that were sent, those that the model does not have.
+        unexpected: Vec<String>,
+    },
+    /// An input that the model does not have.
+    #[error("the model has no input '{input}'")]
+    UnexpectedInput {
+        /// Name of the input.
+        input: String,
+    },
+    /// An output that the model does not have.
+    #[error("the model has no output '{output}'")]
+    UnexpectedOutput {
+        /// Name of the output.
+        output: String,
+    },
+    /// No input was sent, all of them being optional, so the batch size is not known.
+    #[error("no input was sent, so the batch size is not known")]
+    UnknownBatchSize,
+    /// An input without the batch dimension.
+    #[error("input '{input}' has no batch dimension")]
+    NoBatchDimension {
+        /// Name of the input.
+        input: String,
+    },
+    /// An input whose batch size is negative or not that of the others.
+    #[error("input '{input}' has another batch size than other inputs")]
+    BatchSizesDiffer {
+        /// Name of the input.
+        input: String,
+    },
+    /// A batch over the model's maximum.
+    #[error("the batch size is over {max}")]
+    BatchTooLarge {
+        /// The model's maximum.
+        max: usize,
+    },
+    /// A batch of no rows.
+    #[error("the batch size is 0")]
+    EmptyBatch,
+    /// An input of another type than the model's.
+    #[error("input '{input}' is of type {}, expected {expected}", got.map_or("<unknown>", DataType::name))]
+    DataType {
+        /// Name of the input.
+        input: String,
+        /// Its type in the request; `None` if the name of the type is unknown.
+        got: Option<DataType>,
+        /// Its type in the model.
+        expected: DataType,
+    },
+    /// An input of another shape than the model's.
+    #[error("input '{input}' has shape {got:?}, expected {expected:?}")]
+    Shape {
+        /// Name of the input.
+        input: String,
+        /// Its shape in the request.
+        got: Vec<i64>,
+        /// Its shape in the model, the batch dimension included if there is one; -1 for a dynamic dimension.
+        expected: Vec<i64>,
+        /// Whether the first dimension is the batch's.
+        batches: bool,
+    },
+    /// An input whose data does not fit its type and shape.
+    #[error("input '{input}': {error}")]
+    Data {
+        /// Name of the input.
+        input: String,
+        /// What does not fit. In a batch of no rows: what one row lacks.
+        error: TensorError,
+    },
+}
+
+/// A model, or a version of it, that is not in service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("model '{model}'{}: {reason}", version.map(|version| format!(" version {version}")).unwrap_or_default())]
+pub struct LookupError {
+    /// Name of the model.
+    pub model: String,
+    /// The version asked for; `None` for the latest one.
+    pub version: Option<u64>,
+    /// Why it is not in service.
+    pub reason: NotReady,
+}
+
+impl LookupError {
+    /// [`ErrorKind::NotFound`] where there is no such version or, none being named, none is ready;
+    /// [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down: a client must
+    /// be able to tell a server that ends from one that never had the model.
+    pub fn kind(&self) -> ErrorKind {
+        match (self.version, &self.reason) {
+            (_, NotReady::Unknown) => ErrorKind::NotFound,
+            (None, NotReady::Loading | NotReady::Failed(_) | NotReady::Unloaded) => ErrorKind::NotFound,
+            (Some(_), _) | (None, NotReady::ShuttingDown) => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Why a model is not in service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// There is no such model, or no such version of it.
+    #[error("not found")]
+    Unknown,
+    /// It is being loaded and warmed.
+    #[error("loading")]
+    Loading,
+    /// It answers the requests that it has, and takes no more.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// It could not be loaded.
+    #[error("{0}")]
+    Failed(String),
+    /// A client had it taken out of service.
+    #[error("unloaded")]
+    Unloaded,
+}
+
+/// An output that does not have the batch's rows: the model does not batch as it is configured to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "output '{output}' of model '{model}' has shape {shape} for a batch of {rows}; expected {rows} as its first dimension"
+)]
+pub struct RowsError {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the output.
+    pub output: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// Rows of the batch.
+    pub rows: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_request_is_small_to_return() {
+        assert!(size_of::<InferError>() <= 32);
     }
 
-    /// The message.
-    pub fn message(&self) -> &str {
-        &self.message
+    #[test]
+    fn a_lookup_is_not_found_or_unavailable() {
+        use ErrorKind::{NotFound, Unavailable};
+        let kind = |version, reason| LookupError { model: "m".into(), version, reason }.kind();
+        for (reason, latest, named) in [
+            (NotReady::Unknown, NotFound, NotFound),
+            (NotReady::Loading, NotFound, Unavailable),
+            (NotReady::Failed("no file".into()), NotFound, Unavailable),
+            (NotReady::Unloaded, NotFound, Unavailable),
+            (NotReady::ShuttingDown, Unavailable, Unavailable),
+        ] {
+            assert_eq!((kind(None, reason.clone()), kind(Some(1), reason.clone())), (latest, named), "{reason}");
+        }
     }
 }

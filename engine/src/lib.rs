@@ -1,4 +1,4 @@
-//! The heart of the server: what a request is, and how it gets from a queue to an instance and back.
+//! Runs inference requests on models: admission, queues, batches, instances, the response cache and counters.
 //!
 //! ```text
 //! InferRequest -> Model::infer -> Queue (bounded) -> instance thread -> Backend -> InferResponse
@@ -11,47 +11,40 @@
 //! * every accepted request gets exactly one outcome;
 //! * a batch never exceeds its maximum, and a request larger than it is refused at admission;
 //! * requests of one priority and shape are served first in, first out (those delayed by a timeout
-//!   behind the others of their priority);
-//! * expired or cancelled work never runs, and a run that nobody waits for is stopped;
+//!   after the others of their priority);
+//! * expired or cancelled work never runs, and a run is stopped when all of its requests are cancelled;
 //! * the queue's length equals its counter on every path;
-//! * with no `max_queue_delay`, a lone request is dispatched at once; with one, no request waits past
-//!   it while an instance is idle, nor when all the clients that are about have a request open already;
-//! * an instance runs one batch at a time, on its own thread; a model that is quicker than a thread wakes
-//!   up, and whose instances any thread may run, answers a lone request on the thread that brought it.
+//! * without `max_queue_delay`, a lone request is dispatched at once; with it, no request waits longer
+//!   than that while an instance is idle, or when every active client has an open request;
+//! * an instance runs one batch at a time, on its own thread; a lone request to a model that is faster
+//!   than a thread wakes up runs on the caller's thread, if the model's instances run on any thread.
+//!
+//! Errors are data ([`InferError`]): a protocol puts them into its own words.
 
-pub mod admit;
 pub mod backend;
 pub mod batch;
 pub mod buffer;
 pub mod cache;
 pub mod cancel;
-pub mod composite;
 pub mod error;
 pub mod model;
-mod pace;
-pub mod place;
 pub mod registry;
 pub mod request;
-pub mod schedule;
 pub mod spec;
 pub mod stats;
 pub mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod warmup;
-mod worker;
 
-pub use backend::{Instance, Placement, RunTimings};
+pub use backend::{Composite, InferFuture, Instance, Placement, RunTimings};
 pub use buffer::BufferPool;
 pub use cache::Cache;
 pub use cancel::Cancel;
-pub use composite::{Answering, Composite};
-pub use error::{ErrorKind, InferError};
-pub use model::{Model, StartError};
-pub use place::{Place, PlacedOutput};
+pub use error::{AdmissionError, ErrorKind, InferError, LookupError, Mismatch, NotReady, RowsError};
+pub use model::{Model, Sample, StartError, WarmUpError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
-pub use request::{InferRequest, InferResponse, OutputSet, Stage, StageTimings};
-pub use schedule::{BatchPolicy, QueuePolicy, TimeoutAction};
-pub use spec::{ModelSpec, SpecError, TensorSpec};
+pub use request::{InferRequest, InferResponse, OutputMemory, OutputPlacement, SentInput, Stage, StageTimings};
+pub use spec::{BatchPolicy, ModelSpec, OutputSet, QueuePolicy, SpecError, TensorSpec, TimeoutAction};
+pub use stats::FailureReason;
 pub use tensor::{Shape, Tensor, TensorError};

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::RwLock;
 
 use crate::{
-    error::{ErrorKind, InferError},
+    error::{LookupError, NotReady},
     model::Model,
 };
 
@@ -19,11 +19,11 @@ pub enum VersionState {
     Loading,
     /// In service.
     Ready(Arc<Model>),
-    /// Refuses new requests, answers those that it has.
+    /// Refuses new requests, and answers those that it has.
     Draining,
-    /// Not to be had, and why.
+    /// Not loaded, with the reason.
     Failed(String),
-    /// Taken out of service because someone asked for it.
+    /// Taken out of service by a client.
     Unloaded,
 }
 
@@ -37,7 +37,7 @@ impl VersionState {
     }
 }
 
-/// The models of a service. All methods are short: nothing waits for a load.
+/// The models of a service. No method but [`drain`](Self::drain) blocks.
 #[derive(Default)]
 pub struct Registry {
     models: RwLock<HashMap<String, BTreeMap<u64, VersionState>>>,
@@ -50,7 +50,7 @@ impl Registry {
     }
 
     /// Sets the states of all versions of a model at once: no request sees some old and some new. Returns
-    /// the models that were in service; requests that have found them already are still theirs.
+    /// the models that were in service, which still answer the requests that have resolved them before.
     pub fn replace(&self, name: &str, versions: BTreeMap<u64, VersionState>) -> Vec<Arc<Model>> {
         let before = self.models.write().insert(name.to_owned(), versions).unwrap_or_default();
         before.into_values().filter_map(VersionState::into_ready).collect()
@@ -67,44 +67,25 @@ impl Registry {
     /// The ready version asked for, or the latest ready one.
     ///
     /// # Errors
-    /// With Triton's words: [`ErrorKind::NotFound`] where there is no such version or, none being named, none is
-    /// ready; [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down.
-    pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, InferError> {
+    /// When there is none.
+    pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, Box<LookupError>> {
         let models = self.models.read();
-        let unknown = || {
-            let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
-            InferError::new(
-                ErrorKind::NotFound,
-                format_args!("Request for unknown model: '{name}'{version} is not found"),
-            )
-        };
-        let versions = models.get(name).ok_or_else(unknown)?;
-        let state = match version {
+        let state = models.get(name).and_then(|versions| match version {
             Some(version) => versions.get(&version),
             None => {
                 let ready = versions.values().rev().find(|state| matches!(state, VersionState::Ready(_)));
                 ready.or_else(|| versions.values().next_back())
             }
+        });
+        let reason = match state {
+            Some(VersionState::Ready(model)) => return Ok(Arc::clone(model)),
+            None => NotReady::Unknown,
+            Some(VersionState::Loading) => NotReady::Loading,
+            Some(VersionState::Draining) => NotReady::ShuttingDown,
+            Some(VersionState::Failed(reason)) => NotReady::Failed(reason.clone()),
+            Some(VersionState::Unloaded) => NotReady::Unloaded,
         };
-        let state = state.ok_or_else(unknown)?;
-        let why = match state {
-            VersionState::Ready(model) => return Ok(Arc::clone(model)),
-            VersionState::Loading => ": it is loading",
-            VersionState::Draining => ": it is shutting down",
-            VersionState::Failed(reason) => &format!(": {reason}"),
-            VersionState::Unloaded => "",
-        };
-        // Triton's difference: what was named is there but not ready, of what was not named there is none.
-        let what = match version {
-            Some(version) => format!("'{name}' version {version} is not at ready state"),
-            None => format!("'{name}' has no available versions"),
-        };
-        // A server that ends is to be told from one that never had the model.
-        let kind = match (version, state) {
-            (None, VersionState::Loading | VersionState::Failed(_) | VersionState::Unloaded) => ErrorKind::NotFound,
-            _ => ErrorKind::Unavailable,
-        };
-        Err(InferError::new(kind, format_args!("Request for unknown model: {what}{why}")))
+        Err(Box::new(LookupError { model: name.to_owned(), version, reason }))
     }
 
     /// Every version with its state, by name, then version.
@@ -125,19 +106,19 @@ impl Registry {
         self.index().into_iter().filter_map(|(_, _, state)| state.into_ready()).collect()
     }
 
-    /// Whether there is a model and all of them are in service, but for those that were unloaded.
+    /// Whether there are models and all of them, except unloaded ones, are in service.
     pub fn is_ready(&self) -> bool {
         !self.models.read().is_empty() && self.are_all_ready()
     }
 
-    /// Whether all models there are are in service, but for those that were unloaded.
+    /// Whether all models, except unloaded ones, are in service.
     pub fn are_all_ready(&self) -> bool {
         let models = self.models.read();
         let mut states = models.values().flat_map(BTreeMap::values);
         states.all(|state| matches!(state, VersionState::Ready(_) | VersionState::Unloaded))
     }
 
-    /// Refuses new requests everywhere and answers those that were accepted. Blocks until then.
+    /// Refuses new requests to all models, and blocks until the accepted ones are answered.
     pub fn drain(&self) {
         let models: Vec<_> = {
             let mut models = self.models.write();
@@ -145,8 +126,8 @@ impl Registry {
             states.map(|state| std::mem::replace(state, VersionState::Draining)).collect()
         };
         let models: Vec<_> = models.into_iter().filter_map(VersionState::into_ready).collect();
-        // Those that are made of others need these until they are done.
-        models.iter().for_each(|model| model.finish_steps());
+        // Composites call other models until their own requests are done.
+        models.iter().for_each(|model| model.wait_for_steps());
         models.iter().for_each(|model| model.drain());
     }
 }
@@ -156,18 +137,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_that_is_not_ready_is_named() {
+    fn the_reason_why_a_version_is_not_ready_is_returned() {
         let registry = Registry::default();
         registry.set("m", 1, VersionState::Failed("no file".into()));
         registry.set("m", 2, VersionState::Loading);
         registry.set("m", 0, VersionState::Unloaded);
-        let refusal = |version| registry.resolve("m", version).err().unwrap();
-        let told = |version| refusal(version).to_string();
-        assert_eq!(told(Some(1)), "Request for unknown model: 'm' version 1 is not at ready state: no file");
-        assert_eq!(told(None), "Request for unknown model: 'm' has no available versions: it is loading");
-        assert_eq!(told(Some(3)), "Request for unknown model: 'm' version 3 is not found");
-        use ErrorKind::{NotFound, Unavailable};
-        let kinds = [None, Some(1), Some(2), Some(3), Some(0)].map(|version| refusal(version).kind());
-        assert_eq!(kinds, [NotFound, Unavailable, Unavailable, NotFound, Unavailable]);
+        for (version, reason) in [
+            (None, NotReady::Loading),
+            (Some(0), NotReady::Unloaded),
+            (Some(1), NotReady::Failed("no file".into())),
+            (Some(2), NotReady::Loading),
+            (Some(3), NotReady::Unknown),
+        ] {
+            let error = registry.resolve("m", version).err().unwrap();
+            assert_eq!(*error, LookupError { model: "m".into(), version, reason });
+        }
+        let error = registry.resolve("m", Some(2)).err().unwrap();
+        assert_eq!(error.to_string(), "model 'm' version 2: loading");
     }
 }

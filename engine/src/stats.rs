@@ -1,8 +1,9 @@
-//! What happened to a model's requests: exact counters, read by metrics and statistics alike.
+//! Exact counters of a model's requests, for metrics and statistics.
 
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Index,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,13 +19,13 @@ use crate::{
     request::{Stage, StageTimings},
 };
 
-/// Why a request failed, as `nv_inference_request_failure` names it.
+/// Why a request failed; failures are counted by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureReason {
-    /// Refused: the queue was full or its time ran out in it.
+    /// The queue was full, or the request's time ran out in it.
     Rejected,
     /// The client went away.
-    Canceled,
+    Cancelled,
     /// The model's run failed.
     Backend,
     /// Anything else.
@@ -33,27 +34,36 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Rejected, Self::Canceled, Self::Backend, Self::Other];
-
-    /// The label's value.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Rejected => "REJECTED",
-            Self::Canceled => "CANCELED",
-            Self::Backend => "BACKEND",
-            Self::Other => "OTHER",
-        }
-    }
+    pub const ALL: [Self; 4] = [Self::Rejected, Self::Cancelled, Self::Backend, Self::Other];
 }
 
 impl From<ErrorKind> for FailureReason {
     fn from(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::QueueFull | ErrorKind::DeadlineExceeded => Self::Rejected,
-            ErrorKind::Cancelled => Self::Canceled,
+            ErrorKind::Cancelled => Self::Cancelled,
             ErrorKind::Internal => Self::Backend,
             _ => Self::Other,
         }
+    }
+}
+
+/// Failed requests by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures([u64; FailureReason::ALL.len()]);
+
+impl Failures {
+    /// The number of failed requests.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl Index<FailureReason> for Failures {
+    type Output = u64;
+
+    fn index(&self, reason: FailureReason) -> &u64 {
+        &self.0[reason as usize]
     }
 }
 
@@ -74,15 +84,15 @@ pub struct ModelStats {
     cache_hit_ns: AtomicU64,
     cache_misses: AtomicU64,
     cache_miss_ns: AtomicU64,
-    /// By rows; locked once for each run of the model.
+    /// By number of rows; locked once for each run of the model.
     batches: Mutex<BTreeMap<usize, BatchStats>>,
     last_inference_ms: AtomicU64,
     on_success: OnceLock<OnSuccess>,
 }
 
-type Tell = dyn Fn(Duration, &StageTimings) + Send + Sync;
+type Observer = dyn Fn(Duration, &StageTimings) + Send + Sync;
 
-struct OnSuccess(Box<Tell>);
+struct OnSuccess(Box<Observer>);
 
 impl fmt::Debug for OnSuccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +100,7 @@ impl fmt::Debug for OnSuccess {
     }
 }
 
-/// What the runs with one batch size took, together.
+/// The number and the total times of the runs with one batch size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchStats {
     /// Rows of each run.
@@ -105,37 +115,37 @@ pub struct BatchStats {
     pub compute_output: Duration,
 }
 
-/// A reading of [`ModelStats`]. A time without a count of its own is that of the answered requests; the
-/// compute times leave out those that the response cache answered ([`StatsSnapshot::computed`]).
+/// The values of [`ModelStats`] at one time. Times are totals over the answered requests unless they have a count of
+/// their own; compute times exclude responses from the cache ([`StatsSnapshot::computed`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsSnapshot {
     /// Requests answered, from the response cache or not.
     pub success: u64,
     /// Requests failed, by reason.
-    pub failures: Vec<(&'static str, u64)>,
+    pub failures: Failures,
     /// Rows inferred; none for an answer from the response cache.
     pub inferences: u64,
     /// Runs of the model.
     pub executions: u64,
     /// Time of answered requests in the server, first byte to answer.
     pub request: Duration,
-    /// Time of failed requests in the server; of those that were refused before the queue, nothing.
+    /// Time of failed requests in the server, 0 for those that were refused before the queue.
     pub failure: Duration,
-    /// Of `request`, in the queue.
+    /// The part of `request` in the queue.
     pub queue: Duration,
-    /// Of that, gathering and copying in.
+    /// The part of `request` spent on gathering and copying in.
     pub compute_input: Duration,
-    /// Of that, in the model's run.
+    /// The part of `request` in the model's run.
     pub compute_infer: Duration,
-    /// Of that, copying out.
+    /// The part of `request` spent on copying out.
     pub compute_output: Duration,
     /// Requests that the response cache answered.
     pub cache_hits: u64,
-    /// What looking them up took.
+    /// Time of these lookups.
     pub cache_hit: Duration,
-    /// Requests that it was asked for in vain.
+    /// Requests that the response cache did not answer.
     pub cache_misses: u64,
-    /// What looking them up and keeping their answers took.
+    /// Time of these lookups and of inserting their responses.
     pub cache_miss: Duration,
     /// The runs of the model by batch size, ascending.
     pub batches: Vec<BatchStats>,
@@ -158,15 +168,15 @@ impl ModelStats {
         add(&self.compute_output_ns, timings[Stage::CopyOut]);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_inference_ms.store(now.as_millis() as u64, Relaxed);
-        if let Some(OnSuccess(tell)) = self.on_success.get() {
-            tell(elapsed, timings);
+        if let Some(OnSuccess(observe)) = self.on_success.get() {
+            observe(elapsed, timings);
         }
     }
 
-    /// Has `tell` told of each answered request from now on: how long after its first byte, and its stage times.
-    /// It must be short. Only the first to ask is told.
-    pub fn on_success(&self, tell: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
-        let _ = self.on_success.set(OnSuccess(Box::new(tell)));
+    /// Calls `observe` for each request that is answered from now on, with the time since its first byte and its stage
+    /// times. It must be short. Only the first call of this method has an effect.
+    pub fn on_success(&self, observe: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
+        let _ = self.on_success.set(OnSuccess(Box::new(observe)));
     }
 
     /// A request failed, `elapsed` after its first byte.
@@ -175,7 +185,7 @@ impl ModelStats {
         add(&self.failure_ns, elapsed);
     }
 
-    /// The model was run once, on `rows` rows that `gather` put together.
+    /// The model ran once on a batch of `rows` rows, which took `gather` to put together.
     pub fn executed(&self, rows: usize, gather: Duration, times: &RunTimings) {
         self.executions.fetch_add(1, Relaxed);
         self.inferences.fetch_add(rows as u64, Relaxed);
@@ -187,13 +197,13 @@ impl ModelStats {
         batch.compute_output += times.copy_out;
     }
 
-    /// The response cache had an answer, which took `lookup` to find.
+    /// The response cache had a response; the lookup took `lookup`.
     pub fn cache_hit(&self, lookup: Duration) {
         self.cache_hits.fetch_add(1, Relaxed);
         add(&self.cache_hit_ns, lookup);
     }
 
-    /// The response cache had no answer; to find that out and to keep the one that the model gave took `spent`.
+    /// The response cache had no response; the lookup and inserting the model's response took `spent`.
     pub fn cache_miss(&self, spent: Duration) {
         self.cache_misses.fetch_add(1, Relaxed);
         add(&self.cache_miss_ns, spent);
@@ -204,9 +214,7 @@ impl ModelStats {
         let duration = |counter: &AtomicU64| Duration::from_nanos(counter.load(Relaxed));
         StatsSnapshot {
             success: self.success.load(Relaxed),
-            failures: FailureReason::ALL
-                .map(|reason| (reason.label(), self.failures[reason as usize].load(Relaxed)))
-                .to_vec(),
+            failures: Failures(FailureReason::ALL.map(|reason| self.failures[reason as usize].load(Relaxed))),
             inferences: self.inferences.load(Relaxed),
             executions: self.executions.load(Relaxed),
             request: duration(&self.request_ns),
@@ -226,12 +234,7 @@ impl ModelStats {
 }
 
 impl StatsSnapshot {
-    /// Requests failed, for whatever reason.
-    pub fn failed(&self) -> u64 {
-        self.failures.iter().map(|(_, count)| count).sum()
-    }
-
-    /// Requests that the model answered: those that the compute times are of.
+    /// Requests that the model answered; the compute times are theirs.
     pub fn computed(&self) -> u64 {
         self.success.saturating_sub(self.cache_hits)
     }

@@ -1,4 +1,4 @@
-//! Tensors: an element type, a shape, and shared bytes.
+//! Tensors: a data type, a shape and shared bytes.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// `[1,3,224,224]`: the way Triton prints shapes.
+/// `[1,3,224,224]`
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
@@ -64,7 +64,7 @@ pub enum TensorError {
     /// A type of fixed size with too little or too much data.
     #[error("expected {expected} bytes, got {got}")]
     ByteSize {
-        /// What type and shape need.
+        /// Bytes that type and shape need.
         expected: usize,
         /// What there is.
         got: usize,
@@ -72,7 +72,7 @@ pub enum TensorError {
     /// BYTES with too few or too many elements.
     #[error("expected {expected} elements, got {got}")]
     ElementCount {
-        /// What the shape needs.
+        /// Elements that the shape needs.
         expected: usize,
         /// What there is.
         got: usize,
@@ -136,7 +136,7 @@ impl Tensor {
         Self { data_type: self.data_type, shape: self.shape.clone(), data: Bytes::copy_from_slice(&self.data) }
     }
 
-    /// Takes the tensor apart.
+    /// Data type, shape and data.
     pub fn into_parts(self) -> (DataType, Shape, Bytes) {
         (self.data_type, self.shape, self.data)
     }

@@ -1,4 +1,4 @@
-//! A scripted backend: known latency, known faults, and outputs that show which rows they belong to.
+//! A scripted backend for tests: known latency, known faults, and outputs that show their rows.
 
 use std::{
     collections::HashSet,
@@ -16,17 +16,17 @@ use parking_lot::Mutex;
 use crate::{
     backend::{Instance, Placement, RunTimings},
     cancel::Cancel,
-    error::{ErrorKind, InferError},
-    request::OutputSet,
+    error::InferError,
+    spec::OutputSet,
     tensor::Tensor,
 };
 
-/// Lets runs end when a test says so, not a clock.
+/// Lets a test, not a clock, decide when runs end.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<AtomicUsize>);
 
 impl Gate {
-    /// So many runs may end, those that come later too.
+    /// Lets this many runs end, present or later ones.
     pub fn open_for(&self, runs: usize) {
         self.0.fetch_add(runs, SeqCst);
     }
@@ -41,14 +41,14 @@ impl Gate {
 pub struct Echo {
     /// How long each run takes.
     pub latency: Duration,
-    /// What each run waits for besides.
+    /// What each run waits for after `latency`.
     pub gate: Option<Gate>,
     /// A batch that holds this byte at the start of any row fails, or panics if `panics` is set.
     pub poison: Option<u8>,
     /// Whether poison panics instead of failing.
     pub panics: bool,
     /// Whether it runs on any thread.
-    pub moves: bool,
+    pub runs_on_any_thread: bool,
     /// Threads that it ran on.
     pub threads: Arc<Mutex<HashSet<ThreadId>>>,
     /// Rows of the largest batch so far.
@@ -60,7 +60,7 @@ pub struct Echo {
 }
 
 impl Instance for Echo {
-    #[allow(clippy::panic)] // On purpose: a backend may.
+    #[allow(clippy::panic)] // As a backend may.
     fn run(
         &mut self,
         inputs: &[Option<Tensor>],
@@ -81,7 +81,7 @@ impl Instance for Echo {
         loop {
             if stopped.recv_timeout(wait).is_ok() {
                 self.stopped.fetch_add(1, SeqCst);
-                return Err(InferError::new(ErrorKind::Cancelled, "stopped"));
+                return Err(InferError::Cancelled);
             }
             if self.gate.as_ref().is_none_or(Gate::pass) {
                 break;
@@ -105,7 +105,7 @@ impl Instance for Echo {
         Placement { provider: "Echo".into(), nodes: Vec::new(), precision: None, reason: None }
     }
 
-    fn moves(&self) -> bool {
-        self.moves
+    fn runs_on_any_thread(&self) -> bool {
+        self.runs_on_any_thread
     }
 }

@@ -1,4 +1,4 @@
-//! A model made of models: two that are asked at once, in the place of instances.
+//! A composite: a model that calls two others at once.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests may, too.
 
@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use quintet_engine::{
-    Answering, BatchPolicy, BufferPool, Cache, Composite, DataType, ErrorKind, InferRequest, InferResponse, Instance,
-    Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, Shape, StageTimings, Tensor, TensorSpec,
-    VersionState, testing::Echo,
+    BatchPolicy, BufferPool, Cache, Composite, DataType, ErrorKind, FailureReason, InferError, InferFuture,
+    InferRequest, InferResponse, Instance, Model, ModelSpec, OutputSet, Placement, QueuePolicy, Registry, Shape,
+    StageTimings, Tensor, TensorSpec, VersionState, testing::Echo,
 };
 
 fn spec(name: &str) -> ModelSpec {
@@ -27,11 +27,11 @@ fn echo(latency: Duration) -> (Arc<Model>, Echo) {
     (Arc::new(Model::start(spec("echo"), vec![instance], vec![], BufferPool::new(0), Duration::ZERO).unwrap()), echo)
 }
 
-/// Asks both at once and answers as the first does, in the time of both.
+/// Calls both at once, and returns the response of the first with the times of both.
 struct Both(Arc<Model>, Arc<Model>);
 
 impl Composite for Both {
-    fn infer(&self, request: InferRequest) -> Answering<'_> {
+    fn infer(&self, request: InferRequest) -> InferFuture<'_> {
         Box::pin(async move {
             let (first, second) = tokio::try_join!(self.0.infer(request.clone()), self.1.infer(request))?;
             let mut timings = StageTimings::default();
@@ -55,7 +55,7 @@ fn request() -> InferRequest {
         inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
         rows: 1,
         outputs: OutputSet::all(1),
-        places: Vec::new(),
+        output_memory: Vec::new(),
         priority: 0,
         deadline: None,
         timings: StageTimings::default(),
@@ -63,7 +63,7 @@ fn request() -> InferRequest {
 }
 
 #[tokio::test]
-async fn it_is_counted_as_triton_counts_an_ensemble() {
+async fn a_composite_counts_its_requests_and_the_times_of_its_steps() {
     let latency = Duration::from_millis(3);
     let ((first, _), (second, _)) = (echo(latency), echo(latency));
     let model = both(&first, &second);
@@ -75,7 +75,8 @@ async fn it_is_counted_as_triton_counts_an_ensemble() {
     assert_eq!((first.stats().success, second.stats().success), (1, 1));
     second.drain();
     assert_eq!(model.infer(request()).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(model.stats().failures, [("REJECTED", 0), ("CANCELED", 0), ("BACKEND", 0), ("OTHER", 1)]);
+    let failures = model.stats().failures;
+    assert_eq!((failures.total(), failures[FailureReason::Other]), (1, 1));
     assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
 }
 
@@ -83,7 +84,7 @@ async fn it_is_counted_as_triton_counts_an_ensemble() {
 async fn dropping_a_request_frees_the_slots_of_its_steps() {
     let ((first, runs), (second, _)) = (echo(Duration::from_secs(600)), echo(Duration::from_secs(600)));
     let model = both(&first, &second);
-    // As many as may wait: one slot that is lost, and a later one finds no room.
+    // As many as may wait: if one slot were lost, a later request would be refused.
     for _ in 0..3 {
         let open: Vec<_> = (0..4).map(|_| Box::pin(model.infer(request()))).collect();
         let waiting = futures_util::future::join_all(open);
@@ -91,14 +92,14 @@ async fn dropping_a_request_frees_the_slots_of_its_steps() {
         assert_eq!(model.running_requests(), 0);
         assert_eq!((first.pending_requests(), second.pending_requests()), (0, 0));
     }
-    assert_eq!(model.stats().failures[1], ("CANCELED", 12));
-    assert_eq!(model.stats().failed(), 12, "there was room for all of them each time");
+    assert_eq!(model.stats().failures[FailureReason::Cancelled], 12);
+    assert_eq!(model.stats().failures.total(), 12, "there was room for all of them each time");
     first.drain();
     assert_eq!(runs.runs.load(SeqCst), runs.stopped.load(SeqCst));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_registry_waits_for_it_before_its_steps_end() {
+async fn draining_a_registry_waits_for_composites_before_their_steps() {
     let ((first, _), (second, _)) = (echo(Duration::from_millis(20)), echo(Duration::from_millis(20)));
     let registry = Arc::new(Registry::default());
     let outer = Arc::new(both(&first, &Arc::new(both(&second, &first))));
@@ -112,11 +113,11 @@ async fn the_end_of_the_registry_waits_for_it_before_its_steps_end() {
     }
     tokio::task::spawn_blocking(move || registry.drain()).await.unwrap();
     answer.await.unwrap().unwrap();
-    assert_eq!(outer.infer(request()).await.unwrap_err().message(), "Server exiting");
+    assert_eq!(outer.infer(request()).await.unwrap_err(), InferError::ShuttingDown);
 }
 
 #[tokio::test]
-async fn its_answers_can_be_cached() {
+async fn responses_of_a_composite_can_be_cached() {
     let ((first, runs), (second, _)) = (echo(Duration::ZERO), echo(Duration::ZERO));
     let model = both(&first, &second).with_cache(Arc::new(Cache::new(1 << 20)));
     for _ in 0..3 {

@@ -1,6 +1,6 @@
 //! The wire: KServe v2 with Triton's extensions, shared by the server and its clients.
 //!
-//! * [`DataType`] and [`elements`]: the vocabulary, free of any protocol library;
+//! * [`DataType`], its [`Visitor`] and [`elements`]: the vocabulary, free of any protocol library;
 //! * [`inference`]: the protobuf messages and the gRPC service (feature `wire`);
 //! * [`rest`]: the JSON messages of the HTTP protocol (feature `wire`);
 //! * [`lanes`]: the five lanes, their names and default ports.
@@ -10,8 +10,10 @@ pub mod elements;
 pub mod lanes;
 #[cfg(feature = "wire")]
 pub mod rest;
+mod visitor;
 
 pub use datatype::DataType;
+pub use visitor::{Float, Integer, Number, Visitor};
 
 /// Messages and services of the protobuf package `inference`, as Triton declares them.
 #[cfg(feature = "wire")]

@@ -1,20 +1,20 @@
-//! Rows of many requests to one batch, and its outputs back to each request.
+//! Joins the rows of requests to one batch, and splits its outputs by request.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quintet_proto::{DataType, elements};
 
 use crate::{
     buffer::BufferPool,
-    error::InferError,
-    request::{InferRequest, OutputSet},
-    spec::ModelSpec,
+    error::{InferError, RowsError},
+    request::InferRequest,
+    spec::{ModelSpec, OutputSet},
     tensor::Tensor,
 };
 
-/// The inputs of a batch, whose requests all leave the same ones out.
+/// The inputs of a batch. Its requests all omit the same inputs.
 ///
-/// A batch of one shares its request's buffers; larger ones are copied once, into reused buffers. Data
-/// that is not aligned to its element type (a slice out of a protobuf message may not be) is copied too.
+/// A batch of one request shares its buffers; larger batches are copied once, into pooled buffers. Data that is
+/// not aligned to its element type (a slice of a protobuf message may not be) is copied too.
 pub fn gather(requests: &[&InferRequest], pool: &BufferPool) -> Result<Vec<Option<Tensor>>, InferError> {
     let Some((first, rest)) = requests.split_first() else {
         return Ok(Vec::new());
@@ -43,9 +43,9 @@ fn concatenate(parts: &[&Bytes], pool: &BufferPool) -> Bytes {
     let mut buffer = pool.take(parts.iter().map(|part| part.len()).sum());
     let mut rest = &mut buffer[..];
     for part in parts {
-        let (here, behind) = rest.split_at_mut(part.len());
+        let (here, after) = rest.split_at_mut(part.len());
         here.copy_from_slice(part);
-        rest = behind;
+        rest = after;
     }
     buffer.freeze()
 }
@@ -66,11 +66,9 @@ pub fn scatter(
         let wanted = |outputs: OutputSet| outputs.contains(index);
         if spec.batches() && output.shape().dims().first() != Some(&rows) {
             let name = spec.outputs().get(index).map_or("?", |output| &output.name);
-            return Err(InferError::internal(format_args!(
-                "output '{name}' of model '{}' has shape {} for a batch of {rows}; expected {rows} as its first dimension",
-                spec.name(),
-                output.shape()
-            )));
+            let shape = output.shape().clone();
+            let (model, output) = (spec.name().to_owned(), name.to_owned());
+            return Err(Box::new(RowsError { model, output, shape, rows }).into());
         }
         if let ([request], [answer]) = (requests, &mut answers[..]) {
             if wanted(request.outputs) {
@@ -107,18 +105,7 @@ fn slice_rows(output: &Tensor, from: usize, count: usize, rows: usize) -> Result
 }
 
 fn tensor(data_type: DataType, shape: crate::tensor::Shape, data: Bytes) -> Result<Tensor, InferError> {
-    Tensor::new(data_type, shape, data).map_err(InferError::internal)
-}
-
-/// A tensor of zeros (empty strings for BYTES) in this shape: what models are warmed with.
-pub fn zeros(data_type: DataType, shape: crate::tensor::Shape) -> Result<Tensor, InferError> {
-    let count = shape.elements().unwrap_or(usize::MAX);
-    let bytes = count.saturating_mul(data_type.size().unwrap_or(4));
-    const MAX_BYTES: usize = 1 << 32;
-    if bytes > MAX_BYTES {
-        return Err(InferError::internal(format_args!("a warm-up tensor of shape {shape} is over 4 GiB")));
-    }
-    tensor(data_type, shape, BytesMut::zeroed(bytes).freeze())
+    Ok(Tensor::new(data_type, shape, data)?)
 }
 
 #[cfg(test)]
@@ -128,7 +115,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{request::StageTimings, schedule::BatchPolicy, spec::TensorSpec, tensor::Shape};
+    use crate::{
+        request::StageTimings,
+        spec::{BatchPolicy, TensorSpec},
+        tensor::Shape,
+    };
 
     fn request(data_type: DataType, rows: usize, width: usize, data: Bytes) -> InferRequest {
         InferRequest {
@@ -136,7 +127,7 @@ mod tests {
             inputs: vec![Some(Tensor::new(data_type, Shape::new([rows, width]), data).unwrap())],
             rows,
             outputs: OutputSet::all(1),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),
@@ -165,7 +156,7 @@ mod tests {
         }
 
         #[test]
-        fn strings_too(batch in prop::collection::vec(prop::collection::vec("[a-z]{0,6}", 2), 1..6)) {
+        fn each_request_gets_its_own_strings_back(batch in prop::collection::vec(prop::collection::vec("[a-z]{0,6}", 2), 1..6)) {
             let pool = BufferPool::new(1 << 20);
             let requests: Vec<_> =
                 batch.iter().map(|row| request(DataType::Bytes, 1, 2, elements::encode(row))).collect();
@@ -190,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn misaligned_data_is_copied_to_where_it_may_be_viewed() {
+    fn data_that_is_not_aligned_is_copied_to_an_aligned_buffer() {
         let pool = BufferPool::new(1 << 20);
         let one = request(DataType::Fp32, 1, 4, pool.take(64).freeze().slice(1..17));
         let inputs = gather(&[&one], &pool).unwrap();
@@ -200,10 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_loses_rows_is_found_out() {
+    fn an_output_without_the_rows_of_the_batch_is_an_error() {
         let two = request(DataType::Uint8, 2, 1, Bytes::from_static(b"ab"));
         let short = Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"a")).unwrap();
         let error = scatter(&spec(DataType::Uint8), &[&two], vec![Some(short)]).unwrap_err();
-        assert!(error.message().contains("output 'y' of model 'echo' has shape [1,1] for a batch of 2"));
+        let shape = Shape::new([1, 1]);
+        let expected = RowsError { model: "echo".into(), output: "y".into(), shape, rows: 2 };
+        assert_eq!(error, InferError::Rows(Box::new(expected)));
+        assert!(error.to_string().contains("output 'y' of model 'echo' has shape [1,1] for a batch of 2"));
     }
 }

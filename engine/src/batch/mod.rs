@@ -1,8 +1,8 @@
-//! From requests to batches and back: when to run ([`policy`]), who waits and runs ([`lines`],
-//! [`queue`]), and how rows are put together and taken apart ([`gather`]).
+//! From requests to batches and back: when to run a batch ([`decision`]), which requests wait and run
+//! ([`scheduler`], [`queue`]), and how their rows are joined and split ([`gather`]).
 
+pub mod decision;
 pub mod gather;
-pub mod lines;
-mod order;
-pub mod policy;
 pub mod queue;
+mod response_order;
+pub mod scheduler;

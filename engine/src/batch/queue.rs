@@ -1,4 +1,4 @@
-//! The bounded queue in front of a model's instances: [`Lines`] with a clock, threads and answers.
+//! The bounded queue of a model's instances: a [`Scheduler`] with a clock, locks and channels.
 
 use std::{
     sync::Arc,
@@ -9,17 +9,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
-    lines::{Batch, Lines, Next, Outcome, Pending},
-    order::Order,
+    response_order::ResponseOrder,
+    scheduler::{Batch, Next, Outcome, Pending, Scheduler},
 };
-use crate::{
-    cancel::Cancel,
-    error::{ErrorKind, InferError},
-    request::InferRequest,
-    schedule::BatchPolicy,
-};
+use crate::{cancel::Cancel, error::InferError, request::InferRequest, spec::BatchPolicy};
 
-/// The queue as the server's tasks and the instances' threads share it.
+/// The queue, shared by the server's tasks and the instances' threads.
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
@@ -28,99 +23,99 @@ pub struct Queue {
 
 #[derive(Debug)]
 struct State {
-    lines: Lines,
-    /// Where answers leave in the order of their requests.
-    order: Option<Order>,
-    next_ticket: u64,
+    scheduler: Scheduler,
+    /// Set if responses keep the order of their requests.
+    order: Option<ResponseOrder>,
+    next_number: u64,
     open: bool,
 }
 
-/// A place in the queue: what [`Queue::push`] gives.
+/// What [`Queue::push`] returns for an accepted request.
 #[derive(Debug)]
-pub struct Place {
+pub struct Ticket {
     /// Names the request.
-    pub ticket: u64,
-    /// When the request is to be rejected if it still waits.
+    pub number: u64,
+    /// When the request is rejected if it still waits.
     pub rejected_at: Option<Instant>,
-    /// Brings the outcome.
+    /// Receives the outcome.
     pub outcome: oneshot::Receiver<Outcome>,
 }
 
-/// What an instance does next.
+/// What an instance has to do.
 #[derive(Debug)]
 pub enum Work {
     /// Run these, then [`Queue::finish`] them.
     Run(Batch),
-    /// Reject these: their time in the queue is over.
+    /// Reject these: their deadline has passed.
     Reject(Vec<Pending>),
 }
 
 impl Queue {
     /// An empty, open queue.
     pub fn new(policy: BatchPolicy) -> Self {
-        let order = policy.preserve_ordering.then(Order::default);
-        let state = State { lines: Lines::new(policy), order, next_ticket: 0, open: true };
+        let order = policy.preserve_ordering.then(ResponseOrder::default);
+        let state = State { scheduler: Scheduler::new(policy), order, next_number: 0, open: true };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Accepts a request and calls an instance.
+    /// Accepts a request and wakes an instance.
     ///
     /// # Errors
-    /// [`ErrorKind::QueueFull`] with Triton's words, or [`ErrorKind::Unavailable`] once closed.
-    pub fn push(&self, request: InferRequest) -> Result<Place, InferError> {
-        let place = self.accept(request)?;
-        self.call();
-        Ok(place)
+    /// [`InferError::QueueFull`], or [`InferError::ShuttingDown`] once closed.
+    pub fn push(&self, request: InferRequest) -> Result<Ticket, InferError> {
+        let ticket = self.accept(request)?;
+        self.wake();
+        Ok(ticket)
     }
 
-    /// Accepts a request, of which no instance knows before [`call`](Self::call).
+    /// Accepts a request without waking an instance: [`wake`](Self::wake) does.
     ///
     /// # Errors
     /// As for [`push`](Self::push).
-    pub fn accept(&self, request: InferRequest) -> Result<Place, InferError> {
+    pub fn accept(&self, request: InferRequest) -> Result<Ticket, InferError> {
         let (reply, outcome) = oneshot::channel();
         let mut state = self.state.lock();
-        let ticket = state.ticket()?;
-        let pending = Pending { ticket, request, queued: Instant::now(), reply };
-        let Ok(rejected_at) = state.lines.push(pending) else {
-            return Err(InferError::new(ErrorKind::QueueFull, "Exceeds maximum queue size"));
+        let number = state.next_number()?;
+        let pending = Pending { number, request, queued: Instant::now(), reply };
+        let Ok(rejected_at) = state.scheduler.push(pending) else {
+            return Err(InferError::QueueFull);
         };
         if let Some(order) = &mut state.order {
-            order.accept(ticket);
+            order.accept(number);
         }
-        Ok(Place { ticket, rejected_at, outcome })
+        Ok(Ticket { number, rejected_at, outcome })
     }
 
     /// Wakes an instance that waits for work.
-    pub fn call(&self) {
+    pub fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// What there is to do with the only request that waits, if an idle instance would do it now.
+    /// The work for an idle instance if exactly one request waits and would not wait any longer.
     pub fn take_lone(&self) -> Option<Work> {
         let mut state = self.state.lock();
-        if state.lines.len() != 1 {
+        if state.scheduler.len() != 1 {
             return None;
         }
-        match state.lines.next(Instant::now()) {
+        match state.scheduler.next(Instant::now()) {
             Next::Batch(batch) => Some(Work::Run(batch)),
             Next::Expired(expired) => Some(state.reject(expired)),
             Next::Idle | Next::WaitUntil(_) => None,
         }
     }
 
-    /// Lets an answer that needed no run out in the order of its request.
+    /// Sends a response that needed no run, after those of earlier requests if the order is kept.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] once closed.
+    /// [`InferError::ShuttingDown`] once closed.
     pub fn answered(&self, outcome: Outcome) -> Result<oneshot::Receiver<Outcome>, InferError> {
         let (reply, receiver) = oneshot::channel();
         let mut state = self.state.lock();
-        let ticket = state.ticket()?;
+        let number = state.next_number()?;
         match &mut state.order {
             Some(order) => {
-                order.accept(ticket);
-                order.finish(ticket, reply, outcome);
+                order.accept(number);
+                order.finish(number, reply, outcome);
             }
             None => {
                 let _ = reply.send(outcome);
@@ -129,21 +124,20 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Takes a request out, if it still waits: afterwards it will not run.
-    pub fn remove(&self, ticket: u64) -> Option<Pending> {
+    /// Removes a request, if it still waits: it will not run.
+    pub fn remove(&self, number: u64) -> Option<Pending> {
         let mut state = self.state.lock();
-        let pending = state.lines.remove(ticket)?;
-        state.pass_over(ticket);
+        let pending = state.scheduler.remove(number)?;
+        state.skip(number);
         Some(pending)
     }
 
-    /// Nobody waits for this request any more: it leaves the queue, or its run is told. Returns it if it
-    /// still waited.
-    pub fn give_up(&self, ticket: u64) -> Option<Pending> {
+    /// A request is cancelled: it leaves the queue, or the [`Cancel`] of its run. Returns it if it still waited.
+    pub fn give_up(&self, number: u64) -> Option<Pending> {
         let (waited, ran) = {
             let mut state = self.state.lock();
-            state.pass_over(ticket);
-            (state.lines.remove(ticket), state.lines.close(ticket))
+            state.skip(number);
+            (state.scheduler.remove(number), state.scheduler.close(number))
         };
         if let Some(cancel) = ran {
             cancel.leave();
@@ -151,30 +145,30 @@ impl Queue {
         waited
     }
 
-    /// How many requests wait.
+    /// Number of requests that wait.
     pub fn len(&self) -> usize {
-        self.state.lock().lines.len()
+        self.state.lock().scheduler.len()
     }
 
-    /// Whether none waits.
+    /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many requests run.
+    /// Number of requests that run.
     pub fn running(&self) -> usize {
-        self.state.lock().lines.running()
+        self.state.lock().scheduler.running()
     }
 
-    /// Waits for something to do. `None` once the queue is closed and empty.
+    /// Blocks until there is work. `None` once the queue is closed and empty.
     pub fn next(&self) -> Option<Work> {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
-            match state.lines.next(now) {
+            match state.scheduler.next(now) {
                 Next::Batch(batch) => {
-                    // One push wakes one instance: if more waits, the next one must look too.
-                    if !state.lines.is_empty() {
+                    // One push wakes one instance: if more requests wait, another one must look, too.
+                    if !state.scheduler.is_empty() {
                         self.changed.notify_one();
                     }
                     return Some(Work::Run(batch));
@@ -189,30 +183,30 @@ impl Queue {
         }
     }
 
-    /// A request of a batch that failed is run again, alone. `None` if it was given up meanwhile.
-    pub fn run_alone(&self, ticket: u64) -> Option<Arc<Cancel>> {
-        self.state.lock().lines.run_alone(ticket)
+    /// Prepares a request of a failed batch to run again, alone. `None` if it has been cancelled.
+    pub fn run_alone(&self, number: u64) -> Option<Arc<Cancel>> {
+        self.state.lock().scheduler.run_alone(number)
     }
 
-    /// Answers requests that have been run. They are closed before any answer goes out, so that a client
-    /// that comes back at once is not mistaken for two.
+    /// Sends the outcomes of requests that have run. All are closed before the first is sent, so that a client
+    /// that sends its next request at once is not counted as two.
     pub fn finish(&self, answers: Vec<(Pending, Outcome)>) {
         let mut state = self.state.lock();
         for (pending, _) in &answers {
-            state.lines.close(pending.ticket);
+            state.scheduler.close(pending.number);
         }
         if let Some(order) = &mut state.order {
-            answers.into_iter().for_each(|(pending, outcome)| order.finish(pending.ticket, pending.reply, outcome));
+            answers.into_iter().for_each(|(pending, outcome)| order.finish(pending.number, pending.reply, outcome));
             return;
         }
         drop(state);
         for (pending, outcome) in answers {
-            // A client that has gone away no longer listens.
+            // The receiver is gone if the client is.
             let _ = pending.reply.send(outcome);
         }
     }
 
-    /// Refuses requests from now on; what waits already is still served.
+    /// Refuses requests from now on; those that wait are still served.
     pub fn close(&self) {
         self.state.lock().open = false;
         self.changed.notify_all();
@@ -220,28 +214,28 @@ impl Queue {
 }
 
 impl State {
-    fn ticket(&mut self) -> Result<u64, InferError> {
+    fn next_number(&mut self) -> Result<u64, InferError> {
         if !self.open {
-            return Err(InferError::new(ErrorKind::Unavailable, "Server exiting"));
+            return Err(InferError::ShuttingDown);
         }
-        self.next_ticket += 1;
-        Ok(self.next_ticket)
+        self.next_number += 1;
+        Ok(self.next_number)
     }
 
     fn reject(&mut self, expired: Vec<Pending>) -> Work {
-        expired.iter().for_each(|pending| self.pass_over(pending.ticket));
+        expired.iter().for_each(|pending| self.skip(pending.number));
         Work::Reject(expired)
     }
 
-    /// No answer waits for this request's.
-    fn pass_over(&mut self, ticket: u64) {
+    /// Lets later responses go without that of this request.
+    fn skip(&mut self, number: u64) {
         if let Some(order) = &mut self.order {
-            order.leave(ticket);
+            order.leave(number);
         }
     }
 }
 
-/// Keeps a deadline that is all but reached from spinning.
+/// Shortest wait: a deadline that is almost reached must not make the loop spin.
 const MIN_WAIT: Duration = Duration::from_micros(1);
 
 #[cfg(test)]
@@ -252,8 +246,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        request::{InferResponse, OutputSet, StageTimings},
-        schedule::QueuePolicy,
+        request::{InferResponse, StageTimings},
+        spec::{OutputSet, QueuePolicy},
         tensor::{Shape, Tensor},
     };
 
@@ -267,7 +261,7 @@ mod tests {
             inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
             rows: 1,
             outputs: OutputSet::all(1),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),
@@ -286,65 +280,68 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_serves_what_waits_and_refuses_the_rest() {
+    fn a_closed_queue_serves_waiting_requests_and_refuses_new_ones() {
         let queue = queue(BatchPolicy::default());
         queue.push(request()).unwrap();
         queue.close();
-        assert_eq!(queue.push(request()).unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(queue.push(request()).unwrap_err(), InferError::ShuttingDown);
         run(&queue);
         assert!(queue.next().is_none());
     }
 
     #[test]
-    fn a_full_queue_refuses_with_tritons_words() {
+    fn a_full_queue_refuses_requests() {
         let one = QueuePolicy { max_queue_size: 1, ..QueuePolicy::default() };
         let queue = queue(BatchPolicy { queue: one, ..BatchPolicy::default() });
         let first = queue.push(request()).unwrap();
-        let error = queue.push(request()).unwrap_err();
-        assert_eq!((error.kind(), error.message()), (ErrorKind::QueueFull, "Exceeds maximum queue size"));
-        assert!(queue.remove(first.ticket).is_some());
+        assert_eq!(queue.push(request()).unwrap_err(), InferError::QueueFull);
+        assert!(queue.remove(first.number).is_some());
         queue.push(request()).unwrap();
     }
 
     #[test]
-    fn answers_keep_the_order_of_their_requests_where_asked_to() {
+    fn responses_keep_the_order_of_requests_if_configured() {
         for preserve_ordering in [true, false] {
             let queue = queue(BatchPolicy { preserve_ordering, ..BatchPolicy::default() });
-            let mut places: Vec<_> = (0..5).map(|_| queue.push(request()).unwrap()).collect();
+            let mut tickets: Vec<_> = (0..5).map(|_| queue.push(request()).unwrap()).collect();
             let mut cached = queue.answered(done()).unwrap();
-            assert_eq!(cached.try_recv().is_err(), preserve_ordering, "answers from the cache wait their turn, too");
-            // As five instances would: all run, and the later ones are done first.
+            assert_eq!(cached.try_recv().is_err(), preserve_ordering, "cached responses keep the order, too");
+            // As with four instances: all run, and later requests are done first.
             let mut running: Vec<_> = (0..4).map(|_| run(&queue)).collect();
             queue.finish(vec![(running.remove(3), done())]);
             queue.finish(vec![(running.remove(1), done())]);
-            let answered = |places: &mut Vec<Place>| -> Vec<bool> {
-                places.iter_mut().map(|place| place.outcome.try_recv().is_ok()).collect()
+            let answered = |tickets: &mut Vec<Ticket>| -> Vec<bool> {
+                tickets.iter_mut().map(|ticket| ticket.outcome.try_recv().is_ok()).collect()
             };
             if preserve_ordering {
-                assert_eq!(answered(&mut places), [false; 5]);
+                assert_eq!(answered(&mut tickets), [false; 5]);
                 queue.finish(vec![(running.remove(0), done())]);
-                assert_eq!(answered(&mut places), [true, true, false, false, false]);
-                assert!(queue.give_up(places[2].ticket).is_none(), "it runs");
-                assert_eq!(answered(&mut places), [false, false, false, true, false], "nobody waits for one that left");
+                assert_eq!(answered(&mut tickets), [true, true, false, false, false]);
+                assert!(queue.give_up(tickets[2].number).is_none(), "it runs");
+                assert_eq!(
+                    answered(&mut tickets),
+                    [false, false, false, true, false],
+                    "a cancelled request holds up no response"
+                );
                 queue.finish(vec![(running.remove(0), done())]);
                 queue.finish(vec![(run(&queue), done())]);
-                assert!(places[4].outcome.try_recv().is_ok() && cached.try_recv().is_ok());
+                assert!(tickets[4].outcome.try_recv().is_ok() && cached.try_recv().is_ok());
             } else {
-                assert_eq!(answered(&mut places), [false, true, false, true, false]);
+                assert_eq!(answered(&mut tickets), [false, true, false, true, false]);
             }
         }
     }
 
     proptest! {
         #[test]
-        fn no_answer_overtakes_an_earlier_one(
+        fn no_response_overtakes_an_earlier_one(
             instances in 1usize..6,
             steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..60),
         ) {
             let queue = queue(BatchPolicy { preserve_ordering: true, ..BatchPolicy::default() });
-            let mut places: Vec<_> = steps.iter().map(|_| queue.push(request()).unwrap()).collect();
+            let mut tickets: Vec<_> = steps.iter().map(|_| queue.push(request()).unwrap()).collect();
             let (mut running, mut answered) = (Vec::new(), Vec::new());
-            let mut waiting = places.len();
+            let mut waiting = tickets.len();
             for (which, leaves) in steps {
                 while running.len() < instances && waiting > 0 {
                     running.push(run(&queue));
@@ -352,16 +349,16 @@ mod tests {
                 }
                 let done_now = running.swap_remove(which.index(running.len()));
                 if leaves {
-                    queue.give_up(done_now.ticket);
-                    places.retain(|place| place.ticket != done_now.ticket);
+                    queue.give_up(done_now.number);
+                    tickets.retain(|ticket| ticket.number != done_now.number);
                 }
                 queue.finish(vec![(done_now, done())]);
-                let arrived = |place: &mut Place| place.outcome.try_recv().is_ok();
-                answered.extend(places.iter_mut().filter_map(|place| arrived(place).then_some(place.ticket)));
-                let first: Vec<_> = places.iter().map(|place| place.ticket).take(answered.len()).collect();
-                prop_assert_eq!(&answered, &first, "answers go out from the first on, without a gap");
+                let arrived = |ticket: &mut Ticket| ticket.outcome.try_recv().is_ok();
+                answered.extend(tickets.iter_mut().filter_map(|ticket| arrived(ticket).then_some(ticket.number)));
+                let first: Vec<_> = tickets.iter().map(|ticket| ticket.number).take(answered.len()).collect();
+                prop_assert_eq!(&answered, &first, "responses are sent in order, without a gap");
             }
-            prop_assert_eq!(answered.len(), places.len(), "and in the end, all of them");
+            prop_assert_eq!(answered.len(), tickets.len(), "and in the end, all of them");
         }
     }
 }

@@ -45,7 +45,7 @@ impl Instance for Images {
         let pixels: &mut [f32] = bytemuck::try_cast_slice_mut(&mut buffer).map_err(InferError::internal)?;
         for (index, (image, room)) in elements::iter(images.data()).zip(pixels.chunks_exact_mut(ELEMENTS)).enumerate() {
             if cancel.is_cancelled() {
-                return Err(InferError::new(ErrorKind::Cancelled, "the request was cancelled"));
+                return Err(InferError::Cancelled);
             }
             let image = image.map_err(|error| InferError::invalid(format_args!("image {index}: {error}")))?;
             quintet_preprocess::to_tensor(image, self.max_pixels, room).map_err(|error| {
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(tensor.shape().dims(), [2, 3, SIDE, SIDE]);
         assert_eq!(tensor.data()[ELEMENTS * 4..], *bytemuck::cast_slice::<f32, u8>(&wanted));
         let error = run(&[&photo, b"no image"], u64::MAX).unwrap_err();
-        assert!(error.message().starts_with("image 1: not a JPEG, PNG or WebP image"), "{error}");
+        assert!(error.to_string().starts_with("image 1: not a JPEG, PNG or WebP image"), "{error}");
         assert_eq!(run(&[&photo], 100).unwrap_err().kind(), ErrorKind::TooLarge);
     }
 }

@@ -77,8 +77,8 @@ impl Instance for Reshaped {
         self.inner.placement()
     }
 
-    fn moves(&self) -> bool {
-        self.inner.moves()
+    fn runs_on_any_thread(&self) -> bool {
+        self.inner.runs_on_any_thread()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quintet_engine::{Model, StageTimings, Tensor, admit::SentInput};
+use quintet_engine::{Model, SentInput, StageTimings, Tensor};
 
 use super::shared_memory::SharedRange;
 

@@ -15,28 +15,9 @@ pub fn top_k(scores: &[f64], count: usize) -> Vec<(usize, f64)> {
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for BYTES and BOOL, which have no order.
 pub fn numbers(tensor: &Tensor) -> Result<Vec<f64>, InferError> {
-    fn read<const N: usize>(data: &[u8], from: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        data.as_chunks::<N>().0.iter().map(|chunk| from(*chunk)).collect()
-    }
-    let data = tensor.data();
-    Ok(match tensor.data_type() {
-        DataType::Uint8 => read(data, |b: [u8; 1]| f64::from(b[0])),
-        DataType::Uint16 => read(data, |b| f64::from(u16::from_le_bytes(b))),
-        DataType::Uint32 => read(data, |b| f64::from(u32::from_le_bytes(b))),
-        DataType::Uint64 => read(data, |b| u64::from_le_bytes(b) as f64),
-        DataType::Int8 => read(data, |b| f64::from(i8::from_le_bytes(b))),
-        DataType::Int16 => read(data, |b| f64::from(i16::from_le_bytes(b))),
-        DataType::Int32 => read(data, |b| f64::from(i32::from_le_bytes(b))),
-        DataType::Int64 => read(data, |b| i64::from_le_bytes(b) as f64),
-        DataType::Fp16 => read(data, |b| half::f16::from_le_bytes(b).to_f64()),
-        DataType::Bf16 => read(data, |b| half::bf16::from_le_bytes(b).to_f64()),
-        DataType::Fp32 => read(data, |b| f64::from(f32::from_le_bytes(b))),
-        DataType::Fp64 => read(data, f64::from_le_bytes),
-        other => {
-            return Err(InferError::invalid(format_args!(
-                "class result not available for output due to unsupported type '{other}'"
-            )));
-        }
+    let data_type = tensor.data_type();
+    data_type.numbers(tensor.data()).ok_or_else(|| {
+        InferError::invalid(format_args!("class result not available for output due to unsupported type '{data_type}'"))
     })
 }
 
@@ -51,10 +32,7 @@ pub fn top(output: &Tensor, batches: bool, classes: usize, labels: Option<&[Stri
     let per_row = scores.len() / rows.max(1);
     let classes = classes.min(per_row);
     let print = |(index, score): (usize, f64)| {
-        let score = match output.data_type() {
-            DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64 => format!("{score:.6}"),
-            _ => format!("{score}"),
-        };
+        let score = if output.data_type().is_float() { format!("{score:.6}") } else { format!("{score}") };
         match labels.and_then(|labels| labels.get(index)) {
             Some(label) => format!("{score}:{index}:{label}"),
             None => format!("{score}:{index}"),

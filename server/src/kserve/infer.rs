@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use futures_util::future::Either;
-use quintet_engine::{ErrorKind, InferError, InferRequest, Model, ModelSpec, Place};
+use quintet_engine::{InferError, InferRequest, Model, ModelSpec, OutputMemory};
 use tokio::time::timeout_at;
 
 use super::{
@@ -30,9 +30,11 @@ pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
 
 async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
     let spec = Arc::clone(model.spec());
+    let named = call.outputs.iter().map(|output| output.name);
     let admitted = spec
         .admit(call.id, call.inputs)
-        .and_then(|inputs| Ok((inputs, spec.select_outputs(call.outputs.iter().map(|output| output.name))?)));
+        .and_then(|inputs| Ok((inputs, spec.select_outputs(call.id, named)?)))
+        .map_err(InferError::from);
     let ((inputs, rows), outputs) = admitted.inspect_err(|error| model.refused(error.kind()))?;
     let queued = Instant::now();
     if let Some(trace) = &mut trace {
@@ -44,7 +46,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         inputs,
         rows,
         outputs,
-        places: places(&spec, &call.outputs),
+        output_memory: output_memory(&spec, &call.outputs),
         priority: call.priority,
         deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
         timings: call.timings,
@@ -59,7 +61,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
     };
     let response = match call.deadline {
         // Dropping the run takes it out of the queue, or stops it.
-        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or_else(|_| Err(expired()))?,
+        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or(Err(InferError::DeadlineExceeded))?,
         None => run.await?,
     };
     if let Some(trace) = trace {
@@ -91,16 +93,11 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
 
 /// Where outputs may be written by the model itself. Classes are made of an output that is elsewhere, and where two
 /// regions share memory an output could be written over an input.
-fn places(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn Place>)> {
+fn output_memory(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn OutputMemory>)> {
     let place = |wanted: &WantedOutput<'_>| {
         let range = wanted.shared.clone().filter(|range| range.is_alone() && wanted.classes.is_none())?;
         let index = spec.outputs().iter().position(|output| output.name == wanted.name)?;
-        Some((index, Arc::new(range) as Arc<dyn Place>))
+        Some((index, Arc::new(range) as Arc<dyn OutputMemory>))
     };
     wanted.iter().filter_map(place).collect()
-}
-
-/// The client's own deadline has passed: nobody waits for the answer.
-fn expired() -> InferError {
-    InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
 }

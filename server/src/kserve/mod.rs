@@ -5,6 +5,7 @@ mod caller;
 pub mod classify;
 pub mod ensemble;
 mod infer;
+pub mod message;
 mod models;
 pub mod parameters;
 pub mod shared_memory;

@@ -10,13 +10,13 @@ use crate::catalog::Catalog;
 /// The model that a path or message names; an empty version is the latest one.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for a version that is no number, else as [`quintet_engine::Registry::resolve`].
+/// [`quintet_engine::ErrorKind::InvalidInput`] for a version that is no number, else as [`quintet_engine::Registry::resolve`].
 pub fn resolve(catalog: &Catalog, name: &str, version: &str) -> Result<Arc<Model>, InferError> {
     let version = match version {
         "" => None,
         text => Some(parse_version(text)?),
     };
-    catalog.registry().resolve(name, version)
+    Ok(catalog.registry().resolve(name, version)?)
 }
 
 fn parse_version(text: &str) -> Result<u64, InferError> {

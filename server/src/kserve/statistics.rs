@@ -51,7 +51,7 @@ fn of(model: &Arc<Model>) -> ModelStatistics {
         execution_count: stats.executions,
         inference_stats: Some(InferStatistics {
             success: over(stats.success, stats.request),
-            fail: over(stats.failed(), stats.failure),
+            fail: over(stats.failures.total(), stats.failure),
             queue: over(stats.success, stats.queue),
             compute_input: over(computed, stats.compute_input),
             compute_infer: over(computed, stats.compute_infer),

@@ -262,7 +262,7 @@ mod tests {
 
     fn change(changes: Value) -> Result<Settings, String> {
         let Value::Object(changes) = changes else { unreachable!() };
-        changed(Settings::default(), &changes).map_err(|error| error.message().to_owned())
+        changed(Settings::default(), &changes).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -109,7 +109,7 @@ mod tests {
             assert!(overrides.insert(parameter, Bytes::new()).is_err(), "{parameter}");
         }
         overrides.insert("file:1/model.onnx", Bytes::from_static(b"x")).unwrap();
-        assert!(overrides.config("m").unwrap_err().message().contains("requires model config be provided"));
+        assert!(overrides.config("m").unwrap_err().to_string().contains("requires model config be provided"));
         overrides.insert("config", Bytes::from_static(b"{}")).unwrap();
         assert_eq!(overrides.config("m").unwrap().unwrap().name, "m");
         let folder = overrides.write_files("m").unwrap().unwrap();

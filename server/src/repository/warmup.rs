@@ -3,9 +3,9 @@
 use std::{fs, path::Path};
 
 use bytes::Bytes;
-use quintet_engine::{DataType, ModelSpec, Shape, Tensor, warmup::Sample};
+use quintet_engine::{DataType, ModelSpec, Sample, Shape, Tensor};
 use quintet_proto::{
-    elements,
+    Float, Integer, Visitor, elements,
     inference::{
         ModelConfig, ModelWarmup,
         model_warmup::{Input, input::InputDataType},
@@ -55,7 +55,7 @@ fn sample(warmup: &ModelWarmup, spec: &ModelSpec, folder: &Path) -> Result<Sampl
         tensor.map(Some).map_err(|what| wrong(format!("input '{}': {what}", input.name)))
     });
     Ok(Sample {
-        name: warmup.name.clone(),
+        name: format!("model_warmup '{}'", warmup.name),
         inputs: inputs.collect::<Result<_, _>>()?,
         count: warmup.count.max(1) as usize,
     })
@@ -67,7 +67,7 @@ fn tensor(data_type: DataType, shape: Shape, given: &Input, folder: &Path) -> Re
     let bytes = size.ok_or_else(|| format!("it would take over {MAX_BYTES} bytes"))?;
     let data = match &given.input_data_type {
         None | Some(InputDataType::ZeroData(_)) => Bytes::from(vec![0; bytes]),
-        Some(InputDataType::RandomData(_)) => random(data_type, count, bytes),
+        Some(InputDataType::RandomData(_)) => data_type.visit(Noise::new(count)),
         Some(InputDataType::InputDataFile(file)) => {
             let path = folder.join("warmup").join(file);
             Bytes::from(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?)
@@ -77,25 +77,41 @@ fn tensor(data_type: DataType, shape: Shape, given: &Input, folder: &Path) -> Re
 }
 
 /// Noise, the same at each start: booleans are 0 or 1, floats between 0 and 1, strings empty.
-fn random(data_type: DataType, count: usize, bytes: usize) -> Bytes {
-    // Marsaglia's xorshift: nothing hangs on its quality.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let mut unit = || (next() >> 40) as f32 / (1 << 24) as f32;
-    match data_type {
-        DataType::Bool => (0..count).map(|_| u8::from(unit() < 0.5)).collect(),
-        DataType::Fp16 => (0..count).flat_map(|_| half::f16::from_f32(unit()).to_le_bytes()).collect(),
-        DataType::Bf16 => (0..count).flat_map(|_| half::bf16::from_f32(unit()).to_le_bytes()).collect(),
-        DataType::Fp32 => (0..count).flat_map(|_| unit().to_le_bytes()).collect(),
-        DataType::Fp64 => (0..count).flat_map(|_| f64::from(unit()).to_le_bytes()).collect(),
-        DataType::Bytes => elements::encode(vec![b""; count]),
-        // Integers are 0: they are mostly indices, and noise would point nowhere.
-        _ => vec![0; bytes].into(),
+struct Noise {
+    count: usize,
+    state: u64,
+}
+
+impl Noise {
+    fn new(count: usize) -> Self {
+        Self { count, state: 0x9e37_79b9_7f4a_7c15 }
+    }
+
+    /// The next number from 0 to 1, by Marsaglia's xorshift: its quality does not matter here.
+    fn unit(&mut self) -> f32 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 40) as f32 / (1 << 24) as f32
+    }
+}
+
+impl Visitor for Noise {
+    type Output = Bytes;
+
+    /// Integers are 0: they are mostly indices, and noise would point nowhere.
+    fn integer<T: Integer>(self) -> Bytes {
+        vec![0; self.count * size_of::<T>()].into()
+    }
+    fn float<T: Float>(mut self) -> Bytes {
+        let noise: Vec<T> = (0..self.count).map(|_| T::from(self.unit()).unwrap_or_else(T::zero)).collect();
+        bytemuck::cast_slice(&noise).to_vec().into()
+    }
+    fn boolean(mut self) -> Bytes {
+        (0..self.count).map(|_| u8::from(self.unit() < 0.5)).collect()
+    }
+    fn bytes(self) -> Bytes {
+        elements::encode(vec![b""; self.count])
     }
 }
 

@@ -5,8 +5,8 @@ use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quintet_engine::{
-    BatchPolicy, DataType, InferError, Instance, Model, ModelSpec, QueuePolicy, StageTimings, TensorSpec,
-    admit::SentInput, testing::Echo,
+    BatchPolicy, DataType, InferError, Instance, Model, ModelSpec, QueuePolicy, SentInput, StageTimings, TensorSpec,
+    testing::Echo,
 };
 use quintet_proto::inference::{ModelConfig, model_ensembling::Step};
 use quintet_server::{
@@ -157,7 +157,7 @@ async fn a_request_that_is_given_up_frees_the_slots_of_its_steps() {
     client.model_infer(floats("fan", 1)).await.unwrap();
     for model in [&steps[0], &steps[1], &server.model("fan")] {
         let stats = model.stats();
-        assert_eq!((stats.success, stats.failures[1]), (2, ("CANCELED", 5)));
+        assert_eq!((stats.success, stats.failures[FailureReason::Cancelled]), (2, 5));
     }
 }
 
@@ -169,18 +169,18 @@ async fn priority_and_what_is_left_of_the_timeout_reach_the_steps() {
     until(|| gate.entered() == 2).await;
     let hasty = Ask { timeout: Some(Duration::from_millis(5)), ..Ask::default() };
     let error = ask(fan(), hasty).await.err().unwrap();
-    assert_eq!(error.message(), "in ensemble 'fan', Request timeout expired");
+    assert_eq!(error.to_string(), "in ensemble 'fan', Request timeout expired");
 
     let urgent = Ask { priority: 1, ..Ask::default() };
     let waiting = tokio::spawn(ask(fan(), urgent));
     until(|| server.model("left").pending_requests() == URGENT_QUEUE).await;
     let error = ask(fan(), urgent).await.err().unwrap();
-    assert_eq!(error.message(), "in ensemble 'fan', Exceeds maximum queue size");
+    assert_eq!(error.to_string(), "in ensemble 'fan', Exceeds maximum queue size");
     gate.open();
     for asked in [running, waiting] {
         asked.await.unwrap().unwrap();
     }
-    assert_eq!(fan().stats().failures[3], ("OTHER", 2));
+    assert_eq!(fan().stats().failures[FailureReason::Other], 2);
 }
 
 #[tokio::test]
@@ -191,10 +191,10 @@ async fn a_step_that_fails_or_is_gone_is_told_in_tritons_words() {
     put_ensemble(&server.service, "inner", &["y"], &["poisoned x y"]);
     put_ensemble(&server.service, "outer", &["y"], &["left x middle", "inner middle y"]);
     let refusal = async |name: &str| ask(server.model(name), Ask::default()).await.err().unwrap();
-    assert_eq!(refusal("outer").await.message(), "in ensemble 'outer', in ensemble 'inner', poisoned row");
+    assert_eq!(refusal("outer").await.to_string(), "in ensemble 'outer', in ensemble 'inner', poisoned row");
     server.service.catalog().unload("poisoned");
     assert_eq!(
-        refusal("inner").await.message(),
+        refusal("inner").await.to_string(),
         "in ensemble 'inner', Request for unknown model: 'poisoned' has no available versions"
     );
     // The request's name goes along.
@@ -205,5 +205,5 @@ async fn a_step_that_fails_or_is_gone_is_told_in_tritons_words() {
     let model = Model::start(wide.unwrap(), vec![Box::new(Echo::default())], vec![], pool, Duration::ZERO).unwrap();
     server.service.catalog().put(model, ModelConfig { name: "poisoned".into(), ..Default::default() });
     let error = refusal("inner").await;
-    assert!(error.message().starts_with("in ensemble 'inner', [request id: r1] unexpected shape"), "{error}");
+    assert!(error.to_string().starts_with("in ensemble 'inner', [request id: r1] unexpected shape"), "{error}");
 }

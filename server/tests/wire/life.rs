@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use quintet_engine::FailureReason;
 use quintet_proto::inference::{
     InferParameter, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest, ServerLiveRequest,
     ServerMetadataRequest, ServerReadyRequest, infer_parameter::ParameterChoice,
@@ -56,7 +57,7 @@ async fn a_client_that_goes_frees_its_place() {
     until(|| model.pending_requests() == 2).await;
     leaving.abort();
     until(|| model.pending_requests() == 1).await;
-    until(|| model.stats().failures.contains(&("CANCELED", 1))).await;
+    until(|| model.stats().failures[FailureReason::Cancelled] == 1).await;
     server.gate.open();
     for task in tasks {
         task.await.unwrap().unwrap();

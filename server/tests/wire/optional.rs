@@ -52,7 +52,7 @@ async fn over_grpc_each_request_gets_what_it_would_get_alone() {
     });
     futures_util::future::join_all(asked).await;
     let stats = server.model("scaled").stats();
-    assert_eq!((stats.success, stats.failed()), (60, 0));
+    assert_eq!((stats.success, stats.failures.total()), (60, 0));
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn an_ensembles_optional_input_is_left_out_of_its_steps_too() {
     let failed = repository.start(&["unmapped", "whole", "wrong"].map(str::to_owned)).await;
     let [(name, error)] = &failed[..] else { panic!("{failed:?}") };
     let words = "tensor 'in' is optional, but input 'x' of step 'scaled' is not";
-    assert!(name == "wrong" && error.message().contains(words), "{error}");
+    assert!(name == "wrong" && error.to_string().contains(words), "{error}");
 
     let port = server.http().await;
     let x = r#"{"name":"in","datatype":"FP32","shape":[1,2],"data":[1,3]}"#;

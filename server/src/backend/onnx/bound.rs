@@ -129,7 +129,7 @@ mod tests {
     use bytes::Bytes;
     use ort::value::TensorRefMut;
     use proptest::prelude::*;
-    use quintet_engine::{BufferPool, DataType, Instance, OutputSet, Place, PlacedOutput, Shape};
+    use quintet_engine::{BufferPool, DataType, Instance, OutputMemory, OutputPlacement, OutputSet, Shape};
     use quintet_models::passthrough::{DEFAULT_FACTOR, write_scaled};
 
     use super::{
@@ -200,7 +200,7 @@ mod tests {
     }
 
     // SAFETY: the memory is this place's alone, which frees it with itself.
-    unsafe impl Place for Memory {
+    unsafe impl OutputMemory for Memory {
         fn start(&self) -> *mut u8 {
             self.0.cast()
         }
@@ -223,7 +223,7 @@ mod tests {
                 let mut buffer = BufferPool::new(0).take(data.len());
                 buffer.copy_from_slice(data);
                 let x = Some(Tensor::new(DataType::Fp32, Shape::new([length]), buffer.freeze()).unwrap());
-                let mut run = |places: &[PlacedOutput]| {
+                let mut run = |places: &[OutputPlacement]| {
                     let mut timings = RunTimings::default();
                     instance.run_into(
                         std::slice::from_ref(&x),
@@ -236,7 +236,8 @@ mod tests {
                 let place = |length: usize| {
                     let memory = Memory::new();
                     let shape = Shape::new([length]);
-                    let placed = PlacedOutput::new(0, DataType::Fp32, shape, Arc::clone(&memory) as Arc<dyn Place>);
+                    let placed =
+                        OutputPlacement::new(0, DataType::Fp32, shape, Arc::clone(&memory) as Arc<dyn OutputMemory>);
                     (memory, placed.unwrap())
                 };
                 let (memory, placed) = place(length);
@@ -264,8 +265,8 @@ mod tests {
         let [plain, bound] = instances();
         for mut instance in [without_binding(plain), without_binding(bound)] {
             let memory = Memory::new();
-            let place = Arc::clone(&memory) as Arc<dyn Place>;
-            let placed = PlacedOutput::new(0, DataType::Fp32, Shape::new([1]), place).unwrap();
+            let place = Arc::clone(&memory) as Arc<dyn OutputMemory>;
+            let placed = OutputPlacement::new(0, DataType::Fp32, Shape::new([1]), place).unwrap();
             let mut buffer = BufferPool::new(0).take(size_of::<f32>());
             buffer.copy_from_slice(&1.5f32.to_le_bytes());
             let sent = [Some(Tensor::new(DataType::Fp32, Shape::new([1]), buffer.freeze()).unwrap())];

@@ -3,7 +3,7 @@
 use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
 
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
-use quintet_engine::{Cancel, InferError, Instance, OutputSet, PlacedOutput, Placement, RunTimings, Tensor};
+use quintet_engine::{Cancel, InferError, Instance, OutputPlacement, OutputSet, Placement, RunTimings, Tensor};
 
 use super::{
     bound::Bound,
@@ -59,7 +59,7 @@ impl OnnxInstance {
         &mut self,
         inputs: &[Option<Tensor>],
         wanted: OutputSet,
-        places: &[PlacedOutput],
+        places: &[OutputPlacement],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -155,7 +155,7 @@ impl Instance for OnnxInstance {
         &mut self,
         inputs: &[Option<Tensor>],
         wanted: OutputSet,
-        places: &[PlacedOutput],
+        places: &[OutputPlacement],
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -173,7 +173,7 @@ impl Instance for OnnxInstance {
         self.placement.clone()
     }
 
-    fn moves(&self) -> bool {
+    fn runs_on_any_thread(&self) -> bool {
         self.placement.nodes.iter().all(|(provider, _)| provider == Provider::Cpu.name())
     }
 }
@@ -226,7 +226,7 @@ pub(super) mod tests {
                 let given_up = Cancel::new(1);
                 given_up.leave();
                 let error = run(&given_up).unwrap_err();
-                assert!(error.message().contains("terminate"), "{error}");
+                assert!(error.to_string().contains("terminate"), "{error}");
             }
         }
     }

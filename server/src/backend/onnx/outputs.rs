@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ort::session::SessionOutputs;
-use quintet_engine::{InferError, OutputSet, PlacedOutput, RunTimings, Tensor};
+use quintet_engine::{InferError, OutputPlacement, OutputSet, RunTimings, Tensor};
 
 use super::values;
 
@@ -14,12 +14,12 @@ pub(super) struct Wanted<'a> {
     pub(super) names: &'a [String],
     pub(super) set: OutputSet,
     /// Where some of them go.
-    pub(super) places: &'a [PlacedOutput],
+    pub(super) places: &'a [OutputPlacement],
 }
 
 impl<'a> Wanted<'a> {
     /// Each wanted output's name and place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a PlacedOutput>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a OutputPlacement>)> {
         let Self { names, set, places } = *self;
         let wanted = names.iter().enumerate().filter(move |(index, _)| set.contains(*index));
         wanted.map(|(index, name)| (name.as_str(), places.iter().find(|placed| placed.index == index)))

@@ -159,7 +159,7 @@ mod tests {
             let lender = on_cpu(LIMIT);
             let memory = Arc::clone(&lender.memory);
             let pool = BufferPool::new(LIMIT / 2);
-            pool.draw_from(Arc::new(lender));
+            pool.set_source(Arc::new(lender));
             let mut buffers: Vec<_> = sizes.iter().map(|&size| pool.take(size)).collect();
             for (mark, buffer) in buffers.iter_mut().enumerate() {
                 prop_assert!(buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));

@@ -16,7 +16,7 @@ use ort::{
         PrimitiveTensorElementType, TensorElementType, TensorRef, TensorRefMut, ValueRefMut, ValueType,
     },
 };
-use quintet_engine::{DataType, InferError, PlacedOutput, Shape, Tensor};
+use quintet_engine::{DataType, InferError, OutputPlacement, Shape, Tensor};
 use quintet_proto::elements;
 
 /// The element type's name here; `None` for types that the protocol does not have.
@@ -69,10 +69,10 @@ pub(super) fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, InferError
 ///
 /// # Errors
 /// When the output has no fixed size.
-pub(super) fn placed(output: &PlacedOutput) -> ort::Result<ValueRefMut<'_, DynValueTypeMarker>> {
+pub(super) fn placed(output: &OutputPlacement) -> ort::Result<ValueRefMut<'_, DynValueTypeMarker>> {
     let dims: Vec<i64> = output.shape.dims().iter().map(|&dim| dim as i64).collect();
     let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
-    let start = output.place.start().cast();
+    let start = output.memory.start().cast();
     by_type!(
         output.data_type,
         // SAFETY: a place is the CPU's memory, may be written while it lives, which is as long as the value, and
@@ -155,14 +155,14 @@ pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> 
     let shape = Shape::new(dims);
     let count = shape.elements().unwrap_or(0);
     let data = match data_type.size() {
-        Some(size) => Bytes::from_owner(OutputMemory { value, len: count * size }),
+        Some(size) => Bytes::from_owner(RuntimeOutput { value, len: count * size }),
         None => output_strings(&value, count).map_err(InferError::internal)?,
     };
     Tensor::new(data_type, shape, data).map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))
 }
 
 /// An output that stays in ONNX Runtime's memory for as long as a response needs it.
-struct OutputMemory {
+struct RuntimeOutput {
     value: DynTensor,
     len: usize,
 }
@@ -170,11 +170,11 @@ struct OutputMemory {
 // SAFETY: the value is only read, through a pointer that never changes, and freed once; ONNX Runtime's
 // CPU allocators may be called from any thread. The value has no Rust owner behind it (`_backing` is
 // for inputs), so nothing else is moved along.
-unsafe impl Send for OutputMemory {}
+unsafe impl Send for RuntimeOutput {}
 // SAFETY: as above: shared access is reading plain numbers.
-unsafe impl Sync for OutputMemory {}
+unsafe impl Sync for RuntimeOutput {}
 
-impl AsRef<[u8]> for OutputMemory {
+impl AsRef<[u8]> for RuntimeOutput {
     fn as_ref(&self) -> &[u8] {
         if self.len == 0 {
             return &[];

@@ -13,8 +13,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use quintet_engine::{
-    Answering, Composite, InferError, InferRequest, InferResponse, Model, ModelSpec, OutputSet, Placement,
-    StageTimings, Tensor, TensorSpec, admit::SentInput,
+    Composite, InferError, InferFuture, InferRequest, InferResponse, Model, ModelSpec, OutputSet, Placement, SentInput,
+    StageTimings, Tensor, TensorSpec,
 };
 use quintet_proto::inference::model_ensembling;
 
@@ -25,6 +25,7 @@ use crate::{
         call::{Answer, Call, WantedOutput},
         caller::Caller,
         infer::infer,
+        message,
     },
 };
 
@@ -153,11 +154,13 @@ fn sent_input(name: &str, tensor: Tensor) -> SentInput<'_> {
 }
 
 impl Composite for Ensemble {
-    fn infer(&self, request: InferRequest) -> Answering<'_> {
+    fn infer(&self, request: InferRequest) -> InferFuture<'_> {
         Box::pin(async move {
             let answered = self.answer(request).await;
-            answered
-                .map_err(|error| InferError::new(error.kind(), format_args!("in ensemble '{}', {error}", self.name)))
+            answered.map_err(|error| {
+                let words = message::of(&error);
+                InferError::new(error.kind(), format_args!("in ensemble '{}', {words}", self.name))
+            })
         })
     }
 

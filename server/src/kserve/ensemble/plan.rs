@@ -8,6 +8,8 @@ use std::{
 use quintet_engine::{InferError, ModelSpec, TensorSpec};
 use quintet_proto::inference::model_ensembling;
 
+use crate::kserve::message;
+
 /// One model of an ensemble.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
@@ -70,7 +72,7 @@ pub(super) fn plan(
         };
         let mut step = waiting.remove(ready);
         let name = &step.model;
-        let found = model(&step).map_err(|error| format!("step '{name}': {error}"))?;
+        let found = model(&step).map_err(|error| format!("step '{name}': {}", message::of(&error)))?;
         if spec.batches() && found.policy().max_batch_size < spec.policy().max_batch_size {
             return Err(format!(
                 "max_batch_size is {}, but step '{name}' takes {}",
@@ -134,7 +136,7 @@ fn fit(tensor: &str, made: &Known, taken: &Known) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use quintet_engine::{BatchPolicy, DataType, ErrorKind};
+    use quintet_engine::{BatchPolicy, DataType, LookupError, NotReady};
 
     use super::*;
 
@@ -167,7 +169,7 @@ mod tests {
             "a" | "b" => Ok(spec(&step.model, &["x"], &["y"], DataType::Fp32, 8)),
             "integers" => Ok(spec("integers", &["x"], &["y"], DataType::Int32, 8)),
             name => {
-                Err(InferError::new(ErrorKind::NotFound, format!("Request for unknown model: '{name}' is not found")))
+                Err(Box::new(LookupError { model: name.to_owned(), version: None, reason: NotReady::Unknown }).into())
             }
         };
         plan(&ensemble, steps, model).map(|steps| steps.into_iter().map(|step| step.model).collect())

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!((&view[..12], &copy[..12]), (&[9; 12][..], &[7; 12][..]), "a view sees it, a copy does not");
         assert_eq!(std::fs::read(&object.0).unwrap()[4008..4020], [9; 12]);
         let error = range.write("y", &[0; 17]).unwrap_err();
-        assert!(error.message().contains("output 'y' (16 bytes) should be at least 17 bytes"), "{error}");
+        assert!(error.to_string().contains("output 'y' (16 bytes) should be at least 17 bytes"), "{error}");
         // Forgotten and deleted, but still in use.
         memory.unregister(Some("r")).unwrap();
         drop((object, range));
@@ -209,7 +209,7 @@ mod tests {
         let mut told = Vec::new();
         let mut tell = |refused: Result<(), InferError>| {
             let error = refused.unwrap_err();
-            told.push(format!("{:?}: {}", error.kind(), error.message().replace(&key, "/KEY")));
+            told.push(format!("{:?}: {}", error.kind(), error.to_string().replace(&key, "/KEY")));
         };
         tell(memory.register("r", &key, 0, 1));
         for key in ["", "/", "/..", "/../etc/passwd", "/a/b", "..", "/nosuch-quintet"] {

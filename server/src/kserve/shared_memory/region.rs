@@ -4,7 +4,7 @@ use std::{fs::File, ptr, slice, sync::Arc};
 
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
-use quintet_engine::{DataType, InferError, Place};
+use quintet_engine::{DataType, InferError, OutputMemory};
 use rustix::{fs::Mode, shm};
 
 /// A part of a shared memory object, mapped.
@@ -162,7 +162,7 @@ impl AsRef<[u8]> for SharedRange {
 }
 
 // SAFETY: the range was checked to lie in the mapping, which is writable and lives as long as `region`.
-unsafe impl Place for SharedRange {
+unsafe impl OutputMemory for SharedRange {
     fn start(&self) -> *mut u8 {
         // SAFETY: `offset` is at most the length of the mapping.
         unsafe { self.region.memory.as_mut_ptr().add(self.offset) }

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use quintet_engine::{DataType, Tensor};
-use quintet_proto::elements;
+use quintet_proto::{Float, Integer, Number, Visitor, elements};
 use serde_json::{Value, json};
 
 use super::{
@@ -37,55 +36,49 @@ fn tensor_entry(id: u64, traced: &TracedTensor) -> Value {
     json!({
         "id": id,
         "activity": activity,
-        "tensor": {"name": name, "data": data(tensor), "shape": dims.join(","), "dtype": tensor.data_type().name()},
+        "tensor": {"name": name, "data": tensor.data_type().visit(Elements(tensor.data())), "shape": dims.join(","), "dtype": tensor.data_type().name()},
     })
 }
 
 /// The elements with commas between them; strings in quotes, bytes in them that are not UTF-8 replaced.
-fn data(tensor: &Tensor) -> String {
-    fn list<const N: usize>(data: &[u8], print: impl Fn(&mut String, [u8; N])) -> String {
-        let mut out = String::with_capacity(data.len() / N * 4);
-        for chunk in data.as_chunks::<N>().0 {
+struct Elements<'a>(&'a [u8]);
+
+impl Elements<'_> {
+    fn numbers<T: Number>(self) -> String {
+        let mut out = String::with_capacity(self.0.len() / size_of::<T>() * 4);
+        for number in T::read(self.0) {
             if !out.is_empty() {
                 out.push(',');
             }
-            print(&mut out, *chunk);
+            // Writing to a String does not fail.
+            let _ = write!(out, "{number}");
         }
         out
     }
-    macro_rules! numbers {
-        ($type:ty) => {
-            // Writing to a String does not fail.
-            list(tensor.data(), |out, bytes| {
-                let _ = write!(out, "{}", <$type>::from_le_bytes(bytes));
-            })
-        };
+}
+
+impl Visitor for Elements<'_> {
+    type Output = String;
+
+    fn integer<T: Integer>(self) -> String {
+        self.numbers::<T>()
     }
-    match tensor.data_type() {
-        DataType::Bool => list(tensor.data(), |out, [byte]: [u8; 1]| out.push(if byte == 0 { '0' } else { '1' })),
-        DataType::Uint8 => numbers!(u8),
-        DataType::Uint16 => numbers!(u16),
-        DataType::Uint32 => numbers!(u32),
-        DataType::Uint64 => numbers!(u64),
-        DataType::Int8 => numbers!(i8),
-        DataType::Int16 => numbers!(i16),
-        DataType::Int32 => numbers!(i32),
-        DataType::Int64 => numbers!(i64),
-        DataType::Fp16 => numbers!(half::f16),
-        DataType::Bf16 => numbers!(half::bf16),
-        DataType::Fp32 => numbers!(f32),
-        DataType::Fp64 => numbers!(f64),
-        DataType::Bytes => {
-            let quoted = elements::iter(tensor.data()).flatten();
-            quoted.map(|element| format!("\"{}\"", String::from_utf8_lossy(element))).collect::<Vec<_>>().join(",")
-        }
+    fn float<T: Float>(self) -> String {
+        self.numbers::<T>()
+    }
+    fn boolean(self) -> String {
+        self.0.iter().map(|&byte| if byte == 0 { "0" } else { "1" }).collect::<Vec<_>>().join(",")
+    }
+    fn bytes(self) -> String {
+        let quoted = elements::iter(self.0).flatten();
+        quoted.map(|element| format!("\"{}\"", String::from_utf8_lossy(element))).collect::<Vec<_>>().join(",")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use quintet_engine::Shape;
+    use quintet_engine::{DataType, Shape, Tensor};
 
     use super::*;
 

@@ -18,6 +18,7 @@ use super::{
     settings::{Levels, Settings},
     sink::Sink,
 };
+use crate::kserve::message;
 
 /// What carried a request: it gives the first and last timestamps their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +188,7 @@ impl Trace {
 
     /// It failed.
     pub fn failed(&mut self, error: &InferError) {
-        self.record.error = Some(error.message().to_owned());
+        self.record.error = Some(message::of(error).into_owned());
     }
 
     /// From now on its answer is sent.

@@ -248,7 +248,7 @@ mod tests {
         traces.update(None, &update(&[("trace_rate", &["1"]), ("trace_count", &["1"])])).unwrap();
         assert_eq!([false, false, true].map(|always| traces.sample("m", always).is_some()), [true, false, true]);
         let tensors = traces.update(None, &update(&[("trace_level", &["TENSORS"])])).unwrap_err();
-        assert_eq!(tensors.message(), "Tensor level tracing is not supported by the mode: opentelemetry");
+        assert_eq!(tensors.to_string(), "Tensor level tracing is not supported by the mode: opentelemetry");
         let told: Vec<_> =
             traces.settings(None).into_iter().map(|(name, value)| format!("{name} {}", value.join(","))).collect();
         insta::assert_snapshot!(told.join("\n"), @r"
@@ -283,7 +283,7 @@ mod tests {
         ];
         let refusals = wrong.map(|wrong| {
             let error = traces.update(None, &update(&[("trace_count", &["1"]), wrong])).unwrap_err();
-            format!("{:?}: {}", error.kind(), error.message())
+            format!("{:?}: {}", error.kind(), error.to_string())
         });
         assert_eq!(told(&traces, None), "OFF 1000 -1 0");
         insta::assert_snapshot!(refusals.join("\n"), @r"

@@ -14,7 +14,7 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use parking_lot::Mutex;
-use quintet_engine::{Model, ModelSpec, Registry, Stage, StageTimings, stats::StatsSnapshot};
+use quintet_engine::{FailureReason, Model, ModelSpec, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
 pub use options::MetricsOptions;
@@ -116,6 +116,16 @@ fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
 }
 
+/// What the label `reason` of [`FAILURES`] says.
+fn label(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::Rejected => "REJECTED",
+        FailureReason::Cancelled => "CANCELED",
+        FailureReason::Backend => "BACKEND",
+        FailureReason::Other => "OTHER",
+    }
+}
+
 /// The metrics of one service.
 #[derive(Default)]
 pub struct ServiceMetrics {
@@ -128,7 +138,7 @@ struct Series {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     counters: Vec<(Counter, Read)>,
-    failures: Vec<Counter>,
+    failures: Vec<(FailureReason, Counter)>,
     pending: Gauge,
     summaries: Option<Arc<Summaries>>,
 }
@@ -199,15 +209,12 @@ impl Series {
             series.count(&CACHE_COUNTERS);
         }
         series.recorder.describe_counter(FAILURES.0.into(), Some(Unit::Count), FAILURES.1.into());
-        series.failures = model
-            .stats()
-            .failures
-            .into_iter()
-            .map(|(reason, _)| {
-                let key = Key::from_parts(FAILURES.0, vec![Label::new("reason", reason)]);
-                series.recorder.register_counter(&key, &METADATA)
+        series.failures = FailureReason::ALL
+            .map(|reason| {
+                let key = Key::from_parts(FAILURES.0, vec![Label::new("reason", label(reason))]);
+                (reason, series.recorder.register_counter(&key, &METADATA))
             })
-            .collect();
+            .into();
         series.pending = series.gauge(PENDING, vec![]);
         series.gauge(LOAD_SECONDS, vec![]).set(model.load_time().as_secs_f64());
         let placement = model.placement();
@@ -273,7 +280,7 @@ impl Series {
     fn update(&self, model: &Model) {
         let stats = model.stats();
         self.counters.iter().for_each(|(counter, value)| counter.absolute(value(&stats)));
-        self.failures.iter().zip(&stats.failures).for_each(|(counter, (_, value))| counter.absolute(*value));
+        self.failures.iter().for_each(|(reason, counter)| counter.absolute(stats.failures[*reason]));
         self.pending.set(model.pending_requests() as f64);
     }
 }
@@ -334,7 +341,7 @@ mod tests {
             inputs: vec![Some(Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::from(vec![0; 4])).unwrap())],
             rows: 1,
             outputs: OutputSet::all(1),
-            places: Vec::new(),
+            output_memory: Vec::new(),
             priority: 0,
             deadline: None,
             timings: StageTimings::default(),
@@ -364,6 +371,10 @@ mod tests {
         assert!(text.contains("nv_inference_count{model=\"a\",version=\"1\"} 1\n"), "{text}");
         assert!(text.contains("nv_inference_count{model=\"b\",version=\"1\",_team=\"red\"} 0\n"), "{text}");
         assert_eq!(text.matches("# TYPE nv_inference_count counter").count(), 1, "{text}");
+        for reason in ["REJECTED", "CANCELED", "BACKEND", "OTHER"] {
+            let line = format!("nv_inference_request_failure{{model=\"a\",version=\"1\",reason=\"{reason}\"}} 0\n");
+            assert!(text.contains(&line), "{line} is not in {text}");
+        }
         insta::assert_snapshot!(names(&text).join("\n"), @r"
         nv_inference_compute_infer_duration_us
         nv_inference_compute_input_duration_us

@@ -95,7 +95,7 @@ impl<'a> FilePlan<'a> {
         } else if pins.is_none_or(|pins| pins.enable) {
             let pool = catalog.pool();
             match onnx::pinned(&self.loader.library.environment, self.device(0), pool.max_idle_bytes()) {
-                Ok(source) => pool.draw_from(source),
+                Ok(source) => pool.set_source(source),
                 Err(reason) => {
                     let service = catalog.name().as_str();
                     tracing::warn!(service, reason, "no page-locked memory; requests come into plain memory");

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use quintet_engine::{BufferPool, Instance, Model, ModelSpec, warmup::Sample};
+use quintet_engine::{BufferPool, Instance, Model, ModelSpec, Sample};
 
 use crate::kserve::ensemble::Ensemble;
 

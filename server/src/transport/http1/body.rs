@@ -199,7 +199,7 @@ mod tests {
         for body in [sized, axum::body::Body::from_stream(stream)] {
             let error = take(body, 0, 100).await.unwrap_err();
             assert_eq!(error.kind(), quintet_engine::ErrorKind::TooLarge);
-            assert!(error.message().contains("limit of 100 bytes"), "{error}");
+            assert!(error.to_string().contains("limit of 100 bytes"), "{error}");
         }
     }
 }

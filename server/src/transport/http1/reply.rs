@@ -10,6 +10,7 @@ use quintet_engine::{ErrorKind, InferError, Placement, StageTimings};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON, SERVER_TIMING, rest::ErrorBody};
 
 use crate::{
+    kserve::message,
     status::{RETRY_AFTER_SECONDS, Status},
     transport::server_timing,
 };
@@ -30,7 +31,7 @@ impl IntoResponse for Failure {
         if self.0.kind() == ErrorKind::Internal {
             tracing::error!(error = %self.0, "request failed");
         }
-        let mut response = error(status.http, self.0.message());
+        let mut response = error(status.http, &message::of(&self.0));
         if status.retry {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }

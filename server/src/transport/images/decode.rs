@@ -210,7 +210,7 @@ mod tests {
         for _ in 0..50 {
             let images = images_of(&["x"; 7]);
             let error = decode_all(&images, TARGET, &BufferPool::new(0), &threads, CancellationToken::new());
-            assert!(error.unwrap_err().message().starts_with("images[0]: "));
+            assert!(error.unwrap_err().to_string().starts_with("images[0]: "));
             assert_eq!(threads.available_permits(), 3);
         }
     }

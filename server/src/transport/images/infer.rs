@@ -94,8 +94,16 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
 
     let requests = batches.into_iter().map(|(rows, inputs)| {
         let outputs = OutputSet::NONE.with(output);
-        let request =
-            InferRequest { started, inputs, rows, outputs, places: Vec::new(), priority: 0, deadline: None, timings };
+        let request = InferRequest {
+            started,
+            inputs,
+            rows,
+            outputs,
+            output_memory: Vec::new(),
+            priority: 0,
+            deadline: None,
+            timings,
+        };
         let model = &model;
         async move { Ok::<_, InferError>((rows, model.infer(request).await?)) }
     });
@@ -119,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_number_of_classes() {
-        let of = |uri: &'static str| classes(&Uri::from_static(uri)).map_err(|error| error.message().to_owned());
+        let of = |uri: &'static str| classes(&Uri::from_static(uri)).map_err(|error| error.to_string());
         assert_eq!((of("/classify"), of("/classify?a&x=2&k=3")), (Ok(5), Ok(3)));
         for bad in ["/classify?k=0", "/classify?k=", "/classify?k=-1", "/classify?k=many"] {
             assert!(of(bad).unwrap_err().starts_with("k must be a whole number from 1 on, got '"), "{bad}");

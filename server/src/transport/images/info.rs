@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{input::InputForm, lane::Lane};
 use crate::{
-    kserve::describe_tensors,
+    kserve::{describe_tensors, message},
     status::{RETRY_AFTER_SECONDS, Status},
     transport::http1::reply::{self, Failure},
 };
@@ -39,7 +39,7 @@ pub(super) async fn health(State(lane): State<Arc<Lane>>) -> Response {
         }
         Err(error) => {
             let body =
-                Json(Health { status: "not ready", model: &lane.model, error: Some(error.message().to_owned()) });
+                Json(Health { status: "not ready", model: &lane.model, error: Some(message::of(&error).into_owned()) });
             let mut response = (Status::from(error.kind()).http, body).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
             response

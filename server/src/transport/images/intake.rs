@@ -286,7 +286,7 @@ mod tests {
         let (images, _) = json(r#"{"images": ["QUI=", "Q U="]}"#).unwrap();
         assert!(images[0].encoded().is_ok());
         assert_eq!(
-            images[1].encoded().unwrap_err().message(),
+            images[1].encoded().unwrap_err().to_string(),
             "images[1]: whitespace in base64 at position 1: send it in one piece, without line breaks"
         );
     }

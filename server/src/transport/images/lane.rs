@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quintet_engine::{ErrorKind, InferError, Model};
 
 use super::decode::Decoder;
-use crate::service::Service;
+use crate::{kserve::message, service::Service};
 
 /// What the routes share.
 pub(super) struct Lane {
@@ -25,8 +25,10 @@ impl Lane {
         registry.resolve(&self.model, None).map_err(|error| {
             // No path names it: that it is not there is not the client's mistake.
             let known = registry.index().iter().any(|(name, ..)| *name == self.model);
-            let words =
-                if known { error.message().to_owned() } else { format!("model '{}' is not loaded yet", self.model) };
+            let words = match known {
+                true => message::of(&error.into()).into_owned(),
+                false => format!("model '{}' is not loaded yet", self.model),
+            };
             InferError::new(ErrorKind::Unavailable, words)
         })
     }

@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn bytes(datatype: &str, contents: InferTensorContents) -> Result<Bytes, String> {
-        to_bytes(&input(datatype), &contents, "m").map_err(|error| error.message().to_owned())
+        to_bytes(&input(datatype), &contents, "m").map_err(|error| error.to_string())
     }
 
     #[test]

@@ -235,7 +235,7 @@ mod tests {
     fn what_is_not_one_message_is_refused() {
         let refusal = |bytes: &[u8]| {
             let error = take(bytes, &[]).unwrap_err();
-            (error.kind(), error.message().to_owned())
+            (error.kind(), error.to_string())
         };
         assert_eq!(refusal(b"").1, "the request has no message");
         assert!(refusal(b"\0\0").1.contains("prefix"));

@@ -14,7 +14,7 @@ use quintet_engine::{ErrorKind, InferError, Placement};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
-use crate::{catalog::InputLimit, status};
+use crate::{catalog::InputLimit, kserve::message, status};
 
 /// What a `grpc-message` may hold at most: clients bound their header lists, and messages quote requests.
 const MAX_MESSAGE_BYTES: usize = 2048;
@@ -24,7 +24,7 @@ pub(super) fn status(error: &InferError) -> tonic::Status {
     if error.kind() == ErrorKind::Internal {
         tracing::error!(%error, "request failed");
     }
-    let message = error.message();
+    let message = message::of(error);
     let end = (0..=message.len().min(MAX_MESSAGE_BYTES)).rev().find(|&end| message.is_char_boundary(end));
     tonic::Status::new(status::Status::from(error.kind()).grpc, &message[..end.unwrap_or(0)])
 }

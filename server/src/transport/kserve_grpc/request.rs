@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
-use quintet_engine::{DataType, InferError, StageTimings, admit::SentInput};
+use quintet_engine::{DataType, InferError, SentInput, StageTimings};
 use quintet_proto::inference::{
     InferParameter, ModelInferRequest, infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
 };

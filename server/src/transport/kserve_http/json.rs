@@ -1,16 +1,19 @@
 //! Tensor data as JSON: nested or flat arrays to the wire's bytes, and back as flat arrays.
 
-use std::{fmt, marker::PhantomData};
+use std::{
+    fmt::{self, Write as _},
+    marker::PhantomData,
+};
 
 use bytes::Bytes;
 use quintet_engine::{DataType, InferError, Tensor};
-use quintet_proto::elements;
+use quintet_proto::{Float, Integer, Number, elements};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
 /// One element of a tensor as JSON has it.
 trait Element: Sized {
-    /// What Triton says of a value of another kind: "attempt to access JSON non-`KIND` as `KIND`".
-    const KIND: &'static str;
+    /// What Triton says of a value of another kind: "attempt to access JSON non-`kind` as `kind`".
+    fn kind() -> &'static str;
 
     fn from_bool(_: bool) -> Option<Self> {
         None
@@ -31,54 +34,48 @@ trait Element: Sized {
     fn put(self, out: &mut Vec<u8>);
 }
 
-macro_rules! integer_elements {
-    ($($type:ty, $kind:literal;)+) => {$(
-        impl Element for $type {
-            const KIND: &'static str = $kind;
-            fn from_u64(value: u64) -> Option<Self> {
-                value.try_into().ok()
-            }
-            fn from_i64(value: i64) -> Option<Self> {
-                value.try_into().ok()
-            }
-            fn put(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-        }
-    )+};
+struct Whole<T>(T);
+
+impl<T: Integer> Element for Whole<T> {
+    fn kind() -> &'static str {
+        if T::min_value() < T::zero() { "signed-integer" } else { "unsigned-integer" }
+    }
+    fn from_u64(value: u64) -> Option<Self> {
+        T::from(value).map(Self)
+    }
+    fn from_i64(value: i64) -> Option<Self> {
+        T::from(value).map(Self)
+    }
+    fn put(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(bytemuck::bytes_of(&self.0));
+    }
 }
 
-integer_elements! {
-    u8, "unsigned-integer"; u16, "unsigned-integer"; u32, "unsigned-integer"; u64, "unsigned-integer";
-    i8, "signed-integer"; i16, "signed-integer"; i32, "signed-integer"; i64, "signed-integer";
-}
+struct Floating<T>(T);
 
-macro_rules! float_elements {
-    ($($type:ty),+) => {$(
-        impl Element for $type {
-            const KIND: &'static str = "floating-point";
-            fn from_u64(value: u64) -> Option<Self> {
-                Some(value as $type)
-            }
-            fn from_i64(value: i64) -> Option<Self> {
-                Some(value as $type)
-            }
-            fn from_f64(value: f64) -> Option<Self> {
-                // Over the range: refuse, never send infinity instead.
-                let narrowed = value as $type;
-                (narrowed.is_finite() || !value.is_finite()).then_some(narrowed)
-            }
-            fn put(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-        }
-    )+};
+impl<T: Float> Element for Floating<T> {
+    fn kind() -> &'static str {
+        "floating-point"
+    }
+    fn from_u64(value: u64) -> Option<Self> {
+        T::from(value).map(Self)
+    }
+    fn from_i64(value: i64) -> Option<Self> {
+        T::from(value).map(Self)
+    }
+    fn from_f64(value: f64) -> Option<Self> {
+        // Over the range: refuse, never send infinity instead.
+        T::from(value).filter(|narrowed| narrowed.is_finite() || !value.is_finite()).map(Self)
+    }
+    fn put(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(bytemuck::bytes_of(&self.0));
+    }
 }
-
-float_elements!(f32, f64);
 
 impl Element for bool {
-    const KIND: &'static str = "boolean";
+    fn kind() -> &'static str {
+        "boolean"
+    }
     fn from_bool(value: bool) -> Option<Self> {
         Some(value)
     }
@@ -90,7 +87,9 @@ impl Element for bool {
 struct Text(String);
 
 impl Element for Text {
-    const KIND: &'static str = "string";
+    fn kind() -> &'static str {
+        "string"
+    }
     fn from_str(value: &str) -> Option<Self> {
         Some(Self(value.to_owned()))
     }
@@ -108,7 +107,7 @@ struct Flatten<'a, T> {
 
 impl<T: Element> Flatten<'_, T> {
     fn push<E: serde::de::Error>(self, element: Option<T>) -> Result<(), E> {
-        let kind = T::KIND;
+        let kind = T::kind();
         let element = element.ok_or_else(|| E::custom(format_args!("attempt to access JSON non-{kind} as {kind}")))?;
         element.put(self.out);
         *self.count += 1;
@@ -128,7 +127,7 @@ impl<'de, T: Element> Visitor<'de> for Flatten<'_, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array of {} values", T::KIND)
+        write!(f, "an array of {} values", T::kind())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while seq.next_element_seed(Flatten::<T> { out: self.out, count: self.count, element: PhantomData })?.is_some()
@@ -156,42 +155,57 @@ impl<'de, T: Element> Visitor<'de> for Flatten<'_, T> {
     }
 }
 
+/// Reads a JSON array: the elements in the wire's form, and how many there are.
+struct Parse<'a>(&'a str);
+
+impl Parse<'_> {
+    fn all<T: Element>(self) -> serde_json::Result<(Vec<u8>, usize)> {
+        let (mut out, mut count) = (Vec::new(), 0);
+        let mut deserializer = serde_json::Deserializer::from_str(self.0);
+        let seed = Flatten::<T> { out: &mut out, count: &mut count, element: PhantomData };
+        seed.deserialize(&mut deserializer)?;
+        if !self.0.trim_start().starts_with('[') {
+            return Err(serde_json::Error::custom("attempt to access JSON non-array as array"));
+        }
+        Ok((out, count))
+    }
+}
+
+impl quintet_proto::Visitor for Parse<'_> {
+    type Output = serde_json::Result<(Vec<u8>, usize)>;
+
+    fn integer<T: Integer>(self) -> Self::Output {
+        self.all::<Whole<T>>()
+    }
+    fn float<T: Float>(self) -> Self::Output {
+        self.all::<Floating<T>>()
+    }
+    fn boolean(self) -> Self::Output {
+        self.all::<bool>()
+    }
+    fn bytes(self) -> Self::Output {
+        self.all::<Text>()
+    }
+}
+
+/// Whether JSON carries the type: it has no floats of 16 bits.
+fn is_carried(data_type: DataType) -> bool {
+    !matches!(data_type, DataType::Fp16 | DataType::Bf16)
+}
+
 /// The elements of `text`, a JSON array, in the wire's form. There must be `expected` of them.
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for a value of the wrong kind or out of range, a wrong count, and for FP16
 /// and BF16, which JSON does not carry.
 pub(super) fn parse(input: &str, data_type: DataType, text: &str, expected: usize) -> Result<Bytes, InferError> {
-    fn all<T: Element>(text: &str) -> serde_json::Result<(Vec<u8>, usize)> {
-        let (mut out, mut count) = (Vec::new(), 0);
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let seed = Flatten::<T> { out: &mut out, count: &mut count, element: PhantomData };
-        seed.deserialize(&mut deserializer)?;
-        if !text.trim_start().starts_with('[') {
-            return Err(serde_json::Error::custom("attempt to access JSON non-array as array"));
-        }
-        Ok((out, count))
+    if !is_carried(data_type) {
+        return Err(InferError::invalid(format_args!(
+            "receiving {data_type} data via JSON is not supported. Please use the binary data format for input {input}"
+        )));
     }
-    let parsed = match data_type {
-        DataType::Bool => all::<bool>(text),
-        DataType::Uint8 => all::<u8>(text),
-        DataType::Uint16 => all::<u16>(text),
-        DataType::Uint32 => all::<u32>(text),
-        DataType::Uint64 => all::<u64>(text),
-        DataType::Int8 => all::<i8>(text),
-        DataType::Int16 => all::<i16>(text),
-        DataType::Int32 => all::<i32>(text),
-        DataType::Int64 => all::<i64>(text),
-        DataType::Fp32 => all::<f32>(text),
-        DataType::Fp64 => all::<f64>(text),
-        DataType::Bytes => all::<Text>(text),
-        DataType::Fp16 | DataType::Bf16 => {
-            return Err(InferError::invalid(format_args!(
-                "receiving {data_type} data via JSON is not supported. Please use the binary data format for input {input}"
-            )));
-        }
-    };
-    let (data, count) = parsed
+    let (data, count) = data_type
+        .visit(Parse(text))
         .map_err(|error| InferError::invalid(format_args!("Unable to parse 'data': {error} (input '{input}')")))?;
     if count != expected {
         return Err(InferError::invalid(format_args!(
@@ -202,76 +216,69 @@ pub(super) fn parse(input: &str, data_type: DataType, text: &str, expected: usiz
     Ok(data.into())
 }
 
-/// A tensor's elements as a flat JSON array. NaN and infinities, which JSON does not have, are strings.
-///
-/// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for what JSON does not carry: FP16, BF16, and strings that are not UTF-8.
-pub(super) fn print(tensor: &Tensor) -> Result<String, InferError> {
-    use std::fmt::Write as _;
+/// Prints a tensor's data as a flat JSON array. NaN and infinities, which JSON does not have, are strings.
+struct Print<'a>(&'a [u8]);
 
-    fn list<const N: usize>(data: &[u8], mut print: impl FnMut(&mut String, [u8; N])) -> String {
-        let mut out = String::with_capacity(data.len() / N * 4 + 2);
+impl Print<'_> {
+    fn list<T: Number>(self, mut print: impl FnMut(&mut String, T)) -> String {
+        let mut out = String::with_capacity(self.0.len() / size_of::<T>() * 4 + 2);
         out.push('[');
-        for (index, chunk) in data.as_chunks::<N>().0.iter().enumerate() {
+        for (index, element) in T::read(self.0).enumerate() {
             if index > 0 {
                 out.push(',');
             }
-            print(&mut out, *chunk);
+            print(&mut out, element);
         }
         out.push(']');
         out
     }
-    macro_rules! integers {
-        ($type:ty) => {
-            list(tensor.data(), |out, bytes| {
-                let _ = write!(out, "{}", <$type>::from_le_bytes(bytes));
-            })
-        };
+}
+
+impl quintet_proto::Visitor for Print<'_> {
+    type Output = Result<String, InferError>;
+
+    fn integer<T: Integer>(self) -> Self::Output {
+        Ok(self.list::<T>(|out, value| {
+            let _ = write!(out, "{value}");
+        }))
     }
-    macro_rules! floats {
-        ($type:ty) => {
-            list(tensor.data(), |out, bytes| {
-                let value = <$type>::from_le_bytes(bytes);
-                let _ = match (value.is_finite(), value.is_nan()) {
-                    (true, _) => write!(out, "{value:?}"),
-                    (false, true) => write!(out, "\"NaN\""),
-                    (false, false) => write!(out, "\"{}Infinity\"", if value < 0.0 { "-" } else { "" }),
-                };
-            })
-        };
+    fn float<T: Float>(self) -> Self::Output {
+        Ok(self.list::<T>(|out, value| {
+            let _ = match (value.is_finite(), value.is_nan()) {
+                (true, _) => write!(out, "{value:?}"),
+                (false, true) => write!(out, "\"NaN\""),
+                (false, false) => write!(out, "\"{}Infinity\"", if value.is_sign_negative() { "-" } else { "" }),
+            };
+        }))
     }
-    Ok(match tensor.data_type() {
-        DataType::Bool => {
-            list(tensor.data(), |out, [byte]: [u8; 1]| out.push_str(if byte == 0 { "false" } else { "true" }))
-        }
-        DataType::Uint8 => integers!(u8),
-        DataType::Uint16 => integers!(u16),
-        DataType::Uint32 => integers!(u32),
-        DataType::Uint64 => integers!(u64),
-        DataType::Int8 => integers!(i8),
-        DataType::Int16 => integers!(i16),
-        DataType::Int32 => integers!(i32),
-        DataType::Int64 => integers!(i64),
-        DataType::Fp32 => floats!(f32),
-        DataType::Fp64 => floats!(f64),
-        DataType::Bytes => {
-            let strings: Vec<&str> = elements::iter(tensor.data())
-                .map(|element| element.ok().and_then(|element| std::str::from_utf8(element).ok()))
-                .collect::<Option<_>>()
-                .ok_or_else(|| {
-                    InferError::invalid(
-                        "the output has strings that are not UTF-8, which JSON cannot carry. Please use the binary data format for output",
-                    )
-                })?;
-            serde_json::to_string(&strings).map_err(InferError::internal)?
-        }
-        DataType::Fp16 | DataType::Bf16 => {
-            return Err(InferError::invalid(format_args!(
-                "sending {} data via JSON is not supported. Please use the binary data format for output",
-                tensor.data_type()
-            )));
-        }
-    })
+    fn boolean(self) -> Self::Output {
+        Ok(self.list::<u8>(|out, byte| out.push_str(if byte == 0 { "false" } else { "true" })))
+    }
+    fn bytes(self) -> Self::Output {
+        let strings: Vec<&str> = elements::iter(self.0)
+            .map(|element| element.ok().and_then(|element| std::str::from_utf8(element).ok()))
+            .collect::<Option<_>>()
+            .ok_or_else(|| {
+                InferError::invalid(
+                    "the output has strings that are not UTF-8, which JSON cannot carry. Please use the binary data format for output",
+                )
+            })?;
+        serde_json::to_string(&strings).map_err(InferError::internal)
+    }
+}
+
+/// A tensor's elements as a flat JSON array.
+///
+/// # Errors
+/// [`quintet_engine::ErrorKind::InvalidInput`] for what JSON does not carry: FP16, BF16, and strings that are not UTF-8.
+pub(super) fn print(tensor: &Tensor) -> Result<String, InferError> {
+    let data_type = tensor.data_type();
+    if !is_carried(data_type) {
+        return Err(InferError::invalid(format_args!(
+            "sending {data_type} data via JSON is not supported. Please use the binary data format for output"
+        )));
+    }
+    data_type.visit(Print(tensor.data()))
 }
 
 #[cfg(test)]
@@ -282,7 +289,7 @@ mod tests {
     use super::*;
 
     fn refusal(data_type: DataType, text: &str, expected: usize) -> String {
-        parse("x", data_type, text, expected).unwrap_err().message().to_owned()
+        parse("x", data_type, text, expected).unwrap_err().to_string()
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) async fn model_ready(
 ) -> Result<Response, Failure> {
     match find(&service, &path) {
         Ok(_) => Ok(reply::empty(StatusCode::OK)),
-        Err(Failure(error)) if error.message() == reply::NOT_FOUND => Err(Failure(error)),
+        Err(Failure(error)) if error.to_string() == reply::NOT_FOUND => Err(Failure(error)),
         // Triton's answer whatever the reason, so that clients that wait for a model can poll.
         Err(_) => Err(Failure(InferError::invalid("Model version not ready"))),
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use quintet_engine::{DataType, InferError, Model, StageTimings, admit::SentInput};
+use quintet_engine::{DataType, InferError, Model, SentInput, StageTimings};
 use quintet_proto::{INFERENCE_HEADER_CONTENT_LENGTH, rest};
 use serde_json::{Value, value::RawValue};
 

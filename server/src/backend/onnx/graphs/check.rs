@@ -61,14 +61,7 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
 
 /// The numbers of a tensor of floats.
 fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
-    let data = tensor.data();
-    Some(match tensor.data_type() {
-        DataType::Fp64 => bytemuck::pod_collect_to_vec(data),
-        DataType::Fp32 => bytemuck::pod_collect_to_vec::<u8, f32>(data).into_iter().map(f64::from).collect(),
-        DataType::Fp16 => bytemuck::pod_collect_to_vec::<u8, half::f16>(data).into_iter().map(f64::from).collect(),
-        DataType::Bf16 => bytemuck::pod_collect_to_vec::<u8, half::bf16>(data).into_iter().map(f64::from).collect(),
-        _ => return None,
-    })
+    if tensor.data_type().is_float() { tensor.data_type().numbers(tensor.data()) } else { None }
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! When an idle instance should run, and with how many requests. Pure: the clock is an argument.
+//! Decides when an idle instance runs, and how many requests. Pure: the time is an argument.
 
 use std::time::Instant;
 
-use crate::schedule::BatchPolicy;
+use crate::spec::BatchPolicy;
 
 /// What an idle instance sees of the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueView<R> {
-    /// Rows of the requests that may run together with the first one, in order, itself included. No
-    /// more of them are looked at than fit into a batch, and one.
+    /// Rows of each request that may share a batch with the first one, itself included, in order. At most
+    /// one more than fit into a batch is looked at.
     pub rows: R,
-    /// Whether other requests wait behind these.
+    /// Whether requests wait that may not share a batch with these.
     pub others_wait: bool,
     /// When the oldest of them began to wait.
     pub waiting_since: Instant,
-    /// Whether more requests may come while these wait.
-    pub company_expected: bool,
+    /// Whether more requests are expected while these wait.
+    pub more_expected: bool,
 }
 
 /// What an idle instance should do.
@@ -31,9 +31,9 @@ pub enum Decision {
 
 /// Decides for one idle instance.
 ///
-/// A batch is run as soon as waiting cannot make it better: when it has a preferred size, when the next
-/// request would not fit, when other requests are held up behind it, when nobody is expected to join
-/// it, or when one of its requests has waited for `max_queue_delay`.
+/// A batch runs as soon as it would gain nothing by waiting: when it has a preferred size, when the next
+/// request does not fit, when other requests wait for it to run, when no more requests are expected, or
+/// when one of its requests has waited for `max_queue_delay`.
 pub fn decide<R>(now: Instant, view: QueueView<R>, policy: &BatchPolicy) -> Decision
 where
     R: IntoIterator<Item = usize>,
@@ -64,7 +64,7 @@ where
     match preferred {
         Some(n) if batches && (!overdue || policy.max_queue_delay.is_zero()) => Decision::Dispatch(n),
         _ if !batches || full || total >= largest_preferred => Decision::Dispatch(fitting),
-        _ if view.others_wait || overdue || !view.company_expected => Decision::Dispatch(fitting),
+        _ if view.others_wait || overdue || !view.more_expected => Decision::Dispatch(fitting),
         _ => Decision::WaitUntil(due),
     }
 }
@@ -82,11 +82,11 @@ mod tests {
         BatchPolicy { max_batch_size, dynamic: true, max_queue_delay, ..BatchPolicy::default() }
     }
 
-    /// The decision about requests with these rows, the oldest of which has waited so long.
-    fn after(waited_ms: u64, rows: &[usize], company_expected: bool, policy: &BatchPolicy) -> Decision {
+    /// The decision about requests with these rows when the oldest has waited for `waited_ms`.
+    fn after(waited_ms: u64, rows: &[usize], more_expected: bool, policy: &BatchPolicy) -> Decision {
         let start = Instant::now();
         let rows = rows.iter().copied();
-        let view = QueueView { rows, others_wait: false, waiting_since: start, company_expected };
+        let view = QueueView { rows, others_wait: false, waiting_since: start, more_expected };
         match decide(start + Duration::from_millis(waited_ms), view, policy) {
             Decision::WaitUntil(due) => {
                 assert_eq!(due, start + policy.max_queue_delay);
@@ -100,18 +100,18 @@ mod tests {
         #[test]
         fn a_batch_never_exceeds_its_maximum(
             rows in prop::collection::vec(1usize..=8, 0..40), delay_ms in 0u64..20, waited_ms in 0u64..40,
-            preferred in prop::collection::vec(1usize..=8, 0..3), others_wait: bool, company_expected: bool,
+            preferred in prop::collection::vec(1usize..=8, 0..3), others_wait: bool, more_expected: bool,
         ) {
             let start = Instant::now();
             let now = start + Duration::from_millis(waited_ms);
-            let view = QueueView { rows: rows.iter().copied(), others_wait, waiting_since: start, company_expected };
+            let view = QueueView { rows: rows.iter().copied(), others_wait, waiting_since: start, more_expected };
             let policy = BatchPolicy { preferred_batch_sizes: preferred, ..policy(8, delay_ms) };
             match decide(now, view, &policy) {
                 Decision::Idle => prop_assert!(rows.is_empty()),
                 Decision::Dispatch(n) => {
                     prop_assert!(n >= 1 && n <= rows.len());
                     prop_assert!(rows[..n].iter().sum::<usize>() <= 8);
-                    // Never less than would have fitted, but for the sake of a preferred size.
+                    // Fewer than fit only for a preferred size.
                     let fitted = n == rows.len() || rows[..=n].iter().sum::<usize>() > 8;
                     prop_assert!(fitted || !policy.preferred_batch_sizes.is_empty());
                 }
@@ -119,7 +119,7 @@ mod tests {
                     prop_assert!(waited_ms < delay_ms, "no request waits past the delay while an instance is idle");
                     prop_assert_eq!(due, start + policy.max_queue_delay);
                     prop_assert!(rows.iter().sum::<usize>() < 8, "a full batch does not wait");
-                    prop_assert!(!others_wait && company_expected);
+                    prop_assert!(!others_wait && more_expected);
                 }
             }
         }
@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn a_lone_request_is_dispatched_at_once_when_waiting_cannot_help() {
         assert_eq!(after(0, &[1], true, &policy(8, 0)), Decision::Dispatch(1), "no delay");
-        assert_eq!(after(0, &[1], false, &policy(8, 5)), Decision::Dispatch(1), "nobody else is about");
+        assert_eq!(after(0, &[1], false, &policy(8, 5)), Decision::Dispatch(1), "no more requests are expected");
         assert!(matches!(after(0, &[1], true, &policy(8, 5)), Decision::WaitUntil(_)));
         assert_eq!(after(5, &[1], true, &policy(8, 5)), Decision::Dispatch(1));
     }
 
     #[test]
-    fn preferred_sizes_are_run_as_soon_as_they_are_there() {
+    fn a_batch_of_a_preferred_size_runs_at_once() {
         let policy = BatchPolicy { preferred_batch_sizes: vec![4, 6], ..policy(8, 5) };
         assert!(matches!(after(0, &[1; 3], true, &policy), Decision::WaitUntil(_)));
         assert_eq!(after(0, &[1; 4], true, &policy), Decision::Dispatch(4));

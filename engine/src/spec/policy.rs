@@ -1,38 +1,38 @@
-//! How requests wait and share batches, as a model's configuration says.
+//! How the requests to a model wait and share batches.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-/// What becomes of a request whose time in the queue is over.
+/// What happens to a request whose time in the queue is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeoutAction {
     /// It fails with `DeadlineExceeded`.
     #[default]
     Reject,
-    /// It is served after the requests of its priority whose time is not over.
+    /// It is served after the other requests of its priority.
     Delay,
 }
 
-/// How the requests of one priority wait.
+/// How requests of one priority wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuePolicy {
-    /// What becomes of a request whose time is over.
+    /// What happens to a request whose time is over.
     pub timeout_action: TimeoutAction,
-    /// How long a request may wait; `None` is for ever.
+    /// How long a request may wait; `None` is without a limit.
     pub default_timeout: Option<Duration>,
     /// Whether a request may ask for less than that.
     pub allow_timeout_override: bool,
-    /// Requests that may wait at once; one more is refused.
+    /// Number of requests that may wait at once.
     pub max_queue_size: usize,
 }
 
 impl QueuePolicy {
-    /// Requests that may wait at once unless the configuration says otherwise.
+    /// The default of `max_queue_size`.
     pub const DEFAULT_MAX_QUEUE_SIZE: usize = 1024;
 
-    /// When the time of a request that comes `now` is over; `wish` is the time that it asks for.
+    /// The deadline of a request that arrives `now` and asks for the deadline `wish`.
     pub fn deadline(&self, now: Instant, wish: Option<Instant>) -> Option<Instant> {
         let default = self.default_timeout.and_then(|timeout| now.checked_add(timeout));
         let wish = wish.filter(|_| self.allow_timeout_override);
@@ -55,36 +55,36 @@ impl Default for QueuePolicy {
     }
 }
 
-/// When requests wait and how many run together. The default batches nothing.
+/// How requests wait and share batches. By default, they share none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchPolicy {
     /// Rows of a batch at most; 0 for a model without a batch dimension.
     pub max_batch_size: usize,
-    /// Whether requests may share a batch at all.
+    /// Whether requests may share a batch.
     pub dynamic: bool,
-    /// How long the oldest request may wait for company while an instance is idle.
+    /// How long a request may wait for others to share a batch with while an instance is idle.
     pub max_queue_delay: Duration,
-    /// Rows of batches that are run as soon as they are complete; only the largest batch where empty.
+    /// Batch sizes that run as soon as they are reached; only the largest batch if empty.
     pub preferred_batch_sizes: Vec<usize>,
-    /// Whether answers leave in the order in which their requests came.
+    /// Whether responses are sent in the order of their requests.
     pub preserve_ordering: bool,
-    /// Priorities run from 1, the highest, to this; 0 where all requests are alike.
+    /// Number of priority levels; 1 is the highest. 0 if requests have no priority.
     pub priority_levels: u32,
-    /// The priority of a request that names none, or one that there is not.
+    /// The priority of requests without a valid one.
     pub default_priority: u32,
     /// How requests wait.
     pub queue: QueuePolicy,
-    /// How requests of these priorities wait instead.
+    /// Exceptions from `queue` by priority level.
     pub priority_queues: BTreeMap<u32, QueuePolicy>,
 }
 
-/// A policy that cannot be followed.
+/// A contradiction in a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// A queue without room.
+    /// A queue that holds no request.
     #[error("max_queue_size must be at least 1")]
     NoRoom,
-    /// A preferred batch that no batch can be.
+    /// A preferred size that no batch can have.
     #[error("preferred batch size {size} is not between 1 and the maximum batch size {max}")]
     Preferred {
         /// The preferred batch size.
@@ -92,26 +92,26 @@ pub enum PolicyError {
         /// The maximum.
         max: usize,
     },
-    /// More priorities than are kept apart.
+    /// Too many priority levels.
     #[error("{0} priority levels; at most {max} are supported", max = BatchPolicy::MAX_PRIORITY_LEVELS)]
     Levels(u32),
-    /// A priority that there is not.
+    /// A priority level that does not exist.
     #[error("{what} {level} is not between 1 and the {levels} priority levels")]
     Level {
-        /// What names the priority.
+        /// The field that names the level.
         what: &'static str,
-        /// The priority.
+        /// The level.
         level: u32,
-        /// How many there are.
+        /// The number of levels.
         levels: u32,
     },
-    /// An order that what else is asked for would break.
+    /// A setting that breaks the order of responses.
     #[error("the order of requests cannot be preserved with {0}")]
     Ordering(&'static str),
 }
 
 impl BatchPolicy {
-    /// Each priority level has a queue of its own size.
+    /// The largest number of priority levels.
     pub const MAX_PRIORITY_LEVELS: u32 = 256;
 
     /// The level of a request's priority.
@@ -124,7 +124,7 @@ impl BatchPolicy {
         self.priority_queues.get(&level).unwrap_or(&self.queue)
     }
 
-    /// Says what of the policy contradicts the rest of it.
+    /// Finds contradictions.
     pub(crate) fn check(&self) -> Result<(), PolicyError> {
         let mut queues = self.priority_queues.values().chain([&self.queue]);
         if queues.clone().any(|queue| queue.max_queue_size == 0) {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_may_ask_for_less_time_where_that_is_allowed() {
+    fn a_request_may_ask_for_an_earlier_deadline_if_allowed() {
         let now = Instant::now();
         let after = |ms| now + Duration::from_millis(ms);
         let deadline = |default: Option<u64>, allow_timeout_override, wish: Option<u64>| {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_that_is_not_there_is_the_default() {
+    fn a_priority_that_does_not_exist_is_the_default() {
         let policy = BatchPolicy { priority_levels: 3, default_priority: 2, ..Default::default() };
         assert_eq!([0, 1, 3, 4, u32::MAX].map(|priority| policy.level(priority)), [2, 1, 3, 2, 2]);
         assert_eq!(BatchPolicy::default().level(99), 0);

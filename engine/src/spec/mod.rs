@@ -1,12 +1,15 @@
-//! What a model is: its tensors, its instances, and how its requests wait. Checked once, when it is made.
+//! The specification of a model: tensors, instances and batching. It is checked once, when it is made.
+
+mod output_set;
+mod policy;
 
 use std::{collections::HashSet, sync::Arc};
 
 use quintet_proto::DataType;
 
-use crate::{
-    request::OutputSet,
-    schedule::{BatchPolicy, PolicyError},
+pub use self::{
+    output_set::OutputSet,
+    policy::{BatchPolicy, PolicyError, QueuePolicy, TimeoutAction},
 };
 
 /// One input or output of a model.
@@ -16,7 +19,7 @@ pub struct TensorSpec {
     pub name: String,
     /// Element type.
     pub data_type: DataType,
-    /// Dimensions without the batch's; `None` is a dynamic one.
+    /// Dimensions without the batch dimension; `None` is a dynamic one.
     pub dims: Vec<Option<usize>>,
     /// For inputs: whether requests may leave it out, because the model has a default for it.
     pub optional: bool,
@@ -25,19 +28,19 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// A tensor without labels, which is not optional.
+    /// A required tensor without labels.
     pub fn new(name: impl Into<String>, data_type: DataType, dims: impl Into<Vec<Option<usize>>>) -> Self {
         Self { name: name.into(), data_type, dims: dims.into(), optional: false, labels: None }
     }
 
-    /// The shape that the protocol announces: -1 for dynamic dimensions, and for the batch's where there is one.
+    /// The shape in metadata: -1 for dynamic dimensions, and for the batch dimension if there is one.
     pub fn announced_shape(&self, batches: bool) -> Vec<i64> {
         let dims = self.dims.iter().map(|dim| dim.map_or(-1, |n| n as i64));
         batches.then_some(-1).into_iter().chain(dims).collect()
     }
 }
 
-/// A model as its clients see it.
+/// The specification of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSpec {
     name: String,
@@ -49,7 +52,7 @@ pub struct ModelSpec {
     warmup_batch_sizes: Vec<usize>,
 }
 
-/// A model that cannot be served as it is described.
+/// A contradiction in a model's specification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// No input or no output.
@@ -89,7 +92,7 @@ pub enum SpecError {
         /// What is wrong with it.
         error: PolicyError,
     },
-    /// A batch size to warm that requests may not have.
+    /// A warm-up batch size that no request may have.
     #[error("model '{model}': warm-up batch size {size} is not between 1 and the maximum batch size {max}")]
     Warmup {
         /// The model.
@@ -102,8 +105,8 @@ pub enum SpecError {
 }
 
 impl ModelSpec {
-    /// A model that is fit to serve. `warmup_batch_sizes` are the batch sizes that it announces: each
-    /// is run once before the model is ready. They are sorted and made unique.
+    /// Checks a specification. `warmup_batch_sizes` are the batch sizes that the model announces: each runs once
+    /// before the model is ready. They are sorted and made unique.
     ///
     /// # Errors
     /// When tensors or settings contradict each other.
@@ -169,17 +172,17 @@ impl ModelSpec {
         &self.policy
     }
 
-    /// Whether tensors have a batch dimension in front.
+    /// Whether the first dimension of tensors is the batch's.
     pub fn batches(&self) -> bool {
         self.policy.max_batch_size > 0
     }
 
-    /// How many copies of the model run side by side.
+    /// Number of instances.
     pub fn instances(&self) -> usize {
         self.instances
     }
 
-    /// The batch sizes that are run once before the model is ready, ascending.
+    /// The batch sizes that run once before the model is ready, ascending.
     pub fn warmup_batch_sizes(&self) -> &[usize] {
         &self.warmup_batch_sizes
     }

@@ -1,8 +1,7 @@
-//! Instance threads, and the way of a request to one and back. An idle instance takes the batch itself, so a batch forms
-//! as late as possible.
+//! The threads of a model's instances, and how a request gets to one and back. An idle instance takes a batch from the
+//! queue itself, so a batch forms as late as possible.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc::Sender},
     time::Instant,
 };
@@ -10,23 +9,24 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
+use super::{
+    pace::Pace,
+    warmup::{self, Sample, WarmUpError},
+};
 use crate::{
-    backend::{Instance, RunTimings},
+    backend::{Instance, RunTimings, guarded},
     batch::{
         gather::{gather, scatter},
-        lines::{Batch, Outcome, Pending},
         queue::{Queue, Work},
+        scheduler::{Batch, Outcome, Pending},
     },
     buffer::BufferPool,
     cancel::Cancel,
     error::{ErrorKind, InferError},
-    pace::Pace,
-    place::{self, PlacedOutput},
-    request::{InferRequest, InferResponse, OutputSet, Stage},
-    spec::ModelSpec,
+    request::{InferRequest, InferResponse, Stage},
+    spec::{ModelSpec, OutputSet},
     stats::ModelStats,
     tensor::Tensor,
-    warmup::{self, Sample},
 };
 
 /// What the threads of one model share.
@@ -35,47 +35,46 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) stats: Arc<ModelStats>,
     pub(crate) pool: BufferPool,
-    /// Each is locked while it runs, and gone when its thread has ended.
+    /// Each is locked while it runs, and `None` after its thread has ended.
     pub(crate) instances: Vec<Mutex<Option<Box<dyn Instance>>>>,
     /// `None` if the instances run on their own threads only.
     pub(crate) pace: Option<Pace>,
 }
 
 impl Shared {
-    /// Has a request run, as [`crate::Model::infer`] says.
+    /// As [`crate::Model::infer`], without the cache.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         let started = request.started;
         let bytes = bytes(&request.inputs);
-        let place =
+        let ticket =
             self.queue.accept(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
         self.dispatch(bytes);
-        let mut leave = LeaveOnDrop { shared: self, started, ticket: Some(place.ticket) };
-        let mut outcome = place.outcome;
-        let ended = match place.rejected_at {
+        let mut guard = CancelOnDrop { shared: self, started, number: Some(ticket.number) };
+        let mut outcome = ticket.outcome;
+        let ended = match ticket.rejected_at {
             None => outcome.await,
             Some(at) => match timeout_at(at.into(), &mut outcome).await {
                 Ok(ended) => ended,
-                Err(_) if self.queue.remove(place.ticket).is_some() => {
-                    leave.ticket = None;
-                    let error = timed_out();
-                    self.stats.failed(error.kind(), started.elapsed());
-                    return Err(error);
+                Err(_) if self.queue.remove(ticket.number).is_some() => {
+                    guard.number = None;
+                    self.stats.failed(ErrorKind::DeadlineExceeded, started.elapsed());
+                    return Err(InferError::DeadlineExceeded);
                 }
-                // It is running: the deadline is about waiting.
+                // It is running: the deadline only limits waiting.
                 Err(_) => outcome.await,
             },
         };
-        leave.ticket = None;
-        ended.unwrap_or_else(|_| Err(lost()))
+        guard.number = None;
+        ended.unwrap_or(Err(InferError::InstanceLost))
     }
 
-    /// Finds an instance for the request that has just come, of so many bytes: this thread itself if the request is
-    /// alone, will be quick, and an instance is idle.
+    /// Finds an instance for a request of this many bytes that has just been accepted. This thread runs it if the
+    /// request is alone and expected to be quick, and an instance is idle.
     fn dispatch(&self, bytes: usize) {
         if !self.pace.as_ref().is_some_and(|pace| pace.is_quick(bytes)) {
-            return self.queue.call();
+            return self.queue.wake();
         }
-        // Where all of them run, whoever is done first looks into the queue again.
+        // If all instances run, the first one that is done looks into the queue again.
         let Some(mut idle) = self.instances.iter().find_map(Mutex::try_lock) else { return };
         if let Some(instance) = idle.as_deref_mut()
             && let Some(work) = self.queue.take_lone()
@@ -84,7 +83,7 @@ impl Shared {
         }
         drop(idle);
         if !self.queue.is_empty() {
-            self.queue.call();
+            self.queue.wake();
         }
     }
 }
@@ -93,36 +92,31 @@ fn bytes(inputs: &[Option<Tensor>]) -> usize {
     inputs.iter().flatten().map(|input| input.data().len()).sum()
 }
 
-/// The end of a request whose answer cannot be had.
-pub(crate) fn lost() -> InferError {
-    InferError::internal("the model's instance ended without an answer")
-}
-
-/// Gives a request up when nobody waits for it any more.
-struct LeaveOnDrop<'a> {
+/// Cancels a request when the future that waits for it is dropped.
+struct CancelOnDrop<'a> {
     shared: &'a Shared,
     started: Instant,
-    ticket: Option<u64>,
+    number: Option<u64>,
 }
 
-impl Drop for LeaveOnDrop<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket
-            && self.shared.queue.give_up(ticket).is_some()
+        if let Some(number) = self.number
+            && self.shared.queue.give_up(number).is_some()
         {
             self.shared.stats.failed(ErrorKind::Cancelled, self.started.elapsed());
         }
     }
 }
 
-/// The body of an instance's thread: warms it, tells how that went, and serves until the queue is closed and empty. The
-/// instance ends with it, whoever still has the model.
-pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, tell: Sender<Result<(), InferError>>) {
+/// The body of an instance's thread: warms the instance, reports the outcome to `warmed`, and serves until the queue is
+/// closed and empty. It drops the instance then, even if the model is still referenced.
+pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, warmed: Sender<Result<(), WarmUpError>>) {
     let Some(instance) = shared.instances.get(index) else { return };
-    let warmed = instance.lock().as_deref_mut().map_or(Ok(()), |it| warmup::run(&shared.spec, &samples, it));
-    // They are not held as long as the model.
+    let outcome = instance.lock().as_deref_mut().map_or(Ok(()), |it| warmup::run(&shared.spec, &samples, it));
+    // The samples are not needed any more; the thread may run as long as the process.
     drop(samples);
-    let _ = tell.send(warmed);
+    let _ = warmed.send(outcome);
     while let Some(work) = shared.queue.next() {
         if let Some(instance) = instance.lock().as_deref_mut() {
             carry_out(shared, instance, work);
@@ -136,29 +130,19 @@ fn carry_out(shared: &Shared, instance: &mut dyn Instance, work: Work) {
         Work::Run(batch) => execute(shared, instance, batch),
         Work::Reject(expired) => {
             for pending in expired {
-                let error = timed_out();
-                shared.stats.failed(error.kind(), pending.request.started.elapsed());
-                let _ = pending.reply.send(Err(error));
+                shared.stats.failed(ErrorKind::DeadlineExceeded, pending.request.started.elapsed());
+                let _ = pending.reply.send(Err(InferError::DeadlineExceeded));
             }
         }
     }
 }
 
-/// The end of a request whose time in the queue is over, in Triton's words.
-fn timed_out() -> InferError {
-    InferError::new(ErrorKind::DeadlineExceeded, "Request timeout expired")
-}
-
-fn cancelled() -> InferError {
-    InferError::new(ErrorKind::Cancelled, "the request was cancelled")
-}
-
 fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
     let started = Instant::now();
-    // The last moment to leave out what nobody waits for.
-    let (gone, mut requests): (Vec<_>, Vec<_>) =
+    // The last moment to leave out cancelled requests.
+    let (cancelled, mut requests): (Vec<_>, Vec<_>) =
         batch.requests.into_iter().partition(|pending| pending.reply.is_closed());
-    finish(shared, gone.into_iter().map(|pending| (pending, Err(cancelled()))).collect());
+    finish(shared, cancelled.into_iter().map(|pending| (pending, Err(InferError::Cancelled))).collect());
     if requests.is_empty() {
         return;
     }
@@ -170,13 +154,13 @@ fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
         Err(error) if requests.len() == 1 || batch.cancel.is_cancelled() => {
             finish(shared, requests.into_iter().map(|pending| (pending, Err(error.clone()))).collect());
         }
-        // One request of the batch may be at fault: alone, each gets what it deserves.
+        // One request of the batch may be the cause: alone, each gets its own outcome.
         Err(error) => {
             tracing::warn!(model = shared.spec.name(), %error, requests = requests.len(), "batch failed; running its requests one by one");
             for pending in requests {
-                match shared.queue.run_alone(pending.ticket) {
+                match shared.queue.run_alone(pending.number) {
                     Some(cancel) => execute(shared, instance, Batch { requests: vec![pending], cancel }),
-                    None => finish(shared, vec![(pending, Err(cancelled()))]),
+                    None => finish(shared, vec![(pending, Err(InferError::Cancelled))]),
                 }
             }
         }
@@ -195,11 +179,11 @@ fn attempt(
     let gathered = started.elapsed();
     let wanted = requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs));
     let mut times = RunTimings::default();
-    let places = match requests[..] {
-        [request] => place::fitting(&shared.spec, request, &inputs),
+    let placements = match requests[..] {
+        [request] => request.output_placements(&shared.spec, &inputs),
         _ => Vec::new(),
     };
-    let outputs = run(instance, &inputs, wanted, &places, cancel, &mut times)?;
+    let outputs = guarded(|| instance.run_into(&inputs, wanted, &placements, cancel, &mut times))?;
     let ran = Instant::now();
     if let Some(pace) = &shared.pace {
         pace.ran(bytes(&inputs), ran - started);
@@ -221,21 +205,8 @@ fn attempt(
         .collect())
 }
 
-/// Runs the instance; a panic in the backend costs its batch, not the server.
-pub(crate) fn run(
-    instance: &mut dyn Instance,
-    inputs: &[Option<Tensor>],
-    wanted: OutputSet,
-    places: &[PlacedOutput],
-    cancel: &Cancel,
-    timings: &mut RunTimings,
-) -> Result<Vec<Option<Tensor>>, InferError> {
-    catch_unwind(AssertUnwindSafe(|| instance.run_into(inputs, wanted, places, cancel, timings)))
-        .unwrap_or_else(|_| Err(InferError::internal("the backend panicked; see the server's log")))
-}
-
-/// Counts first, so that whoever has the answer finds it counted. What nobody waits for is cancelled,
-/// however it ended.
+/// Counts outcomes, then sends them, so that a client that has its response finds it counted. A request without a
+/// receiver counts as cancelled, whatever its outcome.
 fn finish(shared: &Shared, answers: Vec<(Pending, Outcome)>) {
     for (pending, outcome) in &answers {
         let elapsed = pending.request.started.elapsed();

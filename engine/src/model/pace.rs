@@ -1,12 +1,12 @@
-//! How fast a model runs, as far as it decides where to run it: a run that is over sooner than a thread wakes up is
-//! carried out by the thread that brought the request.
+//! Whether a model's runs are shorter than waking a thread takes: such runs are better done on the thread that brought
+//! the request.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// What a run may take to be quick. Waking a thread and being woken by it takes several times 10 µs, and the thread
-/// that brings requests serves others, too: it must not be kept for longer than by a body that it reads or writes.
+/// Longest time of a quick run. Waking a thread and being woken by it takes several times 10 µs. The thread that brings
+/// requests serves others, too: a run must not hold it for longer than reading or writing a body does.
 const QUICK: Duration = Duration::from_micros(100);
 /// How many runs in a row must have been quick.
 const STREAK: u32 = 4;
@@ -29,7 +29,7 @@ impl Pace {
         state.quick_in_a_row >= STREAK && bytes <= state.bytes
     }
 
-    /// Notes a run. A slow one on larger inputs than were ever quick says nothing of smaller ones.
+    /// Records a run. A slow run on larger inputs than any quick one does not count against smaller inputs.
     pub(crate) fn ran(&self, bytes: usize, took: Duration) {
         let mut state = self.0.lock();
         if took <= QUICK {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quick_is_what_was_so_several_times_and_never_larger() {
+    fn a_run_is_expected_to_be_quick_after_several_quick_runs_on_inputs_as_large() {
         let pace = Pace::default();
         for _ in 0..STREAK {
             assert!(!pace.is_quick(10));
@@ -55,10 +55,10 @@ mod tests {
         assert!(pace.is_quick(10) && pace.is_quick(0) && !pace.is_quick(11));
         let slow = QUICK + Duration::from_nanos(1);
         pace.ran(11, slow);
-        assert!(pace.is_quick(10), "that was a larger one");
+        assert!(pace.is_quick(10), "only larger inputs were slow");
         pace.ran(20, QUICK);
         assert!(pace.is_quick(20));
         pace.ran(5, slow);
-        assert!(!pace.is_quick(5) && !pace.is_quick(0), "the model is not what it was");
+        assert!(!pace.is_quick(5) && !pace.is_quick(0), "the model has become slow");
     }
 }

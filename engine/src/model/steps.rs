@@ -1,38 +1,17 @@
-//! Models made of models. They have no queue and no threads: a request is a future that asks the others.
+//! Models that call other models. They have no queue and no threads: a request is a future that calls the others.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    backend::RunTimings,
+    backend::{Composite, RunTimings},
     error::{ErrorKind, InferError},
     request::{InferRequest, InferResponse, Stage},
     stats::{FailureReason, ModelStats},
 };
 
-/// What a [`Composite`] answers with.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
-
-/// How a model made of models answers: implemented outside, where other models are found.
-pub trait Composite: Send + Sync {
-    /// Answers a request by asking other models. Dropping the future must cancel what it has asked.
-    ///
-    /// # Errors
-    /// What the models that it asks refuse.
-    fn infer(&self, request: InferRequest) -> Answering<'_>;
-
-    /// Whether the models that it asks are all there, and what they were when it was made to fit them.
-    fn is_current(&self) -> bool {
-        true
-    }
-}
-
-/// A composite in service: the requests that it has open, and whether it takes more.
+/// A composite in service: its open requests, and whether it accepts more.
 pub(crate) struct Steps {
     composite: Box<dyn Composite>,
     open: Mutex<Open>,
@@ -55,18 +34,18 @@ impl Steps {
         self.composite.is_current()
     }
 
-    /// How many requests are open.
+    /// Number of open requests.
     pub(crate) fn running(&self) -> usize {
         self.open.lock().requests
     }
 
-    /// Answers a request and counts it as Triton does: its own queue holds nothing, its computing is that of its
-    /// steps together, and a step that fails is a failure for another reason.
+    /// Answers a request and counts it: its time in the queue is 0, its compute times are the totals of its steps, and
+    /// the reason of a failed step is [`FailureReason::Other`].
     pub(crate) async fn infer(&self, stats: &ModelStats, request: InferRequest) -> Result<InferResponse, InferError> {
         let (started, rows) = (request.started, request.rows);
-        let mut leave = self.enter(stats, started)?;
+        let mut open = self.open(stats, started)?;
         let outcome = self.composite.infer(request).await;
-        leave.is_cancelled = false;
+        open.is_cancelled = false;
         match &outcome {
             Ok(response) => {
                 let mut timings = response.timings;
@@ -80,14 +59,14 @@ impl Steps {
         outcome
     }
 
-    fn enter<'a>(&'a self, stats: &'a ModelStats, started: Instant) -> Result<Leave<'a>, InferError> {
+    fn open<'a>(&'a self, stats: &'a ModelStats, started: Instant) -> Result<OpenRequest<'a>, InferError> {
         let mut open = self.open.lock();
         if open.closed {
             stats.failed(ErrorKind::Unavailable, started.elapsed());
-            return Err(InferError::new(ErrorKind::Unavailable, "Server exiting"));
+            return Err(InferError::ShuttingDown);
         }
         open.requests += 1;
-        Ok(Leave { steps: self, stats, started, is_cancelled: true })
+        Ok(OpenRequest { steps: self, stats, started, is_cancelled: true })
     }
 
     /// Refuses requests from now on.
@@ -102,15 +81,15 @@ impl Steps {
     }
 }
 
-/// Closes a request, well or not; one that is dropped halfway was cancelled.
-struct Leave<'a> {
+/// An open request: dropping it closes it, and counts it as cancelled unless it has an outcome.
+struct OpenRequest<'a> {
     steps: &'a Steps,
     stats: &'a ModelStats,
     started: Instant,
     is_cancelled: bool,
 }
 
-impl Drop for Leave<'_> {
+impl Drop for OpenRequest<'_> {
     fn drop(&mut self) {
         if self.is_cancelled {
             self.stats.failed(ErrorKind::Cancelled, self.started.elapsed());

@@ -1,4 +1,9 @@
-//! A model in service: its queue, its instances' threads, its counters.
+//! A model in service: its instances or steps, its counters and its cache.
+
+mod instances;
+mod pace;
+mod steps;
+mod warmup;
 
 use std::{
     sync::{
@@ -12,19 +17,17 @@ use std::{
 
 use parking_lot::Mutex;
 
+pub use self::warmup::{Sample, WarmUpError};
+use self::{pace::Pace, steps::Steps};
 use crate::{
-    backend::{Instance, Placement},
+    backend::{Composite, Instance, Placement},
     batch::queue::Queue,
     buffer::BufferPool,
     cache::{Cache, Key},
-    composite::{Composite, Steps},
     error::{ErrorKind, InferError},
-    pace::Pace,
     request::{InferRequest, InferResponse, Stage, StageTimings},
     spec::ModelSpec,
     stats::{ModelStats, StatsSnapshot},
-    warmup::Sample,
-    worker,
 };
 
 /// A model in service. Dropping it closes its queue; [`drain`](Self::drain) also waits for its threads.
@@ -32,57 +35,57 @@ pub struct Model {
     spec: Arc<ModelSpec>,
     stats: Arc<ModelStats>,
     pool: BufferPool,
-    runs: Runs,
+    runner: Runner,
     placement: Placement,
     load_time: Duration,
     cache: Option<Arc<Cache>>,
-    /// Tells this model's answers in the cache from those of any other that was ever loaded.
+    /// Unique to each load of a model: part of its keys in the cache.
     generation: u64,
 }
 
 /// What answers a model's requests.
-enum Runs {
-    /// Instances, each with its thread, behind one queue.
+enum Runner {
+    /// Instances, each with its thread, and one queue.
     Instances(Instances),
     /// Other models.
     Steps(Steps),
 }
 
 struct Instances {
-    shared: Arc<worker::Shared>,
+    shared: Arc<instances::Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// A model that could not be put into service.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is nothing to run on.
+    /// It has no instance.
     #[error("model '{0}' has no instance")]
     NoInstance(String),
-    /// A warm-up run failed.
+    /// Its warm-up failed.
     #[error("model '{model}' failed its warm-up: {error}")]
     WarmUp {
         /// The model.
         model: String,
-        /// What the backend said.
-        error: InferError,
+        /// What failed.
+        error: WarmUpError,
     },
-    /// The system has no thread for an instance.
+    /// A thread cannot be started.
     #[error("cannot start a thread for model '{model}': {error}")]
     Thread {
         /// The model.
         model: String,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
 }
 
 impl Model {
-    /// Starts a thread for each instance, which warms it, one after the other: on `samples`, and on each batch size
-    /// that the model announces. Blocks until all are warm. `load_time` is what loading took so far.
+    /// Starts a thread for each instance and warms the instance on it, one after the other: with `samples`, and with
+    /// each batch size that the model announces. Blocks until all are warm. `load_time` is the time of loading so far.
     ///
     /// # Errors
-    /// When a warm-up run fails; nothing is left running then.
+    /// When a thread cannot be started or a warm-up fails; no thread is left running then.
     pub fn start(
         spec: ModelSpec,
         instances: Vec<Box<dyn Instance>>,
@@ -95,35 +98,35 @@ impl Model {
         let placement = first.placement();
         let (spec, stats) = (Arc::new(spec), Arc::<ModelStats>::default());
         let count = instances.len();
-        let shared = Arc::new(worker::Shared {
+        let shared = Arc::new(instances::Shared {
             queue: Queue::new(spec.policy().clone()),
             stats: Arc::clone(&stats),
             pool: pool.clone(),
             spec: Arc::clone(&spec),
-            pace: instances.iter().all(|instance| instance.moves()).then(Pace::default),
+            pace: instances.iter().all(|instance| instance.runs_on_any_thread()).then(Pace::default),
             instances: instances.into_iter().map(|instance| Mutex::new(Some(instance))).collect(),
         });
-        // Whatever happens from here on, dropping them ends the threads.
+        // From here on, dropping this ends the threads.
         let started_instances = Instances { shared: Arc::clone(&shared), threads: Mutex::default() };
         let samples: Arc<[Sample]> = samples.into();
         for index in 0..count {
             let (shared, samples) = (Arc::clone(&shared), Arc::clone(&samples));
-            let (tell, told) = mpsc::channel();
+            let (warmed, outcome) = mpsc::channel();
             let thread = std::thread::Builder::new()
                 .name(format!("{}/{index}", shared.spec.name()))
-                .spawn(move || worker::serve(&shared, index, samples, tell))
+                .spawn(move || instances::serve(&shared, index, samples, warmed))
                 .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
             started_instances.threads.lock().push(thread);
-            if let Err(error) = told.recv().unwrap_or_else(|_| Err(worker::lost())) {
+            if let Err(error) = outcome.recv().unwrap_or(Err(InferError::InstanceLost.into())) {
                 started_instances.end();
                 return Err(StartError::WarmUp { model: spec.name().to_owned(), error });
             }
         }
-        let runs = Runs::Instances(started_instances);
-        Ok(Self::new(spec, stats, pool, runs, placement, load_time + started.elapsed()))
+        let runner = Runner::Instances(started_instances);
+        Ok(Self::new(spec, stats, pool, runner, placement, load_time + started.elapsed()))
     }
 
-    /// A model made of models. `load_time` is what loading took.
+    /// A model that calls other models. `load_time` is the time of loading.
     pub fn compose(
         spec: ModelSpec,
         composite: Box<dyn Composite>,
@@ -131,31 +134,31 @@ impl Model {
         pool: BufferPool,
         load_time: Duration,
     ) -> Self {
-        let runs = Runs::Steps(Steps::new(composite));
-        Self::new(Arc::new(spec), Arc::default(), pool, runs, placement, load_time)
+        let runner = Runner::Steps(Steps::new(composite));
+        Self::new(Arc::new(spec), Arc::default(), pool, runner, placement, load_time)
     }
 
     fn new(
         spec: Arc<ModelSpec>,
         stats: Arc<ModelStats>,
         pool: BufferPool,
-        runs: Runs,
+        runner: Runner,
         placement: Placement,
         load_time: Duration,
     ) -> Self {
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
         let generation = GENERATIONS.fetch_add(1, Relaxed);
-        Self { spec, stats, pool, runs, placement, load_time, cache: None, generation }
+        Self { spec, stats, pool, runner, placement, load_time, cache: None, generation }
     }
 
-    /// Answers from this cache what it has, and keeps there what it answers.
+    /// Answers requests from this cache, and keeps responses there.
     #[must_use]
     pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
         self
     }
 
-    /// What the model is.
+    /// Its specification.
     pub fn spec(&self) -> &Arc<ModelSpec> {
         &self.spec
     }
@@ -175,46 +178,46 @@ impl Model {
         self.stats.snapshot()
     }
 
-    /// Has `tell` told of each answered request ([`ModelStats::on_success`]).
-    pub fn on_success(&self, tell: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
-        self.stats.on_success(tell);
+    /// Calls `observe` for each answered request ([`ModelStats::on_success`]).
+    pub fn on_success(&self, observe: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
+        self.stats.on_success(observe);
     }
 
-    /// Whether answers are kept for equal requests.
+    /// Whether it has a response cache.
     pub fn is_cached(&self) -> bool {
         self.cache.is_some()
     }
 
-    /// Requests that wait.
+    /// Number of requests that wait.
     pub fn pending_requests(&self) -> usize {
-        match &self.runs {
-            Runs::Instances(instances) => instances.shared.queue.len(),
-            Runs::Steps(_) => 0,
+        match &self.runner {
+            Runner::Instances(instances) => instances.shared.queue.len(),
+            Runner::Steps(_) => 0,
         }
     }
 
-    /// Requests that run.
+    /// Number of requests that run.
     pub fn running_requests(&self) -> usize {
-        match &self.runs {
-            Runs::Instances(instances) => instances.shared.queue.running(),
-            Runs::Steps(steps) => steps.running(),
+        match &self.runner {
+            Runner::Instances(instances) => instances.shared.queue.running(),
+            Runner::Steps(steps) => steps.running(),
         }
     }
 
-    /// Whether it is made of other models.
+    /// Whether it calls other models.
     pub fn is_composite(&self) -> bool {
-        matches!(self.runs, Runs::Steps(_))
+        matches!(self.runner, Runner::Steps(_))
     }
 
-    /// Whether the models that it is made of, if it is, are what they were when it was made ([`Composite::is_current`]).
+    /// Whether the models that it calls, if any, have not changed since it was made ([`Composite::is_current`]).
     pub fn is_current(&self) -> bool {
-        match &self.runs {
-            Runs::Instances(_) => true,
-            Runs::Steps(steps) => steps.is_current(),
+        match &self.runner {
+            Runner::Instances(_) => true,
+            Runner::Steps(steps) => steps.is_current(),
         }
     }
 
-    /// The pool that its batches, and its clients' bodies, are kept in.
+    /// The pool for its batches and its clients' bodies.
     pub fn pool(&self) -> &BufferPool {
         &self.pool
     }
@@ -224,12 +227,12 @@ impl Model {
         self.stats.failed(kind, Duration::ZERO);
     }
 
-    /// Runs a request. Dropping the future cancels it: it leaves the queue at once, or, if it is running
-    /// already, its run is stopped unless other requests of the batch are waited for.
+    /// Runs a request. Dropping the future cancels the request: it leaves the queue at once, or, if it runs already, its
+    /// run is stopped unless other requests of the batch remain.
     ///
     /// # Errors
-    /// [`ErrorKind::QueueFull`], [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], or what the
-    /// backend reports.
+    /// [`InferError::QueueFull`], [`InferError::ShuttingDown`], [`InferError::DeadlineExceeded`], or what the backend
+    /// reports.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         match &self.cache {
             Some(cache) => self.infer_cached(cache, request).await,
@@ -237,15 +240,15 @@ impl Model {
         }
     }
 
-    /// From the cache, without queueing, or by a run whose answer the cache keeps.
+    /// Answers from the cache, or runs the request and keeps the response there.
     async fn infer_cached(&self, cache: &Cache, mut request: InferRequest) -> Result<InferResponse, InferError> {
         let stats = &self.stats;
         let started = request.started;
         let refused = |error: &InferError| stats.failed(error.kind(), started.elapsed());
-        let asked = std::time::Instant::now();
+        let lookup_started = std::time::Instant::now();
         let key = Key::new(self.generation, &request);
         let found = cache.get(&key);
-        let lookup = asked.elapsed();
+        let lookup = lookup_started.elapsed();
         if let Some(outputs) = found {
             let mut timings = request.timings;
             timings[Stage::Queue] = lookup;
@@ -254,20 +257,20 @@ impl Model {
                 stats.cache_hit(lookup);
                 stats.succeeded(request.started.elapsed(), &request.timings);
             };
-            return match &self.runs {
-                Runs::Instances(instances) => {
-                    let in_turn = instances.shared.queue.answered(answer).inspect_err(refused)?;
+            return match &self.runner {
+                Runner::Instances(instances) => {
+                    let in_order = instances.shared.queue.answered(answer).inspect_err(refused)?;
                     count();
-                    in_turn.await.unwrap_or_else(|_| Err(worker::lost()))
+                    in_order.await.unwrap_or(Err(InferError::InstanceLost))
                 }
-                Runs::Steps(_) => {
+                Runner::Steps(_) => {
                     count();
                     answer
                 }
             };
         }
-        // What is kept for others must not come out of memory that this client writes to.
-        request.places.clear();
+        // A response for later requests must not be in memory that this client can write to.
+        request.output_memory.clear();
         let mut outcome = self.run(request).await;
         let answered = std::time::Instant::now();
         if let Ok(response) = &mut outcome {
@@ -279,33 +282,33 @@ impl Model {
     }
 
     async fn run(&self, request: InferRequest) -> Result<InferResponse, InferError> {
-        match &self.runs {
-            Runs::Instances(instances) => instances.shared.infer(request).await,
-            Runs::Steps(steps) => steps.infer(&self.stats, request).await,
+        match &self.runner {
+            Runner::Instances(instances) => instances.shared.infer(request).await,
+            Runner::Steps(steps) => steps.infer(&self.stats, request).await,
         }
     }
 
-    /// Refuses new requests, answers those that it has, and ends the threads. Blocks until they have ended.
+    /// Refuses new requests, answers the accepted ones, and ends the threads. Blocks until they have ended.
     pub fn drain(&self) {
-        match &self.runs {
-            Runs::Instances(instances) => instances.end(),
-            Runs::Steps(steps) => {
+        match &self.runner {
+            Runner::Instances(instances) => instances.end(),
+            Runner::Steps(steps) => {
                 steps.close();
                 steps.wait_idle();
             }
         }
     }
 
-    /// Waits until a model made of models has no request open; other models it leaves alone. Blocks.
-    pub(crate) fn finish_steps(&self) {
-        if let Runs::Steps(steps) = &self.runs {
+    /// Blocks until a model that calls other models has no open request; returns at once for others.
+    pub(crate) fn wait_for_steps(&self) {
+        if let Runner::Steps(steps) = &self.runner {
             steps.wait_idle();
         }
     }
 }
 
 impl Instances {
-    /// Answers what waits, and ends the threads. Blocks until they have ended.
+    /// Answers the waiting requests and ends the threads. Blocks until they have ended.
     fn end(&self) {
         self.shared.queue.close();
         for thread in std::mem::take(&mut *self.threads.lock()) {

@@ -1,0 +1,270 @@
+//! Which requests wait, which run, and which are next: the queue's state, without clock and threads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use tokio::sync::oneshot;
+
+use super::decision::{Decision, QueueView, decide};
+use crate::{
+    cancel::Cancel,
+    error::InferError,
+    request::{InferRequest, InferResponse},
+    spec::{BatchPolicy, TimeoutAction},
+};
+
+/// The result of a request.
+pub type Outcome = Result<InferResponse, InferError>;
+
+/// A request that waits or runs.
+#[derive(Debug)]
+pub struct Pending {
+    /// Names the request; later requests have higher numbers.
+    pub number: u64,
+    /// The request.
+    pub request: InferRequest,
+    /// When it was accepted.
+    pub queued: Instant,
+    /// Sends its outcome.
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// Requests to run together.
+#[derive(Debug)]
+pub struct Batch {
+    /// At least one.
+    pub requests: Vec<Pending>,
+    /// Cancelled when all of the requests are.
+    pub cancel: Arc<Cancel>,
+}
+
+/// What an idle instance has to do.
+#[derive(Debug)]
+pub enum Next {
+    /// Requests to run.
+    Batch(Batch),
+    /// Reject these requests, whose deadline has passed, and call [`Scheduler::next`] again.
+    Expired(Vec<Pending>),
+    /// Wait until this time, or for a request.
+    WaitUntil(Instant),
+    /// Wait for a request.
+    Idle,
+}
+
+/// The position of a request in the order of service: by priority level, those delayed by a timeout after the
+/// others of their level, and by arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    level: u32,
+    delayed: bool,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pending: Pending,
+    position: Position,
+    group: Arc<[usize]>,
+    deadline: Option<Instant>,
+}
+
+/// Stands for an omitted input in the name of a group. (No dimension is as large: on the wire they are signed.)
+const OMITTED: usize = usize::MAX;
+
+/// The open requests: those that wait, in groups that may share a batch, and those that run.
+///
+/// For each request that it moves, an operation takes O(log n) for n open requests.
+#[derive(Debug)]
+pub struct Scheduler {
+    policy: BatchPolicy,
+    /// By number, that is by arrival.
+    waiting: BTreeMap<u64, Waiting>,
+    positions: BTreeSet<Position>,
+    /// The rows of the requests that may share a batch, in the order of service.
+    groups: HashMap<Arc<[usize]>, BTreeMap<Position, usize>>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Number of waiting requests by priority level.
+    levels: BTreeMap<u32, usize>,
+    running: HashMap<u64, Arc<Cancel>>,
+    /// Estimated number of active clients, each with one request. It rises to the number of open requests, and
+    /// falls to it when waiting for more requests brought none.
+    expected: usize,
+}
+
+impl Scheduler {
+    /// No requests.
+    pub fn new(policy: BatchPolicy) -> Self {
+        Self {
+            policy,
+            waiting: BTreeMap::new(),
+            positions: BTreeSet::new(),
+            groups: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            levels: BTreeMap::new(),
+            running: HashMap::new(),
+            expected: 0,
+        }
+    }
+
+    /// Number of requests that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether no request waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Number of requests that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Adds a request. Returns when it is rejected if it still waits.
+    ///
+    /// # Errors
+    /// The request, when the queue of its priority is full.
+    #[allow(clippy::result_large_err)] // The caller gets the request back.
+    pub fn push(&mut self, pending: Pending) -> Result<Option<Instant>, Pending> {
+        let level = self.policy.level(pending.request.priority);
+        let queue = self.policy.queue_of(level);
+        let waiting = self.levels.entry(level).or_default();
+        if *waiting >= queue.max_queue_size {
+            return Err(pending);
+        }
+        *waiting += 1;
+        let deadline = queue.deadline(pending.queued, pending.request.deadline);
+        let rejected_at = deadline.filter(|_| queue.timeout_action == TimeoutAction::Reject);
+        let number = pending.number;
+        let position = Position { level, delayed: false, number };
+        let group = self.group_of(&pending.request);
+        self.groups.entry(Arc::clone(&group)).or_default().insert(position, pending.request.rows);
+        self.positions.insert(position);
+        self.deadlines.extend(deadline.map(|deadline| (deadline, number)));
+        self.waiting.insert(number, Waiting { pending, position, group, deadline });
+        self.expected = self.expected.max(self.open());
+        Ok(rejected_at)
+    }
+
+    /// Removes a request, if it still waits.
+    pub fn remove(&mut self, number: u64) -> Option<Pending> {
+        let waiting = self.waiting.remove(&number)?;
+        self.positions.remove(&waiting.position);
+        self.leave_group(&waiting.group, waiting.position);
+        if let Some(deadline) = waiting.deadline {
+            self.deadlines.remove(&(deadline, number));
+        }
+        if let Some(level) = self.levels.get_mut(&waiting.position.level) {
+            *level -= 1;
+        }
+        Some(waiting.pending)
+    }
+
+    /// A running request has its outcome, or is cancelled: the caller then leaves the returned [`Cancel`].
+    pub fn close(&mut self, number: u64) -> Option<Arc<Cancel>> {
+        self.running.remove(&number)
+    }
+
+    /// Prepares a request of a failed batch to run again, alone. `None` if it has been cancelled.
+    pub fn run_alone(&mut self, number: u64) -> Option<Arc<Cancel>> {
+        let cancel = self.running.get_mut(&number)?;
+        *cancel = Arc::new(Cancel::new(1));
+        Some(Arc::clone(cancel))
+    }
+
+    /// What an idle instance should do now.
+    pub fn next(&mut self, now: Instant) -> Next {
+        let expired = self.expire(now);
+        if !expired.is_empty() {
+            return Next::Expired(expired);
+        }
+        let (Some(first), Some((_, oldest))) = (self.positions.first(), self.waiting.first_key_value()) else {
+            return Next::Idle;
+        };
+        let Some(group) = self.waiting.get(&first.number).and_then(|first| self.groups.get(&first.group)) else {
+            return Next::Idle;
+        };
+        // If no other requests wait, the oldest of all is the oldest of the group.
+        let view = QueueView {
+            rows: group.values().copied(),
+            others_wait: group.len() < self.waiting.len(),
+            waiting_since: oldest.pending.queued,
+            more_expected: self.open() < self.expected,
+        };
+        match decide(now, view, &self.policy) {
+            Decision::Idle => Next::Idle,
+            Decision::WaitUntil(due) => {
+                Next::WaitUntil(self.deadlines.first().map_or(due, |&(deadline, _)| due.min(deadline)))
+            }
+            Decision::Dispatch(n) => {
+                if now >= oldest.pending.queued + self.policy.max_queue_delay {
+                    self.expected = self.open();
+                }
+                let numbers: Vec<_> = group.keys().take(n).map(|position| position.number).collect();
+                let cancel = Arc::new(Cancel::new(n));
+                self.running.extend(numbers.iter().map(|&number| (number, Arc::clone(&cancel))));
+                let requests = numbers.into_iter().filter_map(|number| self.remove(number)).collect();
+                Next::Batch(Batch { requests, cancel })
+            }
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    /// Removes the requests that are rejected at their deadline, and delays the others whose deadline has passed.
+    fn expire(&mut self, now: Instant) -> Vec<Pending> {
+        let mut expired = Vec::new();
+        while let Some(&(deadline, number)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            let Some(waiting) = self.waiting.get_mut(&number) else { continue };
+            match self.policy.queue_of(waiting.position.level).timeout_action {
+                TimeoutAction::Reject => expired.extend(self.remove(number)),
+                TimeoutAction::Delay => {
+                    waiting.deadline = None;
+                    let before = waiting.position;
+                    waiting.position.delayed = true;
+                    self.positions.remove(&before);
+                    self.positions.insert(waiting.position);
+                    if let Some(group) = self.groups.get_mut(&waiting.group) {
+                        group.remove(&before);
+                        group.insert(waiting.position, waiting.pending.request.rows);
+                    }
+                }
+            }
+        }
+        expired
+    }
+
+    /// The name of the group of requests that this one may share a batch with: the shapes of its inputs without
+    /// the rows, and which inputs it omits. Ranks are fixed, so a plain list of the dimensions is unambiguous.
+    fn group_of(&self, request: &InferRequest) -> Arc<[usize]> {
+        let mut dims = Vec::new();
+        for input in &request.inputs {
+            match input {
+                Some(input) => dims.extend(input.shape().dims().iter().skip(1)),
+                None => dims.push(OMITTED),
+            }
+        }
+        match self.groups.get_key_value(&dims[..]) {
+            Some((group, _)) => Arc::clone(group),
+            None => dims.into(),
+        }
+    }
+
+    fn leave_group(&mut self, name: &Arc<[usize]>, position: Position) {
+        if let Some(group) = self.groups.get_mut(name) {
+            group.remove(&position);
+            if group.is_empty() {
+                self.groups.remove(name);
+            }
+        }
+    }
+}
