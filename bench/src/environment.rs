@@ -82,14 +82,23 @@ fn gpus() -> Vec<String> {
     texts.filter_map(|text| field(&text, "Model", ':').map(str::to_owned)).collect()
 }
 
+/// The packages of a Cargo.lock.
+#[derive(Default, Deserialize)]
+struct Lock {
+    package: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+}
+
 /// The versions of some packages in a Cargo.lock.
 fn versions(lock: &str, names: &[&str]) -> BTreeMap<String, String> {
-    let packages = lock.split("[[package]]");
-    let package = |text: &str| {
-        let value = |key| field(text, key, '=').map(|value| value.trim_matches('"').to_owned());
-        Some((value("name")?, value("version")?))
-    };
-    packages.filter_map(package).filter(|(name, _)| names.contains(&name.as_str())).collect()
+    let lock: Lock = toml::from_str(lock).unwrap_or_default();
+    let packages = lock.package.into_iter().filter(|package| names.contains(&package.name.as_str()));
+    packages.map(|package| (package.name, package.version)).collect()
 }
 
 /// The value of the first `key<separator>value` line.
