@@ -1,12 +1,10 @@
 //! Where a report was made: machine, system, program, command line.
 
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 /// The client's machine and program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -82,14 +80,23 @@ fn gpus() -> Vec<String> {
     texts.filter_map(|text| field(&text, "Model", ':').map(str::to_owned)).collect()
 }
 
+/// The packages of a Cargo.lock.
+#[derive(Default, Deserialize)]
+struct Lock {
+    package: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+}
+
 /// The versions of some packages in a Cargo.lock.
 fn versions(lock: &str, names: &[&str]) -> BTreeMap<String, String> {
-    let packages = lock.split("[[package]]");
-    let package = |text: &str| {
-        let value = |key| field(text, key, '=').map(|value| value.trim_matches('"').to_owned());
-        Some((value("name")?, value("version")?))
-    };
-    packages.filter_map(package).filter(|(name, _)| names.contains(&name.as_str())).collect()
+    let lock: Lock = toml::from_str(lock).unwrap_or_default();
+    let packages = lock.package.into_iter().filter(|package| names.contains(&package.name.as_str()));
+    packages.map(|package| (package.name, package.version)).collect()
 }
 
 /// The value of the first `key<separator>value` line.
@@ -99,24 +106,15 @@ fn field<'a>(text: &'a str, key: &str, separator: char) -> Option<&'a str> {
 
 /// A time in UTC as `YYYYMMDDTHHMMSSZ` (ISO 8601, basic form: fit for a folder's name).
 pub fn utc(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date in the Gregorian calendar, counted in years that begin with March (era of 400 years).
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+    let (date, time) = (OffsetDateTime::from(time).date(), OffsetDateTime::from(time).time());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", time.hour(), time.minute(), time.second())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn dates_are_right() {

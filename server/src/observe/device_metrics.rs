@@ -1,15 +1,18 @@
 //! Metrics of the machine under Triton's names: GPUs as NVML sees them, processors and memory.
 
 use std::{
-    fmt::Write as _,
     fs,
     sync::LazyLock,
     time::{Duration, Instant},
 };
 
+use metrics::Label;
 use parking_lot::Mutex;
 
-use crate::observe::gpu;
+use super::{
+    gpu,
+    metrics::text::{Family, labels},
+};
 
 /// Processors are looked at this often at most: over less time a share says nothing.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -48,26 +51,19 @@ struct Cpu {
 }
 
 fn text(gpus: &[gpu::Reading], cpu: &Cpu) -> String {
-    let mut text = String::new();
-    for (name, kind, help, of) in GPU {
-        let values = gpus.iter().filter_map(|gpu| Some((format!("{{gpu_uuid=\"{}\"}}", gpu.uuid), of(gpu)?)));
-        write(&mut text, (name, kind, help), values);
-    }
-    for (name, kind, help, of) in CPU {
-        write(&mut text, (name, kind, help), of(cpu).map(|value| (String::new(), value)).into_iter());
-    }
-    text
-}
-
-fn write(text: &mut String, (name, kind, help): (&str, &str, &str), values: impl Iterator<Item = (String, f64)>) {
-    let mut values = values.peekable();
-    if values.peek().is_some() {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in values {
-            let _ = writeln!(text, "{name}{labels} {value}");
+    let of_gpus = GPU.map(|(name, kind, help, of)| {
+        let mut family = Family::new(kind, (name, help));
+        for (gpu, value) in gpus.iter().filter_map(|gpu| Some((gpu, of(gpu)?))) {
+            family.sample(&labels(vec![Label::new("gpu_uuid", gpu.uuid.clone())]), value);
         }
-    }
+        family
+    });
+    let of_cpu = CPU.map(|(name, kind, help, of)| {
+        let mut family = Family::new(kind, (name, help));
+        of(cpu).into_iter().for_each(|value| family.sample(&labels(vec![]), value));
+        family
+    });
+    of_gpus.into_iter().chain(of_cpu).filter_map(Family::into_text).collect()
 }
 
 /// Jiffies since the machine started.

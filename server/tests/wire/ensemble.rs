@@ -5,8 +5,8 @@ use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quintet_engine::{
-    BatchPolicy, DataType, InferError, Instance, Model, ModelSpec, QueuePolicy, SentInput, StageTimings, TensorSpec,
-    testing::Echo,
+    BatchPolicy, DataType, FailureReason, InferError, Instance, Model, ModelSpec, QueuePolicy, SentInput, StageTimings,
+    TensorSpec, testing::Echo,
 };
 use quintet_proto::inference::{ModelConfig, model_ensembling::Step};
 use quintet_server::{

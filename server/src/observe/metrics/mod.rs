@@ -2,33 +2,30 @@
 
 mod options;
 mod summary;
-mod text;
+pub(crate) mod text;
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::Label;
+use metrics_exporter_prometheus::LabelSet;
+use metrics_util::storage::Histogram;
 use parking_lot::Mutex;
-use quintet_engine::{FailureReason, Model, ModelSpec, Registry, Stage, StageTimings, stats::StatsSnapshot};
+use quintet_engine::{FailureReason, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
 pub use options::MetricsOptions;
 use summary::Summary;
+use text::Family;
 
 /// `Content-Type` of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-
 /// A counter: its name, its help text and where the engine keeps it.
-type CounterOf = (&'static str, &'static str, Read);
-
-type Read = fn(&StatsSnapshot) -> u64;
+type CounterOf = (&'static str, &'static str, fn(&StatsSnapshot) -> u64);
 
 /// Names and help texts are Triton's.
 const COUNTERS: [CounterOf; 3] = [
@@ -84,7 +81,7 @@ const LOAD_SECONDS: (&str, &str) = ("nv_model_load_duration_secs", "Model load t
 /// One of ours.
 const PROVIDER: (&str, &str) =
     ("quintet_model_provider_info", "Always 1: the provider that really runs the model, and why not another");
-/// In the order of what [`Summaries::record`] tells.
+/// In the order of [`Distributions::record`].
 const SUMMARIES: [(&str, &str); 5] = [
     (
         "nv_inference_request_summary_us",
@@ -133,18 +130,28 @@ pub struct ServiceMetrics {
     models: Mutex<BTreeMap<(String, u64), Arc<Series>>>,
 }
 
-/// The series of one version of a model. It has a recorder to itself: what is unloaded goes away with it.
+/// What the series of one version of a model need besides the engine's counters.
 struct Series {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
-    counters: Vec<(Counter, Read)>,
-    failures: Vec<(FailureReason, Counter)>,
-    pending: Gauge,
-    summaries: Option<Arc<Summaries>>,
+    labels: LabelSet,
+    /// The same with those of [`PROVIDER`].
+    provider: LabelSet,
+    distributions: Arc<Distributions>,
 }
 
-/// Distributions of answered requests' times, in the order of [`SUMMARIES`].
-struct Summaries([Summary; SUMMARIES.len()]);
+/// Distributions of answered requests' times, those that are asked for.
+struct Distributions {
+    /// In the order of [`SUMMARIES`].
+    summaries: Option<[Summary; SUMMARIES.len()]>,
+    /// Milliseconds.
+    first_response: Option<Mutex<Histogram>>,
+}
+
+/// A model at one moment.
+struct Reading {
+    series: Arc<Series>,
+    model: Arc<Model>,
+    stats: StatsSnapshot,
+}
 
 impl ServiceMetrics {
     /// No series yet.
@@ -152,8 +159,8 @@ impl ServiceMetrics {
         Self { options, models: Mutex::default() }
     }
 
-    /// Makes a model's series, in the place of those of its like: they are there from its load on, at 0. Tags of
-    /// its configuration are labels of all of them.
+    /// Begins a model's series, in place of an earlier one's of this name and version. Tags of its configuration are
+    /// labels of all of them.
     pub fn register(&self, model: &Model, config: &ModelConfig) {
         let spec = model.spec();
         let key = (spec.name().to_owned(), spec.version());
@@ -165,141 +172,115 @@ impl ServiceMetrics {
         self.models.lock().retain(|(model, _), _| model != name);
     }
 
-    /// The text format, with what the models have counted until now.
+    /// The text format, with what the models in service have counted until now. Metrics are sorted by name, their
+    /// samples by model.
     pub fn render(&self, registry: &Registry) -> String {
         let all = self.models.lock().clone();
-        for model in registry.ready_models() {
-            if let Some(series) = all.get(&(model.spec().name().to_owned(), model.spec().version())) {
-                series.update(&model);
-            }
-        }
-        let texts: Vec<_> = all.values().map(|series| series.render()).collect();
-        text::merge(texts.iter().map(String::as_str))
+        let reading = |model: Arc<Model>| {
+            let series = all.get(&(model.spec().name().to_owned(), model.spec().version()))?;
+            Some(Reading { series: Arc::clone(series), stats: model.stats(), model })
+        };
+        let models: Vec<Reading> = registry.ready_models().into_iter().filter_map(reading).collect();
+        let families =
+            counters(&self.options, &models).into_iter().chain(gauges(&models)).chain(distributions(&models));
+        // Each begins with its name.
+        let mut texts: Vec<String> = families.filter_map(Family::into_text).collect();
+        texts.sort_unstable();
+        texts.concat()
     }
+}
+
+fn counters(options: &MetricsOptions, models: &[Reading]) -> Vec<Family> {
+    let latencies = if options.counter_latencies { &LATENCY_COUNTERS[..] } else { &[] };
+    let of_all = COUNTERS.iter().chain(latencies).map(|counter| (counter, false));
+    let counters = of_all.chain(CACHE_COUNTERS.iter().map(|counter| (counter, true)));
+    let mut families: Vec<Family> = counters
+        .map(|(&(name, help, value), of_cache)| {
+            let mut family = Family::new("counter", (name, help));
+            let models = models.iter().filter(|reading| !of_cache || reading.model.is_cached());
+            models.for_each(|reading| family.sample(&reading.series.labels, value(&reading.stats)));
+            family
+        })
+        .collect();
+    let mut failures = Family::new("counter", FAILURES);
+    for Reading { series, stats, .. } in models {
+        for reason in FailureReason::ALL {
+            failures.labelled(&series.labels, ("reason", label(reason)), stats.failures[reason]);
+        }
+    }
+    families.push(failures);
+    families
+}
+
+fn gauges(models: &[Reading]) -> [Family; 3] {
+    let [mut pending, mut load, mut provider] = [PENDING, LOAD_SECONDS, PROVIDER].map(|of| Family::new("gauge", of));
+    for Reading { series, model, .. } in models {
+        pending.sample(&series.labels, model.pending_requests());
+        load.sample(&series.labels, model.load_time().as_secs_f64());
+        provider.sample(&series.provider, 1);
+    }
+    [pending, load, provider]
+}
+
+fn distributions(models: &[Reading]) -> Vec<Family> {
+    let now = Instant::now();
+    let mut summaries = SUMMARIES.map(|summary| Family::new("summary", summary));
+    let mut first_response = Family::new("histogram", FIRST_RESPONSE);
+    for Series { labels, distributions, .. } in models.iter().map(|reading| &*reading.series) {
+        for (family, summary) in summaries.iter_mut().zip(distributions.summaries.iter().flatten()) {
+            summary.write(family, labels, now);
+        }
+        if let Some(histogram) = &distributions.first_response {
+            let histogram = histogram.lock().clone();
+            for (bound, count) in histogram.buckets() {
+                first_response.part(Some("bucket"), labels, Some(("le", bound)), count);
+            }
+            first_response.part(Some("bucket"), labels, Some(("le", "+Inf")), histogram.count());
+            first_response.totals(labels, histogram.sum(), histogram.count());
+        }
+    }
+    summaries.into_iter().chain([first_response]).collect()
 }
 
 impl Series {
+    /// Has the model report each answered request where distributions are wanted.
     fn new(model: &Model, config: &ModelConfig, options: &MetricsOptions) -> Self {
-        let spec = model.spec();
+        let (spec, placement) = (model.spec(), model.placement());
+        let mut labels =
+            vec![Label::new("model", spec.name().to_owned()), Label::new("version", spec.version().to_string())];
         let tags: BTreeMap<_, _> = config.metric_tags.iter().collect();
-        let labelled = || {
-            let builder = PrometheusBuilder::new()
-                .add_global_label("model", spec.name())
-                .add_global_label("version", spec.version().to_string());
-            tags.iter().fold(builder, |builder, (name, value)| builder.add_global_label(format!("_{name}"), *value))
-        };
-        // Both refuse an empty list only.
-        let builder = labelled().set_quantiles(&options.summary_quantiles).unwrap_or_else(|_| labelled());
-        let first_response = Matcher::Full(FIRST_RESPONSE.0.to_owned());
-        let builder = builder.set_buckets_for_metric(first_response, &FIRST_RESPONSE_BOUNDS_MS);
-        let recorder = builder.unwrap_or_else(|_| labelled()).build_recorder();
-        let mut series = Self {
-            handle: recorder.handle(),
-            recorder,
-            counters: vec![],
-            failures: vec![],
-            pending: Gauge::noop(),
-            summaries: options.summary_latencies.then(|| Arc::new(Summaries::new(spec, &tags, options))),
-        };
-        series.count(&COUNTERS);
-        if options.counter_latencies {
-            series.count(&LATENCY_COUNTERS);
-        }
-        if model.is_cached() {
-            series.count(&CACHE_COUNTERS);
-        }
-        series.recorder.describe_counter(FAILURES.0.into(), Some(Unit::Count), FAILURES.1.into());
-        series.failures = FailureReason::ALL
-            .map(|reason| {
-                let key = Key::from_parts(FAILURES.0, vec![Label::new("reason", label(reason))]);
-                (reason, series.recorder.register_counter(&key, &METADATA))
-            })
-            .into();
-        series.pending = series.gauge(PENDING, vec![]);
-        series.gauge(LOAD_SECONDS, vec![]).set(model.load_time().as_secs_f64());
-        let placement = model.placement();
+        labels.extend(tags.into_iter().map(|(name, value)| Label::new(format!("_{name}"), value.clone())));
         let reason = placement.reason.clone().unwrap_or_default();
-        let provider = vec![Label::new("provider", placement.provider.clone()), Label::new("reason", reason)];
-        series.gauge(PROVIDER, provider).set(1.0);
-        series.observe(model, options);
-        series
-    }
-
-    fn count(&mut self, counters: &[CounterOf]) {
-        for &(name, help, value) in counters {
-            self.recorder.describe_counter(name.into(), Some(Unit::Count), help.into());
-            self.counters.push((self.recorder.register_counter(&Key::from_name(name), &METADATA), value));
+        let provider = [Label::new("provider", placement.provider.clone()), Label::new("reason", reason)];
+        let distributions = Arc::new(Distributions::new(options));
+        if distributions.summaries.is_some() || distributions.first_response.is_some() {
+            let distributions = Arc::clone(&distributions);
+            model.on_success(move |elapsed, timings| distributions.record(elapsed, timings));
         }
-    }
-
-    fn gauge(&self, (name, help): (&'static str, &'static str), labels: Vec<Label>) -> Gauge {
-        self.recorder.describe_gauge(name.into(), None, help.into());
-        self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
-    }
-
-    fn distribution(&self, (name, help): (&'static str, &'static str)) -> Histogram {
-        self.recorder.describe_histogram(name.into(), None, help.into());
-        self.recorder.register_histogram(&Key::from_name(name), &METADATA)
-    }
-
-    /// Has the model tell each answered request, where distributions are wanted.
-    fn observe(&self, model: &Model, options: &MetricsOptions) {
-        let summaries = self.summaries.clone();
-        let first_response = options.histogram_latencies.then(|| self.distribution(FIRST_RESPONSE));
-        if summaries.is_none() && first_response.is_none() {
-            return;
+        Self {
+            provider: text::labels(labels.iter().cloned().chain(provider).collect()),
+            labels: text::labels(labels),
+            distributions,
         }
-        let (handle, last_upkeep) = (self.handle.clone(), Mutex::new(Instant::now()));
-        model.on_success(move |elapsed, timings| {
-            if let Some(summaries) = &summaries {
-                summaries.record(elapsed, timings);
-            }
-            if let Some(histogram) = &first_response {
-                histogram.record(elapsed.as_secs_f64() * 1e3);
-            }
-            // The exporter's observations pile up until someone looks: where nobody does, look now and then.
-            if let Some(mut last) = last_upkeep.try_lock()
-                && last.elapsed() > UPKEEP
-            {
-                *last = Instant::now();
-                handle.run_upkeep();
-            }
-        });
-    }
-
-    fn render(&self) -> String {
-        let mut text = self.handle.render();
-        let now = Instant::now();
-        self.summaries
-            .iter()
-            .flat_map(|summaries| &summaries.0)
-            .for_each(|summary| text.push_str(&summary.render(now)));
-        text
-    }
-
-    fn update(&self, model: &Model) {
-        let stats = model.stats();
-        self.counters.iter().for_each(|(counter, value)| counter.absolute(value(&stats)));
-        self.failures.iter().for_each(|(reason, counter)| counter.absolute(stats.failures[*reason]));
-        self.pending.set(model.pending_requests() as f64);
     }
 }
 
-/// How often observations are condensed.
-const UPKEEP: Duration = Duration::from_secs(5);
-
-impl Summaries {
-    fn new(spec: &ModelSpec, tags: &BTreeMap<&String, &String>, options: &MetricsOptions) -> Self {
-        let mut labels = format!("model=\"{}\",version=\"{}\"", escape(spec.name()), spec.version());
-        for (name, value) in tags {
-            let _ = write!(labels, ",_{name}=\"{}\"", escape(value));
+impl Distributions {
+    fn new(options: &MetricsOptions) -> Self {
+        let summary = |_| Summary::new(options.summary_quantiles.clone());
+        let histogram = || Histogram::new(&FIRST_RESPONSE_BOUNDS_MS).map(Mutex::new);
+        Self {
+            summaries: options.summary_latencies.then(|| SUMMARIES.map(summary)),
+            first_response: options.histogram_latencies.then(histogram).flatten(),
         }
-        Self(SUMMARIES.map(|name| Summary::new(name, labels.clone(), options.summary_quantiles.clone())))
     }
 
     fn record(&self, elapsed: Duration, timings: &StageTimings) {
+        if let Some(histogram) = &self.first_response {
+            histogram.lock().record(elapsed.as_secs_f64() * 1e3);
+        }
+        let Some([request, queue, compute @ ..]) = &self.summaries else { return };
         let now = Instant::now();
-        let [request, queue, compute @ ..] = &self.0;
         request.record(elapsed, now);
         queue.record(timings[Stage::Queue], now);
         // The response cache answers without a run.
@@ -309,11 +290,6 @@ impl Summaries {
             compute.iter().zip(times).for_each(|(summary, time)| summary.record(time, now));
         }
     }
-}
-
-/// A label's value in the text format.
-fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

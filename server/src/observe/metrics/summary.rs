@@ -5,12 +5,14 @@
 
 use std::{
     collections::VecDeque,
-    fmt::Write as _,
     time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
+use metrics_exporter_prometheus::LabelSet;
 use parking_lot::Mutex;
+
+use super::text::Family;
 
 /// Quantiles are those of the last [`WINDOWS`] times this long.
 const WINDOW: Duration = Duration::from_secs(20);
@@ -20,12 +22,8 @@ const MAX: Duration = Duration::from_secs(3600);
 /// Within 1 %.
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// Durations of one kind, told in microseconds.
+/// Durations of one kind, written in microseconds.
 pub(super) struct Summary {
-    name: &'static str,
-    help: &'static str,
-    /// In the text format, without braces.
-    labels: String,
     quantiles: Vec<f64>,
     /// What each window begins as.
     empty: Histogram<u64>,
@@ -41,8 +39,8 @@ struct State {
 }
 
 impl Summary {
-    pub(super) fn new((name, help): (&'static str, &'static str), labels: String, quantiles: Vec<f64>) -> Self {
-        Self { name, help, labels, quantiles, empty: empty(), state: Mutex::default() }
+    pub(super) fn new(quantiles: Vec<f64>) -> Self {
+        Self { quantiles, empty: empty(), state: Mutex::default() }
     }
 
     pub(super) fn record(&self, duration: Duration, now: Instant) {
@@ -58,12 +56,11 @@ impl Summary {
         }
     }
 
-    /// The text format. Without a recent sample, quantiles are NaN, as the format wants it.
-    pub(super) fn render(&self, now: Instant) -> String {
-        let Self { name, help, labels, quantiles, empty, state } = self;
-        let mut recent = Histogram::new_from(empty);
+    /// Adds its samples to a metric. Without a recent duration, quantiles are NaN, as the format wants it.
+    pub(super) fn write(&self, family: &mut Family, labels: &LabelSet, now: Instant) {
+        let mut recent = Histogram::new_from(&self.empty);
         let (sum, count) = {
-            let state = state.lock();
+            let state = self.state.lock();
             let is_recent = |begin: Instant| now.saturating_duration_since(begin) < WINDOW * WINDOWS as u32;
             for (_, window) in state.windows.iter().filter(|(begin, _)| is_recent(*begin)) {
                 // Both have the same bounds: nothing can be out of them.
@@ -71,14 +68,11 @@ impl Summary {
             }
             (state.sum, state.count)
         };
-        let mut text = format!("# HELP {name} {help}\n# TYPE {name} summary\n");
-        for quantile in quantiles {
-            let us = if recent.is_empty() { f64::NAN } else { recent.value_at_quantile(*quantile) as f64 / 1e3 };
-            let _ = writeln!(text, "{name}{{{labels},quantile=\"{quantile}\"}} {us}");
+        for &quantile in &self.quantiles {
+            let us = if recent.is_empty() { f64::NAN } else { recent.value_at_quantile(quantile) as f64 / 1e3 };
+            family.labelled(labels, ("quantile", quantile), us);
         }
-        let _ = writeln!(text, "{name}_sum{{{labels}}} {}", sum.as_nanos() as f64 / 1e3);
-        let _ = writeln!(text, "{name}_count{{{labels}}} {count}");
-        text
+        family.totals(labels, sum.as_nanos() as f64 / 1e3, count);
     }
 }
 
@@ -91,10 +85,18 @@ fn empty() -> Histogram<u64> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use metrics::Label;
+
+    use super::{super::text, *};
 
     fn summary() -> Summary {
-        Summary::new(("s_us", "A summary"), "model=\"m\"".into(), vec![0.5, 0.99])
+        Summary::new(vec![0.5, 0.99])
+    }
+
+    fn render(summary: &Summary, now: Instant) -> String {
+        let mut family = Family::new("summary", ("s_us", "A summary"));
+        summary.write(&mut family, &text::labels(vec![Label::new("model", "m")]), now);
+        family.into_text().unwrap()
     }
 
     /// The value of the line that begins like this.
@@ -107,7 +109,7 @@ mod tests {
         fn quantiles_are_those_of_the_samples(mut us in proptest::collection::vec(1u64..10_000_000, 1..300)) {
             let (summary, now) = (summary(), Instant::now());
             us.iter().for_each(|&us| summary.record(Duration::from_micros(us), now));
-            let text = summary.render(now);
+            let text = render(&summary, now);
             us.sort_unstable();
             for quantile in [0.5, 0.99] {
                 let rank = (quantile * us.len() as f64).ceil() as usize;
@@ -125,11 +127,11 @@ mod tests {
         summary.record(Duration::from_micros(1), begin);
         summary.record(Duration::from_micros(100), begin + Duration::from_secs(30));
         let median = |seconds| {
-            value(&summary.render(begin + Duration::from_secs(seconds)), "s_us{model=\"m\",quantile=\"0.5\"}")
+            value(&render(&summary, begin + Duration::from_secs(seconds)), "s_us{model=\"m\",quantile=\"0.5\"}")
         };
         assert!((median(31) - 1.0).abs() < 0.02, "{}", median(31));
         assert!((median(61) - 100.0).abs() < 1.0, "{}", median(61));
         assert!(median(91).is_nan());
-        assert!(summary.render(begin + Duration::from_secs(91)).contains("s_us_count{model=\"m\"} 2\n"));
+        assert!(render(&summary, begin + Duration::from_secs(91)).contains("s_us_count{model=\"m\"} 2\n"));
     }
 }

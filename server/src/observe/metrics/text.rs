@@ -1,61 +1,65 @@
-//! Prometheus' text format, put together from several recorders.
+//! Prometheus' text format, written by the exporter's own functions.
 
-use std::collections::BTreeMap;
+use std::fmt::Display;
 
-/// One text of several: each metric's samples stand together behind one help and one type line, as the format
-/// demands. Metrics are sorted by name: the recorders' own order is a hash table's.
-pub(super) fn merge<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut families: BTreeMap<&str, Family<'_>> = BTreeMap::new();
-    for text in texts {
-        let mut current = "";
-        for line in text.lines().filter(|line| !line.is_empty()) {
-            if let Some((kind, name)) = header(line) {
-                families.entry(name).or_default().header(kind).get_or_insert(line);
-                current = name;
-            } else if let Some(family) = families.get_mut(current) {
-                family.samples.push(line);
-            }
-        }
+use metrics::{Key, Label};
+use metrics_exporter_prometheus::{
+    LabelSet,
+    formatting::{write_help_line, write_metric_line, write_type_line},
+};
+
+/// A metric with its samples.
+pub(crate) struct Family {
+    name: &'static str,
+    text: String,
+    header_bytes: usize,
+}
+
+impl Family {
+    /// A metric without samples yet. `kind` is `counter`, `gauge`, `histogram` or `summary`.
+    pub(crate) fn new(kind: &str, (name, help): (&'static str, &str)) -> Self {
+        let mut text = String::new();
+        write_help_line(&mut text, name, None, None, help);
+        write_type_line(&mut text, name, None, None, kind);
+        Self { name, header_bytes: text.len(), text }
     }
-    let mut merged = String::new();
-    for family in families.into_values() {
-        for line in family.help.into_iter().chain(family.kind).chain(family.samples) {
-            merged.push_str(line);
-            merged.push('\n');
-        }
+
+    /// Adds a sample.
+    pub(crate) fn sample(&mut self, labels: &LabelSet, value: impl Display) {
+        self.part(None, labels, None::<(_, f64)>, value);
     }
-    merged
-}
 
-#[derive(Default)]
-struct Family<'a> {
-    help: Option<&'a str>,
-    kind: Option<&'a str>,
-    samples: Vec<&'a str>,
-}
+    /// Adds a sample with one label more, whose value needs no escape.
+    pub(crate) fn labelled(&mut self, labels: &LabelSet, more: (&'static str, impl Display), value: impl Display) {
+        self.part(None, labels, Some(more), value);
+    }
 
-impl<'a> Family<'a> {
-    fn header(&mut self, kind: Header) -> &mut Option<&'a str> {
-        match kind {
-            Header::Help => &mut self.help,
-            Header::Type => &mut self.kind,
-        }
+    /// Adds a sample of a histogram or summary: of its `bucket`s, its `sum` or its `count`.
+    pub(crate) fn part(
+        &mut self,
+        suffix: Option<&'static str>,
+        labels: &LabelSet,
+        more: Option<(&'static str, impl Display)>,
+        value: impl Display,
+    ) {
+        write_metric_line(&mut self.text, self.name, suffix, labels, more, value, None);
+    }
+
+    /// Adds the `sum` and the `count` of a histogram or summary.
+    pub(crate) fn totals(&mut self, labels: &LabelSet, sum: f64, count: u64) {
+        self.part(Some("sum"), labels, None::<(_, f64)>, sum);
+        self.part(Some("count"), labels, None::<(_, f64)>, count);
+    }
+
+    /// The text; `None` without a sample.
+    pub(crate) fn into_text(self) -> Option<String> {
+        (self.text.len() > self.header_bytes).then_some(self.text)
     }
 }
 
-#[derive(Clone, Copy)]
-enum Header {
-    Help,
-    Type,
-}
-
-/// The metric that a help or type line is about.
-fn header(line: &str) -> Option<(Header, &str)> {
-    let (kind, rest) = match line.strip_prefix("# HELP ") {
-        Some(rest) => (Header::Help, rest),
-        None => (Header::Type, line.strip_prefix("# TYPE ")?),
-    };
-    Some((kind, rest.split_whitespace().next()?))
+/// Labels in this order.
+pub(crate) fn labels(labels: Vec<Label>) -> LabelSet {
+    LabelSet::from_key_and_global(&Key::from_parts("", labels), &Default::default())
 }
 
 #[cfg(test)]
@@ -63,20 +67,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_metric_of_two_recorders_stands_together() {
-        let one = "# HELP a Of a\n# TYPE a counter\na{m=\"1\"} 1\n\n# TYPE b gauge\nb{m=\"1\"} 2\n\n";
-        let two = "# HELP c Of c\n# TYPE c gauge\nc 5\n\n# HELP a Of a\n# TYPE a counter\na{m=\"2\"} 3\n\n";
-        insta::assert_snapshot!(merge([one, two]), @r#"
-        # HELP a Of a
-        # TYPE a counter
-        a{m="1"} 1
-        a{m="2"} 3
-        # TYPE b gauge
-        b{m="1"} 2
-        # HELP c Of c
-        # TYPE c gauge
-        c 5
-        "#);
-        assert_eq!(merge([]), "");
+    fn samples_stand_behind_the_header_of_their_metric() {
+        let mut family = Family::new("histogram", ("a_ms", "Of \"a\"\nand b"));
+        let of = labels(vec![Label::new("model", "\"m\""), Label::new("team-1", "red\n")]);
+        family.part(Some("bucket"), &of, Some(("le", 0.5)), 1);
+        family.part(Some("bucket"), &of, Some(("le", "+Inf")), 2);
+        family.totals(&of, 1.5, 2);
+        insta::assert_snapshot!(family.into_text().unwrap(), @r##"
+        # HELP a_ms Of "a"\nand b
+        # TYPE a_ms histogram
+        a_ms_bucket{model="\"m\"",team_1="red\n",le="0.5"} 1
+        a_ms_bucket{model="\"m\"",team_1="red\n",le="+Inf"} 2
+        a_ms_sum{model="\"m\"",team_1="red\n"} 1.5
+        a_ms_count{model="\"m\"",team_1="red\n"} 2
+        "##);
+    }
+
+    #[test]
+    fn a_metric_without_samples_has_no_text() {
+        assert_eq!(Family::new("gauge", ("a", "Of a")).into_text(), None);
+        let mut family = Family::new("gauge", ("a", "Of a"));
+        family.sample(&labels(vec![]), 1);
+        assert_eq!(family.into_text().unwrap(), "# HELP a Of a\n# TYPE a gauge\na 1\n");
     }
 }

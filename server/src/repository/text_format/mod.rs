@@ -2,7 +2,7 @@
 //!
 //! All that protobuf's own parser takes: comments, both list forms, `{ }` and `< >`, messages with or
 //! without a colon, joined strings. Fields are found by the descriptor, so nesting is as deep as the
-//! schema's and no deeper.
+//! schema's and no deeper. Why not by prost-reflect: `docs/adr/0004-written-by-hand.md`.
 
 mod lexer;
 mod scalar;
