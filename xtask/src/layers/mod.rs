@@ -21,6 +21,7 @@ const DOCUMENT: &str = "docs/architecture.md";
 ///
 /// # Errors
 /// When the document or a source file cannot be read.
+#[allow(clippy::print_stdout, reason = "the list of layers is the result")]
 pub(crate) fn layers() -> anyhow::Result<ExitCode> {
     let root = crate::project::root();
     let document = fs::read_to_string(root.join(DOCUMENT)).context(DOCUMENT)?;
@@ -56,6 +57,7 @@ fn check(root: &Path, name: &str, layers: Option<&table::CrateLayers>) -> anyhow
     Ok(CheckResult { files: files.len(), violations })
 }
 
+#[allow(clippy::print_stdout, reason = "the list of layers is the result")]
 fn print(name: &str, files: usize, layers: Option<&table::CrateLayers>) {
     println!("{name}: {files} files");
     let rows = layers.map(|layers| layers.rows.as_slice()).unwrap_or_default();
