@@ -1,4 +1,4 @@
-"""Helpers for the checks: the project's files, and programs from this virtual environment or PATH."""
+"""Helpers of the checks: the project's files, and programs of the virtual environment or on PATH."""
 
 import os
 import pathlib
@@ -14,30 +14,30 @@ SETTING = re.compile(r"\bQUINTET_[A-Z_]+\b")
 
 
 def run(*command, **options):
-    """The stdout of a command that must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    """Runs a command, which must succeed; returns its stdout."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert result.returncode == 0, f"{' '.join(map(str, command))}: {result.returncode}\n{result.stdout}{result.stderr}"
+    return result.stdout
 
 
 def program(name):
-    """Path of a program in this virtual environment."""
+    """The path of a program in this virtual environment."""
     return pathlib.Path(sys.executable).parent / name
 
 
 def on_path(name):
-    """Path of a program on PATH, or None."""
+    """The path of a program on PATH outside this virtual environment, or None."""
     found = shutil.which(name)
     return None if found is None or pathlib.Path(found).parent == program(name).parent else found
 
 
 def quintet(name):
-    """Path of a built program of the project, in the folder QUINTET_PROGRAMS."""
+    """The path of a built program of the project, in the folder QUINTET_PROGRAMS."""
     return pathlib.Path(os.environ["QUINTET_PROGRAMS"]) / name
 
 
 def documents(text):
-    """The documents of a YAML text."""
+    """The documents in a YAML text."""
     return [document for document in yaml.safe_load_all(text) if document is not None]
 
 

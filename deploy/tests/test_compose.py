@@ -1,4 +1,4 @@
-"""The compose file: every profile is valid, complete and hardened."""
+"""Checks docker-compose.yml: every profile is valid, complete and hardened."""
 
 import tempfile
 import unittest
@@ -19,7 +19,7 @@ OURS = ["jpeg", "onnx", "trt", "suite", "suite-cpu"]
 
 
 def config(compose, profile, environment=None):
-    """The effective configuration, without a local .env file."""
+    """The effective configuration; the user's .env is not read."""
     with tempfile.NamedTemporaryFile("w", suffix=".env") as settings:
         settings.write("".join(f"{name}={value}\n" for name, value in (environment or {}).items()))
         settings.flush()
@@ -31,42 +31,43 @@ class Compose(unittest.TestCase):
     def services(self, profile, environment=None):
         return config(program("docker-compose"), profile, environment)["services"]
 
-    def test_each_profile_starts_what_it_should(self):
+    def test_each_profile_has_its_services(self):
         for profile, names in PROFILES.items():
             self.assertEqual(set(self.services(profile)), names, profile)
 
     @unittest.skipUnless(on_path("docker-compose"), "no docker-compose on PATH")
-    def test_the_distributions_compose_takes_it_too(self):
+    def test_the_installed_docker_compose_accepts_the_file(self):
         for profile, names in PROFILES.items():
             self.assertLessEqual(names, set(config(on_path("docker-compose"), profile)["services"]), profile)
 
-    def test_seven_ports_on_loopback(self):
+    def test_seven_ports_are_published_on_loopback(self):
         for profile in ["gpu", "all-in-one", "cpu"]:
             ports = [port for service in self.services(profile).values() for port in service.get("ports", [])]
             self.assertEqual({port["target"] for port in ports}, PORTS, profile)
             self.assertEqual({port["host_ip"] for port in ports}, {"127.0.0.1"}, profile)
             self.assertEqual(sorted(int(port["published"]) for port in ports), sorted(PORTS), profile)
 
-    def test_ports_move_on_the_host_alone(self):
-        moved = {"HOST_TRT_GRPC_PORT": 50286, "BIND_ADDRESS": "0.0.0.0"}
-        ports = self.services("gpu", moved)["trt"]["ports"]
+    def test_host_ports_change_without_the_container_ports(self):
+        settings = {"HOST_TRT_GRPC_PORT": 50286, "BIND_ADDRESS": "0.0.0.0"}
+        ports = self.services("gpu", settings)["trt"]["ports"]
         self.assertIn((8021, "50286", "0.0.0.0"), [(p["target"], str(p["published"]), p["host_ip"]) for p in ports])
 
     def test_settings_reach_the_server_only_when_set(self):
-        given = {"QUINTET_MAX_IMAGES": 8, "QUINTET_MODEL": "resnet18"}
-        environment = self.services("gpu", given)["jpeg"]["environment"]
+        settings = {"QUINTET_MAX_IMAGES": 8, "QUINTET_MODEL": "resnet18"}
+        environment = self.services("gpu", settings)["jpeg"]["environment"]
         self.assertEqual(environment["QUINTET_MAX_IMAGES"], "8")
         self.assertEqual(environment["QUINTET_MODEL"], "resnet18")
         self.assertIsNone(environment["QUINTET_MAX_CONNECTIONS"])
 
-    def test_one_gpu_and_a_gated_start(self):
+    def test_services_share_one_gpu_and_start_in_order(self):
         services = self.services("gpu", {"GPU_ID": 1})
         for name in ["jpeg", "onnx", "trt"]:
             [device] = services[name]["deploy"]["resources"]["reservations"]["devices"]
             self.assertEqual((device["device_ids"], device["capabilities"]), (["1"], ["gpu"]))
             self.assertEqual(services[name]["depends_on"]["models"]["condition"], "service_completed_successfully")
-        waits = {name: gate["condition"] for name, gate in services["trt"]["depends_on"].items() if name != "models"}
-        self.assertEqual(waits, {"jpeg": "service_healthy", "onnx": "service_healthy"})
+        dependencies = services["trt"]["depends_on"].items()
+        conditions = {name: dependency["condition"] for name, dependency in dependencies if name != "models"}
+        self.assertEqual(conditions, {"jpeg": "service_healthy", "onnx": "service_healthy"})
 
     def test_containers_are_locked_down(self):
         for profile in ["gpu", "all-in-one", "cpu", "bench"]:

@@ -1,31 +1,31 @@
-"""Checks the Kubernetes and KServe manifests against Kubernetes' schemas, and rules that no schema has."""
+"""Checks the Kubernetes and KServe manifests against Kubernetes' schemas, and rules that the schemas do not have."""
 
 import unittest
 
 import kubernetes_validate
 from support import ROOT, documents, on_path, read, run
 
-# The oldest supported Kubernetes version and the newest with a schema. The oldest is the first version with
-# preStop's `sleep` on by default.
+# The oldest supported version, the first with preStop's `sleep` enabled by default, and the newest that
+# kubernetes_validate has.
 VERSIONS = ["1.30", "1.37"]
 BASE = ROOT / "deploy/kubernetes/base"
 OVERLAYS = ["cpu", "gpu"]
 
 
 def rendered(overlay):
-    """The documents that an overlay applies."""
+    """The objects of an overlay."""
     folder = ROOT / "deploy/kubernetes/overlays" / overlay
     kubectl, kustomize = on_path("kubectl"), on_path("kustomize")
     return documents(run(kubectl, "kustomize", folder) if kubectl else run(kustomize, "build", folder))
 
 
-def seconds_to_end(pod, timeout):
-    """The longest time that preStop and draining may take, in seconds."""
+def max_shutdown_seconds(pod, timeout):
+    """The maximum duration of preStop and draining."""
     return pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] + timeout
 
 
 class Kubernetes(unittest.TestCase):
-    def test_the_base_fits_the_schemas(self):
+    def test_the_base_is_valid(self):
         for path in sorted(BASE.glob("*.yaml")):
             if path.name == "kustomization.yaml":
                 continue
@@ -36,7 +36,7 @@ class Kubernetes(unittest.TestCase):
                 for version in VERSIONS:
                     kubernetes_validate.validate(document, version, strict=True)
 
-    def test_an_unknown_field_is_found(self):
+    def test_an_unknown_field_is_an_error(self):
         [deployment] = documents((BASE / "deployment.yaml").read_text(encoding="utf-8"))
         deployment["spec"]["selector"] = {}
         deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
@@ -44,7 +44,7 @@ class Kubernetes(unittest.TestCase):
             kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
 
     @unittest.skipUnless(on_path("kubectl") or on_path("kustomize"), "neither kubectl nor kustomize on PATH")
-    def test_the_overlays_fit_the_schemas_and_together(self):
+    def test_the_overlays_are_valid_and_consistent(self):
         for overlay in OVERLAYS:
             objects = rendered(overlay)
             for document in objects:
@@ -73,7 +73,7 @@ class Kubernetes(unittest.TestCase):
 
     def check_pod(self, pod, timeout):
         self.assertFalse(pod["enableServiceLinks"])
-        self.assertGreater(pod["terminationGracePeriodSeconds"], seconds_to_end(pod, timeout))
+        self.assertGreater(pod["terminationGracePeriodSeconds"], max_shutdown_seconds(pod, timeout))
         server = pod["containers"][0]
         paths = {name: server[f"{name}Probe"]["httpGet"]["path"] for name in ["startup", "readiness", "liveness"]}
         ready = "/v2/health/ready"
@@ -83,7 +83,7 @@ class Kubernetes(unittest.TestCase):
 
 
 class KServe(unittest.TestCase):
-    """The fields that the custom resources require: no package has their schemas."""
+    """Checks the required fields of the custom resources; no package has their schemas."""
 
     def test_the_runtime(self):
         [runtime] = documents(read("deploy/kserve/servingruntime.yaml"))
@@ -99,7 +99,7 @@ class KServe(unittest.TestCase):
         self.assertEqual([declared["containerPort"] for declared in container["ports"]], [port])
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
             self.assertEqual(container[probe]["httpGet"]["port"], port)
-        # The container is an ordinary one: Kubernetes' schema describes it.
+        # The container is an ordinary one, so the schema of a pod applies.
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [container]}}
         kubernetes_validate.validate(pod, VERSIONS[-1], strict=True)
 
@@ -109,7 +109,7 @@ class KServe(unittest.TestCase):
         self.assertEqual((service["apiVersion"], service["kind"]), ("serving.kserve.io/v1beta1", "InferenceService"))
         predictor = service["spec"]["predictor"]
         self.assertFalse(predictor["enableServiceLinks"])
-        self.assertGreater(predictor["terminationGracePeriodSeconds"], seconds_to_end(runtime["spec"], 30))
+        self.assertGreater(predictor["terminationGracePeriodSeconds"], max_shutdown_seconds(runtime["spec"], 30))
         model = predictor["model"]
         self.assertEqual(model["runtime"], runtime["metadata"]["name"])
         formats = [(form["name"], form["version"]) for form in runtime["spec"]["supportedModelFormats"]]

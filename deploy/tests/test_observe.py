@@ -1,4 +1,4 @@
-"""Checks that the queries of Prometheus and Grafana parse and use metrics that the server exports."""
+"""Checks the files for Prometheus and Grafana: queries parse, and use metrics that the server exports."""
 
 import json
 import re
@@ -8,18 +8,18 @@ import promql_parser
 import yaml
 from support import ROOT, on_path, read, run
 
-# Metrics that Prometheus itself provides.
+# Metrics of Prometheus itself.
 BUILT_IN = {"up"}
 
 
 def exported():
-    """The metric names in the server's sources."""
+    """The names of the metrics in the server's sources."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "server/src").rglob("*.rs")]
     return set(re.findall(r'"((?:nv|quintet)_[a-z_]+)"', "\n".join(sources))) | BUILT_IN
 
 
 def metrics(query):
-    """The metrics in a PromQL query, with Grafana's variables replaced."""
+    """The metrics that a PromQL query uses; Grafana's variables are replaced."""
     query = query.replace("$__rate_interval", "1m").replace("$service", ".*").replace("$model", ".*")
     names = set()
 
@@ -32,14 +32,14 @@ def metrics(query):
 
 
 class Observe(unittest.TestCase):
-    def test_the_dashboard_asks_for_what_is_exported(self):
+    def test_the_dashboard_uses_exported_metrics(self):
         dashboard = json.loads(read("deploy/grafana/dashboards/quintet.json"))
         queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
         self.assertTrue(queries)
         for query in queries:
-            asked = metrics(query)
-            self.assertTrue(asked, query)
-            self.assertLessEqual(asked, exported(), query)
+            used = metrics(query)
+            self.assertTrue(used, query)
+            self.assertLessEqual(used, exported(), query)
         for variable in dashboard["templating"]["list"]:
             [name] = re.findall(r"label_values\((\w+)", variable["query"]["query"])
             self.assertIn(name, exported())
@@ -48,15 +48,15 @@ class Observe(unittest.TestCase):
 
     def test_the_dashboards_data_source_is_provisioned(self):
         [source] = yaml.safe_load(read("deploy/grafana/provisioning/datasources/prometheus.yml"))["datasources"]
-        asked = set(re.findall(r'"uid": "(\w+)"', read("deploy/grafana/dashboards/quintet.json"))) - {"quintet"}
-        self.assertEqual(asked, {source["uid"]})
+        used = set(re.findall(r'"uid": "(\w+)"', read("deploy/grafana/dashboards/quintet.json"))) - {"quintet"}
+        self.assertEqual(used, {source["uid"]})
 
-    def test_the_alerts_ask_for_what_is_exported(self):
+    def test_the_alerts_use_exported_metrics(self):
         for group in yaml.safe_load(read("deploy/prometheus/rules.yml"))["groups"]:
             for rule in group["rules"]:
                 self.assertLessEqual(metrics(rule["expr"]), exported(), rule["alert"])
 
-    def test_whom_prometheus_asks_is_in_the_compose_file(self):
+    def test_the_scrape_targets_are_in_the_compose_file(self):
         compose = read("docker-compose.yml")
         for job in yaml.safe_load(read("deploy/prometheus/prometheus.yml"))["scrape_configs"]:
             for target in (target for static in job["static_configs"] for target in static["targets"]):
@@ -65,7 +65,7 @@ class Observe(unittest.TestCase):
                 self.assertRegex(compose, rf":{port}\n")
 
     @unittest.skipUnless(on_path("promtool"), "no promtool on PATH")
-    def test_promtool(self):
+    def test_promtool_accepts_the_configuration(self):
         run(on_path("promtool"), "check", "config", ROOT / "deploy/prometheus/prometheus.yml")
 
 

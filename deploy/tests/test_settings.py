@@ -1,29 +1,29 @@
-"""Checks that the programs know every QUINTET_* name in the deployment files, and that .env.example lists all."""
+"""Checks that the programs know every QUINTET_* name in the deployment's files, and that .env.example lists them all."""
 
 import re
 import unittest
 
 from support import ROOT, SETTING, quintet, read, run
 
-# Environment variables that are not flags: the log filter.
-NO_FLAGS = {"QUINTET_LOG"}
+# Environment variables without a flag.
+NOT_FLAGS = {"QUINTET_LOG"}
 FILES = ["docker-compose.yml", ".env.example", "Dockerfile", "Dockerfile.gpu", "docs/deployment.md"]
-# A variable that Kubernetes would set for a Service named quintet; a comment warns about it.
+# A variable that Kubernetes sets for a Service named quintet; a comment mentions it.
 KUBERNETES_OWN = {"QUINTET_SERVICE_HOST"}
 
 
 def known():
-    """The variables that `quintet-server suite --help` names."""
-    return set(re.findall(r"\[env: (QUINTET_[A-Z_]+)=", run(quintet("quintet-server"), "suite", "--help"))) | NO_FLAGS
+    """The variables in `quintet-server suite --help`."""
+    return set(re.findall(r"\[env: (QUINTET_[A-Z_]+)=", run(quintet("quintet-server"), "suite", "--help"))) | NOT_FLAGS
 
 
 def flags(*command):
-    """The flags that a program's help lists."""
+    """The flags in a program's help."""
     return set(re.findall(r"--[a-z][a-z0-9-]*", run(*command, "--help")))
 
 
 class Settings(unittest.TestCase):
-    def test_names_are_known(self):
+    def test_programs_know_every_name(self):
         files = [ROOT / name for name in FILES] + [path for path in (ROOT / "deploy").rglob("*") if path.is_file()]
         for path in files:
             if "tests" in path.parts or path.suffix == ".pyc":
@@ -31,20 +31,20 @@ class Settings(unittest.TestCase):
             names = set(SETTING.findall(path.read_text(encoding="utf-8")))
             self.assertEqual(names - known() - KUBERNETES_OWN, set(), path)
 
-    def test_every_setting_is_explained(self):
-        named = set(re.findall(r"^#?(QUINTET_[A-Z_]+)=", read(".env.example"), re.MULTILINE))
-        self.assertEqual(known() - named, set(), "not in .env.example")
+    def test_the_example_lists_every_setting(self):
+        listed = set(re.findall(r"^#?(QUINTET_[A-Z_]+)=", read(".env.example"), re.MULTILINE))
+        self.assertEqual(known() - listed, set(), "not in .env.example")
 
-    def test_every_variable_of_compose_is_explained(self):
+    def test_the_example_lists_every_variable_of_compose(self):
         used = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", read("docker-compose.yml")))
-        named = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", read(".env.example"), re.MULTILINE))
-        self.assertEqual(used, {name: named.get(name) for name in used})
+        listed = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", read(".env.example"), re.MULTILINE))
+        self.assertEqual(used, {name: listed.get(name) for name in used})
         passed = set(re.findall(r"^  (QUINTET_[A-Z_]+):", read("docker-compose.yml"), re.MULTILINE))
         fixed = read(".env.example").split("# Set by the images")[1]
         missing = known() - passed - set(SETTING.findall(fixed))
-        self.assertEqual(missing, set(), "docker-compose.yml does not hand these on")
+        self.assertEqual(missing, set(), "docker-compose.yml does not pass these on")
 
-    def test_the_flags_in_the_files_exist(self):
+    def test_programs_have_the_flags_in_the_files(self):
         bench = flags(quintet("quintet-bench"), "run")
         used = set(re.findall(r"^ +- (--[a-z-]+)=", read("docker-compose.yml"), re.MULTILINE))
         triton = {"--model-repository", "--model-control-mode", "--load-model"}

@@ -1,11 +1,11 @@
-"""Makes the reference outputs beside this file: torchvision's ResNets with the weights of seed 0.
+"""Writes the reference outputs beside this file: those of torchvision's ResNets with the weights of seed 0.
 
-Needs torch, torchvision and safetensors from PyPI, and the quintet-models program, which writes the weights:
+Needs torch, torchvision and safetensors from PyPI, and the program quintet-models, which writes the weights:
 
     python models/reference/make.py target/debug/quintet-models
 
 Each resnetN.safetensors holds `logits` F32 [3,1000] and `embedding` F32 [3,512|2048] for three synthetic images.
-The files in the tree were made with torch 2.15.0 and torchvision 0.29.2 on a CPU.
+The committed files were made with torch 2.15.0 and torchvision 0.29.2 on a CPU.
 """
 
 import pathlib
@@ -24,7 +24,7 @@ STD = numpy.array([0.229, 0.224, 0.225], numpy.float32)
 
 
 def synthetic(index):
-    """Test image `index`, [224,224,3] bytes: the formula of `synthetic` in src/reference.rs."""
+    """Test image `index` as uint8 [224,224,3], with the formula of `synthetic` in src/reference.rs."""
     y, x, channel = numpy.meshgrid(
         numpy.arange(224), numpy.arange(224), numpy.arange(3), indexing="ij"
     )
@@ -32,13 +32,13 @@ def synthetic(index):
     return numpy.abs(t % 511 - 255).astype(numpy.uint8)
 
 
-def normalised(pixels):
+def normalise(pixels):
     return ((pixels.astype(numpy.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
 
 
 def main(program):
     torch.use_deterministic_algorithms(True)
-    images = torch.from_numpy(numpy.stack([normalised(synthetic(i)) for i in range(IMAGES)]))
+    images = torch.from_numpy(numpy.stack([normalise(synthetic(i)) for i in range(IMAGES)]))
     for name in ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]:
         model = getattr(torchvision.models, name)(weights=None).eval()
         with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-//! The ResNet family as data: what each depth is made of, layer by layer, under torchvision's names.
+//! The ResNet family as data: the layers of each depth, under torchvision's names.
 
 use std::fmt;
 
@@ -6,9 +6,11 @@ use std::fmt;
 pub const IMAGE_SIDE: usize = 224;
 /// The number of ImageNet classes, the length of the `logits` output.
 pub const CLASSES: usize = 1000;
+/// Output channels of the stem, and inner channels of the first stage's blocks.
+const STEM_CHANNELS: usize = 64;
 
-/// One depth of the ResNet family, in the topology of torchvision ("ResNet v1.5": a bottleneck's
-/// stride is on its 3x3 convolution).
+/// One depth of the ResNet family, in torchvision's topology ("ResNet v1.5": the 3x3 convolution of a
+/// bottleneck has the stride).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
 #[allow(missing_docs)]
 pub enum Arch {
@@ -25,10 +27,10 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// Every depth, shallow to deep.
+    /// Every depth, from 18 to 152.
     pub const ALL: [Self; 5] = [Self::ResNet18, Self::ResNet34, Self::ResNet50, Self::ResNet101, Self::ResNet152];
 
-    /// The name in torchvision, which is the name of the model as well.
+    /// The name in torchvision; the model has the same name.
     pub fn name(self) -> &'static str {
         match self {
             Self::ResNet18 => "resnet18",
@@ -39,17 +41,17 @@ impl Arch {
         }
     }
 
-    /// The length of the `embedding` output: 512, or 2048 for the depths built of bottlenecks.
+    /// The length of the `embedding` output: 512, or 2048 for depths with bottlenecks.
     pub fn embedding_len(self) -> usize {
         512 * self.expansion()
     }
 
-    /// The layers, in the order in which an image passes them.
+    /// The layers, from the input to the output.
     pub fn network(self) -> Network {
         Network::new(self)
     }
 
-    /// Blocks in each of the four stages ("Deep Residual Learning", table 1).
+    /// Blocks in each of the four stages (He et al. 2015, "Deep Residual Learning for Image Recognition", table 1).
     fn blocks(self) -> [usize; 4] {
         match self {
             Self::ResNet18 => [2, 2, 2, 2],
@@ -59,7 +61,7 @@ impl Arch {
         }
     }
 
-    /// A block's output channels over its inner ones: 1 for basic blocks, 4 for bottlenecks.
+    /// Ratio of a block's output channels to its inner channels: 1 for basic blocks, 4 for bottlenecks.
     fn expansion(self) -> usize {
         match self {
             Self::ResNet18 | Self::ResNet34 => 1,
@@ -74,7 +76,7 @@ impl fmt::Display for Arch {
     }
 }
 
-/// A convolution without bias and the batch norm behind it. Padding keeps the size: kernel / 2.
+/// A convolution without bias, followed by a batch norm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conv {
     /// For example `layer1.0.conv1`.
@@ -87,14 +89,14 @@ pub struct Conv {
     pub outputs: usize,
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// Step in both directions.
+    /// Stride in both directions.
     pub stride: usize,
     /// Height and width of the output.
     pub side: usize,
 }
 
 impl Conv {
-    /// Zeros added on each side.
+    /// Zeros added on each side: at stride 1 they keep the image's size.
     pub fn padding(&self) -> usize {
         self.kernel / 2
     }
@@ -105,18 +107,18 @@ impl Conv {
     }
 }
 
-/// `relu(convs(x) + shortcut(x))`, with a ReLU after each convolution but the last.
+/// A residual block: `relu(convs(x) + shortcut(x))`, with a ReLU after each convolution except the last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// For example `layer1.0`.
     pub name: String,
     /// Two 3x3 convolutions, or a bottleneck's 1x1, 3x3, 1x1.
     pub convs: Vec<Conv>,
-    /// The shortcut's 1x1 convolution where the shape changes; otherwise the shortcut is `x`.
+    /// The 1x1 convolution of the shortcut, if the block changes the shape; otherwise the shortcut is `x`.
     pub downsample: Option<Conv>,
 }
 
-/// The layers of one depth: stem, 3x3 max pool of stride 2, blocks, global average pool, linear.
+/// The layers of one depth: stem, 3x3 max pool of stride 2, blocks, global average pool, linear layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
     /// The 7x7 convolution of stride 2.
@@ -142,28 +144,17 @@ impl Network {
             name: "conv1".into(),
             norm: "bn1".into(),
             inputs: 3,
-            outputs: 64,
+            outputs: STEM_CHANNELS,
             kernel: 7,
             stride: 2,
             side: IMAGE_SIDE / 2,
         };
-        let mut blocks = Vec::new();
-        let mut inputs = stem.outputs;
-        let mut side = stem.side / 2;
-        for (stage, count) in arch.blocks().into_iter().enumerate() {
-            for index in 0..count {
-                let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let name = format!("layer{}.{index}", stage + 1);
-                let block = Block::new(name, inputs, 64 << stage, arch.expansion(), stride, side);
-                inputs = (64 << stage) * arch.expansion();
-                side /= stride;
-                blocks.push(block);
-            }
-        }
-        Self { stem, blocks, features: arch.embedding_len() }
+        let stages = arch.blocks().into_iter().enumerate();
+        let blocks = stages.flat_map(|(stage, count)| (0..count).map(move |index| Block::new(arch, stage, index)));
+        Self { stem, blocks: blocks.collect(), features: arch.embedding_len() }
     }
 
-    /// Every convolution: the stem, then block by block with the shortcut last.
+    /// Every convolution: the stem, then those of each block, the shortcut's last.
     pub fn convs(&self) -> impl Iterator<Item = &Conv> {
         let in_blocks = self.blocks.iter().flat_map(|block| block.convs.iter().chain(&block.downsample));
         std::iter::once(&self.stem).chain(in_blocks)
@@ -184,7 +175,7 @@ impl Network {
         tensors
     }
 
-    /// Learned parameters as PyTorch counts them: batch norm's running statistics are not among them.
+    /// Number of learned parameters. As in PyTorch, batch norm's running statistics do not count.
     pub fn parameters(&self) -> usize {
         self.tensors()
             .iter()
@@ -202,14 +193,30 @@ impl Network {
 }
 
 impl Block {
-    fn new(name: String, inputs: usize, width: usize, expansion: usize, stride: usize, side: usize) -> Self {
-        let small = side / stride;
-        let outputs = width * expansion;
+    /// Block `index` of `stage`, both counted from 0.
+    fn new(arch: Arch, stage: usize, index: usize) -> Self {
+        let name = format!("layer{}.{index}", stage + 1);
+        let width = STEM_CHANNELS << stage;
+        let outputs = width * arch.expansion();
+        // The first block of a stage takes the channels of the stage before; from the second stage on it halves the
+        // image as well.
+        let (inputs, stride) = match (stage, index) {
+            (0, 0) => (STEM_CHANNELS, 1),
+            (_, 0) => (outputs / 2, 2),
+            _ => (outputs, 1),
+        };
+        // The stem and the max pool halve the image once each.
+        let output_side = (IMAGE_SIDE / 4) >> stage;
+        let input_side = output_side * stride;
         // (inputs, outputs, kernel, stride, output side)
-        let layers = if expansion == 1 {
-            vec![(inputs, width, 3, stride, small), (width, width, 3, 1, small)]
+        let layers = if arch.expansion() == 1 {
+            vec![(inputs, width, 3, stride, output_side), (width, width, 3, 1, output_side)]
         } else {
-            vec![(inputs, width, 1, 1, side), (width, width, 3, stride, small), (width, outputs, 1, 1, small)]
+            vec![
+                (inputs, width, 1, 1, input_side),
+                (width, width, 3, stride, output_side),
+                (width, outputs, 1, 1, output_side),
+            ]
         };
         let convs = layers
             .into_iter()
@@ -231,7 +238,7 @@ impl Block {
             outputs,
             kernel: 1,
             stride,
-            side: small,
+            side: output_side,
         });
         Self { name, convs, downsample }
     }
@@ -242,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_and_work_are_those_torchvision_documents() {
+    fn parameters_and_multiply_adds_match_torchvision() {
         // "num_params" and "_ops" (in units of 10^9) of the weights' metadata in torchvision 0.29.
         let documented = [
             (Arch::ResNet18, 11_689_512, 1.814),
@@ -260,18 +267,18 @@ mod tests {
     }
 
     #[test]
-    fn depth_counts_the_weighted_layers() {
+    fn depth_is_the_number_of_layers_with_weights() {
         for (arch, depth) in Arch::ALL.into_iter().zip([18, 34, 50, 101, 152]) {
             let blocks = arch.network().blocks;
             let in_blocks: usize = blocks.iter().map(|block| block.convs.len()).sum();
-            // The stem and the linear layer count, the shortcuts do not.
+            // The stem and the linear layer count; the shortcuts do not.
             assert_eq!(in_blocks + 2, depth);
             assert_eq!(blocks[blocks.len() - 1].convs[0].side, 7, "{arch}");
         }
     }
 
     #[test]
-    fn a_bottleneck_strides_on_its_3x3() {
+    fn the_3x3_convolution_of_a_bottleneck_has_the_stride() {
         let network = Arch::ResNet50.network();
         let block = &network.blocks[3];
         assert_eq!(block.name, "layer2.0");

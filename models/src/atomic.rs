@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Writes files atomically: a reader sees the old content or the new content, never a part.
 
 use std::{
     fs::{self, File},
@@ -9,17 +9,17 @@ use std::{
 
 use tempfile::Builder;
 
-/// The prefix of names not meant for others: a leading dot hides them.
+/// Prefix of the names of temporary files and directories; the dot hides them.
 pub(crate) const TEMPORARY_PREFIX: &str = ".quintet-";
 
-/// Replaces `path` by a file with `content`, in one step. Missing parent directories are made.
+/// Replaces the file `path` with `content`, atomically. Creates missing parent directories.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     fs::create_dir_all(parent)?;
-    // On the same file system, so that the rename is one step.
+    // In the same directory, so that the rename stays on one file system and is atomic.
     let mut file = Builder::new().prefix(TEMPORARY_PREFIX).permissions(readable()).tempfile_in(parent)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
@@ -27,8 +27,8 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether `path` is a file that holds exactly `content`.
-pub(crate) fn holds(path: &Path, content: &[u8]) -> io::Result<bool> {
+/// Whether `path` is a file with exactly this content.
+pub(crate) fn has_content(path: &Path, content: &[u8]) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -48,7 +48,7 @@ pub(crate) fn holds(path: &Path, content: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Temporary files are private by default; a model is read by a server that may run as another user.
+/// Temporary files are private by default, but the server that reads a model may run as another user.
 fn readable() -> fs::Permissions {
     fs::Permissions::from_mode(0o644)
 }

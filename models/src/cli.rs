@@ -39,23 +39,23 @@ pub struct Cli {
 enum Command {
     /// Write models with weights from a file or from a seed
     Build(Build),
-    /// Write two models that do next to nothing, identity and head, to measure what is around a model
+    /// Write two models that compute almost nothing, identity and head, to measure the overhead around a model
     Passthrough(Passthrough),
     /// Download ImageNet weights from the Hugging Face hub and write models with them
     Fetch(Fetch),
-    /// Run a model in ONNX Runtime and compare its outputs with reference ones
+    /// Run a model in ONNX Runtime and compare its outputs with reference outputs
     Verify(Verify),
-    /// Run a model in this process once for each line on stdin; a line on stdout tells the seconds of each run
+    /// Run a model in this process once for each line on stdin, and write the seconds of each run to stdout
     Time(Time),
-    /// Write the weights of a seed as .safetensors, to run the same model in PyTorch or libtorch
+    /// Write the weights of a seed to a .safetensors file, to run the same model in PyTorch or libtorch
     Weights(SeededWeights),
-    /// List the architectures with their size and work
+    /// List the architectures with their parameters, GFLOPs and embedding length
     List,
 }
 
 #[derive(Debug, Args)]
 struct Build {
-    /// The depth; repeat it for several
+    /// The architecture, e.g. resnet50; repeat the flag for several
     #[arg(long, value_name = "NAME", required = true)]
     arch: Vec<Arch>,
     /// Random weights: the same seed gives the same model everywhere
@@ -73,15 +73,15 @@ struct Passthrough {
     /// The model repository
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Elements of a row, e.g. 150528 for an image; any without it. A server that knows the size of an
-    /// output can have the model write it straight into a client's shared memory
+    /// Elements of a row, e.g. 150528 for an image [default: any]. With a fixed width the server knows the size of
+    /// the output, so the model can write it directly into a client's shared memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     width: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 struct Fetch {
-    /// The depth
+    /// The architecture, e.g. resnet50
     #[arg(long, value_name = "NAME")]
     arch: Arch,
     /// The repository on the hub [default: timm/ARCH.tv_in1k, torchvision's weights]
@@ -90,7 +90,7 @@ struct Fetch {
     /// A branch, tag or commit of the repository
     #[arg(long, default_value = "main")]
     revision: String,
-    /// Where downloads are kept [default: Hugging Face's, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    /// The folder for downloads [default: Hugging Face's cache, $HF_HOME/hub or ~/.cache/huggingface/hub]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     /// The address of the hub or of a mirror
@@ -100,19 +100,19 @@ struct Fetch {
     target: Target,
 }
 
-/// Where models go and what they announce.
+/// Where models are written, and how they are configured.
 #[derive(Debug, Args)]
 struct Target {
-    /// The model repository; models are directories in it
+    /// The model repository; each model becomes a directory in it
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// What the models take: fp32, fp16 (half the bytes), u8 (pixels, a quarter)
+    /// The type of the models' input: fp32, fp16 (half the bytes), u8 (pixels, a quarter of the bytes)
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_values_t = Variant::ALL)]
     variants: Vec<Variant>,
     /// The largest batch a server may form
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_batch_size: usize,
-    /// Batch sizes a server shall warm [default: 1,4,8,16,32 up to the maximum]
+    /// Batch sizes that the server warms up [default: 1,4,8,16,32 up to the maximum]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     warm_batch_sizes: Option<Vec<usize>>,
 }
@@ -126,7 +126,7 @@ struct Verify {
     #[arg(long, value_name = "NAME")]
     model: String,
     /// A .safetensors file with `logits` or `embedding` or both, and `image` as U8 `[N,224,224,3]` or
-    /// F32 `[N,3,224,224]` [default: the outputs of PyTorch's torchvision for seed 0]
+    /// F32 `[N,3,224,224]` [default: the outputs of torchvision's models for seed 0]
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// The largest absolute error allowed [default: 1e-4; 5e-3 for FP16 input]
@@ -141,16 +141,16 @@ struct Time {
     /// The model repository
     #[arg(long, value_name = "DIR")]
     repository: PathBuf,
-    /// The model's name in it; it has one input, of FP32
+    /// The model's name in it; the model must have one input, of FP32
     #[arg(long, value_name = "NAME")]
     model: String,
-    /// The shape of what it runs on, e.g. 8,3,224,224
+    /// The shape of the input, e.g. 8,3,224,224
     #[arg(long, value_delimiter = ',', value_name = "DIM,...", required_unless_present = "photo")]
     shape: Vec<usize>,
-    /// Instead: a JPEG, PNG or WebP image, which is decoded and prepared in each run
+    /// A JPEG, PNG or WebP image as the input instead; each run decodes and preprocesses it
     #[arg(long, value_name = "FILE", conflicts_with = "shape")]
     photo: Option<PathBuf>,
-    /// On the GPU of this number instead of the CPU, by ONNX Runtime's CUDA provider with the server's options
+    /// Run on this GPU instead of the CPU, with ONNX Runtime's CUDA provider and the server's options
     #[arg(long, value_name = "N")]
     gpu: Option<i32>,
     #[command(flatten)]
@@ -159,13 +159,13 @@ struct Time {
 
 #[derive(Debug, Args)]
 struct Library {
-    /// The ONNX Runtime library [default: $ORT_DYLIB_PATH, or where `make setup` put it]
+    /// The ONNX Runtime library [default: $ORT_DYLIB_PATH, or the one that `make setup` installed]
     #[arg(long, value_name = "PATH")]
     onnxruntime: Option<PathBuf>,
 }
 
 impl Library {
-    /// With a thread for each core, as the server has them.
+    /// Loads the library with one thread per core, as the server does.
     fn load(&self) -> anyhow::Result<&'static Loaded> {
         let threads = ThreadPool { intra_op_threads: available_parallelism().map_or(1, NonZero::get), spin: false };
         let library = quintet_onnxruntime::load(self.onnxruntime.as_deref(), threads)?;
@@ -176,7 +176,7 @@ impl Library {
 
 #[derive(Debug, Args)]
 struct SeededWeights {
-    /// The depth
+    /// The architecture, e.g. resnet50
     #[arg(long, value_name = "NAME")]
     arch: Arch,
     /// The seed
@@ -187,13 +187,16 @@ struct SeededWeights {
     output: PathBuf,
 }
 
-/// Does what the command line asks for.
+/// Runs the command.
+///
+/// # Errors
+/// When the command fails; the message names the file, flag or address.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Build(args) => build(&args)?,
         Command::Passthrough(args) => {
             passthrough::write(&args.output, args.width).with_context(|| args.output.display().to_string())?;
-            say_path(&args.output)?;
+            print_path(&args.output)?;
         }
         Command::Fetch(args) => fetch(&args)?,
         Command::Verify(args) => return verify(&args),
@@ -204,7 +207,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Some(photo) => Timed::load_for_photo(environment, (root, &args.model), args.gpu, photo)?,
                 None => Timed::load(environment, (root, &args.model), args.gpu, args.shape)?,
             };
-            model.obey(io::stdin().lock(), io::stdout().lock())?;
+            model.serve(io::stdin().lock(), io::stdout().lock())?;
         }
         Command::Weights(args) => weights(&args)?,
         Command::List => list()?,
@@ -215,7 +218,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn build(args: &Build) -> anyhow::Result<()> {
     let batching = args.target.batching()?;
     if let (Some(file), [_, _, ..]) = (&args.weights, args.arch.as_slice()) {
-        bail!("{} fits one --arch, not several", file.display());
+        bail!("{} holds the weights of one --arch, not several", file.display());
     }
     for &arch in &args.arch {
         let weights = match &args.weights {
@@ -245,21 +248,21 @@ fn fetch(args: &Fetch) -> anyhow::Result<()> {
 fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     let library = args.library.load()?;
     let reference = args.reference.as_deref();
-    let found = verify::verify(&library.environment, &args.repository, &args.model, reference)?;
-    let tolerance = args.tolerance.unwrap_or(match found.variant {
+    let comparison = verify::verify(&library.environment, &args.repository, &args.model, reference)?;
+    let tolerance = args.tolerance.unwrap_or(match comparison.variant {
         Variant::Fp32 | Variant::U8 => 1e-4,
-        // Normalised pixels reach 2.7, where neighbours in FP16 are 2e-3 apart.
+        // Normalised pixels reach 2.7, where FP16 values are 2e-3 apart.
         Variant::Fp16 => 5e-3,
     });
     let mut exit = ExitCode::SUCCESS;
-    for difference in &found.differences {
+    for difference in &comparison.differences {
         let within = difference.max_abs_error <= tolerance;
-        say(format_args!(
+        print_line(format_args!(
             "{} {}: max abs error {:.2e} over {} images, {} the tolerance {tolerance:.0e}",
             args.model,
             difference.output,
             difference.max_abs_error,
-            found.images,
+            comparison.images,
             if within { "within" } else { "BEYOND" },
         ))?;
         if !within {
@@ -271,18 +274,18 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
 
 fn weights(args: &SeededWeights) -> anyhow::Result<()> {
     Weights::from_seed(args.arch, args.seed).save(&args.output)?;
-    say_path(&args.output)
+    print_path(&args.output)
 }
 
 fn list() -> anyhow::Result<()> {
-    say(format_args!("{:<10} {:>12} {:>8} {:>10}", "arch", "parameters", "GFLOPs", "embedding"))?;
+    print_line(format_args!("{:<10} {:>12} {:>8} {:>10}", "arch", "parameters", "GFLOPs", "embedding"))?;
     for arch in Arch::ALL {
         let network = arch.network();
-        say(format_args!(
+        print_line(format_args!(
             "{:<10} {:>12} {:>8.2} {:>10}",
             arch.name(),
             network.parameters(),
-            // A multiply-add is two operations.
+            // A multiply-add counts as two operations.
             2.0 * network.multiply_adds() as f64 / 1e9,
             network.features,
         ))?;
@@ -304,17 +307,17 @@ impl Target {
         for &variant in &self.variants {
             let written = repository::write(&self.output, &graph, variant, batching)?;
             let name = graph.name(variant);
-            eprintln!("{name}: {}", if written.changed { "written" } else { "identical, not rewritten" });
-            say_path(&written.path)?;
+            eprintln!("{name}: {}", if written.changed { "written" } else { "unchanged, not rewritten" });
+            print_path(&written.path)?;
         }
         Ok(())
     }
 }
 
-fn say_path(path: &Path) -> anyhow::Result<()> {
-    say(format_args!("{}", path.display()))
+fn print_path(path: &Path) -> anyhow::Result<()> {
+    print_line(format_args!("{}", path.display()))
 }
 
-fn say(line: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+fn print_line(line: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{line}").context("stdout")
 }

@@ -1,4 +1,4 @@
-//! Brings weights from the Hugging Face hub into a cache on disk.
+//! Downloads weights from the Hugging Face hub into a cache on disk.
 
 use std::{
     fs::{self, File},
@@ -14,59 +14,59 @@ use sha2::{Digest as _, Sha256};
 
 use crate::hex::hex;
 
-/// The hub itself.
+/// The address of the hub.
 pub(crate) const HUB: &str = "https://huggingface.co";
-/// The file with the weights, by the hub's convention.
+/// The name of the file with the weights, by the hub's convention.
 const FILE: &str = "model.safetensors";
 
-/// What to fetch, from where to where.
+/// What to download, where from, and where to.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// For example `timm/resnet18.tv_in1k`.
     pub(crate) repo: String,
     /// A branch, tag or commit.
     pub(crate) revision: String,
-    /// The hub's address.
+    /// The address of the hub or of a mirror.
     pub(crate) endpoint: String,
-    /// Where downloads are kept; by default the cache that Hugging Face's tools share.
+    /// The cache folder; by default the one that Hugging Face's tools share.
     pub(crate) cache_dir: Option<PathBuf>,
 }
 
-/// A file that is complete.
+/// A complete, checked file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fetched {
-    /// The file in the cache.
+    /// Its path in the cache.
     pub(crate) path: PathBuf,
     /// The SHA-256 of its content, in hexadecimal.
     pub(crate) sha256: String,
-    /// Its size.
+    /// Its size in bytes.
     pub(crate) bytes: u64,
 }
 
-/// Why a file is not there.
+/// Why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum FetchError {
-    #[error("there is no home directory to keep downloads in: give --cache-dir")]
+    #[error("there is no home directory for the cache: give --cache-dir")]
     NoHome,
     #[error(
         "{endpoint} has no public file {FILE} in {repo} at revision {revision} (HTTP status {status}); see --repo and --revision"
     )]
     NotFound { endpoint: String, repo: String, revision: String, status: u16 },
     #[error(
-        "cannot reach {endpoint} ({reason}); without a network, build from a file that is there (build --weights FILE) or from a seed (build --seed N)"
+        "cannot reach {endpoint} ({reason}); without a network, build from a local file (build --weights FILE) or from a seed (build --seed N)"
     )]
     Unreachable { endpoint: String, reason: String },
-    #[error("{endpoint} does not answer as the hub does: {reason}")]
+    #[error("unexpected response from {endpoint}: {reason}")]
     Unexpected { endpoint: String, reason: String },
-    #[error("another process is downloading {repo}; wait for it and run this again")]
+    #[error("another process is downloading {repo}; wait until it ends, then run the command again")]
     Busy { repo: String },
-    #[error("the download broke off ({reason}); what arrived is kept in {}: the same command continues it", cache.display())]
+    #[error("the download was interrupted ({reason}); run the same command again to resume it: the received part is in {}", cache.display())]
     Interrupted { reason: String, cache: PathBuf },
-    #[error("a partial download does not fit the file on the hub: delete the files *.part in {}", blobs.display())]
+    #[error("a partial download does not match the file on the hub: delete the files *.part in {}", blobs.display())]
     Partial { blobs: PathBuf },
     #[error(
-        "{repo}: the SHA-256 of the download is {found}, the hub says {expected}; the download was deleted, try again"
+        "{repo}: the SHA-256 of the download is {found}, but the hub states {expected}; the download was deleted, try again"
     )]
     Checksum { repo: String, expected: String, found: String },
     #[error("{}: {source}", path.display())]
@@ -74,9 +74,9 @@ pub(crate) enum FetchError {
 }
 
 impl Source {
-    /// Gives the file from the cache, or downloads it first, with a progress bar on stderr.
+    /// Returns the file from the cache, and downloads it first if it is not there, with a progress bar on stderr.
     ///
-    /// A download that broke off is continued. The checksum is compared with the one that the hub states.
+    /// An interrupted download is resumed. The checksum is compared with the one that the hub states.
     pub(crate) fn fetch(&self) -> Result<Fetched, FetchError> {
         let cache = match &self.cache_dir {
             Some(dir) => Cache::new(dir.clone()),
@@ -98,7 +98,7 @@ impl Source {
         self.check(path)
     }
 
-    /// Compares the checksum with the name of the blob, which for large files is the hub's SHA-256.
+    /// Compares the checksum with the name of the blob: for large files the name is the hub's SHA-256.
     fn check(&self, path: PathBuf) -> Result<Fetched, FetchError> {
         let at = |source| FetchError::Io { path: path.clone(), source };
         let blob = fs::canonicalize(&path).map_err(at)?;
@@ -132,7 +132,7 @@ impl Source {
                 other => FetchError::Unreachable { endpoint: self.endpoint.clone(), reason: other.to_string() },
             },
             ApiError::InvalidResume => FetchError::Partial { blobs: blobs() },
-            // Errors while the body arrives come as those of the copy to disk.
+            // hf-hub reports a broken connection as an error of copying the body to disk.
             ApiError::IoError(error) => {
                 FetchError::Interrupted { reason: error.to_string(), cache: cache.path().clone() }
             }

@@ -1,4 +1,4 @@
-//! A ResNet as an ONNX graph, with batch norm folded into the convolutions.
+//! Builds the ONNX graph of a ResNet, with batch norm folded into the convolutions.
 
 use crate::{
     arch::{Arch, Block, CLASSES, Conv},
@@ -7,18 +7,18 @@ use crate::{
     weights::{Weights, WeightsError},
 };
 
-/// The key under which a model's metadata names its weights: `seed 0` or `sha256:...`.
+/// Metadata key for the source of a model's weights: `seed 0` or `sha256:...`.
 pub(crate) const WEIGHTS_KEY: &str = "quintet.weights";
 
-/// Added to the variance by PyTorch's `BatchNorm2d`.
+/// PyTorch's `BatchNorm2d` adds this to the variance.
 const EPSILON: f64 = 1e-5;
-/// Stands for the stem's input, which differs from variant to variant.
+/// Placeholder for the name of the stem's input, which depends on the variant.
 const PIXELS: &str = "pixels";
 pub(crate) const IMAGE: &str = "image";
 pub(crate) const EMBEDDING: &str = "embedding";
 pub(crate) const LOGITS: &str = "logits";
 
-/// One depth with its weights, ready to be written in any variant. The variants share the weights' memory.
+/// The nodes and weights of one depth, from which every variant is made. The variants share the weights' memory.
 #[derive(Debug, Clone)]
 pub struct Graph {
     arch: Arch,
@@ -28,7 +28,10 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Folds the batch norms and lays out the nodes.
+    /// Folds the batch norms and makes the nodes.
+    ///
+    /// # Errors
+    /// When a tensor is missing or a variance is negative.
     pub fn new(weights: &Weights) -> Result<Self, WeightsError> {
         let arch = weights.arch();
         let network = arch.network();
@@ -65,7 +68,7 @@ impl Graph {
     pub fn model(&self, variant: Variant) -> ModelProto {
         let prelude = Prelude::new(variant);
         let mut body = self.nodes.clone();
-        // The stem reads what the prelude made.
+        // The stem reads the prelude's output.
         for input in body.iter_mut().flat_map(|node| &mut node.input) {
             if input == PIXELS {
                 *input = prelude.pixels.into();
@@ -124,7 +127,7 @@ impl Graph {
     }
 }
 
-/// The filters and bias that do what the convolution and the batch norm behind it do:
+/// The filters and bias of one convolution that replaces a convolution and the batch norm after it:
 /// `weight * s` and `shift - mean * s` with `s = scale / sqrt(variance + epsilon)`.
 fn fold(weights: &Weights, conv: &Conv) -> Result<(Vec<f32>, Vec<f32>), WeightsError> {
     let norm = |part: &str| weights.tensor(&format!("{}.{part}", conv.norm));
@@ -149,7 +152,7 @@ fn fold(weights: &Weights, conv: &Conv) -> Result<(Vec<f32>, Vec<f32>), WeightsE
     Ok((filters, bias))
 }
 
-/// What stands between the model's input and the stem.
+/// The nodes between the model's input and the stem.
 struct Prelude {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
@@ -163,9 +166,9 @@ impl Prelude {
         match variant {
             Variant::Fp32 => Self { nodes: vec![], constants: vec![], pixels: IMAGE },
             Variant::Fp16 => Self { nodes: vec![cast("image.fp32")], constants: vec![], pixels: "image.fp32" },
-            // Cast before anything else: TensorRT takes bytes in a cast only.
+            // The cast comes first: TensorRT accepts UINT8 only as the input of a cast.
             Variant::U8 => {
-                // (pixel / 255 - mean) / std, as one multiplication and one addition.
+                // (pixel / 255 - mean) / std as one multiplication and one addition.
                 let scale = STD.map(|std| 1.0 / (255.0 * std));
                 let shift = [0, 1, 2].map(|channel| -MEAN[channel] / STD[channel]);
                 let to_nchw = vec![ints("perm", [0, 3, 1, 2])];
@@ -194,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tensor_is_made_once_before_it_is_used() {
+    fn every_tensor_is_defined_once_before_its_use() {
         let graph = Graph::new(&Weights::from_seed(Arch::ResNet50, 0)).unwrap();
         for variant in Variant::ALL {
             let proto = graph.model(variant).graph.unwrap();

@@ -1,4 +1,4 @@
-//! Bytes as text.
+//! Formats bytes as hexadecimal text.
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

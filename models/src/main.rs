@@ -1,4 +1,4 @@
-//! `quintet-models`: see [`quintet_models::cli`].
+//! Entry point of `quintet-models`; the command line is in [`quintet_models::cli`].
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! ONNX's protobuf messages, and short ways to make the few kinds that a ResNet needs.
+//! ONNX's protobuf messages, and constructors for those that a ResNet needs.
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod messages {
@@ -10,15 +10,15 @@ use bytes::Bytes;
 pub use messages::*;
 pub use tensor_proto::DataType;
 
-/// The name of the first dimension of inputs and outputs, whose size is free.
+/// The name of the first dimension of inputs and outputs, which is dynamic.
 pub const BATCH: &str = "batch";
 
-/// Operator set 17 and IR version 8 go together (ONNX 1.12): old enough for every runtime in use, and
-/// nothing newer is needed.
+/// Operator set 17 and IR version 8 belong together (ONNX 1.12). Every runtime in use reads them, and the models need
+/// nothing newer.
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 
-/// A model around `graph`, with `metadata` as key and value.
+/// A model with this graph and these metadata entries (key, value).
 pub(crate) fn model(graph: GraphProto, metadata: &[(&str, &str)]) -> ModelProto {
     ModelProto {
         ir_version: IR_VERSION,
@@ -33,7 +33,7 @@ pub(crate) fn model(graph: GraphProto, metadata: &[(&str, &str)]) -> ModelProto 
     }
 }
 
-/// A node with one output, which is named like the node.
+/// A node with one output; the node has the output's name.
 pub(crate) fn node(op_type: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
     NodeProto {
         op_type: op_type.into(),

@@ -1,6 +1,7 @@
-//! Two models that do next to nothing, to measure what is around a model: `identity` answers what it is sent,
-//! `head` the first 1000 elements of each row, as much as a classifier answers. And one with an optional input,
-//! `scaled`.
+//! Writes models that compute almost nothing, to measure the overhead around a model.
+//!
+//! `identity` returns its input. `head` returns the first 1000 elements of each row, as many as a classifier returns.
+//! `scaled` has an optional input.
 
 use std::{fs, io, path::Path};
 
@@ -12,31 +13,31 @@ use crate::{
     repository::MODEL_FILE,
 };
 
-/// Elements of a row that `head` answers.
+/// Elements of a row that `head` returns.
 const HEAD: i64 = 1000;
 
-/// What `scaled` multiplies with where it is not told.
+/// The factor of `scaled` if the request has none.
 pub const DEFAULT_FACTOR: f32 = 2.0;
 
-/// Writes both into the model repository `root`. Input `x`, output `y`: FP32 rows of any width, or of `width` elements,
-/// in batches of up to 32. Where the width is said a server knows how large its answer will be.
+/// Writes `identity` and `head` into the model repository `root`. Input `x` and output `y` are FP32 rows of any width,
+/// or of `width` elements, in batches of up to 32. With a fixed width a server knows the size of the output.
 ///
 /// # Errors
-/// The file system's.
+/// When a file cannot be written.
 pub fn write(root: &Path, width: Option<u32>) -> io::Result<()> {
     let identity = onnx::node("Identity", &["x"], "y", Vec::new());
     let slice = onnx::node("Slice", &["x", "from", "to", "axis"], "y", Vec::new());
     let bounds = [integer("from", 0), integer("to", HEAD), integer("axis", 1)];
     let width = width.map(i64::from);
-    let both = [
+    let models = [
         ("identity", identity, Vec::new(), width),
         ("head", slice, bounds.to_vec(), width.map(|width| width.min(HEAD))),
     ];
-    for (name, node, constants, answered) in both {
+    for (name, node, constants, output_width) in models {
         let folder = root.join(name);
         fs::create_dir_all(&folder)?;
         atomic::write(&folder.join(MODEL_FILE), &model(name, node, constants))?;
-        atomic::write(&folder.join("config.pbtxt"), config(name, width, answered).as_bytes())?;
+        atomic::write(&folder.join("config.pbtxt"), config(name, width, output_width).as_bytes())?;
     }
     Ok(())
 }
@@ -52,18 +53,18 @@ fn model(name: &str, node: NodeProto, initializer: Vec<TensorProto>) -> Vec<u8> 
     onnx::model(graph, &[]).encode_to_vec()
 }
 
-/// Writes `scaled` into the model repository `root`: `x` (FP32 rows of any width, in batches of up to 8) times `factor`
-/// (FP32 `[1]` of each row), which may be left out and is [`DEFAULT_FACTOR`] then.
+/// Writes `scaled` into the model repository `root`: output `y` is input `x` (FP32 rows of any width, in batches of up
+/// to 8) times the optional input `factor` (FP32 `[1]` for each row), [`DEFAULT_FACTOR`] by default.
 ///
 /// # Errors
-/// The file system's.
+/// When a file cannot be written.
 pub fn write_scaled(root: &Path) -> io::Result<()> {
     let folder = root.join("scaled");
     fs::create_dir_all(&folder)?;
     let graph = GraphProto {
         name: "scaled".into(),
         node: vec![onnx::node("Mul", &["x", "factor"], "y", Vec::new())],
-        // An input that there is an initializer for has a default.
+        // The initializer is the default of the input with the same name.
         initializer: vec![onnx::constant("factor", &[1, 1], &[DEFAULT_FACTOR])],
         input: vec![rows("x"), onnx::batched("factor", DataType::Float, &[1])],
         output: vec![rows("y")],
@@ -101,14 +102,14 @@ fn integer(name: &str, value: i64) -> TensorProto {
     }
 }
 
-fn config(name: &str, width: Option<i64>, answered: Option<i64>) -> String {
+fn config(name: &str, input_width: Option<i64>, output_width: Option<i64>) -> String {
     let rows = |name, width: Option<i64>| {
         format!("[{{ name: \"{name}\" data_type: TYPE_FP32 dims: [ {} ] }}]", width.unwrap_or(-1))
     };
     format!(
         "name: \"{name}\"\nbackend: \"onnxruntime\"\nmax_batch_size: 32\ninput {}\noutput {}\n",
-        rows("x", width),
-        rows("y", answered)
+        rows("x", input_width),
+        rows("y", output_width)
     )
 }
 
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_are_written_with_their_configuration() {
+    fn writes_identity_and_head_with_their_configuration() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), None).unwrap();
         for name in ["identity", "head"] {

@@ -1,4 +1,4 @@
-//! Images with the outputs a model should give for them.
+//! Reference images, and the outputs that a model should give for them.
 
 use std::{fs, path::Path};
 
@@ -11,18 +11,18 @@ use crate::{
     variant::{MEAN, STD, Variant},
 };
 
-/// The seed whose models have reference outputs of PyTorch in this crate.
+/// The weights for which this crate holds PyTorch's outputs.
 pub(crate) const REFERENCE_SEED: &str = "seed 0";
 
 const PIXELS: usize = IMAGE_SIDE * IMAGE_SIDE;
 
-/// Images and what a model should answer to them.
+/// Images and the expected outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reference {
-    /// How many images there are.
+    /// The number of images.
     pub(crate) count: usize,
     images: Images,
-    /// Per output: its name and its values for all images, row-major.
+    /// For each output its name and its values for all images, row-major.
     pub(crate) outputs: Vec<(&'static str, Vec<f32>)>,
 }
 
@@ -34,7 +34,7 @@ enum Images {
     Normalised(Vec<f32>),
 }
 
-/// Images in the form in which a variant takes them.
+/// Images in the input format of a variant.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub(crate) enum Input {
@@ -43,7 +43,7 @@ pub(crate) enum Input {
     U8(Vec<u8>),
 }
 
-/// Why a file is no reference, or not one for this model.
+/// Why a reference file cannot be used for a model.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum ReferenceError {
@@ -53,22 +53,22 @@ pub(crate) enum ReferenceError {
     Format(#[from] safetensors::SafeTensorError),
     #[error("`{name}` is {dtype:?} {shape:?}, expected {expected}")]
     Tensor { name: &'static str, dtype: Dtype, shape: Vec<usize>, expected: String },
-    #[error("there is neither `logits` nor `embedding` in it")]
+    #[error("it has neither `logits` nor `embedding`")]
     Empty,
-    #[error("its images are normalised, but the model takes pixels: give `image` as U8 [N,224,224,3]")]
+    #[error("its images are normalised, but the model's input is pixels: give `image` as U8 [N,224,224,3]")]
     Normalised,
 }
 
 impl Reference {
     /// Reads a `.safetensors` file with `logits` F32 `[N,1000]` or `embedding` F32 `[N,512|2048]` or both, and
-    /// `image` as U8 `[N,224,224,3]` pixels or F32 `[N,3,224,224]` normalised. Without `image` the outputs are
-    /// those of the [`synthetic`] images.
+    /// `image` as U8 `[N,224,224,3]` pixels or F32 `[N,3,224,224]` normalised. Without `image` the outputs must
+    /// be those for the [`synthetic`] images.
     pub(crate) fn read(arch: Arch, path: &Path) -> Result<Self, ReferenceError> {
         Self::parse(arch, &fs::read(path)?)
     }
 
     /// The outputs of torchvision's ResNet with the weights of [`REFERENCE_SEED`], made by `reference/make.py`.
-    pub(crate) fn of_torchvision(arch: Arch) -> Result<Self, ReferenceError> {
+    pub(crate) fn torchvision(arch: Arch) -> Result<Self, ReferenceError> {
         let bytes: &[u8] = match arch {
             Arch::ResNet18 => include_bytes!("../reference/resnet18.safetensors"),
             Arch::ResNet34 => include_bytes!("../reference/resnet34.safetensors"),
@@ -120,7 +120,10 @@ impl Reference {
         Ok(Self { count, images, outputs })
     }
 
-    /// The images as `variant` takes them.
+    /// The images in the input format of `variant`.
+    ///
+    /// # Errors
+    /// When the variant's input is pixels and the images are normalised.
     pub(crate) fn input(&self, variant: Variant) -> Result<Input, ReferenceError> {
         let normalised = || match &self.images {
             Images::Normalised(values) => values.clone(),
@@ -135,8 +138,8 @@ impl Reference {
     }
 }
 
-/// Test image `index`, `[224,224,3]`: triangle waves whose direction, wavelength and colours differ from image to
-/// image. With t = x(3 + 2 index) + y(5 + index) + c(61 + 40 index), a pixel is |t mod 511 - 255|.
+/// Test image `index`, `[224,224,3]`: triangle waves with a different direction, wavelength and colour in each image.
+/// With t = x(3 + 2 index) + y(5 + index) + c(61 + 40 index), a pixel is |t mod 511 - 255|.
 pub(crate) fn synthetic(index: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(3 * PIXELS);
     for y in 0..IMAGE_SIDE {
@@ -150,7 +153,7 @@ pub(crate) fn synthetic(index: usize) -> Vec<u8> {
     pixels
 }
 
-/// From `[224,224,3]` pixels to `[3,224,224]`: `(pixel / 255 - mean) / std`.
+/// Converts `[224,224,3]` pixels to `[3,224,224]`: `(pixel / 255 - mean) / std`.
 fn normalise(pixels: &[u8]) -> Vec<f32> {
     (0..3)
         .flat_map(|channel| {
@@ -174,9 +177,9 @@ mod tests {
 
     use super::*;
 
-    type Named<'a> = (&'static str, Dtype, &'a [usize], &'a [u8]);
+    type NamedTensor<'a> = (&'static str, Dtype, &'a [usize], &'a [u8]);
 
-    fn parse(tensors: &[Named<'_>]) -> Result<Reference, ReferenceError> {
+    fn parse(tensors: &[NamedTensor<'_>]) -> Result<Reference, ReferenceError> {
         let views = tensors
             .iter()
             .map(|&(name, dtype, shape, data)| (name, TensorView::new(dtype, shape.into(), data).unwrap()));
@@ -184,9 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn outputs_of_torchvision_are_there_for_every_depth() {
+    fn every_depth_has_reference_outputs() {
         for arch in Arch::ALL {
-            let reference = Reference::of_torchvision(arch).unwrap();
+            let reference = Reference::torchvision(arch).unwrap();
             assert_eq!(reference.count, 3);
             let outputs: Vec<_> = reference.outputs.iter().map(|(name, values)| (*name, values.len())).collect();
             assert_eq!(outputs, [("logits", 3000), ("embedding", 3 * arch.embedding_len())]);
@@ -194,9 +197,9 @@ mod tests {
     }
 
     #[test]
-    fn pixels_and_normalised_images_are_the_same_images() {
+    fn pixels_and_normalised_images_give_the_same_input() {
         let logits = vec![0; 4000];
-        let outputs: Named<'_> = ("logits", Dtype::F32, &[1, 1000], &logits);
+        let outputs: NamedTensor<'_> = ("logits", Dtype::F32, &[1, 1000], &logits);
         let pixels = synthetic(3);
         let normalised: Vec<u8> = normalise(&pixels).iter().flat_map(|value| value.to_le_bytes()).collect();
         let from_pixels = parse(&[outputs, ("image", Dtype::U8, &[1, 224, 224, 3], &pixels)]).unwrap();
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn normalisation_is_per_channel() {
+    fn normalises_each_channel() {
         let mut pixels = vec![0; 3 * PIXELS];
         pixels[..3].copy_from_slice(&[255, 0, 51]);
         let values = normalise(&pixels);
@@ -218,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn files_that_do_not_fit_are_refused() {
+    fn rejects_files_with_missing_or_wrong_tensors() {
         let data = vec![0; 8000];
-        let message = |tensors: &[Named<'_>]| parse(tensors).unwrap_err().to_string();
+        let message = |tensors: &[NamedTensor<'_>]| parse(tensors).unwrap_err().to_string();
         assert!(message(&[]).contains("neither `logits` nor `embedding`"));
         let short = message(&[("embedding", Dtype::F32, &[1, 1000], &data[..4000])]);
         assert_eq!(short, "`embedding` is F32 [1, 1000], expected F32 [1, 512]");
-        let logits: Named<'_> = ("logits", Dtype::F32, &[2, 1000], &data);
+        let logits: NamedTensor<'_> = ("logits", Dtype::F32, &[2, 1000], &data);
         let image = message(&[logits, ("image", Dtype::U8, &[1, 10], &data[..10])]);
         assert_eq!(image, "`image` is U8 [1, 10], expected U8 [2, 224, 224, 3] or F32 [2, 3, 224, 224]");
     }

@@ -1,4 +1,4 @@
-//! A Triton model repository: `<model>/config.pbtxt`, `<model>/labels.txt`, `<model>/1/model.onnx`.
+//! Writes a Triton model repository: `<model>/config.pbtxt`, `<model>/labels.txt`, `<model>/1/model.onnx`.
 
 use std::{
     fmt::Write as _,
@@ -15,16 +15,16 @@ use crate::{
     variant::Variant,
 };
 
-/// The names of the 1000 ImageNet classes, one on each line, in the order of the logits.
+/// The names of the 1000 ImageNet classes, one per line, in the order of the logits.
 /// Source: the metadata of torchvision's weights (`ResNet50_Weights.IMAGENET1K_V1.meta["categories"]`, 0.29).
 pub const LABELS: &str = include_str!("labels.txt");
 
-/// Where the model of a directory lies, relative to the directory.
+/// The path of the model file in a model's directory.
 pub(crate) const MODEL_FILE: &str = "1/model.onnx";
 const CONFIG_FILE: &str = "config.pbtxt";
 const LABELS_FILE: &str = "labels.txt";
 
-/// How a server shall batch.
+/// How the server batches requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batching {
     max_batch_size: usize,
@@ -32,33 +32,39 @@ pub struct Batching {
 }
 
 impl Batching {
-    /// Batches up to `max_batch_size`, each of `warm_batch_sizes` announced and so warmed by the server.
+    /// Batches of up to `max_batch_size`. The server warms up each of `warm_batch_sizes`.
+    ///
+    /// # Errors
+    /// When the maximum is 0, or a size to warm up is 0 or above the maximum.
     pub fn new(max_batch_size: usize, warm_batch_sizes: &[usize]) -> Result<Self, RepositoryError> {
         if max_batch_size == 0 {
-            return Err(RepositoryError::NoBatch);
+            return Err(RepositoryError::MaxBatchSize);
         }
         let mut sizes = warm_batch_sizes.to_vec();
         sizes.sort_unstable();
         sizes.dedup();
         if let Some(&size) = sizes.iter().find(|size| !(1..=max_batch_size).contains(size)) {
-            return Err(RepositoryError::WarmBatch { size, max_batch_size });
+            return Err(RepositoryError::WarmBatchSize { size, max_batch_size });
         }
         Ok(Self { max_batch_size, warm_batch_sizes: sizes })
     }
 
-    /// Batches up to `max_batch_size`, warmed at 1, 4, 8, 16 and 32 where these are not larger.
+    /// Batches of up to `max_batch_size`. The server warms up those of 1, 4, 8, 16 and 32 that are not larger.
+    ///
+    /// # Errors
+    /// When the maximum is 0.
     pub fn up_to(max_batch_size: usize) -> Result<Self, RepositoryError> {
         let sizes: Vec<_> = [1, 4, 8, 16, 32].into_iter().filter(|size| *size <= max_batch_size).collect();
         Self::new(max_batch_size, &sizes)
     }
 }
 
-/// What [`write()`] did with one model.
+/// The result of [`write()`] for one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// The model's directory.
     pub path: PathBuf,
-    /// False if all its files were there already, byte for byte.
+    /// False if all its files existed already, byte for byte.
     pub changed: bool,
 }
 
@@ -66,31 +72,34 @@ pub struct Written {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum RepositoryError {
-    #[error("the maximum batch size is 0, but these models always take batches; use 1 or more")]
-    NoBatch,
-    #[error("a batch of {size} cannot be warmed: sizes are from 1 to the maximum, {max_batch_size}")]
-    WarmBatch { size: usize, max_batch_size: usize },
+    #[error("the maximum batch size must not be 0, because these models have a batch dimension; use 1 or more")]
+    MaxBatchSize,
+    #[error("cannot warm up a batch of {size}: sizes must be between 1 and the maximum, {max_batch_size}")]
+    WarmBatchSize { size: usize, max_batch_size: usize },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
 /// Writes one model into the repository `root`.
 ///
-/// A new model appears as a whole; the files of an existing one are replaced one by one, each in one step,
-/// and only where they differ.
+/// A new model appears atomically. Files of an existing model are replaced one by one, each atomically, and only if
+/// they differ.
+///
+/// # Errors
+/// When a file cannot be read or written.
 pub fn write(root: &Path, graph: &Graph, variant: Variant, batching: &Batching) -> Result<Written, RepositoryError> {
     let name = graph.name(variant);
     let path = root.join(&name);
     let at = |source| RepositoryError::Io { path: path.clone(), source };
     let model = graph.model(variant).encode_to_vec();
     let config = config(graph, variant, batching);
-    // The configuration comes last: a server that watches for it then finds the model beside it.
+    // The configuration comes last: a server that watches for it must find the model in place.
     let files = [(MODEL_FILE, model.as_slice()), (LABELS_FILE, LABELS.as_bytes()), (CONFIG_FILE, config.as_bytes())];
     if path.exists() {
         let mut changed = false;
         for (file, content) in files {
             let file = path.join(file);
-            if !atomic::holds(&file, content).map_err(at)? {
+            if !atomic::has_content(&file, content).map_err(at)? {
                 atomic::write(&file, content).map_err(at)?;
                 changed = true;
             }
@@ -101,7 +110,7 @@ pub fn write(root: &Path, graph: &Graph, variant: Variant, batching: &Batching) 
     Ok(Written { path, changed: true })
 }
 
-/// Writes the files into a hidden directory beside `path` and then renames that.
+/// Writes the files into a hidden directory beside `path`, then renames it.
 fn publish(root: &Path, path: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
     fs::create_dir_all(root)?;
     let hidden = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(root)?;
@@ -112,7 +121,7 @@ fn publish(root: &Path, path: &Path, files: &[(&str, &[u8])]) -> io::Result<()> 
     fs::rename(&staged, path)
 }
 
-/// The model's `config.pbtxt`, which Triton's ONNX Runtime backend and Quintet's server read.
+/// The model's `config.pbtxt`, for Triton's ONNX Runtime backend and for Quintet's server.
 fn config(graph: &Graph, variant: Variant, batching: &Batching) -> String {
     let name = graph.name(variant);
     let input_type = variant.triton_type();
@@ -168,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_written_once_and_rewritten_only_where_it_differs() {
+    fn rewrites_only_the_files_that_differ() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("models");
         let batching = Batching::up_to(8).unwrap();
@@ -192,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_nothing() {
+    fn a_failed_write_leaves_no_files() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("models");
         fs::write(&root, "a file where the repository should be").unwrap();
@@ -203,13 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_announces_what_the_model_takes() {
+    fn configuration_of_a_u8_model() {
         let text = config(&resnet18(0), Variant::U8, &Batching::up_to(4).unwrap());
         insta::assert_snapshot!(text);
     }
 
     #[test]
-    fn batch_sizes_that_cannot_be_are_refused() {
+    fn rejects_invalid_batch_sizes() {
         let message = |max, sizes: &[usize]| Batching::new(max, sizes).unwrap_err().to_string();
         assert!(message(0, &[]).contains("use 1 or more"));
         assert!(message(8, &[1, 9]).contains("batch of 9"));
@@ -218,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_label_for_each_class() {
+    fn every_class_has_a_label() {
         let labels: Vec<_> = LABELS.lines().collect();
         assert_eq!(labels.len(), CLASSES);
         assert_eq!((labels[0], labels[281], labels[999]), ("tench", "tabby", "toilet tissue"));

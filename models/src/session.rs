@@ -1,4 +1,4 @@
-//! A model file in ONNX Runtime.
+//! Opens model files in ONNX Runtime.
 
 use std::path::Path;
 
@@ -9,19 +9,19 @@ use ort::{
 };
 use quintet_onnxruntime::{CUDA_DEFAULTS, RECORD_ASSIGNMENT, nodes_by_provider};
 
-/// A session with ONNX Runtime's defaults, on the environment's threads.
+/// Opens a model on the CPU, with ONNX Runtime's defaults and the environment's threads.
 ///
 /// # Errors
-/// When there is no file, or ONNX Runtime cannot read it.
+/// When the file does not exist, or ONNX Runtime cannot read it.
 pub(crate) fn open(environment: &Environment, path: &Path) -> ort::Result<Session> {
     Session::builder(environment)?.commit_from_file(path)
 }
 
-/// The same on the GPU of this number, by the CUDA provider with the options that the server's sessions have where no
-/// configuration says otherwise.
+/// Opens a model on GPU number `gpu`, with the CUDA provider and the options that the server's sessions have by
+/// default.
 ///
 /// # Errors
-/// As [`open`]; also when the provider does not work, or leaves a node of the model to another.
+/// As [`open`]; also when the CUDA provider does not work, or does not run every node of the model.
 pub(crate) fn open_on_gpu(environment: &Environment, path: &Path, gpu: i32) -> ort::Result<Session> {
     let cuda = CUDA::default().with_device_id(gpu);
     let cuda = CUDA_DEFAULTS.iter().fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
@@ -31,6 +31,6 @@ pub(crate) fn open_on_gpu(environment: &Environment, path: &Path, gpu: i32) -> o
         .commit_from_file(path)?;
     match nodes_by_provider(&session)?.as_slice() {
         [(provider, _)] if provider == "CUDAExecutionProvider" => Ok(session),
-        nodes => Err(ort::Error::new(format!("CUDA does not run all of the model: {nodes:?}"))),
+        nodes => Err(ort::Error::new(format!("CUDA does not run every node of the model: {nodes:?}"))),
     }
 }

@@ -1,5 +1,4 @@
-//! Runs a model in process whenever it is told to, alone or with an image's way to it, and tells how long that took:
-//! what a server is held against.
+//! Times runs of a model in this process, with or without decoding an image, as the baseline for a server.
 
 use std::{
     io::{BufRead, Write},
@@ -17,22 +16,24 @@ use crate::{
     session::{open, open_on_gpu},
 };
 
-/// Most elements of an input: 256 images of 224 by 224.
+/// Maximum number of elements of an input: 256 images of 224 by 224.
 const MAX_ELEMENTS: usize = 256 * 3 * 224 * 224;
 
-/// A model with an input of ones.
+/// A model with its input.
 pub(crate) struct Timed {
     session: Session,
-    input: String,
+    input_name: String,
     shape: Vec<usize>,
     elements: Vec<f32>,
-    /// The encoded image that becomes the input in each run.
+    /// The encoded image from which each run makes the input; without one the input is all ones.
     photo: Option<Vec<u8>>,
 }
 
 impl Timed {
-    /// Loads model `name` of the repository `root`, on the GPU of this number if there is one. Its one input gets FP32 of
-    /// this shape.
+    /// Loads model `name` of the repository `root`, on this GPU or else on the CPU. The input is FP32 ones of `shape`.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded or does not have exactly one input, or the shape is empty or too large.
     pub(crate) fn load(
         environment: &Environment,
         (root, name): (&Path, &str),
@@ -46,15 +47,19 @@ impl Timed {
         };
         let session = session.map_err(|error| anyhow!("{}: {}", path.display(), one_line(error.message())))?;
         let [input] = session.inputs() else {
-            anyhow::bail!("{} has {} inputs; it should have one", path.display(), session.inputs().len());
+            anyhow::bail!("{} has {} inputs; it must have one", path.display(), session.inputs().len());
         };
         let count = shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
         let count = count.filter(|count| (1..=MAX_ELEMENTS).contains(count));
-        let count = count.with_context(|| format!("a shape has 1 to {MAX_ELEMENTS} elements, not {shape:?}"))?;
-        Ok(Self { input: input.name().to_owned(), session, shape, elements: vec![1.0; count], photo: None })
+        let count =
+            count.with_context(|| format!("a shape must have 1 to {MAX_ELEMENTS} elements, {shape:?} does not"))?;
+        Ok(Self { input_name: input.name().to_owned(), session, shape, elements: vec![1.0; count], photo: None })
     }
 
-    /// The same with this encoded image, which each run decodes and prepares.
+    /// As [`Self::load`], with this encoded image as the input: each run decodes and preprocesses it.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; also when the image cannot be read or decoded.
     pub(crate) fn load_for_photo(
         environment: &Environment,
         model: (&Path, &str),
@@ -68,27 +73,27 @@ impl Timed {
         Ok(timed)
     }
 
-    /// Seconds of one run.
+    /// Runs the model once; returns the seconds.
     fn run(&mut self) -> anyhow::Result<f64> {
-        let began = Instant::now();
+        let started = Instant::now();
         if let Some(photo) = &self.photo {
             to_tensor(photo, DEFAULT_MAX_PIXELS, &mut self.elements)?;
         }
         let input = TensorRef::from_array_view((self.shape.as_slice(), self.elements.as_slice()))?;
-        let outputs = self.session.run(ort::inputs![self.input.as_str() => input])?;
-        let seconds = began.elapsed().as_secs_f64();
+        let outputs = self.session.run(ort::inputs![self.input_name.as_str() => input])?;
+        let seconds = started.elapsed().as_secs_f64();
         ensure!(outputs.len() > 0, "the model has no outputs");
         Ok(seconds)
     }
 
-    /// One run for each line of `commands`; each is answered with its seconds, on a line.
+    /// Runs the model once for each line of `commands`, and writes the seconds of the run to `output` as a line.
     ///
     /// # Errors
-    /// When the model cannot run on its input, or `answers` is closed.
-    pub(crate) fn obey(&mut self, commands: impl BufRead, mut answers: impl Write) -> anyhow::Result<()> {
+    /// When the model cannot run on its input, or `output` is closed.
+    pub(crate) fn serve(&mut self, commands: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
         for command in commands.lines() {
             command.context("stdin")?;
-            writeln!(answers, "{:.9}", self.run()?).and_then(|()| answers.flush()).context("stdout")?;
+            writeln!(output, "{:.9}", self.run()?).and_then(|()| output.flush()).context("stdout")?;
         }
         Ok(())
     }
@@ -102,34 +107,34 @@ mod tests {
     use crate::passthrough;
 
     #[test]
-    fn each_line_is_answered_with_the_seconds_of_a_run() {
+    fn each_line_runs_the_model_once() {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let root = tempfile::tempdir().unwrap();
         passthrough::write(root.path(), None).unwrap();
         let load = |shape| Timed::load(&library.environment, (root.path(), "head"), None, shape);
-        let mut answers = Vec::new();
-        load(vec![2, 1200]).unwrap().obey(&b"run\n\n"[..], &mut answers).unwrap();
+        let mut output = Vec::new();
+        load(vec![2, 1200]).unwrap().serve(&b"run\n\n"[..], &mut output).unwrap();
         let seconds: Vec<f64> =
-            std::str::from_utf8(&answers).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+            std::str::from_utf8(&output).unwrap().lines().map(|line| line.parse().unwrap()).collect();
         assert!(seconds.len() == 2 && seconds.iter().all(|&seconds| seconds > 0.0), "{seconds:?}");
         assert!(load(vec![2, 0]).err().unwrap().to_string().contains("[2, 0]"));
-        // A shape that the model refuses is an error of the run, which names the input.
-        let refused = load(vec![3]).unwrap().obey(&b"run\n"[..], Vec::new()).unwrap_err().to_string();
-        assert!(refused.contains('x'), "{refused}");
+        // If the model does not accept the shape, the run fails and the error names the input.
+        let error = load(vec![3]).unwrap().serve(&b"run\n"[..], Vec::new()).unwrap_err().to_string();
+        assert!(error.contains('x'), "{error}");
     }
 
-    /// It is in no case timed on the CPU in silence.
+    /// A run must not fall back to the CPU silently.
     #[test]
-    fn without_cuda_the_reason_is_told() {
+    fn fails_on_a_gpu_without_cuda() {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let root = tempfile::tempdir().unwrap();
         passthrough::write(root.path(), None).unwrap();
-        let refused = Timed::load(&library.environment, (root.path(), "head"), Some(0), vec![2, 1200]).err().unwrap();
-        assert!(format!("{refused:#}").contains("CUDA"), "{refused:#}");
+        let error = Timed::load(&library.environment, (root.path(), "head"), Some(0), vec![2, 1200]).err().unwrap();
+        assert!(format!("{error:#}").contains("CUDA"), "{error:#}");
     }
 
     #[test]
-    fn a_photograph_is_prepared_as_the_server_prepares_it() {
+    fn preprocesses_a_photo_as_the_server_does() {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let root = tempfile::tempdir().unwrap();
         passthrough::write(root.path(), None).unwrap();

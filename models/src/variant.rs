@@ -1,15 +1,15 @@
-//! The sibling models of one depth, which differ in what they take as `image`.
+//! The variants of a model, which differ in the type and layout of the input `image`.
 
 use std::fmt;
 
 use crate::{arch::IMAGE_SIDE, onnx::DataType};
 
-/// ImageNet's mean of each colour channel, of pixels between 0 and 1.
+/// ImageNet's mean of each colour channel, for pixels between 0 and 1.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// ImageNet's standard deviation of each colour channel, of pixels between 0 and 1.
+/// ImageNet's standard deviation of each colour channel, for pixels between 0 and 1.
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// How a model takes its images. The outputs are FP32 in all of them.
+/// The format of a model's input. The outputs are always FP32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Variant {
     /// FP32 `[N,3,224,224]`, normalised: 602,112 bytes an image.
@@ -21,10 +21,10 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Every variant, the plain one first.
+    /// Every variant, FP32 first.
     pub const ALL: [Self; 3] = [Self::Fp32, Self::Fp16, Self::U8];
 
-    /// What follows the depth's name in the model's name.
+    /// The model's name is the depth's name followed by this suffix.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Fp32 => "",
@@ -41,7 +41,7 @@ impl Variant {
         }
     }
 
-    /// ONNX's type of the image's elements.
+    /// The ONNX type of the image's elements.
     pub fn data_type(self) -> DataType {
         match self {
             Self::Fp32 => DataType::Float,
@@ -50,7 +50,7 @@ impl Variant {
         }
     }
 
-    /// Triton's name of the same type.
+    /// Triton's name for [`Self::data_type`].
     pub fn triton_type(self) -> &'static str {
         match self {
             Self::Fp32 => "TYPE_FP32",

@@ -1,4 +1,4 @@
-//! Runs a model of a repository in ONNX Runtime and compares its outputs with reference ones.
+//! Runs a model in ONNX Runtime and compares its outputs with reference outputs.
 
 use std::path::{Path, PathBuf};
 
@@ -22,43 +22,43 @@ use crate::{
 pub(crate) struct Difference {
     /// `logits` or `embedding`.
     pub(crate) output: &'static str,
-    /// The largest absolute difference; infinite if the model answers with NaN.
+    /// The largest absolute difference; infinite if an output is NaN.
     pub(crate) max_abs_error: f32,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Comparison {
-    /// How the model takes its images.
+    /// The format of the model's input.
     pub(crate) variant: Variant,
-    /// How many images were compared, in one batch.
+    /// The number of images, which are one batch.
     pub(crate) images: usize,
     /// One for each output of the reference.
     pub(crate) differences: Vec<Difference>,
 }
 
-/// Why nothing could be compared.
+/// Why a model could not be compared.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum VerifyError {
     #[error("there is no model at {}", .0.display())]
-    Absent(PathBuf),
+    NotFound(PathBuf),
     #[error("{}: {source}", path.display())]
     Runtime { path: PathBuf, source: ort::Error },
     #[error("`{0}` is not a ResNet of this family: names are resnet18|34|50|101|152, then nothing, _fp16 or _u8")]
     Name(String),
-    #[error("{}: {what}", path.display())]
-    Model { path: PathBuf, what: String },
+    #[error("{}: {reason}", path.display())]
+    Model { path: PathBuf, reason: String },
     #[error(
-        "this model's weights are from {weights}, and outputs are known for those of {REFERENCE_SEED} only: give --reference"
+        "the model's weights are from {weights}, but the built-in reference is for {REFERENCE_SEED}: give --reference"
     )]
     NoReference { weights: String },
     #[error("{}: {source}", path.display())]
     Reference { path: PathBuf, source: ReferenceError },
 }
 
-/// Compares model `name` of the repository `root` with the outputs in the file `reference`, or, without one,
-/// with those that torchvision gave for the same seed.
+/// Compares model `name` of the repository `root` with the outputs in the file `reference`, or by default with
+/// torchvision's outputs for [`REFERENCE_SEED`].
 pub(crate) fn verify(
     environment: &Environment,
     root: &Path,
@@ -72,36 +72,36 @@ pub(crate) fn verify(
         .ok_or_else(|| VerifyError::Name(name.into()))?;
     let path = root.join(name).join(MODEL_FILE);
     if !path.is_file() {
-        return Err(VerifyError::Absent(path));
+        return Err(VerifyError::NotFound(path));
     }
-    let failed = |source| VerifyError::Runtime { path: path.clone(), source };
-    let mut session = open(environment, &path).map_err(failed)?;
-    expect_input(&session, variant).map_err(|what| VerifyError::Model { path: path.clone(), what })?;
+    let runtime_error = |source| VerifyError::Runtime { path: path.clone(), source };
+    let mut session = open(environment, &path).map_err(runtime_error)?;
+    check_input(&session, variant).map_err(|reason| VerifyError::Model { path: path.clone(), reason })?;
 
     let reference_path = reference.unwrap_or(Path::new("the reference outputs of torchvision"));
     let reference = match reference {
         Some(path) => Reference::read(arch, path),
         None => {
-            let weights = weights_of(&session).map_err(failed)?;
+            let weights = weights_source(&session).map_err(runtime_error)?;
             if weights != REFERENCE_SEED {
                 return Err(VerifyError::NoReference { weights });
             }
-            Reference::of_torchvision(arch)
+            Reference::torchvision(arch)
         }
     };
-    let unusable = |source| VerifyError::Reference { path: reference_path.into(), source };
-    let reference = reference.map_err(unusable)?;
-    let input = reference.input(variant).map_err(unusable)?;
-    let differences = compare(&mut session, variant, input, &reference).map_err(failed)?;
+    let reference_error = |source| VerifyError::Reference { path: reference_path.into(), source };
+    let reference = reference.map_err(reference_error)?;
+    let input = reference.input(variant).map_err(reference_error)?;
+    let differences = compare(&mut session, variant, input, &reference).map_err(runtime_error)?;
     Ok(Comparison { variant, images: reference.count, differences })
 }
 
-fn weights_of(session: &Session) -> ort::Result<String> {
-    let stated = session.metadata()?.custom(WEIGHTS_KEY);
-    Ok(stated.unwrap_or_else(|| "an unknown source".into()))
+fn weights_source(session: &Session) -> ort::Result<String> {
+    let source = session.metadata()?.custom(WEIGHTS_KEY);
+    Ok(source.unwrap_or_else(|| "an unknown source".into()))
 }
 
-fn expect_input(session: &Session, variant: Variant) -> Result<(), String> {
+fn check_input(session: &Session, variant: Variant) -> Result<(), String> {
     let expected = match variant {
         Variant::Fp32 => TensorElementType::Float32,
         Variant::Fp16 => TensorElementType::Float16,
@@ -128,12 +128,12 @@ fn compare(
         Input::Fp16(values) => Tensor::from_array((shape, values))?.into_dyn(),
         Input::U8(values) => Tensor::from_array((shape, values))?.into_dyn(),
     };
-    let answers = session.run(ort::inputs![IMAGE => image])?;
+    let outputs = session.run(ort::inputs![IMAGE => image])?;
     reference
         .outputs
         .iter()
         .map(|&(output, ref expected)| {
-            let (_, found) = match answers.get(output) {
+            let (_, found) = match outputs.get(output) {
                 Some(value) => value.try_extract_tensor::<f32>()?,
                 None => return Err(ort::Error::new(format!("there is no output `{output}`"))),
             };
@@ -142,7 +142,7 @@ fn compare(
         .collect()
 }
 
-/// The largest absolute difference; infinite where the lengths differ or one side is not a number.
+/// The largest absolute difference; infinite if the lengths differ or a value is NaN.
 fn max_abs_error(expected: &[f32], found: &[f32]) -> f32 {
     if expected.len() != found.len() {
         return f32::INFINITY;
@@ -164,7 +164,7 @@ mod tests {
     };
 
     #[test]
-    fn an_answer_that_cannot_be_compared_is_infinitely_wrong() {
+    fn nan_and_wrong_lengths_are_an_infinite_error() {
         assert_eq!(max_abs_error(&[1.0, 2.0], &[1.5, 2.0]), 0.5);
         assert_eq!(max_abs_error(&[1.0, 2.0], &[f32::NAN, 2.0]), f32::INFINITY);
         assert_eq!(max_abs_error(&[1.0, 2.0], &[1.0]), f32::INFINITY);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn seeded_weights_tell_images_apart_at_the_greatest_depth() {
+    fn seeded_resnet152_gives_different_outputs_for_different_images() {
         const IMAGES: usize = 4;
         let graph = Graph::new(&Weights::from_seed(Arch::ResNet152, 7)).unwrap();
         let model = graph.model(Variant::U8).encode_to_vec();
@@ -187,8 +187,8 @@ mod tests {
         let mut session = Session::builder(&library.environment).unwrap().commit_from_memory(&model).unwrap();
         let pixels: Vec<u8> = (0..IMAGES).flat_map(synthetic).collect();
         let image = Tensor::from_array(([IMAGES, 224, 224, 3], pixels)).unwrap();
-        let answers = session.run(ort::inputs![IMAGE => image]).unwrap();
-        let (_, logits) = answers[LOGITS].try_extract_tensor::<f32>().unwrap();
+        let outputs = session.run(ort::inputs![IMAGE => image]).unwrap();
+        let (_, logits) = outputs[LOGITS].try_extract_tensor::<f32>().unwrap();
 
         assert!(logits.iter().all(|logit| logit.is_finite()));
         let rows: Vec<_> = logits.chunks(1000).collect();
@@ -196,12 +196,12 @@ mod tests {
             let largest = a.iter().fold(0.0_f32, |max, logit| max.max(logit.abs()));
             assert!((0.5..20.0).contains(&largest), "image {i}: the largest logit is {largest}");
             for (j, b) in rows.iter().enumerate().skip(i + 1) {
-                let alike = correlation(a, b);
-                assert!(alike < 0.9, "images {i} and {j} are answered alike: {alike}");
+                let correlation = correlation(a, b);
+                assert!(correlation < 0.9, "the logits of images {i} and {j} correlate: {correlation}");
             }
         }
         let best = |row: &&[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
         let classes: std::collections::HashSet<_> = rows.iter().map(best).collect();
-        assert!(classes.len() > 1, "all images are of class {classes:?}");
+        assert!(classes.len() > 1, "all images have class {classes:?}");
     }
 }

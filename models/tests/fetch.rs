@@ -1,4 +1,4 @@
-//! Fetching from a stand-in for the hub on loopback: whole, interrupted, damaged, refused, offline.
+//! `fetch` against a fake hub on loopback: complete, interrupted, damaged and missing files, and no network.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod common;
@@ -15,13 +15,13 @@ use std::{
     thread,
 };
 
-use common::{Ran, run, stdout};
+use common::{CommandOutput, run, stdout};
 use safetensors::{Dtype, tensor::TensorView};
 use sha2::{Digest as _, Sha256};
 
 const REPO: &str = "timm/resnet18.tv_in1k";
 
-/// Serves one file as the hub does: an answer with the checksum that redirects to where the bytes are.
+/// Serves one file as the hub does: the first response has the checksum and redirects to the bytes.
 struct Hub {
     url: String,
     shared: Arc<Shared>,
@@ -30,9 +30,9 @@ struct Hub {
 struct Shared {
     content: Vec<u8>,
     sha256: String,
-    /// After so many bytes of a body the connection breaks.
-    breaks_after: AtomicUsize,
-    /// The `Range` of each request for bytes, but for those that ask for the size.
+    /// The connection closes after this number of body bytes.
+    close_after_bytes: AtomicUsize,
+    /// The `Range` of each request for bytes, except requests for the size (`0-0`).
     ranges: Mutex<Vec<String>>,
 }
 
@@ -40,19 +40,23 @@ impl Hub {
     fn new(content: Vec<u8>, sha256: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared =
-            Arc::new(Shared { content, sha256, breaks_after: AtomicUsize::new(usize::MAX), ranges: Mutex::default() });
+        let shared = Arc::new(Shared {
+            content,
+            sha256,
+            close_after_bytes: AtomicUsize::new(usize::MAX),
+            ranges: Mutex::default(),
+        });
         let (for_thread, own_url) = (Arc::clone(&shared), url.clone());
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                // A client that goes away early is not this server's concern.
-                let _ = for_thread.answer(stream, &own_url);
+                // The client may close the connection early.
+                let _ = for_thread.respond(stream, &own_url);
             }
         });
         Self { url, shared }
     }
 
-    fn honest(content: Vec<u8>) -> Self {
+    fn with_content(content: Vec<u8>) -> Self {
         let sha256 = sha256(&content);
         Self::new(content, sha256)
     }
@@ -62,13 +66,13 @@ impl Hub {
     }
 
     /// Runs `fetch` with a cache and a repository below `dir`.
-    fn fetch(&self, dir: &Path) -> Ran {
+    fn fetch(&self, dir: &Path) -> CommandOutput {
         fetch(&self.url, dir)
     }
 }
 
 impl Shared {
-    fn answer(&self, mut stream: TcpStream, own_url: &str) -> std::io::Result<()> {
+    fn respond(&self, mut stream: TcpStream, own_url: &str) -> std::io::Result<()> {
         let mut lines = BufReader::new(stream.try_clone()?).lines();
         let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
         let path = request.split(' ').nth(1).unwrap_or_default();
@@ -105,12 +109,12 @@ impl Shared {
         if range != "0-0" {
             self.ranges.lock().unwrap().push(range);
         }
-        let sent = body.len().min(self.breaks_after.load(Ordering::SeqCst));
+        let sent = body.len().min(self.close_after_bytes.load(Ordering::SeqCst));
         stream.write_all(&body[..sent])
     }
 }
 
-fn fetch(endpoint: &str, dir: &Path) -> Ran {
+fn fetch(endpoint: &str, dir: &Path) -> CommandOutput {
     let (cache, models) = (dir.join("cache"), models(dir));
     let mut args = vec!["fetch", "--arch", "resnet18", "--variants", "fp32", "--endpoint", endpoint];
     args.extend(["--cache-dir", cache.to_str().unwrap(), "--output", models.to_str().unwrap()]);
@@ -125,7 +129,7 @@ fn sha256(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A .safetensors file with one small tensor: enough for a download, not for a model.
+/// A .safetensors file with one small tensor: valid as a download, but not the weights of a model.
 fn tiny_file() -> Vec<u8> {
     let bias = vec![0; 4000];
     let view = TensorView::new(Dtype::F32, vec![1000], &bias).unwrap();
@@ -133,35 +137,35 @@ fn tiny_file() -> Vec<u8> {
 }
 
 #[test]
-fn an_interrupted_download_is_continued_and_then_built() {
+fn resumes_an_interrupted_download_and_builds_the_model() {
     let dir = tempfile::tempdir().unwrap();
     let weights = dir.path().join("weights.safetensors");
     stdout(&["weights", "--arch", "resnet18", "--output", weights.to_str().unwrap()]);
     let content = fs::read(&weights).unwrap();
     let checksum = sha256(&content);
-    let hub = Hub::honest(content);
+    let hub = Hub::with_content(content);
 
-    hub.shared.breaks_after.store(1_000_000, Ordering::SeqCst);
-    let broken = hub.fetch(dir.path());
-    assert_eq!(broken.code, 2, "{broken:?}");
-    assert!(broken.stderr.contains("the same command continues it"), "{broken:?}");
-    assert_eq!(broken.stdout, "");
+    hub.shared.close_after_bytes.store(1_000_000, Ordering::SeqCst);
+    let interrupted = hub.fetch(dir.path());
+    assert_eq!(interrupted.code, 2, "{interrupted:?}");
+    assert!(interrupted.stderr.contains("run the same command again to resume it"), "{interrupted:?}");
+    assert_eq!(interrupted.stdout, "");
     assert!(!models(dir.path()).exists());
 
-    hub.shared.breaks_after.store(usize::MAX, Ordering::SeqCst);
-    let whole = hub.fetch(dir.path());
-    assert_eq!(whole.code, 0, "{whole:?}");
-    assert!(whole.stderr.contains(&format!("sha256 {checksum}")), "{whole:?}");
-    assert_eq!(whole.stdout, format!("{}\n", models(dir.path()).join("resnet18").display()));
+    hub.shared.close_after_bytes.store(usize::MAX, Ordering::SeqCst);
+    let resumed = hub.fetch(dir.path());
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert!(resumed.stderr.contains(&format!("sha256 {checksum}")), "{resumed:?}");
+    assert_eq!(resumed.stdout, format!("{}\n", models(dir.path()).join("resnet18").display()));
     assert_eq!(hub.ranges(), ["0-", "1000000-"]);
 
-    // A third time all is there: nothing is downloaded, nothing is written.
+    // The third time, nothing is downloaded and nothing is written.
     let again = hub.fetch(dir.path());
     assert_eq!(again.code, 0, "{again:?}");
-    assert!(again.stderr.contains("identical, not rewritten"), "{again:?}");
+    assert!(again.stderr.contains("unchanged, not rewritten"), "{again:?}");
     assert_eq!(hub.ranges().len(), 2);
 
-    // What was downloaded is what the file would have given.
+    // The model from the download equals the model from the file.
     let from_file = dir.path().join("from-file");
     let file = from_file.to_str().unwrap();
     stdout(&[
@@ -180,66 +184,69 @@ fn an_interrupted_download_is_continued_and_then_built() {
 }
 
 #[test]
-fn a_damaged_download_is_deleted() {
+fn deletes_a_damaged_download() {
     let dir = tempfile::tempdir().unwrap();
-    let promised = sha256(b"something else");
-    let ran = Hub::new(tiny_file(), promised.clone()).fetch(dir.path());
-    assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains(&format!("the hub says {promised}")), "{ran:?}");
+    let wrong_sha256 = sha256(b"something else");
+    let output = Hub::new(tiny_file(), wrong_sha256.clone()).fetch(dir.path());
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains(&format!("the hub states {wrong_sha256}")), "{output:?}");
     assert!(!models(dir.path()).exists());
 
-    // The next try starts afresh.
-    let hub = Hub::honest(tiny_file());
+    // The next attempt starts from the first byte.
+    let hub = Hub::with_content(tiny_file());
     hub.fetch(dir.path());
     assert_eq!(hub.ranges(), ["0-"]);
 }
 
 #[test]
-fn a_partial_download_that_does_not_fit_is_not_used() {
+fn rejects_a_partial_download_that_does_not_match() {
     let dir = tempfile::tempdir().unwrap();
-    let hub = Hub::honest(tiny_file());
+    let hub = Hub::with_content(tiny_file());
     let blobs = dir.path().join("cache/models--timm--resnet18.tv_in1k/blobs");
     fs::create_dir_all(&blobs).unwrap();
     fs::write(blobs.join(format!("{}.part", hub.shared.sha256)), [0; 10_000]).unwrap();
-    let ran = hub.fetch(dir.path());
-    assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains("delete the files *.part in"), "{ran:?}");
-    assert!(ran.stderr.contains(blobs.to_str().unwrap()), "{ran:?}");
+    let output = hub.fetch(dir.path());
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("delete the files *.part in"), "{output:?}");
+    assert!(output.stderr.contains(blobs.to_str().unwrap()), "{output:?}");
 }
 
 #[test]
-fn weights_that_do_not_fit_leave_no_model() {
+fn writes_no_model_from_wrong_weights() {
     let dir = tempfile::tempdir().unwrap();
-    let ran = Hub::honest(tiny_file()).fetch(dir.path());
-    assert_eq!(ran.code, 2, "{ran:?}");
+    let output = Hub::with_content(tiny_file()).fetch(dir.path());
+    assert_eq!(output.code, 2, "{output:?}");
     assert!(
-        ran.stderr.contains("these are not weights of resnet18: `conv1.weight` [64, 3, 7, 7] is missing"),
-        "{ran:?}"
+        output.stderr.contains("these are not weights of resnet18: `conv1.weight` [64, 3, 7, 7] is missing"),
+        "{output:?}"
     );
     assert!(!models(dir.path()).exists());
 }
 
 #[test]
-fn a_repository_that_is_not_there_is_named() {
+fn names_a_repository_that_does_not_exist() {
     let dir = tempfile::tempdir().unwrap();
-    let hub = Hub::honest(tiny_file());
+    let hub = Hub::with_content(tiny_file());
     let cache = dir.path().join("cache");
     let mut args = vec!["fetch", "--arch", "resnet18", "--repo", "nobody/nothing", "--endpoint", &hub.url];
     args.extend(["--cache-dir", cache.to_str().unwrap(), "--output", "unused"]);
-    let ran = run(&args);
-    assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("no public file model.safetensors in nobody/nothing at revision main"), "{ran:?}");
-    assert!(ran.stderr.contains("HTTP status 404"), "{ran:?}");
+    let output = run(&args);
+    assert_eq!(output.code, 2);
+    assert!(
+        output.stderr.contains("no public file model.safetensors in nobody/nothing at revision main"),
+        "{output:?}"
+    );
+    assert!(output.stderr.contains("HTTP status 404"), "{output:?}");
 }
 
 #[test]
-fn without_a_network_the_error_says_what_else_to_do() {
+fn without_a_network_the_error_names_the_alternatives() {
     let dir = tempfile::tempdir().unwrap();
-    // A port that was free a moment ago, and on which nobody listens.
+    // The listener is dropped at once, so nothing listens on its port.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let ran = fetch(&format!("http://{closed}"), dir.path());
-    assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains(&format!("cannot reach http://{closed}")), "{ran:?}");
-    assert!(ran.stderr.contains("build --seed N"), "{ran:?}");
+    let output = fetch(&format!("http://{closed}"), dir.path());
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains(&format!("cannot reach http://{closed}")), "{output:?}");
+    assert!(output.stderr.contains("build --seed N"), "{output:?}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was written");
 }

@@ -1,4 +1,4 @@
-//! What others make of the files: ONNX's own checker and Triton's own configuration schema.
+//! Checks the written files with ONNX's checker and Triton's configuration schema.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod common;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{python, stdout};
 
-/// Checks each model given, with shape inference, and prints what it takes and gives.
+/// Checks each model with shape inference, and prints its operators, inputs and outputs.
 const CHECK: &str = r#"
 import sys
 import onnx
@@ -27,7 +27,7 @@ for path in sys.argv[1:]:
     print(" ", *map(show, graph.input), "->", *map(show, graph.output))
 "#;
 
-/// Parses each configuration with Triton's schema and prints what counts.
+/// Parses each configuration with Triton's schema, and prints its backend, batching, tensors and warm-up.
 const CONFIGURATIONS: &str = r#"
 import sys
 from google.protobuf import text_format
@@ -45,7 +45,7 @@ for path in sys.argv[1:]:
 "#;
 
 #[test]
-fn every_depth_passes_the_checker() {
+fn every_depth_passes_the_onnx_checker() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().to_str().unwrap();
     let build = |archs: &[&str], variants: &str| {
@@ -60,7 +60,7 @@ fn every_depth_passes_the_checker() {
 }
 
 #[test]
-fn triton_reads_the_configuration() {
+fn tritons_schema_accepts_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().to_str().unwrap();
     let written = stdout(&["build", "--arch", "resnet18", "--max-batch-size", "8", "--output", output]);

@@ -1,4 +1,4 @@
-//! The proof of correctness: what users run gives what torchvision's ResNets give, at every depth.
+//! Compares the models' outputs with those of torchvision's ResNets, at every depth.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod common;
@@ -7,8 +7,8 @@ use std::{fs, path::Path};
 
 use common::{run, stdout};
 
-/// Weights as .safetensors -> ONNX -> ONNX Runtime, against PyTorch's outputs for the same file.
-fn equals_torchvision(arch: &str) {
+/// Builds an ONNX model from a .safetensors file, runs it in ONNX Runtime, and compares the outputs with PyTorch's.
+fn check_against_torchvision(arch: &str) {
     let dir = tempfile::tempdir().unwrap();
     let weights = dir.path().join("weights.safetensors");
     let weights = weights.to_str().unwrap();
@@ -33,31 +33,31 @@ fn equals_torchvision(arch: &str) {
 
 #[test]
 fn resnet18_equals_torchvision() {
-    equals_torchvision("resnet18");
+    check_against_torchvision("resnet18");
 }
 
 #[test]
 fn resnet34_equals_torchvision() {
-    equals_torchvision("resnet34");
+    check_against_torchvision("resnet34");
 }
 
 #[test]
 fn resnet50_equals_torchvision() {
-    equals_torchvision("resnet50");
+    check_against_torchvision("resnet50");
 }
 
 #[test]
 fn resnet101_equals_torchvision() {
-    equals_torchvision("resnet101");
+    check_against_torchvision("resnet101");
 }
 
 #[test]
 fn resnet152_equals_torchvision() {
-    equals_torchvision("resnet152");
+    check_against_torchvision("resnet152");
 }
 
 #[test]
-fn a_seed_is_verified_without_a_file_and_only_where_outputs_are_known() {
+fn without_a_reference_file_only_seed_0_is_verified() {
     let dir = tempfile::tempdir().unwrap();
     let models = dir.path().to_str().unwrap();
     let verify = ["verify", "--repository", models, "--model", "resnet18"];
@@ -73,7 +73,7 @@ fn a_seed_is_verified_without_a_file_and_only_where_outputs_are_known() {
 }
 
 #[test]
-fn a_difference_is_exit_status_1() {
+fn a_difference_beyond_the_tolerance_exits_with_1() {
     let dir = tempfile::tempdir().unwrap();
     let models = dir.path().to_str().unwrap();
     stdout(&["build", "--arch", "resnet18", "--seed", "1", "--variants", "fp32,u8", "--output", models]);
@@ -88,7 +88,7 @@ fn a_difference_is_exit_status_1() {
     assert!(other_weights.stdout.contains("BEYOND the tolerance 1e-4"), "{other_weights:?}");
     assert_eq!(verify(&["--tolerance", "100"]).code, 0);
 
-    // The right model for the wrong name: it takes pixels, but is called resnet18.
+    // The u8 model under the name of the FP32 model.
     fs::copy(dir.path().join("resnet18_u8/1/model.onnx"), dir.path().join("resnet18/1/model.onnx")).unwrap();
     let wrong_input = verify(&[]);
     assert_eq!(wrong_input.code, 2);
@@ -96,7 +96,7 @@ fn a_difference_is_exit_status_1() {
 }
 
 #[test]
-fn what_cannot_be_verified_is_named() {
+fn verify_names_a_model_that_it_cannot_run() {
     let dir = tempfile::tempdir().unwrap();
     let models = dir.path().to_str().unwrap();
     let message = |model: &str| {
@@ -112,18 +112,18 @@ fn what_cannot_be_verified_is_named() {
 }
 
 #[test]
-fn arguments_that_cannot_go_together_are_refused() {
+fn rejects_conflicting_arguments() {
     let weights = Path::new("weights.safetensors").to_str().unwrap();
     let both = run(&["build", "--arch", "resnet18", "--weights", weights, "--seed", "1", "--output", "x"]);
     assert_eq!(both.code, 2);
     let two = ["build", "--arch", "resnet18", "--arch", "resnet34", "--weights", weights, "--output", "x"];
-    assert!(run(&two).stderr.contains("fits one --arch"));
+    assert!(run(&two).stderr.contains("holds the weights of one --arch"));
     let warm = ["build", "--arch", "resnet18", "--max-batch-size", "4", "--warm-batch-sizes", "8", "--output", "x"];
-    assert!(run(&warm).stderr.contains("a batch of 8 cannot be warmed"));
+    assert!(run(&warm).stderr.contains("cannot warm up a batch of 8"));
     assert!(!Path::new("x").exists());
 }
 
 #[test]
-fn the_list_is_of_all_depths() {
+fn list_shows_every_depth() {
     insta::assert_snapshot!(stdout(&["list"]));
 }

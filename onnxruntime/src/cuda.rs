@@ -1,5 +1,6 @@
-//! What the CUDA provider is told where no configuration says otherwise: by servers, and by what they are held against.
+//! Default options of the CUDA provider, for the server and for the in-process runs that it is compared with.
 
-/// ONNX Runtime's names and values. Convolutions are chosen by heuristics: its own default tries all of them again at each
-/// new shape. TF32 is its default too; it is named so that it can be told.
+/// Names and values of provider options. Convolution algorithms are chosen by heuristics, because ONNX Runtime's
+/// default benchmarks all of them at each new shape. TF32 is ONNX Runtime's default too; it is set here so that the
+/// server can report it.
 pub const CUDA_DEFAULTS: [(&str, &str); 2] = [("cudnn_conv_algo_search", "HEURISTIC"), ("use_tf32", "1")];

@@ -1,7 +1,7 @@
-//! Finds and loads the ONNX Runtime library, once for the process.
+//! Finds and loads the ONNX Runtime library, once per process.
 //!
-//! The library is not linked: it comes from the PyPI wheel `onnxruntime` (or `onnxruntime-gpu`) and is
-//! opened when the program starts. [`locate()`] says where it is looked for.
+//! The library is not linked: it comes from the PyPI wheel `onnxruntime` (or `onnxruntime-gpu`), and the program opens
+//! it at start. [`locate()`] documents where the program searches.
 
 mod assignment;
 mod cuda;
@@ -12,5 +12,5 @@ mod message;
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
 pub use cuda::CUDA_DEFAULTS;
 pub use load::{LoadError, Loaded, ThreadPool, load};
-pub use locate::{FOLDER, LocateError, Places, locate};
+pub use locate::{FOLDER, LocateError, SearchPaths, locate};
 pub use message::one_line;

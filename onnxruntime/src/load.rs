@@ -1,4 +1,4 @@
-//! Opening the library, and the process's one environment.
+//! Opens the library and creates the process's single environment.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,50 +10,50 @@ use ort::{
     logging::LogLevel,
 };
 
-use crate::locate::{LocateError, Places, locate, version_text};
+use crate::locate::{LocateError, SearchPaths, locate, version_text};
 
-/// Oldest minor version of ONNX Runtime 1.x whose interface has what is used here (`api-24`).
+/// Minor version of the oldest supported ONNX Runtime 1.x: the code uses the API of 1.24 (ort's feature `api-24`).
 const MIN_MINOR_VERSION: u32 = 24;
 
 /// The thread pool that all sessions share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadPool {
-    /// Threads that work on one operator together, the caller's included.
+    /// Threads that run one operator together, including the calling thread.
     pub intra_op_threads: usize,
-    /// Whether idle threads spin for work: quicker to wake, but a core less for everybody else.
+    /// Whether idle threads spin: they start work sooner, but occupy their cores.
     pub spin: bool,
 }
 
 /// The loaded library.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Where it was found.
+    /// The path of the library.
     pub path: PathBuf,
-    /// What it says of itself: branch, commit, flags.
+    /// Branch, commit and flags of its build.
     pub build_info: &'static str,
-    /// The process's one environment.
+    /// The process's single environment.
     pub environment: Environment,
 }
 
 impl Loaded {
-    /// Its version, e.g. `1.32.0`, as its file says it; its build where the file does not.
+    /// The version in the file's name, e.g. `1.32.0`; the build info if the name has none.
     pub fn version(&self) -> String {
         version_text(&self.path).unwrap_or_else(|| self.build_info.to_owned())
     }
 }
 
-/// The library cannot be used.
+/// Why the library cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It is not there.
+    /// It was not found.
     #[error(transparent)]
     Locate(#[from] LocateError),
-    /// It is there but cannot be opened.
+    /// It was found but cannot be opened.
     #[error("cannot open ONNX Runtime: {0}")]
     Open(String),
     /// It is too old.
     #[error(
-        "{path} is ONNX Runtime {found}; 1.{MIN_MINOR_VERSION} or later is needed: run `make setup`, or name a newer one \
+        "{path} is ONNX Runtime {found}; 1.{MIN_MINOR_VERSION} or later is required: run `make setup`, or name a newer library \
          with --onnxruntime",
         path = path.display()
     )]
@@ -63,40 +63,40 @@ pub enum LoadError {
         /// Its version.
         found: String,
     },
-    /// Another library is loaded already.
-    #[error("ONNX Runtime is loaded from {loaded}; one process cannot load {asked} too", loaded = loaded.display(), asked = asked.display())]
-    Another {
-        /// The one that is loaded.
+    /// A different library is already loaded.
+    #[error("ONNX Runtime is already loaded from {}; this process cannot load {} too", loaded.display(), requested.display())]
+    AlreadyLoaded {
+        /// The loaded library.
         loaded: PathBuf,
-        /// The one asked for.
-        asked: PathBuf,
+        /// The requested library.
+        requested: PathBuf,
     },
-    /// It is open but refuses to start.
-    #[error("ONNX Runtime does not start: {0}")]
+    /// It was opened, but the environment cannot be created.
+    #[error("cannot start ONNX Runtime: {0}")]
     Start(#[from] ort::Error),
 }
 
-/// The one library of this process; ONNX Runtime allows a single environment.
+/// The library of this process; ONNX Runtime allows a single environment.
 static LOADED: Mutex<Option<&'static Loaded>> = Mutex::new(None);
 
-/// Finds the library (`flag` is the value of `--onnxruntime`) and loads it with this thread pool. A
-/// second call returns what the first one loaded, with the first one's thread pool.
+/// Finds the library (`flag` is the value of `--onnxruntime`) and loads it with this thread pool. Later calls return
+/// the library of the first call, with its thread pool.
 ///
 /// # Errors
-/// One line that says what to do.
+/// See [`LoadError`]; each message is one line and names the remedy.
 pub fn load(flag: Option<&Path>, threads: ThreadPool) -> Result<&'static Loaded, LoadError> {
-    let path = locate(&Places::of_process(flag))?;
+    let path = locate(&SearchPaths::of_process(flag))?;
     let mut slot = LOADED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(loaded) = *slot {
         if loaded.path == path {
             return Ok(loaded);
         }
-        return Err(LoadError::Another { loaded: loaded.path.clone(), asked: path });
+        return Err(LoadError::AlreadyLoaded { loaded: loaded.path.clone(), requested: path });
     }
-    // init_from comes before everything else: other calls panic when the library cannot be opened.
+    // init_from must come first: other calls of ort panic if the library cannot be opened.
     let builder = ort::init_from(&path).map_err(|error| match error {
         ort::LoadDynamicError::BadVersion { version_str, path } => LoadError::TooOld { path, found: version_str },
-        other => LoadError::Open(whole_story(&other)),
+        other => LoadError::Open(open_error(&other)),
     })?;
     let pool = GlobalThreadPoolOptions::default()
         .with_intra_threads(threads.intra_op_threads.max(1))?
@@ -109,14 +109,14 @@ pub fn load(flag: Option<&Path>, threads: ThreadPool) -> Result<&'static Loaded,
     Ok(loaded)
 }
 
-/// The loader's own reason in one line: it stands in the error's source.
-fn whole_story(error: &ort::LoadDynamicError) -> String {
-    let story = match error {
+/// The dynamic loader's message in one line; for `Dlopen` it is in the error's source.
+fn open_error(error: &ort::LoadDynamicError) -> String {
+    let message = match error {
         ort::LoadDynamicError::Dlopen { error, path } => {
             let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
             format!("{}: {reason}", path.display())
         }
         other => other.to_string(),
     };
-    story.split_whitespace().collect::<Vec<_>>().join(" ")
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,47 +1,47 @@
-//! Where the library may be.
+//! Searches for the library.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
 
-/// The folder that `make setup` puts the library into, below the project's root.
+/// The folder into which `make setup` puts the library, relative to the project's root.
 pub const FOLDER: &str = ".quintet/onnxruntime";
 
-/// The environment variable that names the library, as for every program that uses ort.
+/// The environment variable that names the library; every program that uses ort has it.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
-/// The library is in none of the places.
+/// The library was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
-    /// A place was named, and it is not there.
-    #[error("{asked_by} names {path}, but there is no ONNX Runtime library", path = path.display())]
-    Named {
-        /// The flag or variable.
-        asked_by: &'static str,
-        /// What it names.
+    /// The flag or the variable names a path without a library.
+    #[error("{setting} names {path}, but there is no ONNX Runtime library", path = path.display())]
+    NotAtPath {
+        /// The flag or the variable.
+        setting: &'static str,
+        /// Its value.
         path: PathBuf,
     },
-    /// No place was named, and none of the usual ones has it.
+    /// No path was named, and none of the default folders has a library.
     #[error(
         "no ONNX Runtime library found. Run `make setup` in the project, or unpack the Python wheel `onnxruntime` and \
-         name its capi/libonnxruntime.so.* with --onnxruntime or {VARIABLE}. Looked in: {}",
-        print(looked_in)
+         pass its capi/libonnxruntime.so.* in --onnxruntime or {VARIABLE}. Searched: {}",
+        join(searched)
     )]
     NotFound {
-        /// The folders looked in.
-        looked_in: Vec<PathBuf>,
+        /// The searched folders.
+        searched: Vec<PathBuf>,
     },
 }
 
-fn print(paths: &[PathBuf]) -> String {
+fn join(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// What the search depends on, apart from the disk.
+/// The paths from which the search starts.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
-    /// The flag's value: the library, or a folder that holds it.
+pub struct SearchPaths {
+    /// The value of `--onnxruntime`: the library, or a folder that holds it.
     pub flag: Option<PathBuf>,
     /// The value of `ORT_DYLIB_PATH`.
     pub variable: Option<PathBuf>,
@@ -51,8 +51,8 @@ pub struct Places {
     pub current: Option<PathBuf>,
 }
 
-impl Places {
-    /// Those of this process.
+impl SearchPaths {
+    /// The paths of this process; `flag` is the value of `--onnxruntime`.
     pub fn of_process(flag: Option<&Path>) -> Self {
         Self {
             flag: flag.map(Path::to_owned),
@@ -63,34 +63,34 @@ impl Places {
     }
 }
 
-/// Finds the library: what the flag names, then `ORT_DYLIB_PATH`, then beside the program and in its
-/// `../lib`, then [`FOLDER`] in the current folder, in the program's, and in those above them.
+/// Finds the library. The order is: the flag, `ORT_DYLIB_PATH`, the program's folder and its `../lib`, then [`FOLDER`]
+/// in the current folder, in the program's folder, and in each of their parents.
 ///
 /// # Errors
-/// When a named place does not have it, or no place does.
-pub fn locate(places: &Places) -> Result<PathBuf, LocateError> {
-    for (asked_by, place) in [("--onnxruntime", &places.flag), (VARIABLE, &places.variable)] {
-        if let Some(path) = place {
-            return library_at(path).ok_or_else(|| LocateError::Named { asked_by, path: path.clone() });
+/// When the flag or the variable names a path without a library, or no folder has one.
+pub fn locate(paths: &SearchPaths) -> Result<PathBuf, LocateError> {
+    for (setting, path) in [("--onnxruntime", &paths.flag), (VARIABLE, &paths.variable)] {
+        if let Some(path) = path {
+            return library_at(path).ok_or_else(|| LocateError::NotAtPath { setting, path: path.clone() });
         }
     }
-    let mut looked_in = Vec::new();
-    if let Some(program) = &places.program {
-        looked_in.push(program.clone());
-        looked_in.extend(program.parent().map(|above| above.join("lib")));
+    let mut searched = Vec::new();
+    if let Some(program) = &paths.program {
+        searched.push(program.clone());
+        searched.extend(program.parent().map(|parent| parent.join("lib")));
     }
-    for start in [&places.current, &places.program].into_iter().flatten() {
-        looked_in.extend(start.ancestors().map(|folder| folder.join(FOLDER)));
+    for start in [&paths.current, &paths.program].into_iter().flatten() {
+        searched.extend(start.ancestors().map(|folder| folder.join(FOLDER)));
     }
-    match looked_in.iter().find_map(|folder| library_in(folder)) {
+    match searched.iter().find_map(|folder| library_in(folder)) {
         Some(library) => Ok(library),
         None => {
-            // The folders above are too many to print, and not where anybody would put it.
-            looked_in.retain(|folder| {
+            // Leave the parent folders out of the message: they are many, and an unlikely place.
+            searched.retain(|folder| {
                 let parent = folder.parent().and_then(Path::parent);
-                !folder.ends_with(FOLDER) || parent == places.current.as_deref()
+                !folder.ends_with(FOLDER) || parent == paths.current.as_deref()
             });
-            Err(LocateError::NotFound { looked_in })
+            Err(LocateError::NotFound { searched })
         }
     }
 }
@@ -99,7 +99,7 @@ fn library_at(path: &Path) -> Option<PathBuf> {
     if path.is_file() { Some(path.to_owned()) } else { library_in(path) }
 }
 
-/// The library of the highest version in a folder; wheels have no unversioned name for it.
+/// The library with the highest version in a folder. Wheels hold it only under its versioned name.
 fn library_in(folder: &Path) -> Option<PathBuf> {
     let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
     names.filter_map(|path| Some((version_of(&path)?, path))).max().map(|(_, path)| path)
@@ -126,7 +126,7 @@ pub(crate) fn version_text(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn put(folder: &Path, name: &str) -> PathBuf {
+    fn create_file(folder: &Path, name: &str) -> PathBuf {
         fs::create_dir_all(folder).unwrap();
         let path = folder.join(name);
         fs::write(&path, b"").unwrap();
@@ -134,45 +134,48 @@ mod tests {
     }
 
     #[test]
-    fn named_places_come_first_and_must_have_it() {
+    fn the_flag_and_the_variable_come_first_and_must_name_a_library() {
         let root = tempfile::tempdir().unwrap();
-        let flag = put(&root.path().join("flag"), "libonnxruntime.so.1.32.0");
-        let variable = put(&root.path().join("variable"), "libonnxruntime.so.1.30.0");
-        let both =
-            Places { flag: flag.parent().map(Path::to_owned), variable: Some(variable.clone()), ..Places::default() };
+        let flag = create_file(&root.path().join("flag"), "libonnxruntime.so.1.32.0");
+        let variable = create_file(&root.path().join("variable"), "libonnxruntime.so.1.30.0");
+        let both = SearchPaths {
+            flag: flag.parent().map(Path::to_owned),
+            variable: Some(variable.clone()),
+            ..SearchPaths::default()
+        };
         assert_eq!(locate(&both).unwrap(), flag);
-        assert_eq!(locate(&Places { flag: None, ..both.clone() }).unwrap(), variable);
-        let error = locate(&Places { flag: Some(root.path().join("nowhere")), ..both }).unwrap_err().to_string();
+        assert_eq!(locate(&SearchPaths { flag: None, ..both.clone() }).unwrap(), variable);
+        let error = locate(&SearchPaths { flag: Some(root.path().join("nowhere")), ..both }).unwrap_err().to_string();
         assert!(error.starts_with("--onnxruntime names ") && error.contains("nowhere"), "{error}");
     }
 
     #[test]
-    fn the_highest_version_beside_the_program_or_above_it_is_found() {
+    fn finds_the_highest_version_beside_the_program_or_in_a_parent_folder() {
         let root = tempfile::tempdir().unwrap();
         let program = root.path().join("target/debug");
         fs::create_dir_all(&program).unwrap();
-        let places = Places { program: Some(program.clone()), ..Places::default() };
-        assert!(matches!(locate(&places), Err(LocateError::NotFound { .. })));
-        put(&root.path().join(FOLDER), "libonnxruntime.so.1.9.0");
-        let above = put(&root.path().join(FOLDER), "libonnxruntime.so.1.32.0");
-        put(&root.path().join(FOLDER), "libonnxruntime_providers_shared.so");
-        assert_eq!(locate(&places).unwrap(), above);
-        let beside = put(&program, "libonnxruntime.so");
-        assert_eq!(locate(&places).unwrap(), beside);
+        let paths = SearchPaths { program: Some(program.clone()), ..SearchPaths::default() };
+        assert!(matches!(locate(&paths), Err(LocateError::NotFound { .. })));
+        create_file(&root.path().join(FOLDER), "libonnxruntime.so.1.9.0");
+        let in_parent = create_file(&root.path().join(FOLDER), "libonnxruntime.so.1.32.0");
+        create_file(&root.path().join(FOLDER), "libonnxruntime_providers_shared.so");
+        assert_eq!(locate(&paths).unwrap(), in_parent);
+        let beside = create_file(&program, "libonnxruntime.so");
+        assert_eq!(locate(&paths).unwrap(), beside);
     }
 
     #[test]
-    fn a_file_says_its_version() {
+    fn reads_the_version_from_the_file_name() {
         assert_eq!(version_text(Path::new("/a/libonnxruntime.so.1.32.0")).as_deref(), Some("1.32.0"));
         assert_eq!(version_text(Path::new("/a/libonnxruntime.so")), None);
     }
 
     #[test]
-    fn a_missing_library_is_one_line_with_the_remedy() {
-        let places = Places { current: Some("/no/such/folder".into()), ..Places::default() };
-        let error = locate(&places).unwrap_err().to_string();
+    fn the_error_names_the_remedy_and_the_searched_folders() {
+        let paths = SearchPaths { current: Some("/no/such/folder".into()), ..SearchPaths::default() };
+        let error = locate(&paths).unwrap_err().to_string();
         assert!(
-            error.contains("`make setup`") && error.ends_with("Looked in: /no/such/folder/.quintet/onnxruntime"),
+            error.contains("`make setup`") && error.ends_with("Searched: /no/such/folder/.quintet/onnxruntime"),
             "{error}"
         );
     }

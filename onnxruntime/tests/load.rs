@@ -1,4 +1,4 @@
-//! The real library, in one test: a process loads it once.
+//! Loads the real library. This is one test, because a process loads the library once.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use quintet_onnxruntime::{LoadError, ThreadPool, load};
 const THREADS: ThreadPool = ThreadPool { intra_op_threads: 1, spin: false };
 
 #[test]
-fn what_is_no_library_is_refused_and_the_real_one_is_loaded_once() {
+fn rejects_a_file_that_is_no_library_and_loads_the_real_one_once() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("libonnxruntime.so");
     fs::write(&text, "not a library").unwrap();
@@ -20,5 +20,5 @@ fn what_is_no_library_is_refused_and_the_real_one_is_loaded_once() {
     };
     assert!(loaded.build_info.contains("ORT Build Info"), "{}", loaded.build_info);
     assert!(std::ptr::eq(load(None, THREADS).unwrap(), loaded));
-    assert!(matches!(load(Some(&text), THREADS), Err(LoadError::Another { .. })));
+    assert!(matches!(load(Some(&text), THREADS), Err(LoadError::AlreadyLoaded { .. })));
 }

@@ -1,4 +1,4 @@
-//! Encoded photographs to the model's input.
+//! Benchmarks decoding and preprocessing of photographs.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -16,7 +16,7 @@ fn pipeline(criterion: &mut Criterion) {
         group.bench_function("decode and resize", |bencher| {
             bencher.iter(|| to_pixels(&encoded, DEFAULT_MAX_PIXELS, &mut pixels).unwrap());
         });
-        group.bench_function("whole", |bencher| {
+        group.bench_function("decode, resize and normalise", |bencher| {
             bencher.iter(|| to_tensor(&encoded, DEFAULT_MAX_PIXELS, &mut tensor).unwrap());
         });
         group.finish();

@@ -1,7 +1,7 @@
-"""Makes the inputs and what Pillow makes of them: python make.py (needs Pillow and numpy).
+"""Writes the reference images, and Pillow's results for them: python make.py (needs Pillow and numpy).
 
-inputs/NAME is an encoded image, outputs/NAME.webp (lossless) its 224x224 pixels as torchvision's ResNet
-preprocessing has them before they are normalised. The photographs in ../../photos get outputs only.
+inputs/NAME is an encoded image. outputs/NAME.webp (lossless) is the result of torchvision's ResNet preprocessing before
+normalisation, 224x224 pixels. The photographs in ../../photos have outputs only.
 """
 
 import struct
@@ -18,10 +18,11 @@ ORIENTATION = 0x112
 
 
 def prepare(image):
-    """Shorter side to 256 (the longer is cut to an integer), centre 224, as torchvision does."""
+    """Resizes the shorter side to 256 (the longer side is truncated to an integer) and crops the centre 224x224, as
+    torchvision does."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
-        # convert() clips at 255, which leaves nothing of the picture: take the high byte, as Pillow does for RGB.
+        # convert() clips 16-bit samples at 255, so the image would be white. Take the high byte, as Pillow does for RGB.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGB")
     width, height = image.size
@@ -33,7 +34,7 @@ def prepare(image):
 
 
 def scene(width, height):
-    """Slopes, edges and a disc, in every channel something else; no two of the eight orientations look alike."""
+    """Gradients, edges and a disc, different in each channel. The eight orientations of the image all differ."""
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     red = 255 * x
     green = 127 + 120 * np.sin(9 * y + 4 * x)
@@ -49,31 +50,31 @@ def encode(image, format, **options):
     return buffer.getvalue()
 
 
-def oriented(number):
+def orientation(number):
     exif = Image.Exif()
     exif[ORIENTATION] = number
     return exif
 
 
 def cmyk(rgb):
-    """With ink in the black plate, which convert() leaves empty."""
-    plates = np.array(rgb.convert("CMYK"))
-    plates[..., 3] = np.linspace(0, 200, plates.shape[1])
-    return Image.fromarray(plates, "CMYK")
+    """Converts to CMYK with values in the black channel, which convert() leaves at 0."""
+    channels = np.array(rgb.convert("CMYK"))
+    channels[..., 3] = np.linspace(0, 200, channels.shape[1])
+    return Image.fromarray(channels, "CMYK")
 
 
 def ycck(rgb):
-    """Pillow writes no YCCK: write its planes as if they were inks (stored inverted), and change what the Adobe
-    segment says they are."""
-    planes = 255 - np.dstack([rgb.convert("YCbCr"), rgb.getchannel(0).point(lambda level: 255 - level // 2)])
-    encoded = encode(Image.fromarray(planes, "CMYK"), "JPEG", quality=90)
+    """Encodes a YCCK JPEG, which Pillow cannot write: the channels are written as CMYK (which is stored inverted), then
+    the colour transform in the Adobe segment is set to YCCK."""
+    channels = 255 - np.dstack([rgb.convert("YCbCr"), rgb.getchannel(0).point(lambda level: 255 - level // 2)])
+    encoded = encode(Image.fromarray(channels, "CMYK"), "JPEG", quality=90)
     transform = encoded.index(b"Adobe") + 11
     assert encoded[transform] == 0
     return encoded[:transform] + b"\2" + encoded[transform + 1 :]
 
 
 def png16(samples, color_type):
-    """Pillow writes no 16-bit colour."""
+    """Encodes a PNG with 16-bit samples; Pillow cannot write 16-bit colour."""
     height, width = samples.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
 
@@ -107,8 +108,8 @@ def inputs():
     for name, size in [("1x1", (1, 1)), ("7x5", (7, 5)), ("600x17", (600, 17)), ("17x600", (17, 600))]:
         yield f"jpeg-{name}.jpg", encode(scene(*size), "JPEG", quality=90)
     for number in range(1, 9):
-        # 257 wide: the crop's offset is 16.5, so that it matters on which side of turning it is rounded.
-        options = {"quality": 75, "subsampling": 0, "exif": oriented(number)}
+        # At a width of 257 the crop's offset is 16.5: rounding it before rotation differs from rounding it after.
+        options = {"quality": 75, "subsampling": 0, "exif": orientation(number)}
         yield f"jpeg-orientation-{number}.jpg", encode(scene(257, 256), "JPEG", **options)
     yield "png-rgb.png", encode(small, "PNG", optimize=True)
     yield "png-rgba.png", encode(alpha, "PNG", optimize=True)
@@ -123,12 +124,12 @@ def inputs():
     yield "png-16-bit-rgb.png", png16(wide_samples, 2)
     yield "png-16-bit-rgba.png", png16(np.dstack([wide_samples, wide_samples[..., :1]]), 6)
     yield "png-16-bit-grey.png", png16(wide_samples[..., 1], 0)
-    yield "png-orientation-6.png", encode(small, "PNG", optimize=True, exif=oriented(6))
+    yield "png-orientation-6.png", encode(small, "PNG", optimize=True, exif=orientation(6))
     yield "webp-lossy.webp", encode(wide, "WEBP", quality=85)
     yield "webp-lossless.webp", encode(small, "WEBP", lossless=True)
     yield "webp-alpha.webp", encode(alpha, "WEBP", lossless=True, exact=True)
     yield "webp-lossy-alpha.webp", encode(alpha, "WEBP", quality=85, exact=True)
-    yield "webp-orientation-8.webp", encode(small, "WEBP", lossless=True, exif=oriented(8))
+    yield "webp-orientation-8.webp", encode(small, "WEBP", lossless=True, exif=orientation(8))
 
 
 def main():

@@ -1,36 +1,36 @@
-//! Why an image cannot be prepared.
+//! The error type of this crate.
 
 use crate::input::ELEMENTS;
 
-/// Why an image cannot be prepared.
+/// Why an image cannot be preprocessed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// None of the formats that are read.
+    /// Not in a supported format.
     #[error("not a JPEG, PNG or WebP image: found {found}")]
     NotAnImage {
-        /// What it looks like.
+        /// What the bytes are instead.
         found: String,
     },
-    /// Too large to decode, by its header; nothing was decoded.
+    /// The size in the header is over the limit; nothing was decoded.
     #[error("{width}x{height} pixels are over the limit of {max_pixels}; send a smaller image")]
     TooManyPixels {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// Most pixels allowed.
+        /// Maximum number of pixels.
         max_pixels: u64,
     },
-    /// Truncated, damaged, or of a kind that is not read (arithmetic coding, lossless JPEG).
+    /// Truncated, damaged, or unsupported (arithmetic coding, lossless JPEG).
     #[error("cannot decode {format}: {reason}")]
     Decode {
         /// The format.
         format: &'static str,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// The slice for the result has the wrong length: a mistake of the caller.
-    #[error("room for {actual} elements, needed is room for {ELEMENTS}")]
+    /// The slice for the result has the wrong length, which is a mistake of the caller.
+    #[error("the output has room for {actual} elements, but must have room for {ELEMENTS}")]
     OutputLength {
         /// Length of the slice.
         actual: usize,

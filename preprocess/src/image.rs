@@ -1,19 +1,22 @@
-//! A decoded image but for its pixels.
+//! The size and orientation of a decoded image.
 
 use crate::{error::ImageError, orient::Orientation};
 
-/// A decoded image but for its pixels.
+/// The size and orientation of a decoded image; its pixels are in a separate buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
-    /// Pixels in a row as stored, before it is turned.
+    /// Width in pixels, as stored: before the orientation is applied.
     pub(crate) width: u32,
-    /// Rows as stored.
+    /// Height in pixels, as stored.
     pub(crate) height: u32,
-    /// How it is to be turned.
+    /// How to rotate and mirror the stored pixels.
     pub(crate) orientation: Orientation,
 }
 
-/// Refuses an image of too many pixels.
+/// Checks the number of pixels.
+///
+/// # Errors
+/// [`ImageError::TooManyPixels`] over the limit.
 pub(crate) fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(), ImageError> {
     if u64::from(width) * u64::from(height) > max_pixels {
         return Err(ImageError::TooManyPixels { width, height, max_pixels });
@@ -26,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_the_largest_size_allowed() {
+    fn accepts_an_image_at_the_limit() {
         assert_eq!(check_size(3, 4, 12), Ok(()));
         assert!(check_size(3, 4, 11).is_err());
         assert!(check_size(u32::MAX, u32::MAX, u64::MAX / 2).is_err());

@@ -1,4 +1,4 @@
-//! The model's input: its size.
+//! The size of the model's input.
 
 /// Side of the model's square input, in pixels.
 pub const SIDE: usize = 224;

@@ -1,8 +1,10 @@
-//! Encoded image to model input, as torchvision prepares images for ResNet: decode, turn as EXIF says, shorter side
-//! to 256 by antialiased bilinear, centre 224 × 224, scale to 0..1, ImageNet mean and deviation.
+//! Converts an encoded image to the model's input as torchvision does for ResNet: decode, apply the EXIF orientation,
+//! resize the shorter side to 256 (bilinear, antialiased), crop the centre 224 × 224, scale to 0..1, and normalise with
+//! ImageNet's mean and standard deviation.
 //!
-//! The reference is Pillow's `ImageOps.exif_transpose(image).convert("RGB")`: pixels are within 3 levels of it,
-//! but for hard edges of colour at half resolution (`tests/pillow.rs`). One thing differs on purpose: Pillow clips 16-bit greyscale at 255, here its high byte counts.
+//! The reference is Pillow with `ImageOps.exif_transpose(image).convert("RGB")`. Pixels are within 3 levels of it,
+//! except at hard colour edges with chroma subsampling (`tests/pillow.rs`). One difference is intended: Pillow clips
+//! 16-bit greyscale at 255, this crate takes the high byte.
 
 mod decode;
 mod error;

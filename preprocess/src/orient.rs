@@ -1,12 +1,12 @@
-//! How an image is to be turned before it is looked at, as EXIF says.
+//! Applies the EXIF orientation.
 //!
-//! The 224 × 224 result is turned, not the photograph it comes from: that is the same picture for less work. Only the
-//! crop's place has to be known as it will be after turning.
+//! It is applied to the 224 × 224 result, which costs less than applying it to the whole image and gives the same
+//! pixels. The crop's offset must then be computed for the oriented image (`resize`).
 
 use crate::input::SIDE;
 
-/// One of the eight: the turned image has at (x, y) what is stored at (x, y), or at (y, x) if transposed, counted from
-/// the other end along the stored axes that are mirrored.
+/// One of the eight EXIF orientations. The pixel (x, y) of the oriented image is the stored pixel (x, y), or (y, x) if
+/// transposed; on a mirrored axis the stored coordinate counts from the other end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Orientation {
     /// Rows become columns.
@@ -18,15 +18,15 @@ pub(crate) struct Orientation {
 }
 
 impl Orientation {
-    /// The one in EXIF data; as stored where there is none, or nonsense.
+    /// The orientation in EXIF data; the default if there is none, or it is invalid.
     pub(crate) fn from_exif(exif: &[u8]) -> Self {
-        // In WebP some writers keep the prefix that EXIF has in JPEG.
+        // Some writers keep JPEG's EXIF prefix in WebP.
         let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
         ::image::metadata::Orientation::from_exif_chunk(tiff)
             .map_or_else(Self::default, |orientation| Self::from_number(orientation.to_exif()))
     }
 
-    /// By EXIF's numbers, 1 to 8.
+    /// The orientation with this EXIF number, 1 to 8.
     fn from_number(number: u8) -> Self {
         Self {
             transposed: number >= 5,
@@ -35,17 +35,18 @@ impl Orientation {
         }
     }
 
-    /// Turns pixels `[224, 224, 3]`.
-    pub(crate) fn turn(self, pixels: &mut [u8]) {
+    /// Orients pixels `[224, 224, 3]`.
+    pub(crate) fn apply(self, pixels: &mut [u8]) {
         if self == Self::default() {
             return;
         }
         let stored = pixels.to_vec();
-        let mirror = |at: usize, mirrored: bool| if mirrored { SIDE - 1 - at } else { at };
-        for (at, pixel) in pixels.chunks_exact_mut(3).enumerate() {
-            let (x, y) = if self.transposed { (at / SIDE, at % SIDE) } else { (at % SIDE, at / SIDE) };
-            let from = 3 * (mirror(y, self.mirrored_y) * SIDE + mirror(x, self.mirrored_x));
-            pixel.copy_from_slice(&stored[from..from + 3]);
+        let mirror = |position: usize, mirrored: bool| if mirrored { SIDE - 1 - position } else { position };
+        for (index, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+            let (row, column) = (index / SIDE, index % SIDE);
+            let (x, y) = if self.transposed { (row, column) } else { (column, row) };
+            let source = 3 * (mirror(y, self.mirrored_y) * SIDE + mirror(x, self.mirrored_x));
+            pixel.copy_from_slice(&stored[source..source + 3]);
         }
     }
 }
@@ -54,7 +55,7 @@ impl Orientation {
 mod tests {
     use super::*;
 
-    /// Minimal EXIF with one entry: the orientation.
+    /// Minimal EXIF data with one entry, the orientation.
     fn exif(number: u16, big_endian: bool) -> Vec<u8> {
         let short = |n: u16| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
         let long = |n: u32| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn both_byte_orders_and_the_prefix_are_read() {
+    fn reads_both_byte_orders_and_skips_the_prefix() {
         for number in 1..=8 {
             let expected = Orientation::from_number(number as u8);
             assert_eq!(Orientation::from_exif(&exif(number, false)), expected);
@@ -75,18 +76,18 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_leaves_the_image_as_it_is() {
-        let whole = exif(6, false);
-        for bad in [exif(0, false), exif(9, true), exif(262, false), b"MM".to_vec(), whole[..18].to_vec()] {
-            assert_eq!(Orientation::from_exif(&bad), Orientation::default());
+    fn ignores_invalid_exif_data() {
+        let valid = exif(6, false);
+        for invalid in [exif(0, false), exif(9, true), exif(262, false), b"MM".to_vec(), valid[..18].to_vec()] {
+            assert_eq!(Orientation::from_exif(&invalid), Orientation::default());
         }
     }
 
     #[test]
-    fn six_is_a_quarter_turn_clockwise() {
+    fn orientation_6_rotates_90_degrees_clockwise() {
         let mut pixels = vec![0; crate::input::ELEMENTS];
         pixels[..3].fill(1); // top left
-        Orientation::from_number(6).turn(&mut pixels);
+        Orientation::from_number(6).apply(&mut pixels);
         assert_eq!(pixels.iter().position(|&value| value == 1), Some(3 * (SIDE - 1))); // top right
     }
 }

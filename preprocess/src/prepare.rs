@@ -1,19 +1,19 @@
-//! From an encoded image to the model's input, with memory that each thread keeps for its next image.
+//! The pipeline from an encoded image to the model's input, with buffers that each thread reuses.
 
 use std::cell::RefCell;
 
 use crate::{decode, error::ImageError, input::ELEMENTS, normalise, resize};
 
-/// Largest image by default, in pixels.
+/// Default limit on the size of an image, in pixels.
 pub const DEFAULT_MAX_PIXELS: u64 = 50_000_000;
 
-/// Most bytes of decoded pixels that a thread keeps for its next image.
+/// Maximum size of the decoded pixels' buffer that a thread keeps for its next image, in bytes.
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
-/// Decodes a JPEG, PNG or WebP image, turns, resizes and crops it: RGB `[224, 224, 3]` into `out`.
+/// Decodes, resizes, crops and orients a JPEG, PNG or WebP image. Writes RGB `[224, 224, 3]` to `out`.
 ///
 /// # Errors
-/// See [`ImageError`]. What `out` holds then is unspecified.
+/// See [`ImageError`]. The content of `out` is then unspecified.
 pub fn to_pixels(encoded: &[u8], max_pixels: u64, out: &mut [u8]) -> Result<(), ImageError> {
     if out.len() != ELEMENTS {
         return Err(ImageError::OutputLength { actual: out.len() });
@@ -21,10 +21,10 @@ pub fn to_pixels(encoded: &[u8], max_pixels: u64, out: &mut [u8]) -> Result<(), 
     SCRATCH.with_borrow_mut(|scratch| scratch.prepare(encoded, max_pixels, out))
 }
 
-/// The same, normalised as torchvision does: `[3, 224, 224]` into `out`.
+/// As [`to_pixels`], then normalises as torchvision does. Writes `[3, 224, 224]` to `out`.
 ///
 /// # Errors
-/// See [`ImageError`]. What `out` holds then is unspecified.
+/// See [`ImageError`]. The content of `out` is then unspecified.
 pub fn to_tensor(encoded: &[u8], max_pixels: u64, out: &mut [f32]) -> Result<(), ImageError> {
     if out.len() != ELEMENTS {
         return Err(ImageError::OutputLength { actual: out.len() });
@@ -39,7 +39,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// What a thread keeps from image to image: fresh memory costs page faults.
+/// Buffers that a thread reuses, because fresh memory costs page faults.
 #[derive(Default)]
 struct Scratch {
     decoded: Vec<u8>,
@@ -62,10 +62,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slice_of_another_length_is_refused() {
+    fn rejects_an_output_of_the_wrong_length() {
         assert_eq!(to_pixels(b"", 1, &mut [0; 3]), Err(ImageError::OutputLength { actual: 3 }));
         assert_eq!(to_tensor(b"", 1, &mut [0.0; 4]), Err(ImageError::OutputLength { actual: 4 }));
         let message = ImageError::OutputLength { actual: 3 }.to_string();
-        assert_eq!(message, "room for 3 elements, needed is room for 150528");
+        assert_eq!(message, "the output has room for 3 elements, but must have room for 150528");
     }
 }

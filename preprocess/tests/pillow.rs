@@ -1,4 +1,4 @@
-//! Pixels against Pillow's, for every kind of image in `reference/` and for the photographs.
+//! Compares the pixels with Pillow's for the images in `reference/` and the photographs, and checks damaged files.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic in its helpers too")]
 
 use std::{
@@ -11,18 +11,18 @@ use image::codecs::webp::WebPDecoder;
 use proptest::prelude::*;
 use quintet_preprocess::{DEFAULT_MAX_PIXELS, ELEMENTS, to_pixels, to_tensor};
 
-/// Levels of 0 to 255 by which a pixel may differ from Pillow's.
+/// Maximum difference from Pillow, in levels of 0 to 255.
 const TOLERANCE: u8 = 3;
 
-/// A drawing with hard edges in colour at half resolution: zune-jpeg rounds colours otherwise than libjpeg, and two
-/// of the 150,528 values are 4 levels off.
-const WORSE: (&str, u8) = ("jpeg-420.jpg", 4);
+/// An exception: an image with hard colour edges and chroma subsampling. zune-jpeg rounds colours differently from
+/// libjpeg, and 2 of the 150,528 values differ by 4 levels.
+const EXCEPTION: (&str, u8) = ("jpeg-420.jpg", 4);
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Pillow's 224x224 pixels for the input of this name.
+/// Pillow's 224x224 pixels for an input.
 fn expected(name: &str) -> Vec<u8> {
     let file = fs::read(folder("reference/outputs").join(format!("{name}.webp"))).unwrap();
     let decoder = WebPDecoder::new(std::io::Cursor::new(file)).unwrap();
@@ -46,7 +46,7 @@ fn inputs() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn every_kind_of_image_is_within_three_levels_of_pillow() {
+fn pixels_are_within_three_levels_of_pillow() {
     let inputs = inputs();
     assert!(inputs.len() >= 45, "only {} inputs", inputs.len());
     let mut beyond = Vec::new();
@@ -55,7 +55,7 @@ fn every_kind_of_image_is_within_three_levels_of_pillow() {
         to_pixels(encoded, DEFAULT_MAX_PIXELS, &mut pixels).unwrap_or_else(|error| panic!("{name}: {error}"));
         let worst = pixels.iter().zip(expected(name)).map(|(a, b)| a.abs_diff(b)).max().unwrap();
         println!("{name}: {worst}");
-        let tolerance = if *name == WORSE.0 { WORSE.1 } else { TOLERANCE };
+        let tolerance = if *name == EXCEPTION.0 { EXCEPTION.1 } else { TOLERANCE };
         if worst > tolerance {
             beyond.push(format!("{name}: {worst}"));
         }
@@ -64,19 +64,19 @@ fn every_kind_of_image_is_within_three_levels_of_pillow() {
 }
 
 #[test]
-fn the_tensor_is_the_pixels_normalised() {
+fn the_tensor_holds_the_normalised_pixels() {
     let photo = fs::read(folder("../photos/rocket.jpg")).unwrap();
     let (mut pixels, mut tensor) = (vec![0; ELEMENTS], vec![0.0; ELEMENTS]);
     to_pixels(&photo, DEFAULT_MAX_PIXELS, &mut pixels).unwrap();
     to_tensor(&photo, DEFAULT_MAX_PIXELS, &mut tensor).unwrap();
     let green = pixels[3 * 1000 + 1];
-    let wanted = (f32::from(green) / 255.0 - 0.456) / 0.224;
-    assert!((tensor[224 * 224 + 1000] - wanted).abs() < 1e-6);
+    let expected = (f32::from(green) / 255.0 - 0.456) / 0.224;
+    assert!((tensor[224 * 224 + 1000] - expected).abs() < 1e-6);
 }
 
-/// What is cut off may be metadata or padding, never a part of the picture that then is grey.
+/// A truncated file may decode only if the missing bytes are metadata or padding; no part of the image may become grey.
 #[test]
-fn a_truncated_file_is_an_error_or_the_whole_picture() {
+fn a_truncated_file_is_an_error_or_the_whole_image() {
     for (name, encoded) in &inputs() {
         let (mut whole, mut pixels) = (vec![0; ELEMENTS], vec![0; ELEMENTS]);
         to_pixels(encoded, DEFAULT_MAX_PIXELS, &mut whole).unwrap();
@@ -103,9 +103,9 @@ proptest! {
         let inputs = inputs();
         let (_, encoded) = input.get(&inputs);
         let mut damaged = encoded.clone();
-        for (at, byte) in flips {
-            let at = at.index(damaged.len());
-            damaged[at] ^= byte;
+        for (position, byte) in flips {
+            let position = position.index(damaged.len());
+            damaged[position] ^= byte;
         }
         let mut out = vec![0; ELEMENTS];
         let _ = to_pixels(&damaged, 1 << 20, &mut out);

@@ -1,4 +1,4 @@
-//! The benchmark against the genuine tritonserver: measured beside the suite, and the report checked.
+//! `cargo xtask bench-triton`: benchmarks the suite and the stock tritonserver together, and checks the report.
 
 use std::process::{Command, ExitCode};
 
@@ -14,11 +14,11 @@ use crate::{
 const MODEL: &str = "resnet18";
 const SCRIPT: &str = "bench/tests/python/stock_triton.py";
 
-/// Serves the model with both servers and runs the benchmark over them. Returns the script's exit status: 0 when the
-/// report is right.
+/// Serves the model with both servers and benchmarks them. Returns the script's exit status: 0 if the report is
+/// correct.
 ///
 /// # Errors
-/// When something cannot be fetched or built, or a server does not become ready.
+/// When a download or build fails, or a server does not become ready.
 pub(crate) fn bench_triton() -> anyhow::Result<ExitCode> {
     setup::setup(false)?;
     let python = setup::triton_python()?;

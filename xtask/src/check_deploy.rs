@@ -1,4 +1,4 @@
-//! Checks of the deployment's files: linters, schemas, and names compared with the programs' own help.
+//! `cargo xtask check-deploy`: checks the deployment's files with linters, schemas and the programs' help.
 
 use std::process::Command;
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 
 use crate::{process::build_programs, setup::deploy_python};
 
-/// Builds the programs and runs `deploy/tests`; no container engine or cluster is needed.
+/// Builds the programs and runs `deploy/tests`, which need no container engine or cluster.
 ///
 /// # Errors
-/// When a check fails, or what it needs cannot be set up.
+/// When a check fails, or its Python packages cannot be installed.
 pub(crate) fn check_deploy() -> anyhow::Result<()> {
     let python = deploy_python()?;
     build_programs()?;
@@ -21,7 +21,7 @@ pub(crate) fn check_deploy() -> anyhow::Result<()> {
         .status()
         .context("cannot run the checks")?;
     if !status.success() {
-        bail!("the deployment's files are not in order");
+        bail!("the checks of the deployment's files failed");
     }
     Ok(())
 }

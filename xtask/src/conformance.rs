@@ -1,4 +1,4 @@
-//! Recorded requests to Triton, sent to our server: the answers must agree.
+//! `cargo xtask conformance`: sends recorded requests to the server and compares its responses with Triton's.
 
 use std::{
     path::Path,
@@ -13,15 +13,15 @@ use crate::{
     setup::setup,
 };
 
-/// All recordings but one: its model is not among theirs, and Triton lists the tensors of a configuration that it
-/// completes itself in the order of a hash table.
+/// Matches all recordings except one: its model is not in the recordings' repository, and Triton lists the tensors of
+/// an auto-completed configuration in the order of a hash table.
 const RECORDINGS: &str = "^(?!http/model_config_alltypes_auto$)";
 
-/// Serves the recordings' models and runs their `replay.py`. Returns its exit status: 0 when nothing differs.
+/// Serves the recordings' models and runs their `replay.py`. Returns its exit status: 0 if no response differs.
 ///
 /// # Errors
 /// When the server cannot be built or does not become ready.
-pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<ExitCode> {
+pub(crate) fn conformance(recordings: &Path, extra_args: &[String]) -> anyhow::Result<ExitCode> {
     setup(true)?;
     build_programs()?;
     let recordings = recordings.canonicalize().with_context(|| recordings.display().to_string())?;
@@ -33,7 +33,7 @@ pub(crate) fn conformance(recordings: &Path, more: &[String]) -> anyhow::Result<
         .arg(recordings.join("replay.py"))
         .args(["--only", RECORDINGS])
         .args(["--http", &address("onnx-http"), "--grpc", &address("onnx-grpc")])
-        .args(more)
+        .args(extra_args)
         .status()
         .context("cannot start replay.py")?;
     server.stop()?;

@@ -1,4 +1,4 @@
-//! Our server against a bare socket: models that do next to nothing, the release server, the measurement.
+//! `cargo xtask floor`: compares the server, with a model that computes almost nothing, with a plain socket.
 
 use std::process::{Command, ExitCode};
 
@@ -10,18 +10,18 @@ use crate::{
     setup::setup,
 };
 
-/// Builds, serves and measures; returns the exit status of `quintet-bench floor`. `head` asks for the model that
-/// answers as much as a classifier, instead of all that it was sent.
+/// Builds the programs, serves the models and returns the exit status of `quintet-bench floor`. `head` selects the
+/// model that returns 1000 elements of each row, instead of the one that returns its whole input.
 ///
 /// # Errors
-/// When something cannot be built, or the server does not become ready.
-pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
+/// When a build fails, or the server does not become ready.
+pub(crate) fn floor(head: bool, extra_args: &[String]) -> anyhow::Result<ExitCode> {
     setup(false)?;
     build_release()?;
     let folder = std::env::temp_dir().join(format!("quintet-floor-{}", std::process::id()));
     let (models, sockets) = (folder.join("models"), folder.join("sockets"));
     std::fs::create_dir_all(&sockets).with_context(|| sockets.display().to_string())?;
-    let output = models.to_str().context("the folder for temporary files is not UTF-8")?;
+    let output = models.to_str().context("the path of the folder for temporary files is not UTF-8")?;
     run(crate::project::program("release", "quintet-models"), &["passthrough", "--output", output])?;
     let mut command = Command::new(crate::project::program("release", "quintet-server"));
     command.args(["suite", "--service=onnx", "--allow-client-shm", "--model-repository", output, "--uds-dir"]);
@@ -29,7 +29,7 @@ pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
     command.current_dir(crate::project::root());
     let mut server = Server::start(command, SUITE)?;
     let ports = server.ports();
-    let ways = format!(
+    let target = format!(
         "quintet=http://127.0.0.1:{http},grpc://127.0.0.1:{},http+unix:{folder}/onnx-http.sock,\
          grpc+unix:{folder}/onnx-grpc.sock,http+shm://127.0.0.1:{http}",
         ports["onnx-grpc"],
@@ -37,11 +37,11 @@ pub(crate) fn floor(head: bool, more: &[String]) -> anyhow::Result<ExitCode> {
         folder = sockets.display(),
     );
     let mut command = Command::new(crate::project::program("release", "quintet-bench"));
-    command.args(["floor", "--target", &ways]);
+    command.args(["floor", "--target", &target]);
     if head {
         command.args(["--model", "head", "--reply-elements", "1000"]);
     }
-    let status = command.args(more).status().context("cannot start the benchmark")?;
+    let status = command.args(extra_args).status().context("cannot start the benchmark")?;
     server.stop()?;
     let _ = std::fs::remove_dir_all(&folder);
     Ok(exit_code(status))

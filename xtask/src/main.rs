@@ -1,4 +1,4 @@
-//! What make calls: sets up ONNX Runtime, the models and the demo.
+//! Development tasks for the Makefile and CI: set-up, demo, benchmarks and checks.
 
 mod bench_triton;
 mod check_deploy;
@@ -19,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-/// Chores of the project; each is one target of the Makefile.
+/// Development tasks of the project; the Makefile and CI run them.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Cli {
@@ -29,73 +29,73 @@ enum Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fetch what building does not bring; does nothing where it is there already
+    /// Download ONNX Runtime into .quintet, unless it is there already
     Setup {
-        /// Also the Python packages that the tests use
+        /// Also install the Python packages of the tests
         #[arg(long)]
         tests: bool,
-        /// Also ONNX Runtime with its CUDA and TensorRT providers, in .quintet/onnxruntime-gpu: 600 MB
+        /// Also download ONNX Runtime with the CUDA and TensorRT providers into .quintet/onnxruntime-gpu (600 MB)
         #[arg(long)]
         gpu_library: bool,
     },
-    /// Build the model, serve it on five lanes and measure them
+    /// Build a model, serve it on five lanes and benchmark them
     Demo {
         /// The model
         #[arg(long, default_value = "resnet18")]
         arch: String,
         /// More flags for `quintet-bench run`
         #[arg(last = true)]
-        bench: Vec<String>,
+        extra_args: Vec<String>,
     },
-    /// Hold the server against a bare socket that carries the same bytes
+    /// Compare the server with a plain socket that carries the same bytes
     Floor {
-        /// Ask for 1000 elements of each row back, as a classifier answers, instead of all
+        /// Request 1000 elements of each row, as many as a classifier returns, instead of the whole row
         #[arg(long)]
         head: bool,
         /// More flags for `quintet-bench floor`
         #[arg(last = true)]
-        bench: Vec<String>,
+        extra_args: Vec<String>,
     },
-    /// Compare the server's answers with recorded ones of Triton
+    /// Compare the server's responses with recorded responses of Triton
     Conformance {
         /// The folder with replay.py, the recordings and their models
         recordings: PathBuf,
         /// More flags for replay.py
         #[arg(last = true)]
-        replay: Vec<String>,
+        extra_args: Vec<String>,
     },
-    /// Serve the five lanes on their usual ports until Ctrl-C
+    /// Serve the five lanes on their default ports until Ctrl-C
     Serve {
         /// The model
         #[arg(long, default_value = "resnet50")]
         arch: String,
         /// More flags for `quintet-server suite`
         #[arg(last = true)]
-        server: Vec<String>,
+        extra_args: Vec<String>,
     },
-    /// Measure the server with Triton's own perf_analyzer, unmodified
+    /// Benchmark the server with Triton's perf_analyzer
     PerfAnalyzer {
         /// The model
         #[arg(long, default_value = "resnet18")]
         arch: String,
         /// More flags for perf_analyzer
         #[arg(last = true)]
-        flags: Vec<String>,
+        extra_args: Vec<String>,
     },
-    /// Measure the suite beside the genuine tritonserver, and check what the report says of both
+    /// Benchmark the suite and the stock tritonserver together, and check the report
     BenchTriton,
-    /// Set libtorch up and test the jpeg lane on it
+    /// Download libtorch and test the jpeg lane on it
     TestTorch,
-    /// On a machine with a GPU: where lanes run, parity with the CPU, engine cache, five lanes; one report
+    /// Check the suite on a GPU: providers, parity with the CPU, engine cache, CUDA graphs, benchmarks
     GpuCheck {
         /// The model
         #[arg(long, default_value = "resnet50")]
         arch: String,
-        /// Go on where there is no GPU, to try the check itself: lanes should run on the CPU, and say why
+        /// Run without a GPU, to test the check itself: every lane must run on the CPU and report the reason
         #[arg(long)]
         without_gpu: bool,
     },
-    /// Check that imports follow the tables of docs/architecture.md: down the layers, and in no circle
+    /// Check the imports against the tables of docs/architecture.md: they point down the layers, without cycles
     Layers,
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
@@ -103,22 +103,22 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli::Command(command) = Cli::parse();
-    let done = match command {
+    let result = match command {
         Command::Setup { tests, gpu_library } => setup::setup(tests)
             .and_then(|()| if gpu_library { setup::gpu_library().map(drop) } else { Ok(()) })
             .map(|()| ExitCode::SUCCESS),
-        Command::Demo { arch, bench } => demo::demo(&arch, &bench),
-        Command::Floor { head, bench } => floor::floor(head, &bench),
-        Command::Conformance { recordings, replay } => conformance::conformance(&recordings, &replay),
-        Command::Serve { arch, server } => demo::serve(&arch, &server),
-        Command::PerfAnalyzer { arch, flags } => perf_analyzer::measure(&arch, &flags),
+        Command::Demo { arch, extra_args } => demo::demo(&arch, &extra_args),
+        Command::Floor { head, extra_args } => floor::floor(head, &extra_args),
+        Command::Conformance { recordings, extra_args } => conformance::conformance(&recordings, &extra_args),
+        Command::Serve { arch, extra_args } => demo::serve(&arch, &extra_args),
+        Command::PerfAnalyzer { arch, extra_args } => perf_analyzer::measure(&arch, &extra_args),
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestTorch => test_torch::test_torch(),
         Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
         Command::Layers => layers::layers(),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
-    done.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(2)
     })

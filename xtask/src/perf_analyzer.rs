@@ -1,5 +1,5 @@
-//! Triton's own load generator against our server, unmodified: over both protocols, with tensors in messages and in
-//! shared memory, in closed and open loop.
+//! `cargo xtask perf-analyzer`: benchmarks the server with Triton's perf_analyzer, over both protocols, with tensors in
+//! messages and in shared memory, in closed and open loop.
 
 use std::{
     collections::HashMap,
@@ -15,16 +15,16 @@ use crate::{
     suite::{MODELS, prepare},
 };
 
-/// Columns that tell what the server says of itself, in microseconds.
+/// Columns with the server's own breakdown of the time, in microseconds.
 const BREAKDOWN: [&str; 4] = ["Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output"];
 
-/// Serves `arch` as a Triton repository and measures it with perf_analyzer. Prints a table; fails where a run fails or
-/// the server's breakdown of the time is empty.
+/// Serves `arch` as a Triton repository, benchmarks it with perf_analyzer, and prints a table.
 ///
 /// # Errors
-/// When something cannot be built or fetched, or the server does not become ready.
+/// When a download or build fails, the server does not become ready, a run fails, or the server's breakdown of the time
+/// is empty.
 #[allow(clippy::print_stdout, reason = "the table is the result")]
-pub(crate) fn measure(arch: &str, more: &[String]) -> anyhow::Result<ExitCode> {
+pub(crate) fn measure(arch: &str, extra_args: &[String]) -> anyhow::Result<ExitCode> {
     let client = perf_analyzer()?;
     let server = prepare(arch)?;
     let mut command = Command::new(server);
@@ -38,7 +38,7 @@ pub(crate) fn measure(arch: &str, more: &[String]) -> anyhow::Result<ExitCode> {
             for load in ["--concurrency-range=2", "--request-rate-range=10"] {
                 let address = format!("localhost:{}", server.ports()[protocol]);
                 let arguments = ["-m", arch, "-i", protocol, "-u", &address, load, "--shared-memory", memory];
-                let row = row(&client, &arguments, more).with_context(|| arguments.join(" "))?;
+                let row = row(&client, &arguments, extra_args).with_context(|| arguments.join(" "))?;
                 println!("| {protocol} | {memory} | {} | {row} |", &load[2..]);
             }
         }
@@ -47,32 +47,33 @@ pub(crate) fn measure(arch: &str, more: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs perf_analyzer once; the figures of its report's only line.
-fn row(client: &PerfAnalyzer, arguments: &[&str], more: &[String]) -> anyhow::Result<String> {
+/// Runs perf_analyzer once and formats the columns of its report as the end of a table row.
+fn row(client: &PerfAnalyzer, arguments: &[&str], extra_args: &[String]) -> anyhow::Result<String> {
     let report = std::env::temp_dir().join(format!("quintet-perf-analyzer-{}.csv", std::process::id()));
     let mut command = client.command();
     command.args(arguments).args(["--measurement-interval=2000", "--stability-percentage=50", "-f"]).arg(&report);
-    let output = command.args(more).stdin(Stdio::null()).output().context("cannot start perf_analyzer")?;
+    let output = command.args(extra_args).stdin(Stdio::null()).output().context("cannot start perf_analyzer")?;
     if !output.status.success() {
         bail!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     }
     let text = fs::read_to_string(&report).with_context(|| report.display().to_string())?;
     fs::remove_file(&report).with_context(|| report.display().to_string())?;
-    let figures = figures(&text)?;
-    let of = |column: &str| figures.get(column).copied().with_context(|| format!("no column '{column}' in {text}"));
-    let breakdown = BREAKDOWN.map(of).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-    ensure!(breakdown[2] > 0.0, "the server said nothing of its compute time: {text}");
-    let all = [of("Inferences/Second")?, of("p50 latency")?, of("p99 latency")?].into_iter().chain(breakdown);
-    Ok(all.map(|figure| format!("{figure:.0}")).collect::<Vec<_>>().join(" | "))
+    let columns = first_line(&text)?;
+    let value = |column: &str| columns.get(column).copied().with_context(|| format!("no column '{column}' in {text}"));
+    let breakdown = BREAKDOWN.map(value).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    ensure!(breakdown[2] > 0.0, "the server reported no compute time: {text}");
+    let values =
+        [value("Inferences/Second")?, value("p50 latency")?, value("p99 latency")?].into_iter().chain(breakdown);
+    Ok(values.map(|value| format!("{value:.0}")).collect::<Vec<_>>().join(" | "))
 }
 
-/// The columns of the report's first line.
-fn figures(report: &str) -> anyhow::Result<HashMap<&str, f64>> {
+/// The numeric columns of the report's first line, by name.
+fn first_line(report: &str) -> anyhow::Result<HashMap<&str, f64>> {
     let mut lines = report.lines();
-    let (head, line) = lines.next().zip(lines.next()).context("perf_analyzer's report is empty")?;
-    Ok(head
+    let (header, line) = lines.next().zip(lines.next()).context("perf_analyzer's report is empty")?;
+    Ok(header
         .split(',')
         .zip(line.split(','))
-        .filter_map(|(column, figure)| Some((column, figure.parse().ok()?)))
+        .filter_map(|(column, value)| Some((column, value.parse().ok()?)))
         .collect())
 }

@@ -1,4 +1,4 @@
-//! Running other programs: their output is shown, their failure is an error that names them.
+//! Runs other programs: shows their output, and reports a failure with the command.
 
 use std::{
     path::Path,
@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// Runs a command that must succeed, in the project's folder. Its stdout goes to stderr, where progress goes.
+/// Runs a command in the project's folder. Its stdout goes to stderr, as progress does.
+///
+/// # Errors
+/// When the command cannot be started or fails.
 pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> anyhow::Result<()> {
     let program = program.as_ref();
     let mut command = Command::new(program);
@@ -19,18 +22,18 @@ pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> anyhow::Resu
     Ok(())
 }
 
-/// Builds the project's programs as the tests use them. Of the whole workspace and with its tests, as `make test` does it: a
-/// part of it would have the same dependencies compiled again, with other features.
+/// Builds the project's programs for tests, with the whole workspace and its tests as `make test` does: building a part
+/// of the workspace would compile the dependencies again, with different features.
 pub(crate) fn build_programs() -> anyhow::Result<()> {
     run("cargo", &["build", "--workspace", "--bins", "--tests"])
 }
 
-/// Builds the programs that users have.
+/// Builds the project's programs with the release profile.
 pub(crate) fn build_release() -> anyhow::Result<()> {
     run("cargo", &["build", "--release", "-p", "quintet-server", "-p", "quintet-bench", "-p", "quintet-models"])
 }
 
-/// A program's exit status as this one's.
+/// Converts a program's exit status to this program's; 1 if a signal ended it.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

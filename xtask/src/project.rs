@@ -1,4 +1,4 @@
-//! Where the project's files are.
+//! Paths of the project's folder and programs.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ pub(crate) fn root() -> PathBuf {
     here.parent().map(PathBuf::from).unwrap_or(here)
 }
 
-/// The path of one of our programs as cargo builds it for this profile.
+/// The path of one of the project's programs, built with this profile.
 pub(crate) fn program(profile: &str, name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root().join(target).join(profile).join(name)

@@ -1,4 +1,4 @@
-//! A server on free ports, from ready to drained.
+//! Starts `quintet-server` on free ports, waits until it is ready, and stops it.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use crate::process::run;
 
-/// How long the server may take to load and warm its models.
+/// Limit on the time in which the server loads and warms up its models.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The listeners of the suite.
@@ -23,15 +23,17 @@ pub(crate) const SUITE: &[&str] =
 /// The listeners of a Triton repository.
 pub(crate) const TRITON: &[&str] = &["http", "grpc", "metrics"];
 
-/// A running server; it ends when this is dropped.
+/// A running server; dropping it kills the process.
 pub(crate) struct Server {
     process: Child,
     ports: BTreeMap<String, u16>,
 }
 
 impl Server {
-    /// Starts `quintet-server` on free ports, which `listeners` ([`SUITE`] or [`TRITON`]) names, and waits until it is
-    /// ready.
+    /// Starts `quintet-server` with `listeners` ([`SUITE`] or [`TRITON`]) on free ports, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When the server cannot be started, ends, or is not ready in time.
     pub(crate) fn start(mut command: Command, listeners: &[&str]) -> anyhow::Result<Self> {
         let ports_file: PathBuf = std::env::temp_dir().join(format!("quintet-ports-{}.json", std::process::id()));
         command.arg("--ports-file").arg(&ports_file).stdin(Stdio::null());
@@ -64,7 +66,10 @@ impl Server {
         bail!("the server was not ready after {} seconds", READY_TIMEOUT.as_secs());
     }
 
-    /// Asks the server to drain and waits until it has.
+    /// Sends SIGTERM and waits until the server has drained.
+    ///
+    /// # Errors
+    /// When the server does not end with status 0.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         run("kill", &["-TERM", &self.process.id().to_string()])?;
         let status = self.process.wait().context("cannot wait for the server")?;

@@ -1,4 +1,4 @@
-//! The suite with one model: built, served, measured.
+//! Builds the programs and a model, and makes the commands that serve and benchmark the suite.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,10 +12,10 @@ use crate::{
     setup::setup,
 };
 
-/// Where the models of demo and `make serve` are: where the server looks by default.
+/// The model repository of `demo` and `serve`: the server's default.
 pub(crate) const MODELS: &str = ".quintet/models";
 
-/// The benchmark of all lanes of a server, with the quick preset.
+/// The command that benchmarks all lanes of a server with the quick preset.
 pub(crate) fn bench_command(server: &Server, arch: &str) -> Command {
     let mut command = Command::new(program("release", "quintet-bench"));
     command.args(["run", "--preset=quick", "--model", arch]).current_dir(root());
@@ -25,7 +25,7 @@ pub(crate) fn bench_command(server: &Server, arch: &str) -> Command {
     command
 }
 
-/// Builds the programs and the model; the server's path.
+/// Builds the programs and the model. Returns the path of `quintet-server`.
 pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     setup(false)?;
     build_release()?;
@@ -34,7 +34,7 @@ pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     Ok(program("release", "quintet-server"))
 }
 
-/// The suite with this model out of a repository.
+/// The command that serves a model of a repository with the suite.
 pub(crate) fn server_command(server: &Path, repository: &Path, arch: &str) -> Command {
     let mut command = Command::new(server);
     command.arg("suite").arg("--model-repository").arg(repository).args(["--model", arch]).current_dir(root());

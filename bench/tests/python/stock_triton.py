@@ -1,8 +1,9 @@
-"""Serves a model with the genuine tritonserver, has quintet-bench measure it beside the suite, and checks the report.
+"""Serves a model with the stock tritonserver, benchmarks it together with the suite, and checks the report.
 
-    stock_triton.py MODEL.onnx PROGRAM FLAG...     (`cargo xtask bench-triton` calls it)
+    stock_triton.py MODEL.onnx QUINTET_BENCH FLAG...     (`cargo xtask bench-triton` runs it)
 
-The flags say where the suite is. The server's own ONNX backend is not in the wheel: the model runs in its Python backend.
+The flags are the addresses of the suite. The wheel does not have Triton's ONNX backend, so the model runs in the Python
+backend.
 """
 
 import json
@@ -19,8 +20,8 @@ from pytriton.model_config import ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig, TritonSecurityConfig
 
 REQUESTS = 8
-# What stock Triton does not tell.
-UNTOLD = {"network", "receive", "parse", "gather", "encode"}
+# The parts of the latency that stock Triton does not report.
+NOT_REPORTED = {"network", "receive", "parse", "gather", "encode"}
 
 
 def free_ports(count):
@@ -40,7 +41,7 @@ def triton(model, http, grpc, metrics):
 
     server = Triton(
         config=TritonConfig(http_port=http, grpc_port=grpc, metrics_port=metrics),
-        # The wheel's default hides the statistics, which stock Triton shows.
+        # pytriton hides the statistics by default; Triton itself shows them.
         security_config=TritonSecurityConfig(restricted_endpoints=[]),
     )
     server.bind(
@@ -55,7 +56,7 @@ def triton(model, http, grpc, metrics):
 
 
 def check(report):
-    """What must be in the report."""
+    """Checks the server counters, the waterfall and the pairing of both servers' lanes in the report."""
     cells = {cell["lane"]: cell for cell in report["cells"]}
     servers = {lane["lane"]: lane["server"] for lane in report["lanes"]}
     for lane in ["triton/onnx-http", "triton/onnx-grpc"]:
@@ -66,17 +67,17 @@ def check(report):
         waterfall = cell["waterfall"]
         parts = {part["part"]: part["ms"] and part["ms"]["value"] for part in waterfall["parts"]}
         assert waterfall["source"] == "counters", waterfall["source"]
-        assert {name for name, ms in parts.items() if ms is None} == UNTOLD, parts
-        told = sum(parts[name] for name in ["queue", "copy_in", "infer", "copy_out"])
-        assert 0 < told < cell["latency_ms"]["mean"]["value"], (told, cell["latency_ms"])
+        assert {name for name, ms in parts.items() if ms is None} == NOT_REPORTED, parts
+        reported = sum(parts[name] for name in ["queue", "copy_in", "infer", "copy_out"])
+        assert 0 < reported < cell["latency_ms"]["mean"]["value"], (reported, cell["latency_ms"])
         assert parts["unknown"] > 0 and abs(waterfall["gap"]) < 0.03, waterfall
-        own = lane.removeprefix("triton/")
-        assert cells[own]["waterfall"]["source"] == "stage-times", own
-        pairs = [d for d in report["differences"] if (d["a"], d["b"]) == (own, lane)]
+        suite_lane = lane.removeprefix("triton/")
+        assert cells[suite_lane]["waterfall"]["source"] == "stage-times", suite_lane
+        pairs = [d for d in report["differences"] if (d["a"], d["b"]) == (suite_lane, lane)]
         assert len(pairs) == 1 and pairs[0]["paired"], pairs
     assert all(pair["agree"] for pair in report["outputs"]["pairs"]), report["outputs"]
-    wrong = {"server-count-mismatch", "outputs-differ", "request-errors", "no-server-counters"}
-    assert not [w for w in report["warnings"] if w["code"] in wrong], report["warnings"]
+    forbidden = {"server-count-mismatch", "outputs-differ", "request-errors", "no-server-counters"}
+    assert not [warning for warning in report["warnings"] if warning["code"] in forbidden], report["warnings"]
 
 
 def main():
@@ -89,7 +90,7 @@ def main():
         command += ["--batches=1", "--concurrency", f"--iterations={REQUESTS}", "--blocks=4"]
         subprocess.run(command, check=True)
         check(json.loads(next(Path(folder).rglob("report.json")).read_text()))
-    print("ok: the genuine tritonserver is measured beside the suite")
+    print("ok: the report on the suite and the stock tritonserver is correct")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! A complete set of weights for one depth, under torchvision's names.
+//! The weights of one depth, under torchvision's names.
 
 mod safetensors;
 mod seed;
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::arch::Arch;
 
-/// The weights of one depth: exactly the tensors that its layers need, in their shapes, as FP32.
+/// The weights of one depth: exactly the tensors of its layers, as FP32.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
     arch: Arch,
@@ -16,17 +16,20 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The depth these weights belong to.
+    /// The depth that these weights belong to.
     pub fn arch(&self) -> Arch {
         self.arch
     }
 
-    /// Where the weights come from: `seed 0`, or `sha256:...` of the file.
+    /// The source of the weights: `seed 0`, or `sha256:...` of the file.
     pub fn source(&self) -> &str {
         &self.source
     }
 
     /// The elements of one tensor, row-major.
+    ///
+    /// # Errors
+    /// When the depth has no tensor of this name.
     pub fn tensor(&self, name: &str) -> Result<&[f32], WeightsError> {
         self.tensors.get(name).map(Vec::as_slice).ok_or_else(|| WeightsError::Tensors {
             arch: self.arch,
@@ -54,22 +57,22 @@ pub enum WeightsError {
         /// The cause.
         source: ::safetensors::SafeTensorError,
     },
-    /// Tensors are missing, surplus, of the wrong shape or type, or hold values that cannot be used.
+    /// Tensors are missing, unknown, of the wrong shape or type, or hold values that cannot be used.
     #[error("these are not weights of {arch}: {}", summary(problems))]
     Tensors {
-        /// The depth asked for.
+        /// The requested depth.
         arch: Arch,
-        /// One line for each tensor at fault.
+        /// One line for each wrong tensor.
         problems: Vec<String>,
     },
 }
 
-/// The first few problems and the number of the others: a wrong file has hundreds.
+/// The first few problems and the number of the rest: a wrong file can have hundreds.
 fn summary(problems: &[String]) -> String {
     const SHOWN: usize = 3;
     let shown = problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
     match problems.len().saturating_sub(SHOWN) {
         0 => shown,
-        more => format!("{shown}; and {more} more"),
+        rest => format!("{shown}; and {rest} more"),
     }
 }

@@ -1,4 +1,4 @@
-//! Weights from and to `.safetensors` files with torchvision's names.
+//! Reads and writes `.safetensors` files with torchvision's names.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -12,8 +12,11 @@ use crate::{arch::Arch, atomic, hex::hex};
 impl Weights {
     /// Reads a file that holds exactly the tensors of `arch` as F32, F16 or BF16.
     ///
-    /// `num_batches_tracked`, a counter of PyTorch's training, is ignored. Every other tensor that is missing,
-    /// surplus, or of the wrong shape is an error that names it.
+    /// `num_batches_tracked`, a counter of PyTorch's training, is ignored.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a tensor is missing, unknown, or of the wrong type or shape; the error names
+    /// it.
     pub fn from_safetensors(arch: Arch, path: &Path) -> Result<Self, WeightsError> {
         let bytes = fs::read(path).map_err(|source| WeightsError::Io { path: path.into(), source })?;
         let file =
@@ -32,14 +35,14 @@ impl Weights {
                 }
                 Some(view) => match floats(&view) {
                     Ok(values) => drop(tensors.insert(name, values)),
-                    Err(why) => problems.push(format!("`{name}` {why}")),
+                    Err(reason) => problems.push(format!("`{name}` {reason}")),
                 },
             }
         }
         problems.extend(
             found
                 .iter()
-                .map(|(name, view)| format!("`{name}` {:?} is surplus, {arch} has no such tensor", view.shape())),
+                .map(|(name, view)| format!("`{name}` {:?} is unknown: {arch} has no such tensor", view.shape())),
         );
         if !problems.is_empty() {
             return Err(WeightsError::Tensors { arch, problems });
@@ -48,6 +51,9 @@ impl Weights {
     }
 
     /// Writes the weights as F32, so that PyTorch or libtorch can run the same model.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
         let specs = self.arch.network().tensors();
         let raw = specs
@@ -72,7 +78,7 @@ impl Weights {
     }
 }
 
-/// The elements as FP32, or what is wrong with them.
+/// The elements as FP32, or the reason why they cannot be used.
 fn floats(view: &TensorView<'_>) -> Result<Vec<f32>, String> {
     let data = view.data();
     let values: Vec<f32> = match view.dtype() {
@@ -96,7 +102,7 @@ fn elements<const N: usize>(data: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f
 mod tests {
     use super::*;
 
-    /// A file with the tensors of ResNet-18 as `edit` leaves them.
+    /// A file with the tensors of ResNet-18, changed by `edit`.
     fn file_with(
         edit: impl FnOnce(&mut BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>),
     ) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -123,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_read_back() {
+    fn reads_back_a_saved_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("weights.safetensors");
         let weights = Weights::from_seed(Arch::ResNet18, 3);
@@ -134,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_is_widened_and_counters_are_ignored() {
+    fn reads_half_precision_and_ignores_batch_counters() {
         let (_dir, path) = file_with(|tensors| {
             let mean = tensors.get_mut("bn1.running_mean").unwrap();
             *mean = (Dtype::F16, vec![64], f16::from_f32(0.5).to_le_bytes().repeat(64));
@@ -149,16 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_names_the_tensor_and_the_shapes() {
+    fn errors_name_the_tensor_and_the_shapes() {
         let missing = error_of(|tensors| drop(tensors.remove("fc.bias")));
         assert_eq!(missing, "these are not weights of resnet18: `fc.bias` [1000] is missing");
-        let surplus = error_of(|tensors| {
+        let unknown = error_of(|tensors| {
             let tensor = (Dtype::F32, vec![2, 1], vec![0; 8]);
             tensors.insert("head.weight".into(), tensor);
         });
         assert_eq!(
-            surplus,
-            "these are not weights of resnet18: `head.weight` [2, 1] is surplus, resnet18 has no such tensor"
+            unknown,
+            "these are not weights of resnet18: `head.weight` [2, 1] is unknown: resnet18 has no such tensor"
         );
         let shape = error_of(|tensors| {
             tensors.get_mut("fc.weight").unwrap().1 = vec![512, 1000];
@@ -175,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_another_depth_are_told_in_one_line() {
+    fn weights_of_another_depth_give_a_short_error() {
         let (_dir, path) = file_with(|_| ());
         let message = Weights::from_safetensors(Arch::ResNet50, &path).unwrap_err().to_string();
         assert!(message.starts_with("these are not weights of resnet50: `layer1.0.conv1.weight` has shape [64, 64, 3, 3], expected [64, 64, 1, 1]; "), "{message}");
@@ -183,11 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_refused() {
+    fn rejects_missing_files_and_other_formats() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("weights.pth");
-        let absent = Weights::from_safetensors(Arch::ResNet18, &path).unwrap_err();
-        assert!(matches!(absent, WeightsError::Io { .. }));
+        let missing = Weights::from_safetensors(Arch::ResNet18, &path).unwrap_err();
+        assert!(matches!(missing, WeightsError::Io { .. }));
         fs::write(&path, "not a tensor in sight").unwrap();
         let other = Weights::from_safetensors(Arch::ResNet18, &path).unwrap_err();
         assert!(matches!(other, WeightsError::Format { .. }));

@@ -1,4 +1,4 @@
-//! Weights from a seed: the same bytes on every machine, and outputs that tell images apart at every depth.
+//! Generates weights from a seed: the same bytes on every machine, and different outputs for different images.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -10,18 +10,18 @@ use super::Weights;
 use crate::arch::{Arch, CLASSES};
 
 impl Weights {
-    /// Random weights that are a function of `seed` alone.
+    /// Random weights that depend on `arch` and `seed` only.
     ///
-    /// - Filters and the linear layer are uniform with He's variance, 2 / fan-in (He et al. 2015). All but the
-    ///   stem's are then shifted to a sum of zero: behind a ReLU all channels share a positive mean, and
-    ///   without this the mean would outgrow what differs between two images (Brock et al. 2021,
+    /// - Filters and the linear layer are uniform with He's variance, 2 / fan-in (He et al. 2015). All except the
+    ///   stem's are then shifted to a sum of zero: after a ReLU all channels have a positive mean, and
+    ///   without the shift this mean would outgrow the difference between two images (Brock et al. 2021,
     ///   "Characterizing signal propagation", section 4).
-    /// - Batch norm gets scales, shifts and statistics near 1 and 0, none of them neutral. The last one of a
-    ///   block is scaled by 2/sqrt(blocks), so that the sum of all residual branches stays of order 1
-    ///   at depth 152.
+    /// - Batch norm has scales and variances near 1, shifts and means near 0, none of them exactly so. The scales of
+    ///   the last batch norm of a block are multiplied by 2/sqrt(blocks), so that the sum of all residual branches
+    ///   stays of order 1 at depth 152.
     ///
-    /// Only integer arithmetic and correctly rounded floating-point operations are used, each tensor from
-    /// a stream of its own, so no mathematics library can change a bit.
+    /// Each tensor has its own ChaCha8 stream. Only integer arithmetic and correctly rounded floating-point operations
+    /// are used, so the result does not depend on a mathematics library.
     pub fn from_seed(arch: Arch, seed: u64) -> Self {
         let network = arch.network();
         let branch_scale = 2.0 / (network.blocks.len() as f64).sqrt();
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_gives_the_same_bytes_everywhere() {
+    fn a_seed_always_gives_the_same_bytes() {
         let weights = Weights::from_seed(Arch::ResNet18, 0);
         let mut hash = Sha256::new();
         for (name, values) in &weights.tensors {
@@ -100,13 +100,13 @@ mod tests {
             values.iter().for_each(|value| hash.update(value.to_le_bytes()));
         }
         let digest: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        // A change here invalidates the reference outputs in tests/reference.
+        // If this changes, the reference outputs in models/reference must be made again.
         assert_eq!(digest, "f0b99382deb3da7a2fb311543511cfefd07930ec0adc2667fd20a7b462a69abd");
         assert_ne!(weights, Weights::from_seed(Arch::ResNet18, 1));
     }
 
     #[test]
-    fn filters_have_the_variance_of_he_and_sum_to_zero() {
+    fn filters_have_he_variance_and_sum_to_zero() {
         let weights = Weights::from_seed(Arch::ResNet50, 7);
         let filters = weights.tensor("layer3.1.conv2.weight").unwrap();
         let fan_in = 256 * 9;

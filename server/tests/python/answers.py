@@ -1,20 +1,22 @@
-"""What the scripts here ask of answers, by either of Triton's clients."""
+"""Helpers of the test scripts: expected errors, and the states of models, with either of Triton's clients."""
 
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 
-def refused(words, call, *arguments, **named):
+def refused(message, call, *arguments, **named):
+    """Checks that a call fails with an error that contains this message."""
     try:
         call(*arguments, **named)
     except InferenceServerException as error:
-        assert words in error.message(), error
+        assert message in error.message(), error
     else:
-        raise AssertionError(f"not refused: {words}")
+        raise AssertionError(f"not refused: {message}")
 
 
-def states(client, kind):
+def states(client, module):
+    """The state of each model in the repository index."""
     index = client.get_model_repository_index()
-    if kind is tritonclient.grpc:
+    if module is tritonclient.grpc:
         index = [{"name": model.name, "state": model.state} for model in index.models]
     return {model["name"]: model.get("state", "") for model in index}

@@ -1,4 +1,4 @@
-"""Every kind of bad input: its status, its words, and that good requests still work.
+"""Sends each kind of bad input; checks the status, the message, and that valid requests still succeed.
 
 bad_input.py PORTS MODEL SMALL_PHOTO LARGE_PHOTO
 """
@@ -17,31 +17,31 @@ ports, model, small, large = json.loads(sys.argv[1]), *sys.argv[2:]
 small, large = open(small, "rb").read(), open(large, "rb").read()
 failures = []
 
-# One connection for each listener: a refusal must not cost it.
+# One connection per listener: an error response must not close it.
 connections = {name: http.client.HTTPConnection("127.0.0.1", ports[name], timeout=60) for name in ("jpeg", "onnx-http")}
 
 
-def expect(what, status, words, answered):
-    got, text = answered
-    if got != status or words not in text:
-        failures.append(f"{what}: wanted {status} '{words}', got {got} '{text[:300]}'")
+def expect(case, status, message, response):
+    actual, text = response
+    if actual != status or message not in text:
+        failures.append(f"{case}: expected {status} '{message}', got {actual} '{text[:300]}'")
 
 
 def post(listener, path, body):
     connection = connections[listener]
     connection.request("POST", path, body, {"Content-Type": "application/json"})
     socket = connection.sock
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    response = connection.getresponse()
+    text = response.read().decode()
     if connection.sock is not socket:
-        failures.append(f"{path}: the connection was lost after {answer.status} {text[:100]}")
-    return answer.status, json.loads(text)["error"] if answer.status != 200 else text
+        failures.append(f"{path}: the server closed the connection after {response.status} {text[:100]}")
+    return response.status, json.loads(text)["error"] if response.status != 200 else text
 
 
 def infer(name=model, version="", tensor="image", shape=(1, 3, 224, 224), datatype="FP32"):
     elements = [0.5] * numpy.prod(shape)
-    sent = {"name": tensor, "shape": shape, "datatype": datatype, "data": elements}
-    return post("onnx-http", f"/v2/models/{name}{version}/infer", json.dumps({"inputs": [sent]}))
+    request = {"inputs": [{"name": tensor, "shape": shape, "datatype": datatype, "data": elements}]}
+    return post("onnx-http", f"/v2/models/{name}{version}/infer", json.dumps(request))
 
 
 expect("unknown model", 404, "Request for unknown model: 'nope' is not found", infer(name="nope"))
@@ -71,43 +71,43 @@ expect("malformed JSON", 400, "", post("jpeg", "/embed/base64", "{"))
 client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{ports['onnx-grpc']}")
 
 
-def over_grpc(what, status, words, name=model, tensor="image", shape=(1, 3, 224, 224), dtype=numpy.float32, datatype="FP32", version=""):
-    sent = tritonclient.grpc.InferInput(tensor, shape, datatype)
-    sent.set_data_from_numpy(numpy.zeros(shape, dtype))
+def infer_grpc(name=model, version="", tensor="image", shape=(1, 3, 224, 224), datatype="FP32"):
+    request = tritonclient.grpc.InferInput(tensor, shape, datatype)
+    request.set_data_from_numpy(numpy.zeros(shape, tritonclient.utils.triton_to_np_dtype(datatype)))
     try:
-        client.infer(name, [sent], model_version=version)
-        answered = "OK", ""
+        client.infer(name, [request], model_version=version)
+        return "StatusCode.OK", ""
     except tritonclient.utils.InferenceServerException as error:
-        answered = error.status(), error.message()
-    expect(f"gRPC {what}", f"StatusCode.{status}", words, answered)
+        return error.status(), error.message()
 
 
-over_grpc("unknown model", "NOT_FOUND", "Request for unknown model: 'nope' is not found", name="nope")
-over_grpc("unknown version", "NOT_FOUND", "version 9", version="9")
-over_grpc("dtype", "INVALID_ARGUMENT", "data-type is 'FP64'", dtype=numpy.float64, datatype="FP64")
-over_grpc("shape", "INVALID_ARGUMENT", "unexpected shape for input 'image'", shape=(1, 3, 100, 100))
-over_grpc("name", "INVALID_ARGUMENT", "'picture'", tensor="picture")
-over_grpc("batch", "INVALID_ARGUMENT", "batch-size must be <= 4", shape=(5, 3, 224, 224))
-over_grpc("body over the limit", "RESOURCE_EXHAUSTED", "4000000", shape=(7, 3, 224, 224))
+not_found, invalid, exhausted = (f"StatusCode.{code}" for code in ("NOT_FOUND", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"))
+expect("gRPC unknown model", not_found, "Request for unknown model: 'nope' is not found", infer_grpc(name="nope"))
+expect("gRPC unknown version", not_found, "version 9", infer_grpc(version="9"))
+expect("gRPC dtype", invalid, "data-type is 'FP64'", infer_grpc(datatype="FP64"))
+expect("gRPC shape", invalid, "unexpected shape for input 'image'", infer_grpc(shape=(1, 3, 100, 100)))
+expect("gRPC name", invalid, "'picture'", infer_grpc(tensor="picture"))
+expect("gRPC batch", invalid, "batch-size must be <= 4", infer_grpc(shape=(5, 3, 224, 224)))
+expect("gRPC body over the limit", exhausted, "4000000", infer_grpc(shape=(7, 3, 224, 224)))
 
-# Bad and good images side by side: every good one is answered.
-answers = []
+# Bad and valid images concurrently: every valid image must succeed.
+statuses = []
 
 
-def side_by_side(body):
+def embed_concurrently(body):
     connection = http.client.HTTPConnection("127.0.0.1", ports["jpeg"], timeout=120)
     connection.request("POST", "/embed", body, {"Content-Type": "image/jpeg"})
-    answers.append((body is small, connection.getresponse().status))
+    statuses.append((body is small, connection.getresponse().status))
 
 
-threads = [threading.Thread(target=side_by_side, args=(small if i % 2 else small[:3000],)) for i in range(8)]
+threads = [threading.Thread(target=embed_concurrently, args=(small if i % 2 else small[:3000],)) for i in range(8)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-if sorted(answers) != [(False, 400)] * 4 + [(True, 200)] * 4:
-    failures.append(f"side by side: {sorted(answers)}")
+if sorted(statuses) != [(False, 400)] * 4 + [(True, 200)] * 4:
+    failures.append(f"concurrent images: {sorted(statuses)}")
 status, text = infer()
 if status != 200:
-    failures.append(f"after all this: {status} {text[:200]}")
+    failures.append(f"a valid request after the bad ones: {status} {text[:200]}")
 
 assert not failures, "\n" + "\n".join(failures)
 print("every refusal is as expected")

@@ -1,4 +1,4 @@
-"""An encoded image to an ensemble on the onnx and trt lanes, with each of Triton's clients.
+"""Sends an encoded image to an ensemble on the onnx and trt lanes with each of Triton's clients; compares the logits.
 
 encoded_lanes.py PORTS PHOTO TENSOR
 """
@@ -21,26 +21,26 @@ MODEL, NETWORK = "resnet18_jpeg", "resnet18"
 logits = {}
 
 
-def images(kind, *encoded):
-    sent = kind.InferInput("image", [len(encoded), 1], "BYTES")
-    sent.set_data_from_numpy(numpy.array([[image] for image in encoded], dtype=object))
-    return [sent]
+def images(module, *encoded):
+    tensor = module.InferInput("image", [len(encoded), 1], "BYTES")
+    tensor.set_data_from_numpy(numpy.array([[image] for image in encoded], dtype=object))
+    return [tensor]
 
 
-def blocking(lane, kind):
-    client = kind.InferenceServerClient(f"127.0.0.1:{ports[lane]}")
-    pixels = kind.InferInput("image", prepared.shape, "FP32")
+def blocking(lane, module):
+    client = module.InferenceServerClient(f"127.0.0.1:{ports[lane]}")
+    pixels = module.InferInput("image", prepared.shape, "FP32")
     pixels.set_data_from_numpy(prepared)
-    wanted = client.infer(NETWORK, [pixels]).as_numpy("logits")[0]
-    rows = client.infer(MODEL, images(kind, photo, photo)).as_numpy("logits")
-    assert rows.shape == (2, 1000) and numpy.abs(rows - wanted).max() < 1e-3, lane
+    expected = client.infer(NETWORK, [pixels]).as_numpy("logits")[0]
+    rows = client.infer(MODEL, images(module, photo, photo)).as_numpy("logits")
+    assert rows.shape == (2, 1000) and numpy.abs(rows - expected).max() < 1e-3, lane
     logits[lane] = rows[0]
-    refused("in ensemble 'resnet18_jpeg', image 0: not a JPEG", client.infer, MODEL, images(kind, b"no image"))
+    refused("in ensemble 'resnet18_jpeg', image 0: not a JPEG", client.infer, MODEL, images(module, b"no image"))
 
 
-async def asynchronous(lane, kind, aio):
+async def asynchronous(lane, module, aio):
     async with aio.InferenceServerClient(f"127.0.0.1:{ports[lane]}") as client:
-        logits[lane + " aio"] = (await client.infer(MODEL, images(kind, photo))).as_numpy("logits")[0]
+        logits[lane + " aio"] = (await client.infer(MODEL, images(module, photo))).as_numpy("logits")[0]
 
 
 for service in ("onnx", "trt"):
@@ -49,6 +49,6 @@ for service in ("onnx", "trt"):
     asyncio.run(asynchronous(service + "-http", tritonclient.http, tritonclient.http.aio))
     asyncio.run(asynchronous(service + "-grpc", tritonclient.grpc, tritonclient.grpc.aio))
 first = next(iter(logits.values()))
-for way, other in logits.items():
-    assert numpy.abs(other - first).max() < 1e-3, way
+for client, other in logits.items():
+    assert numpy.abs(other - first).max() < 1e-3, client
 print(f"{len(logits)} ways on 4 lanes agree")

@@ -1,4 +1,4 @@
-"""Encoded images to an ensemble with Triton's clients: ensemble.py PORTS PHOTO TENSOR"""
+"""Loads an ensemble and sends it encoded images with Triton's clients: ensemble.py PORTS PHOTO TENSOR"""
 
 import asyncio
 import json
@@ -18,36 +18,36 @@ prepared = numpy.fromfile(tensor, dtype=numpy.float32).reshape(1, 3, 224, 224)
 MODEL, IMAGES, NETWORK = "resnet18_jpeg", "preprocess", "resnet18"
 
 
-def images(kind, *encoded):
-    sent = kind.InferInput("image", [len(encoded), 1], "BYTES")
-    sent.set_data_from_numpy(numpy.array([[image] for image in encoded], dtype=object))
-    return [sent]
+def images(module, *encoded):
+    tensor = module.InferInput("image", [len(encoded), 1], "BYTES")
+    tensor.set_data_from_numpy(numpy.array([[image] for image in encoded], dtype=object))
+    return [tensor]
 
 
-def check(client, kind):
-    # The ensemble brings what it is made of.
+def check(client, module):
+    # Loading the ensemble loads the models of its steps.
     client.load_model(MODEL)
-    assert {states(client, kind)[model] for model in (MODEL, IMAGES, NETWORK)} == {"READY"}, states(client, kind)
-    sent = kind.InferInput("image", prepared.shape, "FP32")
-    sent.set_data_from_numpy(prepared)
-    wanted = client.infer(NETWORK, [sent]).as_numpy("logits")
-    result = client.infer(MODEL, images(kind, photo, photo, photo))
-    assert numpy.abs(result.as_numpy("logits") - wanted).max() < 1e-3
-    assert result.as_numpy("embedding") is None, "only what the ensemble names"
-    pixels = client.infer(IMAGES, images(kind, photo)).as_numpy("pixels")
+    assert {states(client, module)[model] for model in (MODEL, IMAGES, NETWORK)} == {"READY"}, states(client, module)
+    tensor = module.InferInput("image", prepared.shape, "FP32")
+    tensor.set_data_from_numpy(prepared)
+    expected = client.infer(NETWORK, [tensor]).as_numpy("logits")
+    result = client.infer(MODEL, images(module, photo, photo, photo))
+    assert numpy.abs(result.as_numpy("logits") - expected).max() < 1e-3
+    assert result.as_numpy("embedding") is None, "not an output of the ensemble"
+    pixels = client.infer(IMAGES, images(module, photo)).as_numpy("pixels")
     assert (pixels == prepared).all()
-    refused("in ensemble 'resnet18_jpeg', image 1: not a JPEG, PNG or WebP image", client.infer, MODEL, images(kind, photo, b"no"))
-    refused("batch-size must be <= 4", client.infer, MODEL, images(kind, *[photo] * 5))
+    refused("in ensemble 'resnet18_jpeg', image 1: not a JPEG, PNG or WebP image", client.infer, MODEL, images(module, photo, b"no"))
+    refused("batch-size must be <= 4", client.infer, MODEL, images(module, *[photo] * 5))
     metadata = client.get_model_metadata(MODEL)
-    assert (metadata["platform"] if kind is tritonclient.http else metadata.platform) == "ensemble"
+    assert (metadata["platform"] if module is tritonclient.http else metadata.platform) == "ensemble"
     config = client.get_model_config(MODEL)
-    steps = config["ensemble_scheduling"]["step"] if kind is tritonclient.http else config.config.ensemble_scheduling.step
+    steps = config["ensemble_scheduling"]["step"] if module is tritonclient.http else config.config.ensemble_scheduling.step
     assert len(steps) == 2
     statistics = client.get_inference_statistics(IMAGES)
-    counted = statistics["model_stats"][0]["inference_count"] if kind is tritonclient.http else statistics.model_stats[0].inference_count
-    assert counted > 0
+    count = statistics["model_stats"][0]["inference_count"] if module is tritonclient.http else statistics.model_stats[0].inference_count
+    assert count > 0
 
-    # The steps alone stay, or go along.
+    # Unloading the ensemble keeps the models of its steps, unless unload_dependents is set.
     client.unload_model(MODEL)
     assert client.is_model_ready(NETWORK)
     client.load_model(MODEL)
@@ -66,7 +66,7 @@ async def asynchronous():
         assert len(await asyncio.gather(*calls)) == 8
 
 
-for kind, listener in ((tritonclient.http, "http"), (tritonclient.grpc, "grpc")):
-    check(kind.InferenceServerClient(address[listener]), kind)
+for module, listener in ((tritonclient.http, "http"), (tritonclient.grpc, "grpc")):
+    check(module.InferenceServerClient(address[listener]), module)
 asyncio.run(asynchronous())
 print("ensemble ok")

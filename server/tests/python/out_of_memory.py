@@ -1,6 +1,6 @@
-"""A run that memory does not suffice for is an error for its request, and the next one is served.
+"""Checks that a run that fails to allocate memory is an error of its request only.
 
-out_of_memory.py FOLDER writes the model, out_of_memory.py PORTS FOLDER asks for it.
+out_of_memory.py FOLDER writes the model. out_of_memory.py PORTS MODEL sends the requests.
 """
 
 import json
@@ -29,9 +29,9 @@ client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{json.loads(sys.arg
 
 
 def zeros(count):
-    wanted = tritonclient.http.InferInput("count", [1], "INT64")
-    wanted.set_data_from_numpy(numpy.array([count]))
-    return client.infer("zeros", [wanted]).as_numpy("zeros")
+    tensor = tritonclient.http.InferInput("count", [1], "INT64")
+    tensor.set_data_from_numpy(numpy.array([count]))
+    return client.infer("zeros", [tensor]).as_numpy("zeros")
 
 
 assert zeros(3).shape == (3,)

@@ -1,4 +1,4 @@
-"""What each service really runs on is told in metadata, metrics and /gpu-info: providers.py PORTS MODEL"""
+"""Checks that metadata, metrics and /gpu-info report the effective provider: providers.py PORTS MODEL"""
 
 import json
 import sys

@@ -1,7 +1,7 @@
 """Writes a repository of small models: small_models.py FOLDER
 
-identity: FP32 [-1, -1] as it is, in batches of up to 8. words: the same of BYTES. sum: INT32 [-1, 16] sum and difference of two inputs,
-the sum with labels.
+identity: returns its FP32 input [-1, -1], in batches of up to 8. words: the same for BYTES.
+sum: the sum and difference of two INT32 inputs [-1, 16]; the output sum has labels.
 """
 
 import pathlib
@@ -25,16 +25,16 @@ def write(name, nodes, inputs, outputs, config):
     (folder / name / "config.pbtxt").write_text(config)
 
 
-def copy(name, data_type):
+def write_identity(name, data_type):
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     write(name, nodes, [tensor("x", data_type, "n")], [tensor("y", data_type, "n")], "max_batch_size: 8\n")
 
 
-copy("identity", TensorProto.FLOAT)
-copy("words", TensorProto.STRING)
-two = [tensor(name, TensorProto.INT32, 16) for name in ("a", "b")]
-results = [tensor(name, TensorProto.INT32, 16) for name in ("sum", "difference")]
-nodes = [helper.make_node(kind, ["a", "b"], [name]) for kind, name in (("Add", "sum"), ("Sub", "difference"))]
-labelled = 'max_batch_size: 8\noutput { name: "sum" label_filename: "labels.txt" }\noutput { name: "difference" }\n'
-write("sum", nodes, two, results, labelled)
+write_identity("identity", TensorProto.FLOAT)
+write_identity("words", TensorProto.STRING)
+inputs = [tensor(name, TensorProto.INT32, 16) for name in ("a", "b")]
+outputs = [tensor(name, TensorProto.INT32, 16) for name in ("sum", "difference")]
+nodes = [helper.make_node(operator, ["a", "b"], [name]) for operator, name in (("Add", "sum"), ("Sub", "difference"))]
+config = 'max_batch_size: 8\noutput { name: "sum" label_filename: "labels.txt" }\noutput { name: "difference" }\n'
+write("sum", nodes, inputs, outputs, config)
 (folder / "sum" / "labels.txt").write_text("".join(f"class {index}\n" for index in range(16)))

@@ -1,4 +1,4 @@
-"""ModelStreamInfer with Triton's clients: streaming.py PORTS"""
+"""Tests ModelStreamInfer with Triton's clients: streaming.py PORTS"""
 
 import asyncio
 import json
@@ -15,32 +15,32 @@ address = f"127.0.0.1:{ports['grpc']}"
 
 
 def request(number, width=100):
-    sent = tritonclient.grpc.InferInput("x", [1, width], "FP32")
-    sent.set_data_from_numpy(numpy.full((1, width), number, numpy.float32))
-    return [sent]
+    tensor = tritonclient.grpc.InferInput("x", [1, width], "FP32")
+    tensor.set_data_from_numpy(numpy.full((1, width), number, numpy.float32))
+    return [tensor]
 
 
-def final(result):
+def is_final(result):
     return result.get_response().parameters["triton_final_response"].bool_param
 
 
-# In order, with an error in the middle that ends nothing.
-answers = queue.Queue()
+# Responses come in order; an error in the middle does not end the stream.
+responses = queue.Queue()
 client = tritonclient.grpc.InferenceServerClient(address)
-client.start_stream(callback=lambda result, error: answers.put((result, error)))
+client.start_stream(callback=lambda result, error: responses.put((result, error)))
 for number in range(50):
     model = "nosuch" if number == 20 else "identity"
     client.async_stream_infer(model, request(number), request_id=str(number), enable_empty_final_response=True)
 for number in range(50):
-    result, error = answers.get(timeout=60)
+    result, error = responses.get(timeout=60)
     if number == 20:
         assert result is None and "Request for unknown model: 'nosuch' is not found" in error.message(), error
         continue
     assert error is None, error
-    assert result.get_response().id == str(number) and final(result)
+    assert result.get_response().id == str(number) and is_final(result)
     assert (result.as_numpy("y") == number).all()
 client.stop_stream()
-assert answers.empty()
+assert responses.empty()
 
 
 async def asynchronous():
@@ -56,7 +56,7 @@ async def asynchronous():
             if number == 10:
                 assert isinstance(error, InferenceServerException) and "version 7 is not found" in error.message(), error
             else:
-                assert error is None and (result.as_numpy("y") == number).all() and final(result)
+                assert error is None and (result.as_numpy("y") == number).all() and is_final(result)
             number += 1
         assert number == 11, number
 

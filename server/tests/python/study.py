@@ -1,4 +1,4 @@
-"""The request bodies of the study that the suite rebuilds: study.py PORTS PHOTO PHOTO"""
+"""Sends the request bodies of the study that the suite reproduces: study.py PORTS PHOTO PHOTO"""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Makes a traced model whose result is `torch.cat([a, b], 1)` give the tuple (a, b): tracing has no tuples.
+"""Edits a traced model that returns `torch.cat([a, b], 1)` to return the tuple (a, b): tch cannot trace tuples.
 
 tuple_results.py FILE
 """

@@ -1,4 +1,5 @@
-//! What a GPU makes of the suite: where lanes run, parity with the CPU, engine cache, the five-way run. One report.
+//! `cargo xtask gpu-check`: checks the suite on a GPU (providers, parity with the CPU, engine cache, CUDA graphs) and
+//! benchmarks it, in one report.
 
 mod report;
 mod subject;
@@ -18,25 +19,26 @@ use self::{
 };
 use crate::{project::root, suite::MODELS};
 
-/// Exit status where there is no GPU to check.
+/// Exit status without a GPU.
 const NO_GPU: u8 = 3;
 const REPORT: &str = "results/gpu-check.md";
 
-/// Checks, and writes [`REPORT`]. Exit status: 0 all lanes run where they should and agree, 1 one does not,
-/// 3 there is no GPU. `without` goes on all the same, to try the check itself: then lanes should run on the CPU.
+/// Runs the checks and writes [`REPORT`]. Exit status: 0 if every lane runs on the expected provider and agrees with
+/// the CPU, 1 if one does not, 3 without a GPU. With `without_gpu` the check runs without a GPU, to test the check
+/// itself: the lanes must then run on the CPU.
 ///
 /// # Errors
-/// When something cannot be built, set up or served.
-pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
+/// When a download or build fails, or the server does not become ready.
+pub(crate) fn gpu_check(arch: &str, without_gpu: bool) -> anyhow::Result<ExitCode> {
     let gpu = match gpu() {
         Ok(gpu) => gpu,
-        Err(why) if !without => {
-            eprintln!("there is no GPU to check: {why:#}");
+        Err(reason) if !without_gpu => {
+            eprintln!("there is no GPU to check: {reason:#}");
             return Ok(ExitCode::from(NO_GPU));
         }
-        Err(why) => format!("none: {why:#}"),
+        Err(reason) => format!("none: {reason:#}"),
     };
-    let subject = Subject::prepare(arch, without)?;
+    let subject = Subject::prepare(arch, without_gpu)?;
     let report = check(&subject, gpu)?;
     let text = report.markdown()?;
     let path = root().join(REPORT);
@@ -47,12 +49,12 @@ pub(crate) fn gpu_check(arch: &str, without: bool) -> anyhow::Result<ExitCode> {
     Ok(if report.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Serves the model on the CPU for reference, twice on the GPU for the engine cache, and once with CUDA graphs.
+/// Serves the model on the CPU for the reference, twice on the GPU for the engine cache, and once with CUDA graphs.
 fn check<'a>(subject: &'a Subject<'a>, gpu: String) -> anyhow::Result<Report<'a>> {
     let models = Path::new(MODELS);
     let start = |flags: &[&str]| subject.start(models, Stdio::inherit(), flags);
     let (mut cpu, _) = start(&["--jpeg-providers=cpu", "--onnx-providers=cpu", "--trt-providers=cpu"])?;
-    subject.compare_as(&cpu, &[])?;
+    subject.compare_with_flags(&cpu, &[])?;
     cpu.stop()?;
     let (mut cold, cold_s) = start(&[])?;
     cold.stop()?;
@@ -61,7 +63,7 @@ fn check<'a>(subject: &'a Subject<'a>, gpu: String) -> anyhow::Result<Report<'a>
     let lanes = subject.compare(&server)?;
     let starts = Starts { cold_s, warm_s, engines, engines_after_restart: files(&subject.engines())? };
     let five_lanes = subject.bench(&server, &[])?;
-    let in_process = subject.over_in_process(&server)?;
+    let in_process = subject.compare_with_in_process(&server)?;
     server.stop()?;
     Ok(Report { subject, gpu, lanes, starts, five_lanes, in_process, graphs: with_graphs(subject)? })
 }
@@ -70,18 +72,18 @@ fn with_graphs(subject: &Subject<'_>) -> anyhow::Result<Graphs> {
     let log = subject.folder.join("graphs.log");
     let (mut server, _) = subject.start(&subject.repository_with_graphs()?, fs::File::create(&log)?.into(), &[])?;
     let lanes = subject.compare(&server)?;
-    let measured = subject.bench(&server, &["--skip", "jpeg,trt"])?;
+    let bench = subject.bench(&server, &["--skip", "jpeg,trt"])?;
     server.stop()?;
-    Ok(Graphs { lanes, measured, log: fs::read_to_string(log)? })
+    Ok(Graphs { lanes, bench, log: fs::read_to_string(log)? })
 }
 
-/// Name, driver and memory of the GPUs, one after the other.
+/// Name, driver and memory of each GPU.
 fn gpu() -> anyhow::Result<String> {
     let query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"];
-    let output = Command::new("nvidia-smi").args(query).output().context("nvidia-smi does not run")?;
+    let output = Command::new("nvidia-smi").args(query).output().context("cannot run nvidia-smi")?;
     let found = String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; ");
     if !output.status.success() || found.is_empty() {
-        bail!("nvidia-smi finds none: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("nvidia-smi found no GPU: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! What was found, as one page of Markdown.
+//! The report of the GPU check, as Markdown.
 
 use std::{
     fmt::{self, Write as _},
@@ -8,7 +8,7 @@ use std::{
 
 use super::subject::{Lanes, Subject};
 
-/// What was found.
+/// The results of the check.
 pub(super) struct Report<'a> {
     pub(super) subject: &'a Subject<'a>,
     /// Name, driver and memory of the GPUs.
@@ -20,27 +20,28 @@ pub(super) struct Report<'a> {
     pub(super) graphs: Graphs,
 }
 
-/// The server's start without engines and with those of the first start.
+/// The server's start without TensorRT engines, and with those of the first start.
 pub(super) struct Starts {
-    /// Seconds until ready.
+    /// Seconds until ready, without engines.
     pub(super) cold_s: f64,
+    /// Seconds until ready, with the engines of the first start.
     pub(super) warm_s: f64,
-    /// Files in the engine cache.
+    /// Files in the engine cache after the first start.
     pub(super) engines: Vec<PathBuf>,
     pub(super) engines_after_restart: Vec<PathBuf>,
 }
 
-/// The suite with CUDA graphs.
+/// The results with CUDA graphs.
 pub(super) struct Graphs {
     pub(super) lanes: Lanes,
-    pub(super) measured: Output,
+    pub(super) bench: Output,
     /// The server's log.
     pub(super) log: String,
 }
 
 impl Starts {
-    /// Whether the restart found every engine that it needs.
-    fn engines_are_kept(&self, without_gpu: bool) -> bool {
+    /// Whether the restart used the engines of the first start and built none.
+    fn engines_reused(&self, without_gpu: bool) -> bool {
         self.engines == self.engines_after_restart && (without_gpu || !self.engines.is_empty())
     }
 }
@@ -52,27 +53,27 @@ impl Graphs {
 }
 
 impl Report<'_> {
-    /// Whether all lanes run where they should and agree, and everything was measured.
+    /// Whether every lane runs on the expected provider and agrees with the CPU, and every benchmark succeeded.
     pub(super) fn passes(&self) -> bool {
-        let without = self.subject.without_gpu;
-        let measured = [&self.five_lanes, &self.in_process, &self.graphs.measured];
-        self.lanes.agree
-            && self.graphs.lanes.agree
-            && (without || self.graphs.recorded() > 0)
-            && self.starts.engines_are_kept(without)
-            && measured.iter().all(|output| output.status.success())
+        let without_gpu = self.subject.without_gpu;
+        let benchmarks = [&self.five_lanes, &self.in_process, &self.graphs.bench];
+        self.lanes.pass
+            && self.graphs.lanes.pass
+            && (without_gpu || self.graphs.recorded() > 0)
+            && self.starts.engines_reused(without_gpu)
+            && benchmarks.iter().all(|output| output.status.success())
     }
 
-    /// The page.
+    /// The report as Markdown.
     ///
     /// # Errors
-    /// None that a string can have.
+    /// Never: writing to a string cannot fail.
     pub(super) fn markdown(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         if self.subject.without_gpu {
             writeln!(
                 page,
-                "**This is no GPU check.** It was run with `--without-gpu`, which tries the check itself on the CPU.\n"
+                "**This is not a GPU check.** It was run with `--without-gpu`, which tests the check itself on the CPU.\n"
             )?;
         }
         let (arch, library) = (self.subject.arch, self.subject.library.display());
@@ -80,13 +81,13 @@ impl Report<'_> {
         writeln!(page, "## Lanes\n\n{}", self.lanes.table)?;
         self.write_starts(&mut page)?;
         writeln!(page, "\n## Five lanes\n{}", code_block(&self.five_lanes))?;
-        writeln!(page, "\n## The server over the run in process\n{}", code_block(&self.in_process))?;
+        writeln!(page, "\n## The server compared with in-process runs\n{}", code_block(&self.in_process))?;
         let graphs = &self.graphs;
         writeln!(page, "\n## CUDA graphs\n\nRecorded: {}.\n\n{}", graphs.recorded(), graphs.lanes.table)?;
-        for refusal in graphs.log.lines().filter(|line| line.contains("no CUDA graph")) {
-            writeln!(page, "- `{refusal}`")?;
+        for line in graphs.log.lines().filter(|line| line.contains("no CUDA graph")) {
+            writeln!(page, "- `{line}`")?;
         }
-        writeln!(page, "{}", code_block(&graphs.measured))?;
+        writeln!(page, "{}", code_block(&graphs.bench))?;
         Ok(page)
     }
 
@@ -94,12 +95,12 @@ impl Report<'_> {
         let starts = &self.starts;
         let (before, after) = (starts.engines.len(), starts.engines_after_restart.len());
         writeln!(page, "## Start\n\n| start | ready after | engine files |\n|---|---|---|")?;
-        writeln!(page, "| no engines yet | {:.1} s | {before} |", starts.cold_s)?;
-        writeln!(page, "| again | {:.1} s | {after} |\n", starts.warm_s)?;
-        let verdict = match (starts.engines.is_empty(), starts.engines_are_kept(self.subject.without_gpu)) {
-            (_, false) => "The restart did not find the engines that it needs",
-            (true, true) => "There are no engines without TensorRT",
-            (false, true) => "The restart found every engine, and built none",
+        writeln!(page, "| first, without engines | {:.1} s | {before} |", starts.cold_s)?;
+        writeln!(page, "| second, with engines | {:.1} s | {after} |\n", starts.warm_s)?;
+        let verdict = match (starts.engines.is_empty(), starts.engines_reused(self.subject.without_gpu)) {
+            (_, false) => "The restart did not reuse the engines of the first start",
+            (true, true) => "There are no engines, because TensorRT did not run",
+            (false, true) => "The restart reused every engine and built none",
         };
         writeln!(page, "{verdict}.\n")?;
         let folder = self.subject.engines();

@@ -1,4 +1,4 @@
-//! What is checked: the suite with one model, on ONNX Runtime's GPU build.
+//! The system under check: the suite with one model, on ONNX Runtime's GPU build.
 
 use std::{
     fs,
@@ -18,28 +18,28 @@ use crate::{
 
 const PHOTO: &str = "photos/astronaut.jpg";
 
-/// Programs, library and folders.
+/// The programs, library and folders of the check.
 pub(super) struct Subject<'a> {
     pub(super) arch: &'a str,
-    /// Whether the GPU is left out, to try the check itself.
+    /// Whether the GPU is hidden, to test the check itself.
     pub(super) without_gpu: bool,
     /// ONNX Runtime's GPU build.
     pub(super) library: PathBuf,
-    /// Where the check keeps its files.
+    /// The folder for the check's files.
     pub(super) folder: PathBuf,
     server: PathBuf,
 }
 
-/// The lanes beside the reference.
+/// The comparison of the lanes with the reference.
 pub(super) struct Lanes {
     /// The table of `gpu_check.py`.
     pub(super) table: String,
-    /// Whether every lane runs where it should, and agrees with the CPU.
-    pub(super) agree: bool,
+    /// Whether every lane runs on the expected provider and agrees with the CPU.
+    pub(super) pass: bool,
 }
 
 impl<'a> Subject<'a> {
-    /// Sets up, builds, and empties the check's folder.
+    /// Installs the libraries, builds the programs, and empties the check's folder.
     pub(super) fn prepare(arch: &'a str, without_gpu: bool) -> anyhow::Result<Self> {
         setup::setup(true)?;
         let library = setup::gpu_library()?;
@@ -52,12 +52,12 @@ impl<'a> Subject<'a> {
         Ok(Self { arch, without_gpu, library, folder, server })
     }
 
-    /// Where TensorRT keeps its engines.
+    /// The folder of TensorRT's engine cache.
     pub(super) fn engines(&self) -> PathBuf {
         self.folder.join("engines")
     }
 
-    /// Starts the suite; also the seconds until it was ready.
+    /// Starts the suite. Returns it with the seconds until it was ready.
     pub(super) fn start(&self, repository: &Path, log: Stdio, flags: &[&str]) -> anyhow::Result<(Server, f64)> {
         let mut command = suite::server_command(&self.server, repository, self.arch);
         command.stderr(log).arg("--onnxruntime").arg(&self.library).arg("--engine-cache").arg(self.engines());
@@ -70,18 +70,18 @@ impl<'a> Subject<'a> {
         Ok((server, started.elapsed().as_secs_f64()))
     }
 
-    /// The quick benchmark of the lanes.
+    /// Benchmarks the lanes with the quick preset.
     pub(super) fn bench(&self, server: &Server, flags: &[&str]) -> anyhow::Result<Output> {
         suite::bench_command(server, self.arch).args(flags).output().context("cannot start the benchmark")
     }
 
-    /// Holds the lanes against the reference, which the first call makes.
+    /// Compares the lanes with the reference, which the first call writes.
     pub(super) fn compare(&self, server: &Server) -> anyhow::Result<Lanes> {
-        self.compare_as(server, if self.without_gpu { &["--without-gpu"] } else { &[] })
+        self.compare_with_flags(server, if self.without_gpu { &["--without-gpu"] } else { &[] })
     }
 
-    /// The same with these flags of `gpu_check.py`.
-    pub(super) fn compare_as(&self, server: &Server, flags: &[&str]) -> anyhow::Result<Lanes> {
+    /// As [`Self::compare`], with these flags of `gpu_check.py`.
+    pub(super) fn compare_with_flags(&self, server: &Server, flags: &[&str]) -> anyhow::Result<Lanes> {
         let output = Command::new(root().join(".quintet/venv/bin/python"))
             .arg("xtask/python/gpu_check.py")
             .arg(serde_json::to_string(server.ports())?)
@@ -93,27 +93,27 @@ impl<'a> Subject<'a> {
             .output()
             .context("cannot start gpu_check.py")?;
         match output.status.code() {
-            Some(0 | 3) => Ok(Lanes { table: String::from_utf8(output.stdout)?, agree: output.status.success() }),
+            Some(0 | 3) => Ok(Lanes { table: String::from_utf8(output.stdout)?, pass: output.status.success() }),
             _ => bail!("gpu_check.py failed: {}", output.status),
         }
     }
 
-    /// What the onnx lanes cost over the model in a process alone, on the same provider, from batch 1 to 32.
-    pub(super) fn over_in_process(&self, server: &Server) -> anyhow::Result<Output> {
+    /// Compares the onnx lanes with in-process runs of the model on the same provider, for batches of 1 to 32.
+    pub(super) fn compare_with_in_process(&self, server: &Server) -> anyhow::Result<Output> {
         let models = program("release", "quintet-models");
         let gpu = if self.without_gpu { "" } else { " --gpu 0" };
         let (models, library) = (models.display(), self.library.display());
         let arch = self.arch;
-        let alone = format!("{models} time --repository {} --model {arch} --onnxruntime {library}{gpu}", MODELS);
-        // Embedding and classes.
-        let answers = if ["resnet18", "resnet34"].contains(&arch) { "1512" } else { "3048" };
+        let in_process = format!("{models} time --repository {} --model {arch} --onnxruntime {library}{gpu}", MODELS);
+        // The elements of the embedding and the logits.
+        let reply_elements = if ["resnet18", "resnet34"].contains(&arch) { "1512" } else { "3048" };
         let ports = server.ports();
         let target = format!("onnx=http://127.0.0.1:{},grpc://127.0.0.1:{}", ports["onnx-http"], ports["onnx-grpc"]);
         let mut command = Command::new(program("release", "quintet-bench"));
-        command.args(["floor", "--target", &target, "--model", arch, "--images", "image", "--in-process", &alone]);
+        command.args(["floor", "--target", &target, "--model", arch, "--images", "image", "--in-process", &in_process]);
         command.args([
             "--reply-elements",
-            answers,
+            reply_elements,
             "--payload",
             "1,4,8,16,32",
             "--concurrency",
@@ -125,7 +125,7 @@ impl<'a> Subject<'a> {
         command.stderr(Stdio::inherit()).output().context("cannot start the benchmark")
     }
 
-    /// A repository in which the model asks for CUDA graphs.
+    /// Writes a repository in which the model's configuration enables CUDA graphs; returns its path.
     pub(super) fn repository_with_graphs(&self) -> anyhow::Result<PathBuf> {
         const GRAPHS: &str = "\noptimization { execution_accelerators { gpu_execution_accelerator [ \
                               { name: \"cuda\" parameters { key: \"enable_cuda_graph\" value: \"1\" } } ] } }\n";
@@ -142,7 +142,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The files of a folder and those in it, sorted; none where it is not there.
+/// All files below a folder, sorted; none if the folder does not exist.
 pub(super) fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {

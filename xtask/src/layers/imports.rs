@@ -1,4 +1,4 @@
-//! Finds out which file each path of a crate leads to.
+//! Resolves the paths of a crate to the files that declare the items.
 
 use std::{
     collections::BTreeSet,
@@ -7,30 +7,29 @@ use std::{
 
 use super::module::{ModulePath, Modules, PathUse};
 
-/// Longest chain of re-exports that is followed.
+/// Maximum number of re-exports that are followed for one path.
 const MAX_REEXPORTS: usize = 16;
 
-/// One file uses what another one has.
+/// An import of an item from another file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Import {
     pub(super) from: PathBuf,
     pub(super) from_module: ModulePath,
     pub(super) line: usize,
-    /// As written.
+    /// The path as written.
     pub(super) path: String,
     pub(super) to: PathBuf,
     pub(super) to_module: ModulePath,
 }
 
-/// Where a path leads.
+/// What a path resolves to.
 enum Target {
     Module(ModulePath),
-    /// Something that the module declares.
+    /// An item that the module declares.
     ItemOf(ModulePath),
 }
 
-/// All imports between the files of a crate. A name that a module re-exports counts as an import from where it is
-/// declared.
+/// All imports between the files of a crate. A re-exported name counts as an import from the module that declares it.
 pub(super) fn imports(modules: &Modules) -> BTreeSet<Import> {
     let mut imports = BTreeSet::new();
     for (name, module) in modules {
@@ -38,7 +37,7 @@ pub(super) fn imports(modules: &Modules) -> BTreeSet<Import> {
         for (is_glob, path) in uses.chain(module.paths.iter().map(|path| (false, path))) {
             let to = match resolve(modules, name, &path.segments, MAX_REEXPORTS) {
                 Some(Target::ItemOf(to)) => to,
-                // A name for a module is not yet a use of anything in it.
+                // Naming a module does not use an item in it.
                 Some(Target::Module(to)) if is_glob => to,
                 _ => continue,
             };
@@ -61,46 +60,52 @@ fn import(modules: &Modules, from: &ModulePath, path: &PathUse, to: ModulePath) 
     })
 }
 
-/// `None` where the path leads out of the crate, or is a name of the module itself.
-fn resolve(modules: &Modules, here: &ModulePath, segments: &[String], depth: usize) -> Option<Target> {
+/// Resolves a path that is written in module `from`. `None` for a path out of the crate, or to an item of `from`
+/// itself.
+fn resolve(modules: &Modules, from: &ModulePath, segments: &[String], reexports: usize) -> Option<Target> {
     let (first, rest) = segments.split_first()?;
     match first.as_str() {
-        "crate" => walk(modules, Vec::new(), rest, depth),
-        "self" => walk(modules, here.clone(), rest, depth),
-        "super" => walk(modules, parent(here)?, rest, depth),
+        "crate" => resolve_in(modules, Vec::new(), rest, reexports),
+        "self" => resolve_in(modules, from.clone(), rest, reexports),
+        "super" => resolve_in(modules, parent(from)?, rest, reexports),
         _ => {
-            let child: ModulePath = here.iter().cloned().chain([first.clone()]).collect();
+            let child: ModulePath = from.iter().cloned().chain([first.clone()]).collect();
             if modules.contains_key(&child) {
-                return walk(modules, child, rest, depth);
+                return resolve_in(modules, child, rest, reexports);
             }
-            let used = modules.get(here)?.uses.iter().find(|used| used.name == *first)?;
-            follow(modules, here, &used.path.segments, rest, depth)
+            let used = modules.get(from)?.uses.iter().find(|used| used.name == *first)?;
+            resolve_import(modules, from, &used.path.segments, rest, reexports)
         }
     }
 }
 
-/// Goes on from a module with what is left of a path.
-fn walk(modules: &Modules, at: ModulePath, rest: &[String], depth: usize) -> Option<Target> {
-    let Some((first, left)) = rest.split_first() else { return Some(Target::Module(at)) };
+/// Resolves a path relative to `module`.
+fn resolve_in(modules: &Modules, module: ModulePath, segments: &[String], reexports: usize) -> Option<Target> {
+    let Some((first, rest)) = segments.split_first() else { return Some(Target::Module(module)) };
     if first == "super" {
-        return walk(modules, parent(&at)?, left, depth);
+        return resolve_in(modules, parent(&module)?, rest, reexports);
     }
-    let child: ModulePath = at.iter().cloned().chain([first.clone()]).collect();
+    let child: ModulePath = module.iter().cloned().chain([first.clone()]).collect();
     if modules.contains_key(&child) {
-        return walk(modules, child, left, depth);
+        return resolve_in(modules, child, rest, reexports);
     }
-    let module = modules.get(&at)?;
-    match module.uses.iter().find(|used| used.name == *first) {
-        Some(used) => follow(modules, &at, &used.path.segments, left, depth),
-        None => Some(Target::ItemOf(at)),
+    match modules.get(&module)?.uses.iter().find(|used| used.name == *first) {
+        Some(used) => resolve_import(modules, &module, &used.path.segments, rest, reexports),
+        None => Some(Target::ItemOf(module)),
     }
 }
 
-/// What `rest` means behind a name that `module` has from elsewhere.
-fn follow(modules: &Modules, module: &ModulePath, used: &[String], rest: &[String], depth: usize) -> Option<Target> {
-    let depth = depth.checked_sub(1)?;
-    match resolve(modules, module, used, depth)? {
-        Target::Module(target) => walk(modules, target, rest, depth),
+/// Resolves `rest` relative to a name that `module` imports from the path `used`.
+fn resolve_import(
+    modules: &Modules,
+    module: &ModulePath,
+    used: &[String],
+    rest: &[String],
+    reexports: usize,
+) -> Option<Target> {
+    let reexports = reexports.checked_sub(1)?;
+    match resolve(modules, module, used, reexports)? {
+        Target::Module(target) => resolve_in(modules, target, rest, reexports),
         item => Some(item),
     }
 }
@@ -109,12 +114,12 @@ fn parent(module: &[String]) -> Option<ModulePath> {
     module.split_last().map(|(_, parent)| parent.to_vec())
 }
 
-/// `transport/http1` for a module's path.
-pub(super) fn slashed(module: &[String]) -> String {
+/// A module's path as the tables write it, e.g. `transport/http1`.
+pub(super) fn module_name(module: &[String]) -> String {
     module.join("/")
 }
 
-/// A file as a reader finds it.
-pub(super) fn shown(folder: &Path, file: &Path) -> String {
+/// A file's path from the project's root.
+pub(super) fn project_path(folder: &Path, file: &Path) -> String {
     folder.join("src").join(file).display().to_string()
 }

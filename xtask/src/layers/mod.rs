@@ -1,4 +1,4 @@
-//! `cargo xtask layers`: holds the code against the tables of docs/architecture.md.
+//! `cargo xtask layers`: checks the imports of each crate against the tables of docs/architecture.md.
 
 mod imports;
 mod module;
@@ -16,46 +16,48 @@ use anyhow::Context as _;
 
 const DOCUMENT: &str = "docs/architecture.md";
 
-/// Prints each crate's layers, and fails on an import upward or between layers that are kept apart, on a circle of
-/// files, and on a package that a crate must not use.
+/// Prints each crate's layers. Exit status: 1 if an import points up or between separate layers of one row, if files
+/// import each other in a cycle, or if a crate uses a forbidden package.
 ///
 /// # Errors
 /// When the document or a source file cannot be read.
+#[allow(clippy::print_stdout, reason = "the list of layers is the result")]
 pub(crate) fn layers() -> anyhow::Result<ExitCode> {
     let root = crate::project::root();
     let document = fs::read_to_string(root.join(DOCUMENT)).context(DOCUMENT)?;
     let architecture = table::read(&document).context(DOCUMENT)?;
-    let mut broken = packages::forbidden(&root, &architecture.crates)?;
+    let mut violations = packages::forbidden(&root, &architecture.crates)?;
     let mut files = 0;
     for rule in &architecture.crates {
         let layers = architecture.layers.iter().find(|layers| layers.name == rule.name);
-        let checked = check(&root, &rule.name, layers)?;
-        files += checked.files;
-        print(&rule.name, checked.files, layers);
-        broken.extend(checked.broken);
+        let result = check(&root, &rule.name, layers)?;
+        files += result.files;
+        print(&rule.name, result.files, layers);
+        violations.extend(result.violations);
     }
-    if broken.is_empty() {
-        println!("{} crates, {files} files: imports point down, and none go in a circle", architecture.crates.len());
+    if violations.is_empty() {
+        println!("{} crates, {files} files: all imports point down, without cycles", architecture.crates.len());
         return Ok(ExitCode::SUCCESS);
     }
-    broken.iter().for_each(|line| eprintln!("{line}"));
-    eprintln!("{} lines against the tables of {DOCUMENT}: move what is shared to a layer below both", broken.len());
+    violations.iter().for_each(|violation| eprintln!("{violation}"));
+    eprintln!("{} violations of the tables of {DOCUMENT}: move shared code to a layer below both", violations.len());
     Ok(ExitCode::FAILURE)
 }
 
-struct Checked {
+struct CheckResult {
     files: usize,
-    broken: Vec<String>,
+    violations: Vec<String>,
 }
 
 /// Checks the crate in the folder `name` below `root`.
-fn check(root: &Path, name: &str, layers: Option<&table::CrateLayers>) -> anyhow::Result<Checked> {
+fn check(root: &Path, name: &str, layers: Option<&table::CrateLayers>) -> anyhow::Result<CheckResult> {
     let modules = source::read(&root.join(name))?;
     let files: BTreeSet<_> = modules.values().map(|module| &module.file).collect();
-    let broken = rules::broken(Path::new(name), layers, &modules, &imports::imports(&modules));
-    Ok(Checked { files: files.len(), broken })
+    let violations = rules::violations(Path::new(name), layers, &modules, &imports::imports(&modules));
+    Ok(CheckResult { files: files.len(), violations })
 }
 
+#[allow(clippy::print_stdout, reason = "the list of layers is the result")]
 fn print(name: &str, files: usize, layers: Option<&table::CrateLayers>) {
     println!("{name}: {files} files");
     let rows = layers.map(|layers| layers.rows.as_slice()).unwrap_or_default();

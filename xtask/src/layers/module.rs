@@ -1,16 +1,16 @@
-//! A crate as modules, each with what it imports.
+//! The modules of a crate, each with its imports.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-/// Names of the modules from the crate's root down; empty for the root.
+/// The names of the modules from the crate's root to a module; empty for the root.
 pub(super) type ModulePath = Vec<String>;
 
 /// One module: a file, or a part of one.
 #[derive(Debug, Default)]
 pub(super) struct Module {
-    /// Its file, from the crate's `src` on.
+    /// Its file, relative to the crate's `src`.
     pub(super) file: PathBuf,
-    /// What its `use` items bring into scope.
+    /// The names that its `use` items bring into scope.
     pub(super) uses: Vec<Use>,
     /// The paths in its code.
     pub(super) paths: Vec<PathUse>,
@@ -23,14 +23,14 @@ pub(super) struct PathUse {
     pub(super) line: usize,
 }
 
-/// All modules of a crate but those of its tests.
+/// All modules of a crate, except its test modules.
 pub(super) type Modules = BTreeMap<ModulePath, Module>;
 
 /// A name that a `use` item brings into scope.
 #[derive(Clone, Debug)]
 pub(super) struct Use {
-    /// The name; `*` for all names of a module.
+    /// The name; `*` for a glob import.
     pub(super) name: String,
-    /// Where it comes from, as written.
+    /// The imported path, as written.
     pub(super) path: PathUse,
 }

@@ -1,4 +1,4 @@
-//! Which packages are in a crate's dependency tree.
+//! Checks which packages a crate depends on, with `cargo tree`.
 
 use std::{path::Path, process::Command};
 
@@ -6,23 +6,24 @@ use anyhow::{Context as _, ensure};
 
 use super::table::CrateRule;
 
-/// The packages that crates have in their trees against the table, a line each.
+/// One line for each forbidden package in a crate's dependency tree.
 ///
 /// # Errors
-/// When cargo cannot list a tree.
+/// When `cargo tree` fails.
 pub(super) fn forbidden(root: &Path, crates: &[CrateRule]) -> anyhow::Result<Vec<String>> {
-    let mut broken = Vec::new();
+    let mut violations = Vec::new();
     for rule in crates.iter().filter(|rule| !rule.forbidden.is_empty()) {
         let package = format!("quintet-{}", rule.name);
         let tree = tree(root, &package)?;
         for name in rule.forbidden.iter().filter(|name| tree.lines().any(|line| line == name.as_str())) {
-            broken.push(format!("{package} must not use {name}: see cargo tree --package {package} --invert {name}"));
+            violations
+                .push(format!("{package} must not use {name}: see cargo tree --package {package} --invert {name}"));
         }
     }
-    Ok(broken)
+    Ok(violations)
 }
 
-/// The names of all packages that a package is built from, a line each.
+/// The names of all packages in a package's dependency tree, one per line.
 fn tree(root: &Path, package: &str) -> anyhow::Result<String> {
     let arguments = ["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{lib}", "--package", package];
     let output =

@@ -1,4 +1,4 @@
-//! Finds the paths in a module's code: imports, types, expressions, and what stands inside macros and attributes.
+//! Finds the paths in a module's code: in imports, types, expressions, macros and attributes.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
@@ -9,7 +9,7 @@ use syn::{
 
 use super::module::{Module, PathUse, Use};
 
-/// Writes the paths that it visits into a module.
+/// A visitor that collects paths in a module.
 pub(super) struct Paths<'a> {
     module: &'a mut Module,
 }
@@ -49,27 +49,28 @@ impl<'a> Paths<'a> {
         self.module.uses.push(Use { name, path: PathUse { segments, line } });
     }
 
-    /// Macros and attributes have no syntax of their own: a path there is a row of names with `::` between them.
+    /// Collects paths in the tokens of a macro or an attribute, which have no syntax tree: a path there is a sequence
+    /// of identifiers joined by `::`.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path = PathUse { segments: Vec::new(), line: 0 };
         let mut colons = 0;
         for token in tokens {
             match token {
                 TokenTree::Ident(ident) => {
-                    let goes_on = colons == 2;
-                    if !goes_on {
-                        self.keep(&mut path);
+                    let follows_colons = colons == 2;
+                    if !follows_colons {
+                        self.add_path(&mut path);
                         path.line = ident.span().start().line;
                     }
-                    // With `::` in front it names another crate.
-                    if !(goes_on && path.segments.is_empty()) {
+                    // A path with a leading `::` names another crate.
+                    if !(follows_colons && path.segments.is_empty()) {
                         path.segments.push(ident.to_string());
                     }
                     colons = 0;
                 }
                 TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
                 other => {
-                    self.keep(&mut path);
+                    self.add_path(&mut path);
                     colons = 0;
                     if let TokenTree::Group(group) = other {
                         self.tokens(group.stream());
@@ -77,10 +78,11 @@ impl<'a> Paths<'a> {
                 }
             }
         }
-        self.keep(&mut path);
+        self.add_path(&mut path);
     }
 
-    fn keep(&mut self, path: &mut PathUse) {
+    /// Adds a path of at least two segments to the module, and clears it.
+    fn add_path(&mut self, path: &mut PathUse) {
         let segments = std::mem::take(&mut path.segments);
         if segments.len() > 1 {
             self.module.paths.push(PathUse { segments, line: path.line });
@@ -96,7 +98,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        // With `::` in front it names another crate.
+        // A path with a leading `::` names another crate.
         if path.leading_colon.is_none() {
             let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
             self.module.paths.push(PathUse { segments, line: path.span().start().line });
@@ -129,7 +131,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_vis_restricted(&mut self, _: &'ast VisRestricted) {}
 }
 
-/// Whether an item is compiled for tests only: they may use everything.
+/// Whether an item is compiled for tests only; the rules do not apply to tests.
 pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::Path(path) => path.is_ident("test"),

@@ -1,4 +1,4 @@
-//! Reads the modules of a crate, and what each of them imports.
+//! Reads the modules of a crate and their imports from its source files.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use super::{
     paths::{Paths, is_for_tests},
 };
 
-/// Reads the crate in this folder from `src/lib.rs` on, or `src/main.rs`.
+/// Reads the crate in this folder, starting at `src/lib.rs` or `src/main.rs`.
 ///
 /// # Errors
-/// When a file is missing or is not Rust.
+/// When a file is missing or cannot be parsed.
 pub(super) fn read(folder: &Path) -> anyhow::Result<Modules> {
     let src = folder.join("src");
     let root = ["lib.rs", "main.rs"].into_iter().find(|root| src.join(root).is_file());
@@ -70,7 +70,7 @@ impl Reader {
         let candidates = [folder.join(format!("{name}.rs")), folder.join(&name).join("mod.rs")];
         let found = candidates.into_iter().find(|candidate| self.src.join(candidate).is_file());
         let line = item.span().start().line;
-        self.file(path, found.with_context(|| format!("{}:{line}: no file of `mod {name}`", file.display()))?)
+        self.file(path, found.with_context(|| format!("{}:{line}: no file for `mod {name}`", file.display()))?)
     }
 }
 

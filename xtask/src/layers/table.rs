@@ -1,13 +1,13 @@
-//! Reads the tables of docs/architecture.md: the crates, and the layers of each.
+//! Reads the tables of docs/architecture.md: the crates, and the layers of each crate.
 
 use anyhow::{Context as _, bail, ensure};
 
-/// The heading of the table of crates.
+/// The heading above the table of crates.
 const CRATES: &str = "## Crates";
-/// The heading under which each crate has its table of layers, as `` ### `server` ``.
+/// The heading above the tables of layers; each has a heading of its own, such as `` ### `server` ``.
 const LAYERS: &str = "## Layers";
 
-/// What the document says.
+/// The content of the tables.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Architecture {
     pub(super) crates: Vec<CrateRule>,
@@ -23,7 +23,7 @@ pub(super) struct CrateRule {
     pub(super) forbidden: Vec<String>,
 }
 
-/// The layers of one crate, from the top down.
+/// The layers of one crate, from top to bottom.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CrateLayers {
     /// Folder of the crate.
@@ -31,10 +31,10 @@ pub(super) struct CrateLayers {
     pub(super) rows: Vec<Row>,
 }
 
-/// One row: a layer, or several side by side that do not import each other.
+/// One row: a layer, or several layers that do not import each other.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// Module paths below the crate's root, as `transport/http1`.
+    /// Module paths from the crate's root, such as `transport/http1`.
     pub(super) layers: Vec<String>,
     /// What the layers are for.
     pub(super) purpose: String,
@@ -43,7 +43,7 @@ pub(super) struct Row {
 /// Reads the document.
 ///
 /// # Errors
-/// When a table is missing, a row has no purpose, or a layer stands twice.
+/// When a table is missing, a row has no purpose, or a table lists a layer twice.
 pub(super) fn read(document: &str) -> anyhow::Result<Architecture> {
     let crates = rows(section(document, CRATES)?)
         .map(|cells| CrateRule {
@@ -55,7 +55,7 @@ pub(super) fn read(document: &str) -> anyhow::Result<Architecture> {
         .split("\n### `")
         .skip(1)
         .map(|text| {
-            let (name, table) = text.split_once('`').context("a heading of a crate does not end in `")?;
+            let (name, table) = text.split_once('`').context("the heading of a crate does not end with `")?;
             layers_of(name, table).with_context(|| format!("the layers of `{name}`"))
         })
         .collect::<anyhow::Result<_>>()?;
@@ -66,11 +66,11 @@ fn layers_of(name: &str, table: &str) -> anyhow::Result<CrateLayers> {
     let mut known = Vec::new();
     let mut layers = CrateLayers { name: name.to_owned(), rows: Vec::new() };
     for cells in rows(table) {
-        let [named, purpose, ..] = cells[..] else { bail!("a row needs a layer and its purpose") };
-        let row = Row { layers: quoted(named), purpose: purpose.to_owned() };
-        ensure!(!row.layers.is_empty() && !purpose.is_empty(), "`{named}` needs a name in backticks and a purpose");
+        let [names, purpose, ..] = cells[..] else { bail!("a row needs a layer and its purpose") };
+        let row = Row { layers: quoted(names), purpose: purpose.to_owned() };
+        ensure!(!row.layers.is_empty() && !purpose.is_empty(), "`{names}` needs a name in backticks and a purpose");
         for layer in &row.layers {
-            ensure!(!known.contains(layer), "`{layer}` stands twice");
+            ensure!(!known.contains(layer), "`{layer}` is listed twice");
             known.push(layer.clone());
         }
         layers.rows.push(row);
@@ -79,14 +79,14 @@ fn layers_of(name: &str, table: &str) -> anyhow::Result<CrateLayers> {
     Ok(layers)
 }
 
-/// The text below a heading, up to the next one of its level.
+/// The text below a heading, up to the next heading of level 2.
 fn section<'a>(document: &'a str, heading: &str) -> anyhow::Result<&'a str> {
     let (_, below) =
         document.split_once(&format!("{heading}\n")).with_context(|| format!("there is no heading '{heading}'"))?;
     Ok(below.split("\n## ").next().unwrap_or(below))
 }
 
-/// The cells of each row of the first table, without its heading.
+/// The cells of each row of the first table, without its header.
 fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let table = text.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
     table.skip(2).map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
@@ -123,7 +123,7 @@ Words.
 ";
 
     #[test]
-    fn tables_are_read_from_the_top_down() {
+    fn reads_crates_and_layers() {
         let Architecture { crates, layers } = read(DOCUMENT).unwrap();
         assert_eq!(crates[0].forbidden, ["axum", "tonic"]);
         assert_eq!(layers[0].name, "engine");
@@ -133,13 +133,13 @@ Words.
     }
 
     #[test]
-    fn a_layer_without_purpose_and_one_that_stands_twice_are_refused() {
+    fn rejects_a_layer_without_purpose_and_a_layer_listed_twice() {
         let reason = |from: &str, to: &str| format!("{:#}", read(&DOCUMENT.replace(from, to)).unwrap_err());
         assert_eq!(
             reason("| models |", "| |"),
             "the layers of `engine`: ``model`` needs a name in backticks and a purpose"
         );
-        assert_eq!(reason("`cache`", "`model`"), "the layers of `engine`: `model` stands twice");
+        assert_eq!(reason("`cache`", "`model`"), "the layers of `engine`: `model` is listed twice");
         assert_eq!(reason("## Layers", "## Other"), "there is no heading '## Layers'");
     }
 }

@@ -1,4 +1,4 @@
-//! Plants what the rules forbid in small crates, and expects it to be found.
+//! Tests the rules on small crates that violate them.
 
 use std::{fs, path::Path};
 
@@ -18,15 +18,15 @@ const TABLE: &str = "\
 | layer | holds |
 |---|---|
 | `top` | what uses the rest |
-| `left` `right` | what is apart |
+| `left` `right` | what is separate |
 | `right/part` | a part of a layer that is lower than the rest of it |
 | `bottom` | what all use |
 ";
 
-/// What the check says of a crate with these files in `src`.
-fn broken(files: &[(&str, &str)]) -> Vec<String> {
+/// The violations in a crate with these files in `src`.
+fn violations(files: &[(&str, &str)]) -> Vec<String> {
     let root = tempfile::tempdir().unwrap();
-    let friendly = [
+    let valid_crate = [
         ("lib.rs", "pub mod top;\npub mod left;\npub mod right;\npub mod bottom;\n"),
         ("top.rs", "use crate::{bottom::Plain, left, right::part::Part};\nfn f() -> Plain { left::f() }\n"),
         ("left.rs", "use crate::right::part::Part;\npub fn f() -> crate::bottom::Plain { crate::bottom::Plain }\n"),
@@ -34,25 +34,25 @@ fn broken(files: &[(&str, &str)]) -> Vec<String> {
         ("right/part.rs", "pub struct Part(crate::bottom::Plain);\n"),
         ("bottom.rs", "pub struct Plain;\n#[cfg(test)]\nmod tests { use crate::top::f; }\n"),
     ];
-    for (name, text) in friendly.iter().chain(files) {
+    for (name, text) in valid_crate.iter().chain(files) {
         let path = root.path().join("small/src").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
     let architecture = table::read(TABLE).unwrap();
-    check(root.path(), "small", architecture.layers.first()).unwrap().broken
+    check(root.path(), "small", architecture.layers.first()).unwrap().violations
 }
 
 #[test]
-fn imports_that_point_down_pass_and_tests_may_import_anything() {
-    assert_eq!(broken(&[]), Vec::<String>::new());
+fn accepts_downward_imports_and_any_import_in_tests() {
+    assert_eq!(violations(&[]), Vec::<String>::new());
 }
 
 #[test]
-fn an_import_upward_is_found_wherever_it_is_written() {
-    let told = |text: &str| broken(&[("bottom.rs", text)]).remove(0);
+fn finds_an_upward_import_in_every_kind_of_code() {
+    let violation = |text: &str| violations(&[("bottom.rs", text)]).remove(0);
     let upward = "small/src/bottom.rs:2: `bottom` imports";
-    let imported = told("\nuse crate::top::f;\npub struct Plain;\n");
+    let imported = violation("\nuse crate::top::f;\npub struct Plain;\n");
     assert_eq!(imported, format!("{upward} `crate::top::f` from top, which is above it"));
     for text in [
         "pub struct Plain;\nfn g() { crate::top::f(); }\n",
@@ -60,19 +60,19 @@ fn an_import_upward_is_found_wherever_it_is_written() {
         "pub struct Plain;\nfn g() { super::top::f() }\n",
         "pub struct Plain;\n#[arg(value_parser = crate::top::f)] struct S;\n",
     ] {
-        assert!(told(text).starts_with(upward), "{text}");
+        assert!(violation(text).starts_with(upward), "{text}");
     }
 }
 
 #[test]
-fn a_name_that_a_layer_re_exports_counts_where_it_is_declared() {
+fn a_re_exported_name_counts_as_an_import_from_its_declaration() {
     let files = [
         ("bottom.rs", "pub use crate::left::Left;\npub struct Plain;\n"),
         ("left.rs", "pub struct Left;\npub fn f() {}\n"),
         ("right/part.rs", "pub struct Part(crate::bottom::Left);\n"),
     ];
     assert_eq!(
-        broken(&files),
+        violations(&files),
         [
             "small/src/bottom.rs:1: `bottom` imports `crate::left::Left` from left, which is above it",
             "small/src/right/part.rs:1: `right/part` imports `crate::bottom::Left` from left, which is above it",
@@ -81,45 +81,47 @@ fn a_name_that_a_layer_re_exports_counts_where_it_is_declared() {
 }
 
 #[test]
-fn layers_side_by_side_are_apart() {
-    let told =
-        broken(&[("left.rs", "use crate::right::Whole;\n"), ("right/mod.rs", "pub mod part;\npub struct Whole;\n")]);
+fn rejects_an_import_between_layers_of_one_row() {
+    let found = violations(&[
+        ("left.rs", "use crate::right::Whole;\n"),
+        ("right/mod.rs", "pub mod part;\npub struct Whole;\n"),
+    ]);
     assert_eq!(
-        told,
-        ["small/src/left.rs:1: `left` imports `crate::right::Whole` from right, which is to be kept apart from it"]
+        found,
+        ["small/src/left.rs:1: `left` imports `crate::right::Whole` from right, which is beside it in the same row"]
     );
 }
 
 #[test]
-fn a_circle_of_files_is_found_within_a_layer() {
-    let told = broken(&[
+fn finds_a_cycle_of_files_within_a_layer() {
+    let found = violations(&[
         ("top.rs", "mod a;\nmod b;\nmod c;\n"),
         ("top/a.rs", "use super::b::B;\npub struct A;\n"),
         ("top/b.rs", "\nuse super::c::C;\npub struct B;\n"),
         ("top/c.rs", "\n\nuse super::a::A;\nuse super::b::B;\npub struct C;\n"),
     ]);
     assert_eq!(
-        told,
-        ["3 files import each other in a circle: small/src/top/b.rs:2 -> small/src/top/c.rs:4 -> small/src/top/b.rs"]
+        found,
+        ["3 files import each other in a cycle: small/src/top/b.rs:2 -> small/src/top/c.rs:4 -> small/src/top/b.rs"]
     );
 }
 
 #[test]
-fn a_parent_and_its_child_are_a_circle_too() {
-    let told = broken(&[
+fn finds_a_cycle_of_a_module_and_its_child() {
+    let found = violations(&[
         ("top.rs", "mod child;\nconst LIMIT: u32 = child::limit();\n"),
         ("top/child.rs", "pub const fn limit() -> u32 { super::LIMIT }\n"),
     ]);
     assert_eq!(
-        told,
+        found,
         [
-            "2 files import each other in a circle: small/src/top/child.rs:1 -> small/src/top.rs:2 -> small/src/top/child.rs"
+            "2 files import each other in a cycle: small/src/top/child.rs:1 -> small/src/top.rs:2 -> small/src/top/child.rs"
         ]
     );
 }
 
 #[test]
-fn a_module_without_a_row_and_a_row_without_a_module_are_found() {
+fn finds_modules_without_a_row_and_rows_without_a_module() {
     let lib = "pub mod top;\npub mod left;\npub mod right;\npub mod other;\n";
     let files = [
         ("lib.rs", lib),
@@ -130,13 +132,13 @@ fn a_module_without_a_row_and_a_row_without_a_module_are_found() {
         ("other.rs", ""),
     ];
     assert_eq!(
-        broken(&files),
-        ["the table has `bottom`, and there is no such module", "`other` stands in no row of the table"]
+        violations(&files),
+        ["the table lists `bottom`, but there is no such module", "the table does not list `other`"]
     );
 }
 
 #[test]
-fn the_projects_own_packages_are_read() {
+fn finds_a_forbidden_package_of_this_project() {
     let rule = |forbidden: &[&str]| table::CrateRule {
         name: "engine".to_owned(),
         forbidden: forbidden.iter().map(|&name| name.to_owned()).collect(),

@@ -1,4 +1,4 @@
-//! libtorch without its CUDA half, out of PyTorch's wheel.
+//! Extracts libtorch for the CPU from PyTorch's wheel.
 
 use std::{
     env::consts::{ARCH, OS},
@@ -9,33 +9,33 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
-    folder::once,
+    folder::create_once,
     pip::{ANY_PYTHON, download, unpack_all},
 };
 use crate::project::root;
 
 const REQUIREMENTS: &str = "xtask/python/libtorch.txt";
 
-/// A folder for `LIBTORCH`.
+/// Installs libtorch. Returns its folder, for the variable `LIBTORCH`.
 ///
 /// # Errors
-/// When Python or pip is missing, the registry cannot be reached, or no wheel is pinned for this system.
+/// When Python or pip is missing, the package registry cannot be reached, or no wheel is pinned for this platform.
 pub(crate) fn libtorch() -> anyhow::Result<PathBuf> {
     let folder = root().join(".quintet/libtorch");
-    once(&folder, &root().join(REQUIREMENTS), unpack)?;
+    create_once(&folder, &root().join(REQUIREMENTS), unpack)?;
     Ok(folder)
 }
 
-/// Takes headers and libraries out of PyTorch's wheel, and the two CUDA libraries that even its CPU half is linked
-/// with out of theirs.
+/// Extracts the headers and libraries from PyTorch's wheel, and from other wheels the two CUDA libraries that
+/// libtorch_cpu.so is linked with.
 fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
     if (OS, ARCH) != ("linux", "x86_64") {
-        bail!("no wheel of PyTorch is pinned for {OS} on {ARCH}: unpack libtorch 2.13 and set LIBTORCH");
+        bail!("no PyTorch wheel is pinned for {OS} on {ARCH}: unpack libtorch 2.13 and set LIBTORCH");
     }
     let temporary = folder.join("download");
     let platforms = ["manylinux_2_28_x86_64", "manylinux_2_25_x86_64", "manylinux2014_x86_64"];
     download(&temporary, requirements, &platforms, &ANY_PYTHON)
-        .context("cannot fetch PyTorch; Python 3 with pip is needed, and its package registry")?;
+        .context("cannot download PyTorch: this needs Python 3 with pip, and access to its package registry")?;
     unpack_all(&temporary, &temporary)?;
     let libraries = folder.join("lib");
     fs::create_dir_all(&libraries)?;
@@ -46,7 +46,7 @@ fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
         let name = library.file_name().unwrap_or_default();
         fs::rename(&library, libraries.join(name)).with_context(|| library.display().to_string())?;
     }
-    // A script for the linker: the wheel's own libtorch.so asks for the CUDA half, too.
+    // A linker script: the wheel's own libtorch.so is linked with the CUDA libraries too.
     fs::write(libraries.join("libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
     fs::remove_dir_all(&temporary).with_context(|| temporary.display().to_string())
 }

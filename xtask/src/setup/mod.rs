@@ -1,4 +1,4 @@
-//! Set-up: what building does not bring is fetched from package registries into `.quintet`, once for each version.
+//! Downloads libraries and Python packages from package registries into `.quintet`, once per version.
 
 mod folder;
 mod libtorch;
@@ -12,10 +12,10 @@ pub(crate) use onnxruntime::gpu_library;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use venv::{deploy_python, triton_python};
 
-/// Makes what is missing: ONNX Runtime, and the Python packages of the tests where they are asked for.
+/// Installs ONNX Runtime, and with `tests` the Python packages of the tests, unless they are installed already.
 ///
 /// # Errors
-/// When Python or pip is missing, or the registry cannot be reached.
+/// When Python or pip is missing, or the package registry cannot be reached.
 pub(crate) fn setup(tests: bool) -> anyhow::Result<()> {
     onnxruntime::cpu_library()?;
     if tests {

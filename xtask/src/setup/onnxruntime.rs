@@ -1,4 +1,4 @@
-//! ONNX Runtime's library, out of its Python wheel.
+//! Extracts ONNX Runtime's library from its Python wheel.
 
 use std::{
     env::consts::{ARCH, OS},
@@ -9,37 +9,40 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
-    folder::once,
+    folder::create_once,
     pip::{ANY_PYTHON, download, unpack_all},
 };
 use crate::project::root;
 
-/// Where [`gpu_library`] puts it, below the project's root.
+/// The folder of [`gpu_library`], relative to the project's root.
 const GPU_FOLDER: &str = ".quintet/onnxruntime-gpu";
 const REQUIREMENTS: &str = "xtask/python/onnxruntime.txt";
 const GPU_REQUIREMENTS: &str = "xtask/python/onnxruntime-gpu.txt";
 
-/// The library for the CPU, where the server looks for it by default.
-pub(super) fn cpu_library() -> anyhow::Result<()> {
-    once(&root().join(quintet_onnxruntime::FOLDER), &root().join(REQUIREMENTS), library)
-}
-
-/// The library with the CUDA and TensorRT providers, beside the other one. Returns its folder.
+/// Installs the CPU library in the folder where the server searches for it by default.
 ///
 /// # Errors
-/// When Python or pip is missing, or the registry cannot be reached.
+/// When Python or pip is missing, or the package registry cannot be reached.
+pub(super) fn cpu_library() -> anyhow::Result<()> {
+    create_once(&root().join(quintet_onnxruntime::FOLDER), &root().join(REQUIREMENTS), unpack)
+}
+
+/// Installs the library with the CUDA and TensorRT providers. Returns its folder.
+///
+/// # Errors
+/// When Python or pip is missing, or the package registry cannot be reached.
 pub(crate) fn gpu_library() -> anyhow::Result<PathBuf> {
     let folder = root().join(GPU_FOLDER);
-    once(&folder, &root().join(GPU_REQUIREMENTS), library)?;
+    create_once(&folder, &root().join(GPU_REQUIREMENTS), unpack)?;
     Ok(folder)
 }
 
-fn library(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
+fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
     let temporary = folder.join("download");
-    // The library is the same in the wheels of every Python version: one is named.
-    let more = [&ANY_PYTHON[..], &["--require-hashes"]].concat();
-    download(&temporary, requirements, platforms()?, &more)
-        .context("cannot fetch ONNX Runtime; Python 3 with pip is needed, and its package registry")?;
+    // The wheels of all Python versions hold the same library.
+    let extra_args = [&ANY_PYTHON[..], &["--require-hashes"]].concat();
+    download(&temporary, requirements, platforms()?, &extra_args)
+        .context("cannot download ONNX Runtime: this needs Python 3 with pip, and access to its package registry")?;
     unpack_all(&temporary, &temporary)?;
     let mut libraries = 0;
     for entry in fs::read_dir(temporary.join("onnxruntime/capi"))? {
@@ -51,17 +54,17 @@ fn library(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
         }
     }
     if libraries == 0 {
-        bail!("the wheel of {} holds no libonnxruntime", requirements.display());
+        bail!("the wheel in {} has no libonnxruntime", requirements.display());
     }
     fs::remove_dir_all(&temporary).with_context(|| temporary.display().to_string())
 }
 
-/// The wheel's platform tags.
+/// The platform tags of the wheel for this platform.
 fn platforms() -> anyhow::Result<&'static [&'static str]> {
     Ok(match (OS, ARCH) {
         ("linux", "x86_64") => &["manylinux_2_28_x86_64"],
         ("linux", "aarch64") => &["manylinux_2_28_aarch64"],
         ("macos", "aarch64") => &["macosx_14_0_arm64"],
-        _ => bail!("no wheel of ONNX Runtime is pinned for {OS} on {ARCH}: build it and set ORT_DYLIB_PATH"),
+        _ => bail!("no ONNX Runtime wheel is pinned for {OS} on {ARCH}: build the library and set ORT_DYLIB_PATH"),
     })
 }

@@ -1,4 +1,4 @@
-//! pip: wheels are downloaded and unpacked, or installed in a virtual environment.
+//! Downloads and unpacks wheels with pip, and installs packages in virtual environments.
 
 use std::{fs, path::Path};
 
@@ -6,20 +6,20 @@ use anyhow::Context as _;
 
 use crate::process::run;
 
-/// The interpreter that pip and venv belong to.
+/// The interpreter that runs pip and venv.
 pub(super) const PYTHON: &str = "python3";
-/// Flags of `pip download` for wheels of one version of Python, whichever runs here.
+/// Flags of `pip download` that select wheels for one version of Python, independent of the version that runs pip.
 pub(super) const ANY_PYTHON: [&str; 2] = ["--implementation=cp", "--python-version=3.12"];
 
-/// Downloads the wheels of the requirements for these platforms into a folder.
+/// Downloads the wheels of the requirements for these platforms into the folder `to`.
 ///
 /// # Errors
-/// When pip is missing, or the package registry cannot be reached or lacks a wheel.
-pub(super) fn download(to: &Path, requirements: &Path, platforms: &[&str], more: &[&str]) -> anyhow::Result<()> {
+/// When pip is missing, the package registry cannot be reached, or it does not have a wheel.
+pub(super) fn download(to: &Path, requirements: &Path, platforms: &[&str], extra_args: &[&str]) -> anyhow::Result<()> {
     let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
     let platforms = platforms.iter().flat_map(|platform| ["--platform", platform]);
     let paths = ["--only-binary=:all:", "--dest", text(to)?, "--requirement", text(requirements)?];
-    let all: Vec<_> = arguments.into_iter().chain(platforms).chain(more.iter().copied()).chain(paths).collect();
+    let all: Vec<_> = arguments.into_iter().chain(platforms).chain(extra_args.iter().copied()).chain(paths).collect();
     run(PYTHON, &all)
 }
 
@@ -35,18 +35,18 @@ pub(super) fn unpack_all(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a virtual environment with the requirements.
+/// Creates a virtual environment and installs the requirements in it.
 ///
 /// # Errors
 /// When venv or pip is missing, or the package registry cannot be reached.
 pub(super) fn install(python: &str, folder: &Path, requirements: &Path) -> anyhow::Result<()> {
     run(python, &["-m", "venv", "--clear", text(folder)?])
-        .context("cannot make a virtual environment; on Debian the package python3-venv has what is needed")?;
+        .context("cannot create a virtual environment; on Debian install the package python3-venv")?;
     let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     run(folder.join("bin/python"), &[&arguments[..], &[text(requirements)?]].concat())
 }
 
-/// A path as an argument.
+/// A path as a command-line argument.
 ///
 /// # Errors
 /// When it is not UTF-8.

@@ -1,9 +1,9 @@
-//! Virtual environments: the tests', the deployment checks', and the genuine tritonserver's.
+//! Creates the virtual environments of the tests, the deployment checks and the stock tritonserver.
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    folder::once,
+    folder::create_once,
     pip::{PYTHON, install},
 };
 use crate::project::root;
@@ -11,23 +11,26 @@ use crate::project::root;
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
 const TRITON_REQUIREMENTS: &str = "xtask/python/triton.txt";
-/// Triton's Python backend is linked with the system's Python, so that is what it takes.
+/// Triton's Python backend is linked with the system's Python, so its environment must use that interpreter.
 const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 
-/// The environment of the tests.
+/// Creates the environment of the tests.
+///
+/// # Errors
+/// As [`deploy_python`].
 pub(super) fn tests() -> anyhow::Result<()> {
     environment("venv", TEST_REQUIREMENTS, PYTHON).map(drop)
 }
 
-/// The Python of the deployment's checks.
+/// Creates the environment of the deployment checks. Returns its interpreter.
 ///
 /// # Errors
-/// When Python, venv or pip is missing, or the registry cannot be reached.
+/// When Python, venv or pip is missing, or the package registry cannot be reached.
 pub(crate) fn deploy_python() -> anyhow::Result<PathBuf> {
     environment("deploy-venv", DEPLOY_REQUIREMENTS, PYTHON)
 }
 
-/// The Python of the genuine tritonserver.
+/// Creates the environment of the stock tritonserver. Returns its interpreter.
 ///
 /// # Errors
 /// As [`deploy_python`].
@@ -35,10 +38,10 @@ pub(crate) fn triton_python() -> anyhow::Result<PathBuf> {
     environment("triton-venv", TRITON_REQUIREMENTS, SYSTEM_PYTHON)
 }
 
-/// Makes an environment below `.quintet` where there is none; its interpreter.
+/// Creates an environment below `.quintet`, unless it exists. Returns its interpreter.
 fn environment(name: &str, requirements: &str, python: &str) -> anyhow::Result<PathBuf> {
     let folder = root().join(".quintet").join(name);
-    let make = |folder: &Path, requirements: &Path| install(python, folder, requirements);
-    once(&folder, &root().join(requirements), make)?;
+    let fill = |folder: &Path, requirements: &Path| install(python, folder, requirements);
+    create_once(&folder, &root().join(requirements), fill)?;
     Ok(folder.join("bin/python"))
 }
