@@ -97,7 +97,7 @@ const ROWS: &[Row] = &[
     ("ensemble_scheduling.step.output_map", Honoured, &[]),
     ("ensemble_scheduling.step.model_namespace", Refused, &[]),
     ("instance_group.name", Honoured, &[]),
-    ("instance_group.backend", ByValue, ON_CPU),
+    ("instance_group.kind", ByValue, ON_CPU),
     ("instance_group.count", Honoured, &[]),
     ("instance_group.gpus", ByValue, ON_CPU),
     ("instance_group.rate_limiter", WithoutEffect, &[]),

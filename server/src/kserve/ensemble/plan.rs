@@ -49,9 +49,6 @@ pub(super) fn plan(
     steps: &[model_ensembling::Step],
     model: impl Fn(&Step) -> Result<Arc<ModelSpec>, InferError>,
 ) -> Result<Vec<Step>, String> {
-    let describe = |tensor: &TensorSpec, batches: bool, who: &str| -> Known {
-        (tensor.announced_shape(batches), tensor.data_type, who.to_owned())
-    };
     let mut known: HashMap<String, Known> = HashMap::new();
     for input in spec.inputs() {
         known.insert(input.name.clone(), describe(input, spec.batches(), "the ensemble's input"));
@@ -59,57 +56,11 @@ pub(super) fn plan(
     let mut waiting: Vec<Step> = steps.iter().map(Step::of).collect();
     let mut ordered = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
-        let ready = waiting.iter().position(|step| step.inputs.values().all(|tensor| known.contains_key(tensor)));
-        let Some(ready) = ready else {
-            let step = &waiting[0];
-            let missing = step.inputs.values().find(|tensor| !known.contains_key(*tensor));
-            return Err(format!(
-                "tensor '{}', an input of step '{}', is neither an input of the ensemble nor an output of a step \
-                 before it",
-                missing.map_or("", String::as_str),
-                step.model
-            ));
-        };
-        let mut step = waiting.remove(ready);
-        let name = &step.model;
-        let found = model(&step).map_err(|error| format!("step '{name}': {}", message::of(&error)))?;
-        if spec.batches() && found.policy().max_batch_size < spec.policy().max_batch_size {
-            return Err(format!(
-                "max_batch_size is {}, but step '{name}' takes {}",
-                spec.policy().max_batch_size,
-                found.policy().max_batch_size
-            ));
-        }
-        let names = |tensors: &[TensorSpec]| tensors.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
-        for (what, map, tensors) in
-            [("input", &step.inputs, found.inputs()), ("output", &step.outputs, found.outputs())]
-        {
-            if let Some(unknown) = map.keys().find(|key| tensors.iter().all(|tensor| tensor.name != **key)) {
-                let there = names(tensors);
-                return Err(format!("step '{name}' has no {what} '{unknown}'; its {what}s are {there}"));
-            }
-        }
-        for input in found.inputs() {
-            let Some(tensor) = step.inputs.get(&input.name) else {
-                if input.optional {
-                    continue;
-                }
-                return Err(format!("step '{name}' needs input '{}', which input_map does not give", input.name));
-            };
-            let given = known.get(tensor).ok_or_else(|| format!("tensor '{tensor}' is not known"))?;
-            let wanted = describe(input, found.batches(), &format!("input '{}' of step '{name}'", input.name));
-            fit(tensor, given, &wanted)?;
-            if !input.optional && spec.inputs().iter().any(|it| it.optional && it.name == *tensor) {
-                return Err(format!("tensor '{tensor}' is optional, but {} is not", wanted.2));
-            }
-        }
-        for output in found.outputs() {
-            let Some(tensor) = step.outputs.get(&output.name) else { continue };
-            let made = describe(output, found.batches(), &format!("output '{}' of step '{name}'", output.name));
-            if let Some((.., other)) = known.insert(tensor.clone(), made) {
-                return Err(format!("tensor '{tensor}' is made twice: it is {other}, and an output of step '{name}'"));
-            }
-        }
+        let mut step = waiting.remove(next_ready(&waiting, &known)?);
+        let found = model(&step).map_err(|error| format!("step '{}': {}", step.model, message::of(&error)))?;
+        check_maps(spec, &step, &found)?;
+        check_inputs(spec, &step, &found, &known)?;
+        add_outputs(&step, &found, &mut known)?;
         step.checked = Some(found);
         ordered.push(step);
     }
@@ -120,6 +71,81 @@ pub(super) fn plan(
         fit(&output.name, made, &describe(output, spec.batches(), "the ensemble's output"))?;
     }
     Ok(ordered)
+}
+
+fn describe(tensor: &TensorSpec, batches: bool, who: &str) -> Known {
+    (tensor.announced_shape(batches), tensor.data_type, who.to_owned())
+}
+
+/// The index of a step whose inputs are all known.
+fn next_ready(waiting: &[Step], known: &HashMap<String, Known>) -> Result<usize, String> {
+    let ready = waiting.iter().position(|step| step.inputs.values().all(|tensor| known.contains_key(tensor)));
+    ready.ok_or_else(|| {
+        let step = &waiting[0];
+        let missing = step.inputs.values().find(|tensor| !known.contains_key(*tensor));
+        format!(
+            "tensor '{}', an input of step '{}', is neither an input of the ensemble nor an output of a step before it",
+            missing.map_or("", String::as_str),
+            step.model
+        )
+    })
+}
+
+/// Checks that the model takes the ensemble's batches, and has the tensors that the step maps.
+fn check_maps(spec: &ModelSpec, step: &Step, found: &ModelSpec) -> Result<(), String> {
+    let name = &step.model;
+    if spec.batches() && found.policy().max_batch_size < spec.policy().max_batch_size {
+        return Err(format!(
+            "max_batch_size is {}, but step '{name}' takes {}",
+            spec.policy().max_batch_size,
+            found.policy().max_batch_size
+        ));
+    }
+    for (what, map, tensors) in [("input", &step.inputs, found.inputs()), ("output", &step.outputs, found.outputs())] {
+        if let Some(unknown) = map.keys().find(|key| tensors.iter().all(|tensor| tensor.name != **key)) {
+            let there: Vec<_> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+            return Err(format!("step '{name}' has no {what} '{unknown}'; its {what}s are {}", there.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that each input of the model is given, and fits.
+fn check_inputs(
+    spec: &ModelSpec,
+    step: &Step,
+    found: &ModelSpec,
+    known: &HashMap<String, Known>,
+) -> Result<(), String> {
+    let name = &step.model;
+    for input in found.inputs() {
+        let Some(tensor) = step.inputs.get(&input.name) else {
+            if input.optional {
+                continue;
+            }
+            return Err(format!("step '{name}' needs input '{}', which input_map does not give", input.name));
+        };
+        let given = known.get(tensor).ok_or_else(|| format!("tensor '{tensor}' is not known"))?;
+        let wanted = describe(input, found.batches(), &format!("input '{}' of step '{name}'", input.name));
+        fit(tensor, given, &wanted)?;
+        if !input.optional && spec.inputs().iter().any(|it| it.optional && it.name == *tensor) {
+            return Err(format!("tensor '{tensor}' is optional, but {} is not", wanted.2));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the outputs of a step known to the steps after it.
+fn add_outputs(step: &Step, found: &ModelSpec, known: &mut HashMap<String, Known>) -> Result<(), String> {
+    let name = &step.model;
+    for output in found.outputs() {
+        let Some(tensor) = step.outputs.get(&output.name) else { continue };
+        let made = describe(output, found.batches(), &format!("output '{}' of step '{name}'", output.name));
+        if let Some((.., other)) = known.insert(tensor.clone(), made) {
+            return Err(format!("tensor '{tensor}' is made twice: it is {other}, and an output of step '{name}'"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether what is made can be what is taken.

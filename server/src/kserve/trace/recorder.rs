@@ -111,7 +111,6 @@ impl Trace {
         arrival: Arrival<'_>,
         ids: &Arc<AtomicU64>,
         settings: Settings,
-        context: Option<Context>,
     ) -> Self {
         let record = Record {
             id: ids.fetch_add(1, Relaxed) + 1,
@@ -119,7 +118,6 @@ impl Trace {
             version: spec.version(),
             levels: settings.levels,
             log_frequency: settings.log_frequency,
-            context,
             stamps: Vec::with_capacity(14),
             ..Record::default()
         };
@@ -129,6 +127,12 @@ impl Trace {
         trace.stamp(start, arrival.started);
         trace.stamp(end, arrival.received);
         trace
+    }
+
+    /// The same trace within its client's, if the client traces the request.
+    pub(super) fn within(mut self, context: Option<Context>) -> Self {
+        self.record.context = context;
+        self
     }
 
     fn stamp(&mut self, name: &'static str, at: Instant) {

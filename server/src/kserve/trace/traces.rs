@@ -167,7 +167,7 @@ impl Traces {
             Target::Collector(_) => Context::of(arrival.headers),
         };
         let settings = self.sample(spec.name(), context.is_some())?;
-        Some(Trace::new(self.sink.clone()?, spec, arrival, &self.ids, settings, context))
+        Some(Trace::new(self.sink.clone()?, spec, arrival, &self.ids, settings).within(context))
     }
 
     /// By which settings a request of the model is traced, if it is; `always` whatever rate and count say.

@@ -22,10 +22,10 @@ settings! {
     /// Bytes of all regions of shared memory of a service together [default: 17179869184, 16 GiB]
     #[arg(value_name = "BYTES")]
     shared_memory_max_bytes: u64 = 16 << 30, "QUINTET_SHARED_MEMORY_MAX_BYTES";
-    /// Whether a service falls back to the next of its providers, or does not start where the first does not work [default: fallback]
+    /// Whether a model falls back to the next of its providers where the first does not work (in Triton's place: a GPU that it asks for by name), or is not loaded [default: fallback]
     #[arg(value_enum)]
     provider_policy: ProviderPolicy = ProviderPolicy::Fallback, "QUINTET_PROVIDER_POLICY";
-    /// Folder for TensorRT's engines, which take minutes to build; one inside for each model, GPU and ONNX Runtime [default: .quintet/engines]
+    /// Folder for TensorRT's engines, which take minutes to build; one inside for each model, GPU and ONNX Runtime [default: .quintet/engines; in Triton's place only what a model's configuration says]
     #[arg(value_name = "DIR")]
     engine_cache: PathBuf = ".quintet/engines".into(), "QUINTET_ENGINE_CACHE";
     /// The ONNX Runtime library, or a folder that holds it [default: ORT_DYLIB_PATH, beside the program, or .quintet/onnxruntime]
@@ -34,6 +34,7 @@ settings! {
     /// Threads that work on one operator of models that do not say; all services share them [default: 0, one for each core]
     intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
     /// Connections of one listener at most; more wait to be accepted [default: 1024]
+    #[arg(value_name = "N")]
     max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";
     /// Bytes of unused buffers that a service keeps for later requests [default: 268435456, 256 MiB]
     #[arg(value_name = "BYTES")]

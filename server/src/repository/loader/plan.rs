@@ -12,8 +12,8 @@ use crate::{
 
 /// What a configuration asks for. Nothing is opened yet.
 pub(super) enum Plan<'a> {
-    File(FilePlan<'a>),
-    Builtin(BuiltinPlan),
+    File(Box<FilePlan<'a>>),
+    Builtin(Box<BuiltinPlan>),
 }
 
 impl<'a> Plan<'a> {
@@ -23,9 +23,9 @@ impl<'a> Plan<'a> {
     /// When its configuration contradicts itself.
     pub(super) fn new(source: &'a ModelSource, loader: &'a Loader) -> Result<Self, ConfigError> {
         if Backend::of(&source.config).needs_file() {
-            return FilePlan::new(source, loader).map(Self::File);
+            return Ok(Self::File(Box::new(FilePlan::new(source, loader)?)));
         }
-        BuiltinPlan::new(source.clone()).map(Self::Builtin)
+        Ok(Self::Builtin(Box::new(BuiltinPlan::new(source.clone())?)))
     }
 
     /// Whether there is a model file to open.
@@ -39,7 +39,7 @@ impl<'a> Plan<'a> {
     /// When no backend can read it.
     pub(super) fn open(self) -> anyhow::Result<Opened<'a>> {
         Ok(match self {
-            Self::File(plan) => Opened::File { first: plan.open(0)?, plan },
+            Self::File(plan) => Opened::File { first: Box::new(plan.open(0)?), plan },
             Self::Builtin(plan) => Opened::Builtin(plan),
         })
     }
@@ -47,8 +47,8 @@ impl<'a> Plan<'a> {
 
 /// A model whose tensors are known.
 pub(super) enum Opened<'a> {
-    File { first: ModelFile, plan: FilePlan<'a> },
-    Builtin(BuiltinPlan),
+    File { first: Box<ModelFile>, plan: Box<FilePlan<'a>> },
+    Builtin(Box<BuiltinPlan>),
 }
 
 impl Opened<'_> {
@@ -81,7 +81,7 @@ impl Opened<'_> {
     /// When an instance cannot be opened, or an ensemble does not fit its steps.
     pub(super) fn into_runner(self, details: &SpecDetails, catalog: &Arc<Catalog>) -> anyhow::Result<Runner> {
         match self {
-            Self::File { first, plan } => plan.open_all(first, details).map(Runner::Instances),
+            Self::File { first, plan } => plan.open_all(*first, details).map(Runner::Instances),
             Self::Builtin(plan) => plan.into_runner(details, catalog),
         }
     }
