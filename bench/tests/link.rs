@@ -9,19 +9,22 @@ mod support;
 use std::time::{Duration, Instant};
 
 use quintet_bench::{
-    client::HttpVersion,
-    lane::Lane,
+    cli::progress::Progress,
+    client::{
+        HttpVersion,
+        payload::{Payload, Photograph},
+        target::{Endpoint, Target},
+    },
     link::{
         self, LinkSpec, Proxy,
         measure::{Rate, measure},
         proxy::EmulatedLink,
     },
-    payload::{Payload, Photograph},
-    plan::Load,
-    progress::Progress,
-    run::Run,
-    settings::{Limits, Settings},
-    target::{Endpoint, Target},
+    model::{
+        lane::Lane,
+        settings::{Limits, Settings},
+    },
+    run::{plan::Load, session::Run},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -237,7 +240,7 @@ async fn delay_rate_and_round_trips_hold_within_3_percent() {
             }
             times.push(call(&mut stream, up, down).await.as_secs_f64() * 1e3);
         }
-        quintet_bench::stats::median(&mut times).unwrap()
+        quintet_bench::analysis::stats::median(&mut times).unwrap()
     }
     for (spec, bytes, fresh, expected_ms) in [
         ("rtt=35ms", (100, 100), false, 35.0),

@@ -6,18 +6,21 @@ mod support;
 use std::{num::NonZeroU16, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    client::Policy,
-    encoding::Encoding,
-    lane::Lane,
-    payload::{Payload, Photograph},
-    plan::Load,
-    progress::Progress,
+    cli::progress::Progress,
+    client::{
+        Policy,
+        payload::{Payload, Photograph},
+        target::Target,
+    },
+    model::{
+        arrivals::LoadSpec,
+        encoding::Encoding,
+        lane::Lane,
+        settings::{Limits, Settings},
+        transport::Transport,
+    },
     report::{Cell, Exporter as _, Markdown, Report},
-    run::Run,
-    schedule::LoadSpec,
-    settings::{Limits, Settings},
-    target::Target,
-    transport::Transport,
+    run::{plan::Load, session::Run},
 };
 use support::{MODEL, Script, Suite};
 use tokio_util::sync::CancellationToken;
@@ -159,7 +162,7 @@ async fn a_unix_domain_socket_is_spoken_to_like_a_port() {
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let routes = axum::Router::new().route("/health", axum::routing::get(|| async { "ok" }));
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let endpoint: quintet_bench::target::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
+    let endpoint: quintet_bench::client::target::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
     let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http1, Limits::default());
     let reply = connection.call(&http::get(&endpoint, "/health").unwrap()).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.body()[..]), (200, &b"ok"[..]));

@@ -5,7 +5,7 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
-use quintet_bench::lane::Lane;
+use quintet_bench::model::lane::Lane;
 use quintet_bench::report::Report;
 use support::{Script, Suite};
 use tokio_util::sync::CancellationToken;

@@ -6,17 +6,22 @@ mod support;
 use std::{collections::HashSet, path::Path, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    commands::run::exit_status,
-    journal::{self, Unfinished},
-    lane::{Lane, Peer},
-    payload::{Payload, Photograph},
-    plan::Load,
-    progress::Progress,
+    analysis::waterfall::{Part, Source},
+    cli::{progress::Progress, run::exit_status},
+    client::{
+        payload::{Payload, Photograph},
+        target::{Endpoint, Target},
+    },
+    model::{
+        lane::{Lane, Peer},
+        settings::{Limits, Settings},
+    },
     report::{Cell, Report, SCHEMA, schema},
-    run::{Outcome, Run, RunError, Stop},
-    settings::{Limits, Settings},
-    target::{Endpoint, Target},
-    waterfall::{Part, Source},
+    run::{
+        journal::{self, Unfinished},
+        plan::Load,
+        session::{Outcome, Run, RunError, Stop},
+    },
 };
 use support::{INFER_US, MODEL, STAGED_INFER_US, STATISTICS_NS, Script, Suite};
 use tokio_util::sync::CancellationToken;

@@ -6,16 +6,19 @@ mod support;
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use quintet_bench::{
-    client::{Policy, TlsVersion, Trust},
-    lane::Lane,
-    payload::{Payload, Photograph},
-    preflight::LaneError,
-    progress::Progress,
+    analysis::waterfall::Part,
+    cli::progress::Progress,
+    client::{
+        Policy, TlsVersion, Trust,
+        payload::{Payload, Photograph},
+        target::{Endpoint, Target},
+    },
+    model::{lane::Lane, settings::Settings},
     report::{Cell, Exporter as _, Markdown, Report},
-    run::{Outcome, Run, RunError},
-    settings::Settings,
-    target::{Endpoint, Target},
-    waterfall::Part,
+    run::{
+        preflight::LaneError,
+        session::{Outcome, Run, RunError},
+    },
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use support::{MODEL, Script, Suite};

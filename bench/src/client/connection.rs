@@ -31,7 +31,7 @@ use super::{
     tls::{Handshake, TlsVersion},
     wire::{Heard, Wire},
 };
-use crate::{settings::Limits, target::Endpoint};
+use crate::{client::target::Endpoint, model::settings::Limits};
 
 /// HTTP/2 windows: large enough that no answer waits for an update.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;

@@ -10,7 +10,7 @@ use super::{
     tls::Handshake,
     wire::{Counted, Wire},
 };
-use crate::target::Endpoint;
+use crate::client::target::Endpoint;
 
 /// Any kind of stream.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

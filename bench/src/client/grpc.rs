@@ -13,8 +13,8 @@ use quintet_proto::inference::{
 
 use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
-    encoding::Encoding,
-    target::{Endpoint, Target},
+    client::target::{Endpoint, Target},
+    model::encoding::Encoding,
 };
 
 /// Field number of `ModelInferRequest.raw_input_contents`.
@@ -156,7 +156,7 @@ pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::Lane;
+    use crate::model::lane::Lane;
 
     /// The hand-written tail is what a protobuf encoder would have written.
     #[test]

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
-    encoding::Encoding,
-    target::{Endpoint, Target},
+    client::target::{Endpoint, Target},
+    model::encoding::Encoding,
 };
 
 /// Most of an answer's body that an error message repeats, in characters.

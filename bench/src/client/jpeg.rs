@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{CallError, Prepared, Reply, http};
-use crate::target::Target;
+use crate::client::target::Target;
 
 #[derive(Serialize)]
 struct EmbedRequest<'a> {

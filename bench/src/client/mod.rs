@@ -8,8 +8,10 @@ pub mod dial;
 pub mod grpc;
 pub mod http;
 pub mod jpeg;
+pub mod payload;
 pub mod policy;
 pub mod shared;
+pub mod target;
 pub mod tls;
 pub mod wire;
 
@@ -24,10 +26,14 @@ pub use tls::{TlsVersion, Trust};
 pub use wire::{Traffic, Wire};
 
 use crate::{
-    encoding::{self, Encoding},
-    payload::Payload,
-    settings::Limits,
-    target::{Endpoint, Protocol, Target},
+    client::{
+        payload::Payload,
+        target::{Endpoint, Protocol, Target},
+    },
+    model::{
+        encoding::{self, Encoding},
+        settings::Limits,
+    },
 };
 use policy::Way;
 

@@ -20,8 +20,8 @@ use serde_json::json;
 
 use super::{CallError, Connection, HttpVersion, grpc, http};
 use crate::{
-    settings::Limits,
-    target::{Protocol, Target},
+    client::target::{Protocol, Target},
+    model::settings::Limits,
 };
 
 /// Where POSIX shared memory is on Linux.

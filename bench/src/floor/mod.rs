@@ -38,7 +38,7 @@ pub use self::{
     report::{Cell, Lane, Report},
     target::Target,
 };
-use crate::settings::parse_duration;
+use crate::model::settings::parse_duration;
 
 /// Name of the floor's lanes.
 const FLOOR: &str = "floor";

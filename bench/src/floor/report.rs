@@ -9,7 +9,7 @@ use super::{
     in_process,
     payload::{Payload, Size},
 };
-use crate::{
+use crate::analysis::{
     pairing::{Pair, paired},
     stats::{Estimate, Statistic, median},
 };

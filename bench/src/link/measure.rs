@@ -19,13 +19,9 @@ use tokio::{
 
 use super::tcp_info::{TcpInfo, tcp_info};
 use crate::{
-    client::{CallError, Connection, HttpVersion, grpc},
-    encoding::Encoding,
-    lane::Lane,
-    payload::IMAGE_BYTES,
-    settings::Limits,
-    stats::{Estimate, Statistic, bootstrap},
-    target::Endpoint,
+    analysis::stats::{Estimate, Statistic, bootstrap},
+    client::{CallError, Connection, HttpVersion, grpc, payload::IMAGE_BYTES, target::Endpoint},
+    model::{encoding::Encoding, lane::Lane, settings::Limits},
 };
 
 /// Connections opened, and small requests sent, to time them.
@@ -181,7 +177,7 @@ async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallErr
         requests.push(start.elapsed());
     }
     let round_trip = shortest(&requests);
-    let target = crate::target::Target {
+    let target = crate::client::target::Target {
         lane: Lane::ONNX_GRPC,
         endpoint: endpoint.clone(),
         metrics: endpoint.clone(),

@@ -11,8 +11,8 @@ use std::{collections::VecDeque, time::Duration};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::spec::{LinkSpec, Way};
-use crate::explain::SEGMENT_BYTES;
+use crate::analysis::explain::SEGMENT_BYTES;
+use crate::model::link::{LinkSpec, Way};
 
 /// What Linux adds to the round trip for its retransmission timeout, at least.
 const TIMEOUT_ABOVE_RTT: Duration = Duration::from_millis(200);

@@ -27,9 +27,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     clock::Clock,
     model::{Flow, Pipe, Step},
-    spec::{LinkSpec, Way},
 };
-use crate::target::Endpoint;
+
+use crate::client::target::Endpoint;
+use crate::model::link::{LinkSpec, Way};
 
 /// Most bytes taken from a socket at once.
 const READ_BYTES: usize = 64 << 10;

@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Cell, MeasuredBlock, Report,
-    cell::{Latency, latency},
     tables::{NOTHING, Table, label, number, signed},
 };
+
+use crate::analysis::cell::{Latency, latency};
 use crate::{
-    client::Policy,
-    encoding::Encoding,
-    hypotheses::difference,
-    metric::Metric,
-    open::Offered,
-    record::Sample,
-    stats::{Estimate, Statistic, bootstrap, quantile},
-    target::Protocol,
-    transport::Transport,
+    analysis::{
+        claims::difference,
+        metric::Metric,
+        stats::{Estimate, Statistic, bootstrap, quantile},
+    },
+    client::{Policy, target::Protocol},
+    model::{encoding::Encoding, record::Sample, transport::Transport},
+    run::open::Offered,
 };
 
 /// How a request went on since it was sent, seen from the client: medians in ms.

@@ -1,7 +1,7 @@
 //! `report.csv`: one line for each cell, unrounded, for spreadsheets and data frames.
 
 use super::{Cell, ExportError, Exporter, Report};
-use crate::{stats::Estimate, waterfall::Part};
+use crate::analysis::{stats::Estimate, waterfall::Part};
 
 /// The CSV form.
 pub struct Csv;

@@ -2,9 +2,11 @@
 
 use super::tables::{NOTHING, Table, label};
 use crate::{
-    explain::{Explained, explain},
+    analysis::{
+        explain::{Explained, explain},
+        summary::Summary,
+    },
     link::LinkSpec,
-    summary::Summary,
 };
 
 /// The table, without rows when no cell can be predicted.

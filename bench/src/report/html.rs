@@ -1,6 +1,6 @@
 //! `report.html`: one page that needs nothing else, with plots; readable on a telephone, in print, by day and night.
 
-pub(super) mod plots;
+pub(crate) mod plots;
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,12 @@ use super::{
     tables::{self, NOTHING, Table, label},
 };
 use crate::{
-    hypotheses::{Finding, Verdict},
-    lane::Lane,
-    warnings::{Severity, Warning, list},
-    waterfall::Place,
+    analysis::{
+        checks::{Severity, Warning, list},
+        claims::{Finding, Verdict},
+        waterfall::Place,
+    },
+    model::lane::Lane,
 };
 
 /// The HTML form.
@@ -274,7 +276,7 @@ fn origin(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::fixture;
 
     #[test]
     fn the_page_needs_nothing_else_and_text_stays_text() {

@@ -7,9 +7,11 @@ use super::{
     tables::{self, Table},
 };
 use crate::{
+    analysis::{
+        checks::{Warning, list},
+        summary::Summary,
+    },
     link::LinkSpec,
-    summary::Summary,
-    warnings::{Warning, list},
 };
 
 /// The Markdown form.
@@ -118,7 +120,7 @@ pub(crate) fn warning_list(warnings: &[Warning]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::fixture;
 
     #[test]
     fn a_report_in_markdown() {

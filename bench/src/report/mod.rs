@@ -1,26 +1,22 @@
 //! The report: everything a run found out, and the exporters that write it down.
 
 pub mod axes;
-pub mod cell;
 mod csv;
 mod explained;
 mod files;
-#[cfg(test)]
-pub(crate) mod fixture;
-mod html;
+pub(crate) mod html;
 mod json;
-mod markdown;
+pub(crate) mod markdown;
 pub mod samples;
 pub mod schema;
-pub mod study;
-mod svg;
-mod tables;
+pub(crate) mod svg;
+pub(crate) mod tables;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::csv::Csv;
-pub use cell::{Block, Cell, Measured, MeasuredBlock, WarmUp};
+pub use crate::analysis::cell::{Block, Cell, Measured, MeasuredBlock, WarmUp};
 pub use files::{ReadError, exporters};
 pub use html::Html;
 pub use json::Json;
@@ -30,20 +26,17 @@ pub use samples::Samples;
 pub(crate) use tables::{NOTHING, label};
 
 use crate::{
-    client::{Policy, TlsVersion},
-    compare::Comparison,
-    encoding::Encoding,
-    environment::Environment,
-    hypotheses::{self, Finding, difference},
-    lane::Lane,
-    metric::Metric,
-    pairing::Difference,
-    payload::PhotographInfo,
-    plan::Load,
-    settings::Settings,
-    stats::{Estimate, Statistic},
-    transport::Transport,
-    warnings::{self, Warning},
+    analysis::{
+        checks::{self, Warning},
+        claims::{self, Finding, difference},
+        metric::Metric,
+        outputs::Comparison,
+        pairing::Difference,
+        stats::{Estimate, Statistic},
+    },
+    client::{Policy, TlsVersion, payload::PhotographInfo},
+    model::{encoding::Encoding, lane::Lane, settings::Settings, transport::Transport},
+    run::{environment::Environment, plan::Load},
 };
 
 /// Version of the JSON form. Fields may be added under one version; none changes its meaning.
@@ -161,8 +154,8 @@ impl Report {
     pub fn conclude(&mut self) {
         self.differences = self.lane_differences();
         self.speedups = self.serial_speedups();
-        self.hypotheses = hypotheses::judge(self);
-        self.warnings = warnings::judge(self);
+        self.hypotheses = claims::judge(self);
+        self.warnings = checks::judge(self);
     }
 
     fn lane_differences(&self) -> Vec<LaneDifference> {

@@ -13,13 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cell, Report};
 use crate::{
+    analysis::waterfall::{self, Part},
     client::Policy,
-    encoding::Encoding,
-    lane::Lane,
-    plan::Load,
-    record::Sample,
-    transport::Transport,
-    waterfall::{self, Part},
+    model::{encoding::Encoding, lane::Lane, record::Sample, transport::Transport},
+    run::plan::Load,
 };
 
 /// Name of the file.
@@ -179,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_report_gets_its_own_samples_back() {
-        let report = crate::report::fixture::report();
+        let report = crate::fixture::report();
         let packed = pack(&report).unwrap();
         let mut bare = report.clone();
         bare.cells.iter_mut().for_each(|cell| cell.samples = Samples::default());

@@ -23,7 +23,7 @@ const HATCH: &str = r#"<defs><pattern id="hatch" width="6" height="6" patternUni
 const STYLE: &str = include_str!("plots.css");
 
 /// Text that is safe in HTML and in attributes.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -40,7 +40,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// How values are laid out along an axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// From 0, evenly.
     Linear,
     /// By ratio.
@@ -48,7 +48,7 @@ pub(super) enum Scale {
 }
 
 /// An axis.
-pub(super) struct Axis<'a> {
+pub(crate) struct Axis<'a> {
     /// What it shows, with its unit.
     pub label: &'a str,
     /// How.
@@ -58,14 +58,14 @@ pub(super) struct Axis<'a> {
 }
 
 /// A point, with its interval upwards and downwards.
-pub(super) struct Point {
+pub(crate) struct Point {
     pub x: f64,
     pub y: f64,
     pub interval: Option<(f64, f64)>,
 }
 
 /// A line through points.
-pub(super) struct Series {
+pub(crate) struct Series {
     /// The page's class for its colour and dashes.
     pub class: String,
     /// What it is.
@@ -144,7 +144,7 @@ impl Mapped {
 }
 
 /// A number as an axis shows it.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     if value.abs() >= 10_000.0 {
         return format!("{:.0}k", value / 1e3);
     }
@@ -164,12 +164,12 @@ fn open(title: &str, height: f64) -> String {
 }
 
 /// Lines over two axes; `None` without a point to draw.
-pub(super) fn plot(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
+pub(crate) fn plot(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
     Some(open(title, HEIGHT) + &lines(x, y, series)? + "</svg>")
 }
 
 /// The same as a file of its own, which has its colours, caption and key in it.
-pub(super) fn file(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
+pub(crate) fn file(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
     let drawn: Vec<&Series> = series.iter().filter(|series| !series.points.is_empty()).collect();
     let height = ROW + HEIGHT + ROW * drawn.len().div_ceil(KEYS) as f64;
     let title = escape(title);
@@ -268,7 +268,7 @@ fn lines(x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
 }
 
 /// A piece of a bar.
-pub(super) struct Segment {
+pub(crate) struct Segment {
     /// The page's class for its colour.
     pub class: String,
     /// What it is, with its value.
@@ -278,7 +278,7 @@ pub(super) struct Segment {
 }
 
 /// A bar of pieces laid end to end.
-pub(super) struct Bar {
+pub(crate) struct Bar {
     /// What it is.
     pub label: String,
     /// What stands behind it.
@@ -288,7 +288,7 @@ pub(super) struct Bar {
 }
 
 /// Bars below each other on one scale from 0; `None` without anything to draw.
-pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> Option<String> {
+pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> Option<String> {
     let length = |bar: &Bar| bar.segments.iter().map(|segment| segment.value.max(0.0)).sum::<f64>();
     let across = Mapped::new(Scale::Linear, bars.iter().map(length), (0.0, WIDTH - RIGHT))?;
     let height = TOP + BAR * bars.len() as f64 + BOTTOM;

@@ -4,22 +4,22 @@ use quintet_proto::lanes::Lane as Kind;
 
 use super::{Cell, LaneDifference, Report, axes, explained};
 use crate::{
+    analysis::{
+        claims::{Finding, Verdict},
+        stats::Estimate,
+        summary::Summary,
+        waterfall::{Part, Source, Waterfall},
+    },
     client::Policy,
-    encoding::Encoding,
-    hypotheses::{Finding, Verdict},
-    lane::Lane,
-    plan::Load,
-    stats::Estimate,
-    summary::Summary,
-    transport::Transport,
-    waterfall::{Part, Source, Waterfall},
+    model::{encoding::Encoding, lane::Lane, transport::Transport},
+    run::plan::Load,
 };
 
 /// What stands where nothing was measured.
 pub(crate) const NOTHING: &str = "–";
 
 /// A table in plain text.
-pub(super) struct Table {
+pub(crate) struct Table {
     /// What it shows.
     pub title: String,
     /// Head of the first column.
@@ -33,7 +33,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(
+    pub(crate) fn new(
         title: &str,
         first: &'static str,
         columns: Vec<String>,
@@ -42,14 +42,14 @@ impl Table {
         Self { title: title.into(), first, columns, rows, note: None }
     }
 
-    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
     }
 }
 
 /// All tables with something in them, in order.
-pub(super) fn tables(report: &Report) -> Vec<Table> {
+pub(crate) fn tables(report: &Report) -> Vec<Table> {
     let serial =
         |title: &str, value: &dyn Fn(&Cell) -> Option<String>| by_load(report, title, serial_columns(report), value);
     let mut tables = vec![
@@ -97,12 +97,12 @@ pub(crate) fn label(lane: Lane) -> String {
 }
 
 /// A value and its interval.
-pub(super) fn number(estimate: Estimate, digits: usize) -> String {
+pub(crate) fn number(estimate: Estimate, digits: usize) -> String {
     format!("{:.digits$} ({:.digits$}–{:.digits$})", estimate.value, estimate.low, estimate.high)
 }
 
 /// A value with its sign, and its interval.
-pub(super) fn signed(estimate: Estimate, digits: usize) -> String {
+pub(crate) fn signed(estimate: Estimate, digits: usize) -> String {
     let minus = |value: f64| format!("{value:+.digits$}").replace('-', "−");
     format!("{} ({} to {})", minus(estimate.value), minus(estimate.low), minus(estimate.high))
 }
@@ -209,7 +209,7 @@ fn speedups(report: &Report) -> Table {
 }
 
 /// The loads whose waterfalls are shown: the smallest and the largest batch, and open loops.
-pub(super) fn waterfall_loads(report: &Report) -> Vec<Load> {
+pub(crate) fn waterfall_loads(report: &Report) -> Vec<Load> {
     let mut loads: Vec<Load> = serial_columns(report).into_iter().map(|(_, load)| load).collect();
     if loads.len() > 2 {
         loads.drain(1..loads.len() - 1);
@@ -219,7 +219,7 @@ pub(super) fn waterfall_loads(report: &Report) -> Vec<Load> {
 }
 
 /// The lanes' waterfalls under a load.
-pub(super) fn waterfalls_at(report: &Report, load: Load) -> Vec<(Lane, &Waterfall)> {
+pub(crate) fn waterfalls_at(report: &Report, load: Load) -> Vec<(Lane, &Waterfall)> {
     measured_lanes(report).filter_map(|lane| Some((lane, report.cell(lane, load)?.waterfall.as_ref()?))).collect()
 }
 
@@ -324,7 +324,7 @@ fn hypotheses(findings: &[Finding]) -> Table {
 }
 
 /// The claim that decides a hypothesis with its effect, and what would settle it.
-pub(super) fn decider(finding: &Finding) -> (String, String) {
+pub(crate) fn decider(finding: &Finding) -> (String, String) {
     let decider = finding.claims.iter().find(|claim| claim.verdict == finding.verdict);
     let effect = decider.map_or(NOTHING.to_owned(), |judged| {
         let effect = judged.effect.map_or(String::new(), |effect| {
@@ -343,7 +343,7 @@ pub(super) fn decider(finding: &Finding) -> (String, String) {
 }
 
 /// How far the outputs agree, in a sentence; `None` where none were compared.
-pub(super) fn outputs(report: &Report) -> Option<String> {
+pub(crate) fn outputs(report: &Report) -> Option<String> {
     let pairs = &report.outputs.pairs;
     if pairs.is_empty() {
         return None;

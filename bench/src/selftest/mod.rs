@@ -12,18 +12,26 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{Prepared, http},
-    lane::Lane,
-    measure::{Conductor, Rig},
-    pairing::{Difference, Pair, paired},
-    plan::Arm,
+    analysis::{
+        checks,
+        pairing::{Difference, Pair, paired},
+        stats::{Statistic, quantile},
+        waterfall::{Part, Waterfall},
+    },
+    client::{
+        Prepared, http,
+        target::{Endpoint, Target},
+    },
+    model::{
+        arrivals::{Arrivals, Rate, intended},
+        lane::Lane,
+        settings::{Limits, Settings},
+    },
     report::{MeasuredBlock, Samples, axes::OpenLoop},
-    schedule::{Arrivals, Rate, intended},
-    settings::{Limits, Settings},
-    stats::{Statistic, quantile},
-    target::{Endpoint, Target},
-    warnings,
-    waterfall::{Part, Waterfall},
+    run::{
+        measure::{Conductor, Rig},
+        plan::Arm,
+    },
 };
 use server::{Script, Server, Stages};
 use simulate::{Latency, Surplus, stalled, trial};
@@ -161,10 +169,10 @@ async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Differenc
     for number in 0..REAL_TRIALS as u64 {
         let settings =
             Settings { batches: vec![1], concurrency: Vec::new(), seed: seed.wrapping_add(number), ..defaults.clone() };
-        let plan = crate::plan::Plan::new(&settings, &[Lane::ONNX_HTTP, Lane::TRT_HTTP]);
+        let plan = crate::run::plan::Plan::new(&settings, &[Lane::ONNX_HTTP, Lane::TRT_HTTP]);
         let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
         for turn in plan.stages.iter().flat_map(|stage| &stage.turns) {
-            let crate::plan::Work::Block(n) = turn.work else { continue };
+            let crate::run::plan::Work::Block(n) = turn.work else { continue };
             let second = turn.arm.lane == Lane::TRT_HTTP;
             let (rig, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
             let block = rig.block(requests, 0, n, &conductor, |_| {}).await?;
@@ -247,9 +255,9 @@ async fn overhead(seed: u64) -> anyhow::Result<Proof> {
     let block = open_window(Script::default(), 5_000.0, length, Duration::from_millis(500), seed).await?;
     let open = OpenLoop::new(&[block], seed);
     let lag = open.as_ref().and_then(|open| open.lag_ms).map_or(f64::INFINITY, |[_, p99, _]| p99);
-    let warned = open.as_ref().is_none_or(warnings::load::is_late);
+    let warned = open.as_ref().is_none_or(checks::load::is_late);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let found = match lag < warnings::load::LAG_BOUND_MS {
+    let found = match lag < checks::load::LAG_BOUND_MS {
         true => format!("p99 lag {lag:.2} ms on {cores} cores"),
         false => format!("NOT kept: p99 lag {lag:.2} ms on {cores} cores, and runs say so: {warned}"),
     };
@@ -257,7 +265,7 @@ async fn overhead(seed: u64) -> anyhow::Result<Proof> {
         claim:
             "at 5,000 requests/s intended times are kept with p99 lag under 1 ms, or the report says that they are not"
                 .into(),
-        held: lag < warnings::load::LAG_BOUND_MS || warned,
+        held: lag < checks::load::LAG_BOUND_MS || warned,
         found,
     })
 }

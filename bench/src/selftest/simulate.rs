@@ -7,13 +7,15 @@ use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    lane::Lane,
-    open::{Desk, Ticket},
-    pairing::{Difference, Pair, paired},
-    plan::{Plan, Work},
-    record::Sample,
-    settings::Settings,
-    stats::Statistic,
+    analysis::{
+        pairing::{Difference, Pair, paired},
+        stats::Statistic,
+    },
+    model::{lane::Lane, record::Sample, settings::Settings},
+    run::{
+        open::{Desk, Ticket},
+        plan::{Plan, Work},
+    },
 };
 
 /// What a scripted server's latency is made of.

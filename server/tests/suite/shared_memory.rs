@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use quintet_bench::{
-    lane::Lane,
-    payload::{self, Payload},
-    progress::Progress,
+    cli::progress::Progress,
+    client::{
+        payload::{self, Payload},
+        target::{Endpoint, Target},
+    },
+    model::{lane::Lane, settings::Settings, transport::Transport},
     report::Report,
-    run::{Run, RunError},
-    settings::Settings,
-    target::{Endpoint, Target},
-    transport::Transport,
+    run::session::{Run, RunError},
 };
 use tokio_util::sync::CancellationToken;
 

@@ -11,13 +11,15 @@ use super::{
     milliseconds,
 };
 use crate::{
-    explain::{Exchange, crossover, predict},
-    lane::Lane,
+    analysis::{
+        checks::list,
+        explain::{Exchange, crossover, predict},
+        stats::Estimate,
+        waterfall::Part,
+    },
     link::LinkSpec,
-    plan::Load,
-    stats::Estimate,
-    warnings::list,
-    waterfall::Part,
+    model::lane::Lane,
+    run::plan::Load,
 };
 
 /// Requests that differ less in bytes than by this factor do not change places by them, but by chance.
@@ -75,7 +77,7 @@ pub(super) fn waterfalls(report: &Report) -> String {
 }
 
 /// The page's classes of a lane.
-pub(in super::super) fn class(lane: Lane) -> String {
+pub(crate) fn class(lane: Lane) -> String {
     let peer = if lane.peer.is_some() { " peer" } else { "" };
     format!("{}{peer}", lane.kind)
 }
@@ -277,7 +279,11 @@ fn distributions(report: &Report, load: Load) -> Vec<Series> {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::{Exporter as _, cell::ServerSide, fixture, html::Html};
+    use crate::{
+        analysis::cell::ServerSide,
+        fixture,
+        report::{Exporter as _, html::Html},
+    };
 
     /// Stock Triton tells no stage times: what it does not tell is one hatched piece that says what it holds.
     #[test]

@@ -1,0 +1,228 @@
+//! Several runs beside each other, layer by layer: what the client measured, what the server counted. Pure.
+//!
+//! A run's latency is that of its link as much as of its server. So nothing is compared at one layer
+//! only, and a difference that turns around between layers is said out loud.
+
+use serde::Serialize;
+
+use crate::{
+    analysis::{
+        checks::{Severity, Warning, each_lane, list, warning},
+        explain::explain,
+        summary::{Cell, Interval, Summary},
+        suspicions::foreign_compute,
+    },
+    model::lane::Lane,
+    report::{NOTHING, label, table, warning_list},
+    run::plan::Load,
+};
+
+/// One run with what is known about it besides.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its figures.
+    pub summary: Summary,
+    /// What its machine costs, in dollars an hour.
+    pub price_per_hour: Option<f64>,
+}
+
+/// Which part of an image's way is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// All that the client saw: by throughput.
+    Measured,
+    /// The stay in the server.
+    Server,
+    /// The model alone.
+    Compute,
+}
+
+impl Layer {
+    /// All of them, from the outside in.
+    pub const ALL: [Self; 3] = [Self::Measured, Self::Server, Self::Compute];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Server => "server",
+            Self::Compute => "compute",
+        }
+    }
+}
+
+/// Seconds that an image takes at a layer, with one request at a time; `None` where the server's counters do not
+/// tell, or tell of something else.
+pub fn seconds_per_image(summary: &Summary, cell: &Cell, layer: Layer) -> Option<f64> {
+    let server = cell.server.filter(|_| foreign_compute(summary, cell).is_none());
+    match layer {
+        Layer::Measured => Some(1.0 / cell.images_per_s),
+        Layer::Server => server.map(|server| server.request_ms / 1e3 / cell.images()),
+        Layer::Compute => server.map(|server| server.compute_ms / 1e3 / cell.images()),
+    }
+}
+
+/// Dollars for a million images at a layer.
+pub fn dollars_per_million(run: &Run, cell: &Cell, layer: Layer) -> Option<f64> {
+    Some(run.price_per_hour? / 3_600.0 * seconds_per_image(&run.summary, cell, layer)? * 1e6)
+}
+
+/// A lane and load that the first run and another turn around between layers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reversal {
+    /// The lane.
+    pub lane: Lane,
+    /// The load.
+    pub load: Load,
+    /// Name of the other run.
+    pub run: String,
+    /// How many times as long as in the first run an image takes there by the client.
+    pub measured: f64,
+    /// And by the server's compute time.
+    pub compute: f64,
+}
+
+/// Where the client and the server's own counters disagree on which run is faster.
+pub fn reversals(runs: &[Run]) -> Vec<Reversal> {
+    let Some((base, others)) = runs.split_first() else { return Vec::new() };
+    let mut found = Vec::new();
+    for run in others {
+        for cell in &run.summary.cells {
+            let ratio = |layer| {
+                let first = base.summary.cell(cell.lane, cell.load)?;
+                let seconds = seconds_per_image(&run.summary, cell, layer)?;
+                Some(seconds / seconds_per_image(&base.summary, first, layer)?)
+            };
+            let (Some(measured), Some(compute)) = (ratio(Layer::Measured), ratio(Layer::Compute)) else { continue };
+            if (measured > 1.0) != (compute > 1.0) {
+                let (lane, load, run) = (cell.lane, cell.load, run.summary.name.clone());
+                found.push(Reversal { lane, load, run, measured, compute });
+            }
+        }
+    }
+    found
+}
+
+/// The comparison in Markdown.
+pub fn markdown(runs: &[Run]) -> String {
+    let serial = |cell: &Cell| matches!(cell.load, Load::Serial { .. });
+    let p50 = |_: &Run, cell: &Cell| Some((cell.p50_ms, cell.p50_interval));
+    let rate = |_: &Run, cell: &Cell| Some((cell.images_per_s, cell.images_interval));
+    let layer = |layer| {
+        move |run: &Run, cell: &Cell| {
+            let seconds = seconds_per_image(&run.summary, cell, layer)?;
+            Some((seconds * 1e3 * cell.images(), None))
+        }
+    };
+    let off_link = |run: &Run, cell: &Cell| {
+        let explained = explain(&run.summary.link?, &run.summary);
+        let prediction = explained.iter().find(|explained| explained.cell == cell)?.prediction;
+        Some((cell.p50_ms - (prediction.total_ms - prediction.server_ms), None))
+    };
+    let cost = |layer| move |run: &Run, cell: &Cell| Some((dollars_per_million(run, cell, layer)?, None));
+    let mut sections = vec![
+        head(runs),
+        section(runs, "Serial p50 latency (ms)", 1, serial, &p50),
+        section(runs, "Serial p50 latency that the link does not explain (ms)", 1, serial, &off_link),
+        section(runs, "In the server, for each request (mean, ms)", 2, serial, &layer(Layer::Server)),
+        section(runs, "Server compute, for each request (mean, ms)", 2, serial, &layer(Layer::Compute)),
+        section(runs, "Serial throughput (img/s)", 1, serial, &rate),
+        section(runs, "Concurrent throughput (img/s)", 1, |cell| !serial(cell), &rate),
+    ];
+    for layer in Layer::ALL {
+        let title = format!("Dollars for a million images, {}", layer.name());
+        sections.push(section(runs, &title, 3, serial, &cost(layer)));
+    }
+    sections.push(warning_list(&warnings(runs)));
+    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// What a reader of the comparison should know.
+pub fn warnings(runs: &[Run]) -> Vec<Warning> {
+    let found = reversals(runs).into_iter().map(|reversal| {
+        let Reversal { lane, load, run, measured, compute } = reversal;
+        (lane, format!("{load} ({run}: {measured:.2}× by the client, {compute:.2}× in compute)"))
+    });
+    let mut warnings = each_lane(
+        "order-differs-by-layer",
+        Severity::Warning,
+        found,
+        |cells| format!("client and server disagree on which run is faster, by the time of an image: {cells}"),
+        "The client's figures hold the link and the client's machine: judge servers by the server's own times.",
+    );
+    let unknown = runs.iter().filter(|run| run.summary.link.is_none()).map(|run| run.summary.name.as_str());
+    let unknown = list(unknown);
+    if !unknown.is_empty() {
+        warnings.push(warning(
+            "link-unknown",
+            Severity::Note,
+            Vec::new(),
+            format!("the link of {unknown} is not known, so latency is not normalised for it"),
+            "Measure it with `quintet-bench link` and give it with --link, once for each file.",
+        ));
+    }
+    warnings
+}
+
+fn head(runs: &[Run]) -> String {
+    let columns = ["Began", "Serial requests", "Link", "$/h"].map(str::to_owned);
+    let rows: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            let row = [
+                run.summary.started_at.clone(),
+                run.summary.iterations.to_string(),
+                run.summary.link.map_or("unknown".into(), |link| link.to_string()),
+                run.price_per_hour.map_or(NOTHING.into(), |price| price.to_string()),
+            ];
+            (run.summary.name.clone(), row.to_vec())
+        })
+        .collect();
+    table("Runs", "Run", &columns, &rows)
+}
+
+/// A value and, where it is known, its interval.
+type Figure = (f64, Option<Interval>);
+
+/// A table with a row for each lane and load, a column for each run, and the ratio of each to the first.
+fn section(
+    runs: &[Run],
+    title: &str,
+    digits: usize,
+    keep: impl Fn(&Cell) -> bool,
+    value: &dyn Fn(&Run, &Cell) -> Option<Figure>,
+) -> String {
+    let mut places: Vec<(Lane, Load)> = runs
+        .iter()
+        .flat_map(|run| run.summary.cells.iter().filter(|cell| keep(cell)).map(|cell| (cell.lane, cell.load)))
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    let mut rows = Vec::new();
+    for (lane, load) in places {
+        let values: Vec<_> =
+            runs.iter().map(|run| run.summary.cell(lane, load).and_then(|cell| value(run, cell))).collect();
+        if values.iter().all(Option::is_none) {
+            continue;
+        }
+        let text = |value: &Option<Figure>| value.map_or(NOTHING.into(), |(value, _)| format!("{value:.digits$}"));
+        let mut row: Vec<String> = values.iter().map(text).collect();
+        row.extend(values[1..].iter().map(|value| ratio(*value, values[0]).unwrap_or_else(|| NOTHING.into())));
+        rows.push((format!("{} {load}", label(lane)), row));
+    }
+    let mut columns: Vec<String> = runs.iter().map(|run| run.summary.name.clone()).collect();
+    columns.extend(runs[1..].iter().map(|run| format!("{} / first", run.summary.name)));
+    if rows.is_empty() { String::new() } else { table(title, "Lane and load", &columns, &rows) }
+}
+
+/// How many times the first's, with the widest interval that both allow.
+fn ratio(value: Option<Figure>, first: Option<Figure>) -> Option<String> {
+    let ((value, interval), (first, first_interval)) = (value?, first?);
+    let text = format!("{:.2}×", value / first);
+    Some(match (interval, first_interval) {
+        (Some((low, high)), Some((first_low, first_high))) => {
+            format!("{text} ({:.2}–{:.2})", low / first_high, high / first_low)
+        }
+        _ => text,
+    })
+}

@@ -1,0 +1,368 @@
+//! From settings to a plan: which lane does what, in which order. Pure.
+//!
+//! Lanes are interleaved in blocks whose order is drawn anew each time (seeded), so that a machine
+//! that slows down, or a cache that warms up, hits all lanes alike.
+
+use std::time::Duration;
+
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    client::{Policy, target::Protocol},
+    model::{
+        arrivals::{Arrivals, LoadSpec, Rate},
+        encoding::Encoding,
+        lane::Lane,
+        settings::Settings,
+        transport::Transport,
+    },
+};
+
+/// How a lane is loaded in one cell of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Load {
+    /// One worker, one request after the other.
+    Serial {
+        /// Images in a request.
+        batch: usize,
+    },
+    /// Several workers, each with one request in flight (closed loop).
+    Concurrent {
+        /// Workers.
+        concurrency: usize,
+        /// Images in a request.
+        batch: usize,
+    },
+    /// Requests at their own times, whatever became of those before (open loop).
+    Open {
+        /// How they follow each other.
+        arrivals: Arrivals,
+        /// Requests per second; of a trace, its mean.
+        rate: Rate,
+        /// Images in a request.
+        batch: usize,
+    },
+}
+
+impl Load {
+    /// Images in a request.
+    pub fn batch(self) -> usize {
+        match self {
+            Self::Serial { batch } | Self::Concurrent { batch, .. } | Self::Open { batch, .. } => batch,
+        }
+    }
+
+    /// Workers; an open loop takes as many as it needs.
+    pub fn workers(self) -> usize {
+        match self {
+            Self::Serial { .. } | Self::Open { .. } => 1,
+            Self::Concurrent { concurrency, .. } => concurrency,
+        }
+    }
+}
+
+impl std::fmt::Display for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Serial { batch } => write!(f, "serial b={batch}"),
+            Self::Concurrent { concurrency, .. } => write!(f, "concurrent c={concurrency}"),
+            Self::Open { arrivals, rate, .. } => write!(f, "{arrivals} {rate}"),
+        }
+    }
+}
+
+/// What is compared under one load: a lane, its connections, and the form of its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arm {
+    /// The lane.
+    pub lane: Lane,
+    /// Whose connections its requests go out on.
+    pub connection: Policy,
+    /// The form of its images.
+    pub payload: Encoding,
+    /// The way of its tensors.
+    pub transport: Transport,
+}
+
+impl Arm {
+    /// A lane as it is measured when nothing else is asked for.
+    pub fn plain(lane: Lane) -> Self {
+        let payload = Encoding::default_of(Protocol::of(lane));
+        Self { lane, connection: Policy::Reused, payload, transport: Transport::Tcp }
+    }
+
+    /// Every combination that a run asks for, lane by lane: the first of a lane stands for it in tables of lanes.
+    pub fn all(settings: &Settings, lanes: &[Lane]) -> Vec<Self> {
+        let mut arms = Vec::new();
+        for &lane in lanes {
+            let protocol = Protocol::of(lane);
+            let mut payloads: Vec<_> = settings.payloads.iter().copied().filter(|p| p.fits(protocol)).collect();
+            if payloads.is_empty() {
+                payloads.push(Encoding::default_of(protocol));
+            }
+            for &connection in &settings.connections {
+                for &payload in &payloads {
+                    let fits = |transport: &Transport| transport.fits(lane, payload);
+                    let mut transports: Vec<_> = settings.transports.iter().copied().filter(fits).collect();
+                    if transports.is_empty() {
+                        transports.push(Transport::Tcp);
+                    }
+                    arms.extend(transports.into_iter().map(|transport| Self { lane, connection, payload, transport }));
+                }
+            }
+        }
+        arms
+    }
+}
+
+/// What a turn consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Requests that are not measured, until they are steady.
+    WarmUp {
+        /// At least so many.
+        least: usize,
+        /// At most so many.
+        most: usize,
+    },
+    /// A block of measured requests, one after the other.
+    Block(usize),
+    /// A timed window behind a ramp.
+    Window {
+        /// Load before the window opens.
+        ramp: Duration,
+        /// The window's length.
+        length: Duration,
+    },
+}
+
+/// One arm at work on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The arm.
+    pub arm: Arm,
+    /// What it does.
+    pub work: Work,
+}
+
+/// All arms under one load: their cells are complete when the stage is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The load.
+    pub load: Load,
+    /// The turns, in order.
+    pub turns: Vec<Turn>,
+}
+
+/// The whole run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The stages, in order.
+    pub stages: Vec<Stage>,
+}
+
+/// What a lane has ahead of it: for progress and `--dry-run`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Requests sent one after the other, warm-up included.
+    pub requests: usize,
+    /// Images in those.
+    pub images: usize,
+    /// Time in concurrent windows, ramps included.
+    pub windows: Duration,
+}
+
+impl Effort {
+    /// What one turn takes.
+    pub fn of(turn: Turn, load: Load) -> Self {
+        match turn.work {
+            Work::WarmUp { least: n, .. } | Work::Block(n) => {
+                Self { requests: n, images: n * load.batch(), windows: Duration::ZERO }
+            }
+            Work::Window { ramp, length } => Self { windows: ramp + length, ..Self::default() },
+        }
+    }
+
+    /// How long it takes when one image takes `image`.
+    pub fn at(self, image: Duration) -> Duration {
+        self.windows + image.mul_f64(self.images as f64)
+    }
+}
+
+impl std::ops::AddAssign for Effort {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.images += other.images;
+        self.windows += other.windows;
+    }
+}
+
+impl Plan {
+    /// Plans a run of `lanes`.
+    pub fn new(settings: &Settings, lanes: &[Lane]) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+        let mut order = Arm::all(settings, lanes);
+        let mut round = |work: Work| -> Vec<Turn> {
+            order.shuffle(&mut rng);
+            order.iter().map(|&arm| Turn { arm, work }).collect()
+        };
+        let window = Work::Window { ramp: settings.ramp, length: settings.duration };
+        let warm_up = Work::WarmUp { least: settings.warmup, most: settings.max_warmup.max(settings.warmup) };
+        let mut stages = Vec::new();
+        let mut add = |load, works: Vec<Work>| {
+            stages.push(Stage { load, turns: works.into_iter().flat_map(&mut round).collect() });
+        };
+        for load in &settings.loads {
+            match load {
+                LoadSpec::Closed => {
+                    for &batch in &settings.batches {
+                        let blocks = deal(settings.iterations, settings.blocks).into_iter().map(Work::Block);
+                        add(Load::Serial { batch }, std::iter::once(warm_up).chain(blocks).collect());
+                    }
+                    for &concurrency in &settings.concurrency {
+                        add(Load::Concurrent { concurrency, batch: 1 }, vec![window]);
+                    }
+                }
+                LoadSpec::Open { arrivals, rates } => {
+                    for &rate in rates {
+                        add(Load::Open { arrivals: *arrivals, rate, batch: 1 }, vec![window]);
+                    }
+                }
+                LoadSpec::Replay(trace) => {
+                    let ramp = settings.ramp.min(trace.length() / 2);
+                    let work = Work::Window { ramp, length: trace.length() - ramp };
+                    add(Load::Open { arrivals: Arrivals::Replay, rate: trace.rate(), batch: 1 }, vec![work]);
+                }
+            }
+        }
+        Self { stages }
+    }
+
+    /// What lies ahead of one lane.
+    pub fn effort(&self, lane: Lane) -> Effort {
+        let mut effort = Effort::default();
+        for stage in &self.stages {
+            for turn in stage.turns.iter().filter(|turn| turn.arm.lane == lane) {
+                effort += Effort::of(*turn, stage.load);
+            }
+        }
+        effort
+    }
+
+    /// The rate and length of each window of an open loop, ramp included.
+    pub fn open_windows(&self) -> impl Iterator<Item = (Rate, Duration)> {
+        self.stages.iter().flat_map(|stage| {
+            stage.turns.iter().filter_map(|turn| match (stage.load, turn.work) {
+                (Load::Open { rate, .. }, Work::Window { ramp, length }) => Some((rate, ramp + length)),
+                _ => None,
+            })
+        })
+    }
+
+    /// The most images that a request of the plan carries.
+    pub fn largest_batch(&self) -> usize {
+        self.stages.iter().map(|stage| stage.load.batch()).max().unwrap_or(1)
+    }
+}
+
+/// Deals `total` into at most `blocks` parts that differ by at most one; none is empty.
+fn deal(total: usize, blocks: usize) -> Vec<usize> {
+    let blocks = blocks.clamp(1, total.max(1));
+    (0..blocks).map(|i| total / blocks + usize::from(i < total % blocks)).filter(|&n| n > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn settings(iterations: usize, blocks: usize, seed: u64) -> Settings {
+        Settings { batches: vec![1, 4], concurrency: vec![8], iterations, blocks, seed, ..Settings::default() }
+    }
+
+    #[test]
+    fn axes_multiply_and_each_lane_carries_what_it_can() {
+        let settings = Settings {
+            connections: vec![Policy::Fresh, Policy::Reused],
+            payloads: vec![Encoding::Fp16, Encoding::Json],
+            ..settings(4, 2, 1)
+        };
+        let arms = Arm::all(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
+        let of = |lane| arms.iter().filter(|arm| arm.lane == lane).map(|arm| arm.payload).collect::<Vec<_>>();
+        assert_eq!(of(Lane::JPEG), [Encoding::JpegBase64; 2], "it carries none of those asked for: its usual one");
+        assert_eq!(of(Lane::ONNX_HTTP), [Encoding::Fp16, Encoding::Json, Encoding::Fp16, Encoding::Json]);
+        assert_eq!(of(Lane::ONNX_GRPC), [Encoding::Fp16; 2]);
+        let plan = Plan::new(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
+        assert!(
+            plan.stages[0]
+                .turns
+                .chunks(arms.len())
+                .all(|round| arms.iter().all(|arm| round.iter().any(|t| t.arm == *arm)))
+        );
+    }
+
+    #[test]
+    fn a_lane_uses_the_transports_that_it_can() {
+        use Transport::{Shm, Tcp, Uds};
+        let payloads = vec![Encoding::Fp32, Encoding::Json];
+        let settings = Settings { transports: vec![Shm, Uds], payloads, ..settings(4, 2, 1) };
+        let of = |lane| Arm::all(&settings, &[lane]).iter().map(|arm| arm.transport).collect::<Vec<_>>();
+        assert_eq!(of(Lane::JPEG), [Uds]);
+        assert_eq!(of(Lane::ONNX_HTTP), [Shm, Uds, Uds], "JSON is in messages");
+        assert_eq!(of(Lane::ONNX_HTTP.of("other".parse().unwrap())), [Shm, Tcp], "the sockets are the suite's");
+    }
+
+    #[test]
+    fn each_rate_of_an_open_loop_is_a_stage() {
+        let loads = vec!["steps:10,20".parse().unwrap(), LoadSpec::Closed];
+        let plan = Plan::new(&Settings { loads, ..settings(4, 2, 1) }, &[Lane::JPEG]);
+        let words: Vec<_> = plan.stages.iter().map(|stage| stage.load.to_string()).collect();
+        assert_eq!(words, ["constant 10/s", "constant 20/s", "serial b=1", "serial b=4", "concurrent c=8"]);
+    }
+
+    #[test]
+    fn effort_counts_warm_up_and_windows() {
+        let effort = Plan::new(&settings(10, 3, 1), &Lane::ALL).effort(Lane::TRT_GRPC);
+        assert_eq!(effort, Effort { requests: 24, images: 12 + 48, windows: Duration::from_secs(5) });
+        assert_eq!(effort.at(Duration::from_millis(100)), Duration::from_secs(11));
+    }
+
+    #[test]
+    fn order_varies_within_a_run_and_repeats_with_the_seed() {
+        let plan = Plan::new(&settings(30, 5, 1), &Lane::ALL);
+        let rounds: HashSet<Vec<Lane>> =
+            plan.stages[0].turns.chunks(5).map(|round| round.iter().map(|turn| turn.arm.lane).collect()).collect();
+        assert!(rounds.len() > 1, "lanes are not always in one order");
+        assert_eq!(plan, Plan::new(&settings(30, 5, 1), &Lane::ALL));
+        assert_ne!(plan, Plan::new(&settings(30, 5, 2), &Lane::ALL));
+    }
+
+    proptest! {
+        #[test]
+        fn each_lane_gets_exactly_its_iterations(iterations in 1_usize..100, blocks in 1_usize..10, seed: u64) {
+            let plan = Plan::new(&settings(iterations, blocks, seed), &Lane::ALL);
+            for stage in &plan.stages {
+                for lane in Lane::ALL {
+                    let works: Vec<Work> = stage.turns.iter().filter(|t| t.arm.lane == lane).map(|t| t.work).collect();
+                    match stage.load {
+                        Load::Serial { .. } => {
+                            prop_assert_eq!(works[0], Work::WarmUp { least: 2, most: 10 }, "warm-up comes first");
+                            let dealt: Vec<usize> = works[1..]
+                                .iter()
+                                .map(|work| if let Work::Block(n) = work { *n } else { 0 })
+                                .collect();
+                            prop_assert_eq!(dealt.iter().sum::<usize>(), iterations);
+                            prop_assert!(dealt.iter().max().unwrap() - dealt.iter().min().unwrap() <= 1);
+                        }
+                        Load::Concurrent { .. } | Load::Open { .. } => prop_assert_eq!(works.len(), 1),
+                    }
+                }
+            }
+        }
+    }
+}
