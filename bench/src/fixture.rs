@@ -6,20 +6,25 @@ use quintet_proto::lanes::Lane as Kind;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::report::{Cell, LaneInfo, Measured, MeasuredBlock, Report, SCHEMA, WarmUp};
 use crate::{
-    analysis::{outputs::compare, stats::Estimate, waterfall::StageTimes},
-    client::{Marks, Traffic, payload::PhotographInfo},
+    analysis::outputs::compare,
     model::{
-        lane::Lane,
-        record::{Recorder, Sample},
-        settings::{Limits, Preset, Settings},
-    },
-    run::{
+        block::{Measured, MeasuredBlock, WarmUp},
+        cell::Cell,
+        connection::Traffic,
+        counters::Counters,
         environment::Environment,
-        plan::{Arm, Load},
+        estimate::Estimate,
+        lane::Lane,
+        limits::Limits,
+        load::Load,
+        part::StageTimes,
+        record::Recorder,
+        report::{LaneInfo, PhotographInfo, Report, SCHEMA},
+        sample::{Marks, Sample},
+        settings::{Preset, Settings},
+        variant::Arm,
     },
-    server::counters::Counters,
 };
 
 /// Time on the way and in the model for one image, in µs, and bytes of a request.
@@ -181,6 +186,6 @@ pub(crate) fn report() -> Report {
         hypotheses: Vec::new(),
         warnings: Vec::new(),
     };
-    report.conclude();
+    crate::study::hypotheses::conclude(&mut report);
     report
 }

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use quintet_bench::{
     analysis::compare::{Layer, Run, dollars_per_million, reversals, seconds_per_image},
     cli::compare::{CompareArgs, compare},
-    model::lane::Lane,
-    run::plan::Load,
+    model::{lane::Lane, load::Load},
     study::import::Results,
 };
 

@@ -11,20 +11,18 @@ use std::time::{Duration, Instant};
 use quintet_bench::{
     cli::progress::Progress,
     client::{
-        HttpVersion,
+        call::HttpVersion,
+        endpoint::Endpoint,
         payload::{Payload, Photograph},
-        target::{Endpoint, Target},
+        target::Target,
     },
     link::{
-        self, LinkSpec, Proxy,
+        self,
         measure::{Rate, measure},
-        proxy::EmulatedLink,
+        proxy::{EmulatedLink, Proxy},
     },
-    model::{
-        lane::Lane,
-        settings::{Limits, Settings},
-    },
-    run::{plan::Load, session::Run},
+    model::{lane::Lane, limits::Limits, link::LinkSpec, load::Load, settings::Settings},
+    run::session::Run,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

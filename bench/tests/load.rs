@@ -8,19 +8,15 @@ use std::{num::NonZeroU16, sync::atomic::Ordering, time::Duration};
 use quintet_bench::{
     cli::progress::Progress,
     client::{
-        Policy,
         payload::{Payload, Photograph},
         target::Target,
     },
     model::{
-        arrivals::LoadSpec,
-        encoding::Encoding,
-        lane::Lane,
-        settings::{Limits, Settings},
-        transport::Transport,
+        arrivals::LoadSpec, cell::Cell, connection::Policy, encoding::Encoding, lane::Lane, limits::Limits, load::Load,
+        report::Report, settings::Settings, transport::Transport,
     },
-    report::{Cell, Exporter as _, Markdown, Report},
-    run::{plan::Load, session::Run},
+    report::{exporter::Exporter as _, markdown::Markdown},
+    run::session::Run,
 };
 use support::{MODEL, Script, Suite};
 use tokio_util::sync::CancellationToken;
@@ -156,13 +152,13 @@ async fn forms_of_the_same_image_give_the_same_answer() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_unix_domain_socket_is_spoken_to_like_a_port() {
-    use quintet_bench::client::{Connection, HttpVersion, http};
+    use quintet_bench::client::{call::HttpVersion, connection::Connection, http};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quintet.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let routes = axum::Router::new().route("/health", axum::routing::get(|| async { "ok" }));
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let endpoint: quintet_bench::client::target::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
+    let endpoint: quintet_bench::client::endpoint::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
     let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http1, Limits::default());
     let reply = connection.call(&http::get(&endpoint, "/health").unwrap()).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.body()[..]), (200, &b"ok"[..]));

@@ -6,20 +6,25 @@ mod support;
 use std::{collections::HashSet, path::Path, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    analysis::waterfall::{Part, Source},
     cli::{progress::Progress, run::exit_status},
     client::{
+        endpoint::Endpoint,
         payload::{Payload, Photograph},
-        target::{Endpoint, Target},
+        target::Target,
     },
     model::{
+        cell::Cell,
         lane::{Lane, Peer},
-        settings::{Limits, Settings},
+        limits::Limits,
+        load::Load,
+        part::Part,
+        report::{Report, SCHEMA},
+        settings::Settings,
+        waterfall::Source,
     },
-    report::{Cell, Report, SCHEMA, schema},
+    report::schema,
     run::{
         journal::{self, Unfinished},
-        plan::Load,
         session::{Outcome, Run, RunError, Stop},
     },
 };

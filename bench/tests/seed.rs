@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use quintet_bench::{
-    analysis::{checks::Warning, suspicions::judge},
+    analysis::suspicions::judge,
     cli::report::{Format, ReportArgs, report},
+    model::warning::Warning,
     study::import::Results,
 };
 

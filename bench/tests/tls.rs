@@ -6,15 +6,22 @@ mod support;
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use quintet_bench::{
-    analysis::waterfall::Part,
     cli::progress::Progress,
     client::{
-        Policy, TlsVersion, Trust,
+        endpoint::Endpoint,
         payload::{Payload, Photograph},
-        target::{Endpoint, Target},
+        target::Target,
+        tls::Trust,
     },
-    model::{lane::Lane, settings::Settings},
-    report::{Cell, Exporter as _, Markdown, Report},
+    model::{
+        cell::Cell,
+        connection::{Policy, TlsVersion},
+        lane::Lane,
+        part::Part,
+        report::Report,
+        settings::Settings,
+    },
+    report::{exporter::Exporter as _, markdown::Markdown},
     run::{
         preflight::LaneError,
         session::{Outcome, Run, RunError},

@@ -2,247 +2,25 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    analysis::{
-        stats::{Estimate, Percentile, Statistic, bootstrap, quantile, tail_percentile},
-        waterfall::{Part, Place, Waterfall},
-    },
-    client::{Policy, Traffic, target::Protocol},
+    analysis::{stats::bootstrap, timing::latency},
     model::{
-        encoding::Encoding,
-        lane::Lane,
-        record::{Failures, Recorder, Sample},
-        transport::Transport,
+        block::{Measured, MeasuredBlock},
+        cell::{Block, Cell, OpenLoop, ServerSide, Times},
+        connection::Traffic,
+        counters::Counters,
+        estimate::{Estimate, Statistic},
+        load::Load,
+        protocol::Protocol,
+        record::Recorder,
+        sample::Sample,
+        samples::Samples,
+        waterfall::Waterfall,
     },
-    run::{
-        journal::Done,
-        open::Offered,
-        plan::{Arm, Load},
-    },
-    server::counters::Counters,
-};
-
-use crate::report::{
-    axes::{OpenLoop, Times},
-    samples::Samples,
 };
 
 /// Slices of a concurrent window whose rates give the interval of its throughput.
 const WINDOW_SLICES: u32 = 10;
-
-/// What was measured in one block or window.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct MeasuredBlock {
-    /// Start of the block, since the start of the run.
-    pub start: Duration,
-    /// Its length on the clock.
-    pub wall: Duration,
-    /// The requests completed in it, and its failures.
-    pub recorder: Recorder,
-    /// Requests completed outside the window (ramp and drain); 0 for serial blocks.
-    pub outside: u64,
-    /// TCP connections used.
-    pub connections: u64,
-    /// Connections opened anew within the block.
-    pub reconnects: u64,
-    /// CPU time of this program in the block, where known.
-    pub cpu: Option<Duration>,
-    /// What the connections carried in the block, a window's ramp and drain included.
-    pub traffic: Traffic,
-    /// What became of the schedule, in an open loop.
-    pub offered: Option<Offered>,
-    /// The server's counters over the block.
-    pub server: Result<Counters, String>,
-    /// Requests answered according to the server, from idle to idle; `None` when not comparable.
-    pub counted: Option<u64>,
-}
-
-/// Requests before the measurement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WarmUp {
-    /// How many were sent.
-    pub sent: u64,
-    /// How many failed.
-    pub failures: Failures,
-    /// Latency of the very first, in µs.
-    #[serde(default)]
-    pub first_us: Option<u64>,
-    /// Median latency of the last group, in µs.
-    #[serde(default)]
-    pub last_us: Option<u64>,
-    /// Whether it became steady (the medians of two groups in a row within 10 %), where that was judged.
-    #[serde(default)]
-    pub steady: Option<bool>,
-}
-
-impl WarmUp {
-    /// Adds what was sent before the run was stopped: the very first request was then.
-    pub fn follows(&mut self, mut first: Self) {
-        first.failures.merge(std::mem::take(&mut self.failures));
-        self.failures = first.failures;
-        self.sent += first.sent;
-        self.first_us = first.first_us.or(self.first_us);
-    }
-}
-
-/// Everything measured for one cell.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    /// What was measured.
-    pub arm: Arm,
-    /// The load.
-    pub load: Load,
-    /// Bytes of a request's body (mean over the photographs).
-    pub request_bytes: usize,
-    /// Requests before the measurement.
-    pub warm_up: WarmUp,
-    /// Blocks, in order.
-    pub blocks: Vec<MeasuredBlock>,
-}
-
-impl Measured {
-    /// Adds what a turn brought.
-    pub fn add(&mut self, done: Done) {
-        match done {
-            Done::WarmUp(warm_up) => self.warm_up = warm_up,
-            Done::Block(block) => self.blocks.push(*block),
-        }
-    }
-
-    /// Requests sent in its blocks.
-    pub fn requests(&self) -> usize {
-        self.blocks.iter().map(|block| block.recorder.sent() as usize).sum()
-    }
-}
-
-/// One lane under one load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Cell {
-    /// The lane.
-    pub lane: Lane,
-    /// The load.
-    pub load: Load,
-    /// Whose connections the requests went out on.
-    #[serde(default)]
-    pub connection: Policy,
-    /// The form of the images; in reports of before there was a choice, none.
-    #[serde(default)]
-    pub payload: Option<Encoding>,
-    /// The way of the tensors.
-    #[serde(default)]
-    pub transport: Transport,
-    /// Requests sent: completed, failed, abandoned, and completed outside the window.
-    pub sent: u64,
-    /// Requests completed and measured.
-    pub completed: u64,
-    /// Requests completed in the ramp or after the window: not measured.
-    pub outside_window: u64,
-    /// Requests given up in flight at an interrupt.
-    pub abandoned: u64,
-    /// Requests that failed.
-    pub failures: Failures,
-    /// Requests before the measurement.
-    pub warm_up: WarmUp,
-    /// Measured time on the clock, in seconds.
-    pub wall_s: f64,
-    /// CPU time of this program meanwhile, in seconds, where known.
-    #[serde(default)]
-    pub client_cpu_s: Option<f64>,
-    /// Completed images by measured time.
-    pub images_per_s: Option<Estimate>,
-    /// Completion minus send.
-    pub latency_ms: Option<Latency>,
-    /// p50 with the client's preprocessing of the batch added; for tensor lanes.
-    pub charged_p50_ms: Option<Estimate>,
-    /// Bytes of a request's body.
-    pub request_bytes: usize,
-    /// Bytes of an answer's body.
-    pub response_bytes: usize,
-    /// TCP connections used at a time.
-    pub connections: u64,
-    /// Connections opened anew while measuring.
-    pub reconnects: u64,
-    /// What the connections carried while measuring, a window's ramp and drain included.
-    #[serde(default)]
-    pub traffic: Traffic,
-    /// How a request went on, seen from the client.
-    #[serde(default)]
-    pub times: Option<Times>,
-    /// What an open loop is about.
-    #[serde(default)]
-    pub open: Option<OpenLoop>,
-    /// The server's view of the measured window.
-    pub server: Option<ServerSide>,
-    /// Why there is none.
-    pub server_missing: Option<String>,
-    /// Where the mean latency goes.
-    pub waterfall: Option<Waterfall>,
-    /// Which samples belong to which block.
-    pub blocks: Vec<Block>,
-    /// Every measured request; in a file of its own.
-    #[serde(skip)]
-    pub samples: Samples,
-    /// Filled buckets of the latency histogram: upper bound in µs, count.
-    pub histogram_us: Vec<(f64, u64)>,
-}
-
-/// Latency statistics in ms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Latency {
-    /// Mean.
-    pub mean: Estimate,
-    /// Median.
-    pub p50: Estimate,
-    /// 95th percentile.
-    pub p95: Percentile,
-    /// 99th percentile.
-    pub p99: Percentile,
-    /// Smallest.
-    pub min: f64,
-    /// Largest.
-    pub max: f64,
-}
-
-/// What the server's counters say about the measured window; times are means for each request, in ms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ServerSide {
-    /// Requests answered in the window.
-    pub requests: u64,
-    /// Images in them.
-    pub images: u64,
-    /// Batches run.
-    pub executions: u64,
-    /// The whole stay in the server.
-    pub request_ms: f64,
-    /// Waiting for an instance or for batch mates.
-    pub queue_ms: f64,
-    /// Inputs to the device.
-    pub compute_input_ms: f64,
-    /// The model.
-    pub compute_infer_ms: f64,
-    /// Outputs from the device.
-    pub compute_output_ms: f64,
-    /// Requests that the client saw answered, idle to idle.
-    pub expected: u64,
-    /// Requests that the server counted meanwhile; `None` when not comparable.
-    pub counted: Option<u64>,
-}
-
-/// A contiguous run of samples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Block {
-    /// Start, in seconds since the start of the run.
-    pub start_s: f64,
-    /// Index of its first sample.
-    pub first: usize,
-    /// Number of samples.
-    pub samples: usize,
-    /// Length on the clock, in seconds.
-    pub wall_s: f64,
-}
 
 impl Cell {
     /// Computes a cell. `preprocess_ms` is the client's preprocessing of one image.
@@ -326,29 +104,6 @@ impl Cell {
     }
 }
 
-impl Cell {
-    /// The server's work on a request in ms; reading the body goes at the link's pace and does not count, where it is
-    /// told apart.
-    pub fn server_ms(&self) -> Option<f64> {
-        let staged = self.waterfall.as_ref().and_then(|w| Some(w.at(Place::Server)? - w.ms(Part::Receive)?));
-        staged.or_else(|| self.server.as_ref().map(|server| server.request_ms))
-    }
-}
-
-pub(crate) fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
-    let mut sorted = latency_us.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let sorted: Vec<f64> = sorted.into_iter().map(|us| us / 1e3).collect();
-    Some(Latency {
-        mean: bootstrap(&sorted, Statistic::Mean, seed)?,
-        p50: bootstrap(&sorted, Statistic::Median, seed)?,
-        p95: tail_percentile(&sorted, 0.95),
-        p99: tail_percentile(&sorted, 0.99),
-        min: quantile(&sorted, 0.0)?,
-        max: quantile(&sorted, 1.0)?,
-    })
-}
-
 /// Completed images by time on the clock. One after the other, the interval is that of the mean
 /// latency, which the rate is the inverse of; in a window, that of the rates of its slices.
 fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimate> {
@@ -417,6 +172,7 @@ fn server_side(blocks: &[MeasuredBlock]) -> Result<ServerSide, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{block::WarmUp, lane::Lane, variant::Arm};
 
     fn block(start_ms: u64, latencies_ms: &[u64], wall_ms: u64, server: Counters) -> MeasuredBlock {
         let mut recorder = Recorder::new().unwrap();

@@ -1,22 +1,25 @@
 //! Warnings: what a reader should know before believing a figure. The rules on whole reports stand here and in [`load`],
 //! those on figures alone in [`crate::analysis::suspicions`].
 
-mod frame;
+pub mod frame;
 pub mod load;
 
 use std::collections::BTreeMap;
 
-pub(crate) use frame::{Rule, by_lane, each_lane, judge as by_rules, list, together, warning};
-pub use frame::{Severity, Warning, by_severity};
-
 use crate::{
     analysis::{
-        metric::Metric,
-        stats::{self, Statistic},
-        waterfall::{Part, TOLERANCE},
+        checks::frame::{Rule, by_lane, each_lane, judge as by_rules, list, warning},
+        stats,
     },
-    report::Report,
-    run::plan::Load,
+    model::{
+        estimate::Statistic,
+        load::Load,
+        metric::Metric,
+        part::Part,
+        report::Report,
+        warning::{Severity, Warning},
+        waterfall::TOLERANCE,
+    },
 };
 
 /// A first sample above this multiple of its cell's median, and the block's largest, is a cold start.

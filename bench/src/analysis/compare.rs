@@ -7,14 +7,20 @@ use serde::Serialize;
 
 use crate::{
     analysis::{
-        checks::{Severity, Warning, each_lane, list, warning},
+        checks::frame::{each_lane, list, warning},
         explain::explain,
         summary::{Cell, Interval, Summary},
         suspicions::foreign_compute,
     },
-    model::lane::Lane,
-    report::{NOTHING, label, table, warning_list},
-    run::plan::Load,
+    model::{
+        lane::Lane,
+        load::Load,
+        warning::{Severity, Warning},
+    },
+    report::{
+        markdown::{table, warning_list},
+        table::{NOTHING, label},
+    },
 };
 
 /// One run with what is known about it besides.

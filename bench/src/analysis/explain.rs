@@ -9,15 +9,13 @@ use serde::Serialize;
 
 use crate::{
     analysis::summary::{Cell, Form, Summary},
-    client::{TlsVersion, target::Protocol},
-    model::link::{LinkSpec, Way},
-    run::plan::Load,
+    model::{
+        connection::TlsVersion,
+        link::{LinkSpec, SEGMENT_BYTES, Way},
+        load::Load,
+        protocol::Protocol,
+    },
 };
-
-/// Bytes of a full TCP segment on Ethernet.
-pub const SEGMENT_BYTES: u64 = 1_460;
-/// Segments that a new connection may send before the first acknowledgement (RFC 6928).
-pub const INITIAL_WINDOW: u64 = 10;
 
 /// Round trips before the first byte of a request can leave on a fresh connection: TCP's handshake, that of TLS where it
 /// is spoken, and for gRPC the wait for the server's SETTINGS, as gRPC's own libraries do it.
@@ -151,8 +149,7 @@ fn opening(form: Form, cell: &Cell) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::model::{Flow, Pipe, Step};
-    use proptest::prelude::*;
+    use crate::model::link::INITIAL_WINDOW;
 
     fn link(text: &str) -> LinkSpec {
         text.parse().unwrap()
@@ -214,34 +211,5 @@ mod tests {
     fn rounds_are_those_of_the_doubling() {
         let rounds = |bytes| rounds(bytes, INITIAL_WINDOW * SEGMENT_BYTES, u64::MAX);
         assert_eq!([1, 14_600, 14_601, 51_350, 602_112, 2_408_448].map(rounds), [1, 1, 2, 3, 6, 8]);
-    }
-
-    /// When the last byte of a request on a fresh connection arrives, by the model that the proxy follows.
-    fn arrival_ms(link: &LinkSpec, bytes: u64) -> f64 {
-        let (mut pipe, mut flow) = (Pipe::new(link, Way::Up, 1), Flow::new(link, Way::Up, link.rtt));
-        let (mut at, mut left, mut last) = (Duration::ZERO, bytes, Duration::ZERO);
-        while left > 0 {
-            match flow.offer(&mut pipe, at, left) {
-                Step::Wait(until) => at = until,
-                Step::Sent { bytes, arrives } => (left, last) = (left - bytes, arrives),
-            }
-        }
-        last.as_secs_f64() * 1e3
-    }
-
-    proptest! {
-        /// What is predicted is what the emulated link does, within 3 %.
-        #[test]
-        fn prediction_and_emulation_agree(
-            rtt_ms in 5_u64..200, up in proptest::option::of(5_u64..1_000), bytes in 1_000_u64..20_000_000
-        ) {
-            let rate = up.map_or(String::new(), |mbit| format!(",up={mbit}mbit"));
-            let link = link(&format!("rtt={rtt_ms}ms{rate}"));
-            let exchange =
-                Exchange { handshakes: Some(1), request_bytes: bytes, response_bytes: 1, server: Duration::ZERO };
-            let predicted = predict(&link, &exchange).total_ms;
-            let emulated = arrival_ms(&link, bytes) + rtt_ms as f64 / 2.0;
-            prop_assert!((predicted / emulated - 1.0).abs() < 0.03, "{predicted} predicted, {emulated} emulated");
-        }
     }
 }

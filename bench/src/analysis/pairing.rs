@@ -4,39 +4,22 @@
 //! falls out of their difference. Blocks, not requests, are the independent observations: requests of one
 //! block are alike.
 
-use rand::{Rng, SeedableRng};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::analysis::stats::{CONFIDENCE, Estimate, Statistic, bootstrap_with};
+use crate::{
+    analysis::stats::bootstrap_with,
+    model::{
+        difference::Difference,
+        estimate::{CONFIDENCE, Estimate, Statistic},
+    },
+};
 
 /// Resamples of the blocks.
 const RESAMPLES: usize = 2_000;
 /// The normal distribution's quantiles for 95 % confidence and 80 % power.
 const Z_CONFIDENCE: f64 = 1.959_964;
 const Z_POWER: f64 = 0.841_621;
-
-/// One lane's statistic minus another's (times a factor, usually 1).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Difference {
-    /// First minus factor times second, in the samples' unit.
-    pub difference: Estimate,
-    /// First by second; `None` where the second is not positive.
-    pub ratio: Option<Estimate>,
-    /// Blocks that both lanes have.
-    pub blocks: usize,
-    /// Whether the interval is of pairs. With a single block there are no pairs: the requests of each lane
-    /// are resampled on their own, and drift between the two is not accounted for.
-    pub paired: bool,
-}
-
-impl Difference {
-    /// Whether the interval leaves out 0.
-    pub fn is_clear(&self) -> bool {
-        self.difference.low > 0.0 || self.difference.high < 0.0
-    }
-}
 
 /// One block: the samples of the first lane and those of the second.
 pub type Pair<'a> = (&'a [f64], &'a [f64]);

@@ -4,12 +4,13 @@
 
 use serde::Serialize;
 
-use crate::{
-    client::{Policy, TlsVersion},
+use crate::model::{
+    cell,
+    connection::{Policy, TlsVersion},
+    lane::Lane,
     link::LinkSpec,
-    model::lane::Lane,
-    report::{self, Report},
-    run::plan::Load,
+    load::Load,
+    report::Report,
 };
 
 /// One run in figures.
@@ -196,7 +197,7 @@ impl Summary {
 
 impl Cell {
     /// `None` when nothing was completed.
-    fn of(cell: &report::Cell, report: &Report) -> Option<Self> {
+    fn of(cell: &cell::Cell, report: &Report) -> Option<Self> {
         let latency = cell.latency_ms.as_ref()?;
         let images_per_s = cell.images_per_s?;
         Some(Self {

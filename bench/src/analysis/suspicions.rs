@@ -5,14 +5,18 @@
 
 use crate::{
     analysis::{
-        checks::{Rule, Severity, Warning, by_lane, by_rules, each_lane, list, together, warning},
-        explain::{INITIAL_WINDOW, SEGMENT_BYTES, handshakes, rounds},
+        checks::frame::{Rule, by_lane, each_lane, judge as by_rules, list, together, warning},
+        explain::{handshakes, rounds},
         stats::samples_needed,
         summary::{Bytes, Cell, Form, Summary},
     },
-    client::target::Protocol,
-    model::lane::Lane,
-    run::plan::Load,
+    model::{
+        lane::Lane,
+        link::{INITIAL_WINDOW, SEGMENT_BYTES},
+        load::Load,
+        protocol::Protocol,
+        warning::{Severity, Warning},
+    },
 };
 
 /// Code of `engine_builds`.

@@ -7,21 +7,26 @@ use clap::{Args, Parser, Subcommand};
 use quintet_proto::lanes::Lane as Kind;
 
 use crate::{
-    analysis::{checks::list, claims::Hypothesis},
+    analysis::checks::frame::list,
     cli::{
         compare::CompareArgs, link::LinkArgs, peers::Against, report::ReportArgs, selftest::SelftestArgs, slo::SloArgs,
     },
     client::{
-        Policy, Trust,
-        target::{Endpoint, Target, default_endpoint, default_metrics},
+        endpoint::Endpoint,
+        target::{Target, default_endpoint, default_metrics},
+        tls::Trust,
     },
     floor::FloorArgs,
-    link::LinkSpec,
     model::{
         arrivals::LoadSpec,
+        connection::Policy,
+        duration::parse_duration,
         encoding::Encoding,
+        hypothesis::Hypothesis,
         lane::Lane,
-        settings::{Limits, MOST_WARMUP_GROUPS, Preset, Settings, parse_duration},
+        limits::Limits,
+        link::LinkSpec,
+        settings::{MOST_WARMUP_GROUPS, Preset, Settings},
         transport::Transport,
     },
     report,

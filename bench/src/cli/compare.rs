@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     analysis::compare::{Run, markdown},
-    link::LinkSpec,
+    model::link::LinkSpec,
     study::import::Results,
 };
 

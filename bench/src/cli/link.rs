@@ -5,14 +5,10 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{
-    analysis::stats::Estimate,
-    client::{HttpVersion, target::Endpoint},
-    link::{
-        LinkSpec,
-        measure::{Measured, Rate, measure},
-    },
-    model::settings::{Limits, parse_duration},
-    report::{NOTHING, table},
+    client::{call::HttpVersion, endpoint::Endpoint},
+    link::measure::{Measured, Rate, measure},
+    model::{duration::parse_duration, estimate::Estimate, limits::Limits, link::LinkSpec},
+    report::{markdown::table, table::NOTHING},
 };
 
 /// Flags of `link`.
@@ -39,7 +35,7 @@ pub struct Place {
 impl Place {
     fn read(text: &str) -> Result<Self, String> {
         let version = if text.starts_with("grpc://") { HttpVersion::Http2 } else { HttpVersion::Http1 };
-        let endpoint: Endpoint = text.parse().map_err(|e: crate::client::target::EndpointError| e.to_string())?;
+        let endpoint: Endpoint = text.parse().map_err(|e: crate::client::endpoint::EndpointError| e.to_string())?;
         if endpoint.trust().is_some() {
             return Err("a link is measured under TLS: give a port without it, http:// or grpc://".into());
         }

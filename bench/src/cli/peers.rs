@@ -5,7 +5,10 @@ use std::str::FromStr;
 use quintet_proto::lanes::Lane as Kind;
 
 use crate::{
-    client::target::{Endpoint, EndpointError, Target},
+    client::{
+        endpoint::{Endpoint, EndpointError},
+        target::Target,
+    },
     model::lane::{BadPeer, Lane, Peer},
 };
 

@@ -11,9 +11,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
 use crate::{
-    model::lane::Lane,
-    report::Cell,
-    run::plan::{Effort, Load, Plan},
+    model::{cell::Cell, lane::Lane, load::Load},
+    run::plan::{Effort, Plan},
 };
 
 /// What one image is taken to cost before anything was measured.

@@ -8,12 +8,16 @@ use serde::Serialize;
 
 use crate::{
     analysis::{
-        checks::{self, Warning, by_severity},
+        checks::{self, frame::by_severity},
         summary::Summary,
         suspicions,
     },
-    link::LinkSpec,
-    report::{Exporter as _, Html, Markdown, Report, explained},
+    model::{link::LinkSpec, report::Report, warning::Warning},
+    report::{
+        exporter::Exporter as _,
+        html::Html,
+        markdown::{self, Markdown},
+    },
     study::{import::Results, tables},
 };
 
@@ -110,7 +114,7 @@ fn markdown(file: &Path, link: Option<LinkSpec>) -> anyhow::Result<String> {
             report.warnings = warnings;
             let told = Markdown.export(&report)?;
             match &link {
-                Some(link) => format!("{told}\n{}", explained(&summary, link)),
+                Some(link) => format!("{told}\n{}", markdown::explained(&summary, link)),
                 None => told,
             }
         }

@@ -16,9 +16,9 @@ use crate::{
         payload::{self, Payload},
         target::Target,
     },
-    link::{self, Proxy},
-    model::{settings::Settings, transport::Transport},
-    report::{Exporter as _, Markdown, Report},
+    link::{self, proxy::Proxy},
+    model::{report::Report, settings::Settings, transport::Transport},
+    report::{exporter::Exporter as _, markdown::Markdown},
     run::{
         journal::Unfinished,
         plan::Plan,

@@ -11,10 +11,7 @@ use crate::{
         progress::Progress,
         run::{emulate, payload, stop_at_ctrl_c},
     },
-    model::{
-        arrivals::Rate,
-        settings::{Settings, parse_duration},
-    },
+    model::{arrivals::Rate, duration::parse_duration, settings::Settings},
     run::{
         plan::Plan,
         session::{Run, Stop},

@@ -5,15 +5,13 @@ use std::{io, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    HttpVersion,
+use crate::client::{
+    call::HttpVersion,
+    endpoint::Endpoint,
+    stream::Stream,
     tls::Handshake,
     wire::{Counted, Wire},
 };
-use crate::client::target::Endpoint;
-
-/// Any kind of stream.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 

@@ -11,9 +11,14 @@ use quintet_proto::inference::{
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
 
-use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
-    client::target::{Endpoint, Target},
+    client::{
+        call::{CallError, Prepared, Reply},
+        embedding::{INPUT, OUTPUT, rows, shared_rows},
+        endpoint::Endpoint,
+        placement::{Place, grpc_parameters},
+        target::Target,
+    },
     model::encoding::Encoding,
 };
 
@@ -54,8 +59,8 @@ pub fn shared_infer_request(
     [input, output]: [Place; 2],
 ) -> Result<Prepared, CallError> {
     let mut message = message_for(target, encoding, batch);
-    message.inputs[0].parameters = shared::grpc_parameters(region, input).into();
-    message.outputs[0].parameters = shared::grpc_parameters(region, output).into();
+    message.inputs[0].parameters = grpc_parameters(region, input).into();
+    message.outputs[0].parameters = grpc_parameters(region, output).into();
     Ok(Prepared { output: Some(output), ..unary(&target.endpoint, "ModelInfer", &message)? })
 }
 

@@ -8,9 +8,14 @@ use quintet_proto::{
 };
 use serde_json::value::RawValue;
 
-use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
-    client::target::{Endpoint, Target},
+    client::{
+        call::{CallError, Prepared, Reply},
+        embedding::{INPUT, OUTPUT, rows, shared_rows},
+        endpoint::Endpoint,
+        placement::{self, Place},
+        target::Target,
+    },
     model::encoding::Encoding,
 };
 
@@ -90,7 +95,7 @@ pub fn shared_infer_request(
     region: &str,
     [input, output]: [Place; 2],
 ) -> Result<Prepared, CallError> {
-    let at = |place| shared::parameters(region, place).map(|(name, value)| (name.to_owned(), value)).into();
+    let at = |place| placement::parameters(region, place).map(|(name, value)| (name.to_owned(), value)).into();
     let json = infer_json(encoding, batch, at(input), at(output), None)?;
     let request =
         post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])?;

@@ -7,18 +7,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::Place,
-    model::encoding::{self, Encoding},
+    client::{placement::Place, tensor},
+    model::{
+        encoding::{Encoding, IMAGE_BYTES, IMAGE_ELEMENTS},
+        report::PhotographInfo,
+    },
 };
-
-/// Elements of one image's tensor: 3 channels of 224 × 224.
-pub const IMAGE_ELEMENTS: usize = 3 * 224 * 224;
-/// Bytes of one image's FP32 tensor.
-pub const IMAGE_BYTES: usize = IMAGE_ELEMENTS * 4;
 
 /// Most photographs that are used.
 const MAX_PHOTOGRAPHS: usize = 16;
@@ -34,15 +30,6 @@ pub struct Photograph {
     pub name: String,
     /// The file.
     pub bytes: Bytes,
-}
-
-/// A photograph as the report lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PhotographInfo {
-    /// File name.
-    pub name: String,
-    /// Length of the file in bytes.
-    pub bytes: usize,
 }
 
 /// Why there is nothing to send.
@@ -200,8 +187,8 @@ impl Payload {
     /// All photographs in a row in the tensor form of an encoding: what the tensors are slices of.
     pub fn tensors(&self, encoding: Encoding) -> &Bytes {
         match encoding {
-            Encoding::Fp16 => self.fp16.get_or_init(|| encoding::to_fp16(&self.tensor)),
-            Encoding::U8 => self.pixels.get_or_init(|| encoding::to_pixels(&self.tensor)),
+            Encoding::Fp16 => self.fp16.get_or_init(|| tensor::to_fp16(&self.tensor)),
+            Encoding::U8 => self.pixels.get_or_init(|| tensor::to_pixels(&self.tensor)),
             _ => &self.tensor,
         }
     }

@@ -12,31 +12,24 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use quintet_proto::inference::{
-    InferParameter, SystemSharedMemoryRegisterRequest, SystemSharedMemoryUnregisterRequest,
-    infer_parameter::ParameterChoice,
-};
+use quintet_proto::inference::{SystemSharedMemoryRegisterRequest, SystemSharedMemoryUnregisterRequest};
 use serde_json::json;
 
-use super::{CallError, Connection, HttpVersion, grpc, http};
 use crate::{
-    client::target::{Protocol, Target},
-    model::settings::Limits,
+    client::{
+        call::{CallError, HttpVersion},
+        connection::Connection,
+        grpc, http,
+        placement::Place,
+        target::Target,
+    },
+    model::{limits::Limits, protocol::Protocol},
 };
 
 /// Where POSIX shared memory is on Linux.
 const FOLDER: &str = "/dev/shm";
 /// Room for the embedding of one image; pages that are not written cost nothing.
 pub const OUTPUT_BYTES: usize = 64 << 10;
-
-/// Some bytes of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Where they begin.
-    pub offset: usize,
-    /// How many they are.
-    pub bytes: usize,
-}
 
 /// A region with the inputs of all requests, and a place for the output of each behind them. It is gone when this is.
 pub struct Region {
@@ -147,24 +140,4 @@ impl Drop for Region {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// The parameters of a tensor that is in a region.
-pub fn parameters(region: &str, place: Place) -> [(&'static str, serde_json::Value); 3] {
-    [
-        ("shared_memory_region", region.into()),
-        ("shared_memory_offset", place.offset.into()),
-        ("shared_memory_byte_size", place.bytes.into()),
-    ]
-}
-
-/// The same in gRPC's form.
-pub fn grpc_parameters(region: &str, place: Place) -> [(String, InferParameter); 3] {
-    parameters(region, place).map(|(name, value)| {
-        let choice = match value {
-            serde_json::Value::String(text) => ParameterChoice::StringParam(text),
-            number => ParameterChoice::Int64Param(number.as_i64().unwrap_or_default()),
-        };
-        (name.to_owned(), InferParameter { parameter_choice: Some(choice) })
-    })
 }

@@ -10,47 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What went over some connections: the protocol's framing included, TCP's and IP's own headers not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Traffic {
-    /// Connections opened.
-    pub opened: u64,
-    /// Connections open at a time, at most.
-    pub most_open: u64,
-    /// Bytes that the sockets took.
-    pub sent_bytes: u64,
-    /// Bytes that the sockets gave.
-    pub received_bytes: u64,
-}
-
-impl Traffic {
-    /// What was added since an earlier reading; the most open at a time stays.
-    #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        Self {
-            opened: self.opened.saturating_sub(before.opened),
-            most_open: self.most_open,
-            sent_bytes: self.sent_bytes.saturating_sub(before.sent_bytes),
-            received_bytes: self.received_bytes.saturating_sub(before.received_bytes),
-        }
-    }
-
-    /// This and what another block saw.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            opened: self.opened + other.opened,
-            most_open: self.most_open.max(other.most_open),
-            sent_bytes: self.sent_bytes + other.sent_bytes,
-            received_bytes: self.received_bytes + other.received_bytes,
-        }
-    }
-}
+use crate::model::connection::Traffic;
 
 /// Counts the traffic of all connections of one lane.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use quintet_proto::{
     inference::{ModelInferRequest, model_infer_request::InferInputTensor},
 };
 
-use super::{
+use crate::floor::{
     exchange::{Exchange, model_seconds},
     http2::{Answer, Connection},
     payload::Payload,

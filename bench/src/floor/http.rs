@@ -7,14 +7,16 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use quintet_proto::{INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING};
 
-use super::{
-    exchange::{Exchange, model_seconds},
-    payload::Payload,
-    raw::Stream,
-    shared,
-    target::Address,
+use crate::{
+    client::shared::Region,
+    floor::{
+        exchange::{Exchange, model_seconds},
+        payload::Payload,
+        raw::Stream,
+        shared,
+        target::Address,
+    },
 };
-use crate::client::Region;
 
 /// Longest head of an answer.
 const MAX_HEAD_BYTES: usize = 16 << 10;

@@ -13,7 +13,7 @@ use quintet_proto::{
     },
 };
 
-use super::raw::Stream;
+use crate::floor::raw::Stream;
 
 /// What is read at once where a frame may begin.
 const READ_BYTES: usize = 16 << 10;

@@ -24,21 +24,24 @@ use clap::Args;
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 
-use self::{
-    exchange::{Exchange, Sizes, Window, window},
-    grpc::Grpc,
-    http::Http,
-    in_process::InProcess,
-    payload::{Input, Payload},
-    raw::{Floor, Raw},
-    target::{Protocol, Way},
+use crate::{
+    floor::{
+        exchange::{Exchange, Sizes, Window, window},
+        grpc::Grpc,
+        http::Http,
+        in_process::InProcess,
+        payload::{Input, Payload},
+        raw::{Floor, Raw},
+        target::{Protocol, Way},
+    },
+    model::duration::parse_duration,
 };
+
 pub use self::{
     payload::Size,
     report::{Cell, Lane, Report},
     target::Target,
 };
-use crate::model::settings::parse_duration;
 
 /// Name of the floor's lanes.
 const FLOOR: &str = "floor";

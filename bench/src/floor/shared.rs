@@ -2,8 +2,13 @@
 
 use anyhow::Context as _;
 
-use super::payload::Payload;
-use crate::client::{Place, Region, shared::parameters};
+use crate::{
+    client::{
+        placement::{Place, parameters},
+        shared::Region,
+    },
+    floor::payload::Payload,
+};
 
 /// A region with the input's tensor, and room for the output's behind it.
 pub(super) fn region(payload: &Payload) -> anyhow::Result<Region> {

@@ -17,11 +17,21 @@ use tokio::{
     time::timeout,
 };
 
-use super::tcp_info::{TcpInfo, tcp_info};
 use crate::{
-    analysis::stats::{Estimate, Statistic, bootstrap},
-    client::{CallError, Connection, HttpVersion, grpc, payload::IMAGE_BYTES, target::Endpoint},
-    model::{encoding::Encoding, lane::Lane, settings::Limits},
+    analysis::stats::bootstrap,
+    client::{
+        call::{CallError, HttpVersion},
+        connection::Connection,
+        endpoint::Endpoint,
+        grpc,
+    },
+    link::tcp_info::{TcpInfo, tcp_info},
+    model::{
+        encoding::{Encoding, IMAGE_BYTES},
+        estimate::{Estimate, Statistic},
+        lane::Lane,
+        limits::Limits,
+    },
 };
 
 /// Connections opened, and small requests sent, to time them.

@@ -6,16 +6,13 @@
 
 use std::io;
 
-use crate::client::target::Target;
+use crate::{client::target::Target, link::proxy::Proxy, model::link::LinkSpec};
 
 pub mod clock;
 pub mod measure;
 pub mod model;
 pub mod proxy;
 pub mod tcp_info;
-
-pub use crate::model::link::LinkSpec;
-pub use proxy::Proxy;
 
 /// Puts one emulated link between the client and all `targets`, which share its rates. It is there as long
 /// as the proxies are.

@@ -11,8 +11,7 @@ use std::{collections::VecDeque, time::Duration};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::analysis::explain::SEGMENT_BYTES;
-use crate::model::link::{LinkSpec, Way};
+use crate::model::link::{LinkSpec, SEGMENT_BYTES, Way};
 
 /// What Linux adds to the round trip for its retransmission timeout, at least.
 const TIMEOUT_ABOVE_RTT: Duration = Duration::from_millis(200);
@@ -178,6 +177,7 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::explain::{Exchange, predict};
     use proptest::prelude::*;
 
     /// One way of a link in virtual time, with one connection that opens at once.
@@ -334,6 +334,35 @@ mod tests {
                 at = last + ms(pause_ms);
             }
             prop_assert_eq!(total, sizes.iter().sum::<u64>());
+        }
+    }
+
+    /// When the last byte of a request on a fresh connection arrives, by the model that the proxy follows.
+    fn arrival_ms(link: &LinkSpec, bytes: u64) -> f64 {
+        let (mut pipe, mut flow) = (Pipe::new(link, Way::Up, 1), Flow::new(link, Way::Up, link.rtt));
+        let (mut at, mut left, mut last) = (Duration::ZERO, bytes, Duration::ZERO);
+        while left > 0 {
+            match flow.offer(&mut pipe, at, left) {
+                Step::Wait(until) => at = until,
+                Step::Sent { bytes, arrives } => (left, last) = (left - bytes, arrives),
+            }
+        }
+        last.as_secs_f64() * 1e3
+    }
+
+    proptest! {
+        /// What is predicted is what the emulated link does, within 3 %.
+        #[test]
+        fn prediction_and_emulation_agree(
+            rtt_ms in 5_u64..200, up in proptest::option::of(5_u64..1_000), bytes in 1_000_u64..20_000_000
+        ) {
+            let rate = up.map_or(String::new(), |mbit| format!(",up={mbit}mbit"));
+            let link: LinkSpec = format!("rtt={rtt_ms}ms{rate}").parse().unwrap();
+            let exchange =
+                Exchange { handshakes: Some(1), request_bytes: bytes, response_bytes: 1, server: Duration::ZERO };
+            let predicted = predict(&link, &exchange).total_ms;
+            let emulated = arrival_ms(&link, bytes) + rtt_ms as f64 / 2.0;
+            prop_assert!((predicted / emulated - 1.0).abs() < 0.03, "{predicted} predicted, {emulated} emulated");
         }
     }
 }

@@ -24,13 +24,14 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    clock::Clock,
-    model::{Flow, Pipe, Step},
+use crate::{
+    client::endpoint::Endpoint,
+    link::{
+        clock::Clock,
+        model::{Flow, Pipe, Step},
+    },
+    model::link::{LinkSpec, Way},
 };
-
-use crate::client::target::Endpoint;
-use crate::model::link::{LinkSpec, Way};
 
 /// Most bytes taken from a socket at once.
 const READ_BYTES: usize = 64 << 10;

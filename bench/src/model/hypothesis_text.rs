@@ -2,11 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::analysis::claims::{Hypothesis, Relation};
-use crate::{
-    analysis::metric::Metric,
-    model::lane::{Lane, NoLane},
-    run::plan::Load,
+use crate::model::{
+    hypothesis::{Hypothesis, Relation},
+    lane::{Lane, NoLane},
+    load::Load,
+    metric::Metric,
 };
 
 /// Margin of `~` where none is written.

@@ -5,10 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    analysis::explain::{INITIAL_WINDOW, SEGMENT_BYTES},
-    model::settings::parse_duration,
-};
+use crate::model::duration::parse_duration;
 
 /// Longest round trip that is emulated.
 const MAX_RTT: Duration = Duration::from_secs(10);
@@ -192,6 +189,11 @@ fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let value = number.trim().parse::<f64>().ok()? * factor;
     (value.is_finite() && value >= 0.0).then(|| value.round())
 }
+
+/// Segments that a new connection may send before the first acknowledgement (RFC 6928).
+pub const INITIAL_WINDOW: u64 = 10;
+/// Bytes of a full TCP segment on Ethernet.
+pub const SEGMENT_BYTES: u64 = 1_460;
 
 #[cfg(test)]
 mod tests {

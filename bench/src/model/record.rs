@@ -2,43 +2,13 @@
 //!
 //! One recorder belongs to one worker, so recording takes no lock; recorders are merged afterwards.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use hdrhistogram::{CreationError, Histogram};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    analysis::waterfall::StageTimes,
-    client::{CallError, Marks},
-};
-
-/// One completed request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// When it was to be sent, since the start of the run; in a closed loop that is when it was sent.
-    pub start: Duration,
-    /// Completion minus start.
-    pub latency: Duration,
-    /// How much later than intended it was sent; 0 in a closed loop. The rest of the latency is service time.
-    pub lag: Duration,
-    /// How it went on from when it was sent, as the client saw it.
-    pub marks: Marks,
-    /// What the server says about its part, if anything.
-    pub stages: Option<StageTimes>,
-}
-
-impl Sample {
-    /// When it was completed, since the start of the run.
-    pub fn end(&self) -> Duration {
-        self.start + self.latency
-    }
-
-    /// Completion minus send.
-    pub fn service(&self) -> Duration {
-        self.latency.saturating_sub(self.lag)
-    }
-}
+use crate::model::sample::Sample;
 
 /// Failures are data: how many, of which kinds, and the words of the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,10 +23,10 @@ pub struct Failures {
 
 impl Failures {
     /// Counts one failure.
-    pub fn add(&mut self, error: &CallError) {
+    pub fn add(&mut self, kind: &str, message: &impl Display) {
         self.count += 1;
-        *self.kinds.entry(error.kind().to_owned()).or_default() += 1;
-        self.first.get_or_insert_with(|| error.to_string());
+        *self.kinds.entry(kind.to_owned()).or_default() += 1;
+        self.first.get_or_insert_with(|| message.to_string());
     }
 
     /// Adds another worker's failures; the first message stays.
@@ -190,10 +160,10 @@ mod tests {
     #[test]
     fn the_first_failure_keeps_its_words() {
         let mut failures = Failures::default();
-        failures.add(&CallError::Status { code: "503".into(), message: "queue is full".into() });
-        failures.add(&CallError::Timeout(Duration::from_secs(2)));
+        failures.add("status", &"status 503: queue is full");
+        failures.add("timeout", &"no answer within 2.0 s");
         let mut other = Failures::default();
-        other.add(&CallError::Timeout(Duration::from_secs(1)));
+        other.add("timeout", &"no answer within 1.0 s");
         failures.merge(other);
         assert_eq!(failures.count, 3);
         assert_eq!(failures.kinds["timeout"], 2);

@@ -5,11 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    analysis::claims::Hypothesis,
-    client::Policy,
-    link::LinkSpec,
-    model::{arrivals::LoadSpec, encoding::Encoding, transport::Transport},
+use crate::model::{
+    arrivals::LoadSpec, connection::Policy, duration::seconds, encoding::Encoding, hypothesis::Hypothesis,
+    limits::Limits, link::LinkSpec, transport::Transport,
 };
 
 /// Ready-made sizes of a run; single flags override them.
@@ -89,36 +87,12 @@ pub struct Settings {
     pub link: Option<LinkSpec>,
 }
 
-/// Limits of the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Limits {
-    /// Longest time to open a connection.
-    #[serde(with = "seconds")]
-    #[schemars(with = "f64")]
-    pub connect_timeout: Duration,
-    /// Longest time for one request, from send to the last byte of the answer.
-    #[serde(with = "seconds")]
-    #[schemars(with = "f64")]
-    pub request_timeout: Duration,
-    /// Largest answer that is read, in bytes.
-    pub max_response_bytes: usize,
-    /// Most requests that one concurrent window sends; the window ends early there.
-    pub max_window_requests: usize,
-    /// Most requests in flight, and so connections, in an open loop; further ones wait, which counts.
-    #[serde(default = "max_in_flight")]
-    pub max_in_flight: usize,
-}
-
 fn closed() -> Vec<LoadSpec> {
     vec![LoadSpec::Closed]
 }
 
 fn reused() -> Vec<Policy> {
     vec![Policy::Reused]
-}
-
-fn max_in_flight() -> usize {
-    256
 }
 
 /// The quick preset.
@@ -152,66 +126,3 @@ impl Default for Settings {
 
 /// Warm-up goes on in groups of its least number of requests, at most so many of them unless told otherwise.
 pub const MOST_WARMUP_GROUPS: usize = 5;
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(60),
-            max_response_bytes: 64 << 20,
-            max_window_requests: 1_000_000,
-            max_in_flight: max_in_flight(),
-        }
-    }
-}
-
-/// Reads a duration as people write it: `500ms`, `10s`, `1.5s`, `2m`.
-///
-/// # Errors
-/// A message with the accepted forms.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let scale = match unit {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        _ => return Err(format!("`{text}` is not a duration; write 500ms, 10s or 2m")),
-    };
-    number
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .and_then(|value| Duration::try_from_secs_f64(value * scale).ok())
-        .filter(|duration| *duration <= Duration::from_secs(86_400))
-        .ok_or_else(|| format!("`{text}` is not a duration of at most a day; write 500ms, 10s or 2m"))
-}
-
-/// Serde form of a duration: seconds.
-mod seconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(duration.as_secs_f64())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_durations() {
-        let read = |text| parse_duration(text).unwrap().as_millis();
-        assert_eq!([read("500ms"), read("10s"), read("1.5s"), read("2m")], [500, 10_000, 1_500, 120_000]);
-        for bad in ["", "10", "-1s", "s", "1h", "2d", "nan s", "infs", "99999999s"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
-}

@@ -5,10 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    client::target::Protocol,
-    model::{encoding::Encoding, lane::Lane},
-};
+use crate::model::{encoding::Encoding, lane::Lane, protocol::Protocol};
 
 /// The way of a request's tensors. The protocol, HTTP/1.1 or gRPC, is the lane's matter.
 #[derive(

@@ -1,12 +1,12 @@
 //! What round trips and bytes on a link make one expect, beside what was measured.
 
-use super::tables::{NOTHING, Table, label};
 use crate::{
     analysis::{
         explain::{Explained, explain},
         summary::Summary,
     },
-    link::LinkSpec,
+    model::link::LinkSpec,
+    report::table::{NOTHING, Table, label},
 };
 
 /// The table, without rows when no cell can be predicted.

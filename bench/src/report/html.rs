@@ -2,20 +2,24 @@
 
 pub(crate) mod plots;
 
+use crate::report::table::signed;
 use std::fmt::Write as _;
 
-use super::{
-    ExportError, Exporter, Report,
-    svg::escape,
-    tables::{self, NOTHING, Table, label},
-};
 use crate::{
-    analysis::{
-        checks::{Severity, Warning, list},
-        claims::{Finding, Verdict},
-        waterfall::Place,
+    analysis::checks::frame::list,
+    model::{
+        hypothesis::{Finding, Verdict},
+        lane::Lane,
+        part::Place,
+        report::Report,
+        warning::{Severity, Warning},
     },
-    model::lane::Lane,
+    report::{
+        exporter::{ExportError, Exporter},
+        svg::escape,
+        table::{NOTHING, Table, label},
+        tables,
+    },
 };
 
 /// The HTML form.
@@ -193,8 +197,7 @@ fn hypotheses(findings: &[Finding]) -> String {
             );
             for judged in &finding.claims {
                 let unit = judged.claim.metric.unit();
-                let effect =
-                    judged.effect.map_or(NOTHING.into(), |e| format!("{} {unit}", tables::signed(e.difference, 2)));
+                let effect = judged.effect.map_or(NOTHING.into(), |e| format!("{} {unit}", signed(e.difference, 2)));
                 let needs = judged
                     .needs
                     .map(|needs| format!("would take {} requests in {} blocks", needs.requests, needs.blocks));
@@ -335,7 +338,7 @@ mod tests {
         let mut report = fixture::report();
         report.cells.clear();
         report.lanes.clear();
-        report.conclude();
+        crate::study::hypotheses::conclude(&mut report);
         assert!(Html.export(&report).unwrap().ends_with("</html>\n"));
     }
 }

@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    ExportError, Exporter, Report,
-    tables::{self, Table},
-};
 use crate::{
-    analysis::{
-        checks::{Warning, list},
-        summary::Summary,
+    analysis::{checks::frame::list, summary::Summary},
+    model::{link::LinkSpec, report::Report, warning::Warning},
+    report::{
+        exporter::{ExportError, Exporter},
+        table::Table,
+        tables,
     },
-    link::LinkSpec,
 };
 
 /// The Markdown form.

@@ -1,6 +1,6 @@
 //! The published form of `report.json`, made from the types that write it.
 
-use super::Report;
+use crate::model::report::Report;
 
 /// Where the schema is published in the repository, and what `quintet-bench schema` prints.
 pub const FILE: &str = "bench/schema/report.schema.json";

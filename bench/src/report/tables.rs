@@ -1,52 +1,25 @@
 //! The tables of a report, free of any markup: the study's five with intervals, and what is needed to believe them.
 
-use quintet_proto::lanes::Lane as Kind;
-
-use super::{Cell, LaneDifference, Report, axes, explained};
 use crate::{
-    analysis::{
-        claims::{Finding, Verdict},
-        stats::Estimate,
-        summary::Summary,
-        waterfall::{Part, Source, Waterfall},
+    analysis::summary::Summary,
+    model::{
+        cell::Cell,
+        connection::Policy,
+        encoding::Encoding,
+        estimate::Estimate,
+        hypothesis::{Finding, Verdict},
+        lane::Lane,
+        load::Load,
+        part::Part,
+        report::{LaneDifference, Report},
+        transport::Transport,
+        waterfall::{Source, Waterfall},
     },
-    client::Policy,
-    model::{encoding::Encoding, lane::Lane, transport::Transport},
-    run::plan::Load,
+    report::{
+        axes, explained,
+        table::{NOTHING, Table, label, number, signed},
+    },
 };
-
-/// What stands where nothing was measured.
-pub(crate) const NOTHING: &str = "–";
-
-/// A table in plain text.
-pub(crate) struct Table {
-    /// What it shows.
-    pub title: String,
-    /// Head of the first column.
-    pub first: &'static str,
-    /// The other heads.
-    pub columns: Vec<String>,
-    /// Rows: the first column, and the others.
-    pub rows: Vec<(String, Vec<String>)>,
-    /// What to know about it.
-    pub note: Option<String>,
-}
-
-impl Table {
-    pub(crate) fn new(
-        title: &str,
-        first: &'static str,
-        columns: Vec<String>,
-        rows: Vec<(String, Vec<String>)>,
-    ) -> Self {
-        Self { title: title.into(), first, columns, rows, note: None }
-    }
-
-    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
-        self.note = Some(note.into());
-        self
-    }
-}
 
 /// All tables with something in them, in order.
 pub(crate) fn tables(report: &Report) -> Vec<Table> {
@@ -82,29 +55,6 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
     tables.push(hypotheses(&report.hypotheses));
     tables.retain(|table| !table.columns.is_empty() && !table.rows.is_empty());
     tables
-}
-
-/// A lane's name in tables.
-pub(crate) fn label(lane: Lane) -> String {
-    let name = match lane.kind {
-        Kind::Jpeg => "JPEG HTTP",
-        Kind::OnnxHttp => "ONNX HTTP",
-        Kind::OnnxGrpc => "ONNX gRPC",
-        Kind::TrtHttp => "TRT HTTP",
-        Kind::TrtGrpc => "TRT gRPC",
-    };
-    lane.peer.map_or(name.to_owned(), |peer| format!("{peer} {name}"))
-}
-
-/// A value and its interval.
-pub(crate) fn number(estimate: Estimate, digits: usize) -> String {
-    format!("{:.digits$} ({:.digits$}–{:.digits$})", estimate.value, estimate.low, estimate.high)
-}
-
-/// A value with its sign, and its interval.
-pub(crate) fn signed(estimate: Estimate, digits: usize) -> String {
-    let minus = |value: f64| format!("{value:+.digits$}").replace('-', "−");
-    format!("{} ({} to {})", minus(estimate.value), minus(estimate.low), minus(estimate.high))
 }
 
 fn measured_lanes(report: &Report) -> impl Iterator<Item = Lane> {

@@ -14,7 +14,10 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::report::{MeasuredBlock, Report, WarmUp};
+use crate::model::{
+    block::{Measured, MeasuredBlock, WarmUp},
+    report::Report,
+};
 
 /// Name of the file in the run's folder.
 pub const FILE: &str = "unfinished.jsonl.gz";
@@ -239,6 +242,16 @@ fn member(value: &impl Serialize) -> io::Result<Vec<u8>> {
     serde_json::to_writer(&mut gzip, value)?;
     gzip.write_all(b"\n")?;
     gzip.finish()
+}
+
+impl Done {
+    /// Adds what a turn brought to its cell's measurements.
+    pub fn add_to(self, measured: &mut Measured) {
+        match self {
+            Self::WarmUp(warm_up) => measured.warm_up = warm_up,
+            Self::Block(block) => measured.blocks.push(*block),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,22 +13,30 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    analysis::{stats, waterfall::StageTimes},
+    analysis::stats,
     client::{
-        CallError, Client, Clients, Policy, Prepared, Region, Wire, payload::Payload, shared::OUTPUT_BYTES,
+        call::{CallError, Prepared},
+        clients::{Client, Clients},
+        payload::Payload,
+        shared::{OUTPUT_BYTES, Region},
         target::Target,
+        wire::Wire,
     },
     model::{
-        record::{Recorder, Sample},
-        settings::Limits,
+        block::{MeasuredBlock, WarmUp},
+        connection::Policy,
+        counters::Counters,
+        limits::Limits,
+        record::Recorder,
+        sample::Sample,
         transport::Transport,
+        variant::Arm,
     },
-    report::{MeasuredBlock, WarmUp},
     run::{
         cpu::{process_cpu, spent},
-        plan::{Arm, Effort},
+        plan::Effort,
     },
-    server::{counters::Counters, scrape::Scraper},
+    server::scrape::Scraper,
 };
 
 /// Pause of a worker after a failure, so that a dead server is not asked in a tight loop.
@@ -275,7 +283,10 @@ impl Rig {
                     self.clients.push(client);
                     all.merge(recorder?);
                 }
-                Err(error) => all.failures.add(&CallError::Transport(format!("a worker ended: {error}"))),
+                Err(error) => {
+                    let error = CallError::Transport(format!("a worker ended: {error}"));
+                    all.failures.add(error.kind(), &error);
+                }
             }
         }
         let idle = between(&idle_before, &self.scraper.read_idle().await);
@@ -329,10 +340,10 @@ async fn send(client: &mut Client, request: &Prepared, recorder: &mut Recorder, 
         Ok(reply) => {
             recorder.response_bytes = reply.body_bytes();
             let start = sent - conductor.epoch;
-            let stages = StageTimes::of(&reply);
+            let stages = reply.stage_times();
             recorder.add(Sample { start, latency, lag: Duration::ZERO, marks: reply.marks, stages });
         }
-        Err(error) => recorder.failures.add(&error),
+        Err(error) => recorder.failures.add(error.kind(), &error),
     }
 }
 

@@ -8,16 +8,16 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use hdrhistogram::CreationError;
 use parking_lot::Mutex;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    analysis::waterfall::StageTimes,
-    client::{Client, Prepared},
-    model::record::{Recorder, Sample},
-    report::MeasuredBlock,
+    client::{call::Prepared, clients::Client},
+    model::{
+        block::{MeasuredBlock, Offered},
+        record::Recorder,
+        sample::Sample,
+    },
     run::{
         cpu::{process_cpu, spent},
         measure::{Conductor, Rig, between, counted, wait},
@@ -85,19 +85,6 @@ impl<C> Desk<C> {
     }
 }
 
-/// What became of an open loop's schedule within the window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Offered {
-    /// Requests that the schedule had in the window.
-    pub scheduled: u64,
-    /// Requests that were completed while the window was open, whenever they were to be sent.
-    pub completed_meanwhile: u64,
-    /// Requests of the schedule that were not sent before the window ended.
-    pub unsent: u64,
-    /// Requests that had to wait because no more might be in flight.
-    pub waited: u64,
-}
-
 /// What all tasks of a window share.
 struct Window {
     desk: Mutex<Desk<Client>>,
@@ -140,10 +127,10 @@ impl Window {
                     Some(Ok(reply)) => {
                         record.response_bytes = reply.body_bytes();
                         let latency = end.saturating_sub(ticket.at);
-                        let stages = StageTimes::of(&reply);
+                        let stages = reply.stage_times();
                         record.add(Sample { start: ticket.at, latency, lag, marks: reply.marks, stages });
                     }
-                    Some(Err(error)) => record.failures.add(&error),
+                    Some(Err(error)) => record.failures.add(error.kind(), &error),
                 }
             }
             client.settle().await;

@@ -5,119 +5,16 @@
 
 use std::time::Duration;
 
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::{
-    client::{Policy, target::Protocol},
-    model::{
-        arrivals::{Arrivals, LoadSpec, Rate},
-        encoding::Encoding,
-        lane::Lane,
-        settings::Settings,
-        transport::Transport,
-    },
+use crate::model::{
+    arrivals::{Arrivals, LoadSpec, Rate},
+    lane::Lane,
+    load::Load,
+    settings::Settings,
+    variant::Arm,
 };
-
-/// How a lane is loaded in one cell of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Load {
-    /// One worker, one request after the other.
-    Serial {
-        /// Images in a request.
-        batch: usize,
-    },
-    /// Several workers, each with one request in flight (closed loop).
-    Concurrent {
-        /// Workers.
-        concurrency: usize,
-        /// Images in a request.
-        batch: usize,
-    },
-    /// Requests at their own times, whatever became of those before (open loop).
-    Open {
-        /// How they follow each other.
-        arrivals: Arrivals,
-        /// Requests per second; of a trace, its mean.
-        rate: Rate,
-        /// Images in a request.
-        batch: usize,
-    },
-}
-
-impl Load {
-    /// Images in a request.
-    pub fn batch(self) -> usize {
-        match self {
-            Self::Serial { batch } | Self::Concurrent { batch, .. } | Self::Open { batch, .. } => batch,
-        }
-    }
-
-    /// Workers; an open loop takes as many as it needs.
-    pub fn workers(self) -> usize {
-        match self {
-            Self::Serial { .. } | Self::Open { .. } => 1,
-            Self::Concurrent { concurrency, .. } => concurrency,
-        }
-    }
-}
-
-impl std::fmt::Display for Load {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Serial { batch } => write!(f, "serial b={batch}"),
-            Self::Concurrent { concurrency, .. } => write!(f, "concurrent c={concurrency}"),
-            Self::Open { arrivals, rate, .. } => write!(f, "{arrivals} {rate}"),
-        }
-    }
-}
-
-/// What is compared under one load: a lane, its connections, and the form of its images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Arm {
-    /// The lane.
-    pub lane: Lane,
-    /// Whose connections its requests go out on.
-    pub connection: Policy,
-    /// The form of its images.
-    pub payload: Encoding,
-    /// The way of its tensors.
-    pub transport: Transport,
-}
-
-impl Arm {
-    /// A lane as it is measured when nothing else is asked for.
-    pub fn plain(lane: Lane) -> Self {
-        let payload = Encoding::default_of(Protocol::of(lane));
-        Self { lane, connection: Policy::Reused, payload, transport: Transport::Tcp }
-    }
-
-    /// Every combination that a run asks for, lane by lane: the first of a lane stands for it in tables of lanes.
-    pub fn all(settings: &Settings, lanes: &[Lane]) -> Vec<Self> {
-        let mut arms = Vec::new();
-        for &lane in lanes {
-            let protocol = Protocol::of(lane);
-            let mut payloads: Vec<_> = settings.payloads.iter().copied().filter(|p| p.fits(protocol)).collect();
-            if payloads.is_empty() {
-                payloads.push(Encoding::default_of(protocol));
-            }
-            for &connection in &settings.connections {
-                for &payload in &payloads {
-                    let fits = |transport: &Transport| transport.fits(lane, payload);
-                    let mut transports: Vec<_> = settings.transports.iter().copied().filter(fits).collect();
-                    if transports.is_empty() {
-                        transports.push(Transport::Tcp);
-                    }
-                    arms.extend(transports.into_iter().map(|transport| Self { lane, connection, payload, transport }));
-                }
-            }
-        }
-        arms
-    }
-}
 
 /// What a turn consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,6 +175,7 @@ fn deal(total: usize, blocks: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{connection::Policy, encoding::Encoding};
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -308,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_lane_uses_the_transports_that_it_can() {
-        use Transport::{Shm, Tcp, Uds};
+        use crate::model::transport::Transport::{Shm, Tcp, Uds};
         let payloads = vec![Encoding::Fp32, Encoding::Json];
         let settings = Settings { transports: vec![Shm, Uds], payloads, ..settings(4, 2, 1) };
         let of = |lane| Arm::all(&settings, &[lane]).iter().map(|arm| arm.transport).collect::<Vec<_>>();

@@ -12,11 +12,13 @@ use serde_json::Value;
 
 use crate::{
     client::{
-        CallError, Connection, HttpVersion, Prepared, Reply, TlsVersion, grpc, http,
-        target::{Endpoint, Protocol, Target},
+        call::{CallError, HttpVersion, Prepared, Reply},
+        connection::Connection,
+        endpoint::Endpoint,
+        grpc, http,
+        target::Target,
     },
-    model::{lane::Lane, settings::Limits},
-    report::LaneInfo,
+    model::{connection::TlsVersion, lane::Lane, limits::Limits, protocol::Protocol, report::LaneInfo},
 };
 
 /// A lane that cannot be measured.

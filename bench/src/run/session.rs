@@ -11,28 +11,35 @@ use hdrhistogram::CreationError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    analysis::{
-        outputs::{Comparison, NoOutputs, compare},
-        stats::{Statistic, bootstrap},
-    },
+    analysis::{outputs::compare, stats::bootstrap},
     cli::progress::{Progress, Stopwatch},
     client::{
-        self, CallError, Prepared,
+        call::{CallError, Prepared},
+        endpoint::Endpoint,
         payload::Payload,
-        target::{Endpoint, Target},
+        prepare::prepare,
+        target::Target,
     },
     model::{
         arrivals::{self, Arrivals, LoadSpec},
+        block::{Measured, WarmUp},
+        cell::Cell,
+        environment::Environment,
+        estimate::Statistic,
         lane::Lane,
+        load::Load,
+        outputs::{Comparison, NoOutputs},
+        report::{Report, SCHEMA},
         settings::Settings,
         transport::{self, Transport},
+        variant::Arm,
     },
-    report::{Cell, ExportError, Measured, Report, SCHEMA, WarmUp},
+    report::exporter::ExportError,
     run::{
-        environment::{Environment, utc},
+        environment::utc,
         journal::{Done, Entry, Journal, JournalError, ResumeError, Unfinished},
         measure::{Conductor, Rig},
-        plan::{Arm, Effort, Load, Plan, Stage, Turn, Work},
+        plan::{Effort, Plan, Stage, Turn, Work},
         preflight::{LaneError, describe},
     },
 };
@@ -267,7 +274,7 @@ impl Run<'_> {
     }
 
     pub(crate) fn prepare(&self, rig: &Rig, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
-        client::prepare(&rig.target, rig.arm.payload, &self.payload, batch, rig.region.as_ref())
+        prepare(&rig.target, rig.arm.payload, &self.payload, batch, rig.region.as_ref())
             .map(Into::into)
             .map_err(|reason| RunError::Request { lane: rig.arm.lane, reason })
     }
@@ -349,7 +356,7 @@ impl Run<'_> {
             // Where blocks are left, their lanes are warmed up again.
             if let Some(entry) = earlier.filter(|entry| was_complete || matches!(entry.done, Done::Block(_))) {
                 self.progress.advance(turn.arm.lane, Effort::of(*turn, stage.load), entry.took);
-                measured.add(entry.done.clone());
+                entry.done.clone().add_to(measured);
                 continue;
             }
             if self.stop.soon.is_cancelled() {
@@ -369,7 +376,7 @@ impl Run<'_> {
                     journal.add(&Entry { stage: index, turn: number, took, elapsed, done })?;
                 }
             }
-            measured.add(done);
+            done.add_to(measured);
         }
         Ok((lanes.into_iter().map(|(_, _, measured)| measured).collect(), complete))
     }
@@ -421,7 +428,7 @@ impl Run<'_> {
     /// Writes the report as it stands; each file is replaced as a whole.
     pub(crate) fn save(&self, report: &mut Report, conductor: &Conductor, folder: &Path) -> Result<(), RunError> {
         report.elapsed_s = conductor.epoch.elapsed().as_secs_f64();
-        report.conclude();
+        crate::study::hypotheses::conclude(report);
         for (name, contents) in report.files()? {
             let path = folder.join(name);
             let partial = folder.join(format!("{name}.partial"));

@@ -8,12 +8,14 @@ use crate::{
     analysis::stats::quantile,
     model::{
         arrivals::{Arrivals, Rate},
+        cell::Cell,
         lane::Lane,
+        load::Load,
+        report::Report,
     },
-    report::{Cell, Report},
     run::{
         measure::Conductor,
-        plan::{Effort, Load},
+        plan::Effort,
         session::{Run, RunError},
     },
 };

@@ -14,27 +14,30 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     analysis::{
         checks,
-        pairing::{Difference, Pair, paired},
-        stats::{Statistic, quantile},
-        waterfall::{Part, Waterfall},
+        pairing::{Pair, paired},
+        stats::quantile,
     },
-    client::{
-        Prepared, http,
-        target::{Endpoint, Target},
-    },
+    client::{call::Prepared, endpoint::Endpoint, http, target::Target},
     model::{
         arrivals::{Arrivals, Rate, intended},
+        block::MeasuredBlock,
+        cell::OpenLoop,
+        difference::Difference,
+        estimate::Statistic,
         lane::Lane,
-        settings::{Limits, Settings},
+        limits::Limits,
+        part::Part,
+        samples::Samples,
+        settings::Settings,
+        variant::Arm,
+        waterfall::Waterfall,
     },
-    report::{MeasuredBlock, Samples, axes::OpenLoop},
-    run::{
-        measure::{Conductor, Rig},
-        plan::Arm,
+    run::measure::{Conductor, Rig},
+    selftest::{
+        server::{Script, Server, Stages},
+        simulate::{Latency, Surplus, stalled, trial},
     },
 };
-use server::{Script, Server, Stages};
-use simulate::{Latency, Surplus, stalled, trial};
 
 /// Latency of the scripted server in trials.
 const LATENCY: Latency = Latency { base_ms: 20.0, noise: 0.03, drift: 0.0 };

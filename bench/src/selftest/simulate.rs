@@ -7,11 +7,8 @@ use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    analysis::{
-        pairing::{Difference, Pair, paired},
-        stats::Statistic,
-    },
-    model::{lane::Lane, record::Sample, settings::Settings},
+    analysis::pairing::{Pair, paired},
+    model::{difference::Difference, estimate::Statistic, lane::Lane, sample::Sample, settings::Settings},
     run::{
         open::{Desk, Ticket},
         plan::{Plan, Work},

@@ -9,11 +9,12 @@ use tokio::time::sleep;
 
 use crate::{
     client::{
-        CallError, Connection, HttpVersion, Prepared, grpc, http,
-        target::{Protocol, Target},
+        call::{CallError, HttpVersion, Prepared},
+        connection::Connection,
+        grpc, http,
+        target::Target,
     },
-    model::settings::Limits,
-    server::counters::Counters,
+    model::{counters::Counters, limits::Limits, protocol::Protocol},
 };
 
 /// Longest wait for a server's counters.

@@ -3,16 +3,17 @@
 //! They are those of its section "Hypotheses vs Actual"; where that names a batch size or a concurrency, the
 //! largest one measured stands for "large" and "high".
 
-use crate::analysis::claims::{Finding, Hypothesis, Judged, Relation, Verdict};
 use crate::{
-    analysis::{
+    analysis::conclude,
+    model::{
+        estimate::Statistic,
+        hypothesis::{Finding, Hypothesis, Judged, Relation, Verdict},
+        lane::Lane,
+        load::Load,
         metric::Metric,
-        stats::Statistic,
-        waterfall::{Part, Place},
+        part::{Part, Place},
+        report::Report,
     },
-    model::lane::Lane,
-    report::Report,
-    run::plan::Load,
 };
 
 /// HTTP and gRPC in front of one service.
@@ -22,7 +23,7 @@ const ABOUT: Relation = Relation::Within(0.05);
 const P50: Metric = Metric::Latency(Statistic::Median);
 
 /// H1 to H5.
-pub(crate) fn findings(report: &Report) -> Vec<Finding> {
+pub fn findings(report: &Report) -> Vec<Finding> {
     let serial = || report.settings.batches.iter().map(|&batch| Load::Serial { batch });
     let concurrent =
         || report.settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
@@ -98,4 +99,10 @@ pub fn slower_gpu_smaller_transport(a: &Report, b: &Report, lane: Lane) -> Optio
         (true, true) => Verdict::Supported,
         (true, false) => Verdict::Refuted,
     })
+}
+
+/// Works out what a report's cells mean, the study's five hypotheses included.
+pub fn conclude(report: &mut Report) {
+    let findings = findings(report);
+    conclude::conclude(report, findings);
 }

@@ -10,9 +10,11 @@ use serde_json::Value;
 
 use crate::{
     analysis::summary::{Bytes, Cell, Form, Server, Summary},
-    model::lane::Lane,
-    report::{Report, SCHEMA},
-    run::plan::Load,
+    model::{
+        lane::Lane,
+        load::Load,
+        report::{Report, SCHEMA},
+    },
 };
 
 /// Largest file that is read: a report with every sample of a long run stays far below.

@@ -2,21 +2,19 @@
 
 use quintet_proto::lanes::Lane as Kind;
 
-use crate::report::{
-    html,
-    markdown::{explained, table, warning_list},
-    svg::{self, Axis, Point, Scale, Series},
-    tables::{self, NOTHING},
-};
 use crate::{
     analysis::{
-        checks::Warning,
         summary::{Cell, Form, Summary},
         suspicions::ENGINE_BUILD,
     },
-    link::LinkSpec,
-    model::lane::Lane,
-    run::plan::Load,
+    model::{lane::Lane, link::LinkSpec, load::Load, warning::Warning},
+    report::{
+        html,
+        markdown::{explained, table, warning_list},
+        svg::{self, Axis, Point, Scale, Series},
+        table,
+        table::NOTHING,
+    },
 };
 
 /// A lane's name in the study.
@@ -77,7 +75,7 @@ fn column(load: Load) -> String {
 pub fn svg(summary: &Summary) -> Option<String> {
     let name = |lane| match summary.form {
         Form::Study => label(lane).to_owned(),
-        Form::Report => tables::label(lane),
+        Form::Report => table::label(lane),
     };
     let point = |cell: &Cell| Point { x: cell.images(), y: cell.p50_ms, interval: cell.p50_interval };
     let line = |lane: Lane| {

@@ -24,11 +24,11 @@ use axum::{
     serve::ListenerExt as _,
 };
 use quintet_bench::{
-    client::{
-        payload::IMAGE_BYTES,
-        target::{Endpoint, Target},
+    client::{endpoint::Endpoint, target::Target},
+    model::{
+        encoding::IMAGE_BYTES,
+        lane::{Lane, Peer},
     },
-    model::lane::{Lane, Peer},
 };
 use quintet_proto::{
     EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING,

@@ -5,11 +5,11 @@ use std::time::Duration;
 use quintet_bench::{
     cli::progress::Progress,
     client::{
+        endpoint::Endpoint,
         payload::{self, Payload},
-        target::{Endpoint, Target},
+        target::Target,
     },
-    model::{lane::Lane, settings::Settings, transport::Transport},
-    report::Report,
+    model::{lane::Lane, report::Report, settings::Settings, transport::Transport},
     run::session::{Run, RunError},
 };
 use tokio_util::sync::CancellationToken;

@@ -1,7 +1,13 @@
 //! Warnings about the load itself: warm-up that did not settle, schedules that were not kept.
 
-use super::{Severity, Warning, each_lane};
-use crate::report::{Cell, Report, axes::OpenLoop};
+use crate::{
+    analysis::checks::frame::each_lane,
+    model::{
+        cell::{Cell, OpenLoop},
+        report::Report,
+        warning::{Severity, Warning},
+    },
+};
 
 /// Largest 99th percentile of the schedule's lag that goes unmentioned, in ms.
 pub const LAG_BOUND_MS: f64 = 1.0;

@@ -3,122 +3,23 @@
 //! [`crate::model::hypothesis_text`] reads what a user claims; [`crate::study::hypotheses`] has the study's five. A verdict needs a paired interval: where
 //! it does not exclude the contrary, the answer is "inconclusive", never "the same".
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use crate::{
+    analysis::pairing::{Pair, blocks_to_settle, paired},
+    model::{
+        cell::Cell,
+        difference::Difference,
+        estimate::Estimate,
+        hypothesis::{Finding, Hypothesis, Judged, Relation, SampleSize, Verdict},
+        metric::Metric,
+        report::Report,
+    },
+};
 
 pub use crate::model::hypothesis_text::HypothesisError;
 
-use crate::{
-    analysis::{
-        metric::Metric,
-        pairing::{Difference, Pair, blocks_to_settle, paired},
-        stats::Estimate,
-    },
-    model::lane::Lane,
-    report::{Cell, Report},
-    run::plan::Load,
-};
-
-/// How two lanes are claimed to compare.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Relation {
-    /// `<`: the left side is smaller.
-    Less,
-    /// `>`: the left side is larger.
-    Greater,
-    /// `~ 5%`: their ratio is within that share of 1.
-    Within(f64),
-}
-
-/// `metric(left) relation factor * metric(right) @ load`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(into = "String", try_from = "String")]
-#[schemars(with = "String")]
-pub struct Hypothesis {
-    /// What is compared.
-    pub metric: Metric,
-    /// The left lane.
-    pub left: Lane,
-    /// The claim.
-    pub relation: Relation,
-    /// What the right side is multiplied by; 1 unless told.
-    pub factor: f64,
-    /// The right lane.
-    pub right: Lane,
-    /// Under which load.
-    pub load: Load,
-}
-
-/// What the measurements say about a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// The interval lies within what is claimed.
-    Supported,
-    /// The interval leaves out the claim or its contrary nowhere: more samples are needed, or it was not measured.
-    Inconclusive,
-    /// The interval lies outside of what is claimed.
-    Refuted,
-}
-
-impl Verdict {
-    /// The verdict in a word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Supported => "supported",
-            Self::Inconclusive => "inconclusive",
-            Self::Refuted => "refuted",
-        }
-    }
-
-    /// The verdict on several claims of which all must hold; nothing claimed is nothing shown.
-    pub fn all(verdicts: impl IntoIterator<Item = Self>) -> Self {
-        verdicts.into_iter().max().unwrap_or(Self::Inconclusive)
-    }
-}
-
-/// A number of samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SampleSize {
-    /// Blocks for each lane.
-    pub blocks: usize,
-    /// Requests for each lane, in blocks of the present size.
-    pub requests: usize,
-}
-
-/// One claim, judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Judged {
-    /// The claim.
-    pub claim: Hypothesis,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Left minus right, where both were measured.
-    pub effect: Option<Difference>,
-    /// The sample that would settle it with 80 % power if the effect is what it seems; for inconclusive ones.
-    pub needs: Option<SampleSize>,
-    /// What stands in the way, if anything.
-    pub reason: Option<String>,
-}
-
-/// A hypothesis: one or more claims of which all must hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Finding {
-    /// `H1` to `H5`, or `user`.
-    pub name: String,
-    /// In words.
-    pub statement: String,
-    /// The verdict on all claims together.
-    pub verdict: Verdict,
-    /// Why there is none, where nothing could be judged.
-    pub reason: Option<String>,
-    /// The claims.
-    pub claims: Vec<Judged>,
-}
-
-/// Judges the study's hypotheses and the user's own.
+/// Judges the user's own claims.
 pub fn judge(report: &Report) -> Vec<Finding> {
-    let own = report.settings.hypotheses.iter().map(|claim| {
+    let found = report.settings.hypotheses.iter().map(|claim| {
         let judged = claim.judge(report);
         Finding {
             name: "user".into(),
@@ -128,7 +29,7 @@ pub fn judge(report: &Report) -> Vec<Finding> {
             claims: vec![judged],
         }
     });
-    crate::study::hypotheses::findings(report).into_iter().chain(own).collect()
+    found.collect()
 }
 
 /// The difference of two cells by a metric: left minus factor times right.

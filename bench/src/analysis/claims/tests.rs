@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixture;
+use crate::model::lane::Lane;
 
 fn judged(claim: &str) -> Judged {
     let mut report = fixture::report();
@@ -91,7 +92,7 @@ fn h5_takes_two_reports() {
     assert_eq!(fast.cells[1].lane, Lane::ONNX_HTTP);
     let waterfall = fast.cells[1].waterfall.as_mut().unwrap();
     for time in &mut waterfall.parts {
-        if time.part == crate::analysis::waterfall::Part::Infer {
+        if time.part == crate::model::part::Part::Infer {
             let saved = time.ms.unwrap().value / 2.0;
             time.ms = time.ms.map(|ms| ms.scaled(0.5));
             waterfall.latency_ms -= saved;

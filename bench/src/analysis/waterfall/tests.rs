@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::client::Marks;
+use crate::model::part::Place;
+use crate::model::sample::Marks;
 
 /// Marks at these times, in µs.
 fn marks([connected, encoded, sent, first_byte, last_byte, decoded]: [u64; 6]) -> Marks {

@@ -2,24 +2,18 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{
-    super::{
-        Cell, Report,
-        svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot, short},
-        tables::{self, label},
-    },
-    milliseconds,
-};
 use crate::{
     analysis::{
-        checks::list,
+        checks::frame::list,
         explain::{Exchange, crossover, predict},
-        stats::Estimate,
-        waterfall::Part,
     },
-    link::LinkSpec,
-    model::lane::Lane,
-    run::plan::Load,
+    model::{cell::Cell, estimate::Estimate, lane::Lane, link::LinkSpec, load::Load, part::Part, report::Report},
+    report::{
+        html::milliseconds,
+        svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot, short},
+        table::label,
+        tables,
+    },
 };
 
 /// Requests that differ less in bytes than by this factor do not change places by them, but by chance.
@@ -280,9 +274,9 @@ fn distributions(report: &Report, load: Load) -> Vec<Series> {
 #[cfg(test)]
 mod tests {
     use crate::{
-        analysis::cell::ServerSide,
         fixture,
-        report::{Exporter as _, html::Html},
+        model::cell::ServerSide,
+        report::{exporter::Exporter as _, html::Html},
     };
 
     /// Stock Triton tells no stage times: what it does not tell is one hatched piece that says what it holds.
