@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    quintet_bench::cli::args::main().await
+    quintet_bench::cli::command::main().await
 }

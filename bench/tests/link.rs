@@ -9,7 +9,6 @@ mod support;
 use std::time::{Duration, Instant};
 
 use quintet_bench::{
-    cli::progress::Progress,
     client::{
         call::HttpVersion,
         endpoint::Endpoint,
@@ -22,7 +21,7 @@ use quintet_bench::{
         proxy::{EmulatedLink, Proxy},
     },
     model::{lane::Lane, limits::Limits, link::LinkSpec, load::Load, settings::Settings},
-    run::session::Run,
+    run::{progress::Silent, setup::Run},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -157,7 +156,7 @@ async fn a_run_goes_over_the_link_and_says_so() {
         targets,
         payload: Payload::new(&photographs, 1, support::preprocess).unwrap(),
         output: output.path().to_owned(),
-        progress: &Progress::Silent,
+        progress: &Silent,
         resume: None,
         stop: CancellationToken::new().into(),
     };

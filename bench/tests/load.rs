@@ -6,7 +6,6 @@ mod support;
 use std::{num::NonZeroU16, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    cli::progress::Progress,
     client::{
         payload::{Payload, Photograph},
         target::Target,
@@ -16,7 +15,7 @@ use quintet_bench::{
         report::Report, settings::Settings, transport::Transport,
     },
     report::{exporter::Exporter as _, markdown::Markdown},
-    run::session::Run,
+    run::{progress::Silent, setup::Run},
 };
 use support::{MODEL, Script, Suite};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +33,7 @@ async fn run(suite: &Suite, settings: Settings) -> Report {
     let payload = Payload::new(&photographs, 1, support::preprocess).unwrap();
     let output = tempfile::tempdir().unwrap();
     let cancel = CancellationToken::new();
-    let (targets, progress) = (targets.to_vec(), &Progress::Silent);
+    let (targets, progress) = (targets.to_vec(), &Silent);
     Run { settings, targets, payload, output: output.path().to_owned(), progress, resume: None, stop: cancel.into() }
         .run()
         .await

@@ -6,7 +6,7 @@ mod support;
 use std::{collections::HashSet, path::Path, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    cli::{progress::Progress, run::exit_status},
+    cli::run::exit_status,
     client::{
         endpoint::Endpoint,
         payload::{Payload, Photograph},
@@ -24,8 +24,10 @@ use quintet_bench::{
     },
     report::schema,
     run::{
+        error::RunError,
         journal::{self, Unfinished},
-        session::{Outcome, Run, RunError, Stop},
+        progress::Silent,
+        setup::{Outcome, Run, Stop},
     },
 };
 use support::{INFER_US, MODEL, STAGED_INFER_US, STATISTICS_NS, Script, Suite};
@@ -66,7 +68,7 @@ async fn go_on(
         (1..=3_u8).map(|i| Photograph { name: format!("{i}.jpg"), bytes: vec![i; 100].into() }).collect();
     let payload = Payload::new(&photographs, 2, support::preprocess).unwrap();
     let output = output.to_owned();
-    Run { settings: settings(), targets, payload, output, progress: &Progress::Silent, resume, stop }.run().await
+    Run { settings: settings(), targets, payload, output, progress: &Silent, resume, stop }.run().await
 }
 
 async fn run(script: Script) -> (Suite, Report) {

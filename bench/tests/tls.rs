@@ -6,7 +6,6 @@ mod support;
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use quintet_bench::{
-    cli::progress::Progress,
     client::{
         endpoint::Endpoint,
         payload::{Payload, Photograph},
@@ -23,8 +22,10 @@ use quintet_bench::{
     },
     report::{exporter::Exporter as _, markdown::Markdown},
     run::{
+        error::RunError,
         preflight::LaneError,
-        session::{Outcome, Run, RunError},
+        progress::Silent,
+        setup::{Outcome, Run},
     },
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -120,7 +121,7 @@ async fn run(targets: Vec<Target>) -> Result<Report, RunError> {
     let photographs = [Photograph { name: "1.jpg".into(), bytes: vec![1; 100].into() }];
     let payload = Payload::new(&photographs, 1, support::preprocess).unwrap();
     let output = tempfile::tempdir().unwrap();
-    let (progress, stop) = (&Progress::Silent, CancellationToken::new().into());
+    let (progress, stop) = (&Silent, CancellationToken::new().into());
     let run = Run { settings, targets, payload, output: output.path().to_owned(), progress, resume: None, stop };
     run.run().await.map(|Outcome { report, .. }| report)
 }

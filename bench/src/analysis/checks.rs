@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     analysis::{
-        checks::frame::{Rule, by_lane, each_lane, judge as by_rules, list, warning},
+        checks::frame::{Rule, by_lane, each_lane, judge as by_rules, warning},
         stats,
     },
     model::{
@@ -19,6 +19,7 @@ use crate::{
         report::Report,
         warning::{Severity, Warning},
         waterfall::TOLERANCE,
+        words::list,
     },
 };
 

@@ -5,7 +5,7 @@
 
 use crate::{
     analysis::{
-        checks::frame::{Rule, by_lane, each_lane, judge as by_rules, list, together, warning},
+        checks::frame::{Rule, by_lane, each_lane, judge as by_rules, together, warning},
         explain::{handshakes, rounds},
         stats::samples_needed,
         summary::{Bytes, Cell, Form, Summary},
@@ -16,6 +16,7 @@ use crate::{
         load::Load,
         protocol::Protocol,
         warning::{Severity, Warning},
+        words::list,
     },
 };
 

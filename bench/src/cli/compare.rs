@@ -5,11 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Args;
 
-use crate::{
-    analysis::compare::{Run, markdown},
-    model::link::LinkSpec,
-    study::import::Results,
-};
+use crate::{analysis::compare::Run, model::link::LinkSpec, report::compare::markdown, study::import::Results};
 
 /// Flags of `compare`.
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::{
-    cli::args::write_stdout,
-    floor::{self, FloorArgs},
+    cli::output::write_stdout,
+    floor::{args::FloorArgs, measure},
 };
 
 /// Measures and prints. Threads of its own do the measuring: no task of this runtime gets in between.
@@ -15,7 +15,7 @@ use crate::{
 /// When a server cannot be reached, or a request fails.
 pub async fn floor(args: FloorArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
-    let report = tokio::task::spawn_blocking(move || floor::run(&args)).await.context("the run broke off")??;
+    let report = tokio::task::spawn_blocking(move || measure::run(&args)).await.context("the run broke off")??;
     let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.markdown() };
     write_stdout(&text)?;
     Ok(ExitCode::SUCCESS)

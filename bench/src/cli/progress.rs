@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -12,20 +12,18 @@ use parking_lot::Mutex;
 
 use crate::{
     model::{cell::Cell, lane::Lane, load::Load},
-    run::plan::{Effort, Plan},
+    run::{effort::Effort, plan::Plan, progress::Progress},
 };
 
 /// What one image is taken to cost before anything was measured.
 pub const ASSUMED_IMAGE: Duration = Duration::from_millis(20);
 
 /// Tells a person how far the run is.
-pub enum Progress {
+pub enum Terminal {
     /// Lines that are redrawn.
     Bars(Box<Bars>),
     /// One line for each thing that happened.
     Lines(Box<Lines>),
-    /// Nothing.
-    Silent,
 }
 
 /// What plain lines tell.
@@ -43,7 +41,7 @@ pub struct Bars {
     time_left: Mutex<TimeLeft>,
 }
 
-impl Progress {
+impl Terminal {
     /// Bars on a terminal, lines elsewhere.
     pub fn on_stderr(plan: &Plan, lanes: &[Lane]) -> Self {
         let time_left = Mutex::new(TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane)))));
@@ -69,20 +67,19 @@ impl Progress {
         total.set_style(style("{wide_msg}"));
         Self::Bars(Box::new(Bars { all, lanes: lane_bars, total, time_left }))
     }
+}
 
-    /// Says something once.
-    pub fn say(&self, text: &str) {
+impl Progress for Terminal {
+    fn say(&self, text: &str) {
         match self {
             Self::Bars(bars) => {
                 let _ = bars.all.println(text);
             }
             Self::Lines(_) => eprintln!("{text}"),
-            Self::Silent => {}
         }
     }
 
-    /// A lane begins to work under a load.
-    pub fn begin(&self, lane: Lane, load: Load) {
+    fn begin(&self, lane: Lane, load: Load) {
         if let Self::Bars(bars) = self
             && let Some(bar) = bars.lanes.get(&lane)
         {
@@ -90,12 +87,10 @@ impl Progress {
         }
     }
 
-    /// A lane got on; `took` is the time for it.
-    pub fn advance(&self, lane: Lane, done: Effort, took: Duration) {
+    fn advance(&self, lane: Lane, done: Effort, took: Duration) {
         let time_left = match self {
             Self::Bars(bars) => &bars.time_left,
             Self::Lines(lines) => &lines.time_left,
-            Self::Silent => return,
         };
         let mut time_left = time_left.lock();
         time_left.advance(lane, done, took);
@@ -107,8 +102,7 @@ impl Progress {
         }
     }
 
-    /// A cell is complete.
-    pub fn cell(&self, cell: &Cell) {
+    fn cell(&self, cell: &Cell) {
         let p50 = cell.latency_ms.as_ref().map_or("no latency".into(), |l| format!("p50 {:.1} ms", l.p50.value));
         let rate = cell.images_per_s.map_or(String::new(), |rate| format!(", {:.1} img/s", rate.value));
         let failed = if cell.failures.count > 0 { format!(", {} FAILED", cell.failures.count) } else { String::new() };
@@ -125,12 +119,10 @@ impl Progress {
                 let way = if lines.varied { way } else { String::new() };
                 eprintln!("{:<10} {text}{way}; time left: {}", cell.lane, words(lines.time_left.lock().estimate()));
             }
-            Self::Silent => {}
         }
     }
 
-    /// Nothing more comes.
-    pub fn finish(&self) {
+    fn finish(&self) {
         if let Self::Bars(bars) = self {
             bars.lanes.values().for_each(ProgressBar::abandon);
             bars.total.finish_and_clear();
@@ -179,22 +171,6 @@ impl TimeLeft {
             self.lanes.values().fold((0, Duration::ZERO), |sum, lane| (sum.0 + lane.1, sum.1 + lane.2));
         let typical = cost(images, time).unwrap_or(ASSUMED_IMAGE);
         self.lanes.values().map(|(ahead, images, time)| ahead.at(cost(*images, *time).unwrap_or(typical))).sum()
-    }
-}
-
-/// Times a piece of work for [`Progress::advance`].
-pub struct Stopwatch(Instant);
-
-impl Stopwatch {
-    /// Starts.
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// The time since the start or the last lap.
-    pub fn lap(&mut self) -> Duration {
-        let now = Instant::now();
-        now - std::mem::replace(&mut self.0, now)
     }
 }
 

@@ -1,30 +1,72 @@
 //! `quintet-bench run`: one run, from its flags to its exit status.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, bail};
-use clap::Parser as _;
-use quintet_preprocess::{DEFAULT_MAX_PIXELS, ImageError, to_tensor};
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{
-        args::{Cli, Command, RunArgs, RunCommand, write_stdout},
-        progress::{ASSUMED_IMAGE, Progress, words},
+        lane_args::LaneArgs,
+        limit_args::LimitArgs,
+        load_args::{LoadArgs, check_transports},
+        output::write_stdout,
+        plan_args::PlanArgs,
+        progress::{ASSUMED_IMAGE, Terminal, words},
+        setup::{emulate, payload, stop_at_ctrl_c},
     },
-    client::{
-        payload::{self, Payload},
-        target::Target,
-    },
-    link::{self, proxy::Proxy},
-    model::{report::Report, settings::Settings, transport::Transport},
+    client::target::Target,
+    model::{report::Report, settings::Settings},
     report::{exporter::Exporter as _, markdown::Markdown},
     run::{
         journal::Unfinished,
         plan::Plan,
-        session::{Run, Stop},
+        setup::{Run, Stop},
     },
 };
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunCommand {
+    /// What is measured.
+    #[command(flatten)]
+    pub args: RunArgs,
+    /// Go on with a run that was stopped, in its folder, with the flags it was started with. Refused when the lanes or
+    /// this machine are not what they were.
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub resume: Option<PathBuf>,
+    /// Print the plan and how long it may take; send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `run` measures.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The lanes.
+    #[command(flatten)]
+    pub lanes: LaneArgs,
+    /// What they are sent.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// In which sizes.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Limits of the client.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Folder for results; each run gets its own folder in it.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+}
+
+impl RunArgs {
+    /// The settings: the preset, and what overrides it.
+    pub fn settings(&self) -> Settings {
+        self.plan.apply(self.load.settings(&self.lanes, &self.limits))
+    }
+}
 
 /// Measures what the flags say and prints the tables.
 ///
@@ -42,30 +84,37 @@ pub async fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
     measure(&command.args, None).await
 }
 
+/// A command line of `run`, as the journal of a run keeps it.
+#[derive(Parser)]
+struct RunLine {
+    #[command(subcommand)]
+    command: OnlyRun,
+}
+
+#[derive(Subcommand)]
+enum OnlyRun {
+    #[command(args_override_self = true)]
+    Run(Box<RunCommand>),
+}
+
 /// The flags that a run was started with.
 fn flags_of(unfinished: &Unfinished) -> anyhow::Result<RunArgs> {
     let line = &unfinished.head.environment.command_line;
-    match Cli::try_parse_from(line).map(|cli| cli.command) {
-        Ok(Command::Run(run)) => Ok(run.args),
-        _ => bail!("cannot resume: `{}` is no command line of this version's `run`", line.join(" ")),
+    match RunLine::try_parse_from(line) {
+        Ok(RunLine { command: OnlyRun::Run(run) }) => Ok(run.args),
+        Err(_) => bail!("cannot resume: `{}` is no command line of this version's `run`", line.join(" ")),
     }
 }
 
 /// The plan, and whether it can be carried out.
 fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
-    let (settings, targets) = (args.settings(), args.targets()?);
+    let (settings, targets) = (args.settings(), args.lanes.targets()?);
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let plan = Plan::new(&settings, &lanes);
     if plan.stages.is_empty() {
         bail!("nothing to measure: both --batches and --concurrency are empty");
     }
-    if settings.transports.contains(&Transport::Uds) {
-        match (&settings.uds_dir, settings.link) {
-            (None, _) => bail!("--transport uds: where are the sockets? Give the server's --uds-dir with --uds-dir"),
-            (_, Some(_)) => bail!("--transport uds: an emulated link (--link) is in front of TCP addresses only"),
-            _ => {}
-        }
-    }
+    check_transports(&settings)?;
     for (rate, time) in plan.open_windows() {
         if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
             bail!(
@@ -80,9 +129,9 @@ fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
 async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<ExitCode> {
     let ((plan, mut targets), settings) = (plan(args)?, args.settings());
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(args, plan.largest_batch())?;
+    let payload = payload(args.load.images.as_deref(), plan.largest_batch())?;
     let _proxies = emulate(&settings, &mut targets).await?;
-    let progress = Progress::on_stderr(&plan, &lanes);
+    let progress = Terminal::on_stderr(&plan, &lanes);
     let stop = Stop::from(CancellationToken::new());
     tokio::spawn(stop_at_ctrl_c(stop.clone()));
     let output = args.output.clone();
@@ -95,45 +144,9 @@ async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<E
     Ok(ExitCode::from(exit_status(&outcome.report)))
 }
 
-/// Puts the link that is asked for in front of the lanes.
-pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyhow::Result<Vec<Proxy>> {
-    match settings.link {
-        Some(link) => link::between(link, settings.seed, targets).await.context("--link"),
-        None => Ok(Vec::new()),
-    }
-}
-
-/// The photographs to send, in batches up to the largest.
-pub(crate) fn payload(args: &RunArgs, largest_batch: usize) -> anyhow::Result<Payload> {
-    let photographs = match &args.images {
-        Some(folder) => payload::from_folder(folder)?,
-        None => payload::compiled_in(),
-    };
-    Ok(Payload::new(&photographs, largest_batch, preprocess)?)
-}
-
 /// The exit status that a report deserves.
 pub fn exit_status(report: &Report) -> u8 {
     if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
-}
-
-/// The client's preprocessing: the same code that the server's jpeg lane runs.
-fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
-    to_tensor(encoded, DEFAULT_MAX_PIXELS, tensor)
-}
-
-/// The first Ctrl-C ends the run after the current block, the second at once; a third does not wait for the report.
-pub(crate) async fn stop_at_ctrl_c(stop: Stop) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        eprintln!("\nstopping after this block; the report keeps what was measured (Ctrl-C again to stop at once)");
-        stop.soon.cancel();
-    }
-    if tokio::signal::ctrl_c().await.is_ok() {
-        stop.now.cancel();
-    }
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(130);
-    }
 }
 
 fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
@@ -163,8 +176,8 @@ mod tests {
 
     #[test]
     fn the_plan_is_told_in_words() {
-        let command = Cli::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap().command;
-        let Command::Run(run) = command else { panic!("not `run`") };
+        let RunLine { command: OnlyRun::Run(run) } =
+            RunLine::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap();
         let (plan, targets) = plan(&run.args).unwrap();
         insta::assert_snapshot!(describe_plan(&plan, &targets));
     }

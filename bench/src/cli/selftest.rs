@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::{
-    cli::args::{counts, write_stdout},
+    cli::{numbers::counts, output::write_stdout},
     selftest,
 };
 

@@ -1,20 +1,24 @@
 //! `quintet-bench slo`: the highest rate that keeps a bound on p99.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{
-        args::{RunArgs, counts, write_stdout},
-        progress::Progress,
-        run::{emulate, payload, stop_at_ctrl_c},
+        lane_args::LaneArgs,
+        limit_args::LimitArgs,
+        load_args::{LoadArgs, check_transports},
+        numbers::counts,
+        output::write_stdout,
+        progress::Terminal,
+        setup::{emulate, payload, stop_at_ctrl_c},
     },
     model::{arrivals::Rate, duration::parse_duration, settings::Settings},
     run::{
         plan::Plan,
-        session::{Run, Stop},
+        setup::{Run, Stop},
         slo::{self, Goal},
     },
 };
@@ -34,9 +38,18 @@ pub struct SloArgs {
     /// Most windows for each lane.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
     pub probes: u16,
-    /// The lanes and their windows.
+    /// The lanes.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub lanes: LaneArgs,
+    /// What they are sent, and for how long.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Limits of the client.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Folder for results; each search gets its own folder in it.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
 }
 
 /// Searches and prints what was found.
@@ -44,18 +57,19 @@ pub struct SloArgs {
 /// # Errors
 /// As `run`.
 pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings { loads: Vec::new(), ..args.run.settings() };
+    let settings = Settings { loads: Vec::new(), ..args.load.settings(&args.lanes, &args.limits) };
+    check_transports(&settings)?;
     let (goal, mut targets) = (
         Goal { p99: args.p99, start: args.start_rate, most: args.max_rate, probes: args.probes.into() },
-        args.run.targets()?,
+        args.lanes.targets()?,
     );
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(&args.run, 1)?;
+    let payload = payload(args.load.images.as_deref(), 1)?;
     let _proxies = emulate(&settings, &mut targets).await?;
-    let progress = Progress::on_stderr(&Plan::new(&settings, &lanes), &lanes);
+    let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes);
     let stop = Stop::from(CancellationToken::new());
     tokio::spawn(stop_at_ctrl_c(stop.clone()));
-    let output = args.run.output.clone();
+    let output = args.output.clone();
     let run = Run { settings, targets, payload, output, progress: &progress, resume: None, stop };
     let (report, answers) = run.search(goal).await?;
     write_stdout(&slo::table(&answers, goal))?;

@@ -10,7 +10,7 @@ use crate::{
         connection::Connection,
         endpoint::Endpoint,
         grpc, http, jpeg,
-        policy::Way,
+        route::Way,
         target::Target,
         wire::Wire,
     },

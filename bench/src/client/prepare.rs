@@ -5,7 +5,7 @@ use crate::{
         call::{CallError, Prepared},
         grpc, http, jpeg,
         payload::Payload,
-        shared::Region,
+        region::Region,
         target::Target,
         tensor,
     },

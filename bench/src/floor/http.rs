@@ -8,12 +8,12 @@ use bytes::Bytes;
 use quintet_proto::{INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING};
 
 use crate::{
-    client::shared::Region,
+    client::region::Region,
     floor::{
         exchange::{Exchange, model_seconds},
         payload::Payload,
         raw::Stream,
-        shared,
+        shared_memory,
         target::Address,
     },
 };
@@ -86,7 +86,7 @@ impl Http {
         payload: &Payload,
         output: &str,
     ) -> anyhow::Result<Self> {
-        let region = shared::region(payload)?;
+        let region = shared_memory::region(payload)?;
         let path = |what| format!("v2/systemsharedmemory/region/{}/{what}", region.name());
         let mut connection = Self {
             stream: Stream::connect(address)?,
@@ -98,7 +98,7 @@ impl Http {
         };
         connection.exchange().context("the server takes no shared memory")?;
         connection.head =
-            post(address, &format!("v2/models/{model}/infer"), &shared::request(&region, payload, output), 0);
+            post(address, &format!("v2/models/{model}/infer"), &shared_memory::request(&region, payload, output), 0);
         let forget = post(address, &path("unregister"), &serde_json::json!({}), 0);
         connection.region = Some(Shared { _region: region, forget });
         Ok(connection)

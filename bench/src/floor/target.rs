@@ -71,7 +71,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT,jpeg://HOST:PORT (one is enough)";
         let (name, ways) = text.split_once('=').ok_or_else(|| format!("`{text}` has no name; {hint}"))?;
-        if name.is_empty() || name == super::FLOOR {
+        if name.is_empty() || name == crate::floor::target::FLOOR {
             return Err(format!("`{name}` cannot be a name here; {hint}"));
         }
         let ways = ways.split(',').map(|way| way_in(way).ok_or_else(|| format!("`{way}` is no address; {hint}")));
@@ -98,6 +98,9 @@ fn way_in(text: &str) -> Option<Way> {
     };
     Some(Way { protocol, address })
 }
+
+/// Name of the floor's lanes.
+pub(super) const FLOOR: &str = "floor";
 
 #[cfg(test)]
 mod tests {

@@ -29,3 +29,4 @@ pub mod transport;
 pub mod variant;
 pub mod warning;
 pub mod waterfall;
+pub mod words;

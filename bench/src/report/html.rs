@@ -2,22 +2,21 @@
 
 pub(crate) mod plots;
 
-use crate::report::table::signed;
 use std::fmt::Write as _;
 
 use crate::{
-    analysis::checks::frame::list,
     model::{
         hypothesis::{Finding, Verdict},
         lane::Lane,
         part::Place,
         report::Report,
         warning::{Severity, Warning},
+        words::list,
     },
     report::{
         exporter::{ExportError, Exporter},
         svg::escape,
-        table::{NOTHING, Table, label},
+        table::{NOTHING, Table, label, signed},
         tables,
     },
 };

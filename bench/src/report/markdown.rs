@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    analysis::{checks::frame::list, summary::Summary},
-    model::{link::LinkSpec, report::Report, warning::Warning},
+    analysis::summary::Summary,
+    model::{link::LinkSpec, report::Report, warning::Warning, words::list},
     report::{
         exporter::{ExportError, Exporter},
         table::Table,

@@ -1,6 +1,7 @@
 //! The report: everything a run found out, and the exporters that write it down.
 
 pub mod axes;
+pub mod compare;
 pub mod csv;
 pub mod explained;
 pub mod exporter;

@@ -1,11 +1,25 @@
 //! One run: preflight, plan, loops that send and time, journal, search for a rate.
 
+pub mod begin;
+pub mod clock;
 pub mod cpu;
+pub mod effort;
 pub mod environment;
+pub mod error;
+pub mod folder;
 pub mod journal;
-pub mod measure;
-pub mod open;
+pub mod lane_client;
+pub mod open_loop;
+pub mod open_window;
 pub mod plan;
 pub mod preflight;
+pub mod prepare;
+pub mod progress;
+pub mod request;
+pub mod serial;
 pub mod session;
+pub mod setup;
 pub mod slo;
+pub mod stage;
+pub mod warm_up;
+pub mod window;

@@ -8,12 +8,15 @@ use std::time::Duration;
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::{
-    arrivals::{Arrivals, LoadSpec, Rate},
-    lane::Lane,
-    load::Load,
-    settings::Settings,
-    variant::Arm,
+use crate::{
+    model::{
+        arrivals::{Arrivals, LoadSpec, Rate},
+        lane::Lane,
+        load::Load,
+        settings::Settings,
+        variant::Arm,
+    },
+    run::effort::Effort,
 };
 
 /// What a turn consists of.
@@ -62,42 +65,6 @@ pub struct Plan {
     pub stages: Vec<Stage>,
 }
 
-/// What a lane has ahead of it: for progress and `--dry-run`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effort {
-    /// Requests sent one after the other, warm-up included.
-    pub requests: usize,
-    /// Images in those.
-    pub images: usize,
-    /// Time in concurrent windows, ramps included.
-    pub windows: Duration,
-}
-
-impl Effort {
-    /// What one turn takes.
-    pub fn of(turn: Turn, load: Load) -> Self {
-        match turn.work {
-            Work::WarmUp { least: n, .. } | Work::Block(n) => {
-                Self { requests: n, images: n * load.batch(), windows: Duration::ZERO }
-            }
-            Work::Window { ramp, length } => Self { windows: ramp + length, ..Self::default() },
-        }
-    }
-
-    /// How long it takes when one image takes `image`.
-    pub fn at(self, image: Duration) -> Duration {
-        self.windows + image.mul_f64(self.images as f64)
-    }
-}
-
-impl std::ops::AddAssign for Effort {
-    fn add_assign(&mut self, other: Self) {
-        self.requests += other.requests;
-        self.images += other.images;
-        self.windows += other.windows;
-    }
-}
-
 impl Plan {
     /// Plans a run of `lanes`.
     pub fn new(settings: &Settings, lanes: &[Lane]) -> Self {
@@ -144,7 +111,7 @@ impl Plan {
         let mut effort = Effort::default();
         for stage in &self.stages {
             for turn in stage.turns.iter().filter(|turn| turn.arm.lane == lane) {
-                effort += Effort::of(*turn, stage.load);
+                effort += turn.effort(stage.load);
             }
         }
         effort
@@ -170,6 +137,18 @@ impl Plan {
 fn deal(total: usize, blocks: usize) -> Vec<usize> {
     let blocks = blocks.clamp(1, total.max(1));
     (0..blocks).map(|i| total / blocks + usize::from(i < total % blocks)).filter(|&n| n > 0).collect()
+}
+
+impl Turn {
+    /// What the turn takes.
+    pub fn effort(self, load: Load) -> Effort {
+        match self.work {
+            Work::WarmUp { least: n, .. } | Work::Block(n) => {
+                Effort { requests: n, images: n * load.batch(), windows: Duration::ZERO }
+            }
+            Work::Window { ramp, length } => Effort { windows: ramp + length, ..Effort::default() },
+        }
+    }
 }
 
 #[cfg(test)]

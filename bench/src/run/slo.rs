@@ -1,11 +1,12 @@
 //! The highest rate at which a bound on p99 holds: a bounded search over windows of an open loop.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     analysis::stats::quantile,
+    client::call::Prepared,
     model::{
         arrivals::{Arrivals, Rate},
         cell::Cell,
@@ -13,11 +14,7 @@ use crate::{
         load::Load,
         report::Report,
     },
-    run::{
-        measure::Conductor,
-        plan::Effort,
-        session::{Run, RunError},
-    },
+    run::{clock::Conductor, error::RunError, folder::save, lane_client::Rig, setup::Run},
 };
 
 /// The search ends when the bracket is this narrow, as a part of its lower end.
@@ -71,7 +68,7 @@ impl Search {
     }
 
     /// Whether the bound held at a rate.
-    pub fn tell(&mut self, rate: Rate, held: bool) {
+    pub fn record(&mut self, rate: Rate, held: bool) {
         self.probes += 1;
         let end = if held { &mut self.holds } else { &mut self.fails };
         *end = Some(rate.get());
@@ -117,38 +114,43 @@ impl Run<'_> {
     /// # Errors
     /// [`RunError`].
     pub async fn search(&self, goal: Goal) -> Result<(Report, Vec<Answer>), RunError> {
-        let conductor = Conductor { epoch: std::time::Instant::now(), cancel: self.stop.now.clone() };
-        let (mut report, folder, mut rigs) = self.begin().await?;
-        let window = (self.settings.ramp, self.settings.duration);
+        let clock = Conductor::start(self.stop.now.clone());
+        let (mut report, folder, mut clients) = self.begin(&clock).await?;
         let mut answers = Vec::new();
-        for rig in &mut rigs {
-            let requests = self.prepare(rig, 1)?;
+        for client in &mut clients {
+            let requests = self.prepare(client, 1)?;
             let mut search = Search::new(goal);
             let mut probes = Vec::new();
             while let Some(rate) = search.next().filter(|_| !self.stop.soon.is_cancelled()) {
-                let load = Load::Open { arrivals: Arrivals::Constant, rate, batch: 1 };
-                self.progress.begin(rig.arm.lane, load);
-                let schedule = self.schedule(load, window.0 + window.1);
-                let block = rig.open_window(requests.clone(), schedule, window, &conductor, |_: Effort| {}).await?;
-                let mut measured = Run::empty_cell(rig, load, &requests);
-                measured.blocks.push(block);
-                let Some(cell) = Cell::new(measured, None, self.settings.seed) else { break };
+                let Some(cell) = self.probe(client, &requests, rate).await? else { break };
                 let probe = judge(&cell, goal.p99);
-                search.tell(rate, probe.held);
+                search.record(rate, probe.held);
                 probes.push(probe);
                 self.progress.cell(&cell);
                 report.cells.push(cell);
                 report.interrupted = self.stop.soon.is_cancelled();
-                self.save(&mut report, &conductor, &folder)?;
+                save(&mut report, &clock, &folder)?;
             }
             let (highest_per_s, fails_at_per_s) = search.bracket();
-            answers.push(Answer { lane: rig.arm.lane, highest_per_s, fails_at_per_s, probes });
+            answers.push(Answer { lane: client.arm.lane, highest_per_s, fails_at_per_s, probes });
         }
-        for rig in &mut rigs {
-            rig.unshare().await;
+        for client in &mut clients {
+            client.unshare().await;
         }
         self.progress.finish();
         Ok((report, answers))
+    }
+
+    /// One window at a rate; `None` when nothing was sent.
+    async fn probe(&self, client: &mut Rig, requests: &Arc<[Prepared]>, rate: Rate) -> Result<Option<Cell>, RunError> {
+        let load = Load::Open { arrivals: Arrivals::Constant, rate, batch: 1 };
+        self.progress.begin(client.arm.lane, load);
+        let window = (self.settings.ramp, self.settings.duration);
+        let schedule = self.schedule(load, window.0 + window.1);
+        let block = client.open_window(Arc::clone(requests), schedule, window, |_| {}).await?;
+        let mut measured = Run::empty_cell(client, load, requests);
+        measured.blocks.push(block);
+        Ok(Cell::new(measured, None, self.settings.seed))
     }
 }
 
@@ -215,7 +217,7 @@ mod tests {
             let mut tried = 0;
             while let Some(rate) = search.next() {
                 tried += 1;
-                search.tell(rate, rate.get() <= limit);
+                search.record(rate, rate.get() <= limit);
             }
             prop_assert!(tried <= probes);
             let (holds, fails) = search.bracket();
@@ -234,7 +236,7 @@ mod tests {
         let mut tried = Vec::new();
         while let Some(rate) = search.next() {
             tried.push(rate.get());
-            search.tell(rate, true);
+            search.record(rate, true);
         }
         assert_eq!(tried, [10.0, 20.0, 40.0, 80.0, 100.0]);
     }

@@ -32,7 +32,7 @@ use crate::{
         variant::Arm,
         waterfall::Waterfall,
     },
-    run::measure::{Conductor, Rig},
+    run::{clock::Conductor, lane_client::Rig},
     selftest::{
         server::{Script, Server, Stages},
         simulate::{Latency, Surplus, stalled, trial},
@@ -154,11 +154,11 @@ async fn lane(lane: Lane, script: Script) -> anyhow::Result<(Server, Rig, Arc<[P
     let endpoint: Endpoint = server.address.to_string().parse()?;
     let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint.clone(), model: "scripted".into() };
     let request = http::post(&endpoint, "/", &[], vec![vec![0; 1_000].into()])?;
-    Ok((server, Rig::new(&target, Arm::plain(lane), Limits::default()), Arc::new([request])))
+    Ok((server, Rig::new(&target, Arm::plain(lane), Limits::default(), clock()), Arc::new([request])))
 }
 
-fn conductor() -> Conductor {
-    Conductor { epoch: std::time::Instant::now(), cancel: CancellationToken::new() }
+fn clock() -> Conductor {
+    Conductor::start(CancellationToken::new())
 }
 
 /// Trials of two lanes with 5 ms each, the second with `extra` on top, in the default plan.
@@ -166,7 +166,6 @@ async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Differenc
     let delay = Duration::from_millis(5);
     let (_first, mut a, requests) = lane(Lane::ONNX_HTTP, Script { delay, ..Script::default() }).await?;
     let (_second, mut b, others) = lane(Lane::TRT_HTTP, Script { delay: delay + extra, ..Script::default() }).await?;
-    let conductor = conductor();
     let defaults = Settings::default();
     let mut differences = Vec::new();
     for number in 0..REAL_TRIALS as u64 {
@@ -178,7 +177,7 @@ async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Differenc
             let crate::run::plan::Work::Block(n) = turn.work else { continue };
             let second = turn.arm.lane == Lane::TRT_HTTP;
             let (rig, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
-            let block = rig.block(requests, 0, n, &conductor, |_| {}).await?;
+            let block = rig.block(requests, 0..n, |_| {}).await?;
             blocks[usize::from(second)].push(latencies_ms(&block));
         }
         let [first, second] = &blocks;
@@ -225,7 +224,7 @@ async fn stages(seed: u64) -> anyhow::Result<Proof> {
 async fn waterfall(stages: Stages, seed: u64) -> anyhow::Result<Waterfall> {
     let script = Script { stages: Some(stages), ..Script::default() };
     let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
-    let block = rig.block(&requests, 0, 5, &conductor(), |_| {}).await?;
+    let block = rig.block(&requests, 0..5, |_| {}).await?;
     let samples = Samples::new(block.recorder.samples());
     Waterfall::new(&samples.parts_us, &samples.service_us(), &[], seed).context("no request was answered")
 }
@@ -240,7 +239,7 @@ async fn open_window(
     let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
     let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
-    Ok(rig.open_window(requests, schedule, (ramp, length), &conductor(), |_| {}).await?)
+    Ok(rig.open_window(requests, schedule, (ramp, length), |_| {}).await?)
 }
 
 async fn real_stall(seed: u64) -> anyhow::Result<Proof> {

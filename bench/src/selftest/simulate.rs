@@ -10,7 +10,7 @@ use crate::{
     analysis::pairing::{Pair, paired},
     model::{difference::Difference, estimate::Statistic, lane::Lane, sample::Sample, settings::Settings},
     run::{
-        open::{Desk, Ticket},
+        open_loop::{Desk, Ticket},
         plan::{Plan, Work},
     },
 };

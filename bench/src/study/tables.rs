@@ -12,8 +12,7 @@ use crate::{
         html,
         markdown::{explained, table, warning_list},
         svg::{self, Axis, Point, Scale, Series},
-        table,
-        table::NOTHING,
+        table::{self, NOTHING},
     },
 };
 

@@ -5,6 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use crate::model::{
     lane::Lane,
     warning::{Severity, Warning},
+    words::list,
 };
 
 /// A rule on a report, or on its figures alone: the warnings that it gives rise to.
@@ -33,11 +34,6 @@ pub(crate) fn by_lane<T>(found: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lan
         lanes.entry(lane).or_default().push(item);
     }
     lanes
-}
-
-/// Items in a row.
-pub(crate) fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// One warning for each lane with something to say about some of its cells.

@@ -3,11 +3,10 @@
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    analysis::{
-        checks::frame::list,
-        explain::{Exchange, crossover, predict},
+    analysis::explain::{Exchange, crossover, predict},
+    model::{
+        cell::Cell, estimate::Estimate, lane::Lane, link::LinkSpec, load::Load, part::Part, report::Report, words::list,
     },
-    model::{cell::Cell, estimate::Estimate, lane::Lane, link::LinkSpec, load::Load, part::Part, report::Report},
     report::{
         html::milliseconds,
         svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot, short},

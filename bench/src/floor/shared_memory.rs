@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use crate::{
     client::{
         placement::{Place, parameters},
-        shared::Region,
+        region::Region,
     },
     floor::payload::Payload,
 };
