@@ -23,7 +23,7 @@ use crate::{
         report::{LaneInfo, PhotographInfo, Report, SCHEMA},
         sample::{Marks, Sample},
         settings::{Preset, Settings},
-        variant::Arm,
+        variant::Variant,
     },
 };
 
@@ -134,7 +134,8 @@ pub(crate) fn report() -> Report {
         for lane in Lane::ALL {
             let blocks = (0..6).map(|index| block(lane, load, index, &mut rng)).collect();
             let request_bytes = truth(lane).2 * load.batch();
-            let measured = Measured { arm: Arm::plain(lane), load, request_bytes, warm_up: WarmUp::default(), blocks };
+            let measured =
+                Measured { variant: Variant::plain(lane), load, request_bytes, warm_up: WarmUp::default(), blocks };
             cells.extend(Cell::new(measured, Some(Estimate::new(2.0, 1.9, 2.1, 20)), 1));
         }
     }

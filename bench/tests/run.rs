@@ -324,7 +324,7 @@ async fn a_stopped_run_goes_on_where_it_was() {
         assert_eq!(measured, 0, "the head has no cells");
         let script = at.first().map(|&at| (Lane::ONNX_HTTP, at, sign));
         let suite = Suite::start(Script { cancel: script, ..Script::default() }).await;
-        let turns = before.as_ref().map_or(0, |b| b.entries.len());
+        let blocks = before.as_ref().map_or(0, |b| b.entries.len());
         let mut targets = suite.targets(None);
         // The servers of a resumed run are where they were: here only their ports differ.
         let outcome = match before {
@@ -348,7 +348,7 @@ async fn a_stopped_run_goes_on_where_it_was() {
             assert!(outcome.report.cells.iter().all(|cell| cell.abandoned == 0), "the block was ended");
         }
         let unfinished = Unfinished::read(&outcome.folder).unwrap();
-        assert!(unfinished.entries.len() > turns, "it got on");
+        assert!(unfinished.entries.len() > blocks, "it got on");
         at.remove(0);
         resume = Some(unfinished);
     };

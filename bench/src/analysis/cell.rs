@@ -6,7 +6,7 @@ use crate::{
     analysis::{stats::bootstrap, timing::latency},
     model::{
         block::{Measured, MeasuredBlock},
-        cell::{Block, Cell, OpenLoop, ServerSide, Times},
+        cell::{BlockSpan, Cell, OpenLoopFigures, ServerSide, Times},
         connection::Traffic,
         counters::Counters,
         estimate::{Estimate, Statistic},
@@ -26,10 +26,10 @@ impl Cell {
     /// Computes a cell. `preprocess_ms` is the client's preprocessing of one image.
     /// `None` when nothing was sent at all.
     pub fn new(measured: Measured, preprocess_ms: Option<Estimate>, seed: u64) -> Option<Self> {
-        let Measured { arm, load, request_bytes, warm_up, blocks } = measured;
-        let lane = arm.lane;
+        let Measured { variant, load, request_bytes, warm_up, blocks } = measured;
+        let lane = variant.lane;
         let traffic = blocks.iter().fold(Traffic::default(), |sum, block| sum.plus(block.traffic));
-        let open = OpenLoop::new(&blocks, seed);
+        let open = OpenLoopFigures::new(&blocks, seed);
         let throughput = throughput(load, &blocks, seed);
         let server = server_side(&blocks);
         // Counters that are not of this run's requests tell nothing of their parts.
@@ -42,7 +42,7 @@ impl Cell {
         let client_cpu_s = blocks.iter().map(|block| block.cpu).sum::<Option<Duration>>().map(|cpu| cpu.as_secs_f64());
         let mut recorder: Option<Recorder> = None;
         for block in blocks {
-            spans.push(Block {
+            spans.push(BlockSpan {
                 start_s: block.start.as_secs_f64(),
                 first: recorder.as_ref().map_or(0, |r| r.samples().len()),
                 samples: block.recorder.samples().len(),
@@ -73,9 +73,9 @@ impl Cell {
         Some(Self {
             lane,
             load,
-            connection: arm.connection,
-            payload: Some(arm.payload),
-            transport: arm.transport,
+            connection: variant.connection,
+            payload: Some(variant.payload),
+            transport: variant.transport,
             traffic,
             times: Times::new(recorder.samples(), seed),
             open,
@@ -172,7 +172,7 @@ fn server_side(blocks: &[MeasuredBlock]) -> Result<ServerSide, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{block::WarmUp, lane::Lane, variant::Arm};
+    use crate::model::{block::WarmUp, lane::Lane, variant::Variant};
 
     fn block(start_ms: u64, latencies_ms: &[u64], wall_ms: u64, server: Counters) -> MeasuredBlock {
         let mut recorder = Recorder::new().unwrap();
@@ -198,7 +198,13 @@ mod tests {
     }
 
     fn measured(load: Load, blocks: Vec<MeasuredBlock>) -> Measured {
-        Measured { arm: Arm::plain(Lane::ONNX_HTTP), load, request_bytes: 602_112, warm_up: WarmUp::default(), blocks }
+        Measured {
+            variant: Variant::plain(Lane::ONNX_HTTP),
+            load,
+            request_bytes: 602_112,
+            warm_up: WarmUp::default(),
+            blocks,
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     analysis::summary::{Cell, Form, Summary},
     model::{
         connection::TlsVersion,
-        link::{LinkSpec, SEGMENT_BYTES, Way},
+        link::{Direction, LinkSpec, SEGMENT_BYTES},
         load::Load,
         protocol::Protocol,
     },
@@ -74,8 +74,8 @@ pub fn predict(link: &LinkSpec, exchange: &Exchange) -> Prediction {
         let window = if exchange.handshakes.is_some() { link.first_window().min(largest) } else { largest };
         transfer(bytes, window, largest, link.bytes_per_s(way), link.rtt.as_secs_f64())
     };
-    let (up_rounds, up_s) = way(Way::Up, exchange.request_bytes);
-    let (down_rounds, down_s) = way(Way::Down, exchange.response_bytes);
+    let (up_rounds, up_s) = way(Direction::Up, exchange.request_bytes);
+    let (down_rounds, down_s) = way(Direction::Down, exchange.response_bytes);
     let handshakes = exchange.handshakes.unwrap_or(0);
     // The last round of the request brings the first window of the answer.
     let rounds = up_rounds + down_rounds - 1;

@@ -1,7 +1,7 @@
 //! What two lanes are compared by, and a cell's values of it, block by block. Pure.
 
 use crate::model::{
-    cell::{Block, Cell},
+    cell::{BlockSpan, Cell},
     load::Load,
     metric::Metric,
 };
@@ -9,7 +9,7 @@ use crate::model::{
 /// Slices of a window whose rates stand for it.
 const WINDOW_SLICES: usize = 10;
 
-fn rates(cell: &Cell, block: &Block) -> Vec<f64> {
+fn rates(cell: &Cell, block: &BlockSpan) -> Vec<f64> {
     if block.wall_s <= 0.0 || block.samples == 0 {
         return Vec::new();
     }
@@ -40,7 +40,7 @@ impl Metric {
             Self::Part(part) => cell.samples.parts_us.get(&part)?,
             Self::Throughput => return Some(cell.blocks.iter().map(|block| rates(cell, block)).collect()),
         };
-        let of = |block: &Block| {
+        let of = |block: &BlockSpan| {
             let us = column.get(block.first..block.first + block.samples)?;
             Some(us.iter().map(|us| us / 1e3).collect())
         };

@@ -4,7 +4,7 @@ use crate::{
     analysis::stats::{bootstrap, quantile, tail_percentile},
     model::{
         block::{MeasuredBlock, Offered},
-        cell::{Latency, OpenLoop, Times},
+        cell::{Latency, OpenLoopFigures, Times},
         estimate::Statistic,
         sample::Sample,
     },
@@ -26,7 +26,7 @@ impl Times {
     }
 }
 
-impl OpenLoop {
+impl OpenLoopFigures {
     /// What some windows say; `None` when they are of a closed loop.
     pub fn new(blocks: &[MeasuredBlock], seed: u64) -> Option<Self> {
         let mut schedule = Offered::default();

@@ -97,7 +97,7 @@ impl Waterfall {
         let parts = Part::ALL
             .into_iter()
             .filter(|part| !matches!(part, Part::Unknown | Part::Tls) || known.contains_key(part))
-            .map(|part| PartTime { part, place: part.place(), ms: known.get(&part).copied() })
+            .map(|part| PartTime { part, place: part.location(), ms: known.get(&part).copied() })
             .collect();
         Some(Self { source, parts, latency_ms, sum_ms, gap: sum_ms / latency_ms - 1.0 })
     }

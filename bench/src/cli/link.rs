@@ -15,8 +15,8 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct LinkArgs {
     /// A lane or a Triton server: http://HOST:PORT, or grpc://HOST:PORT; repeatable.
-    #[arg(long, value_name = "URL", required = true, value_parser = Place::read)]
-    pub url: Vec<Place>,
+    #[arg(long, value_name = "URL", required = true, value_parser = LinkTarget::read)]
+    pub url: Vec<LinkTarget>,
     /// Longest time to open a connection.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
@@ -27,12 +27,12 @@ pub struct LinkArgs {
 
 /// Where to, and in which protocol.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct LinkTarget {
     endpoint: Endpoint,
     version: HttpVersion,
 }
 
-impl Place {
+impl LinkTarget {
     fn read(text: &str) -> Result<Self, String> {
         let version = if text.starts_with("grpc://") { HttpVersion::Http2 } else { HttpVersion::Http1 };
         let endpoint: Endpoint = text.parse().map_err(|e: crate::client::endpoint::EndpointError| e.to_string())?;
@@ -52,7 +52,7 @@ pub async fn link(args: &LinkArgs) -> anyhow::Result<String> {
         Limits { connect_timeout: args.connect_timeout, request_timeout: args.request_timeout, ..Limits::default() };
     let mut rows = Vec::new();
     let mut links = String::new();
-    for Place { endpoint, version } in &args.url {
+    for LinkTarget { endpoint, version } in &args.url {
         eprintln!("measuring the link to {endpoint}");
         let measured = measure(endpoint, *version, limits).await?;
         rows.push((endpoint.to_string(), row(&measured)));

@@ -46,8 +46,9 @@ impl Terminal {
     pub fn on_stderr(plan: &Plan, lanes: &[Lane]) -> Self {
         let time_left = Mutex::new(TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane)))));
         if !std::io::stderr().is_terminal() {
-            let arms: BTreeSet<_> = plan.stages.iter().flat_map(|stage| &stage.turns).map(|turn| turn.arm).collect();
-            return Self::Lines(Box::new(Lines { time_left, varied: arms.len() > lanes.len() }));
+            let variants: BTreeSet<_> =
+                plan.stages.iter().flat_map(|stage| &stage.blocks).map(|block| block.variant).collect();
+            return Self::Lines(Box::new(Lines { time_left, varied: variants.len() > lanes.len() }));
         }
         let all = MultiProgress::new();
         // Without a valid template indicatif's own would do.

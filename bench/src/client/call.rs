@@ -15,7 +15,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use quintet_proto::SERVER_TIMING;
 
 use crate::{
-    client::placement::Place,
+    client::placement::Placement,
     model::{part::StageTimes, sample::Marks},
 };
 
@@ -78,7 +78,7 @@ pub struct Prepared {
     /// Body, in pieces.
     pub chunks: Arc<[Bytes]>,
     /// Where in shared memory the output goes, if it does.
-    pub output: Option<Place>,
+    pub output: Option<Placement>,
 }
 
 impl Prepared {

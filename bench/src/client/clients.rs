@@ -10,7 +10,7 @@ use crate::{
         connection::Connection,
         endpoint::Endpoint,
         grpc, http, jpeg,
-        route::Way,
+        route::Route,
         target::Target,
         wire::Wire,
     },
@@ -56,13 +56,13 @@ impl Clients {
 
     /// One more client, for one more worker.
     pub fn client(&mut self) -> Client {
-        let way = match self.policy {
-            Policy::Fresh => Way::Fresh(self.connection()),
-            Policy::Reused => Way::Own(self.connection()),
-            Policy::Shared(_) => Way::Shared(Arc::clone(&self.shared[self.made % self.shared.len()])),
+        let route = match self.policy {
+            Policy::Fresh => Route::Fresh(self.connection()),
+            Policy::Reused => Route::Own(self.connection()),
+            Policy::Shared(_) => Route::Shared(Arc::clone(&self.shared[self.made % self.shared.len()])),
         };
         self.made += 1;
-        Client { protocol: self.protocol, way }
+        Client { protocol: self.protocol, route }
     }
 
     /// What all their connections carried.
@@ -71,10 +71,10 @@ impl Clients {
     }
 }
 
-/// One worker's way to a lane.
+/// One worker's route to a lane.
 pub struct Client {
     protocol: Protocol,
-    way: Way,
+    route: Route,
 }
 
 impl Client {
@@ -83,17 +83,17 @@ impl Client {
     /// # Errors
     /// [`CallError::Connect`].
     pub async fn connect(&mut self) -> Result<(), CallError> {
-        self.way.connect().await
+        self.route.connect().await
     }
 
     /// Closes the worker's own connection and waits for it.
     pub async fn close(&mut self) {
-        self.way.close().await;
+        self.route.close().await;
     }
 
     /// Closes the connection, where it is not kept; not a part of the request.
     pub async fn settle(&mut self) {
-        self.way.settle().await;
+        self.route.settle().await;
     }
 
     /// Sends an inference request; the answer is complete and says success.
@@ -101,7 +101,7 @@ impl Client {
     /// # Errors
     /// Any [`CallError`].
     pub async fn infer(&mut self, request: &Prepared) -> Result<Reply, CallError> {
-        let mut reply = self.way.call(request).await?;
+        let mut reply = self.route.call(request).await?;
         match self.protocol {
             Protocol::Jpeg | Protocol::KserveHttp => http::check(&reply)?,
             Protocol::KserveGrpc => grpc::check(&reply)?,

@@ -16,7 +16,7 @@ use crate::{
         call::{CallError, Prepared, Reply},
         embedding::{INPUT, OUTPUT, rows, shared_rows},
         endpoint::Endpoint,
-        placement::{Place, grpc_parameters},
+        placement::{Placement, grpc_parameters},
         target::Target,
     },
     model::encoding::Encoding,
@@ -56,7 +56,7 @@ pub fn shared_infer_request(
     encoding: Encoding,
     batch: usize,
     region: &str,
-    [input, output]: [Place; 2],
+    [input, output]: [Placement; 2],
 ) -> Result<Prepared, CallError> {
     let mut message = message_for(target, encoding, batch);
     message.inputs[0].parameters = grpc_parameters(region, input).into();

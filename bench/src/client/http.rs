@@ -13,7 +13,7 @@ use crate::{
         call::{CallError, Prepared, Reply},
         embedding::{INPUT, OUTPUT, rows, shared_rows},
         endpoint::Endpoint,
-        placement::{self, Place},
+        placement::{self, Placement},
         target::Target,
     },
     model::encoding::Encoding,
@@ -93,7 +93,7 @@ pub fn shared_infer_request(
     encoding: Encoding,
     batch: usize,
     region: &str,
-    [input, output]: [Place; 2],
+    [input, output]: [Placement; 2],
 ) -> Result<Prepared, CallError> {
     let at = |place| placement::parameters(region, place).map(|(name, value)| (name.to_owned(), value)).into();
     let json = infer_json(encoding, batch, at(input), at(output), None)?;

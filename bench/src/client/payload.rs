@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    client::{placement::Place, tensor},
+    client::{placement::Placement, tensor},
     model::{
         encoding::{Encoding, IMAGE_BYTES, IMAGE_ELEMENTS},
         report::PhotographInfo,
@@ -180,7 +180,7 @@ impl Payload {
     /// The same photographs in the tensor form of an encoding, again a slice of one buffer; FP32 where the
     /// encoding has no form of its own.
     pub fn tensor_as(&self, encoding: Encoding, first: usize, batch: usize) -> Bytes {
-        let Place { offset, bytes } = self.place(encoding, first, batch);
+        let Placement { offset, bytes } = self.placement(encoding, first, batch);
         self.tensors(encoding).slice(offset..offset + bytes)
     }
 
@@ -194,13 +194,13 @@ impl Payload {
     }
 
     /// Where a tensor is in that row.
-    pub fn place(&self, encoding: Encoding, first: usize, batch: usize) -> Place {
+    pub fn placement(&self, encoding: Encoding, first: usize, batch: usize) -> Placement {
         let image_bytes = match encoding {
             Encoding::Fp16 => IMAGE_BYTES / 2,
             Encoding::U8 => IMAGE_BYTES / 4,
             _ => IMAGE_BYTES,
         };
-        Place { offset: first * image_bytes, bytes: batch * image_bytes }
+        Placement { offset: first * image_bytes, bytes: batch * image_bytes }
     }
 
     /// The most images that a request can carry.

@@ -4,7 +4,7 @@ use quintet_proto::inference::{InferParameter, infer_parameter::ParameterChoice}
 
 /// Some bytes of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Placement {
     /// Where they begin.
     pub offset: usize,
     /// How many they are.
@@ -12,7 +12,7 @@ pub struct Place {
 }
 
 /// The parameters of a tensor that is in a region.
-pub fn parameters(region: &str, place: Place) -> [(&'static str, serde_json::Value); 3] {
+pub fn parameters(region: &str, place: Placement) -> [(&'static str, serde_json::Value); 3] {
     [
         ("shared_memory_region", region.into()),
         ("shared_memory_offset", place.offset.into()),
@@ -21,7 +21,7 @@ pub fn parameters(region: &str, place: Place) -> [(&'static str, serde_json::Val
 }
 
 /// The same in gRPC's form.
-pub fn grpc_parameters(region: &str, place: Place) -> [(String, InferParameter); 3] {
+pub fn grpc_parameters(region: &str, place: Placement) -> [(String, InferParameter); 3] {
     parameters(region, place).map(|(name, value)| {
         let choice = match value {
             serde_json::Value::String(text) => ParameterChoice::StringParam(text),

@@ -26,7 +26,7 @@ pub fn prepare(
 ) -> Result<Vec<Prepared>, CallError> {
     let one = |first| {
         if let Some(region) = region {
-            let places = [payload.place(encoding, first, batch), region.output(first)];
+            let places = [payload.placement(encoding, first, batch), region.output(first)];
             return match target.protocol() {
                 Protocol::KserveGrpc => grpc::shared_infer_request(target, encoding, batch, region.name(), places),
                 _ => http::shared_infer_request(target, encoding, batch, region.name(), places),

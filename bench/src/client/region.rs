@@ -20,7 +20,7 @@ use crate::{
         call::{CallError, HttpVersion},
         connection::Connection,
         grpc, http,
-        placement::Place,
+        placement::Placement,
         target::Target,
     },
     model::{limits::Limits, protocol::Protocol},
@@ -68,13 +68,13 @@ impl Region {
     }
 
     /// The place of all inputs.
-    pub fn input(&self) -> Place {
-        Place { offset: 0, bytes: self.input_bytes }
+    pub fn input(&self) -> Placement {
+        Placement { offset: 0, bytes: self.input_bytes }
     }
 
     /// The place of a request's output.
-    pub fn output(&self, request: usize) -> Place {
-        Place { offset: self.input_bytes + request % self.outputs * self.output_bytes, bytes: self.output_bytes }
+    pub fn output(&self, request: usize) -> Placement {
+        Placement { offset: self.input_bytes + request % self.outputs * self.output_bytes, bytes: self.output_bytes }
     }
 
     /// What registers it over HTTP.
@@ -86,7 +86,7 @@ impl Region {
     ///
     /// # Errors
     /// The system's.
-    pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
+    pub fn read(&self, place: Placement) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; place.bytes];
         self.file.read_exact_at(&mut bytes, place.offset as u64)?;
         Ok(bytes)

@@ -9,8 +9,8 @@ use crate::client::{
     connection::Connection,
 };
 
-/// One worker's way to its server.
-pub(super) enum Way {
+/// One worker's route to its server.
+pub(super) enum Route {
     /// Kept between requests.
     Own(Connection),
     /// Closed after each request.
@@ -19,7 +19,7 @@ pub(super) enum Way {
     Shared(Arc<Mutex<Connection>>),
 }
 
-impl Way {
+impl Route {
     /// Opens the connection ahead of the first request, where it is kept.
     pub(super) async fn connect(&mut self) -> Result<(), CallError> {
         match self {

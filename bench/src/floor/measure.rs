@@ -13,7 +13,7 @@ use crate::floor::{
     payload::{Input, Payload, Size},
     raw::{Floor, Raw},
     report::{Cell, Report},
-    target::{FLOOR, Protocol, Way},
+    target::{FLOOR, Protocol, Route},
 };
 
 /// Measures every cell; one line for each goes to stderr when it is done. Blocks.
@@ -83,7 +83,7 @@ fn lanes(args: &FloorArgs, floor: &Floor, payload: &Payload, connections: u16) -
     Ok(lanes)
 }
 
-fn connect(way: &Way, args: &FloorArgs, payload: &Payload) -> anyhow::Result<Box<dyn Exchange>> {
+fn connect(way: &Route, args: &FloorArgs, payload: &Payload) -> anyhow::Result<Box<dyn Exchange>> {
     let (address, model) = (&way.address, args.model.as_str());
     Ok(match way.protocol {
         Protocol::Http => Box::new(Http::connect(address, model, payload)?),

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use crate::{
     client::{
-        placement::{Place, parameters},
+        placement::{Placement, parameters},
         region::Region,
     },
     floor::payload::Payload,
@@ -17,7 +17,7 @@ pub(super) fn region(payload: &Payload) -> anyhow::Result<Region> {
 
 /// The JSON of a request whose tensors are in it.
 pub(super) fn request(region: &Region, payload: &Payload, output: &str) -> serde_json::Value {
-    let at = |place: Place| serde_json::Value::from_iter(parameters(region.name(), place));
+    let at = |place: Placement| serde_json::Value::from_iter(parameters(region.name(), place));
     serde_json::json!({
         "inputs": [{
             "name": payload.input,

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, time::Duration};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::link::{LinkSpec, SEGMENT_BYTES, Way};
+use crate::model::link::{Direction, LinkSpec, SEGMENT_BYTES};
 
 /// What Linux adds to the round trip for its retransmission timeout, at least.
 const TIMEOUT_ABOVE_RTT: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ pub struct Pipe {
 
 impl Pipe {
     /// One way of a link; `seed` decides its jitter.
-    pub fn new(spec: &LinkSpec, way: Way, seed: u64) -> Self {
+    pub fn new(spec: &LinkSpec, way: Direction, seed: u64) -> Self {
         let bytes_per_s = spec.bytes_per_s(way);
         Self {
             bytes_per_s,
@@ -108,7 +108,7 @@ pub enum Step {
 
 impl Flow {
     /// One way of a connection whose first byte can leave at `opens`.
-    pub fn new(spec: &LinkSpec, way: Way, opens: Duration) -> Self {
+    pub fn new(spec: &LinkSpec, way: Direction, opens: Duration) -> Self {
         let largest_window = spec.largest_window(way);
         let first_window = spec.first_window().min(largest_window);
         Self {
@@ -188,7 +188,7 @@ mod tests {
 
     impl Link {
         pub(crate) fn new(spec: &LinkSpec) -> Self {
-            Self { pipe: Pipe::new(spec, Way::Up, 1), flow: Flow::new(spec, Way::Up, Duration::ZERO) }
+            Self { pipe: Pipe::new(spec, Direction::Up, 1), flow: Flow::new(spec, Direction::Up, Duration::ZERO) }
         }
 
         /// All segments of `bytes` offered at `at`: when each leaves and arrives.
@@ -265,8 +265,9 @@ mod tests {
     #[test]
     fn two_connections_share_the_rate() {
         let spec = spec("rtt=0ms,up=8mbit,queue=16kib");
-        let mut pipe = Pipe::new(&spec, Way::Up, 1);
-        let mut flows = [(); 2].map(|()| (Flow::new(&spec, Way::Up, Duration::ZERO), 500_000_u64, Duration::ZERO));
+        let mut pipe = Pipe::new(&spec, Direction::Up, 1);
+        let mut flows =
+            [(); 2].map(|()| (Flow::new(&spec, Direction::Up, Duration::ZERO), 500_000_u64, Duration::ZERO));
         let mut arrivals = [Duration::ZERO; 2];
         while let Some(i) = (0..2).filter(|&i| flows[i].1 > 0).min_by_key(|&i| flows[i].2) {
             let (flow, left, at) = &mut flows[i];
@@ -286,7 +287,7 @@ mod tests {
     fn jitter_repeats_with_its_seed_and_keeps_its_bounds() {
         let spec = spec("rtt=40ms,jitter=10ms");
         let delays = |seed| {
-            let mut pipe = Pipe::new(&spec, Way::Up, seed);
+            let mut pipe = Pipe::new(&spec, Direction::Up, seed);
             (0..1_000).map(|i| pipe.carry(ms(i), 100) - ms(i)).collect::<Vec<_>>()
         };
         assert_eq!(delays(1), delays(1));
@@ -328,7 +329,7 @@ mod tests {
                 for (left, arrives, bytes) in link.send(at, *size) {
                     prop_assert!(left >= at && arrives >= last && bytes > 0);
                     prop_assert!(arrives + link_spec.jitter / 2 >= left + link_spec.rtt / 2);
-                    prop_assert!(link.flow.window <= link_spec.largest_window(Way::Up));
+                    prop_assert!(link.flow.window <= link_spec.largest_window(Direction::Up));
                     (last, total) = (arrives, total + bytes);
                 }
                 at = last + ms(pause_ms);
@@ -339,7 +340,7 @@ mod tests {
 
     /// When the last byte of a request on a fresh connection arrives, by the model that the proxy follows.
     fn arrival_ms(link: &LinkSpec, bytes: u64) -> f64 {
-        let (mut pipe, mut flow) = (Pipe::new(link, Way::Up, 1), Flow::new(link, Way::Up, link.rtt));
+        let (mut pipe, mut flow) = (Pipe::new(link, Direction::Up, 1), Flow::new(link, Direction::Up, link.rtt));
         let (mut at, mut left, mut last) = (Duration::ZERO, bytes, Duration::ZERO);
         while left > 0 {
             match flow.offer(&mut pipe, at, left) {

@@ -30,7 +30,7 @@ use crate::{
         clock::Clock,
         model::{Flow, Pipe, Step},
     },
-    model::link::{LinkSpec, Way},
+    model::link::{Direction, LinkSpec},
 };
 
 /// Most bytes taken from a socket at once.
@@ -59,8 +59,8 @@ impl EmulatedLink {
             spec,
             epoch: Instant::now(),
             clock: Clock::start()?,
-            up: Mutex::new(Pipe::new(&spec, Way::Up, seed)),
-            down: Mutex::new(Pipe::new(&spec, Way::Down, seed.wrapping_add(1))),
+            up: Mutex::new(Pipe::new(&spec, Direction::Up, seed)),
+            down: Mutex::new(Pipe::new(&spec, Direction::Down, seed.wrapping_add(1))),
         }))
     }
 
@@ -68,10 +68,10 @@ impl EmulatedLink {
         self.epoch.elapsed()
     }
 
-    fn pipe(&self, way: Way) -> &Mutex<Pipe> {
+    fn pipe(&self, way: Direction) -> &Mutex<Pipe> {
         match way {
-            Way::Up => &self.up,
-            Way::Down => &self.down,
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
         }
     }
 }
@@ -123,14 +123,14 @@ async fn connection(link: &EmulatedLink, client: TcpStream, server: &Endpoint) -
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     // SYN and SYN-ACK have passed before the client sends; the server hears so half a round trip later.
-    let up = Direction::new(link, Way::Up, begin + link.spec.rtt);
-    let down = Direction::new(link, Way::Down, begin + link.spec.rtt * 3 / 2);
+    let up = Relay::new(link, Direction::Up, begin + link.spec.rtt);
+    let down = Relay::new(link, Direction::Down, begin + link.spec.rtt * 3 / 2);
     tokio::try_join!(up.relay(from_client, to_server), down.relay(from_server, to_client))?;
     Ok(())
 }
 
 /// One way of one connection.
-struct Direction<'a> {
+struct Relay<'a> {
     link: &'a EmulatedLink,
     pipe: &'a Mutex<Pipe>,
     flow: Flow,
@@ -144,8 +144,8 @@ struct Direction<'a> {
     wire: VecDeque<(Duration, Bytes)>,
 }
 
-impl<'a> Direction<'a> {
-    fn new(link: &'a EmulatedLink, way: Way, opens: Duration) -> Self {
+impl<'a> Relay<'a> {
+    fn new(link: &'a EmulatedLink, way: Direction, opens: Duration) -> Self {
         Self {
             link,
             pipe: link.pipe(way),

@@ -10,7 +10,7 @@ use crate::model::{
     counters::Counters,
     load::Load,
     record::{Failures, Recorder},
-    variant::Arm,
+    variant::Variant,
 };
 
 /// What was measured in one block or window.
@@ -72,7 +72,7 @@ impl WarmUp {
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// What was measured.
-    pub arm: Arm,
+    pub variant: Variant,
     /// The load.
     pub load: Load,
     /// Bytes of a request's body (mean over the photographs).

@@ -10,7 +10,7 @@ use crate::model::{
     estimate::{Estimate, Percentile},
     lane::Lane,
     load::Load,
-    part::{Part, Place},
+    part::{Location, Part},
     record::Failures,
     samples::Samples,
     transport::Transport,
@@ -72,7 +72,7 @@ pub struct Cell {
     pub times: Option<Times>,
     /// What an open loop is about.
     #[serde(default)]
-    pub open: Option<OpenLoop>,
+    pub open: Option<OpenLoopFigures>,
     /// The server's view of the measured window.
     pub server: Option<ServerSide>,
     /// Why there is none.
@@ -80,7 +80,7 @@ pub struct Cell {
     /// Where the mean latency goes.
     pub waterfall: Option<Waterfall>,
     /// Which samples belong to which block.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<BlockSpan>,
     /// Every measured request; in a file of its own.
     #[serde(skip)]
     pub samples: Samples,
@@ -132,7 +132,8 @@ pub struct ServerSide {
 
 /// A contiguous run of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Block {
+#[schemars(rename = "Block")]
+pub struct BlockSpan {
     /// Start, in seconds since the start of the run.
     pub start_s: f64,
     /// Index of its first sample.
@@ -159,7 +160,8 @@ pub struct Times {
 
 /// What an open loop is about; the cell's latency is from the intended time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct OpenLoop {
+#[schemars(rename = "OpenLoop")]
+pub struct OpenLoopFigures {
     /// Requests per second that the schedule had.
     pub offered_per_s: f64,
     /// Requests per second that were completed meanwhile.
@@ -176,7 +178,7 @@ impl Cell {
     /// The server's work on a request in ms; reading the body goes at the link's pace and does not count, where it is
     /// told apart.
     pub fn server_ms(&self) -> Option<f64> {
-        let staged = self.waterfall.as_ref().and_then(|w| Some(w.at(Place::Server)? - w.ms(Part::Receive)?));
+        let staged = self.waterfall.as_ref().and_then(|w| Some(w.at(Location::Server)? - w.ms(Part::Receive)?));
         staged.or_else(|| self.server.as_ref().map(|server| server.request_ms))
     }
 }

@@ -51,7 +51,7 @@ impl Default for LinkSpec {
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// Client to server.
     Up,
     /// Server to client.
@@ -60,10 +60,10 @@ pub enum Way {
 
 impl LinkSpec {
     /// Bytes per second of one way.
-    pub fn bytes_per_s(&self, way: Way) -> Option<f64> {
+    pub fn bytes_per_s(&self, way: Direction) -> Option<f64> {
         let bits = match way {
-            Way::Up => self.up,
-            Way::Down => self.down,
+            Direction::Up => self.up,
+            Direction::Down => self.down,
         };
         bits.map(|bits| bits as f64 / 8.0)
     }
@@ -75,7 +75,7 @@ impl LinkSpec {
 
     /// The largest window that a connection reaches: what the link holds in flight and in its queue,
     /// where losses would stop a real one, and what its buffers hold.
-    pub fn largest_window(&self, way: Way) -> u64 {
+    pub fn largest_window(&self, way: Direction) -> u64 {
         let in_flight = self.bytes_per_s(way).map(|rate| (rate * self.rtt.as_secs_f64()) as u64);
         in_flight
             .map_or(self.window_bytes, |bytes| (bytes + self.queue_bytes).min(self.window_bytes))
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(spec, expected);
         assert_eq!(spec.to_string(), "rtt=35ms,up=20mbit,down=100mbit,jitter=2ms,iw=10");
         assert_eq!("rtt=0.12ms".parse::<LinkSpec>().unwrap().to_string(), "rtt=0.12ms,iw=10");
-        assert_eq!(spec.largest_window(Way::Up), 87_500 + (256 << 10));
-        assert_eq!("rtt=1ms".parse::<LinkSpec>().unwrap().largest_window(Way::Up), 4 << 20);
+        assert_eq!(spec.largest_window(Direction::Up), 87_500 + (256 << 10));
+        assert_eq!("rtt=1ms".parse::<LinkSpec>().unwrap().largest_window(Direction::Up), 4 << 20);
     }
 
     #[test]

@@ -89,12 +89,12 @@ impl Part {
     }
 
     /// Where its time is spent.
-    pub fn place(self) -> Place {
+    pub fn location(self) -> Location {
         match self {
-            Self::Connect | Self::Tls | Self::ClientEncode | Self::Send | Self::ClientDecode => Place::Client,
-            Self::Network | Self::Download => Place::Network,
-            Self::Unknown => Place::Unknown,
-            _ => Place::Server,
+            Self::Connect | Self::Tls | Self::ClientEncode | Self::Send | Self::ClientDecode => Location::Client,
+            Self::Network | Self::Download => Location::Network,
+            Self::Unknown => Location::Unknown,
+            _ => Location::Server,
         }
     }
 }
@@ -102,7 +102,8 @@ impl Part {
 /// Where a part's time is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+#[schemars(rename = "Place")]
+pub enum Location {
     /// In the client.
     Client,
     /// On the way.

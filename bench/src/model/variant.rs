@@ -6,7 +6,7 @@ use crate::model::{
 
 /// What is compared under one load: a lane, its connections, and the form of its images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Arm {
+pub struct Variant {
     /// The lane.
     pub lane: Lane,
     /// Whose connections its requests go out on.
@@ -17,7 +17,7 @@ pub struct Arm {
     pub transport: Transport,
 }
 
-impl Arm {
+impl Variant {
     /// A lane as it is measured when nothing else is asked for.
     pub fn plain(lane: Lane) -> Self {
         let payload = Encoding::default_of(Protocol::of(lane));
@@ -26,7 +26,7 @@ impl Arm {
 
     /// Every combination that a run asks for, lane by lane: the first of a lane stands for it in tables of lanes.
     pub fn all(settings: &Settings, lanes: &[Lane]) -> Vec<Self> {
-        let mut arms = Vec::new();
+        let mut variants = Vec::new();
         for &lane in lanes {
             let protocol = Protocol::of(lane);
             let mut payloads: Vec<_> = settings.payloads.iter().copied().filter(|p| p.fits(protocol)).collect();
@@ -40,10 +40,15 @@ impl Arm {
                     if transports.is_empty() {
                         transports.push(Transport::Tcp);
                     }
-                    arms.extend(transports.into_iter().map(|transport| Self { lane, connection, payload, transport }));
+                    variants.extend(transports.into_iter().map(|transport| Self {
+                        lane,
+                        connection,
+                        payload,
+                        transport,
+                    }));
                 }
             }
         }
-        arms
+        variants
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     estimate::Estimate,
-    part::{Part, Place},
+    part::{Location, Part},
 };
 
 /// Whose word the server's parts are.
@@ -26,7 +26,7 @@ pub struct PartTime {
     /// The part.
     pub part: Part,
     /// Where it is spent.
-    pub place: Place,
+    pub place: Location,
     /// Its mean for each request, in ms; `None` (null) when it is not known apart from others.
     pub ms: Option<Estimate>,
 }
@@ -56,7 +56,7 @@ impl Waterfall {
     }
 
     /// The mean time spent at a place, in ms; `None` where a part of it is not known.
-    pub fn at(&self, place: Place) -> Option<f64> {
+    pub fn at(&self, place: Location) -> Option<f64> {
         self.parts.iter().filter(|time| time.place == place).map(|time| time.ms.map(|ms| ms.value)).sum()
     }
 

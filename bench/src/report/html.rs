@@ -8,7 +8,7 @@ use crate::{
     model::{
         hypothesis::{Finding, Verdict},
         lane::Lane,
-        part::Place,
+        part::Location,
         report::Report,
         warning::{Severity, Warning},
         words::list,
@@ -88,7 +88,7 @@ fn answer(report: &Report) -> String {
     let Some(&load) = tables::waterfall_loads(report).first() else { return String::new() };
     let mut cards = String::new();
     for (lane, waterfall) in tables::waterfalls_at(report, load) {
-        let staged = waterfall.at(Place::Server);
+        let staged = waterfall.at(Location::Server);
         // Triton's own count of the stay, where single stages are unknown: reading and writing are not in it.
         let server = staged.or_else(|| report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms));
         let known = if staged.is_some() { "share" } else { "share unknown" };

@@ -182,7 +182,7 @@ fn waterfalls(report: &Report) -> Vec<Table> {
             None => NOTHING.into(),
         };
         let row = |part: Part| {
-            let place = format!("{:?}", part.place()).to_lowercase();
+            let place = format!("{:?}", part.location()).to_lowercase();
             let name =
                 if part == Part::Unknown { "unknown, together".into() } else { format!("{} ({place})", part.name()) };
             (name, found.iter().map(|(_, waterfall)| time(waterfall, part)).collect::<Vec<_>>())

@@ -12,27 +12,31 @@ use crate::{
         outputs::{Comparison, NoOutputs},
         report::{Report, SCHEMA},
         transport::{self, Transport},
-        variant::Arm,
+        variant::Variant,
     },
     run::{
-        clock::Conductor, environment::utc, error::RunError, folder::make_folder, lane_client::Rig,
+        clock::RunClock, environment::utc, error::RunError, folder::make_folder, lane_client::LaneClient,
         preflight::describe, setup::Run,
     },
 };
 
 impl Run<'_> {
     /// What comes before anything is timed: who the lanes are, a folder, and whether their outputs agree.
-    pub(super) async fn begin(&self, clock: &Conductor) -> Result<(Report, PathBuf, Vec<Rig>), RunError> {
+    pub(super) async fn begin(&self, clock: &RunClock) -> Result<(Report, PathBuf, Vec<LaneClient>), RunError> {
         let mut report = self.empty_report(utc(SystemTime::now()));
         let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
-        let arms = Arm::all(&self.settings, &lanes);
-        let mut rigs: Vec<Rig> = self
+        let variants = Variant::all(&self.settings, &lanes);
+        let mut clients: Vec<LaneClient> = self
             .targets
             .iter()
-            .flat_map(|target| arms.iter().filter(|arm| arm.lane == target.lane).map(move |arm| (target, *arm)))
-            .map(|(target, arm)| Rig::new(&self.way(target, arm), arm, self.settings.limits, clock.clone()))
+            .flat_map(|target| {
+                variants.iter().filter(|variant| variant.lane == target.lane).map(move |variant| (target, *variant))
+            })
+            .map(|(target, variant)| {
+                LaneClient::new(&self.way(target, variant), variant, self.settings.limits, clock.clone())
+            })
             .collect();
-        self.describe_lanes(&mut rigs, &mut report).await?;
+        self.describe_lanes(&mut clients, &mut report).await?;
         let folder = match &self.resume {
             None => make_folder(&self.output, &report.started_at)?,
             Some(unfinished) => {
@@ -43,20 +47,20 @@ impl Run<'_> {
                 unfinished.folder.clone()
             }
         };
-        for rig in &mut rigs {
-            let lane = rig.arm.lane;
-            rig.share(&self.payload).await.map_err(|reason| RunError::Shared { lane, reason })?;
+        for client in &mut clients {
+            let lane = client.variant.lane;
+            client.share(&self.payload).await.map_err(|reason| RunError::Shared { lane, reason })?;
         }
         self.progress.say("comparing the lanes' outputs");
-        report.outputs = self.compare_outputs(&mut rigs).await?;
-        Ok((report, folder, rigs))
+        report.outputs = self.compare_outputs(&mut clients).await?;
+        Ok((report, folder, clients))
     }
 
-    /// Where an arm of a lane is reached.
-    fn way(&self, target: &Target, arm: Arm) -> Target {
-        match (&self.settings.uds_dir, arm.transport) {
+    /// Where a variant of a lane is reached.
+    fn way(&self, target: &Target, variant: Variant) -> Target {
+        match (&self.settings.uds_dir, variant.transport) {
             (Some(folder), Transport::Uds) => {
-                Target { endpoint: Endpoint::unix(transport::socket(folder, arm.lane)), ..target.clone() }
+                Target { endpoint: Endpoint::unix(transport::socket(folder, variant.lane)), ..target.clone() }
             }
             _ => target.clone(),
         }
@@ -86,20 +90,20 @@ impl Run<'_> {
     }
 
     /// Asks every lane for every model it needs, so that one message names all that are missing.
-    async fn describe_lanes(&self, rigs: &mut [Rig], report: &mut Report) -> Result<(), RunError> {
+    async fn describe_lanes(&self, clients: &mut [LaneClient], report: &mut Report) -> Result<(), RunError> {
         let mut errors = Vec::new();
         let mut asked: Vec<Target> = Vec::new();
-        for rig in rigs {
-            if asked.contains(&rig.target) {
+        for client in clients {
+            if asked.contains(&client.target) {
                 continue;
             }
-            let known = asked.iter().any(|target| target.lane == rig.target.lane);
-            asked.push(rig.target.clone());
-            match describe(&rig.target, self.settings.limits).await {
+            let known = asked.iter().any(|target| target.lane == client.target.lane);
+            asked.push(client.target.clone());
+            match describe(&client.target, self.settings.limits).await {
                 // The first model of a lane describes it.
                 Ok(description) if !known => {
-                    let counters_missing = rig.scraper.read().await.err();
-                    report.lanes.push(description.into_info(&rig.target, rig.scraper.url(), counters_missing));
+                    let counters_missing = client.scraper.read().await.err();
+                    report.lanes.push(description.into_info(&client.target, client.scraper.url(), counters_missing));
                 }
                 Ok(_) => {}
                 Err(error) => errors.push(error),
@@ -108,22 +112,22 @@ impl Run<'_> {
         if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
     }
 
-    /// The first arm of every lane answers every photograph, one by one.
-    async fn compare_outputs(&self, rigs: &mut [Rig]) -> Result<Comparison, RunError> {
+    /// The first variant of every lane answers every photograph, one by one.
+    async fn compare_outputs(&self, clients: &mut [LaneClient]) -> Result<Comparison, RunError> {
         let (mut outputs, mut missing) = (Vec::new(), Vec::new());
         let mut done = None;
-        for rig in rigs {
-            let lane = rig.target.lane;
+        for client in clients {
+            let lane = client.target.lane;
             if done.replace(lane) == Some(lane) {
                 continue;
             }
-            let requests = self.prepare(rig, 1)?;
+            let requests = self.prepare(client, 1)?;
             let mut rows = Vec::with_capacity(requests.len());
             let mut failure = None;
             for request in &requests[..] {
                 let answer = tokio::select! {
                     () = self.stop.soon.cancelled() => return Ok(compare(&outputs, missing)),
-                    answer = rig.embeddings(request) => answer,
+                    answer = client.embeddings(request) => answer,
                 };
                 match answer {
                     Ok(embeddings) => rows.extend(embeddings),

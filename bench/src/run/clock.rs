@@ -6,14 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 /// The clock that all times of a run count from, and the sign that stops it.
 #[derive(Clone)]
-pub struct Conductor {
+pub struct RunClock {
     /// Start of the run.
     pub epoch: Instant,
     /// Cancelled when the run is interrupted.
     pub cancel: CancellationToken,
 }
 
-impl Conductor {
+impl RunClock {
     /// A clock that starts now.
     pub fn start(cancel: CancellationToken) -> Self {
         Self { epoch: Instant::now(), cancel }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     model::report::Report,
-    run::{clock::Conductor, error::RunError},
+    run::{clock::RunClock, error::RunError},
     study::hypotheses::conclude,
 };
 
@@ -31,7 +31,7 @@ pub(super) fn make_folder(output: &Path, name: &str) -> Result<PathBuf, RunError
 }
 
 /// Writes the report as it stands; each file is replaced as a whole.
-pub(super) fn save(report: &mut Report, clock: &Conductor, folder: &Path) -> Result<(), RunError> {
+pub(super) fn save(report: &mut Report, clock: &RunClock, folder: &Path) -> Result<(), RunError> {
     report.elapsed_s = clock.elapsed().as_secs_f64();
     conclude(report);
     for (name, contents) in report.files()? {

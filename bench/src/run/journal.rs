@@ -1,7 +1,7 @@
-//! `unfinished.jsonl.gz`: what a run has measured so far, turn by turn, so that a run that was stopped can go on.
+//! `unfinished.jsonl.gz`: what a run has measured so far, block by block, so that a run that was stopped can go on.
 //!
-//! One gzip member for each line, appended as soon as the turn is over: `zcat` reads it at any time, and a run that
-//! ended badly loses its last turn at most. The first line is the report's head; the file goes when the run is done.
+//! One gzip member for each line, appended as soon as the block is over: `zcat` reads it at any time, and a run that
+//! ended badly loses its last block at most. The first line is the report's head; the file goes when the run is done.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -26,7 +26,7 @@ const MAX_BYTES: u64 = 4 << 30;
 /// What may differ between a run and its resumption.
 const MAY_DIFFER: [&str; 2] = ["environment.load_average", "environment.command_line"];
 
-/// What one turn brought.
+/// What one block brought.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Done {
@@ -36,13 +36,14 @@ pub enum Done {
     Block(Box<MeasuredBlock>),
 }
 
-/// A turn that is over.
+/// A block that is over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Index of its stage in the plan.
     pub stage: usize,
-    /// Index of the turn in the stage.
-    pub turn: usize,
+    /// Index of the block in the stage.
+    #[serde(rename = "turn")]
+    pub block: usize,
     /// How long it took, reading the server's counters included.
     pub took: Duration,
     /// How long the run had taken by then.
@@ -94,7 +95,7 @@ pub struct Unfinished {
     pub folder: PathBuf,
     /// The head of its report: no cells.
     pub head: Report,
-    /// The turns that are over.
+    /// The blocks that are over.
     pub entries: Vec<Entry>,
 }
 
@@ -143,9 +144,9 @@ impl Unfinished {
         self.entries.last().map_or(Duration::ZERO, |entry| entry.elapsed)
     }
 
-    /// What a turn brought at last, if it is over.
-    pub fn entry(&self, stage: usize, turn: usize) -> Option<&Entry> {
-        self.entries.iter().rfind(|entry| (entry.stage, entry.turn) == (stage, turn))
+    /// What a block brought at last, if it is over.
+    pub fn entry(&self, stage: usize, block: usize) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| (entry.stage, entry.block) == (stage, block))
     }
 }
 
@@ -200,7 +201,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins the journal of a run, with the turns of before if it was stopped.
+    /// Begins the journal of a run, with the blocks of before if it was stopped.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -218,7 +219,7 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    /// Writes down a turn.
+    /// Writes down a block.
     ///
     /// # Errors
     /// As [`Journal::begin`].
@@ -245,7 +246,7 @@ fn member(value: &impl Serialize) -> io::Result<Vec<u8>> {
 }
 
 impl Done {
-    /// Adds what a turn brought to its cell's measurements.
+    /// Adds what a block brought to its cell's measurements.
     pub fn add_to(self, measured: &mut Measured) {
         match self {
             Self::WarmUp(warm_up) => measured.warm_up = warm_up,
@@ -259,10 +260,10 @@ mod tests {
     use super::*;
     use crate::fixture;
 
-    fn entry(turn: usize) -> Entry {
-        let warm_up = WarmUp { sent: turn as u64, ..WarmUp::default() };
+    fn entry(block: usize) -> Entry {
+        let warm_up = WarmUp { sent: block as u64, ..WarmUp::default() };
         let took = Duration::from_millis(3);
-        Entry { stage: 0, turn, took, elapsed: took * turn as u32, done: Done::WarmUp(warm_up) }
+        Entry { stage: 0, block, took, elapsed: took * block as u32, done: Done::WarmUp(warm_up) }
     }
 
     fn head() -> Report {
@@ -276,13 +277,13 @@ mod tests {
         journal.add(&entry(1)).unwrap();
         let whole = fs::read(folder.path().join(FILE)).unwrap();
         journal.add(&entry(2)).unwrap();
-        let turns = |unfinished: &Unfinished| unfinished.entries.iter().map(|e| e.turn).collect::<Vec<_>>();
-        assert_eq!(turns(&Unfinished::read(folder.path()).unwrap()), [0, 1, 2]);
+        let blocks = |unfinished: &Unfinished| unfinished.entries.iter().map(|e| e.block).collect::<Vec<_>>();
+        assert_eq!(blocks(&Unfinished::read(folder.path()).unwrap()), [0, 1, 2]);
         let more = fs::read(folder.path().join(FILE)).unwrap();
         for cut in [whole.len(), whole.len() + 5, more.len() - 60] {
             fs::write(folder.path().join(FILE), &more[..cut]).unwrap();
             let unfinished = Unfinished::read(folder.path()).unwrap();
-            assert_eq!(turns(&unfinished), [0, 1], "cut at {cut} of {}", more.len());
+            assert_eq!(blocks(&unfinished), [0, 1], "cut at {cut} of {}", more.len());
             assert_eq!(unfinished.elapsed(), Duration::from_millis(3));
         }
         fs::write(folder.path().join(FILE), &whole[..3]).unwrap();

@@ -9,15 +9,15 @@ use crate::{
         target::Target,
         wire::Wire,
     },
-    model::{connection::Policy, limits::Limits, transport::Transport, variant::Arm},
-    run::clock::Conductor,
+    model::{connection::Policy, limits::Limits, transport::Transport, variant::Variant},
+    run::clock::RunClock,
     server::scrape::Scraper,
 };
 
-/// One arm with its workers, kept from cell to cell.
-pub struct Rig {
-    /// The arm.
-    pub arm: Arm,
+/// One variant with its workers, kept from cell to cell.
+pub struct LaneClient {
+    /// The variant.
+    pub variant: Variant,
     /// Its lane, and the model that takes its payload.
     pub target: Target,
     /// Its counters.
@@ -26,18 +26,18 @@ pub struct Rig {
     pub(super) limits: Limits,
     /// Where the tensors are, if not in messages.
     pub(super) region: Option<Region>,
-    pub(super) clock: Conductor,
+    pub(super) clock: RunClock,
     makes: Clients,
 }
 
-impl Rig {
-    /// An arm that is not connected yet; `target` names the plain model.
-    pub fn new(target: &Target, arm: Arm, limits: Limits, clock: Conductor) -> Self {
-        let target = Target { model: arm.payload.model(&target.model), ..target.clone() };
+impl LaneClient {
+    /// A variant that is not connected yet; `target` names the plain model.
+    pub fn new(target: &Target, variant: Variant, limits: Limits, clock: RunClock) -> Self {
+        let target = Target { model: variant.payload.model(&target.model), ..target.clone() };
         Self {
-            arm,
+            variant,
             scraper: Scraper::new(&target, limits),
-            makes: Clients::new(&target, arm.connection, limits),
+            makes: Clients::new(&target, variant.connection, limits),
             target,
             clients: Vec::new(),
             region: None,
@@ -46,7 +46,7 @@ impl Rig {
         }
     }
 
-    /// What the arm's connections carried.
+    /// What the variant's connections carried.
     pub fn wire(&self) -> &Wire {
         self.makes.wire()
     }
@@ -87,15 +87,15 @@ impl Rig {
         client.embeddings(&reply, shared.as_deref())
     }
 
-    /// Puts the tensors into memory that is shared with the server, where that is the arm's transport.
+    /// Puts the tensors into memory that is shared with the server, where that is the variant's transport.
     ///
     /// # Errors
     /// In words: there is no such memory here, or the server refuses it.
     pub async fn share(&mut self, payload: &Payload) -> Result<(), String> {
-        if self.arm.transport != Transport::Shm {
+        if self.variant.transport != Transport::Shm {
             return Ok(());
         }
-        let tensors = payload.tensors(self.arm.payload);
+        let tensors = payload.tensors(self.variant.payload);
         let region = Region::new(tensors, payload.variants(), payload.largest_batch() * OUTPUT_BYTES)
             .map_err(|error| format!("cannot make shared memory: {error}"))?;
         region.register(&self.target, self.limits).await.map_err(|error| {
@@ -114,6 +114,6 @@ impl Rig {
 
     /// Connections that were opened though they should have been kept.
     pub(super) fn reopened(&self, opened: u64) -> u64 {
-        if self.arm.connection == Policy::Fresh { 0 } else { opened }
+        if self.variant.connection == Policy::Fresh { 0 } else { opened }
     }
 }

@@ -13,7 +13,7 @@ pub struct Ticket {
 
 /// Who sends what next: clients that rest, and tickets that wait because none does.
 #[derive(Debug)]
-pub struct Desk<C> {
+pub struct OpenLoop<C> {
     resting: Vec<C>,
     waiting: VecDeque<Ticket>,
     /// Tickets that had to wait.
@@ -21,8 +21,8 @@ pub struct Desk<C> {
     closed: bool,
 }
 
-impl<C> Desk<C> {
-    /// A desk with all the clients there will be; the last ones are used first.
+impl<C> OpenLoop<C> {
+    /// A loop with all the clients there will be; the last ones are used first.
     pub fn new(clients: Vec<C>) -> Self {
         Self { resting: clients, waiting: VecDeque::new(), waited: 0, closed: false }
     }
@@ -73,14 +73,14 @@ mod tests {
         /// clients at a time; those that are not sent are told.
         #[test]
         fn each_ticket_is_sent_once_or_told(clients in 1_usize..5, events in proptest::collection::vec(any::<bool>(), 0..100)) {
-            let mut desk = Desk::new((0..clients).collect());
+            let mut open_loop = OpenLoop::new((0..clients).collect());
             let (mut next, mut sent, mut busy) = (0, Vec::new(), Vec::new());
             for arrives in events {
                 let started = if arrives {
                     next += 1;
-                    desk.arrive(ticket(next - 1))
+                    open_loop.arrive(ticket(next - 1))
                 } else {
-                    busy.pop().and_then(|client| desk.done(client))
+                    busy.pop().and_then(|client| open_loop.done(client))
                 };
                 if let Some((client, ticket)) = started {
                     prop_assert!(!busy.contains(&client));
@@ -89,13 +89,13 @@ mod tests {
                 }
                 prop_assert!(busy.len() <= clients);
             }
-            let unsent: Vec<usize> = desk.close().iter().map(|ticket| ticket.index).collect();
+            let unsent: Vec<usize> = open_loop.close().iter().map(|ticket| ticket.index).collect();
             let all: Vec<usize> = sent.into_iter().chain(unsent).collect();
             prop_assert_eq!(all, (0..next).collect::<Vec<_>>());
             for client in busy {
-                prop_assert!(desk.done(client).is_none(), "nothing is sent after the end");
+                prop_assert!(open_loop.done(client).is_none(), "nothing is sent after the end");
             }
-            prop_assert_eq!(desk.into_clients().len(), clients);
+            prop_assert_eq!(open_loop.into_clients().len(), clients);
         }
     }
 }

@@ -22,11 +22,11 @@ use crate::{
         sample::Sample,
     },
     run::{
-        clock::Conductor,
+        clock::RunClock,
         cpu::{process_cpu, spent},
         effort::Effort,
-        lane_client::Rig,
-        open_loop::{Desk, Ticket},
+        lane_client::LaneClient,
+        open_loop::{OpenLoop, Ticket},
         request::{between, counted, wait},
     },
 };
@@ -36,10 +36,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// What all tasks of a window share.
 struct Window {
-    desk: Mutex<Desk<Client>>,
+    open_loop: Mutex<OpenLoop<Client>>,
     counts: Mutex<Counts>,
     requests: Arc<[Prepared]>,
-    clock: Conductor,
+    clock: RunClock,
     from: Duration,
     to: Duration,
 }
@@ -76,7 +76,7 @@ impl Window {
             };
             self.count(ticket.at, lag, outcome);
             client.settle().await;
-            match self.desk.lock().done(client) {
+            match self.open_loop.lock().done(client) {
                 Some(next) => (client, ticket) = next,
                 None => return,
             }
@@ -124,7 +124,7 @@ impl Pacer {
                 let rest = self.schedule[index..].iter();
                 return rest.filter(|offset| self.window.measured(self.begin + **offset)).count() as u64;
             }
-            let start = self.window.desk.lock().arrive(Ticket { index, at });
+            let start = self.window.open_loop.lock().arrive(Ticket { index, at });
             if let Some((client, ticket)) = start {
                 self.tasks.spawn_on(Arc::clone(&self.window).serve(client, ticket), &self.runtime);
             }
@@ -145,7 +145,7 @@ impl Pacer {
     }
 }
 
-impl Rig {
+impl LaneClient {
     /// A window of an open loop: `schedule` are the intended times from the beginning of the ramp on. Measured
     /// is what was to be sent in the window after the ramp, also if it is completed after it.
     ///
@@ -167,9 +167,9 @@ impl Rig {
         let begin = self.clock.elapsed();
         let (from, to) = (begin + ramp, begin + ramp + length);
         let scheduled = schedule.iter().filter(|at| (ramp..ramp + length).contains(*at)).count() as u64;
-        let desk = Mutex::new(Desk::new(mem::take(&mut self.clients)));
+        let open_loop = Mutex::new(OpenLoop::new(mem::take(&mut self.clients)));
         let counts = Mutex::new(Counts::new()?);
-        let window = Arc::new(Window { desk, counts, requests, clock: self.clock.clone(), from, to });
+        let window = Arc::new(Window { open_loop, counts, requests, clock: self.clock.clone(), from, to });
         let tasks = TaskTracker::new();
         let (shared, runtime) = (Arc::clone(&window), Handle::current());
         let pacer =
@@ -183,7 +183,7 @@ impl Rig {
         let closed_at = self.clock.elapsed().min(to).max(from);
         stop.cancel();
         let mut unsent = pacer.await.unwrap_or(0);
-        unsent += window.desk.lock().close().iter().filter(|ticket| window.measured(ticket.at)).count() as u64;
+        unsent += window.open_loop.lock().close().iter().filter(|ticket| window.measured(ticket.at)).count() as u64;
         tasks.close();
         tasks.wait().await;
 
@@ -213,9 +213,9 @@ impl Rig {
     /// The clients back from a window whose tasks have ended: what was counted, and the tickets that waited.
     fn take_back(&mut self, window: &Window) -> Result<(Counts, u64), CreationError> {
         let counts = mem::replace(&mut *window.counts.lock(), Counts::new()?);
-        let desk = mem::replace(&mut *window.desk.lock(), Desk::new(Vec::new()));
-        let waited = desk.waited;
-        self.clients = desk.into_clients();
+        let open_loop = mem::replace(&mut *window.open_loop.lock(), OpenLoop::new(Vec::new()));
+        let waited = open_loop.waited;
+        self.clients = open_loop.into_clients();
         self.clients.reverse();
         Ok((counts, waited))
     }

@@ -14,12 +14,12 @@ use crate::{
         lane::Lane,
         load::Load,
         settings::Settings,
-        variant::Arm,
+        variant::Variant,
     },
     run::effort::Effort,
 };
 
-/// What a turn consists of.
+/// What a block consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Requests that are not measured, until they are steady.
@@ -29,8 +29,8 @@ pub enum Work {
         /// At most so many.
         most: usize,
     },
-    /// A block of measured requests, one after the other.
-    Block(usize),
+    /// Measured requests, one after the other.
+    Requests(usize),
     /// A timed window behind a ramp.
     Window {
         /// Load before the window opens.
@@ -40,22 +40,22 @@ pub enum Work {
     },
 }
 
-/// One arm at work on its own.
+/// One variant at work on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// The arm.
-    pub arm: Arm,
+pub struct Block {
+    /// The variant.
+    pub variant: Variant,
     /// What it does.
     pub work: Work,
 }
 
-/// All arms under one load: their cells are complete when the stage is.
+/// All variants under one load: their cells are complete when the stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// The load.
     pub load: Load,
-    /// The turns, in order.
-    pub turns: Vec<Turn>,
+    /// The blocks, in order.
+    pub blocks: Vec<Block>,
 }
 
 /// The whole run.
@@ -69,22 +69,22 @@ impl Plan {
     /// Plans a run of `lanes`.
     pub fn new(settings: &Settings, lanes: &[Lane]) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-        let mut order = Arm::all(settings, lanes);
-        let mut round = |work: Work| -> Vec<Turn> {
+        let mut order = Variant::all(settings, lanes);
+        let mut round = |work: Work| -> Vec<Block> {
             order.shuffle(&mut rng);
-            order.iter().map(|&arm| Turn { arm, work }).collect()
+            order.iter().map(|&variant| Block { variant, work }).collect()
         };
         let window = Work::Window { ramp: settings.ramp, length: settings.duration };
         let warm_up = Work::WarmUp { least: settings.warmup, most: settings.max_warmup.max(settings.warmup) };
         let mut stages = Vec::new();
         let mut add = |load, works: Vec<Work>| {
-            stages.push(Stage { load, turns: works.into_iter().flat_map(&mut round).collect() });
+            stages.push(Stage { load, blocks: works.into_iter().flat_map(&mut round).collect() });
         };
         for load in &settings.loads {
             match load {
                 LoadSpec::Closed => {
                     for &batch in &settings.batches {
-                        let blocks = deal(settings.iterations, settings.blocks).into_iter().map(Work::Block);
+                        let blocks = deal(settings.iterations, settings.blocks).into_iter().map(Work::Requests);
                         add(Load::Serial { batch }, std::iter::once(warm_up).chain(blocks).collect());
                     }
                     for &concurrency in &settings.concurrency {
@@ -110,8 +110,8 @@ impl Plan {
     pub fn effort(&self, lane: Lane) -> Effort {
         let mut effort = Effort::default();
         for stage in &self.stages {
-            for turn in stage.turns.iter().filter(|turn| turn.arm.lane == lane) {
-                effort += turn.effort(stage.load);
+            for block in stage.blocks.iter().filter(|block| block.variant.lane == lane) {
+                effort += block.effort(stage.load);
             }
         }
         effort
@@ -120,7 +120,7 @@ impl Plan {
     /// The rate and length of each window of an open loop, ramp included.
     pub fn open_windows(&self) -> impl Iterator<Item = (Rate, Duration)> {
         self.stages.iter().flat_map(|stage| {
-            stage.turns.iter().filter_map(|turn| match (stage.load, turn.work) {
+            stage.blocks.iter().filter_map(|block| match (stage.load, block.work) {
                 (Load::Open { rate, .. }, Work::Window { ramp, length }) => Some((rate, ramp + length)),
                 _ => None,
             })
@@ -139,11 +139,11 @@ fn deal(total: usize, blocks: usize) -> Vec<usize> {
     (0..blocks).map(|i| total / blocks + usize::from(i < total % blocks)).filter(|&n| n > 0).collect()
 }
 
-impl Turn {
-    /// What the turn takes.
+impl Block {
+    /// What the block takes.
     pub fn effort(self, load: Load) -> Effort {
         match self.work {
-            Work::WarmUp { least: n, .. } | Work::Block(n) => {
+            Work::WarmUp { least: n, .. } | Work::Requests(n) => {
                 Effort { requests: n, images: n * load.batch(), windows: Duration::ZERO }
             }
             Work::Window { ramp, length } => Effort { windows: ramp + length, ..Effort::default() },
@@ -169,17 +169,19 @@ mod tests {
             payloads: vec![Encoding::Fp16, Encoding::Json],
             ..settings(4, 2, 1)
         };
-        let arms = Arm::all(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
-        let of = |lane| arms.iter().filter(|arm| arm.lane == lane).map(|arm| arm.payload).collect::<Vec<_>>();
+        let variants = Variant::all(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
+        let of = |lane| {
+            variants.iter().filter(|variant| variant.lane == lane).map(|variant| variant.payload).collect::<Vec<_>>()
+        };
         assert_eq!(of(Lane::JPEG), [Encoding::JpegBase64; 2], "it carries none of those asked for: its usual one");
         assert_eq!(of(Lane::ONNX_HTTP), [Encoding::Fp16, Encoding::Json, Encoding::Fp16, Encoding::Json]);
         assert_eq!(of(Lane::ONNX_GRPC), [Encoding::Fp16; 2]);
         let plan = Plan::new(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
         assert!(
             plan.stages[0]
-                .turns
-                .chunks(arms.len())
-                .all(|round| arms.iter().all(|arm| round.iter().any(|t| t.arm == *arm)))
+                .blocks
+                .chunks(variants.len())
+                .all(|round| variants.iter().all(|variant| round.iter().any(|t| t.variant == *variant)))
         );
     }
 
@@ -188,7 +190,7 @@ mod tests {
         use crate::model::transport::Transport::{Shm, Tcp, Uds};
         let payloads = vec![Encoding::Fp32, Encoding::Json];
         let settings = Settings { transports: vec![Shm, Uds], payloads, ..settings(4, 2, 1) };
-        let of = |lane| Arm::all(&settings, &[lane]).iter().map(|arm| arm.transport).collect::<Vec<_>>();
+        let of = |lane| Variant::all(&settings, &[lane]).iter().map(|variant| variant.transport).collect::<Vec<_>>();
         assert_eq!(of(Lane::JPEG), [Uds]);
         assert_eq!(of(Lane::ONNX_HTTP), [Shm, Uds, Uds], "JSON is in messages");
         assert_eq!(of(Lane::ONNX_HTTP.of("other".parse().unwrap())), [Shm, Tcp], "the sockets are the suite's");
@@ -212,8 +214,11 @@ mod tests {
     #[test]
     fn order_varies_within_a_run_and_repeats_with_the_seed() {
         let plan = Plan::new(&settings(30, 5, 1), &Lane::ALL);
-        let rounds: HashSet<Vec<Lane>> =
-            plan.stages[0].turns.chunks(5).map(|round| round.iter().map(|turn| turn.arm.lane).collect()).collect();
+        let rounds: HashSet<Vec<Lane>> = plan.stages[0]
+            .blocks
+            .chunks(5)
+            .map(|round| round.iter().map(|block| block.variant.lane).collect())
+            .collect();
         assert!(rounds.len() > 1, "lanes are not always in one order");
         assert_eq!(plan, Plan::new(&settings(30, 5, 1), &Lane::ALL));
         assert_ne!(plan, Plan::new(&settings(30, 5, 2), &Lane::ALL));
@@ -225,13 +230,13 @@ mod tests {
             let plan = Plan::new(&settings(iterations, blocks, seed), &Lane::ALL);
             for stage in &plan.stages {
                 for lane in Lane::ALL {
-                    let works: Vec<Work> = stage.turns.iter().filter(|t| t.arm.lane == lane).map(|t| t.work).collect();
+                    let works: Vec<Work> = stage.blocks.iter().filter(|t| t.variant.lane == lane).map(|t| t.work).collect();
                     match stage.load {
                         Load::Serial { .. } => {
                             prop_assert_eq!(works[0], Work::WarmUp { least: 2, most: 10 }, "warm-up comes first");
                             let dealt: Vec<usize> = works[1..]
                                 .iter()
-                                .map(|work| if let Work::Block(n) = work { *n } else { 0 })
+                                .map(|work| if let Work::Requests(n) = work { *n } else { 0 })
                                 .collect();
                             prop_assert_eq!(dealt.iter().sum::<usize>(), iterations);
                             prop_assert!(dealt.iter().max().unwrap() - dealt.iter().min().unwrap() <= 1);

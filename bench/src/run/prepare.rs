@@ -10,14 +10,14 @@ use crate::{
         load::Load,
         transport::Transport,
     },
-    run::{error::RunError, lane_client::Rig, setup::Run},
+    run::{error::RunError, lane_client::LaneClient, setup::Run},
 };
 
 impl Run<'_> {
-    pub(super) fn prepare(&self, rig: &Rig, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
-        prepare(&rig.target, rig.arm.payload, &self.payload, batch, rig.region.as_ref())
+    pub(super) fn prepare(&self, client: &LaneClient, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
+        prepare(&client.target, client.variant.payload, &self.payload, batch, client.region.as_ref())
             .map(Into::into)
-            .map_err(|reason| RunError::Request { lane: rig.arm.lane, reason })
+            .map_err(|reason| RunError::Request { lane: client.variant.lane, reason })
     }
 
     /// The intended times of an open loop's window; other loads have none.
@@ -38,14 +38,14 @@ impl Run<'_> {
     }
 
     /// A cell of which nothing was measured yet.
-    pub(super) fn empty_cell(rig: &Rig, load: Load, requests: &[Prepared]) -> Measured {
-        let mut arm = rig.arm;
-        if rig.target.endpoint.socket().is_some() && arm.transport == Transport::Tcp {
-            arm.transport = Transport::Uds;
+    pub(super) fn empty_cell(client: &LaneClient, load: Load, requests: &[Prepared]) -> Measured {
+        let mut variant = client.variant;
+        if client.target.endpoint.socket().is_some() && variant.transport == Transport::Tcp {
+            variant.transport = Transport::Uds;
         }
         let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
         Measured {
-            arm,
+            variant,
             load,
             request_bytes: bytes / requests.len().max(1),
             warm_up: WarmUp::default(),

@@ -8,18 +8,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client::{call::Prepared, clients::Client},
     model::{counters::Counters, record::Recorder, sample::Sample},
-    run::{clock::Conductor, effort::Effort},
+    run::{clock::RunClock, effort::Effort},
 };
 
 /// How often a window reports its progress.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Sends one request and writes down what became of it.
-pub(super) async fn send(client: &mut Client, request: &Prepared, recorder: &mut Recorder, conductor: &Conductor) {
+pub(super) async fn send(client: &mut Client, request: &Prepared, recorder: &mut Recorder, clock: &RunClock) {
     let sent = Instant::now();
     let outcome = tokio::select! {
         biased;
-        () = conductor.cancel.cancelled() => {
+        () = clock.cancel.cancelled() => {
             recorder.abandoned += 1;
             return;
         }
@@ -30,7 +30,7 @@ pub(super) async fn send(client: &mut Client, request: &Prepared, recorder: &mut
     match outcome {
         Ok(reply) => {
             recorder.response_bytes = reply.body_bytes();
-            let start = sent - conductor.epoch;
+            let start = sent - clock.epoch;
             let stages = reply.stage_times();
             recorder.add(Sample { start, latency, lag: Duration::ZERO, marks: reply.marks, stages });
         }

@@ -9,12 +9,12 @@ use crate::{
     model::{block::MeasuredBlock, record::Recorder},
     run::{
         cpu::{process_cpu, spent},
-        lane_client::Rig,
+        lane_client::LaneClient,
         request::{between, counted, send},
     },
 };
 
-impl Rig {
+impl LaneClient {
     /// A serial block: requests one after the other, the server's counters read right before and right after. Number n of
     /// `numbers` is request n of `requests`, which are sent over and over.
     ///

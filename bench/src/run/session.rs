@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     model::{cell::Cell, lane::Lane},
     run::{
-        clock::Conductor,
+        clock::RunClock,
         error::RunError,
         folder::save,
         journal::{Journal, Unfinished},
@@ -23,7 +23,7 @@ impl Run<'_> {
     pub async fn run(self) -> Result<Outcome, RunError> {
         let started = Instant::now();
         let before = self.resume.as_ref().map_or(Duration::ZERO, Unfinished::elapsed);
-        let clock = Conductor { epoch: started.checked_sub(before).unwrap_or(started), cancel: self.stop.now.clone() };
+        let clock = RunClock { epoch: started.checked_sub(before).unwrap_or(started), cancel: self.stop.now.clone() };
         let (mut report, folder, mut clients) = self.begin(&clock).await?;
         let entries = self.resume.as_ref().map_or(&[][..], |resume| &resume.entries);
         let mut journal = Journal::begin(&folder, &report, entries)?;

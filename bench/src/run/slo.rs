@@ -14,7 +14,7 @@ use crate::{
         load::Load,
         report::Report,
     },
-    run::{clock::Conductor, error::RunError, folder::save, lane_client::Rig, setup::Run},
+    run::{clock::RunClock, error::RunError, folder::save, lane_client::LaneClient, setup::Run},
 };
 
 /// The search ends when the bracket is this narrow, as a part of its lower end.
@@ -114,7 +114,7 @@ impl Run<'_> {
     /// # Errors
     /// [`RunError`].
     pub async fn search(&self, goal: Goal) -> Result<(Report, Vec<Answer>), RunError> {
-        let clock = Conductor::start(self.stop.now.clone());
+        let clock = RunClock::start(self.stop.now.clone());
         let (mut report, folder, mut clients) = self.begin(&clock).await?;
         let mut answers = Vec::new();
         for client in &mut clients {
@@ -132,7 +132,7 @@ impl Run<'_> {
                 save(&mut report, &clock, &folder)?;
             }
             let (highest_per_s, fails_at_per_s) = search.bracket();
-            answers.push(Answer { lane: client.arm.lane, highest_per_s, fails_at_per_s, probes });
+            answers.push(Answer { lane: client.variant.lane, highest_per_s, fails_at_per_s, probes });
         }
         for client in &mut clients {
             client.unshare().await;
@@ -142,9 +142,14 @@ impl Run<'_> {
     }
 
     /// One window at a rate; `None` when nothing was sent.
-    async fn probe(&self, client: &mut Rig, requests: &Arc<[Prepared]>, rate: Rate) -> Result<Option<Cell>, RunError> {
+    async fn probe(
+        &self,
+        client: &mut LaneClient,
+        requests: &Arc<[Prepared]>,
+        rate: Rate,
+    ) -> Result<Option<Cell>, RunError> {
         let load = Load::Open { arrivals: Arrivals::Constant, rate, batch: 1 };
-        self.progress.begin(client.arm.lane, load);
+        self.progress.begin(client.variant.lane, load);
         let window = (self.settings.ramp, self.settings.duration);
         let schedule = self.schedule(load, window.0 + window.1);
         let block = client.open_window(Arc::clone(requests), schedule, window, |_| {}).await?;

@@ -1,4 +1,4 @@
-//! One stage of the plan: every lane under one load, turn by turn.
+//! One stage of the plan: every lane under one load, block by block.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,12 +6,12 @@ use crate::{
     client::call::Prepared,
     model::{block::Measured, load::Load},
     run::{
-        clock::Conductor,
+        clock::RunClock,
         effort::Effort,
         error::RunError,
         journal::{Done, Entry, Journal},
-        lane_client::Rig,
-        plan::{Stage, Turn, Work},
+        lane_client::LaneClient,
+        plan::{Block, Stage, Work},
         progress::Stopwatch,
         setup::Run,
     },
@@ -19,7 +19,7 @@ use crate::{
 
 /// A lane at work in a stage.
 struct LaneWork<'a> {
-    client: &'a mut Rig,
+    client: &'a mut LaneClient,
     requests: Arc<[Prepared]>,
     measured: Measured,
 }
@@ -28,14 +28,14 @@ struct LaneWork<'a> {
 pub(super) struct StageResult {
     /// A record of every lane.
     pub(super) measured: Vec<Measured>,
-    /// Whether all turns are over.
+    /// Whether all blocks are over.
     pub(super) complete: bool,
 }
 
 /// Drives the stages of a run.
 pub(super) struct Driver<'a> {
     pub(super) run: &'a Run<'a>,
-    pub(super) clock: Conductor,
+    pub(super) clock: RunClock,
 }
 
 impl Driver<'_> {
@@ -44,7 +44,7 @@ impl Driver<'_> {
         &self,
         index: usize,
         stage: &Stage,
-        clients: &mut [Rig],
+        clients: &mut [LaneClient],
         journal: &mut Journal,
     ) -> Result<StageResult, RunError> {
         let mut lanes = Vec::with_capacity(clients.len());
@@ -53,15 +53,15 @@ impl Driver<'_> {
             let measured = Run::empty_cell(client, stage.load, &requests);
             lanes.push(LaneWork { client, requests, measured });
         }
-        let earlier = |turn| self.run.resume.as_ref().and_then(|resume| resume.entry(index, turn));
-        let was_complete = (0..stage.turns.len()).all(|turn| earlier(turn).is_some());
+        let earlier = |block| self.run.resume.as_ref().and_then(|resume| resume.entry(index, block));
+        let was_complete = (0..stage.blocks.len()).all(|block| earlier(block).is_some());
         let mut complete = true;
-        for (number, turn) in stage.turns.iter().enumerate() {
-            let Some(lane) = lanes.iter_mut().find(|lane| lane.client.arm == turn.arm) else { continue };
+        for (number, block) in stage.blocks.iter().enumerate() {
+            let Some(lane) = lanes.iter_mut().find(|lane| lane.client.variant == block.variant) else { continue };
             let earlier = earlier(number);
             // Where blocks are left, their lanes are warmed up again.
             if let Some(entry) = earlier.filter(|entry| was_complete || matches!(entry.done, Done::Block(_))) {
-                self.run.progress.advance(turn.arm.lane, turn.effort(stage.load), entry.took);
+                self.run.progress.advance(block.variant.lane, block.effort(stage.load), entry.took);
                 entry.done.clone().add_to(&mut lane.measured);
                 continue;
             }
@@ -70,7 +70,7 @@ impl Driver<'_> {
                 continue;
             }
             let began = self.clock.elapsed();
-            let mut done = self.turn(turn, stage.load, lane).await?;
+            let mut done = self.block(block, stage.load, lane).await?;
             if let (Done::WarmUp(again), Some(Entry { done: Done::WarmUp(first), .. })) = (&mut done, earlier) {
                 again.follows(first.clone());
             }
@@ -79,33 +79,33 @@ impl Driver<'_> {
                 complete = false;
             } else {
                 let (took, done) = (elapsed - began, done.clone());
-                journal.add(&Entry { stage: index, turn: number, took, elapsed, done })?;
+                journal.add(&Entry { stage: index, block: number, took, elapsed, done })?;
             }
             done.add_to(&mut lane.measured);
         }
         Ok(StageResult { measured: lanes.into_iter().map(|lane| lane.measured).collect(), complete })
     }
 
-    /// Drives one turn.
-    async fn turn(&self, turn: &Turn, load: Load, work: &mut LaneWork<'_>) -> Result<Done, RunError> {
-        let (lane, progress) = (turn.arm.lane, self.run.progress);
+    /// Drives one block.
+    async fn block(&self, block: &Block, load: Load, work: &mut LaneWork<'_>) -> Result<Done, RunError> {
+        let (lane, progress) = (block.variant.lane, self.run.progress);
         let LaneWork { client, requests, measured } = work;
         progress.begin(lane, load);
         let mut watch = Stopwatch::start();
         let mut requests_done = |n: usize| {
-            let done = Turn { arm: turn.arm, work: Work::Block(n) }.effort(load);
+            let done = Block { variant: block.variant, work: Work::Requests(n) }.effort(load);
             progress.advance(lane, done, watch.lap());
         };
-        let mut ahead = turn.effort(load).windows;
+        let mut ahead = block.effort(load).windows;
         let mut time_passed = |done: Effort| {
             ahead = ahead.saturating_sub(done.windows);
             progress.advance(lane, done, Duration::ZERO);
         };
-        let block = match (turn.work, load) {
+        let block = match (block.work, load) {
             (Work::WarmUp { least, most }, _) => {
                 return Ok(Done::WarmUp(client.warm_up(requests, (least, most), &mut requests_done).await?));
             }
-            (Work::Block(n), _) => {
+            (Work::Requests(n), _) => {
                 // Blocks go on through the photographs where the last one ended.
                 let first = measured.requests() % requests.len().max(1);
                 client.block(requests, first..first + n, &mut requests_done).await?

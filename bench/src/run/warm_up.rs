@@ -8,13 +8,13 @@ use crate::{
     analysis::stats,
     client::call::Prepared,
     model::{block::WarmUp, record::Recorder},
-    run::{lane_client::Rig, request::send},
+    run::{lane_client::LaneClient, request::send},
 };
 
 /// Warm-up is steady when the medians of its last two groups differ by at most this part of the smaller.
 const STEADY: f64 = 0.1;
 
-impl Rig {
+impl LaneClient {
     /// Sends requests that are not measured: at least `least`, then until they are steady, at most `most`.
     ///
     /// # Errors

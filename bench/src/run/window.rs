@@ -19,10 +19,10 @@ use crate::{
     },
     model::{block::MeasuredBlock, record::Recorder},
     run::{
-        clock::Conductor,
+        clock::RunClock,
         cpu::{process_cpu, spent},
         effort::Effort,
-        lane_client::Rig,
+        lane_client::LaneClient,
         request::{between, counted, send, wait},
     },
 };
@@ -30,7 +30,7 @@ use crate::{
 /// Pause of a worker after a failure, so that a dead server is not asked in a tight loop.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
-impl Rig {
+impl LaneClient {
     /// A concurrent window: `workers` send without pause; behind the ramp a window of `length` is
     /// measured by what completes in it. The server's stage times are those of the window; its count
     /// is compared from idle to idle, where it can be exact.
@@ -51,7 +51,7 @@ impl Rig {
         let stop = self.clock.cancel.child_token();
         let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests));
         let mut tasks = JoinSet::new();
-        // Without a ramp the window opens before the first request, however late this task has its next turn.
+        // Without a ramp the window opens before the first request, however late this task runs next.
         let mut opening = (self.clock.elapsed(), idle_before.clone(), process_cpu());
         for (first, client) in self.clients.drain(..workers).enumerate() {
             let (requests, budget) = (Arc::clone(&requests), Arc::clone(&budget));
@@ -119,7 +119,7 @@ struct Worker {
     /// Requests that may still be sent, of all workers.
     budget: Arc<AtomicUsize>,
     stop: CancellationToken,
-    clock: Conductor,
+    clock: RunClock,
 }
 
 impl Worker {

@@ -1,6 +1,6 @@
 //! Proofs that the benchmark measures right, against servers whose truth is known.
 //!
-//! Statistics are proved in virtual time ([`simulate`]): the same plan, pairing and desk, thousands of requests in
+//! Statistics are proved in virtual time ([`simulate`]): the same plan, pairing and open loop, thousands of requests in
 //! a moment. What only real sockets can show runs against a [`server`] on loopback.
 
 pub mod server;
@@ -21,7 +21,7 @@ use crate::{
     model::{
         arrivals::{Arrivals, Rate, intended},
         block::MeasuredBlock,
-        cell::OpenLoop,
+        cell::OpenLoopFigures,
         difference::Difference,
         estimate::Statistic,
         lane::Lane,
@@ -29,10 +29,10 @@ use crate::{
         part::Part,
         samples::Samples,
         settings::Settings,
-        variant::Arm,
+        variant::Variant,
         waterfall::Waterfall,
     },
-    run::{clock::Conductor, lane_client::Rig},
+    run::{clock::RunClock, lane_client::LaneClient},
     selftest::{
         server::{Script, Server, Stages},
         simulate::{Latency, Surplus, stalled, trial},
@@ -149,16 +149,16 @@ pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
 }
 
 /// A lane of a scripted server.
-async fn lane(lane: Lane, script: Script) -> anyhow::Result<(Server, Rig, Arc<[Prepared]>)> {
+async fn lane(lane: Lane, script: Script) -> anyhow::Result<(Server, LaneClient, Arc<[Prepared]>)> {
     let server = Server::start(script).await?;
     let endpoint: Endpoint = server.address.to_string().parse()?;
     let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint.clone(), model: "scripted".into() };
     let request = http::post(&endpoint, "/", &[], vec![vec![0; 1_000].into()])?;
-    Ok((server, Rig::new(&target, Arm::plain(lane), Limits::default(), clock()), Arc::new([request])))
+    Ok((server, LaneClient::new(&target, Variant::plain(lane), Limits::default(), clock()), Arc::new([request])))
 }
 
-fn clock() -> Conductor {
-    Conductor::start(CancellationToken::new())
+fn clock() -> RunClock {
+    RunClock::start(CancellationToken::new())
 }
 
 /// Trials of two lanes with 5 ms each, the second with `extra` on top, in the default plan.
@@ -173,11 +173,11 @@ async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Differenc
             Settings { batches: vec![1], concurrency: Vec::new(), seed: seed.wrapping_add(number), ..defaults.clone() };
         let plan = crate::run::plan::Plan::new(&settings, &[Lane::ONNX_HTTP, Lane::TRT_HTTP]);
         let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
-        for turn in plan.stages.iter().flat_map(|stage| &stage.turns) {
-            let crate::run::plan::Work::Block(n) = turn.work else { continue };
-            let second = turn.arm.lane == Lane::TRT_HTTP;
-            let (rig, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
-            let block = rig.block(requests, 0..n, |_| {}).await?;
+        for block in plan.stages.iter().flat_map(|stage| &stage.blocks) {
+            let crate::run::plan::Work::Requests(n) = block.work else { continue };
+            let second = block.variant.lane == Lane::TRT_HTTP;
+            let (client, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
+            let block = client.block(requests, 0..n, |_| {}).await?;
             blocks[usize::from(second)].push(latencies_ms(&block));
         }
         let [first, second] = &blocks;
@@ -223,8 +223,8 @@ async fn stages(seed: u64) -> anyhow::Result<Proof> {
 /// Where the time of a few requests goes, with delays in the server's stages.
 async fn waterfall(stages: Stages, seed: u64) -> anyhow::Result<Waterfall> {
     let script = Script { stages: Some(stages), ..Script::default() };
-    let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
-    let block = rig.block(&requests, 0..5, |_| {}).await?;
+    let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
+    let block = client.block(&requests, 0..5, |_| {}).await?;
     let samples = Samples::new(block.recorder.samples());
     Waterfall::new(&samples.parts_us, &samples.service_us(), &[], seed).context("no request was answered")
 }
@@ -236,10 +236,10 @@ async fn open_window(
     ramp: Duration,
     seed: u64,
 ) -> anyhow::Result<MeasuredBlock> {
-    let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
+    let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
     let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
-    Ok(rig.open_window(requests, schedule, (ramp, length), |_| {}).await?)
+    Ok(client.open_window(requests, schedule, (ramp, length), |_| {}).await?)
 }
 
 async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
@@ -255,7 +255,7 @@ async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
 async fn overhead(seed: u64) -> anyhow::Result<Proof> {
     let length = Duration::from_secs(3);
     let block = open_window(Script::default(), 5_000.0, length, Duration::from_millis(500), seed).await?;
-    let open = OpenLoop::new(&[block], seed);
+    let open = OpenLoopFigures::new(&[block], seed);
     let lag = open.as_ref().and_then(|open| open.lag_ms).map_or(f64::INFINITY, |[_, p99, _]| p99);
     let warned = open.as_ref().is_none_or(checks::load::is_late);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

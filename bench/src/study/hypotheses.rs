@@ -11,7 +11,7 @@ use crate::{
         lane::Lane,
         load::Load,
         metric::Metric,
-        part::{Part, Place},
+        part::{Location, Part},
         report::Report,
     },
 };
@@ -89,7 +89,7 @@ pub fn slower_gpu_smaller_transport(a: &Report, b: &Report, lane: Lane) -> Optio
         let waterfall = report.cell(lane, Load::Serial { batch: 1 })?.waterfall.as_ref()?;
         let infer = waterfall.parts.iter().find(|time| time.part == Part::Infer)?.ms?;
         // The body is read at the link's pace: receiving is transport, too.
-        let server = waterfall.at(Place::Server)? - waterfall.ms(Part::Receive)?;
+        let server = waterfall.at(Location::Server)? - waterfall.ms(Part::Receive)?;
         Some((infer, 1.0 - server / waterfall.latency_ms))
     };
     let ((infer_a, share_a), (infer_b, share_b)) = (figures(a)?, figures(b)?);

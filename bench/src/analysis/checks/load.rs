@@ -3,7 +3,7 @@
 use crate::{
     analysis::checks::frame::each_lane,
     model::{
-        cell::{Cell, OpenLoop},
+        cell::{Cell, OpenLoopFigures},
         report::Report,
         warning::{Severity, Warning},
     },
@@ -15,7 +15,7 @@ pub const LAG_BOUND_MS: f64 = 1.0;
 const COLD_FACTOR: u64 = 3;
 
 /// Whether the client itself did not keep the schedule.
-pub fn is_late(open: &OpenLoop) -> bool {
+pub fn is_late(open: &OpenLoopFigures) -> bool {
     open.lag_ms.is_some_and(|[_, p99, _]| p99 >= LAG_BOUND_MS)
 }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::part::Place;
+use crate::model::part::Location;
 use crate::model::sample::Marks;
 
 /// Marks at these times, in µs.
@@ -53,7 +53,7 @@ fn parts_with_stage_times_add_up() {
     let w = waterfall(&samples, &[]);
     insta::assert_snapshot!(shown(&w), @"connect=0.01 client_encode=0.01 send=0.10 network=0.40 receive=0.20 parse=0.05 queue=0.00 gather=0.00 copy_in=0.00 infer=0.70 copy_out=0.00 encode=0.05 download=0.08 client_decode=0.01");
     assert!(w.adds_up() && w.gap.abs() < 1e-9 && w.source == Source::StageTimes);
-    assert!((w.at(Place::Server).unwrap() - 1.0).abs() < 1e-9);
+    assert!((w.at(Location::Server).unwrap() - 1.0).abs() < 1e-9);
 }
 
 /// A handshake is a part of its own, where TLS is spoken, and is not counted as opening the connection too.
@@ -91,7 +91,7 @@ fn stock_triton_leaves_the_rest_unknown() {
     };
     let w = waterfall(&[sample([10, 20, 320, 1_520, 1_600, 1_610], None); 4], &[counters(3), counters(1)]);
     insta::assert_snapshot!(shown(&w), @"connect=0.01 client_encode=0.01 send=0.30 network=? receive=? parse=? queue=0.10 gather=? copy_in=0.01 infer=0.60 copy_out=0.02 encode=? unknown=0.47 download=0.08 client_decode=0.01");
-    assert_eq!((w.source, w.at(Place::Server)), (Source::Counters, None));
+    assert_eq!((w.source, w.at(Location::Server)), (Source::Counters, None));
     let unknown: Vec<_> = w.unknown().map(Part::name).collect();
     assert_eq!(unknown, ["network", "receive", "parse", "gather", "encode"]);
     assert!(w.gap.abs() < 1e-9);
