@@ -108,10 +108,43 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
     }
 }
 
-/// The report; always the same.
-pub(crate) fn report() -> Report {
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let settings = Settings {
+fn info(lane: Lane) -> LaneInfo {
+    LaneInfo {
+        lane,
+        service: lane.service().into(),
+        url: format!("http://10.0.0.1:{}", lane.kind.default_port()),
+        metrics_url: "http://10.0.0.1:8012/metrics".into(),
+        model: "resnet18".into(),
+        model_versions: vec!["1".into()],
+        server: Some("triton <2.51.0>".into()),
+        effective_provider: (lane.service() != "trt").then(|| "CPUExecutionProvider".into()),
+        provider_reason: None,
+        max_queue_delay_us: None,
+        tls: None,
+        counters_missing: None,
+    }
+}
+
+fn environment() -> Environment {
+    Environment {
+        cpu: "Example CPU".into(),
+        cores: 2,
+        memory_bytes: Some(8 << 30),
+        os: "Linux".into(),
+        arch: "x86_64".into(),
+        load_average: Some(0.1),
+        gpus: vec!["Example GPU".into()],
+        gpu_driver: Some("550.54".into()),
+        version: "0.1.0".into(),
+        commit: Some("0123abc".into()),
+        libraries: [("hyper".to_owned(), "1.8.1".to_owned())].into(),
+        optimised: true,
+        command_line: vec!["quintet-bench".into(), "run".into()],
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
         preset: Preset::Quick,
         model: "resnet18".into(),
         batches: vec![1, 8, 32],
@@ -126,7 +159,13 @@ pub(crate) fn report() -> Report {
         limits: Limits::default(),
         link: None,
         ..Settings::default()
-    };
+    }
+}
+
+/// The report; always the same.
+pub(crate) fn report() -> Report {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let settings = settings();
     let serial = settings.batches.iter().map(|&batch| Load::Serial { batch });
     let concurrent = settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
     let mut cells = Vec::new();
@@ -139,35 +178,6 @@ pub(crate) fn report() -> Report {
             cells.extend(Cell::new(measured, Some(Estimate::new(2.0, 1.9, 2.1, 20)), 1));
         }
     }
-    let info = |lane: Lane| LaneInfo {
-        lane,
-        service: lane.service().into(),
-        url: format!("http://10.0.0.1:{}", lane.kind.default_port()),
-        metrics_url: "http://10.0.0.1:8012/metrics".into(),
-        model: "resnet18".into(),
-        model_versions: vec!["1".into()],
-        server: Some("triton <2.51.0>".into()),
-        effective_provider: (lane.service() != "trt").then(|| "CPUExecutionProvider".into()),
-        provider_reason: None,
-        max_queue_delay_us: None,
-        tls: None,
-        counters_missing: None,
-    };
-    let environment = Environment {
-        cpu: "Example CPU".into(),
-        cores: 2,
-        memory_bytes: Some(8 << 30),
-        os: "Linux".into(),
-        arch: "x86_64".into(),
-        load_average: Some(0.1),
-        gpus: vec!["Example GPU".into()],
-        gpu_driver: Some("550.54".into()),
-        version: "0.1.0".into(),
-        commit: Some("0123abc".into()),
-        libraries: [("hyper".to_owned(), "1.8.1".to_owned())].into(),
-        optimised: true,
-        command_line: vec!["quintet-bench".into(), "run".into()],
-    };
     let outputs: Vec<_> = Lane::ALL.into_iter().map(|lane| (lane, vec![vec![1.0, 2.0]])).collect();
     let mut report = Report {
         schema: SCHEMA.into(),
@@ -176,7 +186,7 @@ pub(crate) fn report() -> Report {
         interrupted: false,
         resumed_at: Vec::new(),
         settings,
-        environment,
+        environment: environment(),
         lanes: Lane::ALL.into_iter().map(info).collect(),
         photographs: vec![PhotographInfo { name: "<coffee> & cake.jpg".into(), bytes: 67_500 }],
         client_preprocess_ms: Some(Estimate::new(2.0, 1.9, 2.1, 20)),

@@ -1,4 +1,4 @@
-//! One cell: one lane under one load, from what was measured to what is reported.
+//! Computes a cell of the report from its measurements.
 
 use std::time::Duration;
 
@@ -37,27 +37,7 @@ impl Cell {
             Ok(_) => blocks.iter().filter_map(|block| block.server.as_ref().ok().copied()).collect(),
             Err(_) => Vec::new(),
         };
-        let mut spans = Vec::with_capacity(blocks.len());
-        let (mut wall, mut outside, mut connections, mut reconnects) = (Duration::ZERO, 0, 0, 0);
-        let client_cpu_s = blocks.iter().map(|block| block.cpu).sum::<Option<Duration>>().map(|cpu| cpu.as_secs_f64());
-        let mut recorder: Option<Recorder> = None;
-        for block in blocks {
-            spans.push(BlockSpan {
-                start_s: block.start.as_secs_f64(),
-                first: recorder.as_ref().map_or(0, |r| r.samples().len()),
-                samples: block.recorder.samples().len(),
-                wall_s: block.wall.as_secs_f64(),
-            });
-            wall += block.wall;
-            outside += block.outside;
-            connections = connections.max(block.connections);
-            reconnects += block.reconnects;
-            match &mut recorder {
-                Some(all) => all.merge(block.recorder),
-                None => recorder = Some(block.recorder),
-            }
-        }
-        let recorder = recorder?;
+        let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
         let latency = latency(&samples.latency_us, seed);
         let charged_p50_ms = match (&latency, preprocess_ms) {
@@ -85,7 +65,7 @@ impl Cell {
             abandoned: recorder.abandoned,
             warm_up,
             wall_s: wall.as_secs_f64(),
-            client_cpu_s,
+            client_cpu_s: cpu.map(|cpu| cpu.as_secs_f64()),
             images_per_s: throughput,
             latency_ms: latency,
             charged_p50_ms,
@@ -101,6 +81,45 @@ impl Cell {
             histogram_us: recorder.buckets_us(),
             failures: recorder.failures,
         })
+    }
+}
+
+/// All blocks of a cell together.
+struct Merged {
+    spans: Vec<BlockSpan>,
+    wall: Duration,
+    outside: u64,
+    connections: u64,
+    reconnects: u64,
+    /// CPU time of this program, where it is known of every block.
+    cpu: Option<Duration>,
+    recorder: Recorder,
+}
+
+impl Merged {
+    /// `None` without a block.
+    fn new(blocks: Vec<MeasuredBlock>) -> Option<Self> {
+        let mut spans = Vec::with_capacity(blocks.len());
+        let (mut wall, mut outside, mut connections, mut reconnects) = (Duration::ZERO, 0, 0, 0);
+        let cpu = blocks.iter().map(|block| block.cpu).sum::<Option<Duration>>();
+        let mut recorder: Option<Recorder> = None;
+        for block in blocks {
+            spans.push(BlockSpan {
+                start_s: block.start.as_secs_f64(),
+                first: recorder.as_ref().map_or(0, |r| r.samples().len()),
+                samples: block.recorder.samples().len(),
+                wall_s: block.wall.as_secs_f64(),
+            });
+            wall += block.wall;
+            outside += block.outside;
+            connections = connections.max(block.connections);
+            reconnects += block.reconnects;
+            match &mut recorder {
+                Some(all) => all.merge(block.recorder),
+                None => recorder = Some(block.recorder),
+            }
+        }
+        Some(Self { spans, wall, outside, connections, reconnects, cpu, recorder: recorder? })
     }
 }
 

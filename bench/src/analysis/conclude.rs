@@ -1,4 +1,4 @@
-//! What a report's cells mean: differences, speedups, claims, checks.
+//! Completes a report from its cells: differences, speedups, verdicts, warnings.
 
 use crate::{
     analysis::{
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Works out what the cells mean; the samples must be there. `findings` come before those of the user's own claims.
+/// Completes a report from its cells, whose samples must be loaded. `findings` come before those on the user's hypotheses.
 pub fn conclude(report: &mut Report, findings: Vec<Finding>) {
     report.differences = lane_differences(report);
     report.speedups = serial_speedups(report);

@@ -1,4 +1,4 @@
-//! What two lanes are compared by, and a cell's values of it, block by block. Pure.
+//! A cell's values of a metric, block by block. Pure.
 
 use crate::model::{
     cell::{BlockSpan, Cell},

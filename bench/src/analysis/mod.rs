@@ -1,4 +1,4 @@
-//! What the measurements mean: pure functions of `model`.
+//! Statistics and conclusions: pure functions of `model`.
 
 pub mod cell;
 pub mod checks;

@@ -1,4 +1,4 @@
-//! Samples of a block as columns.
+//! Samples as columns.
 
 use crate::{
     analysis::waterfall,

@@ -1,7 +1,7 @@
 //! Statistics as pure functions: percentiles and bootstrap intervals. Differences of lanes are in
 //! [`crate::analysis::pairing`].
 //!
-//! Every result is an [`Estimate`]: a value, a 95 % interval and the number of samples behind it.
+//! Every result is an [`Estimate`]: a value, a 95 % interval and the number of samples.
 
 use rand::{Rng, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;

@@ -1,4 +1,4 @@
-//! What every report boils down to, ours or the study's: one row of figures for each lane and load.
+//! The figures of a report, ours or the study's: one row for each lane and load.
 //!
 //! Rules, tables and comparisons that need no raw samples work on this, so they hold for both alike.
 
@@ -47,7 +47,7 @@ pub struct Cell {
     pub lane: Lane,
     /// The load.
     pub load: Load,
-    /// Requests behind the figures.
+    /// Number of requests.
     pub samples: u64,
     /// Median latency.
     pub p50_ms: f64,
@@ -71,9 +71,9 @@ pub struct Cell {
     pub request: Bytes,
     /// Bytes of an answer.
     pub response_bytes: Option<u64>,
-    /// Whose connections the requests went out on, where it is told.
+    /// The connection policy, where known.
     pub connection: Option<Policy>,
-    /// The version of TLS that was spoken, where it was told.
+    /// The TLS version, where known.
     pub tls: Option<TlsVersion>,
     /// TCP connections opened in the cell, where they were counted.
     pub connections: Option<u64>,
@@ -90,9 +90,9 @@ pub type Interval = (f64, f64);
 pub enum Bytes {
     /// Counted, or following from the tensor's shape.
     Exact(u64),
-    /// A round figure that nobody counted.
+    /// A round figure, not counted.
     Nominal(u64),
-    /// Not told.
+    /// Not known.
     Unknown,
 }
 
@@ -111,16 +111,16 @@ impl Bytes {
 pub struct Server {
     /// Requests that the counters cover.
     pub requests: f64,
-    /// The whole stay in the server, without reading the request where that is told apart.
+    /// Time in the server, without reading the request where that is known.
     pub request_ms: f64,
     /// The model alone.
     pub compute_ms: f64,
-    /// Waiting, where told.
+    /// Time in the queue, where known.
     pub queue_ms: Option<f64>,
 }
 
 impl Server {
-    /// The part of the stay that is not the model's: the queue where it is told, else all the rest.
+    /// Time in the server outside the model: the queue where it is known, else all the rest.
     pub fn waiting_ms(&self) -> f64 {
         self.queue_ms.unwrap_or(self.request_ms - self.compute_ms)
     }

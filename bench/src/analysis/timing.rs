@@ -1,4 +1,4 @@
-//! Latency figures of some samples: percentiles, connection times, open loops.
+//! Figures of samples: latency percentiles, connection times, open loops.
 
 use crate::{
     analysis::stats::{bootstrap, quantile, tail_percentile},

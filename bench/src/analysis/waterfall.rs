@@ -2,9 +2,9 @@
 //!
 //! The two clocks are not compared: the server's stages are a length that fits between the client's last
 //! byte out and first byte in, and what is left there is the network, both ways together. The body is read
-//! while it is sent, so only the sending that no stage of the server overlaps counts as `send`: behind a slow
+//! while it is sent, so only the sending that no stage of the server overlaps counts as `send`: on a slow
 //! link, the upload shows up as `receive`.
-//! Time that nobody accounts for is one part, `unknown`: it is never spread over others.
+//! Time that no stage accounts for is one part, `unknown`: it is never spread over others.
 
 use std::{collections::BTreeMap, time::Duration};
 

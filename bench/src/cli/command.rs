@@ -6,8 +6,14 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     cli::{
-        self, compare::CompareArgs, link::LinkArgs, output::show, report::ReportArgs, run::RunCommand,
-        selftest::SelftestArgs, slo::SloArgs,
+        compare::{self, CompareArgs},
+        floor,
+        link::{self, LinkArgs},
+        output::show,
+        report::{self, ReportArgs},
+        run::{self, RunCommand},
+        selftest::{self, SelftestArgs},
+        slo::{self, SloArgs},
     },
     floor::args::FloorArgs,
     report::schema,
@@ -66,14 +72,14 @@ pub enum Command {
 /// Does what the command line says; the message of an error is on stderr.
 pub async fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => cli::run::run(&args).await,
-        Command::Slo(args) => cli::slo::slo(&args).await,
-        Command::Selftest(args) => cli::selftest::selftest(&args).await,
+        Command::Run(args) => run::run(&args).await,
+        Command::Slo(args) => slo::slo(&args).await,
+        Command::Selftest(args) => selftest::selftest(&args).await,
         Command::Schema => show(schema::schema().map_err(Into::into)),
-        Command::Report(args) => show(cli::report::report(&args)),
-        Command::Compare(args) => show(cli::compare::compare(&args)),
-        Command::Link(args) => show(cli::link::link(&args).await),
-        Command::Floor(args) => cli::floor::floor(args).await,
+        Command::Report(args) => show(report::report(&args)),
+        Command::Compare(args) => show(compare::compare(&args)),
+        Command::Link(args) => show(link::link(&args).await),
+        Command::Floor(args) => floor::floor(args).await,
     };
     match done {
         Ok(code) => code,

@@ -1,4 +1,4 @@
-//! `quintet-bench compare`: several results beside each other.
+//! `quintet-bench compare`: compares several results.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Flags that say which lanes are measured: addresses, models, trust.
+//! Flags of the lanes: addresses, servers beside the suite, model, trust.
 
 use std::path::PathBuf;
 

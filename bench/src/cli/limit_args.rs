@@ -1,4 +1,4 @@
-//! Flags that bound every exchange.
+//! Flags of the limits: timeouts, response size, requests in flight.
 
 use std::time::Duration;
 

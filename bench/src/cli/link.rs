@@ -1,4 +1,4 @@
-//! `quintet-bench link`: what the way to a server is like.
+//! `quintet-bench link`: measures the link to a server.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Flags that say what the lanes are sent, whatever the plan.
+//! Flags of the load that `run` and `slo` share: preset, connections, payloads, transports, window, link.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What commands write to stdout.
+//! Writes to stdout.
 
 use std::process::ExitCode;
 

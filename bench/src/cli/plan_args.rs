@@ -1,4 +1,4 @@
-//! Flags of `run` alone: what it measures in which sizes, and the claims that its report judges.
+//! Flags of `run` alone: loads, batch sizes, iterations, warm-up, hypotheses.
 
 use clap::Args;
 

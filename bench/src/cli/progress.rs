@@ -18,7 +18,7 @@ use crate::{
 /// What one image is taken to cost before anything was measured.
 pub const ASSUMED_IMAGE: Duration = Duration::from_millis(20);
 
-/// Tells a person how far the run is.
+/// Shows the progress of a run.
 pub enum Terminal {
     /// Lines that are redrawn.
     Bars(Box<Bars>),
@@ -26,7 +26,7 @@ pub enum Terminal {
     Lines(Box<Lines>),
 }
 
-/// What plain lines tell.
+/// Plain lines.
 pub struct Lines {
     time_left: Mutex<TimeLeft>,
     /// Whether a lane is measured in several ways, which lines must tell apart.

@@ -1,4 +1,4 @@
-//! `quintet-bench report`: results read back, in another form.
+//! `quintet-bench report`: shows results again, in any form.
 
 use std::path::{Path, PathBuf};
 
@@ -59,10 +59,10 @@ struct Judged {
     warnings: Vec<Warning>,
 }
 
-/// Reads the files and says what is in them.
+/// Reads the files and shows them.
 ///
 /// # Errors
-/// When a file is not results, or cannot be told in the form.
+/// When a file is not results, or cannot be shown in the form.
 pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
     match args.format {
         Format::Markdown => {

@@ -1,4 +1,4 @@
-//! What `run` and `slo` set up before they measure: the emulated link, the photographs, Ctrl-C.
+//! Set-up that `run` and `slo` share: the emulated link, the photographs, Ctrl-C.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! One request and its answer: what is prepared, what comes back, and why there is none.
+//! A prepared request, its reply, and the errors of a call.
 
 use std::{
     convert::Infallible,
@@ -173,7 +173,7 @@ impl Body for Chunks {
     }
 }
 
-/// A chunk that tells when its last byte was taken: the connection advances it as the socket takes bytes.
+/// A chunk that notes when its last byte was taken: the connection advances it as the socket takes bytes.
 pub(super) struct Chunk {
     bytes: Bytes,
     sent: Option<Arc<OnceLock<Instant>>>,

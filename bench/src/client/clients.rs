@@ -1,4 +1,4 @@
-//! Clients of one lane: each worker's connection, and how its answers are read.
+//! Clients of one lane, one for each worker.
 
 use std::sync::Arc;
 

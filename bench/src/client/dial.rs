@@ -1,4 +1,4 @@
-//! Opens the stream that HTTP is spoken on: TCP, with TLS or without, or a Unix domain socket.
+//! Opens a stream: TCP, with TLS or without, or a Unix domain socket.
 
 use std::{io, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The model's input and output, and the rows of its answer.
+//! Names of the model's input and output, and the rows of the output.
 
 use crate::client::call::CallError;
 

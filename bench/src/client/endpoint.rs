@@ -1,4 +1,4 @@
-//! An address to connect to: a host and port, with TLS or without, or a Unix domain socket.
+//! An address: a host and port, with TLS or without, or a Unix domain socket.
 
 use std::{
     fmt, io,

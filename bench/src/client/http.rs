@@ -61,7 +61,7 @@ fn request(
     Ok(Prepared { method, uri, headers: map, chunks: chunks.into(), output: None })
 }
 
-/// `POST /v2/models/{model}/infer` with a tensor of an encoding's type and shape behind the JSON part,
+/// `POST /v2/models/{model}/infer` with a tensor of an encoding's type and shape after the JSON part,
 /// asking for the embedding in binary.
 ///
 /// # Errors
@@ -148,7 +148,7 @@ pub fn check(reply: &Reply) -> Result<(), CallError> {
     Err(CallError::Status { code: reply.status.as_u16().to_string(), message })
 }
 
-/// The embedding of an answer: in binary behind the JSON part, in JSON, or in shared memory.
+/// The embedding of an answer: in binary after the JSON part, in JSON, or in shared memory.
 ///
 /// # Errors
 /// [`CallError::Malformed`].

@@ -1,7 +1,9 @@
-//! Clients: how a lane is asked, and how its answer is read.
+//! The client's side of each protocol: connections, requests, replies, payload.
 //!
-//! [`dial`] opens a stream, [`tls`] speaks TLS on it, [`wire`] counts what goes over it, [`connection`] speaks HTTP on it, [`policy`]
-//! says whose it is; [`shared`] has tensors in memory; [`jpeg`], [`http`] and [`grpc`] know the protocols.
+//! ```text
+//! clients -> route -> connection (HTTP) -> dial -> tls, wire (bytes counted)
+//! prepare -> jpeg, http, grpc (the protocols) <- payload, region (shared memory)
+//! ```
 
 pub mod call;
 pub mod clients;

@@ -1,4 +1,4 @@
-//! What the requests carry: real photographs, encoded, in base64 and as tensors.
+//! The photographs that requests carry: encoded, in base64 and as tensors.
 
 use std::{
     path::{Path, PathBuf},

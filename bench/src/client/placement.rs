@@ -1,8 +1,8 @@
-//! Where in shared memory a tensor is, and how a request says so.
+//! The placement of a tensor in shared memory, and its request parameters.
 
 use quintet_proto::inference::{InferParameter, infer_parameter::ParameterChoice};
 
-/// Some bytes of a region.
+/// A range of bytes in a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Where they begin.

@@ -1,4 +1,4 @@
-//! A lane's requests: made once, sent many times.
+//! Prepares a lane's requests: each is made once and sent many times.
 
 use crate::{
     client::{

@@ -1,4 +1,4 @@
-//! Tensors in system shared memory: the memory, how a server learns of it, and how requests point into it.
+//! A region of system shared memory: made, registered with the server, removed.
 //!
 //! It is written once, with all photographs in a row: a request says where its own begin, as a client would that has
 //! decoded them there. What a server writes is the same for every sender of the same request, so requests that are under
@@ -31,7 +31,7 @@ const FOLDER: &str = "/dev/shm";
 /// Room for the embedding of one image; pages that are not written cost nothing.
 pub const OUTPUT_BYTES: usize = 64 << 10;
 
-/// A region with the inputs of all requests, and a place for the output of each behind them. It is gone when this is.
+/// A region with the inputs of all requests, followed by room for the output of each. Removed when dropped.
 pub struct Region {
     name: String,
     path: PathBuf,
@@ -77,7 +77,7 @@ impl Region {
         Placement { offset: self.input_bytes + request % self.outputs * self.output_bytes, bytes: self.output_bytes }
     }
 
-    /// What registers it over HTTP.
+    /// The body that registers it over HTTP.
     pub fn registration(&self) -> serde_json::Value {
         json!({ "key": format!("/{}", self.name), "offset": 0, "byte_size": self.bytes() })
     }
@@ -92,7 +92,7 @@ impl Region {
         Ok(bytes)
     }
 
-    /// Tells a server of it. It can be opened by its name until then.
+    /// Registers it with a server. It can be opened by its name until then.
     ///
     /// # Errors
     /// The server's refusal, or any other [`CallError`].
@@ -103,37 +103,41 @@ impl Region {
             offset: 0,
             byte_size: self.bytes() as u64,
         };
-        let body = self.registration();
-        self.tell(target, limits, "register", ("SystemSharedMemoryRegister", &message), &body).await
+        let call =
+            Call { action: "register", method: "SystemSharedMemoryRegister", message, body: self.registration() };
+        self.send(target, limits, call).await
     }
 
-    /// Has a server forget it.
+    /// Unregisters it.
     ///
     /// # Errors
     /// As [`Region::register`].
     pub async fn unregister(&self, target: &Target, limits: Limits) -> Result<(), CallError> {
         let message = SystemSharedMemoryUnregisterRequest { name: self.name.clone() };
-        self.tell(target, limits, "unregister", ("SystemSharedMemoryUnregister", &message), &json!({})).await
+        let call = Call { action: "unregister", method: "SystemSharedMemoryUnregister", message, body: json!({}) };
+        self.send(target, limits, call).await
     }
 
-    async fn tell(
-        &self,
-        target: &Target,
-        limits: Limits,
-        what: &str,
-        (method, message): (&str, &impl prost::Message),
-        body: &serde_json::Value,
-    ) -> Result<(), CallError> {
+    async fn send<M: prost::Message>(&self, target: &Target, limits: Limits, call: Call<M>) -> Result<(), CallError> {
+        let Call { action, method, message, body } = call;
         let endpoint = target.endpoint.clone().direct();
         if target.protocol() == Protocol::KserveGrpc {
-            let question = grpc::unary(&endpoint, method, message)?;
+            let question = grpc::unary(&endpoint, method, &message)?;
             return grpc::check(&Connection::new(endpoint, HttpVersion::Http2, limits).call(&question).await?);
         }
-        let path = format!("/v2/systemsharedmemory/region/{}/{what}", self.name);
+        let path = format!("/v2/systemsharedmemory/region/{}/{action}", self.name);
         let body = vec![body.to_string().into()];
         let question = http::post(&endpoint, &path, &[("content-type", "application/json")], body)?;
         http::check(&Connection::new(endpoint, HttpVersion::Http1, limits).call(&question).await?)
     }
+}
+
+/// A call of the shared-memory extension, in both protocols' forms.
+struct Call<M> {
+    action: &'static str,
+    method: &'static str,
+    message: M,
+    body: serde_json::Value,
 }
 
 impl Drop for Region {

@@ -1,4 +1,4 @@
-//! The connection axis: whose connection a request goes out on.
+//! The route of a worker's requests: its own connection, a fresh one for each, or a shared one.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,4 +1,4 @@
-//! Any kind of stream that HTTP is spoken on.
+//! The trait of all streams.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

@@ -1,4 +1,4 @@
-//! Where the lanes are: addresses, protocols, and the model asked for.
+//! A lane to be measured: its addresses and its model.
 
 use quintet_proto::lanes::{Lane as Kind, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 

@@ -1,4 +1,4 @@
-//! FP32 tensors in other forms: FP16, pixels, JSON.
+//! Converts FP32 tensors to FP16, pixels and JSON.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use half::f16;

@@ -1,4 +1,4 @@
-//! TLS: whose certificates are believed, and the handshake on a fresh stream, which is timed.
+//! TLS: trusted authorities, and the timed handshake on a new stream.
 //!
 //! Every handshake is a full one: what a resumed session costs is another question than what a connection costs.
 
@@ -39,7 +39,7 @@ pub enum TlsError {
     /// rustls cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
-    /// Nobody believed vouches for the server.
+    /// No trusted authority signed the server's certificate.
     #[error(
         "no known authority vouches for the server's certificate; give the certificate of its authority with --ca-file FILE"
     )]
@@ -63,7 +63,7 @@ pub enum TlsError {
     Handshake(io::Error),
 }
 
-/// Whose certificates are believed.
+/// Trusted authorities.
 #[derive(Clone, Debug)]
 pub struct Trust {
     authorities: Arc<RootCertStore>,
@@ -161,7 +161,7 @@ pub struct Handshake {
     pub version: TlsVersion,
 }
 
-/// rustls's reasons in words that say what to do.
+/// rustls's errors with their remedies.
 fn refused(host: &str, error: io::Error) -> TlsError {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => TlsError::UnknownAuthority,

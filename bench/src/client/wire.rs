@@ -1,4 +1,4 @@
-//! What goes over the sockets: connections and bytes, counted under the protocol.
+//! Counts connections and bytes on the sockets.
 
 use std::{
     io,
@@ -119,7 +119,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// A stream that tells when the other side has said something: above TLS, so that its handshake is no word.
+/// A stream that notices the first bytes from the peer. It lies above TLS, so that the handshake does not count.
 #[derive(Debug)]
 pub struct Heard<S> {
     stream: S,
@@ -127,7 +127,7 @@ pub struct Heard<S> {
 }
 
 impl<S> Heard<S> {
-    /// A stream on which nothing was said yet; `heard` is cancelled when something is.
+    /// A stream without received bytes; `heard` is cancelled when some arrive.
     pub fn new(stream: S, heard: CancellationToken) -> Self {
         Self { stream, heard }
     }
@@ -140,7 +140,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        // The end counts too: whoever waits for a word learns that there is none.
+        // The end of the stream counts too, so that waiting for bytes ends.
         if poll.is_ready() && !self.heard.is_cancelled() {
             self.heard.cancel();
         }

@@ -1,5 +1,4 @@
-//! KServe v2 over HTTP/1.1 on a blocking socket: the lightest client there can be, so that what is measured
-//! is the server.
+//! KServe v2 over HTTP/1.1 on a blocking socket: a light client, so that the server is measured.
 
 use std::io::{IoSlice, Read as _, Write as _};
 

@@ -1,4 +1,4 @@
-//! Every cell: the lanes' windows, round by round.
+//! Measures the cells: the lanes' windows, round by round.
 
 use anyhow::Context as _;
 use rand::{SeedableRng as _, seq::SliceRandom as _};

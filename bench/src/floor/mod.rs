@@ -6,6 +6,7 @@
 //! The model should do next to nothing (identity): what is left is the transport's. Clients are as light
 //! as can be, and each connection has a thread, with the floor as with the servers.
 
+mod answer;
 pub mod args;
 mod exchange;
 mod grpc;

@@ -10,7 +10,7 @@ use crate::{
     floor::payload::Payload,
 };
 
-/// A region with the input's tensor, and room for the output's behind it.
+/// A region with the input's tensor, followed by room for the output's.
 pub(super) fn region(payload: &Payload) -> anyhow::Result<Region> {
     Region::new(&payload.tensor, 1, payload.reply).context("cannot make shared memory")
 }

@@ -53,9 +53,9 @@ const NO_MODEL: &str = "quintet-link-probe";
 pub enum Rate {
     /// In bits per second.
     About(f64),
-    /// At least so many bits per second: the largest transfer was over too soon, or the server was the limit.
+    /// A lower bound in bits per second: the largest transfer was over too soon, or the server was the limit.
     AtLeast(f64),
-    /// Why it cannot be told.
+    /// Why it is unknown.
     Unknown(String),
 }
 
@@ -70,7 +70,7 @@ pub struct Measured {
     pub up: Rate,
     /// Server to client.
     pub down: Rate,
-    /// The system's view of the connection that carried the large requests, where it is told.
+    /// The system's view of the connection that carried the large requests, where it is known.
     pub tcp: Option<TcpInfo>,
 }
 

@@ -46,10 +46,10 @@ impl Pipe {
         if self.bytes_per_s.is_none() { at } else { at.max(self.free_at.saturating_sub(self.queue)) }
     }
 
-    /// Takes a segment in at `at`; tells when it arrives at the other end.
+    /// Accepts a segment at `at`; returns when it arrives at the other end.
     fn carry(&mut self, at: Duration, bytes: u64) -> Duration {
         self.free_at = self.free_at.max(at) + serialisation(bytes, self.bytes_per_s);
-        // Without a rate nobody waits for anybody.
+        // Without a rate no segment waits for another.
         let leaves = if self.bytes_per_s.is_some() { self.free_at } else { at };
         leaves + self.delay()
     }

@@ -197,7 +197,7 @@ impl<'a> Relay<'a> {
         self.wire.back().is_some_and(|(_, bytes)| bytes.is_empty())
     }
 
-    /// Puts on the wire what the model lets go; tells when to try again.
+    /// Puts on the wire what the model lets go; returns when to try again.
     fn transmit(&mut self) -> Option<Duration> {
         let mut pipe = self.pipe.lock();
         while let Some((ready, bytes)) = self.offered.front_mut() {

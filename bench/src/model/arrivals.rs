@@ -166,7 +166,7 @@ impl Trace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoadSpec {
-    /// So many workers, each with one request in flight: `--batches` and `--concurrency`.
+    /// Workers with one request in flight each: `--batches` and `--concurrency`.
     Closed,
     /// Requests at these rates, whatever the server does; one cell for each rate.
     Open {

@@ -1,4 +1,4 @@
-//! What one block or window measured.
+//! Measurements of a block or window, of a warm-up, and of a whole cell.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One lane under one load, as it is reported.
+//! A cell of the report: one lane under one load.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Connections: the policy that workers follow, the version of TLS, the traffic counted.
+//! Connections: the policy, the TLS version, the traffic.
 
 use std::{fmt, num::NonZeroU16, str::FromStr};
 
@@ -15,7 +15,7 @@ pub enum Policy {
     /// A connection for each worker, kept.
     #[default]
     Reused,
-    /// So many connections for all workers. HTTP/1.1 requests wait for their turn, HTTP/2 requests share.
+    /// A number of connections that all workers share: HTTP/1.1 requests wait for a free one, HTTP/2 requests are multiplexed.
     Shared(NonZeroU16),
 }
 

@@ -1,4 +1,4 @@
-//! The difference of two lanes.
+//! The difference between two lanes, with its interval.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Durations as people write them, and as reports hold them.
+//! Durations: parsed from the command line, and as seconds in reports.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The payload axis: in which form a request carries its images.
+//! The form of the images in a request: JPEG, FP32, FP16, UINT8 or JSON.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Where a report was made: machine, system, program, command line.
+//! The client's machine, system, program and command line.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A measured quantity with its interval.
+//! A measured quantity with its 95 % interval.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Claims about two lanes, and what the measurements say about them.
+//! Hypotheses about two lanes, and their verdicts.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict on several claims of which all must hold; nothing claimed is nothing shown.
+    /// The verdict on several claims that must all hold; inconclusive without a claim.
     pub fn all(verdicts: impl IntoIterator<Item = Self>) -> Self {
         verdicts.into_iter().max().unwrap_or(Self::Inconclusive)
     }
@@ -57,7 +57,7 @@ pub struct Judged {
     pub reason: Option<String>,
 }
 
-/// A hypothesis: one or more claims of which all must hold.
+/// A hypothesis: one or more claims that must all hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// `H1` to `H5`, or `user`.
@@ -94,7 +94,7 @@ pub struct Hypothesis {
     pub left: Lane,
     /// The claim.
     pub relation: Relation,
-    /// What the right side is multiplied by; 1 unless told.
+    /// Factor of the right side; 1 by default.
     pub factor: f64,
     /// The right lane.
     pub right: Lane,

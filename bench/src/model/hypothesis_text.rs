@@ -1,4 +1,4 @@
-//! Claims as people write them: `p50(onnx-http) < 0.9 * p50(onnx-grpc) @ batch=1`.
+//! Parses and writes a hypothesis: `p50(onnx-http) < 0.9 * p50(onnx-grpc) @ batch=1`.
 
 use std::{fmt, str::FromStr};
 

@@ -44,7 +44,7 @@ impl Lane {
         Self { peer: Some(peer), kind: self.kind }
     }
 
-    /// The service behind the lane; lanes of one service of one server share its instances.
+    /// The lane's service; lanes of one service of one server share its instances.
     pub fn service(self) -> &'static str {
         self.kind.service()
     }

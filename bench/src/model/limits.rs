@@ -1,4 +1,4 @@
-//! Limits of the client.
+//! Limits of the client: timeouts, response size, requests in flight.
 
 use std::time::Duration;
 

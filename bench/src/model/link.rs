@@ -1,4 +1,4 @@
-//! What a link is: `rtt=35ms,up=20mbit,down=100mbit,jitter=2ms,iw=10`.
+//! A network link as `--link` describes it: `rtt=35ms,up=20mbit,down=100mbit,jitter=2ms,iw=10`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -183,7 +183,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     scaled(text, &units).map(|bytes| bytes as u64).ok_or_else(|| "a size is e.g. 256kib or 4mib".to_owned())
 }
 
-/// A number with one of some units behind it.
+/// A number followed by a unit.
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let (number, factor) = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
     let value = number.trim().parse::<f64>().ok()? * factor;

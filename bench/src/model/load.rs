@@ -1,4 +1,4 @@
-//! How a lane is loaded in one cell of the report.
+//! The load of a cell: serial, concurrent (closed loop) or an open loop.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

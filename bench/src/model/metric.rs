@@ -1,4 +1,4 @@
-//! What two lanes are compared by.
+//! Metrics that two lanes are compared by.
 
 use std::{fmt, str::FromStr};
 

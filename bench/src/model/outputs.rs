@@ -1,4 +1,4 @@
-//! Whether the lanes give the same answers.
+//! Whether the lanes compute the same outputs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

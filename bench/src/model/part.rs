@@ -1,4 +1,4 @@
-//! The parts of a request's latency, and the server's stage times.
+//! The parts of a request's latency, and the server's stage times (`Server-Timing`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub enum Part {
     CopyOut,
     /// Server: tensors to protocol.
     Encode,
-    /// Between the client's last byte out and first byte in, and nobody tells what.
+    /// Time between the client's last byte out and first byte in that no stage accounts for.
     Unknown,
     /// Client: the answer from its first byte to its last.
     Download,

@@ -1,10 +1,10 @@
-//! How a lane is spoken to.
+//! The protocol of a lane.
 
 use quintet_proto::lanes::Lane as Kind;
 
 use crate::model::lane::Lane;
 
-/// How a lane is spoken to.
+/// The protocol of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// JSON with base64 JPEGs over HTTP/1.1.

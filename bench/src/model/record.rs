@@ -1,4 +1,4 @@
-//! What a worker writes down: each request's start and latency, and each failure.
+//! The recorder of a worker: each request's start and latency, and each failure.
 //!
 //! One recorder belongs to one worker, so recording takes no lock; recorders are merged afterwards.
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::sample::Sample;
 
-/// Failures are data: how many, of which kinds, and the words of the first.
+/// Failures are data: their number, their kinds, and the first message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failures {
     /// Requests that failed.

@@ -1,4 +1,4 @@
-//! The report: everything that a run found out.
+//! The report: all results of a run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,15 +36,15 @@ pub struct LaneInfo {
     pub metrics_url: String,
     /// The model that answered.
     pub model: String,
-    /// Versions of the model, where told.
+    /// Versions of the model, where known.
     pub model_versions: Vec<String>,
-    /// Name and version of the server, where told.
+    /// Name and version of the server, where known.
     pub server: Option<String>,
-    /// The execution provider that the model really runs on, where told (stock Triton does not).
+    /// The execution provider that the model runs on, where known (stock Triton does not say).
     pub effective_provider: Option<String>,
-    /// Why it is that one, where told.
+    /// The reason for that provider, where known.
     pub provider_reason: Option<String>,
-    /// The delay, in µs, up to which the model's batcher makes requests wait for others, where told.
+    /// `max_queue_delay_microseconds` of the model's batcher, where known.
     #[serde(default)]
     pub max_queue_delay_us: Option<u64>,
     /// The version of TLS that was spoken with it, if it was.

@@ -1,4 +1,4 @@
-//! One completed request: its times on the client's clock, and what the server says of its part.
+//! One completed request: its times on the client's clock, and the server's stage times.
 
 use std::time::Duration;
 

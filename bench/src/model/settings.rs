@@ -1,4 +1,4 @@
-//! What one run is asked to do: presets, limits, and their defaults.
+//! The settings of a run, with presets and defaults.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -124,5 +124,5 @@ impl Default for Settings {
     }
 }
 
-/// Warm-up goes on in groups of its least number of requests, at most so many of them unless told otherwise.
+/// The default of `--max-warmup`, as a multiple of `--warmup`.
 pub const MOST_WARMUP_GROUPS: usize = 5;

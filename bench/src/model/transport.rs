@@ -1,4 +1,4 @@
-//! The transport axis: on which way a request's tensors reach the server.
+//! The transport of a request's tensors: TCP, Unix domain socket or shared memory.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What is compared under one load: a lane, its connections, and the form and transport of its images.
+//! A variant of a lane: its connection policy, and the form and transport of its images.
 
 use crate::model::{
     connection::Policy, encoding::Encoding, lane::Lane, protocol::Protocol, settings::Settings, transport::Transport,

@@ -1,4 +1,4 @@
-//! What a reader should know before believing a figure.
+//! Warnings in a report.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A cell's mean latency in parts.
+//! A cell's mean latency, split into parts.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::model::{
     part::{Location, Part},
 };
 
-/// Whose word the server's parts are.
+/// Where the server's parts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -16,7 +16,7 @@ pub enum Source {
     StageTimes,
     /// Triton's counters over the window: queue, copies and compute; the rest is unknown.
     Counters,
-    /// Nobody's: the client's parts alone are known.
+    /// None: only the client's parts are known.
     Client,
 }
 
@@ -34,7 +34,7 @@ pub struct PartTime {
 /// A cell's mean latency in parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waterfall {
-    /// Whose word the server's parts are.
+    /// Where the server's parts come from.
     pub source: Source,
     /// The parts in order. Where some are not known, `unknown` holds all of these together.
     pub parts: Vec<PartTime>,

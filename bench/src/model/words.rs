@@ -1,6 +1,6 @@
-//! Words that several layers write.
+//! Lists in messages.
 
-/// Items in a row.
+/// Items separated by commas.
 pub fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! The axes besides lane and batch: open loops, connections, payloads, transports; their figures and tables.
+//! Tables of open loops, connections, payloads and transports.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ use crate::{
     report::table::{NOTHING, Table, label, number, signed},
 };
 
-/// A table of cells: a row for each of which there is something to say.
+/// A table of cells: a row for each cell that has one.
 fn table(report: &Report, title: &str, columns: &[&str], row: impl Fn(&Cell) -> Option<Vec<String>>) -> Table {
     let row = |cell: &Cell| Some((label(cell.lane), row(cell)?));
     let columns = columns.iter().map(|&column| column.to_owned()).collect();

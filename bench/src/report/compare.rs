@@ -1,4 +1,4 @@
-//! Several runs beside each other, in Markdown.
+//! The comparison of several runs in Markdown.
 
 use crate::{
     analysis::{

@@ -1,4 +1,4 @@
-//! What round trips and bytes on a link make one expect, beside what was measured.
+//! Latency predicted from round trips and bytes beside the measured one.
 
 use crate::{
     analysis::{

@@ -1,4 +1,4 @@
-//! Writes a report in one form.
+//! The trait of the forms that a report is written in.
 
 use crate::{model::report::Report, report::samples};
 

@@ -1,7 +1,5 @@
 //! `report.html`: one page that needs nothing else, with plots; readable on a telephone, in print, by day and night.
 
-pub(crate) mod plots;
-
 use std::fmt::Write as _;
 
 use crate::{
@@ -15,9 +13,12 @@ use crate::{
     },
     report::{
         exporter::{ExportError, Exporter},
-        svg::escape,
-        table::{NOTHING, Table, label, signed},
+        plots,
+        svg::frame::escape,
+        table::{NOTHING, Table, label, milliseconds, signed},
         tables,
+        verdicts::decider,
+        waterfalls::{waterfall_loads, waterfalls_at},
     },
 };
 
@@ -85,9 +86,9 @@ fn head(report: &Report) -> String {
 
 /// The question that the suite is for, answered for the smallest batch: one card for each lane.
 fn answer(report: &Report) -> String {
-    let Some(&load) = tables::waterfall_loads(report).first() else { return String::new() };
+    let Some(&load) = waterfall_loads(report).first() else { return String::new() };
     let mut cards = String::new();
-    for (lane, waterfall) in tables::waterfalls_at(report, load) {
+    for (lane, waterfall) in waterfalls_at(report, load) {
         let staged = waterfall.at(Location::Server);
         // Triton's own count of the stay, where single stages are unknown: reading and writing are not in it.
         let server = staged.or_else(|| report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms));
@@ -116,16 +117,6 @@ fn answer(report: &Report) -> String {
     format!(
         "<h2>Transport or compute? <small>mean latency, {load}</small></h2>\n<div class=\"cards\">\n{cards}</div>\n"
     )
-}
-
-/// A time with three digits or so.
-fn milliseconds(ms: f64) -> String {
-    let digits = match ms {
-        ms if ms >= 100.0 => 0,
-        ms if ms >= 10.0 => 1,
-        _ => 2,
-    };
-    format!("{ms:.digits$}")
 }
 
 /// The warnings, those of one kind together: with ten lanes they would fill pages otherwise.
@@ -185,7 +176,7 @@ fn hypotheses(findings: &[Finding]) -> String {
             let _ = write!(text, "<br><span class=\"quiet\">{}</span>", escape(reason));
         }
         if !finding.claims.is_empty() {
-            let (effect, more) = tables::decider(finding);
+            let (effect, more) = decider(finding);
             let more = if more == NOTHING { String::new() } else { format!(" · {}", escape(&more)) };
             let claims = if finding.claims.len() == 1 { "claim" } else { "claims" };
             let _ = write!(

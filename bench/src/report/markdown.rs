@@ -1,4 +1,4 @@
-//! `report.md`: the tables as Markdown, behind a head and before the warnings.
+//! `report.md`: a head, the tables and the warnings in Markdown.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ impl Exporter for Markdown {
     fn export(&self, report: &Report) -> Result<String, ExportError> {
         let mut sections = vec![head(report)];
         let mut tables = tables::tables(report).into_iter();
-        // The lanes come first, and whether they do the same right behind them.
+        // The lanes come first, then whether their outputs agree.
         sections.extend(tables.next().map(|lanes| markdown(&lanes)));
         sections.extend(tables::outputs(report).map(|text| text + "\n"));
         sections.extend(tables.map(|table| markdown(&table)));

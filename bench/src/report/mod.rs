@@ -1,16 +1,21 @@
-//! The report: everything a run found out, and the exporters that write it down.
+//! The forms that a report is written in: tables, HTML, SVG, Markdown, CSV, JSON, samples. Renders `model`, drives nothing.
 
 pub mod axes;
+pub mod columns;
 pub mod compare;
 pub mod csv;
+pub mod differences;
 pub mod explained;
 pub mod exporter;
 pub mod files;
 pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod plots;
 pub mod samples;
 pub mod schema;
 pub mod svg;
 pub mod table;
 pub mod tables;
+pub mod verdicts;
+pub mod waterfalls;

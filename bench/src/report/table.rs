@@ -1,4 +1,4 @@
-//! A table free of any markup, and how its values are written.
+//! A table without markup, and the format of its values.
 
 use quintet_proto::lanes::Lane as Kind;
 
@@ -58,4 +58,14 @@ pub(crate) fn number(estimate: Estimate, digits: usize) -> String {
 pub(crate) fn signed(estimate: Estimate, digits: usize) -> String {
     let minus = |value: f64| format!("{value:+.digits$}").replace('-', "−");
     format!("{} ({} to {})", minus(estimate.value), minus(estimate.low), minus(estimate.high))
+}
+
+/// A time with three digits or so.
+pub(crate) fn milliseconds(ms: f64) -> String {
+    let digits = match ms {
+        ms if ms >= 100.0 => 0,
+        ms if ms >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{ms:.digits$}")
 }

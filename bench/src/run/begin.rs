@@ -1,4 +1,4 @@
-//! What comes before anything is timed: which servers the lanes are, a folder, and whether their outputs agree.
+//! The begin of a run, before anything is timed: describes the lanes, makes the folder, compares outputs.
 
 use std::{path::PathBuf, time::SystemTime};
 

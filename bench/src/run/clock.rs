@@ -1,4 +1,4 @@
-//! One clock and one stop sign for the whole run.
+//! The clock of a run, and the token that stops it.
 
 use std::time::{Duration, Instant};
 

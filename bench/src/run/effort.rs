@@ -1,4 +1,4 @@
-//! What a lane has ahead of it: requests, images, time in windows.
+//! The work ahead of a lane: requests, images, time in windows.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Why a run has no report, or only what its folder holds.
+//! Errors of a run.
 
 use std::{io, path::PathBuf};
 

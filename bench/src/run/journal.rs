@@ -1,4 +1,4 @@
-//! `unfinished.jsonl.gz`: what a run has measured so far, block by block, so that a run that was stopped can go on.
+//! The journal, `unfinished.jsonl.gz`: a run's measurements block by block, so that a stopped run can be resumed.
 //!
 //! One gzip member for each line, appended as soon as the block is over: `zcat` reads it at any time, and a run that
 //! ended badly loses its last block at most. The first line is the report's head; the file goes when the run is done.
@@ -164,7 +164,7 @@ fn compare(path: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
                 compare(&under(key), &of(a), &of(b), differences);
             }
         }
-        // Lanes and photographs are told apart by their names.
+        // Lanes and photographs are matched by name.
         (Value::Array(a), Value::Array(b)) if a.iter().chain(b).any(|item| name(item).is_some()) => {
             for item in a.iter().chain(b).filter(|item| !a.contains(item) || !b.contains(item)) {
                 let same = |other: &&Value| name(other) == name(item);

@@ -90,7 +90,7 @@ impl LaneClient {
     /// Puts the tensors into memory that is shared with the server, where that is the variant's transport.
     ///
     /// # Errors
-    /// In words: there is no such memory here, or the server refuses it.
+    /// A message: there is no such memory here, or the server refuses it.
     pub async fn share(&mut self, payload: &Payload) -> Result<(), String> {
         if self.variant.transport != Transport::Shm {
             return Ok(());
@@ -105,7 +105,7 @@ impl LaneClient {
         Ok(())
     }
 
-    /// Has the server forget the shared memory, as far as it answers.
+    /// Unregisters the shared memory, if the server answers.
     pub async fn unshare(&mut self) {
         if let Some(region) = self.region.take() {
             let _ = region.unregister(&self.target, self.limits).await;

@@ -1,4 +1,4 @@
-//! The open loop's order: who sends what next.
+//! The order of an open loop: which client sends which ticket next.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,7 +11,7 @@ pub struct Ticket {
     pub at: Duration,
 }
 
-/// Who sends what next: clients that rest, and tickets that wait because none does.
+/// Idle clients, and the tickets that wait while none is idle.
 #[derive(Debug)]
 pub struct OpenLoop<C> {
     resting: Vec<C>,
@@ -70,7 +70,7 @@ mod tests {
 
     proptest! {
         /// Whatever the order of arrivals and completions: each ticket is sent once, in order, by at most all
-        /// clients at a time; those that are not sent are told.
+        /// clients at a time; those that are not sent are returned.
         #[test]
         fn each_ticket_is_sent_once_or_told(clients in 1_usize..5, events in proptest::collection::vec(any::<bool>(), 0..100)) {
             let mut open_loop = OpenLoop::new((0..clients).collect());

@@ -1,4 +1,4 @@
-//! From settings to a plan: which lane does what, in which order. Pure.
+//! The plan of a run: stages of blocks, in order. Pure.
 //!
 //! Lanes are interleaved in blocks whose order is drawn anew each time (seeded), so that a machine
 //! that slows down, or a cache that warms up, hits all lanes alike.
@@ -24,14 +24,14 @@ use crate::{
 pub enum Work {
     /// Requests that are not measured, until they are steady.
     WarmUp {
-        /// At least so many.
+        /// Minimum.
         least: usize,
-        /// At most so many.
+        /// Maximum.
         most: usize,
     },
     /// Measured requests, one after the other.
     Requests(usize),
-    /// A timed window behind a ramp.
+    /// A timed window after a ramp.
     Window {
         /// Load before the window opens.
         ramp: Duration,

@@ -1,4 +1,4 @@
-//! Before anything is measured: is each lane there, is its model ready, and what does it say about itself?
+//! Preflight: whether each lane is reachable and its model ready, and the lane's description of itself.
 
 use quintet_proto::{
     EFFECTIVE_PROVIDER, PROVIDER_REASON,
@@ -65,7 +65,7 @@ fn address_flag(lane: &Lane) -> String {
 /// What a lane said about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// Name of the model, where told.
+    /// Name of the model, where known.
     pub model: Option<String>,
     /// Its versions.
     pub model_versions: Vec<String>,
@@ -147,7 +147,7 @@ impl Asker {
 }
 
 impl Description {
-    /// Takes the provider from an answer's headers or gRPC metadata; stock Triton tells none.
+    /// Takes the provider from an answer's headers or gRPC metadata; stock Triton sends none.
     fn add_provider(&mut self, reply: &Reply) {
         let text = |key| {
             let value = reply.headers.get(key).or_else(|| reply.trailers.get(key))?;

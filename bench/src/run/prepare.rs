@@ -1,4 +1,4 @@
-//! What a lane sends under a load: its requests, their intended times, and the cell that is filled.
+//! Prepares a lane for a load: its requests, their intended times, an empty cell.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ impl Run<'_> {
         }
     }
 
-    /// A cell of which nothing was measured yet.
+    /// A cell without measurements.
     pub(super) fn empty_cell(client: &LaneClient, load: Load, requests: &[Prepared]) -> Measured {
         let mut variant = client.variant;
         if client.target.endpoint.socket().is_some() && variant.transport == Transport::Tcp {

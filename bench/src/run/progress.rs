@@ -1,4 +1,4 @@
-//! Who is told how a run goes on.
+//! Progress events of a run; the command line shows them.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::{
     run::effort::Effort,
 };
 
-/// Hears how a run goes on. By default nothing is done about it.
+/// Receives the events of a run; ignores them by default.
 pub trait Progress: Sync {
     /// A message for a person.
     fn say(&self, _text: &str) {}
@@ -25,7 +25,7 @@ pub trait Progress: Sync {
     fn finish(&self) {}
 }
 
-/// Tells nobody.
+/// Ignores all events.
 pub struct Silent;
 
 impl Progress for Silent {}

@@ -1,4 +1,4 @@
-//! One request sent and timed, and what the server counted meanwhile.
+//! Sends and times one request; compares the server's counters before and after.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! One run from its beginning to its end: drives the plan, keeps the report and the journal.
+//! Runs the plan from begin to end; keeps the report and the journal.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a run needs, and what it leaves.
+//! Inputs and outcome of a run.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub struct Run<'a> {
     pub payload: Payload,
     /// Folder that gets a folder for this run.
     pub output: PathBuf,
-    /// Who is told how it goes on.
+    /// Receives the run's events.
     pub progress: &'a dyn Progress,
     /// The run that goes on, if it is none of its own.
     pub resume: Option<Unfinished>,

@@ -1,4 +1,4 @@
-//! The highest rate at which a bound on p99 holds: a bounded search over windows of an open loop.
+//! Searches the highest rate at which a bound on p99 holds, over windows of an open loop.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! One stage of the plan: every lane under one load, block by block.
+//! Runs one stage of the plan: every lane under one load, block by block.
 
 use std::{sync::Arc, time::Duration};
 

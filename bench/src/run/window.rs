@@ -31,7 +31,7 @@ use crate::{
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
 impl LaneClient {
-    /// A concurrent window: `workers` send without pause; behind the ramp a window of `length` is
+    /// A concurrent window: `workers` send without pause; after the ramp a window of `length` is
     /// measured by what completes in it. The server's stage times are those of the window; its count
     /// is compared from idle to idle, where it can be exact.
     ///

@@ -85,7 +85,7 @@ fn share(differences: &[Difference], what: impl Fn(&Difference) -> bool) -> (usi
     (count, count as f64 / differences.len().max(1) as f64)
 }
 
-/// Two standard errors of a share of so many trials, at 5 %.
+/// Two standard errors of a share of 5 % in `trials` trials.
 fn sampling_error(trials: usize) -> f64 {
     2.0 * (0.05 * 0.95 / trials.max(1) as f64).sqrt()
 }
@@ -292,7 +292,7 @@ mod tests {
         assert!(failed.is_empty(), "{}", table(&failed));
     }
 
-    /// A delay is never shorter than told; how close it is found is for the command, on a machine left alone.
+    /// A delay is never shorter than scripted. How close it comes is for the command to show, on an idle machine.
     #[tokio::test(flavor = "multi_thread")]
     async fn delays_show_in_their_part() {
         for (part, stages) in [

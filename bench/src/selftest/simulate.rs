@@ -39,9 +39,9 @@ impl Latency {
 pub enum Surplus {
     /// Nothing: the lanes are identical.
     None,
-    /// So many times the latency.
+    /// A multiple of the latency.
     Factor(f64),
-    /// So much more, in ms.
+    /// A constant more, in ms.
     Extra(f64),
 }
 

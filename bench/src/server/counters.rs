@@ -1,4 +1,4 @@
-//! A server's own counters: Triton's statistics, or its Prometheus metrics, read before and after a window.
+//! Parses a server's own counters: Triton's statistics, or its Prometheus metrics, read before and after a window.
 
 use std::collections::BTreeMap;
 

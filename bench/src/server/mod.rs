@@ -1,4 +1,4 @@
-//! What a server says of itself: its counters.
+//! A server's own counters.
 
 pub mod counters;
 pub mod scrape;

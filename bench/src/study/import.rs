@@ -1,4 +1,4 @@
-//! Reading results back: our own `report.json`, and the raw JSON of the study that this suite redoes.
+//! Reads results: our `report.json`, and the raw JSON of the study.
 
 use std::{
     collections::BTreeMap,

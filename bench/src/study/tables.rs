@@ -9,9 +9,12 @@ use crate::{
     },
     model::{lane::Lane, link::LinkSpec, load::Load, warning::Warning},
     report::{
-        html,
         markdown::{explained, table, warning_list},
-        svg::{self, Axis, Point, Scale, Series},
+        plots,
+        svg::{
+            lines::{self, Point, Series},
+            scale::{Axis, Scale},
+        },
         table::{self, NOTHING},
     },
 };
@@ -79,13 +82,13 @@ pub fn svg(summary: &Summary) -> Option<String> {
     let point = |cell: &Cell| Point { x: cell.images(), y: cell.p50_ms, interval: cell.p50_interval };
     let line = |lane: Lane| {
         let points = summary.serial(lane).into_iter().map(point).collect();
-        Series { class: html::plots::class(lane), label: name(lane), points, marks: true }
+        Series { class: plots::class(lane), label: name(lane), points, marks: true }
     };
     let series: Vec<Series> = summary.lanes().into_iter().map(line).collect();
     let mut batches: Vec<f64> = series.iter().flat_map(|line| &line.points).map(|point| point.x).collect();
     batches.sort_unstable_by(f64::total_cmp);
     batches.dedup();
-    svg::file(
+    lines::file(
         &format!("{}: p50 latency by batch size", summary.name),
         &Axis { label: "images in a request", scale: Scale::Log, ticks: batches },
         &Axis { label: "p50 latency, ms", scale: Scale::Log, ticks: Vec::new() },

@@ -1,4 +1,4 @@
-//! The page's plots: waterfalls, latency and throughput, payload against link, distributions.
+//! Plots of the page: waterfalls, latency and throughput, payload against link, distributions.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -8,10 +8,14 @@ use crate::{
         cell::Cell, estimate::Estimate, lane::Lane, link::LinkSpec, load::Load, part::Part, report::Report, words::list,
     },
     report::{
-        html::milliseconds,
-        svg::{Axis, Bar, Point, Scale, Segment, Series, bars, escape, plot, short},
-        table::label,
-        tables,
+        svg::{
+            bars::{Bar, Segment, bars},
+            frame::escape,
+            lines::{Point, Series, plot},
+            scale::{Axis, Scale, short},
+        },
+        table::{label, milliseconds},
+        waterfalls::{waterfall_loads, waterfalls_at},
     },
 };
 
@@ -29,10 +33,10 @@ fn figure(caption: &str, svg: Option<String>, legend: &str) -> String {
 }
 
 /// Each lane's latency in parts.
-pub(super) fn waterfalls(report: &Report) -> String {
+pub(crate) fn waterfalls(report: &Report) -> String {
     let mut figures = String::new();
-    for load in tables::waterfall_loads(report) {
-        let found = tables::waterfalls_at(report, load);
+    for load in waterfall_loads(report) {
+        let found = waterfalls_at(report, load);
         let rows: Vec<Bar> = found
             .iter()
             .map(|(lane, waterfall)| {
@@ -102,12 +106,12 @@ fn is_concurrent(load: Load) -> bool {
     matches!(load, Load::Concurrent { .. })
 }
 
-/// Latency, throughput and their distributions.
-pub(super) fn plots(report: &Report) -> String {
+/// Latency and throughput by batch, by bytes and by each other: captions and drawings.
+fn latency_figures(report: &Report) -> [(&'static str, Option<String>); 4] {
     let p50 = |cell: &Cell| Some(cell.latency_ms.as_ref()?.p50);
     let batches = report.settings.batches.iter().map(|&batch| batch as f64).collect();
     let log = |label| axis(label, Scale::Log);
-    let figures = [
+    [
         (
             "Latency by batch",
             plot(
@@ -148,7 +152,11 @@ pub(super) fn plots(report: &Report) -> String {
                 &lines(report, |cell| Some(point(cell.load.batch() as f64, cell.images_per_s?)), is_serial),
             ),
         ),
-    ];
+    ]
+}
+
+/// Latency, throughput and their distributions.
+pub(crate) fn plots(report: &Report) -> String {
     let keys: String = report
         .lanes
         .iter()
@@ -158,7 +166,7 @@ pub(super) fn plots(report: &Report) -> String {
     let mut text = format!(
         "<h2 class=\"page\">Latency and throughput</h2>\n<p class=\"quiet\">Whiskers are 95 % intervals.</p>\n{legend}\n<div class=\"figures\">\n"
     );
-    for (caption, svg) in figures {
+    for (caption, svg) in latency_figures(report) {
         text += &figure(caption, svg, "");
     }
     text += &figure("Payload against link, as predicted", payload_against_link(report), &crossovers(report));
@@ -168,7 +176,7 @@ pub(super) fn plots(report: &Report) -> String {
         let caption = format!("{load}");
         let svg = plot(
             &format!("share of requests that took at most so long, {load}"),
-            &log("latency, ms"),
+            &axis("latency, ms", Scale::Log),
             &Axis { label: "share of requests", scale: Scale::Linear, ticks: vec![0.0, 0.25, 0.5, 0.75, 1.0] },
             &distributions(report, load),
         );
@@ -180,7 +188,7 @@ pub(super) fn plots(report: &Report) -> String {
 /// What a request of each lane would be on a kept connection of another link, by its bytes and the server's time for it;
 /// for the smallest batch.
 fn exchanges(report: &Report) -> Vec<(Lane, Exchange)> {
-    let Some(&load) = tables::waterfall_loads(report).first() else { return Vec::new() };
+    let Some(&load) = waterfall_loads(report).first() else { return Vec::new() };
     let exchange = |cell: &Cell| {
         Some(Exchange {
             handshakes: None,
@@ -248,7 +256,7 @@ fn crossovers(report: &Report) -> String {
 /// The smallest and largest batch, and all concurrent loads.
 fn distribution_loads(report: &Report) -> Vec<Load> {
     let concurrent = report.settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
-    tables::waterfall_loads(report).into_iter().chain(concurrent).collect()
+    waterfall_loads(report).into_iter().chain(concurrent).collect()
 }
 
 /// Cumulative distributions, from the histograms.
