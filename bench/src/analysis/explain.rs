@@ -69,13 +69,13 @@ pub struct Prediction {
 
 /// What an exchange should take on a link without other traffic.
 pub fn predict(link: &LinkSpec, exchange: &Exchange) -> Prediction {
-    let way = |way, bytes| {
-        let largest = link.largest_window(way);
+    let one_way = |direction, bytes| {
+        let largest = link.largest_window(direction);
         let window = if exchange.handshakes.is_some() { link.first_window().min(largest) } else { largest };
-        transfer(bytes, window, largest, link.bytes_per_s(way), link.rtt.as_secs_f64())
+        transfer(bytes, window, largest, link.bytes_per_s(direction), link.rtt.as_secs_f64())
     };
-    let (up_rounds, up_s) = way(Direction::Up, exchange.request_bytes);
-    let (down_rounds, down_s) = way(Direction::Down, exchange.response_bytes);
+    let (up_rounds, up_s) = one_way(Direction::Up, exchange.request_bytes);
+    let (down_rounds, down_s) = one_way(Direction::Down, exchange.response_bytes);
     let handshakes = exchange.handshakes.unwrap_or(0);
     // The last round of the request brings the first window of the answer.
     let rounds = up_rounds + down_rounds - 1;

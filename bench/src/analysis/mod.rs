@@ -1,4 +1,10 @@
 //! Statistics and conclusions: pure functions of `model`.
+//!
+//! ```text
+//! measurements -> cell (timing, waterfall, samples) -> conclude: pairing, claims, checks -> report
+//! report -> summary -> suspicions, explain, compare
+//! ```
+//! A new warning goes into [`checks`].
 
 pub mod cell;
 pub mod checks;

@@ -40,8 +40,8 @@ pub struct LaneArgs {
     /// Metrics of the TensorRT service.
     #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::TrtHttp), help_heading = "Lanes")]
     pub trt_metrics_url: Endpoint,
-    /// Authorities whose certificates are believed, in PEM form, in place of those that browsers believe: for addresses
-    /// with https:// or grpcs:// of servers with a private authority.
+    /// Trusted certificate authorities in PEM form, instead of the public ones: for https:// and grpcs:// addresses of
+    /// servers with a private authority.
     #[arg(long, value_name = "FILE", help_heading = "Lanes")]
     pub ca_file: Option<PathBuf>,
     /// Measure another server in the same interleaved blocks; repeatable. triton: stock Triton as docker compose's profile

@@ -24,15 +24,15 @@ pub struct LoadArgs {
     /// (ResNet-18). seed: the study's 30 iterations, longer windows.
     #[arg(long, value_enum, default_value = "quick", help_heading = "Load")]
     pub preset: Preset,
-    /// Whose connections requests go out on: fresh (one for each request), reused (one for each worker), or a
-    /// number that all workers share. Several are measured side by side.
+    /// Connection policy: fresh (a connection for each request), reused (one for each worker), or a number of connections
+    /// that all workers share. Several are measured side by side.
     #[arg(long, value_name = "POLICY,...", value_delimiter = ',', default_value = "reused", help_heading = "Load")]
     pub connection: Vec<Policy>,
-    /// In which form images are sent; a lane is measured with those that it can carry, or with its usual one
-    /// [jpeg lane: jpeg-base64, KServe lanes: fp32].
+    /// Form of the images; a lane is measured with those that it supports, or with its default [jpeg lane: jpeg-base64,
+    /// KServe lanes: fp32].
     #[arg(long, value_name = "FORM,...", value_delimiter = ',', help_heading = "Load")]
     pub payload: Vec<Encoding>,
-    /// On which ways tensors reach the server; several are measured side by side, and a lane uses those that it can.
+    /// Transport of tensors; several are measured side by side, and a lane uses those that it supports.
     #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_value = "tcp", help_heading = "Load")]
     pub transport: Vec<Transport>,
     /// Length of a concurrent window [quick: 4s, seed: 15s].

@@ -25,7 +25,7 @@ pub struct PlanArgs {
     /// Measured requests for each lane and batch size [quick: 16, seed: 30].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub iterations: Option<u32>,
-    /// What loads the lanes; repeatable. closed: the serial and the concurrent part. Open loops send at their own
+    /// Load of the lanes; repeatable. closed: the serial and the concurrent part. Open loops send at their own
     /// times, one image each: constant:RATE, poisson:RATE (per second), steps:RATE,RATE,..., replay:FILE (a time in
     /// seconds on each line).
     #[arg(long, value_name = "LOAD", default_value = "closed", help_heading = "Load")]

@@ -29,8 +29,8 @@ pub struct Pipe {
 
 impl Pipe {
     /// One way of a link; `seed` decides its jitter.
-    pub fn new(spec: &LinkSpec, way: Direction, seed: u64) -> Self {
-        let bytes_per_s = spec.bytes_per_s(way);
+    pub fn new(spec: &LinkSpec, direction: Direction, seed: u64) -> Self {
+        let bytes_per_s = spec.bytes_per_s(direction);
         Self {
             bytes_per_s,
             delay: spec.rtt / 2,
@@ -108,8 +108,8 @@ pub enum Step {
 
 impl Flow {
     /// One way of a connection whose first byte can leave at `opens`.
-    pub fn new(spec: &LinkSpec, way: Direction, opens: Duration) -> Self {
-        let largest_window = spec.largest_window(way);
+    pub fn new(spec: &LinkSpec, direction: Direction, opens: Duration) -> Self {
+        let largest_window = spec.largest_window(direction);
         let first_window = spec.first_window().min(largest_window);
         Self {
             first_window,

@@ -68,8 +68,8 @@ impl EmulatedLink {
         self.epoch.elapsed()
     }
 
-    fn pipe(&self, way: Direction) -> &Mutex<Pipe> {
-        match way {
+    fn pipe(&self, direction: Direction) -> &Mutex<Pipe> {
+        match direction {
             Direction::Up => &self.up,
             Direction::Down => &self.down,
         }
@@ -145,11 +145,11 @@ struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    fn new(link: &'a EmulatedLink, way: Direction, opens: Duration) -> Self {
+    fn new(link: &'a EmulatedLink, direction: Direction, opens: Duration) -> Self {
         Self {
             link,
-            pipe: link.pipe(way),
-            flow: Flow::new(&link.spec, way, opens),
+            pipe: link.pipe(direction),
+            flow: Flow::new(&link.spec, direction, opens),
             at: Duration::ZERO,
             offered: VecDeque::new(),
             offered_bytes: 0,

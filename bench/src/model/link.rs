@@ -60,8 +60,8 @@ pub enum Direction {
 
 impl LinkSpec {
     /// Bytes per second of one way.
-    pub fn bytes_per_s(&self, way: Direction) -> Option<f64> {
-        let bits = match way {
+    pub fn bytes_per_s(&self, direction: Direction) -> Option<f64> {
+        let bits = match direction {
             Direction::Up => self.up,
             Direction::Down => self.down,
         };
@@ -75,8 +75,8 @@ impl LinkSpec {
 
     /// The largest window that a connection reaches: what the link holds in flight and in its queue,
     /// where losses would stop a real one, and what its buffers hold.
-    pub fn largest_window(&self, way: Direction) -> u64 {
-        let in_flight = self.bytes_per_s(way).map(|rate| (rate * self.rtt.as_secs_f64()) as u64);
+    pub fn largest_window(&self, direction: Direction) -> u64 {
+        let in_flight = self.bytes_per_s(direction).map(|rate| (rate * self.rtt.as_secs_f64()) as u64);
         in_flight
             .map_or(self.window_bytes, |bytes| (bytes + self.queue_bytes).min(self.window_bytes))
             .max(SEGMENT_BYTES)

@@ -33,7 +33,7 @@ impl Run<'_> {
                 variants.iter().filter(|variant| variant.lane == target.lane).map(move |variant| (target, *variant))
             })
             .map(|(target, variant)| {
-                LaneClient::new(&self.way(target, variant), variant, self.settings.limits, clock.clone())
+                LaneClient::new(&self.target_of(target, variant), variant, self.settings.limits, clock.clone())
             })
             .collect();
         self.describe_lanes(&mut clients, &mut report).await?;
@@ -57,7 +57,7 @@ impl Run<'_> {
     }
 
     /// Where a variant of a lane is reached.
-    fn way(&self, target: &Target, variant: Variant) -> Target {
+    fn target_of(&self, target: &Target, variant: Variant) -> Target {
         match (&self.settings.uds_dir, variant.transport) {
             (Some(folder), Transport::Uds) => {
                 Target { endpoint: Endpoint::unix(transport::socket(folder, variant.lane)), ..target.clone() }
