@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    quintet_bench::cli::main().await
+    quintet_bench::cli::command::main().await
 }

@@ -4,11 +4,10 @@
 use std::path::PathBuf;
 
 use quintet_bench::{
-    across::{Layer, Run, dollars_per_million, reversals, seconds_per_image},
-    commands::compare::{CompareArgs, compare},
-    import::Results,
-    lane::Lane,
-    plan::Load,
+    analysis::compare::{Layer, Run, dollars_per_million, reversals, seconds_per_image},
+    cli::compare::{CompareArgs, compare},
+    model::{lane::Lane, load::Load},
+    study::import::Results,
 };
 
 /// Dollars an hour, from the study's key takeaways.
@@ -61,7 +60,7 @@ fn the_studys_cross_gpu_tables() {
 #[test]
 fn the_conclusion_depends_on_the_layer() {
     let runs = [run(A100), run(RTX_4090)];
-    let figures = |batch, what: &dyn Fn(&Run, &quintet_bench::summary::Cell) -> Option<f64>| {
+    let figures = |batch, what: &dyn Fn(&Run, &quintet_bench::analysis::summary::Cell) -> Option<f64>| {
         runs.each_ref().map(|run| what(run, run.summary.cell(Lane::TRT_GRPC, Load::Serial { batch }).unwrap()).unwrap())
     };
     let compute_ms = |batch| {

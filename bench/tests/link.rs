@@ -9,19 +9,19 @@ mod support;
 use std::time::{Duration, Instant};
 
 use quintet_bench::{
-    client::HttpVersion,
-    lane::Lane,
-    link::{
-        self, LinkSpec, Proxy,
-        measure::{Rate, measure},
-        proxy::EmulatedLink,
+    client::{
+        call::HttpVersion,
+        endpoint::Endpoint,
+        payload::{Payload, Photograph},
+        target::Target,
     },
-    payload::{Payload, Photograph},
-    plan::Load,
-    progress::Progress,
-    run::Run,
-    settings::{Limits, Settings},
-    target::{Endpoint, Target},
+    link::{
+        self,
+        measure::{Rate, measure},
+        proxy::{EmulatedLink, Proxy},
+    },
+    model::{lane::Lane, limits::Limits, link::LinkSpec, load::Load, settings::Settings},
+    run::{progress::Silent, setup::Run},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -156,7 +156,7 @@ async fn a_run_goes_over_the_link_and_says_so() {
         targets,
         payload: Payload::new(&photographs, 1, support::preprocess).unwrap(),
         output: output.path().to_owned(),
-        progress: &Progress::Silent,
+        progress: &Silent,
         resume: None,
         stop: CancellationToken::new().into(),
     };
@@ -237,7 +237,7 @@ async fn delay_rate_and_round_trips_hold_within_3_percent() {
             }
             times.push(call(&mut stream, up, down).await.as_secs_f64() * 1e3);
         }
-        quintet_bench::stats::median(&mut times).unwrap()
+        quintet_bench::analysis::stats::median(&mut times).unwrap()
     }
     for (spec, bytes, fresh, expected_ms) in [
         ("rtt=35ms", (100, 100), false, 35.0),

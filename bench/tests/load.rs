@@ -6,18 +6,16 @@ mod support;
 use std::{num::NonZeroU16, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    client::Policy,
-    encoding::Encoding,
-    lane::Lane,
-    payload::{Payload, Photograph},
-    plan::Load,
-    progress::Progress,
-    report::{Cell, Exporter as _, Markdown, Report},
-    run::Run,
-    schedule::LoadSpec,
-    settings::{Limits, Settings},
-    target::Target,
-    transport::Transport,
+    client::{
+        payload::{Payload, Photograph},
+        target::Target,
+    },
+    model::{
+        arrivals::LoadSpec, cell::Cell, connection::Policy, encoding::Encoding, lane::Lane, limits::Limits, load::Load,
+        report::Report, settings::Settings, transport::Transport,
+    },
+    report::{exporter::Exporter as _, markdown::Markdown},
+    run::{progress::Silent, setup::Run},
 };
 use support::{MODEL, Script, Suite};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +33,7 @@ async fn run(suite: &Suite, settings: Settings) -> Report {
     let payload = Payload::new(&photographs, 1, support::preprocess).unwrap();
     let output = tempfile::tempdir().unwrap();
     let cancel = CancellationToken::new();
-    let (targets, progress) = (targets.to_vec(), &Progress::Silent);
+    let (targets, progress) = (targets.to_vec(), &Silent);
     Run { settings, targets, payload, output: output.path().to_owned(), progress, resume: None, stop: cancel.into() }
         .run()
         .await
@@ -153,13 +151,13 @@ async fn forms_of_the_same_image_give_the_same_answer() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_unix_domain_socket_is_spoken_to_like_a_port() {
-    use quintet_bench::client::{Connection, HttpVersion, http};
+    use quintet_bench::client::{call::HttpVersion, connection::Connection, http};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quintet.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let routes = axum::Router::new().route("/health", axum::routing::get(|| async { "ok" }));
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let endpoint: quintet_bench::target::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
+    let endpoint: quintet_bench::client::endpoint::Endpoint = format!("unix:{}", path.display()).parse().unwrap();
     let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http1, Limits::default());
     let reply = connection.call(&http::get(&endpoint, "/health").unwrap()).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.body()[..]), (200, &b"ok"[..]));

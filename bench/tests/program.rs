@@ -5,8 +5,8 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
-use quintet_bench::lane::Lane;
-use quintet_bench::report::Report;
+use quintet_bench::model::lane::Lane;
+use quintet_bench::model::report::Report;
 use support::{Script, Suite};
 use tokio_util::sync::CancellationToken;
 

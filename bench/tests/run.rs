@@ -6,17 +6,29 @@ mod support;
 use std::{collections::HashSet, path::Path, sync::atomic::Ordering, time::Duration};
 
 use quintet_bench::{
-    commands::run::exit_status,
-    journal::{self, Unfinished},
-    lane::{Lane, Peer},
-    payload::{Payload, Photograph},
-    plan::Load,
-    progress::Progress,
-    report::{Cell, Report, SCHEMA, schema},
-    run::{Outcome, Run, RunError, Stop},
-    settings::{Limits, Settings},
-    target::{Endpoint, Target},
-    waterfall::{Part, Source},
+    cli::run::exit_status,
+    client::{
+        endpoint::Endpoint,
+        payload::{Payload, Photograph},
+        target::Target,
+    },
+    model::{
+        cell::Cell,
+        lane::{Lane, Peer},
+        limits::Limits,
+        load::Load,
+        part::Part,
+        report::{Report, SCHEMA},
+        settings::Settings,
+        waterfall::Source,
+    },
+    report::schema,
+    run::{
+        error::RunError,
+        journal::{self, Unfinished},
+        progress::Silent,
+        setup::{Outcome, Run, Stop},
+    },
 };
 use support::{INFER_US, MODEL, STAGED_INFER_US, STATISTICS_NS, Script, Suite};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +68,7 @@ async fn go_on(
         (1..=3_u8).map(|i| Photograph { name: format!("{i}.jpg"), bytes: vec![i; 100].into() }).collect();
     let payload = Payload::new(&photographs, 2, support::preprocess).unwrap();
     let output = output.to_owned();
-    Run { settings: settings(), targets, payload, output, progress: &Progress::Silent, resume, stop }.run().await
+    Run { settings: settings(), targets, payload, output, progress: &Silent, resume, stop }.run().await
 }
 
 async fn run(script: Script) -> (Suite, Report) {
@@ -312,7 +324,7 @@ async fn a_stopped_run_goes_on_where_it_was() {
         assert_eq!(measured, 0, "the head has no cells");
         let script = at.first().map(|&at| (Lane::ONNX_HTTP, at, sign));
         let suite = Suite::start(Script { cancel: script, ..Script::default() }).await;
-        let turns = before.as_ref().map_or(0, |b| b.entries.len());
+        let blocks = before.as_ref().map_or(0, |b| b.entries.len());
         let mut targets = suite.targets(None);
         // The servers of a resumed run are where they were: here only their ports differ.
         let outcome = match before {
@@ -336,7 +348,7 @@ async fn a_stopped_run_goes_on_where_it_was() {
             assert!(outcome.report.cells.iter().all(|cell| cell.abandoned == 0), "the block was ended");
         }
         let unfinished = Unfinished::read(&outcome.folder).unwrap();
-        assert!(unfinished.entries.len() > turns, "it got on");
+        assert!(unfinished.entries.len() > blocks, "it got on");
         at.remove(0);
         resume = Some(unfinished);
     };

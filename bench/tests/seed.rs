@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use quintet_bench::{
-    commands::report::{Format, ReportArgs, report},
-    import::Results,
-    suspicions::judge,
-    warnings::Warning,
+    analysis::suspicions::judge,
+    cli::report::{Format, ReportArgs, report},
+    model::warning::Warning,
+    study::import::Results,
 };
 
 const RTX_4090: &str = "step7_5way_20260220_232454.json";

@@ -6,16 +6,27 @@ mod support;
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use quintet_bench::{
-    client::{Policy, TlsVersion, Trust},
-    lane::Lane,
-    payload::{Payload, Photograph},
-    preflight::LaneError,
-    progress::Progress,
-    report::{Cell, Exporter as _, Markdown, Report},
-    run::{Outcome, Run, RunError},
-    settings::Settings,
-    target::{Endpoint, Target},
-    waterfall::Part,
+    client::{
+        endpoint::Endpoint,
+        payload::{Payload, Photograph},
+        target::Target,
+        tls::Trust,
+    },
+    model::{
+        cell::Cell,
+        connection::{Policy, TlsVersion},
+        lane::Lane,
+        part::Part,
+        report::Report,
+        settings::Settings,
+    },
+    report::{exporter::Exporter as _, markdown::Markdown},
+    run::{
+        error::RunError,
+        preflight::LaneError,
+        progress::Silent,
+        setup::{Outcome, Run},
+    },
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use support::{MODEL, Script, Suite};
@@ -110,7 +121,7 @@ async fn run(targets: Vec<Target>) -> Result<Report, RunError> {
     let photographs = [Photograph { name: "1.jpg".into(), bytes: vec![1; 100].into() }];
     let payload = Payload::new(&photographs, 1, support::preprocess).unwrap();
     let output = tempfile::tempdir().unwrap();
-    let (progress, stop) = (&Progress::Silent, CancellationToken::new().into());
+    let (progress, stop) = (&Silent, CancellationToken::new().into());
     let run = Run { settings, targets, payload, output: output.path().to_owned(), progress, resume: None, stop };
     run.run().await.map(|Outcome { report, .. }| report)
 }

@@ -5,235 +5,36 @@
 //! report is a TCP connection in fact.
 
 use std::{
-    convert::Infallible,
-    io::IoSlice,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
+    body::Incoming,
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{
-    dial::{Dialed, dial},
-    shared::Place,
-    tls::{Handshake, TlsVersion},
-    wire::{Heard, Wire},
+use crate::{
+    client::{
+        call::{CallError, Chunks, HttpVersion, Prepared, Reply},
+        dial::{Dialed, dial},
+        endpoint::Endpoint,
+        tls::Handshake,
+        wire::{Heard, Wire},
+    },
+    model::{connection::TlsVersion, limits::Limits, sample::Marks},
 };
-use crate::{settings::Limits, target::Endpoint};
 
 /// HTTP/2 windows: large enough that no answer waits for an update.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// Largest HTTP/2 frame that we accept.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
-
-/// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// No connection.
-    #[error("cannot connect to {endpoint}: {reason}")]
-    Connect {
-        /// Where to.
-        endpoint: String,
-        /// The system's words.
-        reason: String,
-    },
-    /// No complete answer in time.
-    #[error("no answer within {:.1} s", .0.as_secs_f64())]
-    Timeout(Duration),
-    /// The connection broke.
-    #[error("connection broke: {0}")]
-    Transport(String),
-    /// The server refused or failed.
-    #[error("status {code}{}{message}", if message.is_empty() { "" } else { ": " })]
-    Status {
-        /// HTTP status or gRPC code.
-        code: String,
-        /// The server's words.
-        message: String,
-    },
-    /// The answer is over the limit.
-    #[error("answer exceeds {0} bytes (--max-response-bytes)")]
-    TooLarge(usize),
-    /// The answer cannot be understood.
-    #[error("malformed answer: {0}")]
-    Malformed(String),
-}
-
-impl CallError {
-    /// Short name for counting.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Connect { .. } => "connect",
-            Self::Timeout(_) => "timeout",
-            Self::Transport(_) => "transport",
-            Self::Status { .. } => "status",
-            Self::TooLarge(_) => "too-large",
-            Self::Malformed(_) => "malformed",
-        }
-    }
-}
-
-/// Which HTTP a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpVersion {
-    /// HTTP/1.1, keep-alive.
-    Http1,
-    /// HTTP/2 with prior knowledge, or agreed on in the TLS handshake.
-    Http2,
-}
-
-/// A request made once and sent many times: its body's chunks are shared, never copied.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// Method.
-    pub method: Method,
-    /// Path for HTTP/1.1, absolute URI for HTTP/2.
-    pub uri: Uri,
-    /// Headers, `Host` included where HTTP/1.1 needs it.
-    pub headers: HeaderMap,
-    /// Body, in pieces.
-    pub chunks: Arc<[Bytes]>,
-    /// Where in shared memory the output goes, if it does.
-    pub output: Option<Place>,
-}
-
-impl Prepared {
-    /// Length of the body in bytes.
-    pub fn body_bytes(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
-    }
-
-    /// The request; `sent` is set when the last of its body was handed to the system.
-    fn request(&self, sent: Arc<OnceLock<Instant>>) -> Request<Chunks> {
-        let mut request = Request::new(Chunks { chunks: Arc::clone(&self.chunks), next: 0, sent });
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
-}
-
-/// When a call had got how far, since its start, on the client's clock. Each mark but `tls`, which is a length, is at or
-/// after the one before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marks {
-    /// There was a connection, opened or kept.
-    pub connected: Duration,
-    /// How much of that was the TLS handshake; `None` where TLS is not spoken.
-    #[serde(default)]
-    pub tls: Option<Duration>,
-    /// The request was made and handed to the connection.
-    pub encoded: Duration,
-    /// The system had taken the last byte of the request.
-    pub sent: Duration,
-    /// The head of the answer was there.
-    pub first_byte: Duration,
-    /// The answer was complete.
-    pub last_byte: Duration,
-    /// The answer was found to be a success.
-    pub decoded: Duration,
-}
-
-/// A complete answer.
-#[derive(Debug)]
-pub struct Reply {
-    /// When the call began.
-    pub started: Instant,
-    /// How it went on.
-    pub marks: Marks,
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Trailers; gRPC's status is here.
-    pub trailers: HeaderMap,
-    chunks: Vec<Bytes>,
-}
-
-impl Reply {
-    /// Length of the body in bytes.
-    pub fn body_bytes(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
-    }
-
-    /// The body in one piece.
-    pub fn body(&self) -> Bytes {
-        match &self.chunks[..] {
-            [one] => one.clone(),
-            many => many.concat().into(),
-        }
-    }
-}
-
-/// A request body of shared chunks.
-struct Chunks {
-    chunks: Arc<[Bytes]>,
-    next: usize,
-    sent: Arc<OnceLock<Instant>>,
-}
-
-/// A chunk that tells when its last byte was taken: the connection advances it as the socket takes bytes.
-struct Chunk {
-    bytes: Bytes,
-    sent: Option<Arc<OnceLock<Instant>>>,
-}
-
-impl Buf for Chunk {
-    fn remaining(&self) -> usize {
-        self.bytes.remaining()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
-    }
-
-    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.bytes.chunks_vectored(slices)
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-        if let Some(sent) = self.sent.as_ref().filter(|_| !self.bytes.has_remaining()) {
-            let _ = sent.set(Instant::now());
-        }
-    }
-}
-
-impl Body for Chunks {
-    type Data = Chunk;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let bytes = self.chunks.get(self.next).cloned();
-        self.next += 1;
-        let sent = (self.next == self.chunks.len()).then(|| Arc::clone(&self.sent));
-        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(Chunk { bytes, sent }))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.next >= self.chunks.len()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.chunks.iter().skip(self.next).map(|chunk| chunk.len() as u64).sum())
-    }
-}
 
 enum Sender {
     Http1(http1::SendRequest<Chunks>),
@@ -477,15 +278,4 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_without_words_stands_alone() {
-        let status = |message: &str| CallError::Status { code: "404".into(), message: message.into() }.to_string();
-        assert_eq!([status(""), status("no such page")], ["status 404", "status 404: no such page"]);
-    }
 }

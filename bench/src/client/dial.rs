@@ -1,19 +1,17 @@
-//! Opens the stream that HTTP is spoken on: TCP, with TLS or without, or a Unix domain socket.
+//! Opens a stream: TCP, with TLS or without, or a Unix domain socket.
 
 use std::{io, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    HttpVersion,
+use crate::client::{
+    call::HttpVersion,
+    endpoint::Endpoint,
+    stream::Stream,
     tls::Handshake,
     wire::{Counted, Wire},
 };
-use crate::target::Endpoint;
-
-/// Any kind of stream.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 

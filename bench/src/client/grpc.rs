@@ -11,10 +11,15 @@ use quintet_proto::inference::{
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
 
-use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
-    encoding::Encoding,
-    target::{Endpoint, Target},
+    client::{
+        call::{CallError, Prepared, Reply},
+        embedding::{INPUT, OUTPUT, rows, shared_rows},
+        endpoint::Endpoint,
+        placement::{Placement, grpc_parameters},
+        target::Target,
+    },
+    model::encoding::Encoding,
 };
 
 /// Field number of `ModelInferRequest.raw_input_contents`.
@@ -51,11 +56,11 @@ pub fn shared_infer_request(
     encoding: Encoding,
     batch: usize,
     region: &str,
-    [input, output]: [Place; 2],
+    [input, output]: [Placement; 2],
 ) -> Result<Prepared, CallError> {
     let mut message = message_for(target, encoding, batch);
-    message.inputs[0].parameters = shared::grpc_parameters(region, input).into();
-    message.outputs[0].parameters = shared::grpc_parameters(region, output).into();
+    message.inputs[0].parameters = grpc_parameters(region, input).into();
+    message.outputs[0].parameters = grpc_parameters(region, output).into();
     Ok(Prepared { output: Some(output), ..unary(&target.endpoint, "ModelInfer", &message)? })
 }
 
@@ -156,7 +161,7 @@ pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::Lane;
+    use crate::model::lane::Lane;
 
     /// The hand-written tail is what a protobuf encoder would have written.
     #[test]

@@ -8,10 +8,15 @@ use quintet_proto::{
 };
 use serde_json::value::RawValue;
 
-use super::{CallError, INPUT, OUTPUT, Place, Prepared, Reply, rows, shared, shared_rows};
 use crate::{
-    encoding::Encoding,
-    target::{Endpoint, Target},
+    client::{
+        call::{CallError, Prepared, Reply},
+        embedding::{INPUT, OUTPUT, rows, shared_rows},
+        endpoint::Endpoint,
+        placement::{self, Placement},
+        target::Target,
+    },
+    model::encoding::Encoding,
 };
 
 /// Most of an answer's body that an error message repeats, in characters.
@@ -56,7 +61,7 @@ fn request(
     Ok(Prepared { method, uri, headers: map, chunks: chunks.into(), output: None })
 }
 
-/// `POST /v2/models/{model}/infer` with a tensor of an encoding's type and shape behind the JSON part,
+/// `POST /v2/models/{model}/infer` with a tensor of an encoding's type and shape after the JSON part,
 /// asking for the embedding in binary.
 ///
 /// # Errors
@@ -88,9 +93,9 @@ pub fn shared_infer_request(
     encoding: Encoding,
     batch: usize,
     region: &str,
-    [input, output]: [Place; 2],
+    [input, output]: [Placement; 2],
 ) -> Result<Prepared, CallError> {
-    let at = |place| shared::parameters(region, place).map(|(name, value)| (name.to_owned(), value)).into();
+    let at = |place| placement::parameters(region, place).map(|(name, value)| (name.to_owned(), value)).into();
     let json = infer_json(encoding, batch, at(input), at(output), None)?;
     let request =
         post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])?;
@@ -143,7 +148,7 @@ pub fn check(reply: &Reply) -> Result<(), CallError> {
     Err(CallError::Status { code: reply.status.as_u16().to_string(), message })
 }
 
-/// The embedding of an answer: in binary behind the JSON part, in JSON, or in shared memory.
+/// The embedding of an answer: in binary after the JSON part, in JSON, or in shared memory.
 ///
 /// # Errors
 /// [`CallError::Malformed`].

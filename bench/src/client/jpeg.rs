@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{CallError, Prepared, Reply, http};
-use crate::target::Target;
+use crate::client::{
+    call::{CallError, Prepared, Reply},
+    http,
+    target::Target,
+};
 
 #[derive(Serialize)]
 struct EmbedRequest<'a> {

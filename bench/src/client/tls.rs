@@ -1,16 +1,14 @@
-//! TLS: whose certificates are believed, and the handshake on a fresh stream, which is timed.
+//! TLS: trusted authorities, and the timed handshake on a new stream.
 //!
 //! Every handshake is a full one: what a resumed session costs is another question than what a connection costs.
 
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -22,37 +20,10 @@ use tokio_rustls::{
     },
 };
 
-use super::{HttpVersion, dial::Stream};
-
-/// Version of TLS that a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    #[serde(rename = "TLSv1.2")]
-    V1_2,
-    /// TLS 1.3.
-    #[serde(rename = "TLSv1.3")]
-    V1_3,
-}
-
-impl TlsVersion {
-    /// Round trips of a full handshake, before the first byte of a request can leave.
-    pub fn round_trips(self) -> u32 {
-        match self {
-            Self::V1_2 => 2,
-            Self::V1_3 => 1,
-        }
-    }
-}
-
-impl fmt::Display for TlsVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V1_2 => "TLS 1.2",
-            Self::V1_3 => "TLS 1.3",
-        })
-    }
-}
+use crate::{
+    client::{call::HttpVersion, stream::Stream},
+    model::connection::TlsVersion,
+};
 
 /// Why TLS is not spoken.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +39,7 @@ pub enum TlsError {
     /// rustls cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
-    /// Nobody believed vouches for the server.
+    /// No trusted authority signed the server's certificate.
     #[error(
         "no known authority vouches for the server's certificate; give the certificate of its authority with --ca-file FILE"
     )]
@@ -92,7 +63,7 @@ pub enum TlsError {
     Handshake(io::Error),
 }
 
-/// Whose certificates are believed.
+/// Trusted authorities.
 #[derive(Clone, Debug)]
 pub struct Trust {
     authorities: Arc<RootCertStore>,
@@ -190,7 +161,7 @@ pub struct Handshake {
     pub version: TlsVersion,
 }
 
-/// rustls's reasons in words that say what to do.
+/// rustls's errors with their remedies.
 fn refused(host: &str, error: io::Error) -> TlsError {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => TlsError::UnknownAuthority,

@@ -1,4 +1,4 @@
-//! What goes over the sockets: connections and bytes, counted under the protocol.
+//! Counts connections and bytes on the sockets.
 
 use std::{
     io,
@@ -10,47 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What went over some connections: the protocol's framing included, TCP's and IP's own headers not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Traffic {
-    /// Connections opened.
-    pub opened: u64,
-    /// Connections open at a time, at most.
-    pub most_open: u64,
-    /// Bytes that the sockets took.
-    pub sent_bytes: u64,
-    /// Bytes that the sockets gave.
-    pub received_bytes: u64,
-}
-
-impl Traffic {
-    /// What was added since an earlier reading; the most open at a time stays.
-    #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        Self {
-            opened: self.opened.saturating_sub(before.opened),
-            most_open: self.most_open,
-            sent_bytes: self.sent_bytes.saturating_sub(before.sent_bytes),
-            received_bytes: self.received_bytes.saturating_sub(before.received_bytes),
-        }
-    }
-
-    /// This and what another block saw.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            opened: self.opened + other.opened,
-            most_open: self.most_open.max(other.most_open),
-            sent_bytes: self.sent_bytes + other.sent_bytes,
-            received_bytes: self.received_bytes + other.received_bytes,
-        }
-    }
-}
+use crate::model::connection::Traffic;
 
 /// Counts the traffic of all connections of one lane.
 #[derive(Debug, Default)]
@@ -156,7 +119,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// A stream that tells when the other side has said something: above TLS, so that its handshake is no word.
+/// A stream that notices the first bytes from the peer. It lies above TLS, so that the handshake does not count.
 #[derive(Debug)]
 pub struct Heard<S> {
     stream: S,
@@ -164,7 +127,7 @@ pub struct Heard<S> {
 }
 
 impl<S> Heard<S> {
-    /// A stream on which nothing was said yet; `heard` is cancelled when something is.
+    /// A stream without received bytes; `heard` is cancelled when some arrive.
     pub fn new(stream: S, heard: CancellationToken) -> Self {
         Self { stream, heard }
     }
@@ -177,7 +140,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        // The end counts too: whoever waits for a word learns that there is none.
+        // The end of the stream counts too, so that waiting for bytes ends.
         if poll.is_ready() && !self.heard.is_cancelled() {
             self.heard.cancel();
         }

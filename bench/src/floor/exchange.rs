@@ -63,7 +63,7 @@ pub(super) fn window(connections: &mut [Box<dyn Exchange>], length: Duration) ->
 
 fn drive(connection: &mut dyn Exchange, start: &Barrier, length: Duration) -> anyhow::Result<Window> {
     start.wait();
-    // Whoever fails here has nobody waiting for it any more.
+    // All threads have passed the barrier, so a failure here blocks none of them.
     for _ in 0..UNCOUNTED {
         connection.exchange()?;
     }

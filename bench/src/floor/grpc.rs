@@ -1,4 +1,4 @@
-//! KServe v2 over gRPC on a blocking socket: as for HTTP, what is measured shall be the server.
+//! KServe v2 over gRPC on a blocking socket: a light client, so that the server is measured.
 
 use anyhow::{Context as _, bail};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -11,9 +11,10 @@ use quintet_proto::{
     inference::{ModelInferRequest, model_infer_request::InferInputTensor},
 };
 
-use super::{
+use crate::floor::{
+    answer::Answer,
     exchange::{Exchange, model_seconds},
-    http2::{Answer, Connection},
+    http2::Connection,
     payload::Payload,
     raw::Stream,
     target::Address,

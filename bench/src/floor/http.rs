@@ -1,5 +1,4 @@
-//! KServe v2 over HTTP/1.1 on a blocking socket: the lightest client there can be, so that what is measured
-//! is the server.
+//! KServe v2 over HTTP/1.1 on a blocking socket: a light client, so that the server is measured.
 
 use std::io::{IoSlice, Read as _, Write as _};
 
@@ -7,14 +6,16 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use quintet_proto::{INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING};
 
-use super::{
-    exchange::{Exchange, model_seconds},
-    payload::Payload,
-    raw::Stream,
-    shared,
-    target::Address,
+use crate::{
+    client::region::Region,
+    floor::{
+        exchange::{Exchange, model_seconds},
+        payload::Payload,
+        raw::Stream,
+        shared_memory,
+        target::Address,
+    },
 };
-use crate::client::Region;
 
 /// Longest head of an answer.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -84,7 +85,7 @@ impl Http {
         payload: &Payload,
         output: &str,
     ) -> anyhow::Result<Self> {
-        let region = shared::region(payload)?;
+        let region = shared_memory::region(payload)?;
         let path = |what| format!("v2/systemsharedmemory/region/{}/{what}", region.name());
         let mut connection = Self {
             stream: Stream::connect(address)?,
@@ -96,7 +97,7 @@ impl Http {
         };
         connection.exchange().context("the server takes no shared memory")?;
         connection.head =
-            post(address, &format!("v2/models/{model}/infer"), &shared::request(&region, payload, output), 0);
+            post(address, &format!("v2/models/{model}/infer"), &shared_memory::request(&region, payload, output), 0);
         let forget = post(address, &path("unregister"), &serde_json::json!({}), 0);
         connection.region = Some(Shared { _region: region, forget });
         Ok(connection)

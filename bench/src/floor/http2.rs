@@ -13,7 +13,7 @@ use quintet_http2::{
     hpack::{DEFAULT_TABLE_BYTES, Decoder, Encoder},
 };
 
-use super::raw::Stream;
+use crate::floor::{answer::Answer, raw::Stream};
 
 /// What is read at once where a frame may begin.
 const READ_BYTES: usize = 16 << 10;
@@ -44,32 +44,6 @@ pub(super) struct Connection {
     blocks: [Vec<u8>; 2],
     /// Payloads of the request's DATA frames.
     chunks: Vec<Bytes>,
-}
-
-/// An answer; its body is kept until the next.
-#[derive(Default)]
-pub(super) struct Answer {
-    body: Vec<u8>,
-    received: usize,
-    /// Headers that are not whole yet, and whether nothing follows them.
-    block: Vec<u8>,
-    last: bool,
-    /// Headers and trailers.
-    pub(super) fields: Vec<(Bytes, Bytes)>,
-    ended: bool,
-}
-
-impl Answer {
-    /// The data.
-    pub(super) fn body(&self) -> &[u8] {
-        &self.body[..self.received]
-    }
-
-    /// The last header or trailer of this name.
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
-        let found = self.fields.iter().rev().find(|(field, _)| field == name.as_bytes());
-        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
-    }
 }
 
 impl Connection {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use super::{exchange::Exchange, payload::Payload};
+use crate::floor::{exchange::Exchange, payload::Payload};
 
 /// Name of its lane.
 pub(super) const NAME: &str = "in process";

@@ -20,7 +20,7 @@ const TINY_ELEMENTS: usize = 16;
 pub enum Size {
     /// 64 bytes.
     Tiny,
-    /// So many images of 602,112 bytes.
+    /// A number of images of 602,112 bytes.
     Images(u16),
     /// An encoded photograph.
     Photo,
@@ -130,7 +130,7 @@ impl Payload {
         }
     }
 
-    /// Whether an answer of so many bytes holds the tensor.
+    /// Whether an answer of `answer_bytes` holds the tensor.
     ///
     /// # Errors
     /// When it is too small to.

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{
+use crate::floor::{
     exchange::{Exchange, Sizes},
     target::Address,
 };

@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{
-    exchange::Window,
-    in_process,
-    payload::{Payload, Size},
-};
 use crate::{
-    pairing::{Pair, paired},
-    stats::{Estimate, Statistic, median},
+    analysis::{
+        pairing::{Pair, paired},
+        stats::median,
+    },
+    floor::{
+        exchange::Window,
+        in_process,
+        payload::{Payload, Size},
+    },
+    model::estimate::{Estimate, Statistic},
 };
 
 /// All cells of one run.

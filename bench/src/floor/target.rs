@@ -37,13 +37,13 @@ pub(super) enum Protocol {
 
 /// One way into a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct Route {
     pub(super) protocol: Protocol,
     pub(super) address: Address,
 }
 
 /// `http`, `http-shm`, `grpc`, `jpeg`, `http-uds` or `grpc-uds`.
-impl fmt::Display for Way {
+impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.protocol {
             Protocol::Http => "http",
@@ -62,7 +62,7 @@ impl fmt::Display for Way {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub(super) name: String,
-    pub(super) ways: Vec<Way>,
+    pub(super) ways: Vec<Route>,
 }
 
 impl FromStr for Target {
@@ -71,7 +71,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT,jpeg://HOST:PORT (one is enough)";
         let (name, ways) = text.split_once('=').ok_or_else(|| format!("`{text}` has no name; {hint}"))?;
-        if name.is_empty() || name == super::FLOOR {
+        if name.is_empty() || name == crate::floor::target::FLOOR {
             return Err(format!("`{name}` cannot be a name here; {hint}"));
         }
         let ways = ways.split(',').map(|way| way_in(way).ok_or_else(|| format!("`{way}` is no address; {hint}")));
@@ -79,7 +79,7 @@ impl FromStr for Target {
     }
 }
 
-fn way_in(text: &str) -> Option<Way> {
+fn way_in(text: &str) -> Option<Route> {
     let (scheme, rest) = text.split_once(':')?;
     let (protocol, unix) = match scheme {
         "http" => (Protocol::Http, false),
@@ -96,8 +96,11 @@ fn way_in(text: &str) -> Option<Way> {
         false if rest.parse::<http::uri::Authority>().ok()?.port().is_some() => Address::Tcp(rest.to_owned()),
         _ => return None,
     };
-    Some(Way { protocol, address })
+    Some(Route { protocol, address })
 }
+
+/// Name of the floor's lanes.
+pub(super) const FLOOR: &str = "floor";
 
 #[cfg(test)]
 mod tests {

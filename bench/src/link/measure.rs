@@ -17,15 +17,21 @@ use tokio::{
     time::timeout,
 };
 
-use super::tcp_info::{TcpInfo, tcp_info};
 use crate::{
-    client::{CallError, Connection, HttpVersion, grpc},
-    encoding::Encoding,
-    lane::Lane,
-    payload::IMAGE_BYTES,
-    settings::Limits,
-    stats::{Estimate, Statistic, bootstrap},
-    target::Endpoint,
+    analysis::stats::bootstrap,
+    client::{
+        call::{CallError, HttpVersion},
+        connection::Connection,
+        endpoint::Endpoint,
+        grpc,
+    },
+    link::tcp_info::{TcpInfo, tcp_info},
+    model::{
+        encoding::{Encoding, IMAGE_BYTES},
+        estimate::{Estimate, Statistic},
+        lane::Lane,
+        limits::Limits,
+    },
 };
 
 /// Connections opened, and small requests sent, to time them.
@@ -47,9 +53,9 @@ const NO_MODEL: &str = "quintet-link-probe";
 pub enum Rate {
     /// In bits per second.
     About(f64),
-    /// At least so many bits per second: the largest transfer was over too soon, or the server was the limit.
+    /// A lower bound in bits per second: the largest transfer was over too soon, or the server was the limit.
     AtLeast(f64),
-    /// Why it cannot be told.
+    /// Why it is unknown.
     Unknown(String),
 }
 
@@ -64,7 +70,7 @@ pub struct Measured {
     pub up: Rate,
     /// Server to client.
     pub down: Rate,
-    /// The system's view of the connection that carried the large requests, where it is told.
+    /// The system's view of the connection that carried the large requests, where it is known.
     pub tcp: Option<TcpInfo>,
 }
 
@@ -181,7 +187,7 @@ async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallErr
         requests.push(start.elapsed());
     }
     let round_trip = shortest(&requests);
-    let target = crate::target::Target {
+    let target = crate::client::target::Target {
         lane: Lane::ONNX_GRPC,
         endpoint: endpoint.clone(),
         metrics: endpoint.clone(),

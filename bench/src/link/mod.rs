@@ -1,22 +1,18 @@
 //! The link between client and server: emulated in user space, or measured.
 //!
-//! [`spec`] says what a link is, [`model`] when each byte arrives on it (pure, in virtual time), [`proxy`]
+//! [`LinkSpec`] says what a link is, [`model`] when each byte arrives on it (pure, in virtual time), [`proxy`]
 //! holds real bytes back until then, [`clock`] wakes it up on time. [`measure`] finds out what a real one is
 //! like, with the help of [`tcp_info`].
 
 use std::io;
 
-use crate::target::Target;
+use crate::{client::target::Target, link::proxy::Proxy, model::link::LinkSpec};
 
 pub mod clock;
 pub mod measure;
 pub mod model;
 pub mod proxy;
-pub mod spec;
 pub mod tcp_info;
-
-pub use proxy::Proxy;
-pub use spec::LinkSpec;
 
 /// Puts one emulated link between the client and all `targets`, which share its rates. It is there as long
 /// as the proxies are.

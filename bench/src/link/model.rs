@@ -11,8 +11,7 @@ use std::{collections::VecDeque, time::Duration};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::spec::{LinkSpec, Way};
-use crate::explain::SEGMENT_BYTES;
+use crate::model::link::{Direction, LinkSpec, SEGMENT_BYTES};
 
 /// What Linux adds to the round trip for its retransmission timeout, at least.
 const TIMEOUT_ABOVE_RTT: Duration = Duration::from_millis(200);
@@ -30,8 +29,8 @@ pub struct Pipe {
 
 impl Pipe {
     /// One way of a link; `seed` decides its jitter.
-    pub fn new(spec: &LinkSpec, way: Way, seed: u64) -> Self {
-        let bytes_per_s = spec.bytes_per_s(way);
+    pub fn new(spec: &LinkSpec, direction: Direction, seed: u64) -> Self {
+        let bytes_per_s = spec.bytes_per_s(direction);
         Self {
             bytes_per_s,
             delay: spec.rtt / 2,
@@ -47,10 +46,10 @@ impl Pipe {
         if self.bytes_per_s.is_none() { at } else { at.max(self.free_at.saturating_sub(self.queue)) }
     }
 
-    /// Takes a segment in at `at`; tells when it arrives at the other end.
+    /// Accepts a segment at `at`; returns when it arrives at the other end.
     fn carry(&mut self, at: Duration, bytes: u64) -> Duration {
         self.free_at = self.free_at.max(at) + serialisation(bytes, self.bytes_per_s);
-        // Without a rate nobody waits for anybody.
+        // Without a rate no segment waits for another.
         let leaves = if self.bytes_per_s.is_some() { self.free_at } else { at };
         leaves + self.delay()
     }
@@ -109,8 +108,8 @@ pub enum Step {
 
 impl Flow {
     /// One way of a connection whose first byte can leave at `opens`.
-    pub fn new(spec: &LinkSpec, way: Way, opens: Duration) -> Self {
-        let largest_window = spec.largest_window(way);
+    pub fn new(spec: &LinkSpec, direction: Direction, opens: Duration) -> Self {
+        let largest_window = spec.largest_window(direction);
         let first_window = spec.first_window().min(largest_window);
         Self {
             first_window,
@@ -178,6 +177,7 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::explain::{Exchange, predict};
     use proptest::prelude::*;
 
     /// One way of a link in virtual time, with one connection that opens at once.
@@ -188,7 +188,7 @@ mod tests {
 
     impl Link {
         pub(crate) fn new(spec: &LinkSpec) -> Self {
-            Self { pipe: Pipe::new(spec, Way::Up, 1), flow: Flow::new(spec, Way::Up, Duration::ZERO) }
+            Self { pipe: Pipe::new(spec, Direction::Up, 1), flow: Flow::new(spec, Direction::Up, Duration::ZERO) }
         }
 
         /// All segments of `bytes` offered at `at`: when each leaves and arrives.
@@ -265,8 +265,9 @@ mod tests {
     #[test]
     fn two_connections_share_the_rate() {
         let spec = spec("rtt=0ms,up=8mbit,queue=16kib");
-        let mut pipe = Pipe::new(&spec, Way::Up, 1);
-        let mut flows = [(); 2].map(|()| (Flow::new(&spec, Way::Up, Duration::ZERO), 500_000_u64, Duration::ZERO));
+        let mut pipe = Pipe::new(&spec, Direction::Up, 1);
+        let mut flows =
+            [(); 2].map(|()| (Flow::new(&spec, Direction::Up, Duration::ZERO), 500_000_u64, Duration::ZERO));
         let mut arrivals = [Duration::ZERO; 2];
         while let Some(i) = (0..2).filter(|&i| flows[i].1 > 0).min_by_key(|&i| flows[i].2) {
             let (flow, left, at) = &mut flows[i];
@@ -286,7 +287,7 @@ mod tests {
     fn jitter_repeats_with_its_seed_and_keeps_its_bounds() {
         let spec = spec("rtt=40ms,jitter=10ms");
         let delays = |seed| {
-            let mut pipe = Pipe::new(&spec, Way::Up, seed);
+            let mut pipe = Pipe::new(&spec, Direction::Up, seed);
             (0..1_000).map(|i| pipe.carry(ms(i), 100) - ms(i)).collect::<Vec<_>>()
         };
         assert_eq!(delays(1), delays(1));
@@ -328,12 +329,41 @@ mod tests {
                 for (left, arrives, bytes) in link.send(at, *size) {
                     prop_assert!(left >= at && arrives >= last && bytes > 0);
                     prop_assert!(arrives + link_spec.jitter / 2 >= left + link_spec.rtt / 2);
-                    prop_assert!(link.flow.window <= link_spec.largest_window(Way::Up));
+                    prop_assert!(link.flow.window <= link_spec.largest_window(Direction::Up));
                     (last, total) = (arrives, total + bytes);
                 }
                 at = last + ms(pause_ms);
             }
             prop_assert_eq!(total, sizes.iter().sum::<u64>());
+        }
+    }
+
+    /// When the last byte of a request on a fresh connection arrives, by the model that the proxy follows.
+    fn arrival_ms(link: &LinkSpec, bytes: u64) -> f64 {
+        let (mut pipe, mut flow) = (Pipe::new(link, Direction::Up, 1), Flow::new(link, Direction::Up, link.rtt));
+        let (mut at, mut left, mut last) = (Duration::ZERO, bytes, Duration::ZERO);
+        while left > 0 {
+            match flow.offer(&mut pipe, at, left) {
+                Step::Wait(until) => at = until,
+                Step::Sent { bytes, arrives } => (left, last) = (left - bytes, arrives),
+            }
+        }
+        last.as_secs_f64() * 1e3
+    }
+
+    proptest! {
+        /// What is predicted is what the emulated link does, within 3 %.
+        #[test]
+        fn prediction_and_emulation_agree(
+            rtt_ms in 5_u64..200, up in proptest::option::of(5_u64..1_000), bytes in 1_000_u64..20_000_000
+        ) {
+            let rate = up.map_or(String::new(), |mbit| format!(",up={mbit}mbit"));
+            let link: LinkSpec = format!("rtt={rtt_ms}ms{rate}").parse().unwrap();
+            let exchange =
+                Exchange { handshakes: Some(1), request_bytes: bytes, response_bytes: 1, server: Duration::ZERO };
+            let predicted = predict(&link, &exchange).total_ms;
+            let emulated = arrival_ms(&link, bytes) + rtt_ms as f64 / 2.0;
+            prop_assert!((predicted / emulated - 1.0).abs() < 0.03, "{predicted} predicted, {emulated} emulated");
         }
     }
 }

@@ -24,12 +24,14 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    clock::Clock,
-    model::{Flow, Pipe, Step},
-    spec::{LinkSpec, Way},
+use crate::{
+    client::endpoint::Endpoint,
+    link::{
+        clock::Clock,
+        model::{Flow, Pipe, Step},
+    },
+    model::link::{Direction, LinkSpec},
 };
-use crate::target::Endpoint;
 
 /// Most bytes taken from a socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -57,8 +59,8 @@ impl EmulatedLink {
             spec,
             epoch: Instant::now(),
             clock: Clock::start()?,
-            up: Mutex::new(Pipe::new(&spec, Way::Up, seed)),
-            down: Mutex::new(Pipe::new(&spec, Way::Down, seed.wrapping_add(1))),
+            up: Mutex::new(Pipe::new(&spec, Direction::Up, seed)),
+            down: Mutex::new(Pipe::new(&spec, Direction::Down, seed.wrapping_add(1))),
         }))
     }
 
@@ -66,10 +68,10 @@ impl EmulatedLink {
         self.epoch.elapsed()
     }
 
-    fn pipe(&self, way: Way) -> &Mutex<Pipe> {
-        match way {
-            Way::Up => &self.up,
-            Way::Down => &self.down,
+    fn pipe(&self, direction: Direction) -> &Mutex<Pipe> {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
         }
     }
 }
@@ -121,14 +123,14 @@ async fn connection(link: &EmulatedLink, client: TcpStream, server: &Endpoint) -
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     // SYN and SYN-ACK have passed before the client sends; the server hears so half a round trip later.
-    let up = Direction::new(link, Way::Up, begin + link.spec.rtt);
-    let down = Direction::new(link, Way::Down, begin + link.spec.rtt * 3 / 2);
+    let up = Relay::new(link, Direction::Up, begin + link.spec.rtt);
+    let down = Relay::new(link, Direction::Down, begin + link.spec.rtt * 3 / 2);
     tokio::try_join!(up.relay(from_client, to_server), down.relay(from_server, to_client))?;
     Ok(())
 }
 
 /// One way of one connection.
-struct Direction<'a> {
+struct Relay<'a> {
     link: &'a EmulatedLink,
     pipe: &'a Mutex<Pipe>,
     flow: Flow,
@@ -142,12 +144,12 @@ struct Direction<'a> {
     wire: VecDeque<(Duration, Bytes)>,
 }
 
-impl<'a> Direction<'a> {
-    fn new(link: &'a EmulatedLink, way: Way, opens: Duration) -> Self {
+impl<'a> Relay<'a> {
+    fn new(link: &'a EmulatedLink, direction: Direction, opens: Duration) -> Self {
         Self {
             link,
-            pipe: link.pipe(way),
-            flow: Flow::new(&link.spec, way, opens),
+            pipe: link.pipe(direction),
+            flow: Flow::new(&link.spec, direction, opens),
             at: Duration::ZERO,
             offered: VecDeque::new(),
             offered_bytes: 0,
@@ -195,7 +197,7 @@ impl<'a> Direction<'a> {
         self.wire.back().is_some_and(|(_, bytes)| bytes.is_empty())
     }
 
-    /// Puts on the wire what the model lets go; tells when to try again.
+    /// Puts on the wire what the model lets go; returns when to try again.
     fn transmit(&mut self) -> Option<Duration> {
         let mut pipe = self.pipe.lock();
         while let Some((ready, bytes)) = self.offered.front_mut() {

@@ -13,7 +13,7 @@ pub struct TcpInfo {
     pub rtt_us: u32,
 }
 
-/// Asks the system; `None` where it does not tell.
+/// Asks the system; `None` where it is not known.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
     use std::os::fd::AsRawFd as _;
@@ -33,7 +33,7 @@ pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
     })
 }
 
-/// Asks the system; `None` where it does not tell.
+/// Asks the system; `None` where it is not known.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn tcp_info(_: &TcpStream) -> Option<TcpInfo> {
     None

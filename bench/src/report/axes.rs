@@ -1,100 +1,23 @@
-//! The axes besides lane and batch: open loops, connections, payloads, transports; their figures and tables.
+//! Tables of open loops, connections, payloads and transports.
 
 use std::fmt::Write as _;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::{
-    Cell, MeasuredBlock, Report,
-    cell::{Latency, latency},
-    tables::{NOTHING, Table, label, number, signed},
-};
 use crate::{
-    client::Policy,
-    encoding::Encoding,
-    hypotheses::difference,
-    metric::Metric,
-    open::Offered,
-    record::Sample,
-    stats::{Estimate, Statistic, bootstrap, quantile},
-    target::Protocol,
-    transport::Transport,
+    analysis::claims::difference,
+    model::{
+        cell::{Cell, Latency},
+        connection::Policy,
+        encoding::Encoding,
+        estimate::Statistic,
+        metric::Metric,
+        protocol::Protocol,
+        report::Report,
+        transport::Transport,
+    },
+    report::table::{NOTHING, Table, label, number, signed},
 };
 
-/// How a request went on since it was sent, seen from the client: medians in ms.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Times {
-    /// There was a connection.
-    pub connect_ms: Estimate,
-    /// The TLS handshake, which is a part of that; `None` (null) where TLS is not spoken.
-    #[serde(default)]
-    pub tls_ms: Option<Estimate>,
-    /// The head of the answer was there.
-    pub first_byte_ms: Estimate,
-    /// The answer was complete.
-    pub last_byte_ms: Estimate,
-}
-
-impl Times {
-    /// The times of some samples; `None` without any.
-    pub fn new(samples: &[Sample], seed: u64) -> Option<Self> {
-        let median = |of: fn(&Sample) -> Option<std::time::Duration>| {
-            let ms: Option<Vec<f64>> = samples.iter().map(|sample| Some(of(sample)?.as_secs_f64() * 1e3)).collect();
-            bootstrap(&ms?, Statistic::Median, seed)
-        };
-        Some(Self {
-            connect_ms: median(|s| Some(s.marks.connected))?,
-            tls_ms: median(|s| s.marks.tls),
-            first_byte_ms: median(|s| Some(s.marks.first_byte))?,
-            last_byte_ms: median(|s| Some(s.marks.last_byte))?,
-        })
-    }
-}
-
-/// What an open loop is about; the cell's latency is from the intended time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct OpenLoop {
-    /// Requests per second that the schedule had.
-    pub offered_per_s: f64,
-    /// Requests per second that were completed meanwhile.
-    pub achieved_per_s: f64,
-    /// What became of the schedule.
-    pub schedule: Offered,
-    /// Completion minus send: what a closed loop would call latency.
-    pub service_ms: Option<Latency>,
-    /// How much later than intended requests were sent, in ms: median, 99th percentile and most.
-    pub lag_ms: Option<[f64; 3]>,
-}
-
-impl OpenLoop {
-    /// What some windows say; `None` when they are of a closed loop.
-    pub fn new(blocks: &[MeasuredBlock], seed: u64) -> Option<Self> {
-        let mut schedule = Offered::default();
-        for offered in blocks.iter().map(|block| block.offered) {
-            let offered = offered?;
-            schedule.scheduled += offered.scheduled;
-            schedule.completed_meanwhile += offered.completed_meanwhile;
-            schedule.unsent += offered.unsent;
-            schedule.waited += offered.waited;
-        }
-        let wall: f64 = blocks.iter().map(|block| block.wall.as_secs_f64()).sum();
-        let samples = || blocks.iter().flat_map(|block| block.recorder.samples());
-        let mut lags: Vec<f64> = samples().map(|s| s.lag.as_secs_f64() * 1e3).collect();
-        lags.sort_unstable_by(f64::total_cmp);
-        let lag = |p| quantile(&lags, p);
-        let service: Vec<f64> = samples().map(|s| s.service().as_secs_f64() * 1e6).collect();
-        (wall > 0.0).then(|| Self {
-            offered_per_s: schedule.scheduled as f64 / wall,
-            achieved_per_s: schedule.completed_meanwhile as f64 / wall,
-            schedule,
-            service_ms: latency(&service, seed),
-            lag_ms: lag(0.5).zip(lag(0.99)).zip(lag(1.0)).map(|((p50, p99), most)| [p50, p99, most]),
-        })
-    }
-}
-
-/// A table of cells: a row for each of which there is something to say.
+/// A table of cells: a row for each cell that has one.
 fn table(report: &Report, title: &str, columns: &[&str], row: impl Fn(&Cell) -> Option<Vec<String>>) -> Table {
     let row = |cell: &Cell| Some((label(cell.lane), row(cell)?));
     let columns = columns.iter().map(|&column| column.to_owned()).collect();

@@ -1,7 +1,9 @@
 //! `report.csv`: one line for each cell, unrounded, for spreadsheets and data frames.
 
-use super::{Cell, ExportError, Exporter, Report};
-use crate::{stats::Estimate, waterfall::Part};
+use crate::{
+    model::{cell::Cell, estimate::Estimate, part::Part, report::Report},
+    report::exporter::{ExportError, Exporter},
+};
 
 /// The CSV form.
 pub struct Csv;

@@ -1,10 +1,12 @@
-//! What round trips and bytes on a link make one expect, beside what was measured.
+//! Latency predicted from round trips and bytes beside the measured one.
 
-use super::tables::{NOTHING, Table, label};
 use crate::{
-    explain::{Explained, explain},
-    link::LinkSpec,
-    summary::Summary,
+    analysis::{
+        explain::{Explained, explain},
+        summary::Summary,
+    },
+    model::link::LinkSpec,
+    report::table::{NOTHING, Table, label},
 };
 
 /// The table, without rows when no cell can be predicted.

@@ -5,9 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Csv, ExportError, Exporter, Html, Json, Markdown, Report, SCHEMA,
-    samples::{self, SamplesError},
+use crate::{
+    model::report::{Report, SCHEMA},
+    report::{
+        csv::Csv,
+        exporter::{ExportError, Exporter},
+        html::Html,
+        json::Json,
+        markdown::Markdown,
+        samples::{self, SamplesError},
+    },
 };
 
 /// All forms that a run writes.

@@ -1,19 +1,25 @@
 //! `report.html`: one page that needs nothing else, with plots; readable on a telephone, in print, by day and night.
 
-pub(super) mod plots;
-
 use std::fmt::Write as _;
 
-use super::{
-    ExportError, Exporter, Report,
-    svg::escape,
-    tables::{self, NOTHING, Table, label},
-};
 use crate::{
-    hypotheses::{Finding, Verdict},
-    lane::Lane,
-    warnings::{Severity, Warning, list},
-    waterfall::Place,
+    model::{
+        hypothesis::{Finding, Verdict},
+        lane::Lane,
+        part::Location,
+        report::Report,
+        warning::{Severity, Warning},
+        words::list,
+    },
+    report::{
+        exporter::{ExportError, Exporter},
+        plots,
+        svg::frame::escape,
+        table::{NOTHING, Table, label, milliseconds, signed},
+        tables,
+        verdicts::decider,
+        waterfalls::{waterfall_loads, waterfalls_at},
+    },
 };
 
 /// The HTML form.
@@ -80,10 +86,10 @@ fn head(report: &Report) -> String {
 
 /// The question that the suite is for, answered for the smallest batch: one card for each lane.
 fn answer(report: &Report) -> String {
-    let Some(&load) = tables::waterfall_loads(report).first() else { return String::new() };
+    let Some(&load) = waterfall_loads(report).first() else { return String::new() };
     let mut cards = String::new();
-    for (lane, waterfall) in tables::waterfalls_at(report, load) {
-        let staged = waterfall.at(Place::Server);
+    for (lane, waterfall) in waterfalls_at(report, load) {
+        let staged = waterfall.at(Location::Server);
         // Triton's own count of the stay, where single stages are unknown: reading and writing are not in it.
         let server = staged.or_else(|| report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms));
         let known = if staged.is_some() { "share" } else { "share unknown" };
@@ -111,16 +117,6 @@ fn answer(report: &Report) -> String {
     format!(
         "<h2>Transport or compute? <small>mean latency, {load}</small></h2>\n<div class=\"cards\">\n{cards}</div>\n"
     )
-}
-
-/// A time with three digits or so.
-fn milliseconds(ms: f64) -> String {
-    let digits = match ms {
-        ms if ms >= 100.0 => 0,
-        ms if ms >= 10.0 => 1,
-        _ => 2,
-    };
-    format!("{ms:.digits$}")
 }
 
 /// The warnings, those of one kind together: with ten lanes they would fill pages otherwise.
@@ -180,7 +176,7 @@ fn hypotheses(findings: &[Finding]) -> String {
             let _ = write!(text, "<br><span class=\"quiet\">{}</span>", escape(reason));
         }
         if !finding.claims.is_empty() {
-            let (effect, more) = tables::decider(finding);
+            let (effect, more) = decider(finding);
             let more = if more == NOTHING { String::new() } else { format!(" · {}", escape(&more)) };
             let claims = if finding.claims.len() == 1 { "claim" } else { "claims" };
             let _ = write!(
@@ -191,8 +187,7 @@ fn hypotheses(findings: &[Finding]) -> String {
             );
             for judged in &finding.claims {
                 let unit = judged.claim.metric.unit();
-                let effect =
-                    judged.effect.map_or(NOTHING.into(), |e| format!("{} {unit}", tables::signed(e.difference, 2)));
+                let effect = judged.effect.map_or(NOTHING.into(), |e| format!("{} {unit}", signed(e.difference, 2)));
                 let needs = judged
                     .needs
                     .map(|needs| format!("would take {} requests in {} blocks", needs.requests, needs.blocks));
@@ -274,7 +269,7 @@ fn origin(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::fixture;
 
     #[test]
     fn the_page_needs_nothing_else_and_text_stays_text() {
@@ -333,7 +328,7 @@ mod tests {
         let mut report = fixture::report();
         report.cells.clear();
         report.lanes.clear();
-        report.conclude();
+        crate::study::hypotheses::conclude(&mut report);
         assert!(Html.export(&report).unwrap().ends_with("</html>\n"));
     }
 }

@@ -1,6 +1,9 @@
 //! `report.json`: the whole report but for the raw samples, which are in a file beside it.
 
-use super::{ExportError, Exporter, Report};
+use crate::{
+    model::report::Report,
+    report::exporter::{ExportError, Exporter},
+};
 
 /// The JSON form.
 pub struct Json;

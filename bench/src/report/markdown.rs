@@ -1,15 +1,15 @@
-//! `report.md`: the tables as Markdown, behind a head and before the warnings.
+//! `report.md`: a head, the tables and the warnings in Markdown.
 
 use std::fmt::Write as _;
 
-use super::{
-    ExportError, Exporter, Report,
-    tables::{self, Table},
-};
 use crate::{
-    link::LinkSpec,
-    summary::Summary,
-    warnings::{Warning, list},
+    analysis::summary::Summary,
+    model::{link::LinkSpec, report::Report, warning::Warning, words::list},
+    report::{
+        exporter::{ExportError, Exporter},
+        table::Table,
+        tables,
+    },
 };
 
 /// The Markdown form.
@@ -23,7 +23,7 @@ impl Exporter for Markdown {
     fn export(&self, report: &Report) -> Result<String, ExportError> {
         let mut sections = vec![head(report)];
         let mut tables = tables::tables(report).into_iter();
-        // The lanes come first, and whether they do the same right behind them.
+        // The lanes come first, then whether their outputs agree.
         sections.extend(tables.next().map(|lanes| markdown(&lanes)));
         sections.extend(tables::outputs(report).map(|text| text + "\n"));
         sections.extend(tables.map(|table| markdown(&table)));
@@ -118,7 +118,7 @@ pub(crate) fn warning_list(warnings: &[Warning]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::fixture;
 
     #[test]
     fn a_report_in_markdown() {

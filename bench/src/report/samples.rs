@@ -11,15 +11,9 @@ use std::{
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Report};
-use crate::{
-    client::Policy,
-    encoding::Encoding,
-    lane::Lane,
-    plan::Load,
-    record::Sample,
-    transport::Transport,
-    waterfall::{self, Part},
+use crate::model::{
+    cell::Cell, connection::Policy, encoding::Encoding, lane::Lane, load::Load, part::Part, report::Report,
+    samples::Samples, transport::Transport,
 };
 
 /// Name of the file.
@@ -28,37 +22,6 @@ pub const FILE: &str = "samples.json.gz";
 const SCHEMA: &str = "quintet-samples/1";
 /// Largest file that is read, unpacked.
 const MAX_BYTES: u64 = 4 << 30;
-
-/// Raw samples, column by column, in the order of the cell's blocks.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples {
-    /// When each was to be sent, in µs since the start of the run.
-    pub start_us: Vec<f64>,
-    /// Completion minus start, in µs.
-    pub latency_us: Vec<f64>,
-    /// How much later than at its start each was sent, in µs; 0 in a closed loop.
-    pub lag_us: Vec<f64>,
-    /// The parts of the latency without the lag, in µs.
-    pub parts_us: BTreeMap<Part, Vec<f64>>,
-}
-
-impl Samples {
-    /// The columns of some samples.
-    pub fn new(samples: &[Sample]) -> Self {
-        let us = |duration: std::time::Duration| duration.as_nanos() as f64 / 1e3;
-        Self {
-            start_us: samples.iter().map(|s| us(s.start)).collect(),
-            latency_us: samples.iter().map(|s| us(s.latency)).collect(),
-            lag_us: samples.iter().map(|s| us(s.lag)).collect(),
-            parts_us: waterfall::columns(samples),
-        }
-    }
-
-    /// Completion minus send, in µs: what the parts add up to.
-    pub fn service_us(&self) -> Vec<f64> {
-        self.latency_us.iter().zip(&self.lag_us).map(|(latency, lag)| latency - lag).collect()
-    }
-}
 
 #[derive(Serialize, Deserialize)]
 struct File {
@@ -179,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_report_gets_its_own_samples_back() {
-        let report = crate::report::fixture::report();
+        let report = crate::fixture::report();
         let packed = pack(&report).unwrap();
         let mut bare = report.clone();
         bare.cells.iter_mut().for_each(|cell| cell.samples = Samples::default());

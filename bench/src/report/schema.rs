@@ -1,6 +1,6 @@
 //! The published form of `report.json`, made from the types that write it.
 
-use super::Report;
+use crate::model::report::Report;
 
 /// Where the schema is published in the repository, and what `quintet-bench schema` prints.
 pub const FILE: &str = "bench/schema/report.schema.json";
@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn a_report_is_valid_and_a_damaged_one_is_not() {
         let validator = jsonschema::validator_for(&serde_json::from_str(&schema().unwrap()).unwrap()).unwrap();
-        let report = serde_json::to_value(crate::report::fixture::report()).unwrap();
+        let report = serde_json::to_value(crate::fixture::report()).unwrap();
         let errors: Vec<_> = validator.iter_errors(&report).take(3).map(|error| error.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new());
         for (pointer, wrong) in [

@@ -1,55 +1,21 @@
-//! The tables of a report, free of any markup: the study's five with intervals, and what is needed to believe them.
+//! The tables of a report, without markup, in their order.
 
-use quintet_proto::lanes::Lane as Kind;
-
-use super::{Cell, LaneDifference, Report, axes, explained};
 use crate::{
-    client::Policy,
-    encoding::Encoding,
-    hypotheses::{Finding, Verdict},
-    lane::Lane,
-    plan::Load,
-    stats::Estimate,
-    summary::Summary,
-    transport::Transport,
-    waterfall::{Part, Source, Waterfall},
+    analysis::summary::Summary,
+    model::{cell::Cell, load::Load, report::Report},
+    report::{
+        axes,
+        columns::{by_load, concurrent_columns, open_columns, serial_columns},
+        differences::{Between, differences},
+        explained,
+        table::{NOTHING, Table, label, number},
+        verdicts::hypotheses,
+        waterfalls::waterfalls,
+    },
 };
 
-/// What stands where nothing was measured.
-pub(crate) const NOTHING: &str = "–";
-
-/// A table in plain text.
-pub(super) struct Table {
-    /// What it shows.
-    pub title: String,
-    /// Head of the first column.
-    pub first: &'static str,
-    /// The other heads.
-    pub columns: Vec<String>,
-    /// Rows: the first column, and the others.
-    pub rows: Vec<(String, Vec<String>)>,
-    /// What to know about it.
-    pub note: Option<String>,
-}
-
-impl Table {
-    pub(super) fn new(
-        title: &str,
-        first: &'static str,
-        columns: Vec<String>,
-        rows: Vec<(String, Vec<String>)>,
-    ) -> Self {
-        Self { title: title.into(), first, columns, rows, note: None }
-    }
-
-    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
-        self.note = Some(note.into());
-        self
-    }
-}
-
 /// All tables with something in them, in order.
-pub(super) fn tables(report: &Report) -> Vec<Table> {
+pub(crate) fn tables(report: &Report) -> Vec<Table> {
     let serial =
         |title: &str, value: &dyn Fn(&Cell) -> Option<String>| by_load(report, title, serial_columns(report), value);
     let mut tables = vec![
@@ -82,64 +48,6 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     tables.push(hypotheses(&report.hypotheses));
     tables.retain(|table| !table.columns.is_empty() && !table.rows.is_empty());
     tables
-}
-
-/// A lane's name in tables.
-pub(crate) fn label(lane: Lane) -> String {
-    let name = match lane.kind {
-        Kind::Jpeg => "JPEG HTTP",
-        Kind::OnnxHttp => "ONNX HTTP",
-        Kind::OnnxGrpc => "ONNX gRPC",
-        Kind::TrtHttp => "TRT HTTP",
-        Kind::TrtGrpc => "TRT gRPC",
-    };
-    lane.peer.map_or(name.to_owned(), |peer| format!("{peer} {name}"))
-}
-
-/// A value and its interval.
-pub(super) fn number(estimate: Estimate, digits: usize) -> String {
-    format!("{:.digits$} ({:.digits$}–{:.digits$})", estimate.value, estimate.low, estimate.high)
-}
-
-/// A value with its sign, and its interval.
-pub(super) fn signed(estimate: Estimate, digits: usize) -> String {
-    let minus = |value: f64| format!("{value:+.digits$}").replace('-', "−");
-    format!("{} ({} to {})", minus(estimate.value), minus(estimate.low), minus(estimate.high))
-}
-
-fn measured_lanes(report: &Report) -> impl Iterator<Item = Lane> {
-    report.lanes.iter().map(|info| info.lane)
-}
-
-fn serial_columns(report: &Report) -> Vec<(String, Load)> {
-    report.settings.batches.iter().map(|&batch| (format!("b={batch}"), Load::Serial { batch })).collect()
-}
-
-fn concurrent_columns(report: &Report) -> Vec<(String, Load)> {
-    let load = |concurrency| Load::Concurrent { concurrency, batch: 1 };
-    report.settings.concurrency.iter().map(|&n| (format!("conc={n}"), load(n))).collect()
-}
-
-/// The open loops that were measured.
-fn open_columns(report: &Report) -> Vec<(String, Load)> {
-    let mut loads: Vec<Load> =
-        report.cells.iter().map(|cell| cell.load).filter(|load| matches!(load, Load::Open { .. })).collect();
-    loads.sort_unstable();
-    loads.dedup();
-    loads.into_iter().map(|load| (load.to_string(), load)).collect()
-}
-
-/// A table of lanes by loads.
-fn by_load(
-    report: &Report,
-    title: &str,
-    columns: Vec<(String, Load)>,
-    value: impl Fn(&Cell) -> Option<String>,
-) -> Table {
-    let cell = |lane, load| report.cell(lane, load).and_then(&value).unwrap_or_else(|| NOTHING.into());
-    let row = |lane| (label(lane), columns.iter().map(|(_, load)| cell(lane, *load)).collect());
-    let rows = measured_lanes(report).map(row).collect();
-    Table::new(title, "Lane", columns.into_iter().map(|(name, _)| name).collect(), rows)
 }
 
 fn lanes(report: &Report) -> Table {
@@ -208,142 +116,8 @@ fn speedups(report: &Report) -> Table {
     Table::new("gRPC speedup vs HTTP (same service, p50; >1.00× = gRPC faster)", "Pair", columns, rows)
 }
 
-/// The loads whose waterfalls are shown: the smallest and the largest batch, and open loops.
-pub(super) fn waterfall_loads(report: &Report) -> Vec<Load> {
-    let mut loads: Vec<Load> = serial_columns(report).into_iter().map(|(_, load)| load).collect();
-    if loads.len() > 2 {
-        loads.drain(1..loads.len() - 1);
-    }
-    loads.extend(open_columns(report).into_iter().map(|(_, load)| load));
-    loads
-}
-
-/// The lanes' waterfalls under a load.
-pub(super) fn waterfalls_at(report: &Report, load: Load) -> Vec<(Lane, &Waterfall)> {
-    measured_lanes(report).filter_map(|lane| Some((lane, report.cell(lane, load)?.waterfall.as_ref()?))).collect()
-}
-
-/// Where the time of a request goes, part by part.
-fn waterfalls(report: &Report) -> Vec<Table> {
-    let table = |load: Load| {
-        let found = waterfalls_at(report, load);
-        let time = |waterfall: &Waterfall, part: Part| match waterfall.parts.iter().find(|time| time.part == part) {
-            Some(time) => time.ms.map_or_else(|| "unknown".to_owned(), shown),
-            None => NOTHING.into(),
-        };
-        let row = |part: Part| {
-            let place = format!("{:?}", part.place()).to_lowercase();
-            let name =
-                if part == Part::Unknown { "unknown, together".into() } else { format!("{} ({place})", part.name()) };
-            (name, found.iter().map(|(_, waterfall)| time(waterfall, part)).collect::<Vec<_>>())
-        };
-        let parts = Part::ALL.into_iter().filter(|part| match part {
-            Part::Unknown => found.iter().any(|(_, waterfall)| waterfall.source != Source::StageTimes),
-            Part::Tls => found.iter().any(|(_, waterfall)| waterfall.ms(Part::Tls).is_some()),
-            _ => true,
-        });
-        let of = |value: fn(&Waterfall) -> f64| found.iter().map(|(_, w)| format!("{:.2}", value(w))).collect();
-        let sums = [("sum of the parts".to_owned(), of(|w| w.sum_ms)), ("measured".to_owned(), of(|w| w.latency_ms))];
-        let rows = parts.map(row).chain(sums).collect();
-        let columns = found.iter().map(|(lane, _)| label(*lane)).collect();
-        let title = format!("Where the time of a request goes, {load} (mean, ms)");
-        Table::new(&title, "Part", columns, rows).note(
-            "Server parts by its stage times, or by Triton's statistics where it sends none; `network` is both ways together; \
-             behind a slow link the upload is in `receive`.",
-        )
-    };
-    waterfall_loads(report).into_iter().map(table).collect()
-}
-
-/// Small times need more digits; a single block has no interval.
-fn shown(ms: Estimate) -> String {
-    if ms.n > 1 { number(ms, 2) } else { format!("{:.2}", ms.value) }
-}
-
-/// What sets the two sides of a difference apart.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Between {
-    /// The same lane of two servers.
-    Servers,
-    /// Two lanes of one server.
-    Lanes,
-}
-
-/// Lanes in pairs under some loads, each pair once for every variant of connections and payload.
-fn differences(report: &Report, between: Between, what: &str, digits: usize, columns: Vec<(String, Load)>) -> Table {
-    let variant = |d: &LaneDifference| (d.a, d.b, d.connection, d.payloads, d.transports);
-    let of = |d: &&LaneDifference| {
-        (d.a.peer != d.b.peer) == (between == Between::Servers) && columns.iter().any(|(_, load)| *load == d.load)
-    };
-    let mut pairs: Vec<_> = report.differences.iter().filter(of).map(variant).collect();
-    pairs.sort_unstable();
-    pairs.dedup();
-    let cell = |pair, load: Load| {
-        let found = report.differences.iter().find(|d| (variant(d), d.load) == (pair, load));
-        found.map_or(NOTHING.into(), |d| {
-            let text = signed(d.difference.difference, digits);
-            let text = if d.difference.paired { text } else { format!("{text} unpaired") };
-            if d.difference.is_clear() { format!("{text} *") } else { text }
-        })
-    };
-    let row = |pair: (Lane, Lane, Policy, [Option<Encoding>; 2], [Transport; 2])| {
-        let name = format!("{} − {}{}", label(pair.0), label(pair.1), axes::variant(report, pair.2, pair.3, pair.4));
-        (name, columns.iter().map(|(_, load)| cell(pair, *load)).collect())
-    };
-    let rows = pairs.into_iter().map(row).collect();
-    let title = match between {
-        Between::Servers => {
-            format!("The same lane of two servers: differences in {what}, paired over interleaved blocks")
-        }
-        Between::Lanes => format!("Differences in {what}, paired over interleaved blocks"),
-    };
-    Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(
-        "* The interval leaves out 0. Each stands alone: of 20 pairs that do not differ, one is expected to have a star.",
-    )
-}
-
-/// The verdicts, each with the claim that decides it.
-fn hypotheses(findings: &[Finding]) -> Table {
-    let row = |finding: &Finding| {
-        let count = |verdict: Verdict| finding.claims.iter().filter(|claim| claim.verdict == verdict).count();
-        let counts = [Verdict::Supported, Verdict::Refuted, Verdict::Inconclusive]
-            .map(|verdict| (count(verdict), verdict))
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, verdict)| format!("{count} {}", verdict.name()))
-            .collect::<Vec<_>>();
-        let (effect, settle) = decider(finding);
-        let row = [finding.verdict.name().to_owned(), counts.join(", "), effect, settle];
-        // A claim is code.
-        let mark = if finding.name == "user" { "`" } else { "" };
-        (format!("{}: {mark}{}{mark}", finding.name, finding.statement), row.to_vec())
-    };
-    let columns =
-        ["Verdict", "Claims", "Deciding claim: left − right", "What would settle it"].map(str::to_owned).to_vec();
-    Table::new("Hypotheses", "Hypothesis", columns, findings.iter().map(row).collect())
-}
-
-/// The claim that decides a hypothesis with its effect, and what would settle it.
-pub(super) fn decider(finding: &Finding) -> (String, String) {
-    let decider = finding.claims.iter().find(|claim| claim.verdict == finding.verdict);
-    let effect = decider.map_or(NOTHING.to_owned(), |judged| {
-        let effect = judged.effect.map_or(String::new(), |effect| {
-            format!(": {} {}", signed(effect.difference, 2), judged.claim.metric.unit())
-        });
-        format!("`{}`{effect}", judged.claim)
-    });
-    let needs = decider
-        .and_then(|judged| judged.needs)
-        .map(|needs| format!("{} requests for each lane in {} blocks", needs.requests, needs.blocks));
-    let settle = needs
-        .or_else(|| finding.reason.clone())
-        .or_else(|| decider.and_then(|judged| judged.reason.clone()))
-        .unwrap_or_else(|| NOTHING.into());
-    (effect, settle)
-}
-
 /// How far the outputs agree, in a sentence; `None` where none were compared.
-pub(super) fn outputs(report: &Report) -> Option<String> {
+pub(crate) fn outputs(report: &Report) -> Option<String> {
     let pairs = &report.outputs.pairs;
     if pairs.is_empty() {
         return None;

@@ -1,6 +1,6 @@
 //! Proofs that the benchmark measures right, against servers whose truth is known.
 //!
-//! Statistics are proved in virtual time ([`simulate`]): the same plan, pairing and desk, thousands of requests in
+//! Statistics are proved in virtual time ([`simulate`]): the same plan, pairing and open loop, thousands of requests in
 //! a moment. What only real sockets can show runs against a [`server`] on loopback.
 
 pub mod server;
@@ -12,21 +12,32 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{Prepared, http},
-    lane::Lane,
-    measure::{Conductor, Rig},
-    pairing::{Difference, Pair, paired},
-    plan::Arm,
-    report::{MeasuredBlock, Samples, axes::OpenLoop},
-    schedule::{Arrivals, Rate, intended},
-    settings::{Limits, Settings},
-    stats::{Statistic, quantile},
-    target::{Endpoint, Target},
-    warnings,
-    waterfall::{Part, Waterfall},
+    analysis::{
+        checks,
+        pairing::{Pair, paired},
+        stats::quantile,
+    },
+    client::{call::Prepared, endpoint::Endpoint, http, target::Target},
+    model::{
+        arrivals::{Arrivals, Rate, intended},
+        block::MeasuredBlock,
+        cell::OpenLoopFigures,
+        difference::Difference,
+        estimate::Statistic,
+        lane::Lane,
+        limits::Limits,
+        part::Part,
+        samples::Samples,
+        settings::Settings,
+        variant::Variant,
+        waterfall::Waterfall,
+    },
+    run::{clock::RunClock, lane_client::LaneClient},
+    selftest::{
+        server::{Script, Server, Stages},
+        simulate::{Latency, Surplus, stalled, trial},
+    },
 };
-use server::{Script, Server, Stages};
-use simulate::{Latency, Surplus, stalled, trial};
 
 /// Latency of the scripted server in trials.
 const LATENCY: Latency = Latency { base_ms: 20.0, noise: 0.03, drift: 0.0 };
@@ -74,7 +85,7 @@ fn share(differences: &[Difference], what: impl Fn(&Difference) -> bool) -> (usi
     (count, count as f64 / differences.len().max(1) as f64)
 }
 
-/// Two standard errors of a share of so many trials, at 5 %.
+/// Two standard errors of a share of 5 % in `trials` trials.
 fn sampling_error(trials: usize) -> f64 {
     2.0 * (0.05 * 0.95 / trials.max(1) as f64).sqrt()
 }
@@ -138,16 +149,16 @@ pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
 }
 
 /// A lane of a scripted server.
-async fn lane(lane: Lane, script: Script) -> anyhow::Result<(Server, Rig, Arc<[Prepared]>)> {
+async fn lane(lane: Lane, script: Script) -> anyhow::Result<(Server, LaneClient, Arc<[Prepared]>)> {
     let server = Server::start(script).await?;
     let endpoint: Endpoint = server.address.to_string().parse()?;
     let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint.clone(), model: "scripted".into() };
     let request = http::post(&endpoint, "/", &[], vec![vec![0; 1_000].into()])?;
-    Ok((server, Rig::new(&target, Arm::plain(lane), Limits::default()), Arc::new([request])))
+    Ok((server, LaneClient::new(&target, Variant::plain(lane), Limits::default(), clock()), Arc::new([request])))
 }
 
-fn conductor() -> Conductor {
-    Conductor { epoch: std::time::Instant::now(), cancel: CancellationToken::new() }
+fn clock() -> RunClock {
+    RunClock::start(CancellationToken::new())
 }
 
 /// Trials of two lanes with 5 ms each, the second with `extra` on top, in the default plan.
@@ -155,19 +166,18 @@ async fn real_trials(extra: Duration, seed: u64) -> anyhow::Result<Vec<Differenc
     let delay = Duration::from_millis(5);
     let (_first, mut a, requests) = lane(Lane::ONNX_HTTP, Script { delay, ..Script::default() }).await?;
     let (_second, mut b, others) = lane(Lane::TRT_HTTP, Script { delay: delay + extra, ..Script::default() }).await?;
-    let conductor = conductor();
     let defaults = Settings::default();
     let mut differences = Vec::new();
     for number in 0..REAL_TRIALS as u64 {
         let settings =
             Settings { batches: vec![1], concurrency: Vec::new(), seed: seed.wrapping_add(number), ..defaults.clone() };
-        let plan = crate::plan::Plan::new(&settings, &[Lane::ONNX_HTTP, Lane::TRT_HTTP]);
+        let plan = crate::run::plan::Plan::new(&settings, &[Lane::ONNX_HTTP, Lane::TRT_HTTP]);
         let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
-        for turn in plan.stages.iter().flat_map(|stage| &stage.turns) {
-            let crate::plan::Work::Block(n) = turn.work else { continue };
-            let second = turn.arm.lane == Lane::TRT_HTTP;
-            let (rig, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
-            let block = rig.block(requests, 0, n, &conductor, |_| {}).await?;
+        for block in plan.stages.iter().flat_map(|stage| &stage.blocks) {
+            let crate::run::plan::Work::Requests(n) = block.work else { continue };
+            let second = block.variant.lane == Lane::TRT_HTTP;
+            let (client, requests) = if second { (&mut b, &others) } else { (&mut a, &requests) };
+            let block = client.block(requests, 0..n, |_| {}).await?;
             blocks[usize::from(second)].push(latencies_ms(&block));
         }
         let [first, second] = &blocks;
@@ -213,8 +223,8 @@ async fn stages(seed: u64) -> anyhow::Result<Proof> {
 /// Where the time of a few requests goes, with delays in the server's stages.
 async fn waterfall(stages: Stages, seed: u64) -> anyhow::Result<Waterfall> {
     let script = Script { stages: Some(stages), ..Script::default() };
-    let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
-    let block = rig.block(&requests, 0, 5, &conductor(), |_| {}).await?;
+    let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
+    let block = client.block(&requests, 0..5, |_| {}).await?;
     let samples = Samples::new(block.recorder.samples());
     Waterfall::new(&samples.parts_us, &samples.service_us(), &[], seed).context("no request was answered")
 }
@@ -226,10 +236,10 @@ async fn open_window(
     ramp: Duration,
     seed: u64,
 ) -> anyhow::Result<MeasuredBlock> {
-    let (_server, mut rig, requests) = lane(Lane::ONNX_HTTP, script).await?;
+    let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
     let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
-    Ok(rig.open_window(requests, schedule, (ramp, length), &conductor(), |_| {}).await?)
+    Ok(client.open_window(requests, schedule, (ramp, length), |_| {}).await?)
 }
 
 async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
@@ -245,11 +255,11 @@ async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
 async fn overhead(seed: u64) -> anyhow::Result<Proof> {
     let length = Duration::from_secs(3);
     let block = open_window(Script::default(), 5_000.0, length, Duration::from_millis(500), seed).await?;
-    let open = OpenLoop::new(&[block], seed);
+    let open = OpenLoopFigures::new(&[block], seed);
     let lag = open.as_ref().and_then(|open| open.lag_ms).map_or(f64::INFINITY, |[_, p99, _]| p99);
-    let warned = open.as_ref().is_none_or(warnings::load::is_late);
+    let warned = open.as_ref().is_none_or(checks::load::is_late);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let found = match lag < warnings::load::LAG_BOUND_MS {
+    let found = match lag < checks::load::LAG_BOUND_MS {
         true => format!("p99 lag {lag:.2} ms on {cores} cores"),
         false => format!("NOT kept: p99 lag {lag:.2} ms on {cores} cores, and runs say so: {warned}"),
     };
@@ -257,7 +267,7 @@ async fn overhead(seed: u64) -> anyhow::Result<Proof> {
         claim:
             "at 5,000 requests/s intended times are kept with p99 lag under 1 ms, or the report says that they are not"
                 .into(),
-        held: lag < warnings::load::LAG_BOUND_MS || warned,
+        held: lag < checks::load::LAG_BOUND_MS || warned,
         found,
     })
 }
@@ -282,7 +292,7 @@ mod tests {
         assert!(failed.is_empty(), "{}", table(&failed));
     }
 
-    /// A delay is never shorter than told; how close it is found is for the command, on a machine left alone.
+    /// A delay is never shorter than scripted. How close it comes is for the command to show, on an idle machine.
     #[tokio::test(flavor = "multi_thread")]
     async fn delays_show_in_their_part() {
         for (part, stages) in [

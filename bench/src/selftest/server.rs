@@ -1,4 +1,4 @@
-//! A server on loopback whose latency is known: it reads a request, waits as told, and answers.
+//! A server on loopback whose latency is known: it reads a request, waits as scripted, and answers.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ pub struct Script {
     pub delay: Duration,
     /// From when to when, since its start, nothing is answered.
     pub stall: Option<(Duration, Duration)>,
-    /// Delays in its stages, which it tells in `Server-Timing`.
+    /// Delays in its stages, reported in `Server-Timing`.
     pub stages: Option<Stages>,
 }
 
@@ -41,7 +41,7 @@ pub struct Stages {
     pub queue: Duration,
     /// While it runs.
     pub infer: Duration,
-    /// Between the two halves of the answer's body: on the wire, so nothing that the server tells of.
+    /// Between the two halves of the answer's body: on the wire, so not in the server's own times.
     pub send: Duration,
 }
 
@@ -91,7 +91,7 @@ async fn answer(request: Request<Incoming>, script: Script, started: Instant) ->
     Ok(Response::new(Full::new(Bytes::from_static(b"{}")).boxed()))
 }
 
-/// Waits in each stage, and tells how long it was there by its own clock.
+/// Waits in each stage, and reports how long each took by its own clock.
 async fn staged(request: Request<Incoming>, stages: Stages) -> Response<Body> {
     let mut last = Instant::now();
     let mut lap = || {

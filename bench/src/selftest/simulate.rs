@@ -1,4 +1,4 @@
-//! Runs in virtual time: the plan's own order of turns against a server whose latency is known, written down by the
+//! Runs in virtual time: the plan's own order of blocks against a server whose latency is known, written down by the
 //! recorder. Thousands of trials take a second, and nothing else on the machine is in them.
 
 use std::time::Duration;
@@ -7,13 +7,12 @@ use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    lane::Lane,
-    open::{Desk, Ticket},
-    pairing::{Difference, Pair, paired},
-    plan::{Plan, Work},
-    record::Sample,
-    settings::Settings,
-    stats::Statistic,
+    analysis::pairing::{Pair, paired},
+    model::{difference::Difference, estimate::Statistic, lane::Lane, sample::Sample, settings::Settings},
+    run::{
+        open_loop::{OpenLoop, Ticket},
+        plan::{Plan, Work},
+    },
 };
 
 /// What a scripted server's latency is made of.
@@ -40,9 +39,9 @@ impl Latency {
 pub enum Surplus {
     /// Nothing: the lanes are identical.
     None,
-    /// So many times the latency.
+    /// A multiple of the latency.
     Factor(f64),
-    /// So much more, in ms.
+    /// A constant more, in ms.
     Extra(f64),
 }
 
@@ -53,20 +52,20 @@ const LANES: [Lane; 2] = [Lane::ONNX_HTTP, Lane::TRT_HTTP];
 pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64) -> Option<Difference> {
     let settings = Settings { batches: vec![1], concurrency: Vec::new(), seed, ..settings.clone() };
     let plan = Plan::new(&settings, &LANES);
-    let turns = &plan.stages.first()?.turns;
+    let planned = &plan.stages.first()?.blocks;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut clock = Duration::ZERO;
     let mut blocks: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
-    for (number, turn) in turns.iter().enumerate() {
-        let second = turn.arm.lane == LANES[1];
-        let (requests, measured) = match turn.work {
+    for (number, block) in planned.iter().enumerate() {
+        let second = block.variant.lane == LANES[1];
+        let (requests, measured) = match block.work {
             Work::WarmUp { least, .. } => (least, false),
-            Work::Block(n) => (n, true),
+            Work::Requests(n) => (n, true),
             Work::Window { .. } => continue,
         };
         let mut samples = Vec::with_capacity(requests);
         for _ in 0..requests {
-            let ms = latency.draw(number as f64 / turns.len() as f64, &mut rng);
+            let ms = latency.draw(number as f64 / planned.len() as f64, &mut rng);
             let ms = match surplus {
                 Surplus::Factor(factor) if second => ms * factor,
                 Surplus::Extra(extra) if second => ms + extra,
@@ -85,7 +84,7 @@ pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64)
     paired(&pairs, Statistic::Median, 1.0, seed)
 }
 
-/// An open loop in virtual time: the schedule and the desk of the real one, against a server that takes any
+/// An open loop in virtual time: the schedule and the loop of the real one, against a server that takes any
 /// number of requests at once, each for `service`, and answers none during the stall (begin, end). The latencies
 /// from the intended time, in ms, and how many requests were never sent by the end of the schedule.
 pub fn stalled(
@@ -98,27 +97,27 @@ pub fn stalled(
         let end = sent + service;
         if (stall.0..stall.1).contains(&end) { stall.1 } else { end }
     };
-    let mut desk = Desk::new((0..most_in_flight).collect());
+    let mut open_loop = OpenLoop::new((0..most_in_flight).collect());
     // Requests in flight: when each is complete, on which client, and its ticket.
     let mut busy: Vec<(Duration, usize, Ticket)> = Vec::new();
     let mut latencies = Vec::new();
-    let mut complete = |desk: &mut Desk<usize>, busy: &mut Vec<(Duration, usize, Ticket)>, until: Duration| {
+    let mut complete = |open_loop: &mut OpenLoop<usize>, busy: &mut Vec<(Duration, usize, Ticket)>, until: Duration| {
         while let Some(next) = (0..busy.len()).min_by_key(|&i| busy[i].0).filter(|&i| busy[i].0 <= until) {
             let (end, client, ticket) = busy.swap_remove(next);
             latencies.push((end - ticket.at).as_secs_f64() * 1e3);
-            if let Some((client, ticket)) = desk.done(client) {
+            if let Some((client, ticket)) = open_loop.done(client) {
                 busy.push((completion(end), client, ticket));
             }
         }
     };
     for (index, &at) in schedule.iter().enumerate() {
-        complete(&mut desk, &mut busy, at);
-        if let Some((client, ticket)) = desk.arrive(Ticket { index, at }) {
+        complete(&mut open_loop, &mut busy, at);
+        if let Some((client, ticket)) = open_loop.arrive(Ticket { index, at }) {
             busy.push((completion(at), client, ticket));
         }
     }
-    let unsent = desk.close().len();
-    complete(&mut desk, &mut busy, Duration::MAX);
+    let unsent = open_loop.close().len();
+    complete(&mut open_loop, &mut busy, Duration::MAX);
     latencies.sort_unstable_by(f64::total_cmp);
     (latencies, unsent)
 }

@@ -24,9 +24,11 @@ use axum::{
     serve::ListenerExt as _,
 };
 use quintet_bench::{
-    lane::{Lane, Peer},
-    payload::IMAGE_BYTES,
-    target::{Endpoint, Target},
+    client::{endpoint::Endpoint, target::Target},
+    model::{
+        encoding::IMAGE_BYTES,
+        lane::{Lane, Peer},
+    },
 };
 use quintet_proto::{
     EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING,

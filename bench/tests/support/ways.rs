@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use quintet_bench::{lane::Lane, payload::IMAGE_BYTES, transport::socket};
+use quintet_bench::model::{encoding::IMAGE_BYTES, lane::Lane, transport::socket};
 use quintet_proto::inference::{
     self as pb, grpc_inference_service_server::GrpcInferenceServiceServer, infer_parameter::ParameterChoice,
 };

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use quintet_bench::{
-    lane::Lane,
-    payload::{self, Payload},
-    progress::Progress,
-    report::Report,
-    run::{Run, RunError},
-    settings::Settings,
-    target::{Endpoint, Target},
-    transport::Transport,
+    client::{
+        endpoint::Endpoint,
+        payload::{self, Payload},
+        target::Target,
+    },
+    model::{lane::Lane, report::Report, settings::Settings, transport::Transport},
+    run::{error::RunError, progress::Silent, setup::Run},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +49,7 @@ fn run(suite: &Suite) -> Result<Report, RunError> {
         targets: targets.to_vec(),
         payload,
         output: folder.path().to_owned(),
-        progress: &Progress::Silent,
+        progress: &Silent,
         resume: None,
         stop: CancellationToken::new().into(),
     };

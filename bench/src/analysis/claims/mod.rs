@@ -1,0 +1,117 @@
+//! Hypotheses about the lanes: supported, refuted or inconclusive, with the effect and what would settle it. Pure.
+//!
+//! [`crate::model::hypothesis_text`] reads what a user claims; [`crate::study::hypotheses`] has the study's five. A verdict needs a paired interval: where
+//! it does not exclude the contrary, the answer is "inconclusive", never "the same".
+
+use crate::{
+    analysis::pairing::{Pair, blocks_to_settle, paired},
+    model::{
+        cell::Cell,
+        difference::Difference,
+        estimate::Estimate,
+        hypothesis::{Finding, Hypothesis, Judged, Relation, SampleSize, Verdict},
+        metric::Metric,
+        report::Report,
+    },
+};
+
+pub use crate::model::hypothesis_text::HypothesisError;
+
+/// Judges the user's own claims.
+pub fn judge(report: &Report) -> Vec<Finding> {
+    let found = report.settings.hypotheses.iter().map(|claim| {
+        let judged = claim.judge(report);
+        Finding {
+            name: "user".into(),
+            statement: claim.to_string(),
+            verdict: judged.verdict,
+            reason: judged.reason.clone(),
+            claims: vec![judged],
+        }
+    });
+    found.collect()
+}
+
+/// The difference of two cells by a metric: left minus factor times right.
+pub fn difference(left: &Cell, right: &Cell, metric: Metric, factor: f64, seed: u64) -> Option<Difference> {
+    let (a, b) = (metric.values(left)?, metric.values(right)?);
+    let blocks: Vec<Pair<'_>> = a.iter().zip(&b).map(|(a, b)| (&a[..], &b[..])).collect();
+    // A single value on either side has no spread at all.
+    if let [(a, b)] = blocks[..]
+        && a.len().min(b.len()) < 2
+    {
+        return None;
+    }
+    paired(&blocks, metric.statistic(), factor, seed)
+}
+
+impl Hypothesis {
+    /// Judges the claim by what was measured.
+    pub fn judge(&self, report: &Report) -> Judged {
+        let open = |effect, needs, reason: String| Judged {
+            claim: self.clone(),
+            verdict: Verdict::Inconclusive,
+            effect,
+            needs,
+            reason: Some(reason),
+        };
+        let cell =
+            |lane| report.cell(lane, self.load).ok_or_else(|| format!("{lane} was not measured at {}", self.load));
+        let (left, right) = match (cell(self.left), cell(self.right)) {
+            (Ok(left), Ok(right)) => (left, right),
+            (Err(reason), _) | (_, Err(reason)) => return open(None, None, reason),
+        };
+        let Some(effect) = difference(left, right, self.metric, self.factor, report.settings.seed) else {
+            return open(None, None, format!("{} is not known on both lanes", self.metric));
+        };
+        if !effect.paired {
+            let reason = "one block for each lane: what the machine did meanwhile cannot be told from the lanes";
+            return open(Some(effect), None, reason.into());
+        }
+        let (verdict, interval, bound) = self.relation.decide(&effect);
+        if verdict != Verdict::Inconclusive {
+            return Judged { claim: self.clone(), verdict, effect: Some(effect), needs: None, reason: None };
+        }
+        let per_block = |cell: &Cell| cell.completed.div_ceil(cell.blocks.len().max(1) as u64) as usize;
+        let needs = interval.and_then(|interval| blocks_to_settle(interval, bound, effect.blocks)).map(|blocks| {
+            // Fewer than there are would not do: the effect is smaller than it seems.
+            let blocks = blocks.max(effect.blocks + 1);
+            SampleSize { blocks, requests: blocks * per_block(left).max(per_block(right)) }
+        });
+        let reason =
+            if needs.is_some() { "too few samples" } else { "the effect is too close to the bound to be settled" };
+        open(Some(effect), needs, reason.into())
+    }
+}
+
+impl Relation {
+    /// The verdict, the interval that it rests on, and the bound nearest to its value.
+    fn decide(self, effect: &Difference) -> (Verdict, Option<Estimate>, f64) {
+        let Difference { difference, ratio, .. } = *effect;
+        let below = |e: Estimate, bound: f64| match e {
+            e if e.high < bound => Verdict::Supported,
+            e if e.low > bound => Verdict::Refuted,
+            _ => Verdict::Inconclusive,
+        };
+        match (self, ratio) {
+            (Self::Less, _) => (below(difference, 0.0), Some(difference), 0.0),
+            (Self::Greater, _) => (below(difference.negated(), 0.0), Some(difference), 0.0),
+            (Self::Within(_), None) => (Verdict::Inconclusive, None, 1.0),
+            (Self::Within(margin), Some(ratio)) => {
+                let (low, high) = (1.0 / (1.0 + margin), 1.0 + margin);
+                let verdict = if low <= ratio.low && ratio.high <= high {
+                    Verdict::Supported
+                } else if ratio.high < low || high < ratio.low {
+                    Verdict::Refuted
+                } else {
+                    Verdict::Inconclusive
+                };
+                let nearest = if (ratio.value - low).abs() < (ratio.value - high).abs() { low } else { high };
+                (verdict, Some(ratio), nearest)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Several runs beside each other, layer by layer: what the client measured, what the server counted. Pure.
+//!
+//! A run's latency is that of its link as much as of its server. So nothing is compared at one layer
+//! only, and a difference that turns around between layers is said out loud.
+
+use serde::Serialize;
+
+use crate::{
+    analysis::{
+        checks::frame::{each_lane, warning},
+        summary::{Cell, Summary},
+        suspicions::foreign_compute,
+    },
+    model::{
+        lane::Lane,
+        load::Load,
+        warning::{Severity, Warning},
+        words::list,
+    },
+};
+
+/// One run with what is known about it besides.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its figures.
+    pub summary: Summary,
+    /// What its machine costs, in dollars an hour.
+    pub price_per_hour: Option<f64>,
+}
+
+/// Which part of an image's way is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// All that the client saw: by throughput.
+    Measured,
+    /// The stay in the server.
+    Server,
+    /// The model alone.
+    Compute,
+}
+
+impl Layer {
+    /// All of them, from the outside in.
+    pub const ALL: [Self; 3] = [Self::Measured, Self::Server, Self::Compute];
+
+    /// The layer in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Server => "server",
+            Self::Compute => "compute",
+        }
+    }
+}
+
+/// Seconds that an image takes at a layer, with one request at a time; `None` where the server's counters do not
+/// tell, or tell of something else.
+pub fn seconds_per_image(summary: &Summary, cell: &Cell, layer: Layer) -> Option<f64> {
+    let server = cell.server.filter(|_| foreign_compute(summary, cell).is_none());
+    match layer {
+        Layer::Measured => Some(1.0 / cell.images_per_s),
+        Layer::Server => server.map(|server| server.request_ms / 1e3 / cell.images()),
+        Layer::Compute => server.map(|server| server.compute_ms / 1e3 / cell.images()),
+    }
+}
+
+/// Dollars for a million images at a layer.
+pub fn dollars_per_million(run: &Run, cell: &Cell, layer: Layer) -> Option<f64> {
+    Some(run.price_per_hour? / 3_600.0 * seconds_per_image(&run.summary, cell, layer)? * 1e6)
+}
+
+/// A lane and load that the first run and another turn around between layers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reversal {
+    /// The lane.
+    pub lane: Lane,
+    /// The load.
+    pub load: Load,
+    /// Name of the other run.
+    pub run: String,
+    /// How many times as long as in the first run an image takes there by the client.
+    pub measured: f64,
+    /// And by the server's compute time.
+    pub compute: f64,
+}
+
+/// Where the client and the server's own counters disagree on which run is faster.
+pub fn reversals(runs: &[Run]) -> Vec<Reversal> {
+    let Some((base, others)) = runs.split_first() else { return Vec::new() };
+    let mut found = Vec::new();
+    for run in others {
+        for cell in &run.summary.cells {
+            let ratio = |layer| {
+                let first = base.summary.cell(cell.lane, cell.load)?;
+                let seconds = seconds_per_image(&run.summary, cell, layer)?;
+                Some(seconds / seconds_per_image(&base.summary, first, layer)?)
+            };
+            let (Some(measured), Some(compute)) = (ratio(Layer::Measured), ratio(Layer::Compute)) else { continue };
+            if (measured > 1.0) != (compute > 1.0) {
+                let (lane, load, run) = (cell.lane, cell.load, run.summary.name.clone());
+                found.push(Reversal { lane, load, run, measured, compute });
+            }
+        }
+    }
+    found
+}
+
+/// What a reader of the comparison should know.
+pub fn warnings(runs: &[Run]) -> Vec<Warning> {
+    let found = reversals(runs).into_iter().map(|reversal| {
+        let Reversal { lane, load, run, measured, compute } = reversal;
+        (lane, format!("{load} ({run}: {measured:.2}× by the client, {compute:.2}× in compute)"))
+    });
+    let mut warnings = each_lane(
+        "order-differs-by-layer",
+        Severity::Warning,
+        found,
+        |cells| format!("client and server disagree on which run is faster, by the time of an image: {cells}"),
+        "The client's figures hold the link and the client's machine: judge servers by the server's own times.",
+    );
+    let unknown = runs.iter().filter(|run| run.summary.link.is_none()).map(|run| run.summary.name.as_str());
+    let unknown = list(unknown);
+    if !unknown.is_empty() {
+        warnings.push(warning(
+            "link-unknown",
+            Severity::Note,
+            Vec::new(),
+            format!("the link of {unknown} is not known, so latency is not normalised for it"),
+            "Measure it with `quintet-bench link` and give it with --link, once for each file.",
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,49 @@
+//! A cell's values of a metric, block by block. Pure.
+
+use crate::model::{
+    cell::{BlockSpan, Cell},
+    load::Load,
+    metric::Metric,
+};
+
+/// Slices of a window whose rates stand for it.
+const WINDOW_SLICES: usize = 10;
+
+fn rates(cell: &Cell, block: &BlockSpan) -> Vec<f64> {
+    if block.wall_s <= 0.0 || block.samples == 0 {
+        return Vec::new();
+    }
+    let images = cell.load.batch() as f64;
+    let samples = block.first..block.first + block.samples;
+    match (cell.load, cell.samples.start_us.get(samples.clone()), cell.samples.latency_us.get(samples)) {
+        (Load::Concurrent { .. } | Load::Open { .. }, Some(start_us), Some(latency_us)) => {
+            let mut counts = [0.0; WINDOW_SLICES];
+            for (start, latency) in start_us.iter().zip(latency_us) {
+                let at = ((start + latency) / 1e6 - block.start_s) / block.wall_s;
+                // In an open loop some are completed after the window.
+                if at <= 1.0 || matches!(cell.load, Load::Concurrent { .. }) {
+                    counts[((at * WINDOW_SLICES as f64) as usize).min(WINDOW_SLICES - 1)] += 1.0;
+                }
+            }
+            counts.map(|count| count * images * WINDOW_SLICES as f64 / block.wall_s).to_vec()
+        }
+        _ => vec![block.samples as f64 * images / block.wall_s],
+    }
+}
+
+impl Metric {
+    /// A cell's values, block by block; `None` where the cell does not know the metric. A block's
+    /// throughput is one value, or one for each slice of a window.
+    pub fn values(self, cell: &Cell) -> Option<Vec<Vec<f64>>> {
+        let column = match self {
+            Self::Latency(_) => &cell.samples.latency_us,
+            Self::Part(part) => cell.samples.parts_us.get(&part)?,
+            Self::Throughput => return Some(cell.blocks.iter().map(|block| rates(cell, block)).collect()),
+        };
+        let of = |block: &BlockSpan| {
+            let us = column.get(block.first..block.first + block.samples)?;
+            Some(us.iter().map(|us| us / 1e3).collect())
+        };
+        cell.blocks.iter().map(of).collect()
+    }
+}

@@ -1,0 +1,23 @@
+//! Statistics and conclusions: pure functions of `model`.
+//!
+//! ```text
+//! measurements -> cell (timing, waterfall, samples) -> conclude: pairing, claims, checks -> report
+//! report -> summary -> suspicions, explain, compare
+//! ```
+//! A new warning goes into [`checks`].
+
+pub mod cell;
+pub mod checks;
+pub mod claims;
+pub mod compare;
+pub mod conclude;
+pub mod explain;
+pub mod metric;
+pub mod outputs;
+pub mod pairing;
+pub mod samples;
+pub mod stats;
+pub mod summary;
+pub mod suspicions;
+pub mod timing;
+pub mod waterfall;

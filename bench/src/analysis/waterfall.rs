@@ -1,0 +1,155 @@
+//! Where the time of a request goes: the client's marks and the server's stage times laid end to end. Pure.
+//!
+//! The two clocks are not compared: the server's stages are a length that fits between the client's last
+//! byte out and first byte in, and what is left there is the network, both ways together. The body is read
+//! while it is sent, so only the sending that no stage of the server overlaps counts as `send`: on a slow
+//! link, the upload shows up as `receive`.
+//! Time that no stage accounts for is one part, `unknown`: it is never spread over others.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    analysis::stats::{mean, middle},
+    model::{
+        counters::Counters,
+        estimate::Estimate,
+        part::{Part, StageTimes},
+        sample::Sample,
+        waterfall::{PartTime, Source, Waterfall},
+    },
+};
+
+/// Draws and resamples of the intervals.
+const MAX_DRAWS: usize = 500_000;
+const RESAMPLES: std::ops::RangeInclusive<usize> = 200..=1_000;
+
+/// The parts of each sample, in µs, column by column: with `network` and the stages where every sample has
+/// stage times, else with `unknown` in their place; with `tls` where every sample has it. `network` is negative where the
+/// server claims more time than the client saw.
+pub fn columns(samples: &[Sample]) -> BTreeMap<Part, Vec<f64>> {
+    let complete = samples.iter().all(|sample| sample.stages.is_some());
+    let tls = samples.iter().all(|sample| sample.marks.tls.is_some());
+    let mut columns: BTreeMap<Part, Vec<f64>> = BTreeMap::new();
+    for sample in samples {
+        for (part, ns) in split(sample, sample.stages.filter(|_| complete), tls) {
+            columns.entry(part).or_insert_with(|| Vec::with_capacity(samples.len())).push(ns as f64 / 1e3);
+        }
+    }
+    columns
+}
+
+/// The parts of one sample in ns.
+fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool) -> Vec<(Part, i64)> {
+    let ns = |from: Duration, to: Duration| to.saturating_sub(from).as_nanos() as i64;
+    let marks = sample.marks;
+    let sending = ns(marks.encoded, marks.sent);
+    let answered = ns(marks.encoded, marks.first_byte);
+    let handshake = marks.tls.filter(|_| tls);
+    let mut parts = vec![
+        (Part::Connect, ns(handshake.unwrap_or_default(), marks.connected)),
+        (Part::ClientEncode, ns(marks.connected, marks.encoded)),
+        (Part::Download, ns(marks.first_byte, marks.last_byte)),
+        (Part::ClientDecode, ns(marks.last_byte, marks.decoded)),
+    ];
+    parts.extend(handshake.map(|handshake| (Part::Tls, ns(Duration::ZERO, handshake))));
+    match stages {
+        Some(stages) => {
+            let server: i64 = Part::STAGES.iter().map(|stage| stages.ns(*stage)).sum();
+            // The client may learn late, while the server is past reading, that all was sent.
+            let send = (sending - stages.ns(Part::Receive)).clamp(0, (answered - server).max(0));
+            parts.extend([(Part::Send, send), (Part::Network, answered - send - server)]);
+            parts.extend(Part::STAGES.map(|stage| (stage, stages.ns(stage))));
+        }
+        None => parts.extend([(Part::Send, sending), (Part::Unknown, answered - sending)]),
+    }
+    parts
+}
+
+impl Waterfall {
+    /// Takes a cell's mean latency apart. `columns` are those of [`columns()`], `latency_us` the samples' since the send,
+    /// `blocks` the server's counters over each block, if it has any. `None` without samples.
+    pub fn new(columns: &BTreeMap<Part, Vec<f64>>, latency_us: &[f64], blocks: &[Counters], seed: u64) -> Option<Self> {
+        let latency_ms = mean(latency_us)? / 1e3;
+        let mut known: BTreeMap<Part, Estimate> = means(columns, latency_us.len(), seed);
+        let source = match known.get(&Part::Unknown) {
+            None => Source::StageTimes,
+            Some(unknown) => match by_counters(blocks, seed) {
+                Some(counted) => {
+                    let rest = *unknown;
+                    let told: f64 = counted.values().map(|ms| ms.value).sum();
+                    known.insert(Part::Unknown, shifted(rest, -told));
+                    known.extend(counted);
+                    Source::Counters
+                }
+                None => Source::Client,
+            },
+        };
+        // Less than nothing cannot be drawn: the sum then exceeds the latency, which the gap shows.
+        for part in [Part::Network, Part::Unknown] {
+            if let Some(ms) = known.get_mut(&part) {
+                *ms = Estimate { value: ms.value.max(0.0), low: ms.low.max(0.0), high: ms.high.max(0.0), n: ms.n };
+            }
+        }
+        let sum_ms = known.values().map(|ms| ms.value).sum::<f64>();
+        let parts = Part::ALL
+            .into_iter()
+            .filter(|part| !matches!(part, Part::Unknown | Part::Tls) || known.contains_key(part))
+            .map(|part| PartTime { part, place: part.location(), ms: known.get(&part).copied() })
+            .collect();
+        Some(Self { source, parts, latency_ms, sum_ms, gap: sum_ms / latency_ms - 1.0 })
+    }
+}
+
+fn shifted(estimate: Estimate, by: f64) -> Estimate {
+    Estimate::new(estimate.value + by, estimate.low + by, estimate.high + by, estimate.n)
+}
+
+/// Means with bootstrap intervals, in ms: whole requests are drawn, so that the parts of one stay together.
+fn means(columns: &BTreeMap<Part, Vec<f64>>, n: usize, seed: u64) -> BTreeMap<Part, Estimate> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut replicates: Vec<Vec<f64>> = vec![Vec::new(); columns.len()];
+    for _ in 0..(MAX_DRAWS / n.max(1)).clamp(*RESAMPLES.start(), *RESAMPLES.end()) {
+        let draw: Vec<usize> = (0..n).map(|_| rng.random_range(0..n)).collect();
+        for (replicates, column) in replicates.iter_mut().zip(columns.values()) {
+            replicates.push(draw.iter().map(|&i| column[i]).sum::<f64>() / n as f64 / 1e3);
+        }
+    }
+    let estimate = |(replicates, (&part, column)): (Vec<f64>, (&Part, &Vec<f64>))| {
+        Some((part, middle(mean(column)? / 1e3, replicates, n)))
+    };
+    replicates.into_iter().zip(columns).filter_map(estimate).collect()
+}
+
+/// What Triton's counters tell of the server's parts, in ms for each request: blocks are resampled, so a
+/// single block has no interval (n = 1). `None` without counted requests.
+fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate>> {
+    type Counter = fn(&Counters) -> u64;
+    let told: [(Part, Counter); 4] = [
+        (Part::Queue, |c| c.queue_us),
+        (Part::CopyIn, |c| c.compute_input_us),
+        (Part::Infer, |c| c.compute_infer_us),
+        (Part::CopyOut, |c| c.compute_output_us),
+    ];
+    let blocks: Vec<&Counters> = blocks.iter().filter(|block| block.requests > 0).collect();
+    if blocks.is_empty() {
+        return None;
+    }
+    let ms = |draw: &[&Counters], us: Counter| {
+        let requests: u64 = draw.iter().map(|block| block.requests).sum();
+        draw.iter().map(|block| us(block)).sum::<u64>() as f64 / requests as f64 / 1e3
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let draws: Vec<Vec<&Counters>> = (0..*RESAMPLES.end())
+        .map(|_| (0..blocks.len()).map(|_| blocks[rng.random_range(0..blocks.len())]).collect())
+        .collect();
+    let estimate = |(part, us): (Part, Counter)| {
+        (part, middle(ms(&blocks, us), draws.iter().map(|draw| ms(draw, us)).collect(), blocks.len()))
+    };
+    Some(told.into_iter().map(estimate).collect())
+}
+
+#[cfg(test)]
+mod tests;

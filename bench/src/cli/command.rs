@@ -1,0 +1,196 @@
+//! The commands, and which file runs each.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    cli::{
+        compare::{self, CompareArgs},
+        floor,
+        link::{self, LinkArgs},
+        output::show,
+        report::{self, ReportArgs},
+        run::{self, RunCommand},
+        selftest::{self, SelftestArgs},
+        slo::{self, SloArgs},
+    },
+    floor::args::FloorArgs,
+    report::schema,
+};
+
+/// Drives the five lanes of an image-inference service side by side and reports where the time goes.
+#[derive(Debug, Parser)]
+#[command(name = "quintet-bench", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure the lanes: serially for each batch size, then concurrently.
+    ///
+    /// Prints the tables to stdout and writes report.json, .md, .csv, .html and every sample into a new
+    /// folder under --output. Ctrl-C stops the run after the current block and keeps what was measured; --resume goes
+    /// on with it.
+    ///
+    /// Exit status: 0 measured, 1 some requests failed, 2 bad usage or a lane cannot be reached,
+    /// 130 interrupted.
+    #[command(args_override_self = true)]
+    Run(Box<RunCommand>),
+    /// Print the JSON schema of report.json.
+    Schema,
+    /// Hold servers against a bare socket that carries the same bytes, in one run.
+    ///
+    /// Prints ratios to the bare socket with 95 % intervals. Exit status: 0 measured, 2 bad usage or a
+    /// request failed.
+    Floor(FloorArgs),
+    /// Show results again: tables and warnings of a report.json, or of the study's raw JSON.
+    Report(ReportArgs),
+    /// Put two or more results beside each other: latency, throughput, the server's own time, the latency
+    /// that the link does not explain, and what a million images cost by each of them.
+    Compare(CompareArgs),
+    /// Measure the link to a server: round trip, rates both ways, signs of loss.
+    Link(LinkArgs),
+    /// Search the highest rate at which p99, from the intended send time, stays under a bound.
+    ///
+    /// Each lane is sent an open loop of single images at a constant rate; the rate is doubled while the bound holds,
+    /// then the bracket is halved down to 5 %. Windows, lanes and limits are set as for `run`.
+    ///
+    /// Exit status: 0 found for every lane, 1 not for some, 2 bad usage or a lane cannot be reached, 130 interrupted.
+    #[command(args_override_self = true)]
+    Slo(Box<SloArgs>),
+    /// Prove that this program measures right, against servers whose truth is known.
+    ///
+    /// Exit status: 0 everything held, 1 something did not.
+    Selftest(SelftestArgs),
+}
+
+/// Does what the command line says; the message of an error is on stderr.
+pub async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::run(&args).await,
+        Command::Slo(args) => slo::slo(&args).await,
+        Command::Selftest(args) => selftest::selftest(&args).await,
+        Command::Schema => show(schema::schema().map_err(Into::into)),
+        Command::Report(args) => show(report::report(&args)),
+        Command::Compare(args) => show(compare::compare(&args)),
+        Command::Link(args) => show(link::link(&args).await),
+        Command::Floor(args) => floor::floor(args).await,
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::run::RunArgs;
+    use crate::model::{arrivals::LoadSpec, encoding::Encoding, lane::Lane, words::list};
+    use clap::CommandFactory as _;
+    use std::time::Duration;
+
+    fn args(flags: &[&str]) -> RunArgs {
+        let command = Cli::try_parse_from(["quintet-bench", "run"].iter().chain(flags)).unwrap().command;
+        let Command::Run(run) = command else { panic!("not `run`") };
+        run.args
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_quick_preset_on_this_machine() {
+        let args = args(&[]);
+        let settings = args.settings();
+        assert_eq!((settings.iterations, settings.warmup, settings.blocks), (16, 2, 8));
+        assert_eq!(settings.batches, [1, 4, 8, 16, 32]);
+        assert_eq!(settings.concurrency, [1, 8, 16]);
+        let ports: Vec<_> =
+            args.lanes.targets().unwrap().iter().map(|t| (t.endpoint.port(), t.metrics.port())).collect();
+        assert_eq!(ports, [(8002, 8002), (8010, 8012), (8011, 8012), (8020, 8022), (8021, 8022)]);
+    }
+
+    #[test]
+    fn flags_override_the_preset() {
+        let settings =
+            args(&["--preset", "seed", "--iterations", "7", "--batches", "8,2,8", "--duration", "500ms"]).settings();
+        assert_eq!((settings.iterations, settings.warmup), (7, 5));
+        assert_eq!(settings.batches, [2, 8]);
+        assert_eq!(settings.duration, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn lanes_and_services_are_skipped() {
+        let lanes = |flags: &[&str]| {
+            args(flags).lanes.targets().map(|targets| targets.iter().map(|t| t.lane).collect::<Vec<_>>())
+        };
+        assert_eq!(lanes(&["--skip", "trt,jpeg"]).unwrap(), [Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
+        assert_eq!(lanes(&["--skip", "onnx-http", "--skip", "trt"]).unwrap(), [Lane::JPEG, Lane::ONNX_GRPC]);
+        assert!(lanes(&["--skip", "trt,onnx,jpeg"]).is_err());
+        insta::assert_snapshot!(
+            lanes(&["--skip", "torch"]).unwrap_err(),
+            @"--skip: no lane `torch`; lanes are jpeg, onnx-http, onnx-grpc, trt-http, trt-grpc, services are jpeg, onnx, trt"
+        );
+    }
+
+    #[test]
+    fn other_servers_are_measured_beside_the_suite() {
+        let lanes = |flags: &[&str]| args(flags).lanes.targets().map(|targets| list(targets.iter().map(|t| t.lane)));
+        assert_eq!(
+            lanes(&["--against", "triton", "--skip", "trt,triton/jpeg"]).unwrap(),
+            "jpeg, onnx-http, onnx-grpc, triton/onnx-http, triton/onnx-grpc"
+        );
+        let two = ["--against", "a=jpeg=h:1", "--against", "b=jpeg=h:2", "--skip", "a"];
+        assert_eq!(lanes(&two).unwrap(), "jpeg, onnx-http, onnx-grpc, trt-http, trt-grpc, b/jpeg");
+        assert!(lanes(&["--against", "a=jpeg=h:1", "--against", "a=jpeg=h:2"]).is_err());
+        assert!(lanes(&["--skip", "triton/jpeg"]).is_err());
+    }
+
+    #[test]
+    fn axes_are_lists() {
+        let settings = args(&[
+            "--connection",
+            "fresh,reused,fresh,2",
+            "--payload",
+            "u8,jpeg",
+            "--load",
+            "steps:5,10",
+            "--load",
+            "closed",
+        ])
+        .settings();
+        assert_eq!(settings.connections.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fresh", "reused", "2"]);
+        assert_eq!(settings.payloads, [Encoding::U8, Encoding::Jpeg]);
+        assert_eq!(settings.loads, ["steps:5,10".parse().unwrap(), LoadSpec::Closed]);
+        assert_eq!(args(&["--warmup", "3"]).settings().max_warmup, 15);
+    }
+
+    #[test]
+    fn counts_out_of_range_are_usage_errors() {
+        for flags in [["--batches", "0"], ["--batches", "1000"], ["--concurrency", "x"], ["--iterations", "0"]] {
+            assert!(Cli::try_parse_from(["quintet-bench", "run"].iter().chain(&flags)).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn slo_refuses_flags_that_it_cannot_honour() {
+        let slo = |flags: &[&str]| Cli::try_parse_from(["quintet-bench", "slo", "--p99", "50ms"].iter().chain(flags));
+        slo(&["--preset", "seed", "--connection", "fresh", "--link", "rtt=5ms", "--max-in-flight", "8"]).unwrap();
+        for flag in ["batches", "concurrency", "iterations", "load", "warmup", "max-warmup", "blocks", "hypothesis"] {
+            let flag = format!("--{flag}");
+            let error = slo(&[&flag, "1"]).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument, "{flag}");
+        }
+    }
+}

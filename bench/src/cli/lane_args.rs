@@ -1,0 +1,117 @@
+//! Flags of the lanes: addresses, servers beside the suite, model, trust.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use quintet_proto::lanes::Lane as Kind;
+
+use crate::{
+    cli::peers::Against,
+    client::{
+        endpoint::Endpoint,
+        target::{Target, default_endpoint, default_metrics},
+        tls::Trust,
+    },
+    model::{lane::Lane, words::list},
+};
+
+/// Which lanes are measured, and where they are.
+#[derive(Debug, Args)]
+pub struct LaneArgs {
+    /// JPEG lane: base64 JPEG over HTTP.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::Jpeg), help_heading = "Lanes")]
+    pub jpeg_url: Endpoint,
+    /// ONNX lane over KServe HTTP.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::OnnxHttp), help_heading = "Lanes")]
+    pub onnx_http_url: Endpoint,
+    /// ONNX lane over KServe gRPC.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::OnnxGrpc), help_heading = "Lanes")]
+    pub onnx_grpc_url: Endpoint,
+    /// Metrics of the ONNX service.
+    #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::OnnxHttp), help_heading = "Lanes")]
+    pub onnx_metrics_url: Endpoint,
+    /// TensorRT lane over KServe HTTP.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::TrtHttp), help_heading = "Lanes")]
+    pub trt_http_url: Endpoint,
+    /// TensorRT lane over KServe gRPC.
+    #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::TrtGrpc), help_heading = "Lanes")]
+    pub trt_grpc_url: Endpoint,
+    /// Metrics of the TensorRT service.
+    #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::TrtHttp), help_heading = "Lanes")]
+    pub trt_metrics_url: Endpoint,
+    /// Trusted certificate authorities in PEM form, instead of the public ones: for https:// and grpcs:// addresses of
+    /// servers with a private authority.
+    #[arg(long, value_name = "FILE", help_heading = "Lanes")]
+    pub ca_file: Option<PathBuf>,
+    /// Measure another server in the same interleaved blocks; repeatable. triton: stock Triton as docker compose's profile
+    /// `triton` has it (8110 to 8122, PyTorch on 8102). Addresses in place of those, or of a server of any other name:
+    /// NAME=onnx-http=URL,onnx-grpc=URL,... with jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc, trt-metrics.
+    /// Its lanes are called NAME/onnx-http and so on, in --skip and --hypothesis too.
+    #[arg(long, value_name = "NAME[=LANE=URL,...]", help_heading = "Lanes")]
+    pub against: Vec<Against>,
+    /// Leave out a lane (onnx-grpc) or a whole service (trt), of all servers or of one (triton/jpeg); repeatable,
+    /// comma-separated.
+    #[arg(long, value_name = "LANE", value_delimiter = ',', help_heading = "Lanes")]
+    pub skip: Vec<String>,
+    /// Model to ask for.
+    #[arg(long, value_name = "NAME", default_value = "resnet50", help_heading = "Lanes")]
+    pub model: String,
+    /// Folder of the lanes' Unix domain sockets, as the server's --uds-dir has it.
+    #[arg(long, value_name = "DIR", help_heading = "Lanes")]
+    pub uds_dir: Option<PathBuf>,
+}
+
+impl LaneArgs {
+    /// The lanes that are not skipped, the suite's first.
+    ///
+    /// # Errors
+    /// For a name in `--skip` that no lane has, for two servers of one name, when nothing is left, and for a `--ca-file`
+    /// without certificates.
+    pub fn targets(&self) -> anyhow::Result<Vec<Target>> {
+        let own = |kind: Kind| Target {
+            lane: Lane::own(kind),
+            endpoint: self.endpoint(kind).clone(),
+            metrics: match kind.service() {
+                "onnx" => self.onnx_metrics_url.clone(),
+                "trt" => self.trt_metrics_url.clone(),
+                _ => self.jpeg_url.clone(),
+            },
+            model: self.model.clone(),
+        };
+        let peers = self.against.iter().flat_map(|server| server.targets(&self.model));
+        let mut targets: Vec<_> = Kind::ALL.into_iter().map(own).chain(peers).collect();
+        let mut lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+        for name in self.skip.iter().map(|name| name.trim()) {
+            if !lanes.iter().any(|lane| lane.is_named(name)) {
+                bail!("--skip: no lane `{name}`; lanes are {}, services are jpeg, onnx, trt", list(&lanes));
+            }
+            targets.retain(|target| !target.lane.is_named(name));
+        }
+        lanes.sort_unstable();
+        if let Some(twice) = lanes.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("--against: there are two lanes {}; give servers different names", twice[0]);
+        }
+        if targets.is_empty() {
+            bail!("--skip leaves no lane to measure");
+        }
+        if let Some(file) = &self.ca_file {
+            let trust = Trust::of_file(file).context("--ca-file")?;
+            for target in &mut targets {
+                target.endpoint = target.endpoint.clone().trusting(&trust);
+                target.metrics = target.metrics.clone().trusting(&trust);
+            }
+        }
+        Ok(targets)
+    }
+
+    fn endpoint(&self, lane: Kind) -> &Endpoint {
+        match lane {
+            Kind::Jpeg => &self.jpeg_url,
+            Kind::OnnxHttp => &self.onnx_http_url,
+            Kind::OnnxGrpc => &self.onnx_grpc_url,
+            Kind::TrtHttp => &self.trt_http_url,
+            Kind::TrtGrpc => &self.trt_grpc_url,
+        }
+    }
+}

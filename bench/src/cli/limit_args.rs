@@ -1,0 +1,44 @@
+//! Flags of the limits: timeouts, response size, requests in flight.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::{
+    cli::numbers::{MAX_CONCURRENCY, counts},
+    model::{duration::parse_duration, limits::Limits},
+};
+
+/// Limits of the client.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// Longest time to open a connection.
+    #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Limits", value_parser = parse_duration)]
+    pub connect_timeout: Duration,
+    /// Longest time for one request.
+    #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Limits", value_parser = parse_duration)]
+    pub request_timeout: Duration,
+    /// Largest answer that is read.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_response_bytes, help_heading = "Limits")]
+    pub max_response_bytes: usize,
+    /// Most requests in one concurrent window.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_window_requests, help_heading = "Limits")]
+    pub max_window_requests: usize,
+    /// Most requests in flight, and so connections, in an open loop; further ones wait, and their wait counts.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_in_flight as u16, help_heading = "Limits",
+          value_parser = counts(MAX_CONCURRENCY))]
+    pub max_in_flight: u16,
+}
+
+impl LimitArgs {
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+            max_response_bytes: self.max_response_bytes,
+            max_window_requests: self.max_window_requests,
+            max_in_flight: self.max_in_flight.into(),
+        }
+    }
+}

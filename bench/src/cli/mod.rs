@@ -1,0 +1,22 @@
+//! The command line: flags, one file a command, progress on stderr.
+//!
+//! [`command`] lists the commands. Flags that commands share are in [`lane_args`], [`load_args`] and [`limit_args`]; those of `run`
+//! alone in [`plan_args`]; those of one other command in its file.
+
+pub mod command;
+pub mod compare;
+pub mod floor;
+pub mod lane_args;
+pub mod limit_args;
+pub mod link;
+pub mod load_args;
+pub mod numbers;
+pub mod output;
+pub mod peers;
+pub mod plan_args;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod selftest;
+pub mod setup;
+pub mod slo;

@@ -1,0 +1,202 @@
+//! Progress on stderr: one line for each lane and the time left; where it is no terminal a plain line for each cell, with
+//! the time left too.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal as _,
+    time::Duration,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+
+use crate::{
+    model::{cell::Cell, lane::Lane, load::Load},
+    run::{effort::Effort, plan::Plan, progress::Progress},
+};
+
+/// What one image is taken to cost before anything was measured.
+pub const ASSUMED_IMAGE: Duration = Duration::from_millis(20);
+
+/// Shows the progress of a run.
+pub enum Terminal {
+    /// Lines that are redrawn.
+    Bars(Box<Bars>),
+    /// One line for each thing that happened.
+    Lines(Box<Lines>),
+}
+
+/// Plain lines.
+pub struct Lines {
+    time_left: Mutex<TimeLeft>,
+    /// Whether a lane is measured in several ways, which lines must tell apart.
+    varied: bool,
+}
+
+/// The redrawn lines.
+pub struct Bars {
+    all: MultiProgress,
+    lanes: BTreeMap<Lane, ProgressBar>,
+    total: ProgressBar,
+    time_left: Mutex<TimeLeft>,
+}
+
+impl Terminal {
+    /// Bars on a terminal, lines elsewhere.
+    pub fn on_stderr(plan: &Plan, lanes: &[Lane]) -> Self {
+        let time_left = Mutex::new(TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane)))));
+        if !std::io::stderr().is_terminal() {
+            let variants: BTreeSet<_> =
+                plan.stages.iter().flat_map(|stage| &stage.blocks).map(|block| block.variant).collect();
+            return Self::Lines(Box::new(Lines { time_left, varied: variants.len() > lanes.len() }));
+        }
+        let all = MultiProgress::new();
+        // Without a valid template indicatif's own would do.
+        let style = |template: &str| {
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> ")
+        };
+        let bar = |lane: &Lane| {
+            let bar = all.add(ProgressBar::new(units(plan.effort(*lane))));
+            bar.set_style(style("{prefix:<10} [{bar:24}] {percent:>3}%  {wide_msg}"));
+            bar.set_prefix(lane.to_string());
+            (*lane, bar)
+        };
+        let lane_bars = lanes.iter().map(bar).collect();
+        let total = all.add(ProgressBar::new_spinner());
+        total.set_style(style("{wide_msg}"));
+        Self::Bars(Box::new(Bars { all, lanes: lane_bars, total, time_left }))
+    }
+}
+
+impl Progress for Terminal {
+    fn say(&self, text: &str) {
+        match self {
+            Self::Bars(bars) => {
+                let _ = bars.all.println(text);
+            }
+            Self::Lines(_) => eprintln!("{text}"),
+        }
+    }
+
+    fn begin(&self, lane: Lane, load: Load) {
+        if let Self::Bars(bars) = self
+            && let Some(bar) = bars.lanes.get(&lane)
+        {
+            bar.set_message(load.to_string());
+        }
+    }
+
+    fn advance(&self, lane: Lane, done: Effort, took: Duration) {
+        let time_left = match self {
+            Self::Bars(bars) => &bars.time_left,
+            Self::Lines(lines) => &lines.time_left,
+        };
+        let mut time_left = time_left.lock();
+        time_left.advance(lane, done, took);
+        if let Self::Bars(bars) = self {
+            if let Some(bar) = bars.lanes.get(&lane) {
+                bar.inc(units(done));
+            }
+            bars.total.set_message(format!("time left: {}", words(time_left.estimate())));
+        }
+    }
+
+    fn cell(&self, cell: &Cell) {
+        let p50 = cell.latency_ms.as_ref().map_or("no latency".into(), |l| format!("p50 {:.1} ms", l.p50.value));
+        let rate = cell.images_per_s.map_or(String::new(), |rate| format!(", {:.1} img/s", rate.value));
+        let failed = if cell.failures.count > 0 { format!(", {} FAILED", cell.failures.count) } else { String::new() };
+        let text = format!("{}: {p50}{rate}, {} requests{failed}", cell.load, cell.completed);
+        match self {
+            Self::Bars(bars) => {
+                if let Some(bar) = bars.lanes.get(&cell.lane) {
+                    bar.set_message(text);
+                }
+            }
+            Self::Lines(lines) => {
+                let payload = cell.payload.map_or(String::new(), |payload| format!(", {payload}"));
+                let way = format!(" ({}{payload}, {})", cell.connection, cell.transport);
+                let way = if lines.varied { way } else { String::new() };
+                eprintln!("{:<10} {text}{way}; time left: {}", cell.lane, words(lines.time_left.lock().estimate()));
+            }
+        }
+    }
+
+    fn finish(&self) {
+        if let Self::Bars(bars) = self {
+            bars.lanes.values().for_each(ProgressBar::abandon);
+            bars.total.finish_and_clear();
+        }
+    }
+}
+
+/// Length of a bar: milliseconds at the assumed cost.
+fn units(effort: Effort) -> u64 {
+    effort.at(ASSUMED_IMAGE).as_millis() as u64
+}
+
+/// A duration as people say it.
+pub fn words(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..=99 => format!("{} s", duration.as_secs()),
+        seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
+    }
+}
+
+/// How long the rest will take, from what images have cost so far.
+#[derive(Debug)]
+pub struct TimeLeft {
+    lanes: BTreeMap<Lane, (Effort, usize, Duration)>,
+}
+
+impl TimeLeft {
+    fn new(ahead: impl Iterator<Item = (Lane, Effort)>) -> Self {
+        Self { lanes: ahead.map(|(lane, effort)| (lane, (effort, 0, Duration::ZERO))).collect() }
+    }
+
+    fn advance(&mut self, lane: Lane, done: Effort, took: Duration) {
+        let Some((ahead, images, time)) = self.lanes.get_mut(&lane) else { return };
+        ahead.requests = ahead.requests.saturating_sub(done.requests);
+        ahead.images = ahead.images.saturating_sub(done.images);
+        ahead.windows = ahead.windows.saturating_sub(done.windows);
+        if done.images > 0 {
+            *images += done.images;
+            *time += took;
+        }
+    }
+
+    fn estimate(&self) -> Duration {
+        let cost = |images: usize, time: Duration| (images > 0).then(|| time.div_f64(images as f64));
+        let (images, time) =
+            self.lanes.values().fold((0, Duration::ZERO), |sum, lane| (sum.0 + lane.1, sum.1 + lane.2));
+        let typical = cost(images, time).unwrap_or(ASSUMED_IMAGE);
+        self.lanes.values().map(|(ahead, images, time)| ahead.at(cost(*images, *time).unwrap_or(typical))).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(images: usize) -> Effort {
+        Effort { requests: 1, images, windows: Duration::ZERO }
+    }
+
+    #[test]
+    fn time_left_learns_from_what_was_measured() {
+        let window = Effort { windows: Duration::from_secs(10), ..images(100) };
+        let mut left = TimeLeft::new([(Lane::JPEG, window), (Lane::ONNX_HTTP, images(100))].into_iter());
+        assert_eq!(left.estimate(), Duration::from_secs(10) + ASSUMED_IMAGE * 200, "nothing is known yet");
+        left.advance(Lane::JPEG, images(50), Duration::from_secs(5));
+        assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10), "the other lane is taken to be like this one");
+        left.advance(Lane::ONNX_HTTP, images(50), Duration::from_secs(10));
+        assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10));
+    }
+
+    #[test]
+    fn durations_in_words() {
+        assert_eq!(words(Duration::from_secs(42)), "42 s");
+        assert_eq!(words(Duration::from_secs(185)), "3 min 05 s");
+    }
+}

@@ -1,0 +1,184 @@
+//! `quintet-bench run`: one run, from its flags to its exit status.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{
+        lane_args::LaneArgs,
+        limit_args::LimitArgs,
+        load_args::{LoadArgs, check_transports},
+        output::write_stdout,
+        plan_args::PlanArgs,
+        progress::{ASSUMED_IMAGE, Terminal, words},
+        setup::{emulate, payload, stop_at_ctrl_c},
+    },
+    client::target::Target,
+    model::{report::Report, settings::Settings},
+    report::{exporter::Exporter as _, markdown::Markdown},
+    run::{
+        journal::Unfinished,
+        plan::Plan,
+        setup::{Run, Stop},
+    },
+};
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunCommand {
+    /// What is measured.
+    #[command(flatten)]
+    pub args: RunArgs,
+    /// Go on with a run that was stopped, in its folder, with the flags it was started with. Refused when the lanes or
+    /// this machine are not what they were.
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub resume: Option<PathBuf>,
+    /// Print the plan and how long it may take; send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `run` measures.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The lanes.
+    #[command(flatten)]
+    pub lanes: LaneArgs,
+    /// What they are sent.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// In which sizes.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Limits of the client.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Folder for results; each run gets its own folder in it.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+}
+
+impl RunArgs {
+    /// The settings: the preset, and what overrides it.
+    pub fn settings(&self) -> Settings {
+        self.plan.apply(self.load.settings(&self.lanes, &self.limits))
+    }
+}
+
+/// Measures what the flags say and prints the tables.
+///
+/// # Errors
+/// When nothing can be measured; failed requests are in the report.
+pub async fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &command.resume {
+        let unfinished = Unfinished::read(folder)?;
+        return measure(&flags_of(&unfinished)?, Some(unfinished)).await;
+    }
+    if command.dry_run {
+        let (plan, targets) = plan(&command.args)?;
+        return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
+    }
+    measure(&command.args, None).await
+}
+
+/// A command line of `run`, as the journal of a run keeps it.
+#[derive(Parser)]
+struct RunLine {
+    #[command(subcommand)]
+    command: OnlyRun,
+}
+
+#[derive(Subcommand)]
+enum OnlyRun {
+    #[command(args_override_self = true)]
+    Run(Box<RunCommand>),
+}
+
+/// The flags that a run was started with.
+fn flags_of(unfinished: &Unfinished) -> anyhow::Result<RunArgs> {
+    let line = &unfinished.head.environment.command_line;
+    match RunLine::try_parse_from(line) {
+        Ok(RunLine { command: OnlyRun::Run(run) }) => Ok(run.args),
+        Err(_) => bail!("cannot resume: `{}` is no command line of this version's `run`", line.join(" ")),
+    }
+}
+
+/// The plan, and whether it can be carried out.
+fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
+    let (settings, targets) = (args.settings(), args.lanes.targets()?);
+    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+    let plan = Plan::new(&settings, &lanes);
+    if plan.stages.is_empty() {
+        bail!("nothing to measure: both --batches and --concurrency are empty");
+    }
+    check_transports(&settings)?;
+    for (rate, time) in plan.open_windows() {
+        if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
+            bail!(
+                "{rate} for {} are more requests than --max-window-requests; raise it or shorten --duration",
+                words(time)
+            );
+        }
+    }
+    Ok((plan, targets))
+}
+
+async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<ExitCode> {
+    let ((plan, mut targets), settings) = (plan(args)?, args.settings());
+    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+    let payload = payload(args.load.images.as_deref(), plan.largest_batch())?;
+    let _proxies = emulate(&settings, &mut targets).await?;
+    let progress = Terminal::on_stderr(&plan, &lanes);
+    let stop = Stop::from(CancellationToken::new());
+    tokio::spawn(stop_at_ctrl_c(stop.clone()));
+    let output = args.output.clone();
+    let outcome = Run { settings, targets, payload, output, progress: &progress, resume, stop }.run().await?;
+    write_stdout(&Markdown.export(&outcome.report)?)?;
+    eprintln!("report: {}", outcome.folder.join("report.json").display());
+    if outcome.report.interrupted {
+        eprintln!("to go on: quintet-bench run --resume {}", outcome.folder.display());
+    }
+    Ok(ExitCode::from(exit_status(&outcome.report)))
+}
+
+/// The exit status that a report deserves.
+pub fn exit_status(report: &Report) -> u8 {
+    if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
+}
+
+fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
+    use std::fmt::Write as _;
+    let mut text = "| Lane | Address | Requests | Images | Windows |\n|---|---|---:|---:|---:|\n".to_owned();
+    let mut time = Duration::ZERO;
+    for target in targets {
+        let effort = plan.effort(target.lane);
+        time += effort.at(ASSUMED_IMAGE);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            target.lane,
+            target.url(),
+            effort.requests,
+            effort.images,
+            words(effort.windows)
+        );
+    }
+    let _ = writeln!(text, "\nAbout {} if one image takes {} ms.", words(time), ASSUMED_IMAGE.as_millis());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_is_told_in_words() {
+        let RunLine { command: OnlyRun::Run(run) } =
+            RunLine::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap();
+        let (plan, targets) = plan(&run.args).unwrap();
+        insta::assert_snapshot!(describe_plan(&plan, &targets));
+    }
+}

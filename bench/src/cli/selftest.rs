@@ -1,0 +1,39 @@
+//! `quintet-bench selftest`: the proofs that this program measures right.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::{
+    cli::{numbers::counts, output::write_stdout},
+    selftest,
+};
+
+/// Flags of `selftest`.
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// Only what is proved in virtual time.
+    #[arg(long)]
+    pub fast: bool,
+    /// Trials of each statistical claim.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = counts(10_000))]
+    pub trials: u16,
+    /// Seed of everything that is drawn.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Proves it and prints the proofs.
+///
+/// # Errors
+/// When no server can be started on loopback.
+pub async fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
+    let (trials, seed) = (usize::from(args.trials), args.seed);
+    let mut proofs = tokio::task::spawn_blocking(move || selftest::fast(trials, seed)).await?;
+    if !args.fast {
+        eprintln!("virtual time is done; real sockets take half a minute");
+        proofs.extend(selftest::real(seed).await?);
+    }
+    write_stdout(&selftest::table(&proofs))?;
+    Ok(ExitCode::from(u8::from(proofs.iter().any(|proof| !proof.held))))
+}

@@ -1,0 +1,52 @@
+//! Set-up that `run` and `slo` share: the emulated link, the photographs, Ctrl-C.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use quintet_preprocess::{DEFAULT_MAX_PIXELS, ImageError, to_tensor};
+
+use crate::{
+    client::{
+        payload::{self, Payload},
+        target::Target,
+    },
+    link::{self, proxy::Proxy},
+    model::settings::Settings,
+    run::setup::Stop,
+};
+
+/// Puts the link that is asked for in front of the lanes.
+pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyhow::Result<Vec<Proxy>> {
+    match settings.link {
+        Some(link) => link::between(link, settings.seed, targets).await.context("--link"),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The photographs to send, in batches up to the largest.
+pub(crate) fn payload(images: Option<&Path>, largest_batch: usize) -> anyhow::Result<Payload> {
+    let photographs = match images {
+        Some(folder) => payload::from_folder(folder)?,
+        None => payload::compiled_in(),
+    };
+    Ok(Payload::new(&photographs, largest_batch, preprocess)?)
+}
+
+/// The client's preprocessing: the same code that the server's jpeg lane runs.
+fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
+    to_tensor(encoded, DEFAULT_MAX_PIXELS, tensor)
+}
+
+/// The first Ctrl-C ends the run after the current block, the second at once; a third does not wait for the report.
+pub(crate) async fn stop_at_ctrl_c(stop: Stop) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        eprintln!("\nstopping after this block; the report keeps what was measured (Ctrl-C again to stop at once)");
+        stop.soon.cancel();
+    }
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop.now.cancel();
+    }
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(130);
+    }
+}

@@ -1,0 +1,78 @@
+//! `quintet-bench slo`: the highest rate that keeps a bound on p99.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{
+        lane_args::LaneArgs,
+        limit_args::LimitArgs,
+        load_args::{LoadArgs, check_transports},
+        numbers::counts,
+        output::write_stdout,
+        progress::Terminal,
+        setup::{emulate, payload, stop_at_ctrl_c},
+    },
+    model::{arrivals::Rate, duration::parse_duration, settings::Settings},
+    run::{
+        plan::Plan,
+        setup::{Run, Stop},
+        slo::{self, Goal},
+    },
+};
+
+/// Flags of `slo`.
+#[derive(Debug, Args)]
+pub struct SloArgs {
+    /// Bound on p99.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub p99: Duration,
+    /// First rate tried, in requests per second.
+    #[arg(long, value_name = "RATE", default_value = "10")]
+    pub start_rate: Rate,
+    /// Highest rate tried.
+    #[arg(long, value_name = "RATE", default_value = "10000")]
+    pub max_rate: Rate,
+    /// Most windows for each lane.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
+    pub probes: u16,
+    /// The lanes.
+    #[command(flatten)]
+    pub lanes: LaneArgs,
+    /// What they are sent, and for how long.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Limits of the client.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Folder for results; each search gets its own folder in it.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+}
+
+/// Searches and prints what was found.
+///
+/// # Errors
+/// As `run`.
+pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings { loads: Vec::new(), ..args.load.settings(&args.lanes, &args.limits) };
+    check_transports(&settings)?;
+    let (goal, mut targets) = (
+        Goal { p99: args.p99, start: args.start_rate, most: args.max_rate, probes: args.probes.into() },
+        args.lanes.targets()?,
+    );
+    let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+    let payload = payload(args.load.images.as_deref(), 1)?;
+    let _proxies = emulate(&settings, &mut targets).await?;
+    let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes);
+    let stop = Stop::from(CancellationToken::new());
+    tokio::spawn(stop_at_ctrl_c(stop.clone()));
+    let output = args.output.clone();
+    let run = Run { settings, targets, payload, output, progress: &progress, resume: None, stop };
+    let (report, answers) = run.search(goal).await?;
+    write_stdout(&slo::table(&answers, goal))?;
+    let found = answers.iter().all(|answer| answer.highest_per_s.is_some());
+    Ok(ExitCode::from(if report.interrupted { 130 } else { u8::from(!found) }))
+}

@@ -1,0 +1,125 @@
+//! Clients of one lane, one for each worker.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::{
+    client::{
+        call::{CallError, HttpVersion, Prepared, Reply},
+        connection::Connection,
+        endpoint::Endpoint,
+        grpc, http, jpeg,
+        route::Route,
+        target::Target,
+        wire::Wire,
+    },
+    model::{connection::Policy, limits::Limits, protocol::Protocol},
+};
+
+/// Makes a lane's clients: whose connections they use is the policy's matter.
+pub struct Clients {
+    protocol: Protocol,
+    endpoint: Endpoint,
+    policy: Policy,
+    limits: Limits,
+    wire: Arc<Wire>,
+    shared: Vec<Arc<Mutex<Connection>>>,
+    made: usize,
+}
+
+impl Clients {
+    /// Clients of one lane.
+    pub fn new(target: &Target, policy: Policy, limits: Limits) -> Self {
+        let mut clients = Self {
+            protocol: target.protocol(),
+            endpoint: target.endpoint.clone(),
+            policy,
+            limits,
+            wire: Arc::default(),
+            shared: Vec::new(),
+            made: 0,
+        };
+        if let Policy::Shared(n) = policy {
+            clients.shared = (0..n.get()).map(|_| Arc::new(Mutex::new(clients.connection()))).collect();
+        }
+        clients
+    }
+
+    fn connection(&self) -> Connection {
+        let version = match self.protocol {
+            Protocol::Jpeg | Protocol::KserveHttp => HttpVersion::Http1,
+            Protocol::KserveGrpc => HttpVersion::Http2,
+        };
+        Connection::counted(self.endpoint.clone(), version, self.limits, Arc::clone(&self.wire))
+    }
+
+    /// One more client, for one more worker.
+    pub fn client(&mut self) -> Client {
+        let route = match self.policy {
+            Policy::Fresh => Route::Fresh(self.connection()),
+            Policy::Reused => Route::Own(self.connection()),
+            Policy::Shared(_) => Route::Shared(Arc::clone(&self.shared[self.made % self.shared.len()])),
+        };
+        self.made += 1;
+        Client { protocol: self.protocol, route }
+    }
+
+    /// What all their connections carried.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+/// One worker's route to a lane.
+pub struct Client {
+    protocol: Protocol,
+    route: Route,
+}
+
+impl Client {
+    /// Opens the connection ahead of the first request, where it is kept.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`].
+    pub async fn connect(&mut self) -> Result<(), CallError> {
+        self.route.connect().await
+    }
+
+    /// Closes the worker's own connection and waits for it.
+    pub async fn close(&mut self) {
+        self.route.close().await;
+    }
+
+    /// Closes the connection, where it is not kept; not a part of the request.
+    pub async fn settle(&mut self) {
+        self.route.settle().await;
+    }
+
+    /// Sends an inference request; the answer is complete and says success.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn infer(&mut self, request: &Prepared) -> Result<Reply, CallError> {
+        let mut reply = self.route.call(request).await?;
+        match self.protocol {
+            Protocol::Jpeg | Protocol::KserveHttp => http::check(&reply)?,
+            Protocol::KserveGrpc => grpc::check(&reply)?,
+        }
+        reply.marks.decoded = reply.started.elapsed();
+        Ok(reply)
+    }
+
+    /// Reads the embeddings out of an answer, one row for each image; where it only says that they are in shared memory,
+    /// out of what is there.
+    ///
+    /// # Errors
+    /// [`CallError::Malformed`].
+    pub fn embeddings(&self, reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>, CallError> {
+        match self.protocol {
+            Protocol::Jpeg => jpeg::embeddings(reply),
+            Protocol::KserveHttp => http::embeddings(reply, shared),
+            Protocol::KserveGrpc => grpc::embeddings(reply, shared),
+        }
+    }
+}

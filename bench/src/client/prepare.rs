@@ -1,0 +1,48 @@
+//! Prepares a lane's requests: each is made once and sent many times.
+
+use crate::{
+    client::{
+        call::{CallError, Prepared},
+        grpc, http, jpeg,
+        payload::Payload,
+        region::Region,
+        target::Target,
+        tensor,
+    },
+    model::{encoding::Encoding, protocol::Protocol},
+};
+
+/// Makes a lane's requests for one batch size, one for each photograph that a batch can begin with.
+/// Every lane's n-th request carries the same photographs; with a region, it only says where they are.
+///
+/// # Errors
+/// When an address or model name cannot be part of a request.
+pub fn prepare(
+    target: &Target,
+    encoding: Encoding,
+    payload: &Payload,
+    batch: usize,
+    region: Option<&Region>,
+) -> Result<Vec<Prepared>, CallError> {
+    let one = |first| {
+        if let Some(region) = region {
+            let places = [payload.placement(encoding, first, batch), region.output(first)];
+            return match target.protocol() {
+                Protocol::KserveGrpc => grpc::shared_infer_request(target, encoding, batch, region.name(), places),
+                _ => http::shared_infer_request(target, encoding, batch, region.name(), places),
+            };
+        }
+        let tensor = || payload.tensor_as(encoding, first, batch);
+        match (target.protocol(), encoding) {
+            (Protocol::Jpeg, Encoding::Jpeg) => jpeg::raw_infer_request(target, payload.encoded(first, batch)),
+            (Protocol::Jpeg, _) => jpeg::infer_request(target, &payload.base64(first, batch)),
+            (Protocol::KserveHttp, Encoding::Json) => {
+                let numbers = tensor::to_json(&tensor()).map_err(|e| CallError::Malformed(e.to_string()))?;
+                http::json_infer_request(target, batch, numbers)
+            }
+            (Protocol::KserveHttp, _) => http::infer_request(target, encoding, batch, tensor()),
+            (Protocol::KserveGrpc, _) => grpc::infer_request(target, encoding, batch, tensor()),
+        }
+    };
+    (0..payload.variants()).map(one).collect()
+}

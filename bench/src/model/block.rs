@@ -1,0 +1,104 @@
+//! Measurements of a block or window, of a warm-up, and of a whole cell.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    connection::Traffic,
+    counters::Counters,
+    load::Load,
+    record::{Failures, Recorder},
+    variant::Variant,
+};
+
+/// What was measured in one block or window.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MeasuredBlock {
+    /// Start of the block, since the start of the run.
+    pub start: Duration,
+    /// Its length on the clock.
+    pub wall: Duration,
+    /// The requests completed in it, and its failures.
+    pub recorder: Recorder,
+    /// Requests completed outside the window (ramp and drain); 0 for serial blocks.
+    pub outside: u64,
+    /// TCP connections used.
+    pub connections: u64,
+    /// Connections opened anew within the block.
+    pub reconnects: u64,
+    /// CPU time of this program in the block, where known.
+    pub cpu: Option<Duration>,
+    /// What the connections carried in the block, a window's ramp and drain included.
+    pub traffic: Traffic,
+    /// What became of the schedule, in an open loop.
+    pub offered: Option<Offered>,
+    /// The server's counters over the block.
+    pub server: Result<Counters, String>,
+    /// Requests answered according to the server, from idle to idle; `None` when not comparable.
+    pub counted: Option<u64>,
+}
+
+/// Requests before the measurement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WarmUp {
+    /// How many were sent.
+    pub sent: u64,
+    /// How many failed.
+    pub failures: Failures,
+    /// Latency of the very first, in µs.
+    #[serde(default)]
+    pub first_us: Option<u64>,
+    /// Median latency of the last group, in µs.
+    #[serde(default)]
+    pub last_us: Option<u64>,
+    /// Whether it became steady (the medians of two groups in a row within 10 %), where that was judged.
+    #[serde(default)]
+    pub steady: Option<bool>,
+}
+
+impl WarmUp {
+    /// Adds what was sent before the run was stopped: the very first request was then.
+    pub fn follows(&mut self, mut first: Self) {
+        first.failures.merge(std::mem::take(&mut self.failures));
+        self.failures = first.failures;
+        self.sent += first.sent;
+        self.first_us = first.first_us.or(self.first_us);
+    }
+}
+
+/// Everything measured for one cell.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What was measured.
+    pub variant: Variant,
+    /// The load.
+    pub load: Load,
+    /// Bytes of a request's body (mean over the photographs).
+    pub request_bytes: usize,
+    /// Requests before the measurement.
+    pub warm_up: WarmUp,
+    /// Blocks, in order.
+    pub blocks: Vec<MeasuredBlock>,
+}
+
+/// What became of an open loop's schedule within the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Offered {
+    /// Requests that the schedule had in the window.
+    pub scheduled: u64,
+    /// Requests that were completed while the window was open, whenever they were to be sent.
+    pub completed_meanwhile: u64,
+    /// Requests of the schedule that were not sent before the window ended.
+    pub unsent: u64,
+    /// Requests that had to wait because no more might be in flight.
+    pub waited: u64,
+}
+
+impl Measured {
+    /// Requests sent in its blocks.
+    pub fn requests(&self) -> usize {
+        self.blocks.iter().map(|block| block.recorder.sent() as usize).sum()
+    }
+}

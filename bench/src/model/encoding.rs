@@ -1,0 +1,102 @@
+//! The form of the images in a request: JPEG, FP32, FP16, UINT8 or JSON.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::protocol::Protocol;
+
+/// The form of a request's images.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// The encoded files as they are: one as the body, several as multipart/form-data. JPEG lane.
+    Jpeg,
+    /// The encoded files in base64 in JSON. JPEG lane; its default.
+    JpegBase64,
+    /// FP32 `[N,3,224,224]`, normalised: 602,112 bytes an image. KServe lanes; their default.
+    Fp32,
+    /// FP16 `[N,3,224,224]`, normalised, to the model NAME_fp16: 301,056 bytes an image. KServe lanes.
+    Fp16,
+    /// UINT8 `[N,224,224,3]`, plain pixels, to the model NAME_u8: 150,528 bytes an image. KServe lanes.
+    U8,
+    /// The FP32 tensor as JSON numbers, the answer too. KServe over HTTP.
+    Json,
+}
+
+impl Encoding {
+    /// What a protocol carries when nothing else is asked for.
+    pub fn default_of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Jpeg => Self::JpegBase64,
+            Protocol::KserveHttp | Protocol::KserveGrpc => Self::Fp32,
+        }
+    }
+
+    /// Whether a protocol can carry it.
+    pub fn fits(self, protocol: Protocol) -> bool {
+        match self {
+            Self::Jpeg | Self::JpegBase64 => protocol == Protocol::Jpeg,
+            Self::Fp32 | Self::Fp16 | Self::U8 => protocol != Protocol::Jpeg,
+            Self::Json => protocol == Protocol::KserveHttp,
+        }
+    }
+
+    /// The model that takes it, of a family's plain name.
+    pub fn model(self, name: &str) -> String {
+        match self {
+            Self::Fp16 => format!("{name}_fp16"),
+            Self::U8 => format!("{name}_u8"),
+            Self::Jpeg | Self::JpegBase64 | Self::Fp32 | Self::Json => name.to_owned(),
+        }
+    }
+
+    /// KServe's name of its elements' type.
+    pub fn datatype(self) -> &'static str {
+        match self {
+            Self::Fp16 => "FP16",
+            Self::U8 => "UINT8",
+            Self::Jpeg | Self::JpegBase64 | Self::Fp32 | Self::Json => "FP32",
+        }
+    }
+
+    /// Shape of a batch.
+    pub fn shape(self, batch: usize) -> [i64; 4] {
+        match self {
+            Self::U8 => [batch as i64, 224, 224, 3],
+            _ => [batch as i64, 3, 224, 224],
+        }
+    }
+}
+
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "jpeg",
+            Self::JpegBase64 => "jpeg-base64",
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::U8 => "u8",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Elements of one image's tensor: 3 channels of 224 × 224.
+pub const IMAGE_ELEMENTS: usize = 3 * 224 * 224;
+/// Bytes of one image's FP32 tensor.
+pub const IMAGE_BYTES: usize = IMAGE_ELEMENTS * 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_protocol_carries_its_default() {
+        for protocol in [Protocol::Jpeg, Protocol::KserveHttp, Protocol::KserveGrpc] {
+            assert!(Encoding::default_of(protocol).fits(protocol));
+        }
+        assert!(!Encoding::Json.fits(Protocol::KserveGrpc) && !Encoding::Jpeg.fits(Protocol::KserveHttp));
+    }
+}

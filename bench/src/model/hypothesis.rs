@@ -1,0 +1,103 @@
+//! Hypotheses about two lanes, and their verdicts.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{difference::Difference, lane::Lane, load::Load, metric::Metric};
+
+/// What the measurements say about a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The interval lies within what is claimed.
+    Supported,
+    /// The interval leaves out the claim or its contrary nowhere: more samples are needed, or it was not measured.
+    Inconclusive,
+    /// The interval lies outside of what is claimed.
+    Refuted,
+}
+
+impl Verdict {
+    /// The verdict in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Supported => "supported",
+            Self::Inconclusive => "inconclusive",
+            Self::Refuted => "refuted",
+        }
+    }
+
+    /// The verdict on several claims that must all hold; inconclusive without a claim.
+    pub fn all(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        verdicts.into_iter().max().unwrap_or(Self::Inconclusive)
+    }
+}
+
+/// A number of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SampleSize {
+    /// Blocks for each lane.
+    pub blocks: usize,
+    /// Requests for each lane, in blocks of the present size.
+    pub requests: usize,
+}
+
+/// One claim, judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judged {
+    /// The claim.
+    pub claim: Hypothesis,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Left minus right, where both were measured.
+    pub effect: Option<Difference>,
+    /// The sample that would settle it with 80 % power if the effect is what it seems; for inconclusive ones.
+    pub needs: Option<SampleSize>,
+    /// What stands in the way, if anything.
+    pub reason: Option<String>,
+}
+
+/// A hypothesis: one or more claims that must all hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// `H1` to `H5`, or `user`.
+    pub name: String,
+    /// In words.
+    pub statement: String,
+    /// The verdict on all claims together.
+    pub verdict: Verdict,
+    /// Why there is none, where nothing could be judged.
+    pub reason: Option<String>,
+    /// The claims.
+    pub claims: Vec<Judged>,
+}
+
+/// How two lanes are claimed to compare.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Relation {
+    /// `<`: the left side is smaller.
+    Less,
+    /// `>`: the left side is larger.
+    Greater,
+    /// `~ 5%`: their ratio is within that share of 1.
+    Within(f64),
+}
+
+/// `metric(left) relation factor * metric(right) @ load`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "String", try_from = "String")]
+#[schemars(with = "String")]
+pub struct Hypothesis {
+    /// What is compared.
+    pub metric: Metric,
+    /// The left lane.
+    pub left: Lane,
+    /// The claim.
+    pub relation: Relation,
+    /// Factor of the right side; 1 by default.
+    pub factor: f64,
+    /// The right lane.
+    pub right: Lane,
+    /// Under which load.
+    pub load: Load,
+}

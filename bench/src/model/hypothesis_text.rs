@@ -1,0 +1,317 @@
+//! Parses and writes a hypothesis: `p50(onnx-http) < 0.9 * p50(onnx-grpc) @ batch=1`.
+
+use std::{fmt, str::FromStr};
+
+use crate::model::{
+    hypothesis::{Hypothesis, Relation},
+    lane::{Lane, NoLane},
+    load::Load,
+    metric::Metric,
+};
+
+/// Margin of `~` where none is written.
+const MARGIN: f64 = 0.05;
+/// Largest batch, concurrency and factor that are taken for meant.
+const MAX_COUNT: usize = 1_000_000;
+const MAX_FACTOR: f64 = 1e6;
+
+/// A claim that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}\n  {input}\n  {:>width$}\nwrite METRIC(LANE) < METRIC(LANE) @ batch=N, with <, > or ~ 5% and batch or concurrency", '^', width = at + 1)]
+pub struct HypothesisError {
+    input: String,
+    at: usize,
+    reason: String,
+}
+
+impl FromStr for Hypothesis {
+    type Err = HypothesisError;
+
+    fn from_str(input: &str) -> Result<Self, Self::Err> {
+        // One line, so that the mark stands below what it means.
+        let input: String = input.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let mut reader = Reader { input: &input, at: 0 };
+        reader.hypothesis().map_err(|(at, reason)| {
+            let column = input[..at].chars().count();
+            HypothesisError { input: input.clone(), at: column, reason }
+        })
+    }
+}
+
+impl TryFrom<String> for Hypothesis {
+    type Error = HypothesisError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Hypothesis> for String {
+    fn from(hypothesis: Hypothesis) -> Self {
+        hypothesis.to_string()
+    }
+}
+
+impl fmt::Display for Hypothesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { metric, left, relation, factor, right, load } = self;
+        write!(f, "{metric}({left}) ")?;
+        match relation {
+            Relation::Less => f.write_str("< ")?,
+            Relation::Greater => f.write_str("> ")?,
+            Relation::Within(margin) => write!(f, "~ {}% ", margin * 100.0)?,
+        }
+        if *factor != 1.0 {
+            write!(f, "{factor} * ")?;
+        }
+        write!(f, "{metric}({right}) @ ")?;
+        match load {
+            Load::Serial { batch } => write!(f, "batch={batch}"),
+            Load::Concurrent { concurrency, batch: 1 } => write!(f, "concurrency={concurrency}"),
+            Load::Concurrent { concurrency, batch } => write!(f, "concurrency={concurrency}, batch={batch}"),
+            Load::Open { .. } => write!(f, "{load}"),
+        }
+    }
+}
+
+/// Where, and what.
+type Error = (usize, String);
+
+struct Reader<'a> {
+    input: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn hypothesis(&mut self) -> Result<Hypothesis, Error> {
+        let (left_factor, left_metric, left) = self.side()?;
+        let relation = self.relation()?;
+        let right_at = self.skip_spaces();
+        let (right_factor, metric, right) = self.side()?;
+        if metric != left_metric {
+            return Err((right_at, format!("both sides must be the same metric, not {left_metric} and {metric}")));
+        }
+        if right == left {
+            return Err((right_at, format!("{left} is compared with itself")));
+        }
+        let load = self.load()?;
+        Ok(Hypothesis { metric, left, relation, factor: right_factor / left_factor, right, load })
+    }
+
+    /// `[number *] metric(lane)`.
+    fn side(&mut self) -> Result<(f64, Metric, Lane), Error> {
+        let at = self.skip_spaces();
+        let factor = if self.rest().starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            let factor = self.number()?;
+            if !(1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&factor) {
+                return Err((at, format!("a factor is between {} and {MAX_FACTOR}", 1.0 / MAX_FACTOR)));
+            }
+            self.expect("*")?;
+            factor
+        } else {
+            1.0
+        };
+        let at = self.skip_spaces();
+        let metric = self.word("a metric, such as p50")?.parse().map_err(|reason| (at, reason))?;
+        self.expect("(")?;
+        let at = self.skip_spaces();
+        let name = self.word("a lane, such as onnx-http")?;
+        let lane = name.parse().map_err(|error: NoLane| (at, error.to_string()))?;
+        self.expect(")")?;
+        Ok((factor, metric, lane))
+    }
+
+    fn relation(&mut self) -> Result<Relation, Error> {
+        let at = self.skip_spaces();
+        match self.rest().chars().next() {
+            Some('<') => self.advance('<', Relation::Less),
+            Some('>') => self.advance('>', Relation::Greater),
+            Some(sign @ ('~' | '≈')) => {
+                self.at += sign.len_utf8();
+                let at = self.skip_spaces();
+                // `~ 5%` has a margin, `~ 5 * p50(...)` a factor.
+                let number = self.rest().trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+                if number.len() == self.rest().len() || !number.trim_start().starts_with('%') {
+                    return Ok(Relation::Within(MARGIN));
+                }
+                let margin = self.number()? / 100.0;
+                self.expect("%")?;
+                if margin <= 0.0 || margin > 10.0 {
+                    return Err((at, "a margin is more than 0 % and at most 1000 %".into()));
+                }
+                Ok(Relation::Within(margin))
+            }
+            _ => Err((at, format!("expected <, > or ~, found {}", self.found()))),
+        }
+    }
+
+    fn advance(&mut self, sign: char, relation: Relation) -> Result<Relation, Error> {
+        self.at += sign.len_utf8();
+        if self.rest().starts_with('=') {
+            return Err((self.at, format!("measured values are never exactly equal: write {sign}")));
+        }
+        Ok(relation)
+    }
+
+    /// `[@ batch=N, concurrency=N]` and the end; batch 1, one at a time, where nothing is written.
+    fn load(&mut self) -> Result<Load, Error> {
+        let (mut batch, mut concurrency) = (None, None);
+        self.skip_spaces();
+        if !self.rest().is_empty() {
+            self.expect("@")?;
+            loop {
+                let at = self.skip_spaces();
+                let slot = match self.word("batch or concurrency")? {
+                    "batch" => &mut batch,
+                    "concurrency" => &mut concurrency,
+                    other => {
+                        return Err((at, format!("no condition `{other}`; conditions are batch=N and concurrency=N")));
+                    }
+                };
+                if slot.is_some() {
+                    return Err((at, "this condition was given before".into()));
+                }
+                self.expect("=")?;
+                *slot = Some(self.count()?);
+                self.skip_spaces();
+                if self.rest().is_empty() {
+                    break;
+                }
+                self.expect(",")?;
+            }
+        }
+        let batch = batch.unwrap_or(1);
+        Ok(concurrency.map_or(Load::Serial { batch }, |concurrency| Load::Concurrent { concurrency, batch }))
+    }
+
+    fn count(&mut self) -> Result<usize, Error> {
+        let at = self.skip_spaces();
+        let digits = self.rest().len() - self.rest().trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let count = self.rest()[..digits].parse().ok().filter(|count| (1..=MAX_COUNT).contains(count));
+        self.at += digits;
+        count.ok_or_else(|| (at, format!("expected a number from 1 to {MAX_COUNT}")))
+    }
+
+    fn number(&mut self) -> Result<f64, Error> {
+        let at = self.skip_spaces();
+        let rest = self.rest();
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        self.at += end;
+        rest[..end].parse().map_err(|_| (at, format!("`{}` is not a number", &rest[..end])))
+    }
+
+    fn word(&mut self, what: &str) -> Result<&'a str, Error> {
+        let at = self.skip_spaces();
+        let rest = self.rest();
+        let end =
+            rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '/')).unwrap_or(rest.len());
+        if end == 0 {
+            return Err((at, format!("expected {what}, found {}", self.found())));
+        }
+        self.at += end;
+        Ok(&rest[..end])
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), Error> {
+        let at = self.skip_spaces();
+        if !self.rest().starts_with(sign) {
+            return Err((at, format!("expected {sign}, found {}", self.found())));
+        }
+        self.at += sign.len();
+        Ok(())
+    }
+
+    fn skip_spaces(&mut self) -> usize {
+        self.at += self.rest().len() - self.rest().trim_start().len();
+        self.at
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.input[self.at..]
+    }
+
+    fn found(&self) -> String {
+        self.rest().chars().next().map_or("the end".into(), |c| format!("`{c}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_cannot_be_read_is_pointed_at() {
+        let errors: Vec<_> = [
+            "p50(onnx) < p50(onnx-grpc)",
+            "p50(onnx-http) < p95(onnx-grpc)",
+            "latency(jpeg) < p50(onnx-grpc)",
+            "p50(onnx-http) = p50(onnx-grpc)",
+            "p50(onnx-http) <= p50(onnx-grpc)",
+            "p50(onnx-http) < p50(onnx-grpc) @ batch=0",
+            "p50(onnx-http) < p50(onnx-grpc) at batch=1",
+            "p50(onnx-http) < p50(onnx-http)",
+            "p50(onnx-http) <",
+        ]
+        .map(|text| text.parse::<Hypothesis>().unwrap_err().to_string())
+        .map(|error| error.rsplit_once('\n').unwrap().0.to_owned())
+        .to_vec();
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+
+    #[test]
+    fn claims_are_read() {
+        let text = |text: &str| text.parse::<Hypothesis>().unwrap().to_string();
+        assert_eq!(text("p50(onnx-http)<p50(onnx-grpc)"), "p50(onnx-http) < p50(onnx-grpc) @ batch=1");
+        assert_eq!(
+            text("2*p99(jpeg) > p99( trt-grpc )@concurrency=16"),
+            "p99(jpeg) > 0.5 * p99(trt-grpc) @ concurrency=16"
+        );
+        assert_eq!(
+            text("infer(onnx-http) ~2.5% infer(trt-http) @batch=8"),
+            "infer(onnx-http) ~ 2.5% infer(trt-http) @ batch=8"
+        );
+        assert_eq!(text("mean(jpeg) ≈ 3 * mean(trt-http)"), "mean(jpeg) ~ 5% 3 * mean(trt-http) @ batch=1");
+    }
+
+    fn hypotheses() -> impl Strategy<Value = Hypothesis> {
+        let metrics: Vec<_> = Metric::all().collect();
+        let relation = prop_oneof![
+            Just(Relation::Less),
+            Just(Relation::Greater),
+            (1_u32..1_000).prop_map(|percent| Relation::Within(f64::from(percent) / 100.0))
+        ];
+        let load = prop_oneof![
+            (1..500_usize).prop_map(|batch| Load::Serial { batch }),
+            (1..500_usize, 1..9_usize).prop_map(|(concurrency, batch)| Load::Concurrent { concurrency, batch })
+        ];
+        (proptest::sample::select(metrics), relation, 0..5_usize, 1..5_usize, 1..40_u32, load).prop_map(
+            |(metric, relation, left, other, factor, load)| Hypothesis {
+                metric,
+                left: Lane::ALL[left],
+                relation,
+                factor: f64::from(factor) / 4.0,
+                right: Lane::ALL[(left + other) % 5],
+                load,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(hypothesis in hypotheses()) {
+            let read: Hypothesis = hypothesis.to_string().parse().unwrap();
+            prop_assert_eq!(read.to_string(), hypothesis.to_string());
+            prop_assert_eq!((read.left, read.right, read.load, read.factor), (hypothesis.left, hypothesis.right, hypothesis.load, hypothesis.factor));
+        }
+
+        #[test]
+        fn any_text_is_survived(text: String, cut in 0..60_usize, claim in hypotheses()) {
+            let _ = text.parse::<Hypothesis>();
+            let claim: String = claim.to_string().chars().take(cut).chain(text.chars()).collect();
+            if let Err(error) = claim.parse::<Hypothesis>() {
+                let _ = error.to_string();
+            }
+        }
+    }
+}

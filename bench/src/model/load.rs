@@ -1,0 +1,60 @@
+//! The load of a cell: serial, concurrent (closed loop) or an open loop.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::arrivals::{Arrivals, Rate};
+
+/// How a lane is loaded in one cell of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Load {
+    /// One worker, one request after the other.
+    Serial {
+        /// Images in a request.
+        batch: usize,
+    },
+    /// Several workers, each with one request in flight (closed loop).
+    Concurrent {
+        /// Workers.
+        concurrency: usize,
+        /// Images in a request.
+        batch: usize,
+    },
+    /// Requests at their own times, whatever became of those before (open loop).
+    Open {
+        /// How they follow each other.
+        arrivals: Arrivals,
+        /// Requests per second; of a trace, its mean.
+        rate: Rate,
+        /// Images in a request.
+        batch: usize,
+    },
+}
+
+impl Load {
+    /// Images in a request.
+    pub fn batch(self) -> usize {
+        match self {
+            Self::Serial { batch } | Self::Concurrent { batch, .. } | Self::Open { batch, .. } => batch,
+        }
+    }
+
+    /// Workers; an open loop takes as many as it needs.
+    pub fn workers(self) -> usize {
+        match self {
+            Self::Serial { .. } | Self::Open { .. } => 1,
+            Self::Concurrent { concurrency, .. } => concurrency,
+        }
+    }
+}
+
+impl std::fmt::Display for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Serial { batch } => write!(f, "serial b={batch}"),
+            Self::Concurrent { concurrency, .. } => write!(f, "concurrent c={concurrency}"),
+            Self::Open { arrivals, rate, .. } => write!(f, "{arrivals} {rate}"),
+        }
+    }
+}

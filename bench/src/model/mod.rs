@@ -1,0 +1,32 @@
+//! Plain data that every layer shares: lanes, loads, settings, samples, reports.
+
+pub mod arrivals;
+pub mod block;
+pub mod cell;
+pub mod connection;
+pub mod counters;
+pub mod difference;
+pub mod duration;
+pub mod encoding;
+pub mod environment;
+pub mod estimate;
+pub mod hypothesis;
+pub mod hypothesis_text;
+pub mod lane;
+pub mod limits;
+pub mod link;
+pub mod load;
+pub mod metric;
+pub mod outputs;
+pub mod part;
+pub mod protocol;
+pub mod record;
+pub mod report;
+pub mod sample;
+pub mod samples;
+pub mod settings;
+pub mod transport;
+pub mod variant;
+pub mod warning;
+pub mod waterfall;
+pub mod words;

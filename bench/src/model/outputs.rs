@@ -1,0 +1,43 @@
+//! Whether the lanes compute the same outputs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::lane::Lane;
+
+/// How two lanes' outputs for the same photographs differ.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PairAgreement {
+    /// One lane.
+    pub a: Lane,
+    /// The other.
+    pub b: Lane,
+    /// Largest absolute difference of two elements; `None` when the shapes differ or an element is not finite.
+    pub max_abs_difference: Option<f64>,
+    /// Largest absolute element of both lanes.
+    pub scale: f64,
+    /// Smallest cosine of two rows; `None` as above, or for a row of zeros.
+    pub min_cosine: Option<f64>,
+    /// Whether the difference is within the tolerance times the scale.
+    pub agree: bool,
+}
+
+/// A lane that gave no outputs to compare.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoOutputs {
+    /// The lane.
+    pub lane: Lane,
+    /// What happened instead.
+    pub reason: String,
+}
+
+/// The comparison of all lanes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// The tolerance, relative to the scale.
+    pub tolerance: f64,
+    /// All pairs of lanes that answered.
+    pub pairs: Vec<PairAgreement>,
+    /// Lanes that did not answer.
+    pub missing: Vec<NoOutputs>,
+}

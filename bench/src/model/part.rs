@@ -1,0 +1,148 @@
+//! The parts of a request's latency, and the server's stage times (`Server-Timing`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A part of a request's latency. The order is that of its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Client: opening the connection; next to nothing when it is kept.
+    Connect,
+    /// Client: the TLS handshake on it, where TLS is spoken.
+    Tls,
+    /// Client: the request from its prepared pieces. (Preprocessing is charged apart.)
+    ClientEncode,
+    /// Client: handing the request to the system, where the server does not read it meanwhile.
+    Send,
+    /// Both ways together, with the operating systems on both sides.
+    Network,
+    /// Server: reading the body from the socket, as fast as it arrives.
+    Receive,
+    /// Server: protocol to tensors; on the jpeg lane also decoding and preprocessing.
+    Parse,
+    /// Server: waiting for an instance and for batch mates.
+    Queue,
+    /// Server: requests to one batch.
+    Gather,
+    /// Server: batch to the backend's input.
+    CopyIn,
+    /// Server: the model.
+    Infer,
+    /// Server: the backend's output to the server's buffers.
+    CopyOut,
+    /// Server: tensors to protocol.
+    Encode,
+    /// Time between the client's last byte out and first byte in that no stage accounts for.
+    Unknown,
+    /// Client: the answer from its first byte to its last.
+    Download,
+    /// Client: whether the answer is a success.
+    ClientDecode,
+}
+
+impl Part {
+    /// All parts, in order.
+    pub const ALL: [Self; 16] = [
+        Self::Connect,
+        Self::Tls,
+        Self::ClientEncode,
+        Self::Send,
+        Self::Network,
+        Self::Receive,
+        Self::Parse,
+        Self::Queue,
+        Self::Gather,
+        Self::CopyIn,
+        Self::Infer,
+        Self::CopyOut,
+        Self::Encode,
+        Self::Unknown,
+        Self::Download,
+        Self::ClientDecode,
+    ];
+
+    /// The server's stages, in the order and by the names of `Server-Timing`.
+    pub const STAGES: [Self; 8] =
+        [Self::Receive, Self::Parse, Self::Queue, Self::Gather, Self::CopyIn, Self::Infer, Self::CopyOut, Self::Encode];
+
+    /// The name in `Server-Timing`, in reports and in hypotheses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::ClientEncode => "client_encode",
+            Self::Send => "send",
+            Self::Network => "network",
+            Self::Receive => "receive",
+            Self::Parse => "parse",
+            Self::Queue => "queue",
+            Self::Gather => "gather",
+            Self::CopyIn => "copy_in",
+            Self::Infer => "infer",
+            Self::CopyOut => "copy_out",
+            Self::Encode => "encode",
+            Self::Unknown => "unknown",
+            Self::Download => "download",
+            Self::ClientDecode => "client_decode",
+        }
+    }
+
+    /// Where its time is spent.
+    pub fn location(self) -> Location {
+        match self {
+            Self::Connect | Self::Tls | Self::ClientEncode | Self::Send | Self::ClientDecode => Location::Client,
+            Self::Network | Self::Download => Location::Network,
+            Self::Unknown => Location::Unknown,
+            _ => Location::Server,
+        }
+    }
+}
+
+/// Where a part's time is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Place")]
+pub enum Location {
+    /// In the client.
+    Client,
+    /// On the way.
+    Network,
+    /// In the server.
+    Server,
+    /// Not known.
+    Unknown,
+}
+
+/// The server's stage times of one request, in µs, in the order of [`Part::STAGES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTimes(pub(crate) [u32; Part::STAGES.len()]);
+
+impl StageTimes {
+    /// Reads `queue;dur=0.041, infer;dur=18.2`. Stages may be in any order and have further parameters, other
+    /// metrics may stand between them; `None` unless all eight stages are there.
+    pub fn parse(value: &str) -> Option<Self> {
+        let mut times = [None; Part::STAGES.len()];
+        for metric in value.split(',') {
+            let mut fields = metric.split(';').map(str::trim);
+            let name = fields.next()?;
+            let Some(stage) = Part::STAGES.iter().position(|stage| stage.name() == name) else { continue };
+            let duration = fields.find_map(|field| field.strip_prefix("dur=")?.trim_matches('"').parse::<f64>().ok());
+            times[stage] = duration
+                .map(|ms| (ms * 1e3).round())
+                .filter(|us| (0.0..=f64::from(u32::MAX)).contains(us))
+                .map(|us| us as u32);
+        }
+        let mut known = [0; Part::STAGES.len()];
+        for (known, time) in known.iter_mut().zip(times) {
+            *known = time?;
+        }
+        Some(Self(known))
+    }
+
+    /// The time of a stage in ns; 0 for a part that is no stage.
+    pub fn ns(self, part: Part) -> i64 {
+        let stage = Part::STAGES.iter().position(|stage| *stage == part);
+        stage.map_or(0, |index| i64::from(self.0[index]) * 1_000)
+    }
+}

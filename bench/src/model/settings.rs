@@ -1,0 +1,128 @@
+//! The settings of a run, with presets and defaults.
+
+use std::{path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    arrivals::LoadSpec, connection::Policy, duration::seconds, encoding::Encoding, hypothesis::Hypothesis,
+    limits::Limits, link::LinkSpec, transport::Transport,
+};
+
+/// Ready-made sizes of a run; single flags override them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Five lanes within five minutes on two CPU cores with a ResNet-18.
+    Quick,
+    /// The study's: 30 iterations for each batch size, windows for well over 60 requests.
+    ///
+    /// Both deal them into many blocks: differences are paired by block, and few blocks make wide intervals.
+    Seed,
+}
+
+impl Preset {
+    /// `(iterations, warmup, blocks, duration)` of the preset.
+    pub fn sizes(self) -> (usize, usize, usize, Duration) {
+        match self {
+            Self::Quick => (16, 2, 8, Duration::from_secs(4)),
+            Self::Seed => (30, 5, 10, Duration::from_secs(15)),
+        }
+    }
+}
+
+/// Everything that decides what a run measures; written into its report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Settings {
+    /// The preset that the rest started from.
+    pub preset: Preset,
+    /// Model asked for.
+    pub model: String,
+    /// Batch sizes of the serial part, in images.
+    pub batches: Vec<usize>,
+    /// Numbers of workers of the concurrent part; each sends one image at a time.
+    pub concurrency: Vec<usize>,
+    /// Measured requests for each lane and batch size.
+    pub iterations: usize,
+    /// Requests before each batch size's measurement, for each lane, at least.
+    pub warmup: usize,
+    /// Most of them: warm-up goes on until it is steady (the medians of two groups in a row within 10 %), or up to here.
+    #[serde(default)]
+    pub max_warmup: usize,
+    /// Blocks that the iterations are dealt into; lanes alternate block by block.
+    pub blocks: usize,
+    /// Length of a concurrent window.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub duration: Duration,
+    /// Load before a concurrent window opens; not measured.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub ramp: Duration,
+    /// Seed of the lanes' order, of random schedules and of the bootstrap.
+    pub seed: u64,
+    /// Claims that the report judges.
+    #[serde(default)]
+    pub hypotheses: Vec<Hypothesis>,
+    /// The loads.
+    #[serde(default = "closed")]
+    pub loads: Vec<LoadSpec>,
+    /// Whose connections requests go out on; each is measured.
+    #[serde(default = "reused")]
+    pub connections: Vec<Policy>,
+    /// In which forms images are sent; each lane is measured with those it can carry. Empty: its usual one.
+    #[serde(default)]
+    pub payloads: Vec<Encoding>,
+    /// On which ways tensors reach the server; each lane is measured with those it can use. None: TCP.
+    #[serde(default)]
+    pub transports: Vec<Transport>,
+    /// Folder of the lanes' Unix domain sockets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uds_dir: Option<PathBuf>,
+    /// Limits on every exchange.
+    pub limits: Limits,
+    /// The link emulated between client and lanes, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSpec>,
+}
+
+fn closed() -> Vec<LoadSpec> {
+    vec![LoadSpec::Closed]
+}
+
+fn reused() -> Vec<Policy> {
+    vec![Policy::Reused]
+}
+
+/// The quick preset.
+impl Default for Settings {
+    fn default() -> Self {
+        let preset = Preset::Quick;
+        let (iterations, warmup, blocks, duration) = preset.sizes();
+        Self {
+            preset,
+            model: "resnet50".into(),
+            batches: vec![1, 4, 8, 16, 32],
+            concurrency: vec![1, 8, 16],
+            iterations,
+            warmup,
+            max_warmup: MOST_WARMUP_GROUPS * warmup,
+            blocks,
+            duration,
+            ramp: Duration::from_secs(1),
+            seed: 1,
+            loads: closed(),
+            connections: reused(),
+            payloads: Vec::new(),
+            transports: Vec::new(),
+            uds_dir: None,
+            hypotheses: Vec::new(),
+            limits: Limits::default(),
+            link: None,
+        }
+    }
+}
+
+/// The default of `--max-warmup`, as a multiple of `--warmup`.
+pub const MOST_WARMUP_GROUPS: usize = 5;

@@ -1,0 +1,46 @@
+//! Warnings in a report.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{lane::Lane, words::list};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// Figures may mislead.
+    Warning,
+    /// Figures are not what they seem.
+    Error,
+}
+
+/// A finding with its remedy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// Stable name of the kind.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The lanes concerned.
+    pub lanes: Vec<Lane>,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// One line of Markdown.
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lanes = list(&self.lanes);
+        let severity = format!("{:?}", self.severity).to_lowercase();
+        write!(f, "**{severity}** `{}`", self.code)?;
+        if !lanes.is_empty() {
+            write!(f, " [{lanes}]")?;
+        }
+        write!(f, ": {}. {}", self.message, self.remedy)
+    }
+}

@@ -1,0 +1,64 @@
+//! Tables of differences between two lanes.
+
+use crate::{
+    model::{
+        connection::Policy,
+        encoding::Encoding,
+        lane::Lane,
+        load::Load,
+        report::{LaneDifference, Report},
+        transport::Transport,
+    },
+    report::{
+        axes,
+        table::{NOTHING, Table, label, signed},
+    },
+};
+
+/// What sets the two sides of a difference apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// The same lane of two servers.
+    Servers,
+    /// Two lanes of one server.
+    Lanes,
+}
+
+/// Lanes in pairs under some loads, each pair once for every variant of connections and payload.
+pub(crate) fn differences(
+    report: &Report,
+    between: Between,
+    what: &str,
+    digits: usize,
+    columns: Vec<(String, Load)>,
+) -> Table {
+    let variant = |d: &LaneDifference| (d.a, d.b, d.connection, d.payloads, d.transports);
+    let of = |d: &&LaneDifference| {
+        (d.a.peer != d.b.peer) == (between == Between::Servers) && columns.iter().any(|(_, load)| *load == d.load)
+    };
+    let mut pairs: Vec<_> = report.differences.iter().filter(of).map(variant).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    let cell = |pair, load: Load| {
+        let found = report.differences.iter().find(|d| (variant(d), d.load) == (pair, load));
+        found.map_or(NOTHING.into(), |d| {
+            let text = signed(d.difference.difference, digits);
+            let text = if d.difference.paired { text } else { format!("{text} unpaired") };
+            if d.difference.is_clear() { format!("{text} *") } else { text }
+        })
+    };
+    let row = |pair: (Lane, Lane, Policy, [Option<Encoding>; 2], [Transport; 2])| {
+        let name = format!("{} − {}{}", label(pair.0), label(pair.1), axes::variant(report, pair.2, pair.3, pair.4));
+        (name, columns.iter().map(|(_, load)| cell(pair, *load)).collect())
+    };
+    let rows = pairs.into_iter().map(row).collect();
+    let title = match between {
+        Between::Servers => {
+            format!("The same lane of two servers: differences in {what}, paired over interleaved blocks")
+        }
+        Between::Lanes => format!("Differences in {what}, paired over interleaved blocks"),
+    };
+    Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(
+        "* The interval leaves out 0. Each stands alone: of 20 pairs that do not differ, one is expected to have a star.",
+    )
+}

@@ -1,0 +1,111 @@
+//! Describes the client's machine, system, program and command line.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::model::environment::Environment;
+
+impl Environment {
+    /// Describes this machine and process.
+    pub fn here() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let release = read("/etc/os-release");
+        let os = field(&release, "PRETTY_NAME", '=').map_or(std::env::consts::OS, |name| name.trim_matches('"'));
+        let kernel = read("/proc/sys/kernel/osrelease");
+        Self {
+            cpu: field(&read("/proc/cpuinfo"), "model name", ':').unwrap_or("unknown").to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: field(&read("/proc/meminfo"), "MemTotal", ':')
+                .and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok())
+                .map(|kib| kib * 1024),
+            os: format!("{os} {}", kernel.trim()).trim().to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            load_average: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
+            gpus: gpus(),
+            gpu_driver: read("/sys/module/nvidia/version").lines().next().map(str::to_owned),
+            commit: option_env!("QUINTET_COMMIT").filter(|commit| !commit.is_empty()).map(str::to_owned),
+            libraries: versions(include_str!("../../../Cargo.lock"), &LIBRARIES),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            optimised: !cfg!(debug_assertions),
+            command_line: std::env::args().collect(),
+        }
+    }
+}
+
+/// Libraries on a request's way.
+const LIBRARIES: [&str; 7] = ["h2", "hdrhistogram", "http", "hyper", "prost", "tokio", "tonic"];
+
+/// Models of the GPUs that the NVIDIA driver lists.
+fn gpus() -> Vec<String> {
+    let cards = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+    let mut cards: Vec<_> = cards.map(|card| card.path().join("information")).collect();
+    cards.sort();
+    let texts = cards.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    texts.filter_map(|text| field(&text, "Model", ':').map(str::to_owned)).collect()
+}
+
+/// The packages of a Cargo.lock.
+#[derive(Default, Deserialize)]
+struct Lock {
+    package: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+}
+
+/// The versions of some packages in a Cargo.lock.
+fn versions(lock: &str, names: &[&str]) -> BTreeMap<String, String> {
+    let lock: Lock = toml::from_str(lock).unwrap_or_default();
+    let packages = lock.package.into_iter().filter(|package| names.contains(&package.name.as_str()));
+    packages.map(|package| (package.name, package.version)).collect()
+}
+
+/// The value of the first `key<separator>value` line.
+fn field<'a>(text: &'a str, key: &str, separator: char) -> Option<&'a str> {
+    text.lines().filter_map(|line| line.split_once(separator)).find(|(k, _)| k.trim() == key).map(|(_, v)| v.trim())
+}
+
+/// A time in UTC as `YYYYMMDDTHHMMSSZ` (ISO 8601, basic form: fit for a folder's name).
+pub fn utc(time: SystemTime) -> String {
+    let (date, time) = (OffsetDateTime::from(time).date(), OffsetDateTime::from(time).time());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", time.hour(), time.minute(), time.second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn dates_are_right() {
+        // date -u -d @N +%Y%m%dT%H%M%SZ
+        for (seconds, expected) in [
+            (0, "19700101T000000Z"),
+            (951_782_400, "20000229T000000Z"),
+            (1_771_630_012, "20260220T232652Z"),
+            (4_107_542_399, "21000228T235959Z"),
+            (4_107_542_400, "21000301T000000Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn every_library_has_a_version() {
+        let libraries = Environment::here().libraries;
+        assert_eq!(libraries.len(), LIBRARIES.len(), "{libraries:?}");
+        assert!(libraries["hyper"].starts_with("1."), "{libraries:?}");
+    }
+
+    #[test]
+    fn fields_are_found() {
+        assert_eq!(field("a : 1\nmodel name\t: X Y\n", "model name", ':'), Some("X Y"));
+        assert_eq!(field("", "model name", ':'), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! One lane as a run drives it: its clients, its counters, its shared memory.
+
+use crate::{
+    client::{
+        call::{CallError, Prepared},
+        clients::{Client, Clients},
+        payload::Payload,
+        region::{OUTPUT_BYTES, Region},
+        target::Target,
+        wire::Wire,
+    },
+    model::{connection::Policy, limits::Limits, transport::Transport, variant::Variant},
+    run::clock::RunClock,
+    server::scrape::Scraper,
+};
+
+/// One variant with its workers, kept from cell to cell.
+pub struct LaneClient {
+    /// The variant.
+    pub variant: Variant,
+    /// Its lane, and the model that takes its payload.
+    pub target: Target,
+    /// Its counters.
+    pub scraper: Scraper,
+    pub(super) clients: Vec<Client>,
+    pub(super) limits: Limits,
+    /// Where the tensors are, if not in messages.
+    pub(super) region: Option<Region>,
+    pub(super) clock: RunClock,
+    makes: Clients,
+}
+
+impl LaneClient {
+    /// A variant that is not connected yet; `target` names the plain model.
+    pub fn new(target: &Target, variant: Variant, limits: Limits, clock: RunClock) -> Self {
+        let target = Target { model: variant.payload.model(&target.model), ..target.clone() };
+        Self {
+            variant,
+            scraper: Scraper::new(&target, limits),
+            makes: Clients::new(&target, variant.connection, limits),
+            target,
+            clients: Vec::new(),
+            region: None,
+            limits,
+            clock,
+        }
+    }
+
+    /// What the variant's connections carried.
+    pub fn wire(&self) -> &Wire {
+        self.makes.wire()
+    }
+
+    /// Makes clients until there are `n`.
+    pub(super) fn grow(&mut self, n: usize) {
+        while self.clients.len() < n {
+            self.clients.push(self.makes.client());
+        }
+    }
+
+    /// Exactly `n` workers, connected where that is possible; a failure shows when they send.
+    pub(super) async fn workers(&mut self, n: usize) -> &mut [Client] {
+        self.grow(n);
+        for mut client in self.clients.drain(n..) {
+            client.close().await;
+        }
+        for client in &mut self.clients {
+            let _ = client.connect().await;
+        }
+        &mut self.clients
+    }
+
+    /// One request whose answer is read.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn embeddings(&mut self, request: &Prepared) -> Result<Vec<Vec<f32>>, CallError> {
+        self.workers(1).await;
+        let [client, ..] = &mut self.clients[..] else {
+            return Err(CallError::Transport("no worker".into()));
+        };
+        let reply = client.infer(request).await?;
+        let shared = match (&self.region, request.output) {
+            (Some(region), Some(place)) => Some(region.read(place).map_err(|e| CallError::Malformed(e.to_string()))?),
+            _ => None,
+        };
+        client.embeddings(&reply, shared.as_deref())
+    }
+
+    /// Puts the tensors into memory that is shared with the server, where that is the variant's transport.
+    ///
+    /// # Errors
+    /// A message: there is no such memory here, or the server refuses it.
+    pub async fn share(&mut self, payload: &Payload) -> Result<(), String> {
+        if self.variant.transport != Transport::Shm {
+            return Ok(());
+        }
+        let tensors = payload.tensors(self.variant.payload);
+        let region = Region::new(tensors, payload.variants(), payload.largest_batch() * OUTPUT_BYTES)
+            .map_err(|error| format!("cannot make shared memory: {error}"))?;
+        region.register(&self.target, self.limits).await.map_err(|error| {
+            format!("the server takes no shared memory: {error}; start it on this machine, with --allow-client-shm")
+        })?;
+        self.region = Some(region);
+        Ok(())
+    }
+
+    /// Unregisters the shared memory, if the server answers.
+    pub async fn unshare(&mut self) {
+        if let Some(region) = self.region.take() {
+            let _ = region.unregister(&self.target, self.limits).await;
+        }
+    }
+
+    /// Connections that were opened though they should have been kept.
+    pub(super) fn reopened(&self, opened: u64) -> u64 {
+        if self.variant.connection == Policy::Fresh { 0 } else { opened }
+    }
+}

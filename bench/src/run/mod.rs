@@ -1,0 +1,31 @@
+//! One run: preflight, plan, loops that send and time, journal, search for a rate.
+//!
+//! ```text
+//! setup -> session: begin (preflight) -> plan -> stage -> warm_up, serial, window, open_window -> journal, folder
+//!          slo:     begin (preflight) -> open_window, at one rate after the other
+//! ```
+//! [`lane_client`] holds what a lane needs from cell to cell; [`progress`] is the trait that the command line implements.
+
+pub mod begin;
+pub mod clock;
+pub mod cpu;
+pub mod effort;
+pub mod environment;
+pub mod error;
+pub mod folder;
+pub mod journal;
+pub mod lane_client;
+pub mod open_loop;
+pub mod open_window;
+pub mod plan;
+pub mod preflight;
+pub mod prepare;
+pub mod progress;
+pub mod request;
+pub mod serial;
+pub mod session;
+pub mod setup;
+pub mod slo;
+pub mod stage;
+pub mod warm_up;
+pub mod window;

@@ -1,0 +1,101 @@
+//! The order of an open loop: which client sends which ticket next.
+
+use std::{collections::VecDeque, time::Duration};
+
+/// One request of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its place in the schedule.
+    pub index: usize,
+    /// When it is to be sent, since the start of the run.
+    pub at: Duration,
+}
+
+/// Idle clients, and the tickets that wait while none is idle.
+#[derive(Debug)]
+pub struct OpenLoop<C> {
+    resting: Vec<C>,
+    waiting: VecDeque<Ticket>,
+    /// Tickets that had to wait.
+    pub waited: u64,
+    closed: bool,
+}
+
+impl<C> OpenLoop<C> {
+    /// A loop with all the clients there will be; the last ones are used first.
+    pub fn new(clients: Vec<C>) -> Self {
+        Self { resting: clients, waiting: VecDeque::new(), waited: 0, closed: false }
+    }
+
+    /// A ticket's time has come: the client that sends it now, or it waits.
+    pub fn arrive(&mut self, ticket: Ticket) -> Option<(C, Ticket)> {
+        let client = self.resting.pop();
+        if client.is_none() {
+            self.waiting.push_back(ticket);
+            self.waited += 1;
+        }
+        client.map(|client| (client, ticket))
+    }
+
+    /// A client is free again: it takes the ticket that waits longest, or rests.
+    pub fn done(&mut self, client: C) -> Option<(C, Ticket)> {
+        let next = self.waiting.pop_front();
+        if next.is_none() || self.closed {
+            self.resting.push(client);
+            return None;
+        }
+        next.map(|ticket| (client, ticket))
+    }
+
+    /// The window is over: those that still wait are never sent.
+    pub fn close(&mut self) -> Vec<Ticket> {
+        self.closed = true;
+        self.waiting.drain(..).collect()
+    }
+
+    /// The clients, when all rest.
+    pub fn into_clients(self) -> Vec<C> {
+        self.resting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ticket(index: usize) -> Ticket {
+        Ticket { index, at: Duration::from_millis(index as u64) }
+    }
+
+    proptest! {
+        /// Whatever the order of arrivals and completions: each ticket is sent once, in order, by at most all
+        /// clients at a time; those that are not sent are returned.
+        #[test]
+        fn each_ticket_is_sent_once_or_told(clients in 1_usize..5, events in proptest::collection::vec(any::<bool>(), 0..100)) {
+            let mut open_loop = OpenLoop::new((0..clients).collect());
+            let (mut next, mut sent, mut busy) = (0, Vec::new(), Vec::new());
+            for arrives in events {
+                let started = if arrives {
+                    next += 1;
+                    open_loop.arrive(ticket(next - 1))
+                } else {
+                    busy.pop().and_then(|client| open_loop.done(client))
+                };
+                if let Some((client, ticket)) = started {
+                    prop_assert!(!busy.contains(&client));
+                    busy.push(client);
+                    sent.push(ticket.index);
+                }
+                prop_assert!(busy.len() <= clients);
+            }
+            let unsent: Vec<usize> = open_loop.close().iter().map(|ticket| ticket.index).collect();
+            let all: Vec<usize> = sent.into_iter().chain(unsent).collect();
+            prop_assert_eq!(all, (0..next).collect::<Vec<_>>());
+            for client in busy {
+                prop_assert!(open_loop.done(client).is_none(), "nothing is sent after the end");
+            }
+            prop_assert_eq!(open_loop.into_clients().len(), clients);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Prepares a lane for a load: its requests, their intended times, an empty cell.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    client::{call::Prepared, prepare::prepare},
+    model::{
+        arrivals::{self, Arrivals, LoadSpec},
+        block::{Measured, WarmUp},
+        load::Load,
+        transport::Transport,
+    },
+    run::{error::RunError, lane_client::LaneClient, setup::Run},
+};
+
+impl Run<'_> {
+    pub(super) fn prepare(&self, client: &LaneClient, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
+        prepare(&client.target, client.variant.payload, &self.payload, batch, client.region.as_ref())
+            .map(Into::into)
+            .map_err(|reason| RunError::Request { lane: client.variant.lane, reason })
+    }
+
+    /// The intended times of an open loop's window; other loads have none.
+    pub(super) fn schedule(&self, load: Load, length: Duration) -> Arc<[Duration]> {
+        let Load::Open { arrivals, rate, .. } = load else { return Arc::default() };
+        let traces = self.settings.loads.iter().filter_map(|spec| match spec {
+            LoadSpec::Replay(trace) => Some(trace),
+            _ => None,
+        });
+        let trace = || traces.into_iter().find(|trace| trace.rate() == rate).map(|trace| Arc::clone(&trace.times));
+        match arrivals {
+            Arrivals::Replay => trace().unwrap_or_default(),
+            _ => {
+                let most = self.settings.limits.max_window_requests;
+                arrivals::intended(arrivals, rate, length, most, self.settings.seed).into()
+            }
+        }
+    }
+
+    /// A cell without measurements.
+    pub(super) fn empty_cell(client: &LaneClient, load: Load, requests: &[Prepared]) -> Measured {
+        let mut variant = client.variant;
+        if client.target.endpoint.socket().is_some() && variant.transport == Transport::Tcp {
+            variant.transport = Transport::Uds;
+        }
+        let bytes: usize = requests.iter().map(Prepared::body_bytes).sum();
+        Measured {
+            variant,
+            load,
+            request_bytes: bytes / requests.len().max(1),
+            warm_up: WarmUp::default(),
+            blocks: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Runs the plan from begin to end; keeps the report and the journal.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    model::{cell::Cell, lane::Lane},
+    run::{
+        clock::RunClock,
+        error::RunError,
+        folder::save,
+        journal::{Journal, Unfinished},
+        plan::Plan,
+        setup::{Outcome, Run},
+        stage::{Driver, StageResult},
+    },
+};
+
+impl Run<'_> {
+    /// Runs.
+    ///
+    /// # Errors
+    /// [`RunError`]; failed requests are no error but data in the report.
+    pub async fn run(self) -> Result<Outcome, RunError> {
+        let started = Instant::now();
+        let before = self.resume.as_ref().map_or(Duration::ZERO, Unfinished::elapsed);
+        let clock = RunClock { epoch: started.checked_sub(before).unwrap_or(started), cancel: self.stop.now.clone() };
+        let (mut report, folder, mut clients) = self.begin(&clock).await?;
+        let entries = self.resume.as_ref().map_or(&[][..], |resume| &resume.entries);
+        let mut journal = Journal::begin(&folder, &report, entries)?;
+        let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
+        let driver = Driver { run: &self, clock: clock.clone() };
+        for (index, stage) in Plan::new(&self.settings, &lanes).stages.iter().enumerate() {
+            if self.stop.soon.is_cancelled() {
+                report.interrupted = true;
+                break;
+            }
+            let StageResult { measured, complete } = driver.stage(index, stage, &mut clients, &mut journal).await?;
+            report.interrupted |= !complete;
+            for measured in measured {
+                if let Some(cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
+                    self.progress.cell(&cell);
+                    report.cells.push(cell);
+                }
+            }
+            save(&mut report, &clock, &folder)?;
+        }
+        for client in &mut clients {
+            client.unshare().await;
+        }
+        save(&mut report, &clock, &folder)?;
+        if !report.interrupted {
+            journal.finish()?;
+        }
+        self.progress.finish();
+        Ok(Outcome { report, folder })
+    }
+}

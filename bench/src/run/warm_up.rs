@@ -1,0 +1,80 @@
+//! Warm-up: requests that are not measured, until they are steady.
+
+use std::time::Duration;
+
+use hdrhistogram::CreationError;
+
+use crate::{
+    analysis::stats,
+    client::call::Prepared,
+    model::{block::WarmUp, record::Recorder},
+    run::{lane_client::LaneClient, request::send},
+};
+
+/// Warm-up is steady when the medians of its last two groups differ by at most this part of the smaller.
+const STEADY: f64 = 0.1;
+
+impl LaneClient {
+    /// Sends requests that are not measured: at least `least`, then until they are steady, at most `most`.
+    ///
+    /// # Errors
+    /// As [`Recorder::new`].
+    pub async fn warm_up(
+        &mut self,
+        requests: &[Prepared],
+        (least, most): (usize, usize),
+        mut progress: impl FnMut(usize),
+    ) -> Result<WarmUp, CreationError> {
+        let mut recorder = Recorder::new()?;
+        let mut steady = None;
+        let clock = self.clock.clone();
+        for client in self.workers(1).await {
+            for (number, request) in requests.iter().cycle().take(most).enumerate() {
+                let latencies = || recorder.samples().iter().map(|s| s.latency.as_secs_f64()).collect::<Vec<_>>();
+                if number >= least && number % least.max(1) == 0 {
+                    steady = Some(is_steady(&latencies(), least.max(1)));
+                }
+                if clock.cancel.is_cancelled() || steady == Some(true) {
+                    break;
+                }
+                send(client, request, &mut recorder, &clock).await;
+                if number < least {
+                    progress(1);
+                }
+            }
+        }
+        let us = |latency: Duration| latency.as_micros() as u64;
+        let mut last: Vec<f64> =
+            recorder.samples().iter().rev().take(least.max(1)).map(|s| s.latency.as_secs_f64()).collect();
+        Ok(WarmUp {
+            sent: recorder.sent(),
+            first_us: recorder.samples().first().map(|sample| us(sample.latency)),
+            last_us: stats::median(&mut last).map(|seconds| (seconds * 1e6) as u64),
+            steady,
+            failures: recorder.failures,
+        })
+    }
+}
+
+/// Whether the medians of the last two groups of `size` samples are within 10 % of each other.
+pub fn is_steady(samples: &[f64], size: usize) -> bool {
+    let Some(from) = samples.len().checked_sub(2 * size) else { return false };
+    let (mut before, mut last) = (samples[from..from + size].to_vec(), samples[from + size..].to_vec());
+    match (stats::median(&mut before), stats::median(&mut last)) {
+        (Some(a), Some(b)) => (a - b).abs() <= STEADY * a.min(b),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steady_is_two_groups_alike() {
+        assert!(!is_steady(&[10.0, 10.0, 10.0], 2), "one group and a half tell nothing");
+        assert!(!is_steady(&[90.0, 30.0, 10.0, 10.0], 2), "still falling");
+        assert!(is_steady(&[90.0, 30.0, 10.0, 10.4, 10.5, 10.9], 2));
+        assert!(!is_steady(&[], 1));
+    }
+}

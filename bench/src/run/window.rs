@@ -1,0 +1,149 @@
+//! A concurrent window: a closed loop of several workers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hdrhistogram::CreationError;
+use tokio::{task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{
+        call::{CallError, Prepared},
+        clients::Client,
+    },
+    model::{block::MeasuredBlock, record::Recorder},
+    run::{
+        clock::RunClock,
+        cpu::{process_cpu, spent},
+        effort::Effort,
+        lane_client::LaneClient,
+        request::{between, counted, send, wait},
+    },
+};
+
+/// Pause of a worker after a failure, so that a dead server is not asked in a tight loop.
+const FAILURE_PAUSE: Duration = Duration::from_millis(10);
+
+impl LaneClient {
+    /// A concurrent window: `workers` send without pause; after the ramp a window of `length` is
+    /// measured by what completes in it. The server's stage times are those of the window; its count
+    /// is compared from idle to idle, where it can be exact.
+    ///
+    /// # Errors
+    /// As [`Recorder::new`].
+    pub async fn window(
+        &mut self,
+        requests: Arc<[Prepared]>,
+        workers: usize,
+        (ramp, length): (Duration, Duration),
+        mut progress: impl FnMut(Effort),
+    ) -> Result<MeasuredBlock, CreationError> {
+        self.workers(workers).await;
+        let traffic = self.wire().begin();
+        let idle_before = self.scraper.read_idle().await;
+        // `stop` ends the sending; a worker that has used up the budget raises it too.
+        let stop = self.clock.cancel.child_token();
+        let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests));
+        let mut tasks = JoinSet::new();
+        // Without a ramp the window opens before the first request, however late this task runs next.
+        let mut opening = (self.clock.elapsed(), idle_before.clone(), process_cpu());
+        for (first, client) in self.clients.drain(..workers).enumerate() {
+            let (requests, budget) = (Arc::clone(&requests), Arc::clone(&budget));
+            let worker = Worker { client, requests, first, budget, stop: stop.clone(), clock: self.clock.clone() };
+            tasks.spawn(worker.run());
+        }
+        if !ramp.is_zero() {
+            wait(ramp, &stop, &mut progress).await;
+            opening = (self.clock.elapsed(), self.scraper.read().await, process_cpu());
+        }
+        let (from, window_before, cpu) = opening;
+        wait(length.saturating_sub(self.clock.elapsed() - from), &stop, &mut progress).await;
+        let to = self.clock.elapsed();
+        let cpu = spent(cpu, process_cpu());
+        let window_after = self.scraper.read().await;
+        stop.cancel();
+
+        let all = self.join(tasks).await?;
+        let idle = between(&idle_before, &self.scraper.read_idle().await);
+        let traffic = self.wire().traffic().since(traffic);
+        let recorder = all.completed_within(from, to)?;
+        Ok(MeasuredBlock {
+            start: from,
+            wall: to - from,
+            outside: (all.samples().len() - recorder.samples().len()) as u64,
+            connections: traffic.most_open,
+            reconnects: self.reopened(traffic.opened),
+            cpu,
+            traffic,
+            offered: None,
+            recorder,
+            server: between(&window_before, &window_after),
+            counted: counted(&all, &idle),
+        })
+    }
+
+    /// Waits for the workers to complete their last requests: what all of them recorded.
+    async fn join(&mut self, mut tasks: JoinSet<Finished>) -> Result<Recorder, CreationError> {
+        let mut all = Recorder::new()?;
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok((client, recorder)) => {
+                    self.clients.push(client);
+                    all.merge(recorder?);
+                }
+                Err(error) => {
+                    let error = CallError::Transport(format!("a worker ended: {error}"));
+                    all.failures.add(error.kind(), &error);
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A worker's client, and what it recorded.
+type Finished = (Client, Result<Recorder, CreationError>);
+
+/// One worker of a window.
+struct Worker {
+    client: Client,
+    requests: Arc<[Prepared]>,
+    /// The request that it begins with.
+    first: usize,
+    /// Requests that may still be sent, of all workers.
+    budget: Arc<AtomicUsize>,
+    stop: CancellationToken,
+    clock: RunClock,
+}
+
+impl Worker {
+    /// Sends until it is stopped, then completes its last request.
+    async fn run(mut self) -> Finished {
+        let mut recorder = match Recorder::new() {
+            Ok(recorder) => recorder,
+            Err(error) => return (self.client, Err(error)),
+        };
+        // Workers begin with different photographs, so that they do not send the same one in step.
+        for request in self.requests.iter().cycle().skip(self.first % self.requests.len().max(1)) {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+                self.stop.cancel();
+                break;
+            }
+            let failures = recorder.failures.count;
+            send(&mut self.client, request, &mut recorder, &self.clock).await;
+            if recorder.failures.count > failures {
+                sleep(FAILURE_PAUSE).await;
+            }
+        }
+        (self.client, Ok(recorder))
+    }
+}

@@ -1,0 +1,235 @@
+//! Parses a server's own counters: Triton's statistics, or its Prometheus metrics, read before and after a window.
+
+use std::collections::BTreeMap;
+
+use quintet_proto::inference::{InferStatistics, ModelStatistics, StatisticDuration};
+use serde_json::Value;
+
+use crate::model::counters::Counters;
+
+impl Counters {
+    /// Reads one model's counters out of a Prometheus text page.
+    /// `None` when the page says nothing about the model.
+    pub fn parse(page: &str, model: &str) -> Option<Self> {
+        let mut counters = Self::default();
+        let mut found = false;
+        for (name, labels, value) in page.lines().filter_map(parse_line) {
+            let Some(counter) = counters.by_name(name) else { continue };
+            if labels.get("model").is_some_and(|label| label == model) {
+                *counter += value;
+                found = true;
+            }
+        }
+        found.then_some(counters)
+    }
+
+    /// The counters in an answer of the statistics extension: those of one model, its versions summed.
+    /// `None` without any.
+    pub fn of_statistics(versions: &[ModelStatistics]) -> Option<Self> {
+        let of = |version: &ModelStatistics| {
+            let stats = version.inference_stats.unwrap_or_default();
+            let us = |duration: &Option<StatisticDuration>| duration.as_ref().map_or(0, |duration| duration.ns / 1_000);
+            let count = |duration: &Option<StatisticDuration>| duration.as_ref().map_or(0, |duration| duration.count);
+            Self {
+                requests: count(&stats.success),
+                failures: count(&stats.fail),
+                images: version.inference_count,
+                executions: version.execution_count,
+                request_us: us(&stats.success),
+                queue_us: us(&stats.queue),
+                compute_input_us: us(&stats.compute_input),
+                compute_infer_us: us(&stats.compute_infer),
+                compute_output_us: us(&stats.compute_output),
+            }
+        };
+        versions.iter().map(of).reduce(|sum, version| sum.plus(&version))
+    }
+
+    /// The same from its form in JSON.
+    pub fn parse_statistics(json: &[u8]) -> Option<Self> {
+        let answer: Value = serde_json::from_slice(json).ok()?;
+        let number = |of: &Value, key: &str| match of.get(key) {
+            // Protobuf's JSON form writes 64-bit numbers as strings, Triton's as numbers.
+            Some(Value::String(text)) => text.parse().unwrap_or(0),
+            value => value.and_then(Value::as_u64).unwrap_or(0),
+        };
+        let of = |version: &Value| {
+            let stats = version.get("inference_stats")?;
+            let duration = |key| {
+                let of = stats.get(key)?;
+                Some(StatisticDuration { count: number(of, "count"), ns: number(of, "ns") })
+            };
+            Some(ModelStatistics {
+                inference_count: number(version, "inference_count"),
+                execution_count: number(version, "execution_count"),
+                inference_stats: Some(InferStatistics {
+                    success: duration("success"),
+                    fail: duration("fail"),
+                    queue: duration("queue"),
+                    compute_input: duration("compute_input"),
+                    compute_infer: duration("compute_infer"),
+                    compute_output: duration("compute_output"),
+                    ..InferStatistics::default()
+                }),
+                ..ModelStatistics::default()
+            })
+        };
+        let versions: Option<Vec<ModelStatistics>> = answer.get("model_stats")?.as_array()?.iter().map(of).collect();
+        Self::of_statistics(&versions?)
+    }
+
+    fn by_name(&mut self, name: &str) -> Option<&mut u64> {
+        Some(match name {
+            "nv_inference_request_success" => &mut self.requests,
+            "nv_inference_request_failure" => &mut self.failures,
+            "nv_inference_count" => &mut self.images,
+            "nv_inference_exec_count" => &mut self.executions,
+            "nv_inference_request_duration_us" => &mut self.request_us,
+            "nv_inference_queue_duration_us" => &mut self.queue_us,
+            "nv_inference_compute_input_duration_us" => &mut self.compute_input_us,
+            "nv_inference_compute_infer_duration_us" => &mut self.compute_infer_us,
+            "nv_inference_compute_output_duration_us" => &mut self.compute_output_us,
+            _ => return None,
+        })
+    }
+}
+
+/// One sample line of the text format: `name{label="value",...} value [timestamp]`.
+fn parse_line(line: &str) -> Option<(&str, BTreeMap<&str, String>, u64)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let (name, labels, rest) = match line.split_once('{') {
+        Some((name, rest)) => {
+            let (labels, rest) = parse_labels(rest)?;
+            (name, labels, rest)
+        }
+        None => {
+            let (name, rest) = line.split_once(char::is_whitespace)?;
+            (name, BTreeMap::new(), rest)
+        }
+    };
+    let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
+    (value.is_finite() && value >= 0.0).then(|| (name.trim(), labels, value.round() as u64))
+}
+
+/// The labels up to the closing brace, with `\\`, `\"` and `\n` unescaped, and what follows it.
+fn parse_labels(mut text: &str) -> Option<(BTreeMap<&str, String>, &str)> {
+    let mut labels = BTreeMap::new();
+    loop {
+        text = text.trim_start_matches([',', ' ']);
+        if let Some(rest) = text.strip_prefix('}') {
+            return Some((labels, rest));
+        }
+        let (name, rest) = text.split_once("=\"")?;
+        let mut value = String::new();
+        let mut chars = rest.char_indices();
+        text = loop {
+            match chars.next()? {
+                (i, '"') => break &rest[i + 1..],
+                (_, '\\') => match chars.next()?.1 {
+                    'n' => value.push('\n'),
+                    other => value.push(other),
+                },
+                (_, c) => value.push(c),
+            }
+        };
+        labels.insert(name.trim(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PAGE: &str = r#"# HELP nv_inference_request_success Number of successful inference requests, all batch sizes
+# TYPE nv_inference_request_success counter
+nv_inference_request_success{model="resnet50",version="1"} 35
+nv_inference_request_success{model="resnet50",version="2"} 5
+nv_inference_request_success{model="other",version="1"} 1000
+nv_inference_request_failure{model="resnet50",reason="REJECTED",version="1"} 2
+nv_inference_count{model="resnet50",version="1"} 140
+nv_inference_exec_count{model="resnet50",version="1"} 35.0
+nv_inference_queue_duration_us{model="resnet50",version="1"} 4200 1700000000000
+nv_inference_compute_infer_duration_us{gpu_uuid="GPU-1",model="resnet50",version="1"} 1.0e6
+nv_gpu_utilization{gpu_uuid="GPU-1"} 0.5
+process_start 12
+"#;
+
+    #[test]
+    fn reads_one_model_and_sums_its_versions() {
+        let counters = Counters::parse(PAGE, "resnet50").unwrap();
+        assert_eq!(
+            counters,
+            Counters {
+                requests: 40,
+                failures: 2,
+                images: 140,
+                executions: 35,
+                queue_us: 4200,
+                compute_infer_us: 1_000_000,
+                ..Counters::default()
+            }
+        );
+        assert_eq!(Counters::parse(PAGE, "resnet18"), None);
+    }
+
+    /// As Triton writes it, two versions; and as protobuf's own JSON form has it.
+    #[test]
+    fn reads_statistics() {
+        let json = r#"{"model_stats":[
+            {"name":"m","version":"1","last_inference":1,"inference_count":8,"execution_count":3,
+             "inference_stats":{"success":{"count":4,"ns":9000000},"fail":{"count":1,"ns":5},"queue":{"count":4,"ns":20999},
+               "compute_input":{"count":4,"ns":1000},"compute_infer":{"count":4,"ns":8000000},"compute_output":{"count":4,"ns":2000},
+               "cache_hit":{"count":0,"ns":0}},"batch_stats":[]},
+            {"name":"m","version":"2","inference_count":"1","execution_count":"1",
+             "inference_stats":{"success":{"count":"1","ns":"1000"}}}]}"#;
+        let counters = Counters {
+            requests: 5,
+            failures: 1,
+            images: 9,
+            executions: 4,
+            request_us: 9_001,
+            queue_us: 20,
+            compute_input_us: 1,
+            compute_infer_us: 8_000,
+            compute_output_us: 2,
+        };
+        assert_eq!(Counters::parse_statistics(json.as_bytes()), Some(counters));
+        for nothing in ["", "{}", r#"{"model_stats":[]}"#, r#"{"model_stats":[{"name":"m"}]}"#, r#"{"error":"no"}"#] {
+            assert_eq!(Counters::parse_statistics(nothing.as_bytes()), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_restart_is_noticed() {
+        let before = Counters { requests: 10, ..Counters::default() };
+        let after = Counters { requests: 13, queue_us: 7, ..Counters::default() };
+        assert_eq!(after.since(&before), Some(Counters { requests: 3, queue_us: 7, ..Counters::default() }));
+        assert_eq!(before.since(&after), None);
+    }
+
+    #[test]
+    fn labels_are_unescaped() {
+        let (_, labels, value) = parse_line(r#"x{model="a\"b\\c",v="1,2}"} 3"#).unwrap();
+        assert_eq!((labels["model"].as_str(), labels["v"].as_str(), value), (r#"a"b\c"#, "1,2}", 3));
+    }
+
+    proptest! {
+        #[test]
+        fn any_page_is_survived(page: String) {
+            let _ = Counters::parse(&page, "m");
+            let _ = parse_line(&format!("x{{{page}"));
+            let _ = Counters::parse_statistics(page.as_bytes());
+        }
+
+        #[test]
+        fn a_window_is_the_difference(a in 0..1_u64 << 50, b in 0..1_u64 << 50) {
+            let page = |n: u64| format!("nv_inference_count{{model=\"m\"}} {n}\n");
+            let (before, after) = (Counters::parse(&page(a), "m").unwrap(), Counters::parse(&page(a + b), "m").unwrap());
+            prop_assert_eq!(after.since(&before).unwrap().images, b);
+        }
+    }
+}

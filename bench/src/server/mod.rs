@@ -1,0 +1,4 @@
+//! A server's own counters.
+
+pub mod counters;
+pub mod scrape;

@@ -1,0 +1,108 @@
+//! The study's five hypotheses, as claims about what was measured here.
+//!
+//! They are those of its section "Hypotheses vs Actual"; where that names a batch size or a concurrency, the
+//! largest one measured stands for "large" and "high".
+
+use crate::{
+    analysis::conclude,
+    model::{
+        estimate::Statistic,
+        hypothesis::{Finding, Hypothesis, Judged, Relation, Verdict},
+        lane::Lane,
+        load::Load,
+        metric::Metric,
+        part::{Location, Part},
+        report::Report,
+    },
+};
+
+/// HTTP and gRPC in front of one service.
+const PAIRS: [(Lane, Lane); 2] = [(Lane::ONNX_HTTP, Lane::ONNX_GRPC), (Lane::TRT_HTTP, Lane::TRT_GRPC)];
+/// What the study called "≈".
+const ABOUT: Relation = Relation::Within(0.05);
+const P50: Metric = Metric::Latency(Statistic::Median);
+
+/// H1 to H5.
+pub fn findings(report: &Report) -> Vec<Finding> {
+    let serial = || report.settings.batches.iter().map(|&batch| Load::Serial { batch });
+    let concurrent =
+        || report.settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
+    let measured = |lane| report.lanes.iter().any(|info| info.lane == lane);
+    let claim = |metric, left, relation, right, load| Hypothesis { metric, left, relation, factor: 1.0, right, load };
+    // One claim for each service whose two lanes were measured.
+    let pairs = |metric, relation, load: Option<Load>| -> Vec<Hypothesis> {
+        PAIRS
+            .into_iter()
+            .filter(|&(http, grpc)| measured(http) && measured(grpc))
+            .filter_map(|(http, grpc)| Some(claim(metric, grpc, relation, http, load?)))
+            .collect()
+    };
+    let wins = |load, metric, relation| {
+        let others = Lane::ALL.into_iter().filter(|&lane| lane != Lane::JPEG && measured(lane) && measured(Lane::JPEG));
+        others.map(move |lane| claim(metric, Lane::JPEG, relation, lane, load))
+    };
+    let everywhere = serial()
+        .flat_map(|load| wins(load, P50, Relation::Less))
+        .chain(concurrent().flat_map(|load| wins(load, Metric::Throughput, Relation::Greater)));
+    let single = Load::Serial { batch: 1 };
+    vec![
+        finding(
+            report,
+            "H1",
+            "gRPC has less overhead for each call (batch 1)",
+            pairs(P50, Relation::Less, Some(single)),
+        ),
+        finding(
+            report,
+            "H2",
+            "HTTP and gRPC are alike (within 5 %) for large batches",
+            pairs(P50, ABOUT, serial().next_back()),
+        ),
+        finding(
+            report,
+            "H3",
+            "gRPC wins under high concurrency",
+            pairs(Metric::Throughput, Relation::Greater, concurrent().next_back()),
+        ),
+        finding(report, "H4", "The JPEG lane wins everywhere (the input's format dominates)", everywhere.collect()),
+        Finding {
+            name: "H5".into(),
+            statement: "A slower GPU makes the transport's share of the latency smaller".into(),
+            verdict: Verdict::Inconclusive,
+            reason: Some("it is about two GPUs: compare this report with one of another GPU".into()),
+            claims: Vec::new(),
+        },
+    ]
+}
+
+fn finding(report: &Report, name: &str, statement: &str, claims: Vec<Hypothesis>) -> Finding {
+    let claims: Vec<Judged> = claims.iter().map(|claim| claim.judge(report)).collect();
+    let verdict = Verdict::all(claims.iter().map(|judged| judged.verdict));
+    let reason = claims.is_empty().then(|| "the lanes or loads that it is about were not measured".into());
+    Finding { name: name.into(), statement: statement.into(), verdict, reason, claims }
+}
+
+/// H5 from two reports: of each lane's batch-1 cells, does the slower model have the smaller share of
+/// transport? Judged by the stage times (or counters) of both; `None` for a lane that either lacks.
+pub fn slower_gpu_smaller_transport(a: &Report, b: &Report, lane: Lane) -> Option<Verdict> {
+    let figures = |report: &Report| {
+        let waterfall = report.cell(lane, Load::Serial { batch: 1 })?.waterfall.as_ref()?;
+        let infer = waterfall.parts.iter().find(|time| time.part == Part::Infer)?.ms?;
+        // The body is read at the link's pace: receiving is transport, too.
+        let server = waterfall.at(Location::Server)? - waterfall.ms(Part::Receive)?;
+        Some((infer, 1.0 - server / waterfall.latency_ms))
+    };
+    let ((infer_a, share_a), (infer_b, share_b)) = (figures(a)?, figures(b)?);
+    let clear = infer_a.high < infer_b.low || infer_b.high < infer_a.low;
+    Some(match (clear, (infer_a.value > infer_b.value) == (share_a < share_b)) {
+        (false, _) => Verdict::Inconclusive,
+        (true, true) => Verdict::Supported,
+        (true, false) => Verdict::Refuted,
+    })
+}
+
+/// Works out what a report's cells mean, the study's five hypotheses included.
+pub fn conclude(report: &mut Report) {
+    let findings = findings(report);
+    conclude::conclude(report, findings);
+}

@@ -1,0 +1,177 @@
+//! The study's five tables from figures, each with the digits that the study printed, warnings, and its plot.
+
+use quintet_proto::lanes::Lane as Kind;
+
+use crate::{
+    analysis::{
+        summary::{Cell, Form, Summary},
+        suspicions::ENGINE_BUILD,
+    },
+    model::{lane::Lane, link::LinkSpec, load::Load, warning::Warning},
+    report::{
+        markdown::{explained, table, warning_list},
+        plots,
+        svg::{
+            lines::{self, Point, Series},
+            scale::{Axis, Scale},
+        },
+        table::{self, NOTHING},
+    },
+};
+
+/// A lane's name in the study.
+fn label(lane: Lane) -> &'static str {
+    match lane.kind {
+        Kind::Jpeg => "PyTorch HTTP (JPEG)",
+        Kind::OnnxHttp => "Triton ONNX HTTP",
+        Kind::OnnxGrpc => "Triton ONNX gRPC",
+        Kind::TrtHttp => "Triton TRT HTTP",
+        Kind::TrtGrpc => "Triton TRT gRPC",
+    }
+}
+
+/// The tables and the warnings in Markdown.
+pub fn markdown(summary: &Summary, warnings: &[Warning], link: Option<&LinkSpec>) -> String {
+    let suspect = |lane: Lane| warnings.iter().any(|w| w.code == ENGINE_BUILD && w.lanes.contains(&lane));
+    let (serial, concurrent): (Vec<_>, Vec<_>) =
+        summary.loads().into_iter().partition(|load| matches!(load, Load::Serial { .. }));
+    let lanes = summary.lanes();
+    let by_load = |title: &str, loads: &[Load], value: &dyn Fn(&Cell) -> Option<String>| {
+        let row = |&lane: &Lane| {
+            let value = |&load| summary.cell(lane, load).and_then(value).unwrap_or_else(|| NOTHING.into());
+            (label(lane).to_owned(), loads.iter().map(value).collect::<Vec<_>>())
+        };
+        let rows: Vec<(String, Vec<String>)> =
+            lanes.iter().map(row).filter(|(_, row)| row.iter().any(|value| value != NOTHING)).collect();
+        let columns: Vec<String> = loads.iter().copied().map(column).collect();
+        if rows.is_empty() { String::new() } else { table(title, "Backend", &columns, &rows) }
+    };
+    let compute = |cell: &Cell| {
+        let mark = if suspect(cell.lane) { " ⚠" } else { "" };
+        Some(format!("{:.2}{mark}", cell.server?.compute_ms))
+    };
+    let sections = [
+        format!("# {}\n\n{} · {} requests in each serial cell\n", summary.name, summary.started_at, summary.iterations),
+        by_load("Serial p50 latency (ms)", &serial, &|cell| Some(format!("{:.1}", cell.p50_ms))),
+        by_load("Serial throughput (img/s)", &serial, &|cell| Some(format!("{:.1}", cell.images_per_s))),
+        speedups(summary, &serial),
+        by_load("Server-side GPU compute (Triton metrics, ms)", &serial, &compute),
+        by_load("Concurrent throughput (batch=1, img/s)", &concurrent, &|cell| {
+            Some(format!("{:.1}", cell.images_per_s))
+        }),
+        link.map_or(String::new(), |link| explained(summary, link)),
+        warning_list(warnings),
+    ];
+    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn column(load: Load) -> String {
+    match load {
+        Load::Serial { batch } => format!("b={batch}"),
+        Load::Concurrent { concurrency, .. } => format!("conc={concurrency}"),
+        Load::Open { .. } => load.to_string(),
+    }
+}
+
+/// Serial p50 by batch size, drawn in a file of its own; `None` where nothing was measured one after the other.
+pub fn svg(summary: &Summary) -> Option<String> {
+    let name = |lane| match summary.form {
+        Form::Study => label(lane).to_owned(),
+        Form::Report => table::label(lane),
+    };
+    let point = |cell: &Cell| Point { x: cell.images(), y: cell.p50_ms, interval: cell.p50_interval };
+    let line = |lane: Lane| {
+        let points = summary.serial(lane).into_iter().map(point).collect();
+        Series { class: plots::class(lane), label: name(lane), points, marks: true }
+    };
+    let series: Vec<Series> = summary.lanes().into_iter().map(line).collect();
+    let mut batches: Vec<f64> = series.iter().flat_map(|line| &line.points).map(|point| point.x).collect();
+    batches.sort_unstable_by(f64::total_cmp);
+    batches.dedup();
+    lines::file(
+        &format!("{}: p50 latency by batch size", summary.name),
+        &Axis { label: "images in a request", scale: Scale::Log, ticks: batches },
+        &Axis { label: "p50 latency, ms", scale: Scale::Log, ticks: Vec::new() },
+        &series,
+    )
+}
+
+/// p50 over HTTP divided by p50 over gRPC, for each service with both.
+fn speedups(summary: &Summary, serial: &[Load]) -> String {
+    let pairs =
+        [("ONNX gRPC/HTTP", Lane::ONNX_HTTP, Lane::ONNX_GRPC), ("TRT gRPC/HTTP", Lane::TRT_HTTP, Lane::TRT_GRPC)];
+    let mut rows = Vec::new();
+    for (name, http, grpc) in pairs {
+        let speedup = |&load: &Load| Some(summary.cell(http, load)?.p50_ms / summary.cell(grpc, load)?.p50_ms);
+        let row: Vec<_> = serial.iter().map(speedup).collect();
+        if row.iter().any(Option::is_some) {
+            let cell = |speedup: Option<f64>| speedup.map_or(NOTHING.to_owned(), |value| format!("{value:.2}×"));
+            rows.push((name.to_owned(), row.into_iter().map(cell).collect()));
+        }
+    }
+    let columns: Vec<String> = serial.iter().copied().map(column).collect();
+    let title = "gRPC speedup vs HTTP (same backend, p50; >1.0× = gRPC faster)";
+    if rows.is_empty() { String::new() } else { table(title, "Pair", &columns, &rows) }
+}
+
+/// A row of the CSV form: one cell.
+#[derive(serde::Serialize)]
+struct Row<'a> {
+    run: &'a str,
+    lane: String,
+    load: &'static str,
+    batch: usize,
+    concurrency: usize,
+    samples: u64,
+    p50_ms: f64,
+    p95_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    mean_ms: f64,
+    min_ms: Option<f64>,
+    max_ms: Option<f64>,
+    images_per_s: f64,
+    request_bytes: Option<u64>,
+    response_bytes: Option<u64>,
+    server_requests: Option<f64>,
+    server_request_ms: Option<f64>,
+    server_compute_ms: Option<f64>,
+    server_queue_ms: Option<f64>,
+}
+
+/// All cells as CSV, one a line, unrounded; what is unknown is empty.
+///
+/// # Errors
+/// When a value cannot be written.
+pub fn csv<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> anyhow::Result<String> {
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    for summary in summaries {
+        for cell in &summary.cells {
+            writer.serialize(Row {
+                run: &summary.name,
+                lane: cell.lane.to_string(),
+                load: match cell.load {
+                    Load::Serial { .. } => "serial",
+                    Load::Concurrent { .. } => "concurrent",
+                    Load::Open { .. } => "open",
+                },
+                batch: cell.load.batch(),
+                concurrency: cell.load.workers(),
+                samples: cell.samples,
+                p50_ms: cell.p50_ms,
+                p95_ms: cell.p95_ms,
+                p99_ms: cell.p99_ms,
+                mean_ms: cell.mean_ms,
+                min_ms: cell.min_ms,
+                max_ms: cell.max_ms,
+                images_per_s: cell.images_per_s,
+                request_bytes: cell.request.exact(),
+                response_bytes: cell.response_bytes,
+                server_requests: cell.server.map(|server| server.requests),
+                server_request_ms: cell.server.map(|server| server.request_ms),
+                server_compute_ms: cell.server.map(|server| server.compute_ms),
+                server_queue_ms: cell.server.and_then(|server| server.queue_ms),
+            })?;
+        }
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
