@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use quintet_bench::{
-    analysis::{checks::Warning, suspicions::judge},
+    analysis::checks::{Warning, judge_imported},
     cli::report::{Format, ReportArgs, report},
     study::import::Results,
 };
@@ -21,7 +21,7 @@ fn shown(files: &[&str], format: Format) -> String {
 }
 
 fn warnings(name: &str) -> Vec<Warning> {
-    judge(&Results::read(&file(name)).unwrap().summary())
+    judge_imported(&Results::read(&file(name)).unwrap().summary())
 }
 
 /// A Markdown table: heads of its columns, and rows with their names.

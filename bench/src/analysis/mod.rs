@@ -10,5 +10,4 @@ pub mod outputs;
 pub mod pairing;
 pub mod stats;
 pub mod summary;
-pub mod suspicions;
 pub mod waterfall;

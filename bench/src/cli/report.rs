@@ -8,9 +8,8 @@ use serde::Serialize;
 
 use crate::{
     analysis::{
-        checks::{self, Warning, by_severity},
+        checks::{self, Warning},
         summary::Summary,
-        suspicions,
     },
     link::LinkSpec,
     report::{Exporter as _, Html, Markdown, Report, explained},
@@ -141,18 +140,16 @@ fn figures(files: &[PathBuf]) -> anyhow::Result<Vec<Judged>> {
     files.iter().map(judged).collect()
 }
 
-/// The warnings of the figures, and of the whole report where there is one.
+/// What the checks find in a report, or in imported figures.
 fn judge(results: &Results, summary: &Summary) -> Vec<Warning> {
-    let mut found = match results {
-        Results::Study(_) => Vec::new(),
+    match results {
+        Results::Study(_) => checks::judge_imported(summary),
         // Without samples they cannot be found again: the run found them.
         Results::Report(_, report) if report.cells.iter().all(|cell| cell.samples.latency_us.is_empty()) => {
             report.warnings.clone()
         }
         Results::Report(_, report) => checks::judge(report),
-    };
-    found.extend(suspicions::judge(summary));
-    by_severity(found)
+    }
 }
 
 #[cfg(test)]

@@ -8,3 +8,4 @@ pub mod link;
 pub mod record;
 pub mod settings;
 pub mod transport;
+pub mod warning;

@@ -10,9 +10,8 @@ use crate::report::{
 };
 use crate::{
     analysis::{
-        checks::Warning,
+        checks::{Warning, warm_up::ENGINE_BUILD},
         summary::{Cell, Form, Summary},
-        suspicions::ENGINE_BUILD,
     },
     link::LinkSpec,
     model::lane::Lane,
@@ -32,7 +31,7 @@ fn label(lane: Lane) -> &'static str {
 
 /// The tables and the warnings in Markdown.
 pub fn markdown(summary: &Summary, warnings: &[Warning], link: Option<&LinkSpec>) -> String {
-    let suspect = |lane: Lane| warnings.iter().any(|w| w.code == ENGINE_BUILD && w.lanes.contains(&lane));
+    let suspect = |lane: Lane| warnings.iter().any(|w| w.code == ENGINE_BUILD.code && w.lanes.contains(&lane));
     let (serial, concurrent): (Vec<_>, Vec<_>) =
         summary.loads().into_iter().partition(|load| matches!(load, Load::Serial { .. }));
     let lanes = summary.lanes();

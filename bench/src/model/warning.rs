@@ -1,0 +1,55 @@
+//! A warning: what a reader should know before believing a figure.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::lane::Lane;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// Figures may mislead.
+    Warning,
+    /// Figures are not what they seem.
+    Error,
+}
+
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// A finding with its remedy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// Stable name of the kind.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The lanes concerned.
+    pub lanes: Vec<Lane>,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// One line of Markdown.
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "**{}** `{}`", self.severity, self.code)?;
+        if !self.lanes.is_empty() {
+            let lanes: Vec<String> = self.lanes.iter().map(Lane::to_string).collect();
+            write!(f, " [{}]", lanes.join(", "))?;
+        }
+        write!(f, ": {}. {}", self.message, self.remedy)
+    }
+}
