@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 use super::*;
 use crate::{
@@ -156,4 +156,25 @@ fn every_rule_has_a_meaning_and_a_remedy() {
             assert!(text.len() > 10 && text.ends_with('.'), "{}: {text}", rule.code);
         }
     }
+}
+
+#[test]
+fn the_documentation_lists_every_code() {
+    let row = |rule: &Rule| {
+        let imported = rule.imported.map(|(severity, _)| severity).filter(|severity| *severity != rule.severity);
+        let imported = imported.map_or(String::new(), |severity| format!(" (imported: {severity})"));
+        format!("| `{}` | {}{imported} | {} |\n", rule.code, rule.severity, rule.meaning)
+    };
+    let head = "| Code | Severity | Meaning |\n|---|---|---|\n";
+    let table = head.to_owned() + &RULES.iter().map(row).collect::<String>();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarking.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = page.split_once(head).expect("the table's head");
+    let rest = &after[after.find("\n\n").map_or(after.len(), |end| end + 1)..];
+    let wanted = format!("{before}{table}{rest}");
+    if std::env::var_os("QUINTET_WRITE_CHECKS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page == wanted, "docs/benchmarking.md does not list the rules; run this test with QUINTET_WRITE_CHECKS=1");
 }
