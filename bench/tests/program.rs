@@ -91,7 +91,7 @@ async fn a_report_is_shown_again() {
     let first = String::from_utf8(first.stdout).unwrap();
     let tables = |text: &str| text.split("## Warnings").next().unwrap().to_owned();
     assert_eq!(tables(&again), tables(&first));
-    // The scripted counters claim more time than the client saw: figures alone give it away.
+    // The scripted counters claim more time than the client saw.
     assert!(again.contains("`engine-build-in-window`"), "{again}");
     assert!(!again.contains("`throughput-not-measured`") && !again.contains("`fresh-connections`"), "{again}");
     let csv = String::from_utf8(show("csv").await.stdout).unwrap();

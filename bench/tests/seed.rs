@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use quintet_bench::{
-    analysis::suspicions::judge,
+    analysis::checks::judge_imported,
     cli::report::{Format, ReportArgs, report},
     model::warning::Warning,
     study::import::Results,
@@ -22,7 +22,7 @@ fn shown(files: &[&str], format: Format) -> String {
 }
 
 fn warnings(name: &str) -> Vec<Warning> {
-    judge(&Results::read(&file(name)).unwrap().summary())
+    judge_imported(&Results::read(&file(name)).unwrap().summary())
 }
 
 /// A Markdown table: heads of its columns, and rows with their names.

@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::{
     analysis::{
-        checks::frame::{each_lane, warning},
+        checks::{
+            rule::{Finding, per_lane},
+            warm_up::foreign_compute,
+        },
         summary::{Cell, Summary},
-        suspicions::foreign_compute,
     },
     model::{
         lane::Lane,
@@ -110,25 +112,19 @@ pub fn reversals(runs: &[Run]) -> Vec<Reversal> {
 pub fn warnings(runs: &[Run]) -> Vec<Warning> {
     let found = reversals(runs).into_iter().map(|reversal| {
         let Reversal { lane, load, run, measured, compute } = reversal;
-        (lane, format!("{load} ({run}: {measured:.2}× by the client, {compute:.2}× in compute)"))
+        (lane, load, format!("{run}: {measured:.2}× by the client, {compute:.2}× in compute"))
     });
-    let mut warnings = each_lane(
-        "order-differs-by-layer",
-        Severity::Warning,
-        found,
-        |cells| format!("client and server disagree on which run is faster, by the time of an image: {cells}"),
-        "The client's figures hold the link and the client's machine: judge servers by the server's own times.",
-    );
+    let found = per_lane("client and server disagree on which run is faster, by the time of an image", found);
+    let remedy =
+        "The client's figures hold the link and the client's machine: judge servers by the server's own times.";
+    let warning = |finding: Finding| finding.warning("order-differs-by-layer", Severity::Warning, remedy);
+    let mut warnings: Vec<Warning> = found.into_iter().map(warning).collect();
     let unknown = runs.iter().filter(|run| run.summary.link.is_none()).map(|run| run.summary.name.as_str());
     let unknown = list(unknown);
     if !unknown.is_empty() {
-        warnings.push(warning(
-            "link-unknown",
-            Severity::Note,
-            Vec::new(),
-            format!("the link of {unknown} is not known, so latency is not normalised for it"),
-            "Measure it with `quintet-bench link` and give it with --link, once for each file.",
-        ));
+        let message = format!("the link of {unknown} is not known, so latency is not normalised for it");
+        let remedy = "Measure it with `quintet-bench link` and give it with --link, once for each file.";
+        warnings.push(Finding { lanes: Vec::new(), message }.warning("link-unknown", Severity::Note, remedy));
     }
     warnings
 }

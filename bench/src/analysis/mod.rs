@@ -18,6 +18,5 @@ pub mod pairing;
 pub mod samples;
 pub mod stats;
 pub mod summary;
-pub mod suspicions;
 pub mod timing;
 pub mod waterfall;

@@ -7,11 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    analysis::{
-        checks::{self, frame::by_severity},
-        summary::Summary,
-        suspicions,
-    },
+    analysis::{checks, summary::Summary},
     model::{link::LinkSpec, report::Report, warning::Warning},
     report::{
         exporter::Exporter as _,
@@ -145,18 +141,16 @@ fn figures(files: &[PathBuf]) -> anyhow::Result<Vec<Judged>> {
     files.iter().map(judged).collect()
 }
 
-/// The warnings of the figures, and of the whole report where there is one.
+/// What the checks find in a report, or in imported figures.
 fn judge(results: &Results, summary: &Summary) -> Vec<Warning> {
-    let mut found = match results {
-        Results::Study(_) => Vec::new(),
+    match results {
+        Results::Study(_) => checks::judge_imported(summary),
         // Without samples they cannot be found again: the run found them.
         Results::Report(_, report) if report.cells.iter().all(|cell| cell.samples.latency_us.is_empty()) => {
             report.warnings.clone()
         }
         Results::Report(_, report) => checks::judge(report),
-    };
-    found.extend(suspicions::judge(summary));
-    by_severity(found)
+    }
 }
 
 #[cfg(test)]

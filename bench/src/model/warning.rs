@@ -1,4 +1,4 @@
-//! Warnings in a report.
+//! A warning: what a reader should know before believing a figure.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,16 @@ pub enum Severity {
     Warning,
     /// Figures are not what they seem.
     Error,
+}
+
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
 }
 
 /// A finding with its remedy.
@@ -35,11 +45,9 @@ pub struct Warning {
 /// One line of Markdown.
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lanes = list(&self.lanes);
-        let severity = format!("{:?}", self.severity).to_lowercase();
-        write!(f, "**{severity}** `{}`", self.code)?;
-        if !lanes.is_empty() {
-            write!(f, " [{lanes}]")?;
+        write!(f, "**{}** `{}`", self.severity, self.code)?;
+        if !self.lanes.is_empty() {
+            write!(f, " [{}]", list(&self.lanes))?;
         }
         write!(f, ": {}. {}", self.message, self.remedy)
     }

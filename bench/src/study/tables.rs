@@ -4,8 +4,8 @@ use quintet_proto::lanes::Lane as Kind;
 
 use crate::{
     analysis::{
+        checks::warm_up::ENGINE_BUILD,
         summary::{Cell, Form, Summary},
-        suspicions::ENGINE_BUILD,
     },
     model::{lane::Lane, link::LinkSpec, load::Load, warning::Warning},
     report::{
@@ -32,7 +32,7 @@ fn label(lane: Lane) -> &'static str {
 
 /// The tables and the warnings in Markdown.
 pub fn markdown(summary: &Summary, warnings: &[Warning], link: Option<&LinkSpec>) -> String {
-    let suspect = |lane: Lane| warnings.iter().any(|w| w.code == ENGINE_BUILD && w.lanes.contains(&lane));
+    let suspect = |lane: Lane| warnings.iter().any(|w| w.code == ENGINE_BUILD.code && w.lanes.contains(&lane));
     let (serial, concurrent): (Vec<_>, Vec<_>) =
         summary.loads().into_iter().partition(|load| matches!(load, Load::Serial { .. }));
     let lanes = summary.lanes();

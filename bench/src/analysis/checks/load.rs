@@ -1,68 +1,113 @@
-//! Warnings about the load itself: warm-up that did not settle, schedules that were not kept.
+//! Rules about the load: whether the server was under the one that the figures claim.
 
+use super::rule::{Evidence, Finding, Rule, per_lane};
 use crate::{
-    analysis::checks::frame::each_lane,
+    analysis::summary,
     model::{
         cell::{Cell, OpenLoopFigures},
-        report::Report,
-        warning::{Severity, Warning},
+        lane::Lane,
+        load::Load,
+        warning::Severity,
     },
 };
 
 /// Largest 99th percentile of the schedule's lag that goes unmentioned, in ms.
 pub const LAG_BOUND_MS: f64 = 1.0;
-/// A first request above this multiple of the last ones is a cold start.
-const COLD_FACTOR: u64 = 3;
+/// Mean number of requests in flight by concurrency below which the concurrency was not reached.
+const CONCURRENCY_REACHED: f64 = 0.95;
 
 /// Whether the client itself did not keep the schedule.
 pub fn is_late(open: &OpenLoopFigures) -> bool {
     open.lag_ms.is_some_and(|[_, p99, _]| p99 >= LAG_BOUND_MS)
 }
 
-/// Cells of which `what` says something, in brackets.
-fn of_cells(
-    report: &Report,
-    code: &str,
-    severity: Severity,
-    what: impl Fn(&Cell) -> Option<String>,
-    message: &str,
-    remedy: &str,
-) -> Vec<Warning> {
-    let found = report.cells.iter().filter_map(|cell| Some((cell.lane, format!("{} ({})", cell.load, what(cell)?))));
-    each_lane(code, severity, found, |cells| format!("{message}: {cells}"), remedy)
-}
+/// The client sent late.
+pub const SCHEDULE_LAG: Rule = Rule {
+    code: "schedule-lag",
+    severity: Severity::Warning,
+    meaning: "In an open loop, the client sent requests later than intended.",
+    remedy: "The client is too busy for the rate: use another machine or more cores for it, or a lower rate.",
+    imported: None,
+    find: |evidence| {
+        let found = evidence.cells().iter().filter_map(|cell| {
+            let open = cell.open.as_ref().filter(|open| is_late(open) && open.schedule.waited == 0)?;
+            let [_, p99, most] = open.lag_ms?;
+            Some((cell.lane, cell.load, format!("p99 {p99:.1} ms, most {most:.1} ms")))
+        });
+        per_lane("requests were sent later than intended", found)
+    },
+};
 
-pub(super) fn schedule_lag(report: &Report) -> Vec<Warning> {
-    let late = |cell: &Cell| {
-        let open = cell.open.as_ref().filter(|open| is_late(open) && open.schedule.waited == 0)?;
-        open.lag_ms.map(|[_, p99, most]| format!("p99 {p99:.1} ms, most {most:.1} ms"))
+/// Requests waited for others before they were sent.
+pub const IN_FLIGHT_LIMIT: Rule = Rule {
+    code: "in-flight-limit",
+    severity: Severity::Warning,
+    meaning: "In an open loop, requests waited because --max-in-flight others were in flight.",
+    remedy: "The server does not keep up with the rate, or --max-in-flight is too low: latency includes the wait.",
+    imported: None,
+    find: |evidence| {
+        let found = evidence.cells().iter().filter_map(|cell| {
+            let schedule = cell.open.as_ref()?.schedule;
+            let detail = || format!("{} of {} waited, {} unsent", schedule.waited, schedule.scheduled, schedule.unsent);
+            (schedule.waited > 0 || schedule.unsent > 0).then(|| (cell.lane, cell.load, detail()))
+        });
+        per_lane("no more requests might be in flight", found)
+    },
+};
+
+/// Fewer requests were in flight than workers.
+pub const CONCURRENCY_NOT_REACHED: Rule = Rule {
+    code: "concurrency-not-reached",
+    severity: Severity::Warning,
+    meaning: "On average, fewer requests were in flight than the concurrency says.",
+    remedy: "The workers were busy between their requests: give the client more CPUs, or a machine of its own.",
+    imported: Some((Severity::Warning, "Ramp and tail are averaged in: measure a timed window and drop both.")),
+    find: concurrency_not_reached,
+};
+
+fn concurrency_not_reached(evidence: &Evidence) -> Vec<Finding> {
+    let measured = |cell: &Cell| Some((cell.lane, cell.load, in_flight(cell)?, cell.completed));
+    let imported = |cell: &summary::Cell| Some((cell.lane, cell.load, littles_law(cell), cell.samples));
+    let cells: Vec<(Lane, Load, f64, u64)> = match evidence.report {
+        Some(report) => report.cells.iter().filter_map(measured).collect(),
+        None => evidence.summary.cells.iter().filter_map(imported).collect(),
     };
-    let remedy = "The client is too busy for the rate: use another machine or more cores for it, or a lower rate.";
-    of_cells(report, "schedule-lag", Severity::Warning, late, "requests were sent later than intended", remedy)
+    let found = cells.into_iter().filter_map(|(lane, load, in_flight, requests)| {
+        let Load::Concurrent { concurrency, .. } = load else { return None };
+        let reached = in_flight >= CONCURRENCY_REACHED * concurrency as f64;
+        (!reached).then(|| (lane, load, format!("{in_flight:.1} in {requests} requests")))
+    });
+    per_lane("fewer requests were in flight than the concurrency says", found)
 }
 
-pub(super) fn in_flight_limit(report: &Report) -> Vec<Warning> {
-    let full = |cell: &Cell| {
-        let schedule = cell.open.as_ref()?.schedule;
-        (schedule.waited > 0 || schedule.unsent > 0)
-            .then(|| format!("{} of {} waited, {} unsent", schedule.waited, schedule.scheduled, schedule.unsent))
-    };
-    let remedy = "The server does not keep up with the rate, or --max-in-flight is too low: latency includes the wait.";
-    of_cells(report, "in-flight-limit", Severity::Warning, full, "no more requests might be in flight", remedy)
+/// Requests in flight on average, by Little's law (L = λW): their rate times their mean latency.
+fn littles_law(cell: &summary::Cell) -> f64 {
+    cell.images_per_s / cell.images() * cell.mean_ms / 1e3
 }
 
-pub(super) fn unsteady(report: &Report) -> Vec<Warning> {
-    let unsteady = |cell: &Cell| (cell.warm_up.steady == Some(false)).then(|| format!("{} sent", cell.warm_up.sent));
-    let remedy = "Raise --max-warmup, or find out what still changes.";
-    of_cells(report, "unsteady", Severity::Warning, unsteady, "warm-up ended before latency was steady", remedy)
-}
-
-pub(super) fn cold_start_in_warm_up(report: &Report) -> Vec<Warning> {
-    let cold = |cell: &Cell| {
-        let (first, last) = cell.warm_up.first_us.zip(cell.warm_up.last_us)?;
-        let ms = |us: u64| us as f64 / 1e3;
-        (first > COLD_FACTOR * last).then(|| format!("{:.1} ms, then {:.1} ms", ms(first), ms(last)))
-    };
-    let remedy = "It is not in the figures; a service that scales up will see it.";
-    of_cells(report, "cold-start-in-warm-up", Severity::Note, cold, "the first request was far slower", remedy)
+/// Requests in flight on average, counted from the samples of a cell's windows.
+///
+/// A request that was still in flight when its window ended has no sample, so rate times mean latency is too low in a
+/// window of few requests. Each window is therefore cut by its longest latency at both ends: every request in flight in
+/// the rest has a sample, and without a ramp all workers have begun by then. `None` where nothing is left of the windows,
+/// or where requests failed, which have no samples either.
+fn in_flight(cell: &Cell) -> Option<f64> {
+    if cell.failures.count > 0 {
+        return None;
+    }
+    let (mut in_flight_us, mut length_us) = (0.0, 0.0);
+    for block in &cell.blocks {
+        let samples = block.first..block.first + block.samples;
+        let starts_us = cell.samples.start_us.get(samples.clone())?;
+        let latencies_us = cell.samples.latency_us.get(samples)?;
+        let longest_us = latencies_us.iter().copied().fold(0.0, f64::max);
+        let from_us = block.start_s * 1e6 + longest_us;
+        let to_us = (block.start_s + block.wall_s) * 1e6 - longest_us;
+        if from_us < to_us {
+            let within = |(start, latency): (&f64, &f64)| ((start + latency).min(to_us) - start.max(from_us)).max(0.0);
+            in_flight_us += starts_us.iter().zip(latencies_us).map(within).sum::<f64>();
+            length_us += to_us - from_us;
+        }
+    }
+    (length_us > 0.0).then(|| in_flight_us / length_us)
 }

@@ -1,5 +1,14 @@
+use std::{collections::HashSet, path::PathBuf};
+
 use super::*;
-use crate::fixture;
+use crate::{
+    fixture,
+    model::{
+        cell::{BlockSpan, Cell},
+        load::Load,
+        samples::Samples,
+    },
+};
 
 /// The codes that a change to an unremarkable report brings about, with their lanes.
 fn codes(change: impl FnOnce(&mut Report)) -> Vec<(String, Vec<&'static str>)> {
@@ -70,4 +79,105 @@ fn a_median_that_moves() {
 fn lanes_without_turns_are_not_paired() {
     let change = |report: &mut Report| report.differences[0].difference.paired = false;
     assert_eq!(codes(change), [("not-paired".to_owned(), vec!["jpeg", "onnx-http"])]);
+}
+
+/// Gives a cell one window of 4 s, in which each worker sends every `period_ms` and is answered `latency_ms` later.
+fn window(cell: &mut Cell, period_ms: f64, latency_ms: f64) {
+    let (start_us, wall_us) = (10e6, 4e6);
+    cell.samples = Samples::default();
+    let rounds = (0..).map(|round| f64::from(round) * period_ms * 1e3).take_while(|at| *at < wall_us);
+    for (number, at) in rounds.flat_map(|at| vec![at; cell.load.workers()]).enumerate() {
+        // Each a little slower than the one before: the first is no cold start.
+        let latency_us = latency_ms * 1e3 + number as f64;
+        if at + latency_us <= wall_us {
+            cell.samples.start_us.push(start_us + at);
+            cell.samples.latency_us.push(latency_us);
+        }
+    }
+    let samples = cell.samples.start_us.len();
+    cell.blocks = vec![BlockSpan { start_s: start_us / 1e6, first: 0, samples, wall_s: wall_us / 1e6 }];
+}
+
+const CONCURRENT: usize = 16;
+
+#[test]
+fn workers_that_pause_do_not_reach_their_concurrency() {
+    let pausing = |report: &mut Report| {
+        assert_eq!(report.cells[CONCURRENT].load, Load::Concurrent { concurrency: 8, batch: 1 });
+        window(&mut report.cells[CONCURRENT], 100.0, 80.0);
+    };
+    assert_eq!(codes(pausing), one("concurrency-not-reached", "onnx-http"));
+    let mut report = fixture::report();
+    pausing(&mut report);
+    let found = judge(&report).into_iter().find(|warning| warning.code == "concurrency-not-reached").unwrap();
+    assert!(found.message.contains("concurrent c=8 (6.4 in "), "{}", found.message);
+}
+
+/// 3 rounds of 1.1 s end in a window of 4 s: rate times mean latency would be 6.6.
+#[test]
+fn requests_in_flight_at_the_end_of_a_window_do_not_lower_the_concurrency() {
+    assert_eq!(codes(|report| window(&mut report.cells[CONCURRENT], 1_100.0, 1_100.0)), []);
+}
+
+#[test]
+fn concurrency_is_not_judged_from_a_short_window_or_beside_failures() {
+    assert_eq!(codes(|report| window(&mut report.cells[CONCURRENT], 2_600.0, 2_500.0)), []);
+    let failing = |report: &mut Report| {
+        window(&mut report.cells[CONCURRENT], 100.0, 80.0);
+        report.cells[CONCURRENT].failures.count = 1;
+    };
+    assert_eq!(codes(failing), one("request-errors", "onnx-http"));
+}
+
+/// The same code, from blocks where they are known and from single latencies where they are not.
+#[test]
+fn imported_figures_are_unstable_by_their_extremes() {
+    let mut summary = Summary::of("", &fixture::report());
+    let unstable = |summary: &Summary| {
+        let found = judge_imported(summary).into_iter().filter(|warning| warning.code == "unstable");
+        found.map(|warning| warning.message).collect::<Vec<_>>()
+    };
+    assert_eq!(unstable(&summary), Vec::<String>::new());
+    summary.cells[2].max_ms = summary.cells[2].min_ms.map(|ms| 6.0 * ms);
+    assert_eq!(unstable(&summary), ["the largest latency is a multiple of the smallest: serial b=1 (6.0×)"]);
+}
+
+#[test]
+fn every_code_stands_once() {
+    let codes: HashSet<_> = RULES.iter().map(|rule| rule.code).collect();
+    assert_eq!(codes.len(), RULES.len());
+    for rule in &RULES {
+        assert!(rule.code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", rule.code);
+    }
+}
+
+#[test]
+fn every_rule_has_a_meaning_and_a_remedy() {
+    for rule in &RULES {
+        let remedies = [Some(rule.remedy), rule.imported.map(|(_, remedy)| remedy)];
+        for text in remedies.into_iter().flatten().chain([rule.meaning]) {
+            assert!(text.len() > 10 && text.ends_with('.'), "{}: {text}", rule.code);
+        }
+    }
+}
+
+#[test]
+fn the_documentation_lists_every_code() {
+    let row = |rule: &Rule| {
+        let imported = rule.imported.map(|(severity, _)| severity).filter(|severity| *severity != rule.severity);
+        let imported = imported.map_or(String::new(), |severity| format!(" (imported: {severity})"));
+        format!("| `{}` | {}{imported} | {} |\n", rule.code, rule.severity, rule.meaning)
+    };
+    let head = "| Code | Severity | Meaning |\n|---|---|---|\n";
+    let table = head.to_owned() + &RULES.iter().map(row).collect::<String>();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarking.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = page.split_once(head).expect("the table's head");
+    let rest = &after[after.find("\n\n").map_or(after.len(), |end| end + 1)..];
+    let wanted = format!("{before}{table}{rest}");
+    if std::env::var_os("QUINTET_WRITE_CHECKS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page == wanted, "docs/benchmarking.md does not list the rules; run this test with QUINTET_WRITE_CHECKS=1");
 }

@@ -1,0 +1,41 @@
+//! Rules about the client: its own work must not be what was measured.
+
+use super::rule::{Evidence, Finding, Rule, per_lane};
+use crate::model::warning::Severity;
+
+/// The client's CPU time as a share of what its workers can use, above which it is saturated.
+const SATURATED_SHARE: f64 = 0.8;
+
+/// The client had hardly any CPU time left.
+pub const SATURATED: Rule = Rule {
+    code: "client-saturated",
+    severity: Severity::Warning,
+    meaning: "The client used nearly all the CPU time that its workers can use.",
+    remedy: "Its own work is in the latency: give it more CPUs, fewer workers, or a machine of its own.",
+    imported: None,
+    find: saturated,
+};
+
+fn saturated(evidence: &Evidence) -> Vec<Finding> {
+    let cores = evidence.report.map_or(1, |report| report.environment.cores);
+    let found = evidence.cells().iter().filter_map(|cell| {
+        let workers = cell.load.workers().min(cores).max(1);
+        let share = cell.client_cpu_s? / cell.wall_s / workers as f64;
+        (share > SATURATED_SHARE).then(|| (cell.lane, cell.load, format!("{:.0} %", share * 100.0)))
+    });
+    per_lane("the client worked most of the time, of the CPU time that its workers can use", found)
+}
+
+/// The client is a debug build.
+pub const UNOPTIMISED: Rule = Rule {
+    code: "unoptimised-client",
+    severity: Severity::Warning,
+    meaning: "quintet-bench was built without optimisation.",
+    remedy: "Build it with --release.",
+    imported: None,
+    find: |evidence| {
+        let message = "quintet-bench was built without optimisation: its own work weighs on every figure".to_owned();
+        let unoptimised = evidence.report.is_some_and(|report| !report.environment.optimised);
+        if unoptimised { vec![Finding { lanes: Vec::new(), message }] } else { Vec::new() }
+    },
+};

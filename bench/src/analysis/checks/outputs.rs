@@ -1,0 +1,52 @@
+//! Rules about what the lanes computed: only lanes with the same outputs can be compared.
+
+use super::rule::{Evidence, Finding, Rule};
+use crate::model::warning::Severity;
+
+/// Two lanes computed different things.
+pub const DIFFER: Rule = Rule {
+    code: "outputs-differ",
+    severity: Severity::Error,
+    meaning: "Two lanes gave different outputs for the same image.",
+    remedy: "Lanes that compute different things cannot be compared: serve the same weights and precision.",
+    imported: None,
+    find: differ,
+};
+
+fn differ(evidence: &Evidence) -> Vec<Finding> {
+    let pairs = evidence.report.map_or(&[][..], |report| &report.outputs.pairs);
+    let differing = pairs.iter().filter(|pair| !pair.agree).map(|pair| {
+        let difference = match pair.max_abs_difference {
+            Some(difference) => format!("by up to {difference:.3e} (largest element {:.3e})", pair.scale),
+            None => "in shape, or are not finite".into(),
+        };
+        let message = format!("the outputs of {} and {} differ {difference}", pair.a, pair.b);
+        Finding { lanes: vec![pair.a, pair.b], message }
+    });
+    differing.collect()
+}
+
+/// Nothing shows that lanes computed the same.
+pub const NOT_COMPARED: Rule = Rule {
+    code: "outputs-not-compared",
+    severity: Severity::Error,
+    meaning: "A lane gave no outputs to compare; imported figures never hold a comparison.",
+    remedy: "Check that the model has input `image` and output `embedding`, and look into the server's log.",
+    imported: Some((
+        Severity::Note,
+        "Compare the lanes' outputs before timing, and charge the client's preprocessing.",
+    )),
+    find: not_compared,
+};
+
+fn not_compared(evidence: &Evidence) -> Vec<Finding> {
+    let Some(report) = evidence.report else {
+        let message = "nothing shows that the lanes computed the same, nor what the client did before sending".into();
+        return vec![Finding { lanes: evidence.summary.lanes(), message }];
+    };
+    let missing = report.outputs.missing.iter().map(|missing| Finding {
+        lanes: vec![missing.lane],
+        message: format!("{} gave no outputs to compare: {}", missing.lane, missing.reason),
+    });
+    missing.collect()
+}

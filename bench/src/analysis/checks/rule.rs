@@ -1,0 +1,94 @@
+//! What every rule is made of: the evidence that it looks at, and what it finds there.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    analysis::summary::Summary,
+    model::{
+        cell::Cell,
+        lane::Lane,
+        load::Load,
+        report::Report,
+        warning::{Severity, Warning},
+        words::list,
+    },
+};
+
+/// A rule: what it looks for, and what to do where it finds it.
+pub struct Rule {
+    /// Stable name, in kebab case.
+    pub code: &'static str,
+    /// How bad a finding is.
+    pub severity: Severity,
+    /// What a finding means, in one line of the documentation.
+    pub meaning: &'static str,
+    /// What to do about a finding.
+    pub remedy: &'static str,
+    /// Severity and remedy where imported figures are the only evidence, if they are others.
+    pub imported: Option<(Severity, &'static str)>,
+    /// Looks for it. Finds nothing where the evidence that it needs is missing.
+    pub find: fn(&Evidence) -> Vec<Finding>,
+}
+
+impl Rule {
+    /// What this rule finds, as warnings.
+    pub(super) fn judge(&self, evidence: &Evidence) -> Vec<Warning> {
+        let own = (self.severity, self.remedy);
+        let (severity, remedy) = if evidence.report.is_some() { own } else { self.imported.unwrap_or(own) };
+        let found = (self.find)(evidence).into_iter();
+        found.map(|finding| finding.warning(self.code, severity, remedy)).collect()
+    }
+}
+
+/// What is known about a result.
+pub struct Evidence<'a> {
+    /// Its figures: every result has them.
+    pub summary: &'a Summary,
+    /// The whole report, with samples, blocks and what the servers say about themselves; `None` for imported figures.
+    pub report: Option<&'a Report>,
+}
+
+impl<'a> Evidence<'a> {
+    /// The cells of the report; none without a report.
+    pub(super) fn cells(&self) -> &'a [Cell] {
+        self.report.map_or(&[], |report| &report.cells)
+    }
+
+    /// The figures, where there is no report: for rules that infer what a report states or looks at more closely.
+    pub(super) fn imported(&self) -> Option<&'a Summary> {
+        self.report.is_none().then_some(self.summary)
+    }
+}
+
+/// What a rule found.
+pub struct Finding {
+    /// The lanes concerned.
+    pub lanes: Vec<Lane>,
+    /// What was found.
+    pub message: String,
+}
+
+impl Finding {
+    /// The warning of it.
+    pub(crate) fn warning(self, code: &str, severity: Severity, remedy: &str) -> Warning {
+        let Self { lanes, message } = self;
+        Warning { code: code.into(), severity, lanes, message, remedy: remedy.into() }
+    }
+}
+
+/// One finding for each lane, whose message lists the lane's cells with what was found in each.
+pub(crate) fn per_lane(message: &str, found: impl Iterator<Item = (Lane, Load, String)>) -> Vec<Finding> {
+    by_lane(found.map(|(lane, load, detail)| (lane, format!("{load} ({detail})"))))
+        .into_iter()
+        .map(|(lane, cells)| Finding { lanes: vec![lane], message: format!("{message}: {}", list(cells)) })
+        .collect()
+}
+
+/// Items lane by lane.
+pub(super) fn by_lane<T>(items: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
+    let mut lanes: BTreeMap<Lane, Vec<T>> = BTreeMap::new();
+    for (lane, item) in items {
+        lanes.entry(lane).or_default().push(item);
+    }
+    lanes
+}
