@@ -33,7 +33,7 @@ pub(super) fn violations(
 
 /// Modules that are in no row of the table, and rows without a module.
 fn table_mismatches(rows: &[Row], modules: &Modules) -> Vec<String> {
-    let layers = rows.iter().flat_map(|row| &row.layers);
+    let layers = rows.iter().flat_map(|row| row.layers.iter().chain(&row.forbidden));
     let missing = layers.filter(|layer| !modules.keys().any(|module| module_name(module) == **layer));
     let missing = missing.map(|layer| format!("the table lists `{layer}`, but there is no such module"));
     let unlisted = modules.keys().filter(|module| module.len() == 1 && !has_row(rows, module));
@@ -67,6 +67,9 @@ fn upward_imports(folder: &Path, rows: &[Row], imports: &BTreeSet<Import>) -> Ve
             None => continue,
             Some((_, to)) if to == from => continue,
             Some((to_row, to)) => match from_row.cmp(&to_row) {
+                Ordering::Less if rows[from_row].forbidden.iter().any(|layer| layer == to) => {
+                    (to, "which it must not import")
+                }
                 Ordering::Less => continue,
                 Ordering::Equal => (to, "which is beside it in the same row"),
                 Ordering::Greater => (to, "which is above it"),

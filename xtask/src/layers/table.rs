@@ -38,6 +38,8 @@ pub(super) struct Row {
     pub(super) layers: Vec<String>,
     /// What the layers are for.
     pub(super) purpose: String,
+    /// Layers of lower rows that these must not import all the same.
+    pub(super) forbidden: Vec<String>,
 }
 
 /// Reads the document.
@@ -66,8 +68,9 @@ fn layers_of(name: &str, table: &str) -> anyhow::Result<CrateLayers> {
     let mut known = Vec::new();
     let mut layers = CrateLayers { name: name.to_owned(), rows: Vec::new() };
     for cells in rows(table) {
-        let [names, purpose, ..] = cells[..] else { bail!("a row needs a layer and its purpose") };
-        let row = Row { layers: quoted(names), purpose: purpose.to_owned() };
+        let [names, purpose, ref more @ ..] = cells[..] else { bail!("a row needs a layer and its purpose") };
+        let forbidden = more.first().map_or_else(Vec::new, |cell| quoted(cell));
+        let row = Row { layers: quoted(names), purpose: purpose.to_owned(), forbidden };
         ensure!(!row.layers.is_empty() && !purpose.is_empty(), "`{names}` needs a name in backticks and a purpose");
         for layer in &row.layers {
             ensure!(!known.contains(layer), "`{layer}` is listed twice");

@@ -15,9 +15,9 @@ const TABLE: &str = "\
 
 ### `small`
 
-| layer | holds |
-|---|---|
-| `top` | what uses the rest |
+| layer | holds | must not import |
+|---|---|---|
+| `top` | what uses the rest | `right` |
 | `left` `right` | what is separate |
 | `right/part` | a part of a layer that is lower than the rest of it |
 | `bottom` | what all use |
@@ -89,6 +89,16 @@ fn rejects_an_import_between_layers_of_one_row() {
     assert_eq!(
         found,
         ["small/src/left.rs:1: `left` imports `crate::right::Whole` from right, which is beside it in the same row"]
+    );
+}
+
+#[test]
+fn rejects_an_import_that_the_table_forbids() {
+    let files =
+        [("top.rs", "use crate::{left::f, right::Whole};\n"), ("right/mod.rs", "pub mod part;\npub struct Whole;\n")];
+    assert_eq!(
+        violations(&files),
+        ["small/src/top.rs:1: `top` imports `crate::right::Whole` from right, which it must not import"]
     );
 }
 
