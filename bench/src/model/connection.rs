@@ -15,7 +15,8 @@ pub enum Policy {
     /// A connection for each worker, kept.
     #[default]
     Reused,
-    /// A number of connections that all workers share: HTTP/1.1 requests wait for a free one, HTTP/2 requests are multiplexed.
+    /// A number of connections that all workers share. HTTP/1.1 requests wait for a free one, HTTP/2 requests run side by
+    /// side.
     Shared(NonZeroU16),
 }
 

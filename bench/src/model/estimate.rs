@@ -74,12 +74,12 @@ impl Percentile {
 /// Which statistic a bootstrap estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
-    /// [`mean`].
+    /// The mean.
     Mean,
-    /// [`median`].
+    /// The median.
     Median,
-    /// The 0.95-[`quantile`].
+    /// The 0.95-quantile.
     P95,
-    /// The 0.99-[`quantile`].
+    /// The 0.99-quantile.
     P99,
 }

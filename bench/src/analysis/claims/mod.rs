@@ -1,7 +1,7 @@
-//! Hypotheses about the lanes: supported, refuted or inconclusive, with the effect and what would settle it. Pure.
+//! Verdicts on hypotheses about two lanes: supported, refuted or inconclusive, with the effect and what would settle it. Pure.
 //!
-//! [`crate::model::hypothesis_text`] reads what a user claims; [`crate::study::hypotheses`] has the study's five. A verdict needs a paired interval: where
-//! it does not exclude the contrary, the answer is "inconclusive", never "the same".
+//! A verdict needs a paired interval: where it does not exclude the contrary, the answer is "inconclusive", never "the
+//! same". [`crate::model::hypothesis`] has the types, [`crate::model::hypothesis_text`] parses them.
 
 use crate::{
     analysis::pairing::{Pair, blocks_to_settle, paired},
