@@ -11,6 +11,7 @@
 
 pub mod backend;
 pub mod catalog;
+mod identity;
 pub mod kserve;
 pub mod observe;
 pub mod process;
@@ -20,8 +21,4 @@ pub mod service;
 pub mod status;
 pub mod transport;
 
-/// Name of the server, as `GET /v2` and `ServerMetadata` tell it.
-pub const SERVER_NAME: &str = "quintet";
-
-/// Version of the server.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use identity::{SERVER_NAME, VERSION};

@@ -283,7 +283,7 @@ mod tests {
         ];
         let refusals = wrong.map(|wrong| {
             let error = traces.update(None, &update(&[("trace_count", &["1"]), wrong])).unwrap_err();
-            format!("{:?}: {}", error.kind(), error.to_string())
+            format!("{:?}: {}", error.kind(), error)
         });
         assert_eq!(told(&traces, None), "OFF 1000 -1 0");
         insta::assert_snapshot!(refusals.join("\n"), @r"
