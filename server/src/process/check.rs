@@ -1,4 +1,4 @@
-//! `quintet-server health`: asks a running server whether it is ready. For containers, which have no curl.
+//! `quintet-server health`: asks a running server whether it is ready, for containers without curl.
 
 use std::{
     io::{Read as _, Write as _},
@@ -16,30 +16,30 @@ use crate::{
     process::settings::{Flags, Settings},
 };
 
-/// Bytes of an answer that are read: its status line is within them.
+/// Bytes that are read of a response: enough for its status line.
 const STATUS_LINE_BYTES: u64 = 256;
 
-/// What to ask.
+/// Which servers to ask, and what.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Ask for this instead; repeat it for several. Without a path: KServe's health path [default: the services
-    /// that the QUINTET_* variables and the file of QUINTET_CONFIG set up, on this machine]
+    /// Server or URL to ask; may be repeated. Without a path, KServe's health path is used [default: the services
+    /// on this machine that the QUINTET_* variables and the file named by QUINTET_CONFIG configure]
     #[arg(long, value_name = "HOST:PORT|URL")]
     url: Vec<Target>,
-    /// Ask whether the process answers, not whether its models are ready
+    /// Ask only whether the process is alive, not whether its models are ready
     #[arg(long)]
     live: bool,
-    /// Seconds that one answer may take
+    /// Seconds to wait for each connection and response
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout_secs: u64,
 }
 
-/// Where one question goes.
+/// One server to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
     /// `host:port`; an IPv6 address is in brackets.
     authority: String,
-    /// Empty where none was given.
+    /// Empty if none was given.
     path: String,
 }
 
@@ -47,21 +47,21 @@ impl std::str::FromStr for Target {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        let uri: Uri = text.parse().with_context(|| format!("'{text}' is neither HOST:PORT nor a URL"))?;
-        ensure!(uri.scheme_str().is_none_or(|scheme| scheme == "http"), "'{text}': only http:// can be asked");
-        let authority = uri.authority().with_context(|| format!("'{text}' names no host"))?;
-        ensure!(authority.port_u16().is_some(), "'{text}' names no port, as in 127.0.0.1:8010");
+        let uri: Uri = text.parse().with_context(|| format!("'{text}' is neither HOST:PORT nor a URL, such as 127.0.0.1:8010"))?;
+        ensure!(uri.scheme_str().is_none_or(|scheme| scheme == "http"), "'{text}': only http:// is supported");
+        let authority = uri.authority().with_context(|| format!("'{text}' has no host: use HOST:PORT, such as 127.0.0.1:8010"))?;
+        ensure!(authority.port_u16().is_some(), "'{text}' has no port: use HOST:PORT, such as 127.0.0.1:8010");
         let path = uri.path_and_query().map_or("", |path| path.as_str());
         Ok(Self { authority: authority.to_string(), path: if path == "/" { String::new() } else { path.to_owned() } })
     }
 }
 
-/// Asks, one target after the other; prints each answer. Exit status: 0 all say yes, 1 not.
+/// Asks each server in turn and prints its answer. The exit status is 0 if all answer 200, else 1.
 ///
 /// # Errors
 /// When the settings are wrong.
 pub fn run(check: &Check) -> anyhow::Result<ExitCode> {
-    let targets = if check.url.is_empty() { of_settings(&from_environment()?, check.live) } else { check.url.clone() };
+    let targets = if check.url.is_empty() { configured(&from_environment()?, check.live) } else { check.url.clone() };
     let timeout = Duration::from_secs(check.timeout_secs);
     let mut healthy = true;
     for target in &targets {
@@ -92,13 +92,13 @@ fn from_environment() -> anyhow::Result<Settings> {
 }
 
 /// The HTTP listener of each service that runs.
-fn of_settings(settings: &Settings, live: bool) -> Vec<Target> {
+fn configured(settings: &Settings, live: bool) -> Vec<Target> {
     let target = |&service: &ServiceName| {
         let endpoint = match service {
             ServiceName::Jpeg => settings.jpeg_port,
             ServiceName::Onnx => settings.onnx_http_port,
             ServiceName::Trt => settings.trt_http_port,
-            // Not a service of the suite: settings cannot name it.
+            // Triton mode is not part of the suite, so settings cannot name it.
             ServiceName::Triton => return None,
         };
         let authority = reachable(endpoint.on(settings.address)).to_string();
@@ -116,7 +116,7 @@ fn path(service: ServiceName, live: bool) -> &'static str {
     }
 }
 
-/// One cannot connect to "all addresses": their listener is asked over loopback.
+/// Replaces an unspecified address, to which nothing can connect, by loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -126,18 +126,18 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The HTTP status that `GET path` gets; each step may take `timeout`.
+/// The HTTP status of `GET path`. Each step may take `timeout`.
 fn ask(authority: &str, path: &str, timeout: Duration) -> anyhow::Result<u16> {
     let address = authority.to_socket_addrs().context("unknown host")?.next().context("the host has no address")?;
     let mut stream = TcpStream::connect_timeout(&address, timeout).context("cannot connect")?;
     stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout))).context("timeout")?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).context("cannot ask")?;
+    stream.write_all(request.as_bytes()).context("cannot send the request")?;
     let mut answer = Vec::new();
-    stream.take(STATUS_LINE_BYTES).read_to_end(&mut answer).context("no answer")?;
+    stream.take(STATUS_LINE_BYTES).read_to_end(&mut answer).context("no response")?;
     match status(&answer) {
         Some(status) => Ok(status),
-        None => bail!("the answer is not HTTP"),
+        None => bail!("the response is not HTTP"),
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
         run(&Command::try_parse_from(["health"].iter().chain(flags)).unwrap().check).unwrap()
     }
 
-    /// Answers one connection with `answer`; hands back what was asked.
+    /// Answers one connection with `answer`. Returns the address and the request line.
     fn answer(answer: &'static str) -> (String, thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_is_not_ready() {
+    fn fails_if_one_of_several_is_not_ready() {
         let (ready, first) = answer("HTTP/1.1 200 OK\r\n\r\n");
         let (loading, second) = answer("HTTP/1.1 503 Service Unavailable\r\n\r\n");
         let jpeg = format!("http://{loading}/healthz");
@@ -205,18 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listens() {
+    fn fails_if_nothing_listens() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert_eq!(check(&["--url", &address.to_string()]), ExitCode::FAILURE);
     }
 
     #[test]
-    fn the_settings_say_whom_to_ask() {
+    fn asks_the_services_of_the_settings() {
         let mut settings = Settings { address: Ipv4Addr::UNSPECIFIED.into(), ..Settings::default() };
         settings.trt_http_port = "[::]:9020".parse().unwrap();
         let urls = |live| {
-            let of = of_settings(&settings, live);
-            of.iter().map(|target| format!("{}{}", target.authority, target.path)).collect::<Vec<_>>()
+            let targets = configured(&settings, live);
+            targets.iter().map(|target| format!("{}{}", target.authority, target.path)).collect::<Vec<_>>()
         };
         assert_eq!(
             urls(false),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_said() {
+    fn rejects_targets_without_host_port_or_http() {
         for (text, word) in
             [("localhost", "no port"), ("https://a:1", "only http"), ("/health", "no host"), ("a b:1", "neither")]
         {

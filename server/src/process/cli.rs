@@ -1,4 +1,4 @@
-//! The command line: what runs, and how the process begins and ends.
+//! The command line: selects what to run, starts logging and the runtime, and returns the exit status.
 
 use std::{future::Future, io::Write as _, process::ExitCode, time::Duration};
 
@@ -10,13 +10,13 @@ use crate::{
     process::{check, memory, settings, suite, triton},
 };
 
-/// Serves image models over KServe HTTP and gRPC, and over HTTP with base64 JPEG.
+/// Serves image models over KServe (HTTP and gRPC) and as base64 JPEG over HTTP.
 ///
-/// With --model-repository and no subcommand it takes NVIDIA Triton's place: one service for the models of
-/// a repository, on Triton's ports and under Triton's flags.
+/// Without a subcommand the server runs in Triton mode: it serves the models of --model-repository as one service,
+/// with the ports and flags of NVIDIA Triton Inference Server. The `suite` subcommand serves the five lanes.
 ///
-/// Logs go to stderr. Exit status: 0 stopped by a signal and drained, 1 stopped with requests
-/// unanswered, 2 it could not start.
+/// Logs go to stderr. Exit status: 0 if stopped by a signal with all requests answered, 1 if stopped with requests
+/// unanswered, 2 if the server could not start.
 #[derive(Debug, Parser)]
 #[command(name = "quintet-server", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -28,17 +28,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The five lanes: three services on seven ports in one process
+    /// Serve the five lanes: three services on seven ports in one process
     ///
-    /// jpeg: base64 JPEG over HTTP (8002). onnx: KServe over HTTP (8010) and gRPC (8011), metrics (8012).
-    /// trt: the same on the TensorRT provider (8020, 8021, 8022). Each service says what it really runs on.
-    /// Flags win over QUINTET_* variables, these over the file given with --config.
+    /// jpeg: base64 JPEG over HTTP (port 8002). onnx: KServe over HTTP (8010) and gRPC (8011), metrics (8012).
+    /// trt: the same with the TensorRT provider (8020, 8021, 8022). Each service reports the provider that really
+    /// runs its models. A flag overrides its QUINTET_* variable, which overrides the file given with --config.
     Suite(Box<settings::Flags>),
-    /// Ask a running server whether it is ready; exit status 0 if so, 1 if not
+    /// Ask a running server whether it is ready: exit status 0 if it is, 1 if it is not
     Health(check::Check),
 }
 
-/// Does what the command line asks for.
+/// Runs the command that the command line names.
 ///
 /// # Errors
 /// When settings are wrong or the server cannot start.
@@ -65,7 +65,7 @@ fn block_on(run: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Resu
     memory::keep_large_buffers();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(run);
-    // Whatever still runs was given up already.
+    // Tasks that still run were abandoned when the exit timeout ended.
     runtime.shutdown_timeout(Duration::ZERO);
     outcome
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_tritons_is_no_subcommand() {
+    fn tritons_flags_need_no_subcommand() {
         let read = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(read("quintet-server --model-repository /m --http-port=8000").unwrap().command.is_none());
         assert!(read("quintet-server suite --model-repository /m").unwrap().command.is_some());

@@ -1,17 +1,18 @@
 //! Makes the C library's allocator keep the memory of large buffers.
 
-/// Blocks below this size are never mapped for one use alone; the most that glibc takes.
+/// Blocks below this size are never mapped separately. This is glibc's maximum.
 const MAP_FROM_BYTES: i32 = 32 << 20;
-/// Free memory at the end of a heap that is not given back.
+/// Free memory at the end of a heap that is kept.
 const KEEP_BYTES: i32 = 256 << 20;
 
-/// By default glibc maps a large block anew and gives it back when it is freed: a page fault for each 4 KiB, with
-/// every tensor that a library allocates. Whether the allocator took both settings; others have none.
+/// Tells glibc to keep the memory of large blocks, and returns whether it accepted both settings (other allocators have
+/// none). By default glibc maps each large block and unmaps it when it is freed, which costs a page fault for each 4 KiB
+/// of every tensor that a library allocates.
 pub fn keep_large_buffers() -> bool {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         let set = |parameter, value| {
-            // SAFETY: mallopt takes any numbers, and only sets a parameter of the allocator under its own lock.
+            // SAFETY: mallopt accepts any numbers, and only sets a parameter of the allocator under its own lock.
             unsafe { libc::mallopt(parameter, value) == 1 }
         };
         set(libc::M_MMAP_THRESHOLD, MAP_FROM_BYTES) && set(libc::M_TRIM_THRESHOLD, KEEP_BYTES)
@@ -24,7 +25,7 @@ pub fn keep_large_buffers() -> bool {
 mod tests {
     #[test]
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    fn glibc_takes_the_settings() {
+    fn glibc_accepts_the_settings() {
         assert!(super::keep_large_buffers());
     }
 }

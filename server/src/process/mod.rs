@@ -1,4 +1,4 @@
-//! What runs: the command line, its settings, and a process from bound listeners to a drained end.
+//! The process: command line and settings; bind, load, serve and drain; the health check.
 
 pub mod check;
 pub mod cli;

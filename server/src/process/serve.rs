@@ -1,4 +1,4 @@
-//! Binds listeners, loads models, serves, and drains: for the suite and for Triton's place.
+//! Binds listeners, loads models, serves, and drains: for the suite and for Triton mode.
 
 use std::{collections::BTreeMap, fs, future::Future, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What a listener speaks.
+/// The protocol of a listener.
 #[derive(Clone)]
 pub enum Protocol {
     /// HTTP/1.1 with these routes.
@@ -31,30 +31,29 @@ pub enum Protocol {
     Grpc(kserve_grpc::Limits),
 }
 
-/// A listener that is to be bound. The flag of its port is `--<name>-port`.
+/// A listener to bind. The flag of its port is `--<name>-port`.
 pub struct ListenerSpec {
-    /// The service that it serves.
+    /// The service behind it.
     pub service: Arc<Service>,
     /// Its name in logs and in the ports file.
     pub name: &'static str,
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: Protocol,
     /// Where it listens.
     pub address: Address,
 }
 
-/// How a process begins and ends.
+/// Limits of the process, and where it writes its ports.
 pub struct Limits<'a> {
-    /// Connections of one listener at most.
+    /// Maximum number of connections of one listener.
     pub max_connections: usize,
-    /// How long accepted requests have to finish after a signal.
+    /// How long accepted requests may take to finish after a signal.
     pub exit_timeout: Duration,
-    /// Where the ports are written once ready; empty for nowhere.
+    /// The file for the ports, written when the server is ready; empty for none.
     pub ports_file: &'a Path,
 }
 
-/// Serves until a signal ends it. Listeners answer from the start (alive, but not ready), so that clients see a
-/// server that loads.
+/// Serves until a signal ends it. Listeners answer while models load: the server is alive but not ready.
 ///
 /// # Errors
 /// When a port is taken, or `load` fails.
@@ -80,18 +79,18 @@ pub async fn run(
     }
 
     signals.recv().await;
-    tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal ends at once");
+    tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal stops at once");
     tokio::select! {
         () = drain(&services, &stop, &serving) => {
             tracing::info!("every accepted request was answered");
             Ok(ExitCode::SUCCESS)
         }
         () = tokio::time::sleep(limits.exit_timeout) => {
-            tracing::error!("the exit timeout is over: requests are left unanswered");
+            tracing::error!("exit timeout reached: some requests are left unanswered");
             Ok(ExitCode::FAILURE)
         }
         _ = signals.recv() => {
-            tracing::warn!("second signal: requests are left unanswered");
+            tracing::warn!("second signal: some requests are left unanswered");
             Ok(ExitCode::FAILURE)
         }
     }
@@ -146,10 +145,10 @@ fn serve(
     Ok(services)
 }
 
-/// ONNX Runtime from `path` (empty to look for it), with the thread pool that all services share. Blocks.
+/// Loads ONNX Runtime from `path` (empty: search for it), with the thread pool that all services share. Blocks.
 ///
 /// # Errors
-/// When it is missing, or no ONNX Runtime.
+/// When it is missing or is not ONNX Runtime.
 pub fn library(path: &Path, intra_op_threads: usize) -> anyhow::Result<&'static Loaded> {
     let flag = (!path.as_os_str().is_empty()).then_some(path);
     let threads = ThreadPool { intra_op_threads: or_cores(intra_op_threads), spin: false };
@@ -174,7 +173,7 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Makes the services not ready, stops taking connections, lets open requests finish, then ends the instances.
+/// Makes the services not ready, stops accepting connections, lets open requests finish, then stops the instances.
 async fn drain(services: &[Arc<Service>], stop: &CancellationToken, serving: &TaskTracker) {
     services.iter().for_each(|service| service.begin_drain());
     stop.cancel();
@@ -182,11 +181,11 @@ async fn drain(services: &[Arc<Service>], stop: &CancellationToken, serving: &Ta
     let services = services.to_vec();
     let drained = tokio::task::spawn_blocking(move || services.iter().for_each(|service| service.drain()));
     if let Err(error) = drained.await {
-        tracing::error!(%error, "an instance did not end");
+        tracing::error!(%error, "an instance did not stop");
     }
 }
 
-/// Writes the ports. A reader never sees a part of the file.
+/// Writes the ports. The file is renamed into place, so a reader never sees a part of it.
 fn write_ports(path: &Path, ports: &BTreeMap<&str, u16>) -> anyhow::Result<()> {
     let partial = path.with_extension("partial");
     let json = serde_json::to_vec(ports).context("cannot print the ports")?;

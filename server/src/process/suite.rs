@@ -33,7 +33,7 @@ enum Purpose {
     Metrics,
 }
 
-/// The listeners of a service: name (its flag is `--<name>-port`), purpose, place.
+/// The listeners of a service: name (its flag is `--<name>-port`), purpose, endpoint.
 fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Purpose, Endpoint)> {
     match service {
         ServiceName::Jpeg => vec![("jpeg", Purpose::Images, settings.jpeg_port)],
@@ -47,12 +47,12 @@ fn listeners(service: ServiceName, settings: &Settings) -> Vec<(&'static str, Pu
             ("trt-grpc", Purpose::KserveGrpc, settings.trt_grpc_port),
             ("trt-metrics", Purpose::Metrics, settings.trt_metrics_port),
         ],
-        // Not a service of the suite: settings cannot name it.
+        // Triton mode is not part of the suite, so settings cannot name it.
         ServiceName::Triton => Vec::new(),
     }
 }
 
-/// The Unix domain socket beside a port, where the settings want one.
+/// The Unix domain socket of a listener, if the settings ask for one.
 fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> {
     let wanted = purpose != Purpose::Metrics && !settings.uds_dir.as_os_str().is_empty();
     wanted.then(|| Address::Unix { path: settings.uds_dir.join(format!("{name}.sock")), flag: "--uds-dir" })
@@ -119,13 +119,13 @@ fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
         let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
         bail!("no model in {0}: write one with `quintet-models build --arch resnet50 --output {0}`", roots.join(", "));
     }
-    // Before anything is bound, so that a mistake in a name or a file is reported at once.
+    // Checked before anything is bound, so that a mistake in a name or a file is reported at once.
     names.iter().try_for_each(|name| repository::find(roots, name, None).map(|_| ()))?;
     Ok(names)
 }
 
-/// Loads and warms all models, the services side by side. One that fails ends the suite: a lane must not
-/// be missing from a comparison.
+/// Loads and warms all models, the services in parallel. A failure stops the suite, because no lane may be missing from
+/// a comparison.
 async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) -> anyhow::Result<()> {
     let (path, threads) = (settings.common.onnxruntime.clone(), settings.common.intra_op_threads);
     let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
@@ -141,7 +141,7 @@ async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) 
         });
     }
     while let Some(loaded) = loads.join_next().await {
-        if let Some((service, error)) = loaded.context("a load broke off")? {
+        if let Some((service, error)) = loaded.context("loading the models was interrupted")? {
             bail!("service {}: {error}", service.as_str());
         }
     }
@@ -165,7 +165,7 @@ fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Setti
                 .then(|| settings.jpeg_weights.clone()),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
         },
-        // One after the other, so that a load's time is the model's own.
+        // One after the other, so that a load's time is not affected by another load.
         loads_at_once: 1,
         strict_readiness: true,
     };
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seven_ports_with_their_flags_names() {
+    fn has_seven_ports_named_as_their_flags() {
         let settings = Settings::default();
         let all: Vec<_> = settings
             .service

@@ -61,7 +61,7 @@ fn a_trace_mode_that_there_is_not_is_refused() {
         ("mode=jaeger", "trace mode 'jaeger' is not supported: use triton or opentelemetry"),
         ("opentelemetry,url=ftp://x", "use http:// or https://"),
         ("triton,nosuch=1", "unknown setting; use file, log-frequency, max-waiting-traces or max-waiting-bytes"),
-        ("triton,max-waiting-traces=0", "it takes a whole number from 1 on"),
+        ("triton,max-waiting-traces=0", "use a whole number of at least 1"),
     ] {
         let flag = format!("--trace-config={setting}");
         let refused = program(&["--model-repository=/nowhere", &flag]).output();

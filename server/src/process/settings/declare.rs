@@ -1,7 +1,7 @@
-//! The declaration of settings.
+//! The macro that declares settings.
 
-/// Declares each setting once: the flag with its help, the variable, the file's key and the default. The first struct
-/// has the flags as given, the second the settings in force; both may have other fields in front.
+/// Declares each setting once: flag, help, environment variable, TOML key and default. The first struct holds the flags as
+/// given, the second the effective settings. Both may have other fields first.
 macro_rules! settings {
     (
         $flags:ident { $($flags_before:tt)* }
@@ -9,7 +9,7 @@ macro_rules! settings {
         defaults { $($default:tt)* }
         $($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)+)])? $name:ident: $type:ty = $value:expr, $env:literal;)+
     ) => {
-        /// Settings as given; `None` is not given.
+        /// Settings as given; `None` if not given.
         #[derive(Clone, Debug, Default, clap::Args, serde::Serialize)]
         pub struct $flags {
             $($flags_before)*
@@ -19,7 +19,7 @@ macro_rules! settings {
             pub $name: Option<$type>,)+
         }
 
-        /// The settings in force.
+        /// The effective settings.
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
         pub struct $settings {

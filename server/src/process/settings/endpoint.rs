@@ -1,4 +1,4 @@
-//! Where a listener of the suite listens.
+//! The endpoint of a listener: a port, with or without an address.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Where a listener listens: `8010`, or `0.0.0.0:8010` to leave the common address.
+/// Where a listener listens: `8010` on the common address, or `0.0.0.0:8010`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "toml::Value", into = "String")]
 pub struct Endpoint {
@@ -17,12 +17,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// This port, at the common address.
+    /// This port on the common address.
     pub const fn port(port: u16) -> Self {
         Self { address: None, port }
     }
 
-    /// The socket address, with `common` where the endpoint has no address of its own.
+    /// The socket address, with `common` if the endpoint has no address of its own.
     pub fn on(self, common: IpAddr) -> SocketAddr {
         SocketAddr::new(self.address.unwrap_or(common), self.port)
     }
@@ -37,9 +37,9 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Not an endpoint.
+/// The text is not an endpoint.
 #[derive(Debug, thiserror::Error)]
-#[error("'{0}' is neither a port nor an address with a port, such as 8010 or 0.0.0.0:8010")]
+#[error("'{0}' is not an endpoint: use a port or an address with a port, such as 8010 or 0.0.0.0:8010")]
 pub struct NotAnEndpoint(String);
 
 impl FromStr for Endpoint {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints() {
+    fn parses_ports_and_addresses() {
         assert!("8010".parse::<Endpoint>().is_ok() && "[::1]:8010".parse::<Endpoint>().is_ok());
         assert!("localhost".parse::<Endpoint>().unwrap_err().to_string().contains("0.0.0.0:8010"));
     }

@@ -1,16 +1,16 @@
-//! The form of log lines, by the suite's names.
+//! The suite's names for the formats of log lines.
 
 use serde::{Deserialize, Serialize};
 
 use crate::observe::logging;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Lines of text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 

@@ -18,92 +18,93 @@ use crate::{backend::onnx::Provider, catalog::ServiceName};
 
 settings! {
     Flags {
-        /// TOML file with any of these settings, named as the flags but with underscores
+        /// TOML file with any of these settings; a key is the flag's name with underscores
         #[arg(long, env = "QUINTET_CONFIG", value_name = "FILE")]
         #[serde(skip)]
         pub config: Option<PathBuf>,
-        /// Print the settings in force as TOML and exit
+        /// Print the effective settings as TOML and exit
         #[arg(long)]
         #[serde(skip)]
         pub print_config: bool,
-        /// Those that Triton's place has, too.
+        /// Settings shared with Triton mode.
         #[command(flatten)]
         #[serde(flatten)]
         pub common: CommonFlags,
     }
     Settings {
-        /// Those that Triton's place has, too.
+        /// Settings shared with Triton mode.
         #[serde(flatten)]
         pub common: Common,
     }
     defaults { common: Common::default(), }
-    /// Folder with models in Triton's layout; repeat it for several [default: .quintet/models]
+    /// Folder with models in Triton's layout; may be repeated [default: .quintet/models]
     #[arg(value_name = "DIR", value_delimiter = ',')]
     model_repository: Vec<PathBuf> = vec![".quintet/models".into()], "QUINTET_MODEL_REPOSITORY";
-    /// Model to serve, several separated by commas; the jpeg lane serves the first [default: all of the repository]
+    /// Models to serve, separated by commas; the jpeg lane serves the first [default: all models of the repository]
     #[arg(value_name = "NAME", value_delimiter = ',')]
     model: Vec<String> = Vec::new(), "QUINTET_MODEL";
-    /// Services to run [default: jpeg,onnx,trt]
+    /// Services to run, separated by commas [default: jpeg,onnx,trt]
     #[arg(value_enum, value_delimiter = ',')]
     service: Vec<ServiceName> = vec![ServiceName::Jpeg, ServiceName::Onnx, ServiceName::Trt], "QUINTET_SERVICE";
-    /// Address of all listeners; use 0.0.0.0 to be reached from other machines [default: 127.0.0.1]
+    /// Address of all listeners; 0.0.0.0 accepts connections from other machines [default: 127.0.0.1]
     address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "QUINTET_ADDRESS";
-    /// Base64 JPEG over HTTP, and its metrics [default: 8002]
+    /// Port for base64 JPEG over HTTP and for the metrics of the jpeg service [default: 8002]
     #[arg(value_name = "[ADDRESS:]PORT")]
     jpeg_port: Endpoint = Endpoint::port(Lane::Jpeg.default_port()), "QUINTET_JPEG_PORT";
-    /// KServe over HTTP on ONNX Runtime [default: 8010]
+    /// Port of the onnx service for KServe over HTTP [default: 8010]
     #[arg(value_name = "[ADDRESS:]PORT")]
     onnx_http_port: Endpoint = Endpoint::port(Lane::OnnxHttp.default_port()), "QUINTET_ONNX_HTTP_PORT";
-    /// KServe over gRPC on ONNX Runtime [default: 8011]
+    /// Port of the onnx service for KServe over gRPC [default: 8011]
     #[arg(value_name = "[ADDRESS:]PORT")]
     onnx_grpc_port: Endpoint = Endpoint::port(Lane::OnnxGrpc.default_port()), "QUINTET_ONNX_GRPC_PORT";
-    /// Metrics of the onnx service [default: 8012]
+    /// Port of the onnx service for metrics [default: 8012]
     #[arg(value_name = "[ADDRESS:]PORT")]
     onnx_metrics_port: Endpoint = Endpoint::port(ONNX_METRICS_PORT), "QUINTET_ONNX_METRICS_PORT";
-    /// KServe over HTTP on the TensorRT provider [default: 8020]
+    /// Port of the trt service for KServe over HTTP [default: 8020]
     #[arg(value_name = "[ADDRESS:]PORT")]
     trt_http_port: Endpoint = Endpoint::port(Lane::TrtHttp.default_port()), "QUINTET_TRT_HTTP_PORT";
-    /// KServe over gRPC on the TensorRT provider [default: 8021]
+    /// Port of the trt service for KServe over gRPC [default: 8021]
     #[arg(value_name = "[ADDRESS:]PORT")]
     trt_grpc_port: Endpoint = Endpoint::port(Lane::TrtGrpc.default_port()), "QUINTET_TRT_GRPC_PORT";
-    /// Metrics of the trt service [default: 8022]
+    /// Port of the trt service for metrics [default: 8022]
     #[arg(value_name = "[ADDRESS:]PORT")]
     trt_metrics_port: Endpoint = Endpoint::port(TRT_METRICS_PORT), "QUINTET_TRT_METRICS_PORT";
-    /// Folder in which every listener but those of metrics also is a Unix domain socket, e.g. onnx-http.sock
+    /// Folder in which each listener, except those for metrics, also opens a Unix domain socket, e.g. onnx-http.sock
     #[arg(value_name = "DIR")]
     uds_dir: PathBuf = PathBuf::new(), "QUINTET_UDS_DIR";
-    /// Providers that the jpeg service tries, in order: tensorrt, cuda, cpu [default: cuda,cpu]
+    /// Execution providers that the jpeg service tries, in this order; known are tensorrt, cuda and cpu [default: cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     jpeg_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_JPEG_PROVIDERS";
-    /// Providers that the onnx service tries, in order [default: cuda,cpu]
+    /// Execution providers that the onnx service tries, in this order [default: cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     onnx_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_ONNX_PROVIDERS";
-    /// Providers that the trt service tries, in order [default: tensorrt,cuda,cpu]
+    /// Execution providers that the trt service tries, in this order [default: tensorrt,cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     trt_providers: Vec<Provider> = vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu], "QUINTET_TRT_PROVIDERS";
-    /// Weights (.safetensors, torchvision's names) or TorchScript (any other file) that the jpeg service runs in libtorch in place of the model file; needs a build with --features torch
+    /// Weights (.safetensors with torchvision's names) or a TorchScript file (any other extension) that the jpeg service runs in libtorch instead of the model file; needs a build with --features torch
     #[arg(value_name = "FILE")]
     jpeg_weights: PathBuf = PathBuf::new(), "QUINTET_JPEG_WEIGHTS";
-    /// Images that the jpeg lane decodes at once [default: 0, one for each core]
+    /// Threads that decode images for the jpeg lane [default: 0, one for each core]
+    #[arg(value_name = "N")]
     decode_threads: usize = 0, "QUINTET_DECODE_THREADS";
-    /// Images at the jpeg lane at most that wait to be decoded or are being decoded; more get 503 [default: 1024]
+    /// Maximum number of images in the jpeg lane that wait for decoding or are being decoded; further ones get 503 [default: 1024]
     #[arg(value_name = "IMAGES")]
     max_decode_queue: usize = 1024, "QUINTET_MAX_DECODE_QUEUE";
-    /// Bytes of a request body at most; larger ones get 413 [default: 67108864, 64 MiB]
+    /// Maximum bytes of a request body; larger ones get 413 [default: 67108864, 64 MiB]
     #[arg(value_name = "BYTES")]
     max_input_bytes: usize = 64 << 20, "QUINTET_MAX_INPUT_BYTES";
-    /// Pixels of an image at most, checked before it is decoded [default: 50000000]
+    /// Maximum pixels of an image, checked before it is decoded [default: 50000000]
     #[arg(value_name = "PIXELS")]
     max_image_pixels: u64 = 50_000_000, "QUINTET_MAX_IMAGE_PIXELS";
-    /// Images of one request to the jpeg lane at most [default: 256]
+    /// Maximum number of images in one request to the jpeg lane [default: 256]
     max_images: usize = 256, "QUINTET_MAX_IMAGES";
-    /// Form of the log lines on stderr; QUINTET_LOG sets the level (info, or e.g. quintet_server=debug) [default: text]
+    /// Format of the log lines on stderr; QUINTET_LOG sets the level, e.g. info or quintet_server=debug [default: text]
     #[arg(value_enum)]
     log_format: LogFormat = LogFormat::Text, "QUINTET_LOG_FORMAT";
 }
 
 impl Flags {
-    /// The settings in force: these, over the file's, over the defaults.
+    /// The effective settings: these flags over the file over the defaults.
     ///
     /// # Errors
     /// When the file cannot be read, or has an unknown key or a value of the wrong kind.
@@ -124,7 +125,7 @@ impl Flags {
     }
 }
 
-/// Refuses keys that are no settings.
+/// Rejects keys that are not settings.
 fn check_keys(table: &toml::Table) -> anyhow::Result<()> {
     let known = toml::Table::try_from(Settings::default()).context("cannot list the settings")?;
     if let Some(unknown) = table.keys().find(|key| !known.contains_key(*key)) {
@@ -147,14 +148,14 @@ impl Settings {
         }
         anyhow::ensure!(
             self.max_decode_queue >= self.max_images,
-            "max_decode_queue is {}, but one request may bring {} images (max_images): raise the one or lower the other",
+            "max_decode_queue is {}, but one request may have {} images (max_images): raise max_decode_queue or lower max_images",
             self.max_decode_queue,
             self.max_images
         );
         Ok(())
     }
 
-    /// Whether this service is to run.
+    /// Whether this service is among those to run.
     pub fn runs(&self, service: ServiceName) -> bool {
         self.service.contains(&service)
     }
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_can_be_read_again() {
+    fn printed_settings_can_be_read_again() {
         let settings = Settings::default();
         let printed = toml::to_string(&settings).unwrap();
         assert_eq!(toml::from_str::<Settings>(&printed).unwrap(), settings);
@@ -208,7 +209,7 @@ mod tests {
         let error = Flags { max_images: Some(2000), ..Flags::default() }.resolve().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "max_decode_queue is 1024, but one request may bring 2000 images (max_images): raise the one or lower the other"
+            "max_decode_queue is 1024, but one request may have 2000 images (max_images): raise max_decode_queue or lower max_images"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Triton's command line: each flag is honoured, or said to have no effect, or refused.
+//! Triton's command line: each flag is honoured, reported as having no effect, or refused.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -21,14 +21,14 @@ use crate::{
     transport::kserve_grpc,
 };
 
-/// Who says which models are loaded.
+/// How models are selected for loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ControlMode {
-    /// All models of the repository, once.
+    /// Load all models of the repository at the start.
     None,
-    /// All models of the repository, which is looked at again and again.
+    /// Load all models of the repository, and follow its changes.
     Poll,
-    /// Those of --load-model, and what clients ask for.
+    /// Load the models of --load-model, and those that clients load.
     Explicit,
 }
 
@@ -41,62 +41,62 @@ fn log_format(text: &str) -> Result<Format, String> {
 fn cache_size(text: &str) -> Result<usize, String> {
     text.strip_prefix("local,size=")
         .and_then(|bytes| bytes.parse().ok())
-        .ok_or_else(|| "use local,size=BYTES: there is no other cache than the local one".into())
+        .ok_or_else(|| "use local,size=BYTES: only the local cache is supported".into())
 }
 
-/// Triton's flags, and a few of this server's own.
+/// Triton's flags, and a few that only this server has.
 #[derive(Clone, Debug, Args)]
 pub struct Flags {
-    /// Folder with models in Triton's layout; repeat it for several
+    /// Folder with models in Triton's layout; may be repeated
     #[arg(long, alias = "model-store", value_name = "DIR")]
     pub model_repository: Vec<PathBuf>,
-    /// Who says which models are loaded
+    /// How models are selected for loading
     #[arg(long, value_enum, value_name = "MODE", default_value = "none", ignore_case = true)]
     pub model_control_mode: ControlMode,
-    /// With explicit control: model to load at the start, or * for all; repeat it for several
+    /// Model to load at the start in explicit mode, or * for all; may be repeated
     #[arg(long, value_name = "NAME")]
     pub load_model: Vec<String>,
-    /// With poll control: seconds from one look at the repository to the next
+    /// Seconds between two checks of the repository in poll mode
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
     pub repository_poll_secs: u64,
-    /// Not ready while one model is not
+    /// Report the server as ready only while all models are ready
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub strict_readiness: bool,
-    /// End if a model cannot be loaded at the start; false serves the others
+    /// Exit if a model cannot be loaded at the start; with false, serve the other models
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub exit_on_error: bool,
-    /// Do not fill in what a config.pbtxt leaves out from the model file
+    /// Do not complete a config.pbtxt from the model file
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub disable_auto_complete_config: bool,
     /// Triton's old name for --disable-auto-complete-config
     #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub strict_model_config: bool,
-    /// Models that load at the same time at most [default: one for each core]
+    /// Maximum number of models that load at the same time [default: one for each core]
     #[arg(long, value_name = "N")]
     pub model_load_thread_count: Option<usize>,
-    /// Cache of answers, for models whose configuration enables response_cache: local,size=BYTES [default: none]
+    /// Response cache for models whose configuration enables response_cache, as local,size=BYTES [default: none]
     #[arg(long, value_name = "CACHE,KEY=VALUE", value_parser = cache_size)]
     pub cache_config: Option<usize>,
     /// Triton's old name for --cache-config local,size=BYTES
     #[arg(long, hide = true, value_name = "BYTES", conflicts_with = "cache_config")]
     pub response_cache_byte_size: Option<usize>,
-    /// Setting of a backend: onnxruntime,default-max-batch-size=N
+    /// Setting of a backend, as onnxruntime,default-max-batch-size=N; may be repeated
     #[arg(long, value_name = "BACKEND,KEY=VALUE")]
     pub backend_config: Vec<String>,
 
-    /// KServe over HTTP
+    /// Port for KServe over HTTP
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub http_port: u16,
-    /// KServe over gRPC
+    /// Port for KServe over gRPC
     #[arg(long, value_name = "PORT", default_value_t = 8001)]
     pub grpc_port: u16,
-    /// KServe over HTTP on a Unix domain socket too: its file, made at the start and removed at the end
+    /// Also serve KServe over HTTP on this Unix domain socket, which is created at the start and removed at the end
     #[arg(long, value_name = "PATH")]
     pub http_uds: Option<PathBuf>,
-    /// KServe over gRPC on a Unix domain socket too
+    /// Also serve KServe over gRPC on this Unix domain socket
     #[arg(long, value_name = "PATH")]
     pub grpc_uds: Option<PathBuf>,
-    /// Prometheus metrics over HTTP
+    /// Port for Prometheus metrics over HTTP
     #[arg(long, value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,
     /// Address of the HTTP listener
@@ -105,38 +105,38 @@ pub struct Flags {
     /// Address of the gRPC listener
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub grpc_address: IpAddr,
-    /// Address of the metrics listener [default: that of the HTTP listener]
+    /// Address of the metrics listener [default: the HTTP listener's]
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<IpAddr>,
-    /// Listen for HTTP
+    /// Serve KServe over HTTP
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub allow_http: bool,
-    /// Listen for gRPC
+    /// Serve KServe over gRPC
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub allow_grpc: bool,
-    /// Listen for readers of metrics
+    /// Serve metrics
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub allow_metrics: bool,
-    /// What is measured beyond counters, such as summary_latencies=true; repeat it for several settings
+    /// Metrics in addition to the counters, e.g. summary_latencies=true; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub metrics_config: Vec<String>,
-    /// Bytes of a request body at most, also once decompressed; larger ones get 413
+    /// Maximum bytes of a request body, before and after decompression; larger ones get 413
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub http_max_input_size: usize,
-    /// Bytes of a gRPC message at most; Triton has no limit here
+    /// Maximum bytes of a gRPC message (Triton has no such limit)
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub grpc_max_input_size: usize,
-    /// Requests of one gRPC stream that are worked on at once; more wait to be read
+    /// Maximum number of requests of one gRPC stream that run at the same time; further ones are read later
     #[arg(long, value_name = "N", default_value_t = kserve_grpc::MAX_STREAM_REQUESTS)]
     pub grpc_max_stream_requests: usize,
 
-    /// 1 and more adds debug lines
+    /// Log level for debugging: 1 or more adds debug lines
     #[arg(long, value_name = "LEVEL", default_value_t = 0)]
     pub log_verbose: u32,
-    /// Form of the log lines on stderr: default, ISO8601 or json
+    /// Format of the log lines on stderr: default, ISO8601 or json
     #[arg(long, value_name = "FORMAT", default_value = "default", value_parser = log_format)]
     pub log_format: Format,
-    /// Log information
+    /// Log informational messages
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub log_info: bool,
     /// Log warnings
@@ -147,7 +147,7 @@ pub struct Flags {
     pub log_error: bool,
     #[command(flatten)]
     pub(super) trace: TraceFlags,
-    /// Those that the suite has, too.
+    /// Settings shared with the suite.
     #[command(flatten)]
     pub common: CommonFlags,
     #[command(flatten)]
@@ -160,16 +160,16 @@ impl Flags {
     /// Warns of flags without effect.
     ///
     /// # Errors
-    /// When a flag asks for what this server does not do, or a needed one is missing.
+    /// When a flag asks for something that this server does not support, or a required flag is missing.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
             !self.model_repository.is_empty(),
             "--model-repository is missing: name the folder with the models, or use a subcommand (see --help)"
         );
         for (flag, values) in self.refused.given() {
-            // What is switched off is not asked for.
+            // A flag that is set to false asks for nothing.
             let off = values.iter().all(|value| boolean(value) == Ok(false));
-            anyhow::ensure!(off, "{flag} is not supported: without it the server would do what you do not expect");
+            anyhow::ensure!(off, "{flag} is not supported, and must not be ignored: remove it");
         }
         anyhow::ensure!(
             self.load_model.is_empty() || self.model_control_mode == ControlMode::Explicit,
@@ -186,22 +186,22 @@ impl Flags {
         Ok(())
     }
 
-    /// The largest batch of a model that says nothing and can batch; `None` completes nothing.
+    /// Maximum batch size for a model that supports batching and does not set one; `None` if nothing is completed.
     pub(super) fn auto_complete(&self) -> Option<i32> {
         let given = self.backend_config.iter().filter_map(|text| default_max_batch_size(text)).next_back();
         let complete = !self.disable_auto_complete_config && !self.strict_model_config;
         complete.then_some(given.unwrap_or(AUTO_COMPLETE_MAX_BATCH_SIZE))
     }
 
-    /// Bytes of the response cache; `None` for none.
+    /// Size of the response cache in bytes; `None` for no cache.
     pub(super) fn response_cache_bytes(&self) -> Option<usize> {
         self.cache_config.or(self.response_cache_byte_size).filter(|&bytes| bytes > 0)
     }
 
-    /// What is measured.
+    /// The metrics to measure.
     ///
     /// # Errors
-    /// When --metrics-config has a setting that there is not.
+    /// When --metrics-config has an unknown setting.
     pub(super) fn metrics_options(&self) -> anyhow::Result<MetricsOptions> {
         let mut options = MetricsOptions::default();
         for setting in &self.metrics_config {
@@ -210,7 +210,7 @@ impl Flags {
         Ok(options)
     }
 
-    /// What is logged.
+    /// The log settings.
     pub fn logging(&self) -> logging::Settings {
         logging::Settings {
             info: self.log_info,
@@ -226,7 +226,7 @@ impl Flags {
     }
 }
 
-/// `N` of `[onnxruntime],default-max-batch-size=N`: Triton takes it for one backend and for all.
+/// `N` of `[onnxruntime],default-max-batch-size=N`. As in Triton, an empty backend means all backends.
 fn default_max_batch_size(text: &str) -> Option<i32> {
     let (backend, setting) = text.split_once(',')?;
     let value = setting.strip_prefix("default-max-batch-size=")?;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn tritons_spellings() {
+    fn accepts_tritons_spellings() {
         let flags = read(
             "--model-repository /a --model-store=/b --model-control-mode=EXPLICIT --load-model x --load-model=* \
              --strict-readiness=0 --exit-on-error false --disable-auto-complete-config --http-port 9000 \
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_response_cache_has_a_size_or_is_not_there() {
+    fn a_response_cache_needs_a_size() {
         let bytes = |line: &str| read(line).map(|flags| flags.response_cache_bytes());
         assert_eq!(bytes(""), Ok(None));
         assert_eq!(bytes("--cache-config local,size=1048576"), Ok(Some(1 << 20)));
@@ -286,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_flag_says_what_it_is_near_to() {
+    fn suggests_a_similar_name_for_an_unknown_flag() {
         let error = read("--model-repositry /a").unwrap_err();
         assert!(error.contains("--model-repository"), "{error}");
     }
 
     #[test]
-    fn what_would_be_missed_is_refused() {
+    fn refuses_flags_that_must_not_be_ignored() {
         let refusal = |line: &str| read(line).unwrap().check().unwrap_err().to_string();
         assert!(refusal("").starts_with("--model-repository is missing"));
         assert!(refusal("--model-repository /a --grpc-use-ssl=true").starts_with("--grpc-use-ssl is not supported"));

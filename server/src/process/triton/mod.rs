@@ -1,4 +1,4 @@
-//! Triton mode: one service for a model repository, on Triton's ports, under Triton's flags.
+//! Triton mode: one service for a model repository, with Triton's ports and flags.
 
 mod flags;
 mod other_flags;
@@ -29,8 +29,8 @@ const EVERY_MODEL: &str = "*";
 /// Serves a model repository until a signal ends it.
 ///
 /// # Errors
-/// When a flag asks for what is not there, a port is taken, ONNX Runtime is missing, or a model cannot be
-/// loaded and `--exit-on-error` is not off.
+/// When a flag is wrong or not supported, a port is taken, ONNX Runtime is missing, or a model cannot be loaded and
+/// `--exit-on-error` is true.
 pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     flags.check()?;
     let common = flags.common.resolve()?;
@@ -85,7 +85,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     serve::run(specs, limits, load(Arc::clone(&service), flags, &common)).await
 }
 
-/// Loads and warms what the control mode says, and begins to look for changes where it says so.
+/// Loads and warms the models that the control mode selects, and starts polling in poll mode.
 async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::Result<()> {
     let (path, threads) = (common.onnxruntime.clone(), common.intra_op_threads);
     let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
@@ -100,7 +100,7 @@ async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::
             library,
             providers: None,
             policy: common.provider_policy,
-            // Without the flag engines are only kept where a configuration says so.
+            // Without the flag, engines are cached only where a model's configuration says so.
             engine_cache: flags
                 .common
                 .engine_cache

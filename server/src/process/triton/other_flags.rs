@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args};
 
-/// Declares flags that take any value or none, and a method that lists those given.
+/// Declares flags that accept any value or none, and a method that lists the given ones.
 macro_rules! flags {
     ($(#[doc = $doc:literal])+ $set:ident: $($name:ident)+) => {
         $(#[doc = $doc])+
@@ -26,8 +26,8 @@ macro_rules! flags {
 }
 
 flags! {
-    /// Flags of Triton that change nothing here: memory pools and threads of its own making, and features
-    /// whose absence a client does not notice.
+    /// Triton's flags that have no effect here: its memory pools and threads, and features whose absence a client does
+    /// not notice.
     WithoutEffect:
     id backend_directory repoagent_directory cache_directory pinned_memory_pool_byte_size
     cuda_memory_pool_byte_size cuda_virtual_address_size
@@ -42,7 +42,7 @@ flags! {
 }
 
 flags! {
-    /// Flags of Triton that must not be ignored: they close doors, or change what names mean.
+    /// Triton's flags that must not be ignored: they restrict access, or change the meaning of names.
     Refused:
     grpc_use_ssl grpc_use_ssl_mutual grpc_server_cert grpc_server_key grpc_root_cert grpc_restricted_protocol
     http_restricted_api model_namespacing allow_sagemaker allow_vertex_ai

@@ -7,12 +7,13 @@ use clap::Args;
 
 use crate::kserve::trace::{Collector, Mode, Target, Traces, Update, Waiting};
 
-/// Which requests are traced, and where traces go.
+/// Selects the requests to trace, and where the traces go.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct TraceFlags {
-    /// Traces of requests: level=TIMESTAMPS, level=TENSORS, rate=N, count=N, triton,file=PATH, triton,log-frequency=N,
-    /// triton,max-waiting-traces=N (4096), triton,max-waiting-bytes=N (64 MiB of tensors), mode=opentelemetry,
-    /// opentelemetry,url=URL, opentelemetry,resource=KEY=VALUE, opentelemetry,bsp_max_queue_size=N
+    /// Setting for traces of requests; may be repeated. Settings: level=TIMESTAMPS, level=TENSORS, rate=N, count=N,
+    /// triton,file=PATH, triton,log-frequency=N, triton,max-waiting-traces=N (default 4096),
+    /// triton,max-waiting-bytes=N (of tensors; default 64 MiB), mode=opentelemetry, opentelemetry,url=URL,
+    /// opentelemetry,resource=KEY=VALUE, opentelemetry,bsp_max_queue_size=N
     #[arg(long, value_name = "[MODE,]KEY=VALUE")]
     trace_config: Vec<String>,
     /// Triton's old name for --trace-config triton,file=PATH
@@ -32,7 +33,7 @@ pub(super) struct TraceFlags {
     trace_log_frequency: Option<String>,
 }
 
-/// What the flags ask for.
+/// The settings that the flags give.
 #[derive(Default)]
 struct TraceConfig {
     file: Option<PathBuf>,
@@ -43,33 +44,33 @@ struct TraceConfig {
 }
 
 impl TraceConfig {
-    /// Takes a setting, `[MODE,]KEY=VALUE`.
+    /// Applies a setting, `[MODE,]KEY=VALUE`.
     ///
     /// # Errors
     /// When it is unknown, or its value is wrong.
     fn set(&mut self, text: &str) -> anyhow::Result<()> {
-        let wrong = |what: &str| anyhow::anyhow!("--trace-config '{text}': {what}");
+        let wrong = |reason: &str| anyhow::anyhow!("--trace-config '{text}': {reason}");
         let (setting, value) = text.split_once('=').unwrap_or((text, ""));
-        let (of, name) = setting.split_once(',').map_or((None, setting), |(of, name)| (Some(of), name));
-        match (of.map(Mode::from_name).transpose()?, name) {
+        let (mode, name) = setting.split_once(',').map_or((None, setting), |(mode, name)| (Some(mode), name));
+        match (mode.map(Mode::from_name).transpose()?, name) {
             (None, "mode") => self.mode = Mode::from_name(value)?,
             (None | Some(Mode::Triton), "level" | "rate" | "count") => {
                 self.update.entry(format!("trace_{name}")).or_default().push(value.to_owned());
             }
-            (None, _) => return Err(wrong("unknown setting; use level, rate, count, mode, or one of a mode")),
+            (None, _) => return Err(wrong("unknown setting; use level, rate, count, mode, or a setting of a mode, such as triton,file")),
             (Some(Mode::Triton), "file") => self.file = Some(PathBuf::from(value)),
             (Some(Mode::Triton), "log-frequency") => {
                 self.update.entry("log_frequency".into()).or_default().push(value.to_owned());
             }
             (Some(Mode::Triton), "max-waiting-traces" | "max-waiting-bytes") => {
-                let most = value.parse().ok().filter(|&most| most > 0);
-                let most = most.ok_or_else(|| wrong("it takes a whole number from 1 on"))?;
-                *if name == "max-waiting-bytes" { &mut self.waiting.bytes } else { &mut self.waiting.traces } = most;
+                let limit = value.parse().ok().filter(|&limit| limit > 0);
+                let limit = limit.ok_or_else(|| wrong("use a whole number of at least 1"))?;
+                *if name == "max-waiting-bytes" { &mut self.waiting.bytes } else { &mut self.waiting.traces } = limit;
             }
             (Some(Mode::Triton), _) => {
                 return Err(wrong("unknown setting; use file, log-frequency, max-waiting-traces or max-waiting-bytes"));
             }
-            (Some(Mode::OpenTelemetry), _) => self.collector.set(name, value).map_err(|what| wrong(&what))?,
+            (Some(Mode::OpenTelemetry), _) => self.collector.set(name, value).map_err(|reason| wrong(&reason))?,
         }
         Ok(())
     }
@@ -79,7 +80,7 @@ impl TraceFlags {
     /// The traces that the flags ask for.
     ///
     /// # Errors
-    /// When a flag has no such setting or value, or the system has no thread.
+    /// When a setting or value is unknown, or a thread cannot be started.
     pub(super) fn traces(&self) -> anyhow::Result<Traces> {
         let mut config = TraceConfig::default();
         let old = [
