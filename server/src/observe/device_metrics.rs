@@ -1,4 +1,4 @@
-//! Metrics of the machine under Triton's names: GPUs as NVML sees them, processors and memory.
+//! Metrics of the machine under Triton's names: GPUs (from NVML), processors and memory.
 
 use std::{
     fs,
@@ -14,15 +14,15 @@ use super::{
     metrics::text::{Family, labels},
 };
 
-/// Processors are looked at this often at most: over less time a share says nothing.
+/// Shortest time between two readings of the processors: over less time the utilization is not meaningful.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// All of them in Prometheus' text format; what the machine does not tell is left out.
+/// All metrics in Prometheus' text format, without those that the machine does not report.
 pub fn render() -> String {
     text(&gpu::readings(), &cpu())
 }
 
-/// A metric's name, type and help text, and what it is of a reading.
+/// A metric's name, type and help text, and how to get its value from a reading.
 type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> Option<f64>);
 
 const GPU: [Metric<gpu::Reading>; 6] = [
@@ -42,7 +42,7 @@ const CPU: [Metric<Cpu>; 3] = [
     ("nv_cpu_memory_used_bytes", "gauge", "CPU used memory (RAM), in bytes", |cpu| cpu.memory_used_bytes),
 ];
 
-/// What the processors and the memory say of themselves.
+/// A reading of the processors and the memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Cpu {
     utilization: Option<f64>,
@@ -51,16 +51,16 @@ struct Cpu {
 }
 
 fn text(gpus: &[gpu::Reading], cpu: &Cpu) -> String {
-    let of_gpus = GPU.map(|(name, kind, help, of)| {
+    let of_gpus = GPU.map(|(name, kind, help, value_of)| {
         let mut family = Family::new(kind, (name, help));
-        for (gpu, value) in gpus.iter().filter_map(|gpu| Some((gpu, of(gpu)?))) {
+        for (gpu, value) in gpus.iter().filter_map(|gpu| Some((gpu, value_of(gpu)?))) {
             family.sample(&labels(vec![Label::new("gpu_uuid", gpu.uuid.clone())]), value);
         }
         family
     });
-    let of_cpu = CPU.map(|(name, kind, help, of)| {
+    let of_cpu = CPU.map(|(name, kind, help, value_of)| {
         let mut family = Family::new(kind, (name, help));
-        of(cpu).into_iter().for_each(|value| family.sample(&labels(vec![]), value));
+        value_of(cpu).into_iter().for_each(|value| family.sample(&labels(vec![]), value));
         family
     });
     of_gpus.into_iter().chain(of_cpu).filter_map(Family::into_text).collect()
@@ -73,7 +73,7 @@ struct Jiffies {
     all: u64,
 }
 
-/// When the processors were last looked at, and how busy they had been until then.
+/// Time, counters and utilization of the last reading of the processors.
 static LAST: LazyLock<Mutex<Option<(Instant, Jiffies, f64)>>> = LazyLock::new(Mutex::default);
 
 fn cpu() -> Cpu {
@@ -87,10 +87,10 @@ fn cpu() -> Cpu {
     }
 }
 
-/// The share of busy time since the last look; of the whole time until now at the first.
+/// The share of busy time since the last reading, or since the machine started for the first reading.
 fn utilization(last: &mut Option<(Instant, Jiffies, f64)>, now: Instant, jiffies: Jiffies) -> f64 {
     let before = match *last {
-        Some((looked, _, share)) if now - looked < INTERVAL => return share,
+        Some((read, _, share)) if now - read < INTERVAL => return share,
         Some((_, before, _)) => before,
         None => Jiffies { busy: 0, all: 0 },
     };
@@ -100,7 +100,7 @@ fn utilization(last: &mut Option<(Instant, Jiffies, f64)>, now: Instant, jiffies
     share
 }
 
-/// Of the line `cpu  user nice system idle iowait irq softirq steal ...`; guests are in user and nice.
+/// Parses the line `cpu  user nice system idle iowait irq softirq steal ...`; guest times are included in user and nice.
 fn jiffies(stat: &str) -> Option<Jiffies> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let times: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -108,7 +108,7 @@ fn jiffies(stat: &str) -> Option<Jiffies> {
     Some(Jiffies { busy: all - idle, all })
 }
 
-/// Of a line `MemTotal:       16384 kB`.
+/// Parses a line such as `MemTotal:       16384 kB`.
 fn memory_bytes(meminfo: &str, name: &str) -> Option<f64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_labels_and_units_are_tritons() {
+    fn has_tritons_names_labels_and_units() {
         let gpu = gpu::Reading {
             uuid: "GPU-1".into(),
             utilization: Some(0.5),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_time_is_counted_between_two_looks() {
+    fn utilization_is_the_busy_share_between_two_readings() {
         let mut last = None;
         let start = Instant::now();
         let first = jiffies("cpu  10 0 10 70 10 0 0 0 5 0\ncpu0 1 2 3").unwrap();

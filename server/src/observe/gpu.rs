@@ -1,49 +1,49 @@
-//! The GPUs, as NVIDIA's management library (NVML) sees them; none where it is not there.
+//! Readings of the GPUs from NVIDIA's management library (NVML); empty without the library.
 
 use std::sync::LazyLock;
 
 use nvml_wrapper::{Device, Nvml};
 
-/// The library, opened once. That there is none is no error: the driver brings it.
+/// The library, opened once. It is part of the driver, so a machine without a GPU does not have it.
 static NVML: LazyLock<Option<Nvml>> = LazyLock::new(|| match Nvml::init() {
     Ok(nvml) => Some(nvml),
     Err(error) => {
-        tracing::debug!(%error, "NVML is not there: no GPU metrics");
+        tracing::debug!(%error, "NVML is not available: no GPU metrics");
         None
     }
 });
 
-/// Energy that each GPU had used when it was first asked, in millijoules.
+/// Energy used by each GPU at its first reading, in millijoules.
 static ENERGY_BEFORE: LazyLock<Vec<Option<u64>>> =
     LazyLock::new(|| devices().map(|device| device.total_energy_consumption().ok()).collect());
 
-/// What a GPU says of itself; `None` where it does not tell.
+/// A reading of a GPU; `None` for values that it does not report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
     /// `GPU-...`
     pub uuid: String,
     /// Share of time in which a kernel ran, 0 to 1.
     pub utilization: Option<f64>,
-    /// All of its memory.
+    /// Its total memory.
     pub memory_total_bytes: Option<f64>,
-    /// Memory in use, by whomever.
+    /// Memory in use by all processes.
     pub memory_used_bytes: Option<f64>,
-    /// Power that it draws.
+    /// Power that it uses.
     pub power_usage_watts: Option<f64>,
-    /// Power that it may draw.
+    /// Power that it may use.
     pub power_limit_watts: Option<f64>,
     /// Energy since the first reading.
     pub energy_joules: Option<f64>,
 }
 
-/// The name of a GPU, e.g. `NVIDIA GeForce RTX 4090`; `None` if there is none of this number, or no driver.
-/// CUDA's numbers are NVML's unless `CUDA_VISIBLE_DEVICES` hides some.
+/// The name of a GPU, e.g. `NVIDIA GeForce RTX 4090`; `None` without a GPU of this number or without a driver.
+/// CUDA's numbers equal NVML's unless `CUDA_VISIBLE_DEVICES` hides some GPUs.
 pub fn name(index: i32) -> Option<String> {
     let index = u32::try_from(index).ok()?;
     NVML.as_ref()?.device_by_index(index).ok()?.name().ok()
 }
 
-/// All GPUs now. Blocks for as long as the driver takes, about a millisecond each.
+/// Reads all GPUs. Blocks while the driver answers, about a millisecond for each GPU.
 pub fn readings() -> Vec<Reading> {
     devices().zip(ENERGY_BEFORE.iter()).filter_map(|(device, &before)| reading(&device, before)).collect()
 }

@@ -1,4 +1,4 @@
-//! Log lines on stderr, whose levels and form clients may change while the server runs.
+//! Log lines on stderr. Clients may change their levels and format while the server runs.
 
 use std::{
     io::IsTerminal as _,
@@ -17,15 +17,15 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// The variable that sets the level.
+/// The environment variable that sets the level.
 const VARIABLE: &str = "QUINTET_LOG";
 
-/// How log lines are written, by Triton's name.
+/// The format of log lines, with Triton's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `default`
     Default,
-    /// `ISO8601`: the same, as its times are written that way already.
+    /// `ISO8601`: the same as `default`, whose times are in ISO 8601 already.
     Iso8601,
     /// `json`
     Json,
@@ -45,18 +45,18 @@ impl Format {
     }
 }
 
-/// What is logged.
+/// Which lines are logged, and their format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Information.
+    /// Informational messages.
     pub info: bool,
     /// Warnings.
     pub warning: bool,
     /// Errors.
     pub error: bool,
-    /// 1 adds this server's debug lines, 2 all that it can say.
+    /// 1 adds this server's debug lines, 2 also its trace lines.
     pub verbose: u32,
-    /// Their form.
+    /// Their format.
     pub format: Format,
 }
 
@@ -66,7 +66,7 @@ impl Default for Settings {
     }
 }
 
-/// The settings in force; a process has one log.
+/// The current settings; a process has one log.
 static LOG: Switches = Switches {
     info: AtomicBool::new(true),
     warning: AtomicBool::new(true),
@@ -104,12 +104,12 @@ impl Switches {
 }
 
 impl Settings {
-    /// As much as can be set.
+    /// The most verbose settings.
     const EVERYTHING: Self =
         Self { info: true, warning: true, error: true, verbose: u32::MAX, format: Format::Default };
 
-    /// Whether a line is logged. Libraries, ONNX Runtime among them, are heard from warnings on; `filtered` is
-    /// whether QUINTET_LOG chooses instead, so that only the switches count here.
+    /// Whether a line is logged. Libraries, including ONNX Runtime, are logged from warnings up. `filtered` is whether
+    /// QUINTET_LOG selects the lines instead, so that only the switches count here.
     fn shows(self, line: &Metadata<'_>, filtered: bool) -> bool {
         let ours = filtered || line.target().starts_with("quintet");
         match *line.level() {
@@ -122,7 +122,7 @@ impl Settings {
     }
 }
 
-/// Starts logging. The variable `QUINTET_LOG`, a filter of tracing's, chooses the lines more finely.
+/// Starts logging. The variable `QUINTET_LOG`, a filter of the `tracing` library, selects lines in more detail.
 ///
 /// # Errors
 /// When `QUINTET_LOG` is not a filter, or logging was started before.
@@ -142,7 +142,7 @@ pub fn start(settings: Settings) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
 
-/// Lines for people, while that is the form.
+/// Writes lines of text, unless the format is JSON.
 fn text<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
     tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -151,7 +151,7 @@ fn text<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S>
         .with_filter(filter(filtered, |format| format != Format::Json))
 }
 
-/// Lines for programs, while that is the form.
+/// Writes JSON lines, if the format is JSON.
 fn json<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
     tracing_subscriber::fmt::layer()
         .json()
@@ -159,19 +159,19 @@ fn json<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S>
         .with_filter(filter(filtered, |format| format == Format::Json))
 }
 
-/// What the settings show in a form. Places in the code that can never show are switched off for good: libraries have
-/// such places in their innermost loops.
-fn filter<S: Subscriber>(filtered: bool, has_form: fn(Format) -> bool) -> impl Filter<S> {
+/// Selects the lines that the settings allow in a format. Callsites that no settings allow are disabled permanently:
+/// libraries have such callsites in their innermost loops.
+fn filter<S: Subscriber>(filtered: bool, has_format: fn(Format) -> bool) -> impl Filter<S> {
     dynamic_filter_fn(move |line, _| {
         let settings = LOG.get();
-        has_form(settings.format) && settings.shows(line, filtered)
+        has_format(settings.format) && settings.shows(line, filtered)
     })
     .with_callsite_filter(move |line| {
         if Settings::EVERYTHING.shows(line, filtered) { Interest::sometimes() } else { Interest::never() }
     })
 }
 
-/// The settings in force by Triton's names, in its order.
+/// The current settings with Triton's names, in Triton's order.
 pub fn settings() -> Map<String, Value> {
     let settings = LOG.get();
     Map::from_iter([
@@ -184,11 +184,11 @@ pub fn settings() -> Map<String, Value> {
     ])
 }
 
-/// Changes settings by Triton's names; those that are not named stay.
+/// Changes the named settings, which have Triton's names.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for what is no setting or no value of it, [`ErrorKind::Unsupported`] for the log
-/// file; nothing is changed then.
+/// [`ErrorKind::InvalidInput`] for an unknown setting or value, [`ErrorKind::Unsupported`] for the log file. Nothing is
+/// changed then.
 pub fn update(changes: &Map<String, Value>) -> Result<(), InferError> {
     let changed = changed(LOG.get(), changes)?;
     LOG.set(changed);
@@ -229,7 +229,7 @@ fn changed(mut settings: Settings, changes: &Map<String, Value>) -> Result<Setti
     Ok(settings)
 }
 
-/// What is logged in this thread while `run` runs, a line each.
+/// Calls `run`, and returns the lines that this thread logs meanwhile.
 #[cfg(test)]
 pub(crate) fn captured<T>(run: impl FnOnce() -> T) -> (T, String) {
     #[derive(Clone, Default)]
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_that_never_show_are_off() {
+    fn disables_spans_that_are_never_logged() {
         let is_off = |filtered| {
             tracing::subscriber::with_default(
                 tracing_subscriber::registry().with(text(filtered)).with(json(filtered)),

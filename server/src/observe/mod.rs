@@ -1,4 +1,4 @@
-//! What the server measures and logs.
+//! Metrics and logging.
 
 pub mod device_metrics;
 pub mod gpu;

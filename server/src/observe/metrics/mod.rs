@@ -1,5 +1,6 @@
-//! Prometheus metrics under Triton's names. The engine counts; this shows.
+//! Prometheus metrics of a service under Triton's names, from the engine's counters.
 
+mod names;
 mod options;
 mod summary;
 pub(crate) mod text;
@@ -17,6 +18,10 @@ use parking_lot::Mutex;
 use quintet_engine::{FailureReason, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
+use names::{
+    CACHE_COUNTERS, COUNTERS, FAILURES, FIRST_RESPONSE, FIRST_RESPONSE_BOUNDS_MS, LATENCY_COUNTERS, LOAD_SECONDS,
+    PENDING, PROVIDER, SUMMARIES,
+};
 pub use options::MetricsOptions;
 use summary::Summary;
 use text::Family;
@@ -24,97 +29,8 @@ use text::Family;
 /// `Content-Type` of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A counter: its name, its help text and where the engine keeps it.
-type CounterOf = (&'static str, &'static str, fn(&StatsSnapshot) -> u64);
-
-/// Names and help texts are Triton's.
-const COUNTERS: [CounterOf; 3] = [
-    ("nv_inference_request_success", "Number of successful inference requests, all batch sizes", |stats| stats.success),
-    ("nv_inference_count", "Number of inferences performed (does not include cached requests)", |stats| {
-        stats.inferences
-    }),
-    ("nv_inference_exec_count", "Number of model executions performed (does not include cached requests)", |stats| {
-        stats.executions
-    }),
-];
-const LATENCY_COUNTERS: [CounterOf; 5] = [
-    (
-        "nv_inference_request_duration_us",
-        "Cumulative inference request duration in microseconds (includes cached requests)",
-        |stats| micros(stats.request),
-    ),
-    (
-        "nv_inference_queue_duration_us",
-        "Cumulative inference queuing duration in microseconds (includes cached requests)",
-        |stats| micros(stats.queue),
-    ),
-    (
-        "nv_inference_compute_input_duration_us",
-        "Cumulative compute input duration in microseconds (does not include cached requests)",
-        |stats| micros(stats.compute_input),
-    ),
-    (
-        "nv_inference_compute_infer_duration_us",
-        "Cumulative compute inference duration in microseconds (does not include cached requests)",
-        |stats| micros(stats.compute_infer),
-    ),
-    (
-        "nv_inference_compute_output_duration_us",
-        "Cumulative inference compute output duration in microseconds (does not include cached requests)",
-        |stats| micros(stats.compute_output),
-    ),
-];
-const CACHE_COUNTERS: [CounterOf; 4] = [
-    ("nv_cache_num_hits_per_model", "Number of cache hits per model", |stats| stats.cache_hits),
-    ("nv_cache_num_misses_per_model", "Number of cache misses per model", |stats| stats.cache_misses),
-    ("nv_cache_hit_duration_per_model", "Total cache hit duration per model, in microseconds", |stats| {
-        micros(stats.cache_hit)
-    }),
-    ("nv_cache_miss_duration_per_model", "Total cache miss duration per model, in microseconds", |stats| {
-        micros(stats.cache_miss)
-    }),
-];
-const FAILURES: (&str, &str) = ("nv_inference_request_failure", "Number of failed inference requests, all batch sizes");
-const PENDING: (&str, &str) =
-    ("nv_inference_pending_request_count", "Instantaneous number of pending requests awaiting execution per-model.");
-const LOAD_SECONDS: (&str, &str) = ("nv_model_load_duration_secs", "Model load time in seconds");
-/// One of ours.
-const PROVIDER: (&str, &str) =
-    ("quintet_model_provider_info", "Always 1: the provider that really runs the model, and why not another");
-/// In the order of [`Distributions::record`].
-const SUMMARIES: [(&str, &str); 5] = [
-    (
-        "nv_inference_request_summary_us",
-        "Summary of inference request duration in microseconds (includes cached requests)",
-    ),
-    (
-        "nv_inference_queue_summary_us",
-        "Summary of inference queuing duration in microseconds (includes cached requests)",
-    ),
-    (
-        "nv_inference_compute_input_summary_us",
-        "Summary of inference compute input duration in microseconds (does not include cached requests)",
-    ),
-    (
-        "nv_inference_compute_infer_summary_us",
-        "Summary of inference compute infer duration in microseconds (does not include cached requests)",
-    ),
-    (
-        "nv_inference_compute_output_summary_us",
-        "Summary of inference compute output duration in microseconds (does not include cached requests)",
-    ),
-];
-const FIRST_RESPONSE: (&str, &str) =
-    ("nv_inference_first_response_histogram_ms", "Duration from request to first response in milliseconds");
-/// Triton's bounds of [`FIRST_RESPONSE`].
-const FIRST_RESPONSE_BOUNDS_MS: [f64; 4] = [100.0, 500.0, 2000.0, 5000.0];
-
-fn micros(duration: Duration) -> u64 {
-    duration.as_micros() as u64
-}
-
-/// What the label `reason` of [`FAILURES`] says.
-fn label(reason: FailureReason) -> &'static str {
+/// The value of the label `reason` of [`FAILURES`].
+fn reason_label(reason: FailureReason) -> &'static str {
     match reason {
         FailureReason::Rejected => "REJECTED",
         FailureReason::Cancelled => "CANCELED",
@@ -130,15 +46,15 @@ pub struct ServiceMetrics {
     models: Mutex<BTreeMap<(String, u64), Arc<Series>>>,
 }
 
-/// What the series of one version of a model need besides the engine's counters.
+/// The labels and distributions of one version of a model.
 struct Series {
     labels: LabelSet,
-    /// The same with those of [`PROVIDER`].
+    /// The same labels with those of [`PROVIDER`].
     provider: LabelSet,
     distributions: Arc<Distributions>,
 }
 
-/// Distributions of answered requests' times, those that are asked for.
+/// Distributions of the times of answered requests, if enabled.
 struct Distributions {
     /// In the order of [`SUMMARIES`].
     summaries: Option<[Summary; SUMMARIES.len()]>,
@@ -146,7 +62,7 @@ struct Distributions {
     first_response: Option<Mutex<Histogram>>,
 }
 
-/// A model at one moment.
+/// The values of a model at one time.
 struct Reading {
     series: Arc<Series>,
     model: Arc<Model>,
@@ -154,26 +70,26 @@ struct Reading {
 }
 
 impl ServiceMetrics {
-    /// No series yet.
+    /// Metrics without series.
     pub fn new(options: MetricsOptions) -> Self {
         Self { options, models: Mutex::default() }
     }
 
-    /// Begins a model's series, in place of an earlier one's of this name and version. Tags of its configuration are
-    /// labels of all of them.
+    /// Adds the series of a model, replacing those of an earlier one with this name and version. The metric tags of its
+    /// configuration become labels of all series.
     pub fn register(&self, model: &Model, config: &ModelConfig) {
         let spec = model.spec();
         let key = (spec.name().to_owned(), spec.version());
         self.models.lock().insert(key, Arc::new(Series::new(model, config, &self.options)));
     }
 
-    /// Forgets all versions of a model.
+    /// Removes all versions of a model.
     pub fn forget(&self, name: &str) {
         self.models.lock().retain(|(model, _), _| model != name);
     }
 
-    /// The text format, with what the models in service have counted until now. Metrics are sorted by name, their
-    /// samples by model.
+    /// The current values of the models in service in the text format. Metrics are sorted by name, their samples by
+    /// model.
     pub fn render(&self, registry: &Registry) -> String {
         let all = self.models.lock().clone();
         let reading = |model: Arc<Model>| {
@@ -183,7 +99,7 @@ impl ServiceMetrics {
         let models: Vec<Reading> = registry.ready_models().into_iter().filter_map(reading).collect();
         let families =
             counters(&self.options, &models).into_iter().chain(gauges(&models)).chain(distributions(&models));
-        // Each begins with its name.
+        // Each text starts with the metric's name.
         let mut texts: Vec<String> = families.filter_map(Family::into_text).collect();
         texts.sort_unstable();
         texts.concat()
@@ -205,7 +121,7 @@ fn counters(options: &MetricsOptions, models: &[Reading]) -> Vec<Family> {
     let mut failures = Family::new("counter", FAILURES);
     for Reading { series, stats, .. } in models {
         for reason in FailureReason::ALL {
-            failures.labelled(&series.labels, ("reason", label(reason)), stats.failures[reason]);
+            failures.labelled(&series.labels, ("reason", reason_label(reason)), stats.failures[reason]);
         }
     }
     families.push(failures);
@@ -213,7 +129,8 @@ fn counters(options: &MetricsOptions, models: &[Reading]) -> Vec<Family> {
 }
 
 fn gauges(models: &[Reading]) -> [Family; 3] {
-    let [mut pending, mut load, mut provider] = [PENDING, LOAD_SECONDS, PROVIDER].map(|of| Family::new("gauge", of));
+    let [mut pending, mut load, mut provider] =
+        [PENDING, LOAD_SECONDS, PROVIDER].map(|metric| Family::new("gauge", metric));
     for Reading { series, model, .. } in models {
         pending.sample(&series.labels, model.pending_requests());
         load.sample(&series.labels, model.load_time().as_secs_f64());
@@ -243,7 +160,7 @@ fn distributions(models: &[Reading]) -> Vec<Family> {
 }
 
 impl Series {
-    /// Has the model report each answered request where distributions are wanted.
+    /// Subscribes to the model's answered requests if distributions are enabled.
     fn new(model: &Model, config: &ModelConfig, options: &MetricsOptions) -> Self {
         let (spec, placement) = (model.spec(), model.placement());
         let mut labels =
@@ -324,7 +241,7 @@ mod tests {
         }
     }
 
-    fn every() -> MetricsOptions {
+    fn all_options() -> MetricsOptions {
         MetricsOptions { summary_latencies: true, histogram_latencies: true, ..MetricsOptions::default() }
     }
 
@@ -334,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_model_has_series_that_go_away_with_it() {
+    async fn each_model_has_series_until_it_is_forgotten() {
         let (metrics, registry) = (ServiceMetrics::new(MetricsOptions::default()), Registry::default());
         let tagged = ModelConfig { metric_tags: [("team".into(), "red".into())].into(), ..ModelConfig::default() };
         for (name, config) in [("a", ModelConfig::default()), ("b", tagged)] {
@@ -370,8 +287,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn distributions_and_the_cache_are_counted_where_they_are_asked_for() {
-        let (metrics, registry) = (ServiceMetrics::new(every()), Registry::default());
+    async fn counts_distributions_and_the_cache_if_enabled() {
+        let (metrics, registry) = (ServiceMetrics::new(all_options()), Registry::default());
         let model = model("m").with_cache(Arc::new(Cache::new(1 << 20)));
         metrics.register(&model, &ModelConfig::default());
         registry.set("m", 1, VersionState::Ready(Arc::new(model)));

@@ -1,15 +1,15 @@
-//! What is measured beyond the counters, in the words of Triton's `--metrics-config`.
+//! Settings of the metrics, as in Triton's `--metrics-config`.
 
 /// Settings of a service's metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsOptions {
-    /// Whether there are the cumulative `nv_inference_*_duration_us`.
+    /// Whether to report the cumulative `nv_inference_*_duration_us`.
     pub counter_latencies: bool,
-    /// Whether there are the summaries `nv_inference_*_summary_us`.
+    /// Whether to report the summaries `nv_inference_*_summary_us`.
     pub summary_latencies: bool,
     /// Quantiles of the summaries, each between 0 and 1.
     pub summary_quantiles: Vec<f64>,
-    /// Whether there is the histogram `nv_inference_first_response_histogram_ms`.
+    /// Whether to report the histogram `nv_inference_first_response_histogram_ms`.
     pub histogram_latencies: bool,
 }
 
@@ -26,17 +26,17 @@ impl Default for MetricsOptions {
 }
 
 impl MetricsOptions {
-    /// Quantiles of a summary at most.
+    /// Maximum number of quantiles of a summary.
     const MAX_QUANTILES: usize = 32;
 
-    /// Sets one `KEY=VALUE`. The error of a quantile (`0.99:0.001`), which tells Triton how exactly to keep it,
-    /// is read and not needed: here all are within 1 %.
+    /// Sets one `KEY=VALUE`. The error of a quantile (`0.99:0.001`), which sets its precision in Triton, is accepted and
+    /// ignored: here all quantiles are within 1 %.
     ///
     /// # Errors
-    /// For a key that there is not or a value that it cannot have.
+    /// For an unknown key or an invalid value.
     pub fn set(&mut self, setting: &str) -> Result<(), String> {
         let (key, value) = setting.split_once('=').ok_or("use KEY=VALUE")?;
-        let switch = || value.parse().map_err(|_| format!("{key} is true or false, not '{value}'"));
+        let switch = || value.parse().map_err(|_| format!("{key} must be true or false, not '{value}'"));
         match key {
             "counter_latencies" => self.counter_latencies = switch()?,
             "summary_latencies" => self.summary_latencies = switch()?,
@@ -44,7 +44,7 @@ impl MetricsOptions {
             "summary_quantiles" => self.summary_quantiles = quantiles(value)?,
             _ => {
                 return Err(format!(
-                    "'{key}' is not known; use counter_latencies, summary_latencies, summary_quantiles or \
+                    "unknown setting '{key}'; use counter_latencies, summary_latencies, summary_quantiles or \
                      histogram_latencies"
                 ));
             }
@@ -65,7 +65,7 @@ fn quantiles(value: &str) -> Result<Vec<f64>, String> {
             })
             .collect::<Result<_, _>>()?;
     if quantiles.len() > MetricsOptions::MAX_QUANTILES {
-        return Err(format!("summary_quantiles: at most {} are kept", MetricsOptions::MAX_QUANTILES));
+        return Err(format!("summary_quantiles: at most {} quantiles are supported", MetricsOptions::MAX_QUANTILES));
     }
     Ok(quantiles)
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tritons_settings() {
+    fn accepts_tritons_settings() {
         let mut options = MetricsOptions::default();
         for setting in ["counter_latencies=false", "summary_latencies=true", "summary_quantiles=0.5:0.05,0.999:0.001"] {
             options.set(setting).unwrap();
@@ -87,8 +87,8 @@ mod tests {
             ["summary_latencies", "summary_latencies=maybe", "latencies=true", "summary_quantiles=1.5:0.1"].map(refusal).join("\n"),
             @r"
         use KEY=VALUE
-        summary_latencies is true or false, not 'maybe'
-        'latencies' is not known; use counter_latencies, summary_latencies, summary_quantiles or histogram_latencies
+        summary_latencies must be true or false, not 'maybe'
+        unknown setting 'latencies'; use counter_latencies, summary_latencies, summary_quantiles or histogram_latencies
         summary_quantiles: '1.5:0.1' is not QUANTILE:ERROR with a quantile from 0 to 1
         "
         );

@@ -1,6 +1,6 @@
-//! Quantiles of the last minute, as Triton's summaries tell them.
+//! Quantiles of the last minute, as in Triton's summaries.
 //!
-//! They are read from an HdrHistogram. (The exporter's own summaries lose samples: of those that come between two
+//! They are computed from an HdrHistogram. (The exporter's own summaries lose samples: of those recorded between two
 //! readings, only the newest count.)
 
 use std::{
@@ -14,25 +14,25 @@ use parking_lot::Mutex;
 
 use super::text::Family;
 
-/// Quantiles are those of the last [`WINDOWS`] times this long.
+/// Length of a window; quantiles cover the last [`WINDOWS`] windows.
 const WINDOW: Duration = Duration::from_secs(20);
 const WINDOWS: usize = 3;
-/// The longest time told apart; longer ones count as this.
+/// The largest value; longer times count as this.
 const MAX: Duration = Duration::from_secs(3600);
-/// Within 1 %.
+/// Values are within 1 %.
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// Durations of one kind, written in microseconds.
+/// The distribution of one kind of duration, written in microseconds.
 pub(super) struct Summary {
     quantiles: Vec<f64>,
-    /// What each window begins as.
+    /// An empty window.
     empty: Histogram<u64>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The newest first, each with its beginning. Nanoseconds.
+    /// The newest first, each with its start. Values are nanoseconds.
     windows: VecDeque<(Instant, Histogram<u64>)>,
     sum: Duration,
     count: u64,
@@ -56,14 +56,14 @@ impl Summary {
         }
     }
 
-    /// Adds its samples to a metric. Without a recent duration, quantiles are NaN, as the format wants it.
+    /// Adds its samples to a metric. Without a recent duration, quantiles are NaN, as the format requires.
     pub(super) fn write(&self, family: &mut Family, labels: &LabelSet, now: Instant) {
         let mut recent = Histogram::new_from(&self.empty);
         let (sum, count) = {
             let state = self.state.lock();
             let is_recent = |begin: Instant| now.saturating_duration_since(begin) < WINDOW * WINDOWS as u32;
             for (_, window) in state.windows.iter().filter(|(begin, _)| is_recent(*begin)) {
-                // Both have the same bounds: nothing can be out of them.
+                // Both have the same bounds, so no value is out of range.
                 let _ = recent.add(window);
             }
             (state.sum, state.count)
@@ -77,7 +77,7 @@ impl Summary {
 }
 
 fn empty() -> Histogram<u64> {
-    #[allow(clippy::expect_used, reason = "constants, which every test here goes through")]
+    #[allow(clippy::expect_used, reason = "constant bounds, which every test here uses")]
     Histogram::new_with_bounds(1, MAX.as_nanos() as u64, SIGNIFICANT_DIGITS).expect("the bounds are right")
 }
 
@@ -99,7 +99,7 @@ mod tests {
         family.into_text().unwrap()
     }
 
-    /// The value of the line that begins like this.
+    /// The value of the line with this start.
     fn value(text: &str, start: &str) -> f64 {
         text.lines().find_map(|line| line.strip_prefix(start)?.trim().parse().ok()).unwrap()
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_a_minute_only_adds_to_the_sum() {
+    fn samples_older_than_a_minute_only_count_in_the_sum() {
         let (summary, begin) = (summary(), Instant::now());
         summary.record(Duration::from_micros(1), begin);
         summary.record(Duration::from_micros(100), begin + Duration::from_secs(30));

@@ -1,4 +1,4 @@
-//! Prometheus' text format, written by the exporter's own functions.
+//! Prometheus' text format, written with the exporter's functions.
 
 use std::fmt::Display;
 
@@ -29,9 +29,9 @@ impl Family {
         self.part(None, labels, None::<(_, f64)>, value);
     }
 
-    /// Adds a sample with one label more, whose value needs no escape.
-    pub(crate) fn labelled(&mut self, labels: &LabelSet, more: (&'static str, impl Display), value: impl Display) {
-        self.part(None, labels, Some(more), value);
+    /// Adds a sample with an additional label, whose value needs no escape.
+    pub(crate) fn labelled(&mut self, labels: &LabelSet, label: (&'static str, impl Display), value: impl Display) {
+        self.part(None, labels, Some(label), value);
     }
 
     /// Adds a sample of a histogram or summary: of its `bucket`s, its `sum` or its `count`.
@@ -39,10 +39,10 @@ impl Family {
         &mut self,
         suffix: Option<&'static str>,
         labels: &LabelSet,
-        more: Option<(&'static str, impl Display)>,
+        label: Option<(&'static str, impl Display)>,
         value: impl Display,
     ) {
-        write_metric_line(&mut self.text, self.name, suffix, labels, more, value, None);
+        write_metric_line(&mut self.text, self.name, suffix, labels, label, value, None);
     }
 
     /// Adds the `sum` and the `count` of a histogram or summary.
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_stand_behind_the_header_of_their_metric() {
+    fn samples_follow_the_header_of_their_metric() {
         let mut family = Family::new("histogram", ("a_ms", "Of \"a\"\nand b"));
         let of = labels(vec![Label::new("model", "\"m\""), Label::new("team-1", "red\n")]);
         family.part(Some("bucket"), &of, Some(("le", 0.5)), 1);
