@@ -8,13 +8,13 @@ use http::{
     uri::PathAndQuery,
 };
 
-/// What a field counts beside the bytes of its name and value (RFC 9113 §6.5.2).
+/// Bytes that a field counts in addition to its name and value (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD_BYTES: usize = 32;
 
 /// Fields that only HTTP/1 may have (RFC 9113 §8.2.2).
 const CONNECTION_SPECIFIC: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
-/// Why a field section is no request.
+/// Why a field section is not a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadError {
     /// It breaks a rule of RFC 9113 §8.
@@ -150,7 +150,7 @@ mod tests {
     const LINE: [(&str, &str); 3] = [(":method", "POST"), (":scheme", "http"), (":path", "/a/b?c")];
 
     #[test]
-    fn a_head_is_its_fields() {
+    fn builds_a_head_from_its_fields() {
         let head =
             head(&[&LINE[..], &[(":authority", "h"), ("te", "trailers"), ("x", "1"), ("x", "2")]].concat()).unwrap();
         assert_eq!((head.method.as_str(), head.uri.path(), head.uri.query()), ("POST", "/a/b", Some("c")));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_malformed() {
+    fn rejects_malformed_requests() {
         for without in 0..3 {
             let mut line = LINE.to_vec();
             line.remove(without);

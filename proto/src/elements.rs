@@ -5,18 +5,18 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// A BYTES tensor's data that ends in the middle of an element.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElementError {
-    /// Fewer than four bytes are left where a length should stand.
+    /// Fewer than four bytes are left for a length.
     #[error("expecting a 4-byte length but only {available} bytes available")]
     Length {
         /// Bytes left.
         available: usize,
     },
-    /// The element is longer than what is left.
+    /// The element is longer than the rest of the data.
     #[error("expecting string of length {length} but only {available} bytes available")]
     Body {
         /// The element's stated length.
         length: usize,
-        /// Bytes left behind the length.
+        /// Bytes after the length.
         available: usize,
     },
 }
@@ -52,8 +52,8 @@ pub fn count(data: &[u8]) -> Result<usize, ElementError> {
     iter(data).try_fold(0, |n, element| element.map(|_| n + 1))
 }
 
-/// Lays elements out as a BYTES tensor's data. Elements over 4 GiB cannot be expressed and are cut to
-/// the empty element; the limits on bodies lie far below.
+/// Encodes elements as a BYTES tensor's data. Elements over 4 GiB cannot be encoded and become empty; the limits on
+/// bodies are far below that.
 pub fn encode<T: AsRef<[u8]>>(elements: impl IntoIterator<Item = T>) -> Bytes {
     let mut out = BytesMut::new();
     for element in elements {
@@ -71,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn says_what_is_missing() {
+    fn reports_incomplete_elements() {
         assert_eq!(count(&[1, 0]), Err(ElementError::Length { available: 2 }));
         assert_eq!(count(b"\xe7\x03\0\0hi"), Err(ElementError::Body { length: 999, available: 2 }));
         assert_eq!(count(b""), Ok(0));
@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_read_back(elements: Vec<Vec<u8>>) {
+        fn encoded_elements_are_read_back(elements: Vec<Vec<u8>>) {
             let data = encode(&elements);
             let read: Vec<_> = iter(&data).collect::<Result<_, _>>().unwrap();
             prop_assert_eq!(read, elements.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -87,7 +87,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_end(data: Vec<u8>) {
+        fn iteration_ends_for_any_bytes(data: Vec<u8>) {
             prop_assert!(iter(&data).count() <= data.len());
         }
     }

@@ -1,4 +1,4 @@
-//! The five lanes: what the server opens and the benchmark drives.
+//! The five lanes of the server and the benchmark, with their names and ports.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl Lane {
         }
     }
 
-    /// The TCP port that the lane listens on unless told otherwise.
+    /// The default TCP port of the lane.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Jpeg => 8002,

@@ -33,13 +33,13 @@ pub const INFERENCE_HEADER_CONTENT_LENGTH: &str = "inference-header-content-leng
 /// The syntax is that of the W3C's *Server Timing*: `queue;dur=0.041, infer;dur=18.2`, in milliseconds.
 pub const SERVER_TIMING: &str = "server-timing";
 
-/// HTTP header, and gRPC metadata key, on answers about a model: the provider that really runs it.
+/// HTTP header, and gRPC metadata key, of responses about a model: the provider that really runs it.
 ///
-/// A header, because the bodies are Triton's to the letter.
+/// It is a header because the bodies are exactly Triton's.
 pub const EFFECTIVE_PROVIDER: &str = "quintet-effective-provider";
 
-/// Header and metadata key: what the model is calculated in where that is narrower than its own numbers.
+/// HTTP header, and gRPC metadata key: the precision of the computation if it is lower than the model's own.
 pub const PRECISION: &str = "quintet-precision";
 
-/// HTTP header, and gRPC metadata key: why a provider that was asked for does not run the model.
+/// HTTP header, and gRPC metadata key: why a requested provider does not run the model.
 pub const PROVIDER_REASON: &str = "quintet-provider-reason";

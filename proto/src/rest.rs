@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Parameters of a request, a tensor or a response; values keep the JSON type they came with.
+/// Parameters of a request, a tensor or a response; values keep their JSON type.
 pub type Parameters = BTreeMap<String, serde_json::Value>;
 
 /// Body (or JSON part) of `POST /v2/models/{model}/infer`.
@@ -23,7 +23,7 @@ pub struct InferRequest<'a> {
     /// The input tensors.
     #[serde(borrow)]
     pub inputs: Vec<InferInput<'a>>,
-    /// The outputs wanted; all of them when left out.
+    /// The requested outputs; all outputs if omitted.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Vec<RequestedOutput<'a>>>,
 }
@@ -39,7 +39,7 @@ pub struct InferInput<'a> {
     /// KServe name of the element type.
     #[serde(borrow)]
     pub datatype: Cow<'a, str>,
-    /// `binary_data_size` when the data stands behind the JSON.
+    /// `binary_data_size` if the data follows the JSON.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
     /// The elements as JSON, nested or flat.
@@ -47,7 +47,7 @@ pub struct InferInput<'a> {
     pub data: Option<&'a RawValue>,
 }
 
-/// One output asked for in an [`InferRequest`].
+/// One requested output of an [`InferRequest`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RequestedOutput<'a> {
     /// The output's name in the model.
@@ -86,7 +86,7 @@ pub struct InferOutput<'a> {
     pub datatype: Cow<'a, str>,
     /// Dimensions, the batch first.
     pub shape: Vec<i64>,
-    /// `binary_data_size` when the data stands behind the JSON.
+    /// `binary_data_size` if the data follows the JSON.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
     /// The elements as flat JSON.
@@ -94,18 +94,18 @@ pub struct InferOutput<'a> {
     pub data: Option<Cow<'a, RawValue>>,
 }
 
-/// Answer of `GET /v2`.
+/// Response to `GET /v2`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ServerMetadata {
     /// Name of the server.
     pub name: String,
     /// Version of the server.
     pub version: String,
-    /// Protocol extensions that work.
+    /// Supported protocol extensions.
     pub extensions: Vec<String>,
 }
 
-/// Answer of `GET /v2/models/{model}`.
+/// Response to `GET /v2/models/{model}`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ModelMetadata {
     /// Name of the model.
@@ -127,9 +127,9 @@ pub struct TensorMetadata {
     pub name: String,
     /// KServe name of the element type.
     pub datatype: String,
-    /// Dimensions, the batch first where the model batches; -1 is a dynamic one.
+    /// Dimensions, the batch first if the model batches; -1 is a dynamic one.
     pub shape: Vec<i64>,
-    /// Of inputs: whether a request may leave it out. (Not in KServe, so only where it is so.)
+    /// For inputs: whether a request may omit it. (Not part of KServe, so it is only present if true.)
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }
@@ -137,6 +137,6 @@ pub struct TensorMetadata {
 /// Body of every error.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// What went wrong, for a person.
+    /// The error message.
     pub error: String,
 }

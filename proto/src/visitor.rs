@@ -42,7 +42,7 @@ pub trait Number: Pod + NumCast + Display + Debug {
     /// Its data type.
     const DATA_TYPE: DataType;
 
-    /// The numbers of a tensor's data, which need not be aligned; bytes at the end that make no number are left out.
+    /// The numbers of a tensor's data, which need not be aligned. Incomplete bytes at the end are ignored.
     fn read(data: &[u8]) -> impl Iterator<Item = Self> {
         data.chunks_exact(size_of::<Self>()).map(bytemuck::pod_read_unaligned)
     }
@@ -108,7 +108,7 @@ impl DataType {
         matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
     }
 
-    /// The numbers of a tensor's data, those over 2^53 rounded; `None` for BOOL and BYTES, which are no numbers.
+    /// The numbers of a tensor's data, those over 2^53 rounded; `None` for BOOL and BYTES.
     pub fn numbers(self, data: &[u8]) -> Option<Vec<f64>> {
         struct Numbers<'a>(&'a [u8]);
 
@@ -143,7 +143,7 @@ impl DataType {
 mod tests {
     use super::*;
 
-    /// What a visitor is called with: the kind, the data type, and the size of an element.
+    /// Records the call: the kind, the data type, and the size of an element.
     struct Seen;
 
     impl Visitor for Seen {
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// The numbers 1 and 0 behind a byte, so that they are not aligned.
+    /// The numbers 1 and 0 after one byte, so that they are not aligned.
     struct OneAndZero;
 
     impl Visitor for OneAndZero {

@@ -39,7 +39,7 @@ impl SendBuffer {
     }
 }
 
-/// What came of [`Connection::send_data`](super::Connection::send_data).
+/// The result of [`Connection::send_data`](super::Connection::send_data).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataSent {
     /// A frame was queued; the stream is still open.

@@ -1,4 +1,4 @@
-//! What received frames change, and the events that follow from them (RFC 9113 §5, §6 and §8.1).
+//! Applies received frames to the state, and returns the events that follow from them (RFC 9113 §5, §6 and §8.1).
 
 use http::{HeaderMap, StatusCode};
 

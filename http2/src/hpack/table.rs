@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// Size of the dynamic table in bytes until SETTINGS_HEADER_TABLE_SIZE changes it (RFC 9113 §6.5.2).
 pub const DEFAULT_TABLE_BYTES: usize = 4096;
-/// What an entry counts beside the bytes of its name and value (RFC 7541 §4.1).
+/// Bytes that an entry counts in addition to its name and value (RFC 7541 §4.1).
 const ENTRY_OVERHEAD_BYTES: usize = 32;
 
 /// A field's name and value.
@@ -19,7 +19,7 @@ pub(super) struct Table {
     max_bytes: usize,
 }
 
-/// What [`Table::find`] found.
+/// The result of [`Table::find`].
 pub(super) enum Found {
     /// The index of an entry with its name and value.
     Field(usize),

@@ -34,7 +34,7 @@ const MIN_DIRECT_BYTES: usize = 4 << 10;
 /// Parts that one system call writes.
 const MAX_SLICES: usize = 64;
 
-/// What came of reading.
+/// The result of reading from the socket.
 enum Input {
     /// Nothing can be read now.
     Pending,
@@ -73,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
         }
     }
 
-    /// Does all that can be done now. Ready when the connection has ended.
+    /// Makes all progress that is possible now. Ready when the connection has ended.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
             }
             let queued = self.connection.queued_bytes();
             match self.poll_write(cx) {
-                // An error of the socket does not matter to a client that has got all responses.
+                // An error of the socket does not matter after the client has received all responses.
                 Poll::Ready(_) if self.connection.is_closed() => {
                     let _ = ready!(Pin::new(&mut self.socket).poll_shutdown(cx));
                     return Poll::Ready(self.error.take().map_or(Ok(()), |code| Err(Error::Protocol(code))));

@@ -1,4 +1,4 @@
-//! What answers the requests of a connection.
+//! The trait that answers the requests of a connection.
 
 use std::pin::Pin;
 
@@ -7,7 +7,7 @@ use http::{Response, request::Parts};
 
 use super::request_body::RequestBody;
 
-/// A response in the making.
+/// A future response.
 pub type ResponseFuture<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 /// Answers the requests of a connection.

@@ -1,4 +1,4 @@
-//! A response on its way: the future that makes it, and its body as far as the client takes it.
+//! A response: the future that produces it, and its body, which is sent as the client's windows allow.
 
 use std::{
     pin::Pin,
@@ -40,7 +40,7 @@ pub(super) struct ResponseSender<B> {
     is_complete: bool,
 }
 
-/// What came of sending.
+/// The result of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     /// All of the response is queued; the stream is closed.

@@ -1,4 +1,4 @@
-//! What holds for any input: how it is split does not matter, and nothing panics.
+//! Property tests for any input: how it is split does not matter, and nothing panics.
 
 use proptest::prelude::*;
 

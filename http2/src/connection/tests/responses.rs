@@ -1,4 +1,4 @@
-//! What is sent for a response (RFC 9113 §4.2, §4.3, §6.10 and §8.1).
+//! Tests of the frames that are sent for a response (RFC 9113 §4.2, §4.3, §6.10 and §8.1).
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn a_body_without_trailers_ends_with_its_last_frame() {
 }
 
 #[test]
-fn an_empty_frame_ends_a_body_whatever_the_windows() {
+fn an_empty_frame_ends_a_body_with_exhausted_windows() {
     let mut peer = Peer::start();
     peer.send(&frame::settings(&[(frame::setting::INITIAL_WINDOW_SIZE, 0)]));
     peer.send_head(COMPLETE, 1, "/streamed");

@@ -12,7 +12,7 @@ fn go_away(peer: &mut Peer) -> StreamId {
 }
 
 #[test]
-fn streams_that_are_open_or_on_their_way_are_served() {
+fn open_streams_and_those_sent_before_the_goaway_are_served() {
     let mut peer = Peer::start();
     peer.send_head(flag::END_HEADERS, 1, "/whole");
     peer.connection.shut_down();
@@ -81,7 +81,7 @@ fn the_client_can_end_it() {
 }
 
 #[test]
-fn a_reset_stream_does_not_hold_the_end_up() {
+fn a_reset_stream_does_not_delay_the_end() {
     let mut peer = Peer::start();
     peer.send_head(flag::END_HEADERS, 1, "/wait");
     peer.send(&frame::go_away(0, ErrorCode::NoError));

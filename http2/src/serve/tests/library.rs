@@ -1,4 +1,4 @@
-//! With another library as the client.
+//! Tests with another library as the client.
 
 use std::{convert::Infallible, time::Duration};
 

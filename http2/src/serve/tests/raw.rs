@@ -1,4 +1,4 @@
-//! With a client that sends whatever a test wants.
+//! Tests with a client that sends arbitrary bytes.
 
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ async fn nothing_is_read_while_the_client_does_not_drain_control_frames() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Whatever a client sends, the server neither panics nor hangs: it goes on, or ends the connection.
+    /// For any bytes from the client, the server neither panics nor hangs: it continues, or ends the connection.
     #[test]
     fn arbitrary_frames_never_panic(
         sent in prop::collection::vec((0u8..12, any::<u8>(), 0u32..6, prop::collection::vec(any::<u8>(), 0..40)), 0..40),
