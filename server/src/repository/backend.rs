@@ -7,10 +7,10 @@ use crate::{backend::image, kserve::ensemble};
 /// ONNX Runtime's backend and platform in `config.pbtxt`.
 const ONNXRUNTIME: (&str, &str) = ("onnxruntime", "onnxruntime_onnx");
 
-/// libtorch's backend in `config.pbtxt`, and Triton's older name of it as a platform.
+/// libtorch's backend in `config.pbtxt`, and Triton's older name for it as a platform.
 const PYTORCH: (&str, &str) = ("pytorch", "pytorch_libtorch");
 
-/// What runs a model.
+/// The backend of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
     /// ONNX Runtime, from `model.onnx`.
@@ -34,7 +34,7 @@ impl Backend {
         }
     }
 
-    /// The values of `backend` and of `platform` that a configuration may have beside this `backend`.
+    /// The values of `backend` and `platform` that are valid for this configuration.
     pub(super) fn accepted(config: &ModelConfig) -> (&'static [&'static str], &'static [&'static str]) {
         match config.backend.as_str() {
             _ if Self::of(config) == Self::Ensemble => (&[], &[ensemble::PLATFORM]),
@@ -44,12 +44,12 @@ impl Backend {
         }
     }
 
-    /// Whether a model of this backend is a file. The others are a configuration only.
+    /// Whether a model of this backend has a model file. Other models are only a configuration.
     pub(super) fn needs_file(self) -> bool {
         matches!(self, Self::OnnxRuntime | Self::PyTorch)
     }
 
-    /// The name of the model file where the configuration has none.
+    /// The name of the model file if the configuration does not set one.
     pub(super) fn default_file(self) -> &'static str {
         if self == Self::PyTorch { "model.pt" } else { "model.onnx" }
     }

@@ -1,4 +1,4 @@
-//! `dynamic_batching`: Triton's words for how requests wait, to the engine's.
+//! `dynamic_batching`: maps Triton's settings for queues and batches to the engine's.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use quintet_proto::inference::{
     model_queue_policy::TimeoutAction as Action,
 };
 
-/// Triton's default: the largest batch is the preferred one.
+/// Sets Triton's default: the largest batch is the preferred one.
 pub(super) fn fill_in(config: &mut ModelConfig) {
     let max_batch_size = config.max_batch_size;
     if let Some(SchedulingChoice::DynamicBatching(dynamic)) = &mut config.scheduling_choice
@@ -19,13 +19,12 @@ pub(super) fn fill_in(config: &mut ModelConfig) {
     }
 }
 
-/// How the model's requests wait. What contradicts itself, the engine refuses.
+/// The policy for the model's requests. The engine refuses contradictions.
 ///
-/// Three things differ from Triton. Queues are bounded: a `max_queue_size` of 0 is
-/// [`QueuePolicy::DEFAULT_MAX_QUEUE_SIZE`]. Where `allow_timeout_override` is set without a default
-/// timeout, a request's own timeout counts; Triton ignores it. And a request does not wait out
-/// `max_queue_delay` when nobody is there to join it: company is waited for only while fewer requests are
-/// open than were lately seen at once, where Triton lets a lone request wait the whole delay.
+/// Three things differ from Triton. Queues are bounded: a `max_queue_size` of 0 means
+/// [`QueuePolicy::DEFAULT_MAX_QUEUE_SIZE`]. If `allow_timeout_override` is set without a default timeout, a request's own
+/// timeout counts; Triton ignores it. And a request waits for `max_queue_delay` only while fewer requests are open than
+/// were open at the same time recently; in Triton a lone request always waits the whole delay.
 pub(super) fn policy(config: &ModelConfig, max_batch_size: usize) -> BatchPolicy {
     let Some(SchedulingChoice::DynamicBatching(dynamic)) = &config.scheduling_choice else {
         return BatchPolicy { max_batch_size, ..BatchPolicy::default() };
@@ -43,7 +42,7 @@ pub(super) fn policy(config: &ModelConfig, max_batch_size: usize) -> BatchPolicy
         max_batch_size,
         dynamic: true,
         max_queue_delay: Duration::from_micros(*max_queue_delay_microseconds),
-        // Below 0 is as wrong as 0, and refused as that.
+        // A negative size is as invalid as 0, and refused as 0.
         preferred_batch_sizes: preferred_batch_size.iter().map(|&size| size.max(0) as usize).collect(),
         preserve_ordering: *preserve_ordering,
         priority_levels: number(*priority_levels),
@@ -53,7 +52,7 @@ pub(super) fn policy(config: &ModelConfig, max_batch_size: usize) -> BatchPolicy
     }
 }
 
-/// Levels above what the engine takes stay so.
+/// A level that does not fit stays above the engine's maximum.
 fn number(level: u64) -> u32 {
     u32::try_from(level).unwrap_or(u32::MAX)
 }
@@ -80,7 +79,7 @@ mod tests {
     use crate::repository::parse_config;
 
     #[test]
-    fn every_field_arrives() {
+    fn maps_every_field() {
         let config = parse_config(
             r#"
             max_batch_size: 8

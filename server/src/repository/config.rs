@@ -1,4 +1,4 @@
-//! `config.pbtxt`: protobuf's text format to Triton's `ModelConfig`, and that to Triton's JSON and back.
+//! `config.pbtxt`: reads Triton's `ModelConfig` from protobuf's text format, and converts it to and from JSON.
 
 use prost_reflect::DynamicMessage;
 use quintet_proto::inference::ModelConfig;
@@ -14,13 +14,13 @@ use crate::protobuf_json;
 /// Reads the configuration of the model in `folder` (its name).
 ///
 /// # Errors
-/// When the text is no model configuration, or asks for what would be served wrongly.
+/// When the text is not a model configuration, or uses a feature whose absence would change results.
 pub fn parse(text: impl AsRef<[u8]>, folder: &str) -> Result<ModelConfig, ConfigError> {
     let (message, positions) = text_format::parse(text.as_ref(), descriptor()?)?;
     accept(message, folder, &positions)
 }
 
-/// Reads the configuration of the model called `folder` from Triton's JSON form, as a load request brings it.
+/// Reads the configuration of the model in `folder` from Triton's JSON form, as in a load request.
 ///
 /// # Errors
 /// As [`parse`].
@@ -56,7 +56,7 @@ fn check_backend(config: &ModelConfig, positions: &Positions) -> Result<(), Conf
     Ok(())
 }
 
-/// The configuration as Triton prints it.
+/// The configuration in Triton's JSON form.
 pub fn to_json(config: &ModelConfig) -> Result<serde_json::Value, ConfigError> {
     protobuf_json::to_json(MESSAGE, config).map_err(ConfigError::Json)
 }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_both_list_forms_are_read() {
+    fn reads_comments_and_both_list_forms() {
         let config = parse(
             r#"
             # a comment
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_answers_is_refused() {
+    fn refuses_fields_whose_absence_would_change_results() {
         let refusals: Vec<_> = [
             "max_batch_size: 8\n  sequence_batching { }",
             "model_transaction_policy { decoupled: true }",
@@ -101,10 +101,10 @@ mod tests {
         .map(|text| parse(text, "m").unwrap_err().to_string())
         .collect();
         insta::assert_snapshot!(refusals.join("\n"), @r#"
-        2:3: field 'sequence_batching': this server does not support it, and answers would differ without it
-        1:28: field 'model_transaction_policy.decoupled': this server does not support it, and answers would differ without it
-        2:2: field 'input.allow_ragged_batch': this server does not support it, and answers would differ without it
-        2:1: field 'instance_group': an ensemble has none of its own; it is for the configurations of its steps
+        2:3: field 'sequence_batching': this server does not support it, and ignoring it would change results
+        1:28: field 'model_transaction_policy.decoupled': this server does not support it, and ignoring it would change results
+        2:2: field 'input.allow_ragged_batch': this server does not support it, and ignoring it would change results
+        2:1: field 'instance_group': an ensemble cannot have it; set it in the configurations of its steps
         1:1: field 'backend': "python" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'platform': "tensorrt_plan" is not supported: this server runs the backends "onnxruntime" (platform "onnxruntime_onnx"), "pytorch" (platform "pytorch_libtorch") and "image", and ensemble_scheduling (platform "ensemble")
         1:1: field 'name': it is "n" but the folder is "m": make them equal or leave the name out
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn json_comes_in_both_spellings_and_unknown_fields_are_named() {
+    fn reads_both_spellings_of_json_and_names_unknown_fields() {
         let config = from_json(r#"{"max_batch_size": 4, "input": [{"name": "x", "dataType": "TYPE_FP32"}]}"#, "m");
         assert_eq!(config.unwrap().input[0].data_type, 11);
         let error = from_json(r#"{"max_batch": 4}"#, "m").unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Fills in what a model's configuration leaves out, by Triton's rules.
+//! Completes a model's configuration by Triton's rules.
 
 use quintet_engine::TensorSpec;
 use quintet_proto::inference::{
@@ -9,10 +9,10 @@ use quintet_proto::inference::{
 
 use super::{backend::Backend, batching};
 
-/// Batch size that Triton gives a model without a configuration whose tensors can be batched.
+/// Triton's maximum batch size for a model that supports batching and has no configuration.
 pub const AUTO_COMPLETE_MAX_BATCH_SIZE: i32 = 4;
 
-/// Sets what a configuration leaves out, and no model file has, to Triton's defaults.
+/// Sets missing fields that do not depend on the model file to Triton's defaults.
 pub(super) fn set_defaults(config: &mut ModelConfig) {
     let backend = Backend::of(config);
     backend.name_in(config);
@@ -42,9 +42,9 @@ pub(super) fn set_defaults(config: &mut ModelConfig) {
     }
 }
 
-/// Triton's rules for a configuration that leaves tensors out: it can batch if every first dimension is
-/// dynamic, and then it does, dynamically. Inputs that the model has defaults for are no part of it unless listed:
-/// some exporters make one of every weight.
+/// Applies Triton's rules for a configuration without tensors: the model supports batching if every first dimension is
+/// dynamic, and then batches dynamically. Inputs with defaults in the model are left out unless listed: some exporters
+/// make an input of every weight.
 pub(super) fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: &[TensorSpec], max_batch_size: i32) {
     let required = || inputs.iter().filter(|input| !input.optional);
     let can_batch = required().chain(outputs).all(|tensor| tensor.dims.first() == Some(&None));
@@ -76,7 +76,7 @@ pub(super) fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: 
     }
 }
 
-/// Type and dimensions where they are left out. A row that is a scalar is announced as one of shape `[1]`.
+/// Sets a missing type and missing dimensions. A scalar row is announced with shape `[1]`.
 fn fill_in_tensor(
     tensor: Option<&TensorSpec>,
     skip: usize,

@@ -1,4 +1,4 @@
-//! What can be wrong with a repository, a model in it, or its `config.pbtxt`.
+//! Errors of a repository, a model in it, or its `config.pbtxt`.
 
 use std::{io, path::PathBuf};
 
@@ -12,20 +12,20 @@ pub enum RepositoryError {
     Io {
         /// The folder or file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// No repository holds the model.
+    /// No repository has the model.
     #[error("model '{name}' is not in {roots}; it holds: {found}")]
     NoModel {
         /// The model.
         name: String,
         /// The repositories.
         roots: String,
-        /// The models that there are.
+        /// The models in the repositories.
         found: String,
     },
-    /// Two repositories hold it.
+    /// Two repositories have the model.
     #[error("model '{name}' is in more than one repository: {folders}; keep one")]
     Twice {
         /// The model.
@@ -33,7 +33,7 @@ pub enum RepositoryError {
         /// Its folders.
         folders: String,
     },
-    /// No version folder that the policy allows.
+    /// No version that the version policy allows.
     #[error("model '{name}' has no version to serve in {folder}; put its model file at {folder}/1/{file}", folder = folder.display())]
     NoVersion {
         /// The model.
@@ -43,8 +43,8 @@ pub enum RepositoryError {
         /// The model file's name.
         file: String,
     },
-    /// `config.pbtxt` is wrong.
-    #[error("{path}:{space}{error}", path = path.display(), space = if error.has_place() { "" } else { " " })]
+    /// An invalid `config.pbtxt`.
+    #[error("{path}:{space}{error}", path = path.display(), space = if error.has_position() { "" } else { " " })]
     Config {
         /// The file.
         path: PathBuf,
@@ -53,8 +53,7 @@ pub enum RepositoryError {
     },
 }
 
-/// A `config.pbtxt` that cannot be served. Where it is known what stands where, the message begins with
-/// `line:column: `.
+/// A `config.pbtxt` that cannot be served. The message starts with `line:column: ` if the position is known.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not the text form of a model configuration.
@@ -64,7 +63,7 @@ pub enum ConfigError {
     #[error("not a model configuration in JSON: {0}")]
     Json(String),
     /// The name differs from the folder's.
-    #[error("{}field 'name': it is \"{found}\" but the folder is \"{folder}\": make them equal or leave the name out", place(.at))]
+    #[error("{}field 'name': it is \"{found}\" but the folder is \"{folder}\": make them equal or leave the name out", position(.at))]
     Name {
         /// Where.
         at: Option<Position>,
@@ -73,8 +72,8 @@ pub enum ConfigError {
         /// The folder's name.
         folder: String,
     },
-    /// A feature whose absence would change answers.
-    #[error("{}field '{field}': this server does not support it, and answers would differ without it", place(.at))]
+    /// A feature whose absence would change results.
+    #[error("{}field '{field}': this server does not support it, and ignoring it would change results", position(.at))]
     Unsupported {
         /// Where.
         at: Option<Position>,
@@ -82,17 +81,17 @@ pub enum ConfigError {
         field: String,
     },
     /// A backend that this server does not have.
-    #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\"), \"pytorch\" (platform \"pytorch_libtorch\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", place(.at))]
+    #[error("{}field '{field}': \"{found}\" is not supported: this server runs the backends \"onnxruntime\" (platform \"onnxruntime_onnx\"), \"pytorch\" (platform \"pytorch_libtorch\") and \"image\", and ensemble_scheduling (platform \"ensemble\")", position(.at))]
     Backend {
         /// Where.
         at: Option<Position>,
         /// `backend` or `platform`.
         field: &'static str,
-        /// What it asks for.
+        /// The value.
         found: String,
     },
-    /// What only a model with instances of its own has.
-    #[error("{}field '{field}': an ensemble has none of its own; it is for the configurations of its steps", place(.at))]
+    /// A field for models with instances, in an ensemble's configuration.
+    #[error("{}field '{field}': an ensemble cannot have it; set it in the configurations of its steps", position(.at))]
     Ensemble {
         /// Where.
         at: Option<Position>,
@@ -104,18 +103,18 @@ pub enum ConfigError {
     Contradiction(String),
 }
 
-fn place(at: &Option<Position>) -> String {
+fn position(at: &Option<Position>) -> String {
     at.map_or_else(String::new, |at| format!("{at}: "))
 }
 
 impl ConfigError {
-    /// A contradiction, in these words.
-    pub(super) fn contradiction(what: impl std::fmt::Display) -> Self {
-        Self::Contradiction(what.to_string())
+    /// A contradiction with this message.
+    pub(super) fn contradiction(message: impl std::fmt::Display) -> Self {
+        Self::Contradiction(message.to_string())
     }
 
-    /// Whether the message begins with a place in the file.
-    pub fn has_place(&self) -> bool {
+    /// Whether the message starts with a position in the file.
+    pub fn has_position(&self) -> bool {
         match self {
             Self::Syntax(_) => true,
             Self::Name { at, .. }

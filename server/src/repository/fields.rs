@@ -1,4 +1,4 @@
-//! What becomes of each field of a model's configuration. The one table of it: nothing is ignored in silence.
+//! The table of how each field of a model's configuration is supported: no field is ignored silently.
 
 use prost_reflect::{DynamicMessage, MapKey, MessageDescriptor, Value};
 use quintet_proto::inference::ModelConfig;
@@ -6,22 +6,22 @@ use quintet_proto::inference::ModelConfig;
 use super::{backend::Backend, error::ConfigError, text_format::Positions};
 use crate::protobuf_json;
 
-/// What becomes of a field that a configuration sets.
+/// How a field is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldSupport {
-    /// It does here what it does in Triton.
+    /// It has the same effect as in Triton.
     Honoured,
-    /// Its values differ: who reads it says of each whether it is honoured, without effect or wrong.
+    /// It depends on the value: the code that reads the field honours it, reports it as having no effect, or rejects it.
     ByValue,
-    /// It does nothing here, which a warning says at load.
+    /// It has no effect here; a warning at load names it.
     WithoutEffect,
-    /// Answers would differ without it: the configuration is refused.
+    /// Ignoring it would change results: the configuration is refused.
     Refused,
-    /// An ensemble has none: the configuration is refused.
+    /// An ensemble cannot have it: the configuration is refused.
     OfSteps,
 }
 
-/// The name of the message that a configuration is.
+/// The protobuf message of a configuration.
 pub(super) const MESSAGE: &str = "inference.ModelConfig";
 
 /// The descriptor of [`MESSAGE`].
@@ -32,7 +32,7 @@ pub(super) fn descriptor() -> Result<MessageDescriptor, ConfigError> {
     protobuf_json::descriptor(MESSAGE).ok_or_else(|| ConfigError::Json("the protocol's descriptors are broken".into()))
 }
 
-/// A field and all that is in it: its path, what becomes of it, and where that is otherwise.
+/// The path of a field, its support (also for the fields inside it), and exceptions by backend.
 type Row = (&'static str, FieldSupport, &'static [(Backend, FieldSupport)]);
 
 use Backend::{Ensemble, Image, PyTorch};
@@ -43,10 +43,10 @@ const ON_CPU: &[(Backend, FieldSupport)] = &[(Image, WithoutEffect)];
 const ONNX_ONLY: &[(Backend, FieldSupport)] =
     &[(Ensemble, WithoutEffect), (Image, WithoutEffect), (PyTorch, WithoutEffect)];
 
-/// What has to do with instances, whatever is in it: an ensemble has none.
+/// The fields for models with instances, which an ensemble does not have.
 const OF_STEPS: [&str; 3] = ["instance_group", "optimization", "model_warmup"];
 
-/// Every field of `ModelConfig` is in exactly one row, which a test holds against the descriptor.
+/// Every field of `ModelConfig` is in exactly one row; a test compares the table with the descriptor.
 const ROWS: &[Row] = &[
     ("name", Honoured, &[]),
     ("platform", ByValue, &[]),
@@ -116,7 +116,7 @@ const ROWS: &[Row] = &[
     ("response_cache", ByValue, &[]),
 ];
 
-/// What becomes of the field with this path; `None` if it is only what is around other fields.
+/// The support of the field with this path; `None` if the table has rows for the fields inside it instead.
 fn support(path: &str, backend: Backend) -> Option<FieldSupport> {
     if backend == Ensemble && OF_STEPS.contains(&path) {
         return Some(OfSteps);
@@ -125,10 +125,10 @@ fn support(path: &str, backend: Backend) -> Option<FieldSupport> {
     Some(others.iter().find(|(other, _)| *other == backend).map_or(*support, |(_, support)| *support))
 }
 
-/// Refuses what cannot be left out without changing answers.
+/// Refuses fields that cannot be ignored without changing results.
 ///
 /// # Errors
-/// The first such field, with its place.
+/// The first such field, with its position.
 pub(super) fn refuse(config: &ModelConfig, positions: &Positions) -> Result<(), ConfigError> {
     for (path, support) in set(config)? {
         let at = positions.get(&path).copied();
@@ -149,7 +149,7 @@ pub(super) fn without_effect(config: &ModelConfig) -> Result<Vec<String>, Config
     Ok(set(config)?.into_iter().filter(|(_, support)| *support == WithoutEffect).map(|(path, _)| path).collect())
 }
 
-/// Every field that is set and has a row, once, and what becomes of it; of a map, every key.
+/// Every field that is set and has a row, once, with its support; for a map, every key.
 fn set(config: &ModelConfig) -> Result<Vec<(String, FieldSupport)>, ConfigError> {
     let mut message = DynamicMessage::new(descriptor()?);
     message.transcode_from(config).map_err(|error| ConfigError::Json(error.to_string()))?;
@@ -208,7 +208,7 @@ mod tests {
         path.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
     }
 
-    /// Every field of a message that has no fields itself, and every map, with those around them.
+    /// Every field without fields inside it, and every map, each with the path to it.
     fn leaves(message: &MessageDescriptor, within: &Path, found: &mut Vec<Path>) {
         for field in message.fields() {
             let path: Path = within.iter().cloned().chain([field.clone()]).collect();
@@ -238,7 +238,7 @@ mod tests {
         assert!(all.len() > 100, "{}", all.len());
         for path in &all {
             let rows: Vec<_> = rows(path).into_iter().map(|(row, ..)| row).collect();
-            assert_eq!(rows.len(), 1, "'{path}' has to be in one row of the table, and is in {rows:?}");
+            assert_eq!(rows.len(), 1, "'{path}' must be in one row of the table but is in {rows:?}");
         }
         for (row, ..) in ROWS {
             let is_field = all.iter().any(|path| path == row || path.starts_with(&format!("{row}.")));
@@ -246,7 +246,7 @@ mod tests {
         }
     }
 
-    /// Any value that is not the default.
+    /// A value that is not the default.
     fn sample(field: &FieldDescriptor) -> Value {
         let one = match field.kind() {
             FieldKind::Bool => Value::Bool(true),
@@ -270,7 +270,7 @@ mod tests {
         if field.is_list() { Value::List(vec![one]) } else { one }
     }
 
-    /// A configuration of which this field alone is set, and of a list its first element.
+    /// A configuration with only this field set; a list has one element.
     fn only(path: &[FieldDescriptor]) -> DynamicMessage {
         let [field, rest @ ..] = path else { panic!("an empty path") };
         let mut message = DynamicMessage::new(field.parent_message().clone());
@@ -283,8 +283,8 @@ mod tests {
         message
     }
 
-    /// Which backend makes a configuration for this backend; the fields that this needs.
-    fn made(backend: Backend, path: &Path) -> ModelConfig {
+    /// A configuration with only this field set, and the fields that select the backend.
+    fn config_for(backend: Backend, path: &Path) -> ModelConfig {
         let mut config: ModelConfig = only(path).transcode_to().unwrap();
         match backend {
             Backend::OnnxRuntime => {}
@@ -299,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn every_field_meets_the_fate_of_its_row() {
+    fn every_field_is_treated_as_its_row_says() {
         let mut seen = Vec::new();
         for path in all_leaves() {
             let name = name(&path);
             let [(row, ..)] = rows(&name)[..] else { panic!("{name}") };
             for backend in [Backend::OnnxRuntime, Backend::PyTorch, Backend::Image, Backend::Ensemble] {
-                let config = made(backend, &path);
-                // A schedule of its own makes a model no ensemble, and an ensemble's no other.
+                let config = config_for(backend, &path);
+                // A scheduling choice determines whether the model is an ensemble.
                 if Backend::of(&config) != backend {
                     continue;
                 }
@@ -317,17 +317,23 @@ mod tests {
                 };
                 let warned = without_effect(&config).unwrap();
                 let refusal = refuse(&config, &Positions::new()).err().map(|error| error.to_string());
-                let told = |words: &str| Some(format!("field '{row}': {words}"));
+                let message = |text: &str| Some(format!("field '{row}': {text}"));
                 let (warns, wanted) = match support {
                     Honoured | ByValue => (false, None),
                     WithoutEffect => (true, None),
-                    Refused => (false, told("this server does not support it, and answers would differ without it")),
+                    Refused => {
+                        (false, message("this server does not support it, and ignoring it would change results"))
+                    }
                     OfSteps => {
-                        (false, told("an ensemble has none of its own; it is for the configurations of its steps"))
+                        (false, message("an ensemble cannot have it; set it in the configurations of its steps"))
                     }
                 };
-                let names_it = |it: &String| it == row || it.starts_with(&format!("{row}["));
-                assert_eq!(warned.iter().filter(|it| names_it(it)).count(), usize::from(warns), "{name}: {warned:?}");
+                let names_row = |field: &String| field == row || field.starts_with(&format!("{row}["));
+                assert_eq!(
+                    warned.iter().filter(|field| names_row(field)).count(),
+                    usize::from(warns),
+                    "{name}: {warned:?}"
+                );
                 assert_eq!(refusal, wanted, "{name} of {backend:?}");
                 seen.push(support);
             }

@@ -1,4 +1,4 @@
-//! Whether a model's folder has changed: its files with their times and sizes.
+//! The fingerprint of a model's folder, which shows changes: its files with times and sizes.
 
 use std::{
     collections::BTreeMap,
@@ -7,15 +7,15 @@ use std::{
     time::SystemTime,
 };
 
-/// Folders inside folders at most: a link that leads back does not catch us.
+/// Maximum depth of folders, so that a cycle of links ends.
 const MAX_DEPTH: usize = 16;
 
-/// The files of a model's folder. What cannot be read counts as not there.
+/// The files of a model's folder. Unreadable files are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fingerprint(BTreeMap<PathBuf, (Option<SystemTime>, u64)>);
 
 impl Fingerprint {
-    /// Of the model called `name` in these repositories.
+    /// The fingerprint of the model `name` in these repositories.
     pub(super) fn of(roots: &[PathBuf], name: &str) -> Self {
         let mut files = BTreeMap::new();
         for root in roots {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_file_of_the_folder_counts() {
+    fn every_file_of_the_folder_counts() {
         let root = tempfile::tempdir().unwrap();
         let roots = [root.path().to_owned()];
         assert_eq!(Fingerprint::of(&roots, "m"), Fingerprint::default());

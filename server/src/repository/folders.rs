@@ -29,10 +29,10 @@ pub fn model_names(roots: &[PathBuf]) -> Result<Vec<String>, RepositoryError> {
 }
 
 /// The versions of a model that its `version_policy` serves (the latest one by default), ascending;
-/// `config` takes the place of its `config.pbtxt`.
+/// `config` replaces its `config.pbtxt`.
 ///
 /// # Errors
-/// When there is no such model, no such version, two models of the name, or its `config.pbtxt` is wrong.
+/// When the model is missing, has no version to serve, is in two repositories, or has an invalid `config.pbtxt`.
 pub fn find(roots: &[PathBuf], name: &str, config: Option<ModelConfig>) -> Result<Vec<ModelSource>, RepositoryError> {
     let print = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let folders: Vec<_> = roots.iter().map(|root| root.join(name)).filter(|folder| folder.is_dir()).collect();
@@ -58,7 +58,7 @@ pub fn find_in(folder: &Path, name: &str, config: Option<ModelConfig>) -> Result
         Some(config) => config,
         None => match fs::read(&path) {
             Ok(text) => config::parse(text, name).map_err(|error| RepositoryError::Config { path, error })?,
-            // Without one, everything is read from the model file.
+            // Without a configuration, everything is read from the model file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 ModelConfig { name: name.to_owned(), ..ModelConfig::default() }
             }
@@ -79,7 +79,7 @@ pub fn find_in(folder: &Path, name: &str, config: Option<ModelConfig>) -> Result
             folder: folder.clone(),
             config: config.clone(),
         })
-        // An ensemble and what is built in have a folder for each version, but no file in it.
+        // Ensembles and built-in backends have a folder for each version, but no model file.
         .filter(|source| !Backend::of(&config).needs_file() || source.model_file.is_file())
         .collect();
     if sources.is_empty() {
@@ -92,7 +92,7 @@ fn version_folders(folder: &Path) -> Result<Vec<u64>, RepositoryError> {
     Ok(folders(folder)?.iter().filter_map(|folder| folder.parse().ok()).collect())
 }
 
-/// The versions of a model that are on disk, ascending, whatever its policy; none if it cannot be read.
+/// All versions of a model on disk, ascending, including those that its policy does not serve; none if unreadable.
 pub(super) fn versions_on_disk(roots: &[PathBuf], name: &str) -> Vec<u64> {
     let mut versions: Vec<_> =
         roots.iter().flat_map(|root| version_folders(&root.join(name)).unwrap_or_default()).collect();
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_policies() {
+    fn applies_version_policies() {
         let with = |choice| ModelConfig {
             version_policy: Some(ModelVersionPolicy { policy_choice: choice }),
             ..ModelConfig::default()
@@ -160,17 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_config_is_told_with_file_line_and_field() {
+    fn reports_an_invalid_config_with_file_line_and_field() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("m/1")).unwrap();
         fs::write(root.path().join("m/config.pbtxt"), "max_batch_size: 8\ninput { dimz: 3 }\n").unwrap();
         let error = find(&[root.path().to_owned()], "m", None).unwrap_err().to_string();
-        let told = "m/config.pbtxt:2:9: field 'input': unknown field 'dimz'; did you mean 'dims'?";
-        assert!(error.ends_with(told), "{error}");
+        let expected = "m/config.pbtxt:2:9: field 'input': unknown field 'dimz'; did you mean 'dims'?";
+        assert!(error.ends_with(expected), "{error}");
     }
 
     #[test]
-    fn a_missing_model_is_told_apart_from_those_there() {
+    fn reports_a_missing_model_or_version() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("resnet18/1")).unwrap();
         let roots = [root.path().to_owned()];

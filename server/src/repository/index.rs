@@ -4,7 +4,7 @@ use quintet_engine::VersionState;
 
 use crate::catalog::Catalog;
 
-/// A model of the index. What is only known to be on disk has a name and nothing else.
+/// A model of the index. A model that is only on disk has only a name.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct IndexEntry {
     /// Name of the model.
@@ -15,7 +15,7 @@ pub struct IndexEntry {
     /// `READY`, `LOADING`, `UNLOADING` or `UNAVAILABLE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
-    /// Why it is in no better state.
+    /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What a load request may bring along: a configuration, and a model's files.
+//! Overrides of a load request: a configuration, and a model's files.
 
 use std::{
     fs,
@@ -12,22 +12,22 @@ use tempfile::TempDir;
 
 use super::config::from_json;
 
-/// The parameters of a load request; none loads what the repository has.
+/// The overrides of a load request; without any, the model is loaded from the repository.
 #[derive(Debug, Default)]
 pub struct Overrides {
     config: Option<String>,
     files: Vec<(PathBuf, Bytes)>,
 }
 
-/// In front of a file's path in a parameter's name.
+/// The prefix of a file's path in a parameter's name.
 pub const FILE_PREFIX: &str = "file:";
 
 impl Overrides {
-    /// Takes a parameter: `config` with Triton's JSON, or `file:<version>/<name>` with the file's bytes.
+    /// Adds a parameter: `config` with Triton's JSON, or `file:<version>/<name>` with the file's bytes.
     ///
     /// # Errors
-    /// [`quintet_engine::ErrorKind::InvalidInput`] for any other name, a path that leads out of the model's folder, and
-    /// JSON that is not text.
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for another name, a path outside the model's folder, and a `config`
+    /// that is not UTF-8.
     pub fn insert(&mut self, parameter: &str, value: Bytes) -> Result<(), InferError> {
         if parameter == "config" {
             let text = String::from_utf8(value.into())
@@ -50,15 +50,15 @@ impl Overrides {
         Ok(())
     }
 
-    /// Whether files come along.
+    /// Whether there are files.
     pub fn has_files(&self) -> bool {
         !self.files.is_empty()
     }
 
-    /// The configuration of the model called `name`, if one comes along.
+    /// The configuration for the model `name`, if there is one.
     ///
     /// # Errors
-    /// When it is none, or when files come without one.
+    /// When it is invalid, or when there are files without a configuration.
     pub(super) fn config(&self, name: &str) -> Result<Option<ModelConfig>, InferError> {
         let Some(text) = &self.config else {
             if self.has_files() {
@@ -73,10 +73,10 @@ impl Overrides {
             .map_err(|error| InferError::invalid(format_args!("failed to load '{name}': config: {error}")))
     }
 
-    /// Writes the files into a folder of their own, which takes the model folder's place.
+    /// Writes the files into a new folder, which replaces the model's folder.
     ///
     /// # Errors
-    /// When the system has no room for them.
+    /// When they cannot be written.
     pub(super) fn write_files(self, name: &str) -> Result<Option<TempDir>, InferError> {
         if self.files.is_empty() {
             return Ok(None);

@@ -15,12 +15,12 @@ pub struct ModelSource {
     pub model_file: PathBuf,
     /// The model's folder, in which label files are.
     pub folder: PathBuf,
-    /// `config.pbtxt` as written; defaults are not filled in yet.
+    /// `config.pbtxt` as written, without defaults.
     pub config: ModelConfig,
 }
 
 impl ModelSource {
-    /// Where its `config.pbtxt` is, if it has one.
+    /// The path of its `config.pbtxt`, which may not exist.
     pub fn config_path(&self) -> PathBuf {
         self.folder.join(CONFIG_FILE)
     }

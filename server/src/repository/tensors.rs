@@ -1,4 +1,4 @@
-//! The tensors of a configuration, held against those of the model file.
+//! Checks the tensors of a configuration against those of the model file.
 
 use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
@@ -34,8 +34,8 @@ impl<'a> From<&'a ModelOutput> for Configured<'a> {
 }
 
 impl Configured<'_> {
-    /// The tensor that clients see. `model` has the model file's tensors; `batches` is whether these have a batch
-    /// dimension in front.
+    /// The tensor that clients see. `model` are the model file's tensors; `batches` is whether their first dimension is
+    /// the batch.
     ///
     /// # Errors
     /// When the model has no such tensor, or one of another type or shape.
@@ -85,7 +85,7 @@ impl Configured<'_> {
         Ok(TensorSpec { optional: tensor.optional, ..TensorSpec::new(name, tensor.data_type, known(dims)) })
     }
 
-    /// From the client's shape to the model's, where they differ.
+    /// The reshape from the client's shape to the model's, if they differ.
     pub(super) fn reshape(&self) -> Option<Reshape> {
         self.reshape.map(|reshape| Reshape { from: known(self.dims), to: known(&reshape.shape) })
     }
@@ -96,7 +96,7 @@ fn known(dims: &[i64]) -> Vec<Option<usize>> {
     dims.iter().map(|&dim| usize::try_from(dim).ok()).collect()
 }
 
-/// Label files: one name a line. Read once each.
+/// Label files, with one name on each line. Each file is read once.
 pub(super) struct LabelFiles<'a> {
     folder: &'a Path,
     read: HashMap<String, Arc<[String]>>,

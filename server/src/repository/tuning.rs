@@ -1,14 +1,14 @@
-//! What a model's configuration says of how its sessions are tuned, and on which GPUs they are.
+//! The tuning of a model's sessions, and the GPUs of its instances, from its configuration.
 
 use quintet_proto::inference::{ModelConfig, ModelInstanceGroup};
 
 use super::{accelerators, error::ConfigError};
 use crate::backend::onnx::{GraphLevel, Tuning};
 
-/// How the sessions of a configuration are tuned, and the fields of it that have no effect.
+/// The tuning for a configuration, and the fields that have no effect.
 ///
 /// # Errors
-/// When a parameter's value is none that it takes.
+/// When a parameter does not take its value.
 pub(super) fn tuning(config: &ModelConfig) -> Result<(Tuning, Vec<String>), ConfigError> {
     let mut tuning = Tuning::default();
     let mut without_effect = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn tuning(config: &ModelConfig) -> Result<(Tuning, Vec<String>), Conf
     Ok((tuning, without_effect))
 }
 
-/// The GPU of each instance, in order; groups without a list of them use the first.
+/// The GPU of each instance, in order; groups without a list of GPUs use the first GPU.
 pub(super) fn instance_devices(groups: &[ModelInstanceGroup]) -> Vec<i32> {
     let devices = |group: &ModelInstanceGroup| {
         let gpus = if group.gpus.is_empty() { vec![0] } else { group.gpus.clone() };
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_tune_the_session_and_others_are_named() {
+    fn parameters_tune_the_session_and_unknown_ones_are_named() {
         let (tuning, without_effect) = tuned(
             r#"optimization { graph { level: -1 } }
             parameters { key: "intra_op_thread_count" value { string_value: "2" } }

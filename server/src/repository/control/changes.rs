@@ -1,4 +1,4 @@
-//! Polling: what is new, changed or gone on disk.
+//! Polling: finds new, changed and deleted models on disk.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::repository::{Mode, Repository};
 use crate::repository::{error::RepositoryError, fingerprint::Fingerprint};
 
 impl Repository {
-    /// Looks for changes at the mode's interval, for ever; at once done in other modes.
+    /// Applies changes on disk at the mode's interval, and never returns; returns at once in other modes.
     pub async fn poll(self: Arc<Self>) {
         let Mode::Poll(interval) = self.options.mode else { return };
         loop {
@@ -15,14 +15,14 @@ impl Repository {
         }
     }
 
-    /// Loads what is new or has changed on disk, unloads what is gone.
+    /// Loads models that are new or changed on disk, and unloads deleted ones.
     pub async fn poll_once(self: &Arc<Self>) {
         let this = Arc::clone(self);
-        let looked = tokio::task::spawn_blocking(move || {
+        let listed = tokio::task::spawn_blocking(move || {
             let names = this.names_on_disk()?;
             Ok(names.into_iter().map(|name| (Fingerprint::of(&this.options.roots, &name), name)).collect::<Vec<_>>())
         });
-        let on_disk = match looked.await {
+        let on_disk = match listed.await {
             Ok(Ok(on_disk)) => on_disk,
             Ok(Err(error)) => {
                 let error: RepositoryError = error;
@@ -32,11 +32,15 @@ impl Repository {
         };
         let known: Vec<_> = self.entries.lock().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect();
         for (name, entry) in &known {
-            // The lock is never held across this loop: loads of other tasks end.
+            // No lock is held across iterations, so loads of other tasks can finish.
             let mut entry = entry.lock().await;
-            if on_disk.iter().all(|(_, there)| there != name) && entry.fingerprint.take().is_some() {
+            if on_disk.iter().all(|(_, found)| found != name) && entry.fingerprint.take().is_some() {
                 drop(entry);
-                tracing::info!(service = self.catalog.name().as_str(), model = name, "gone from the repository");
+                tracing::info!(
+                    service = self.catalog.name().as_str(),
+                    model = name,
+                    "model was deleted from the repository; unloading it"
+                );
                 self.unload_model(name).await;
             }
         }
@@ -48,7 +52,7 @@ impl Repository {
             }
         }
         for (model, error) in self.load_all(&changed).await {
-            tracing::error!(model, %error, "a changed model cannot be loaded");
+            tracing::error!(model, %error, "cannot load a new or changed model");
         }
     }
 }

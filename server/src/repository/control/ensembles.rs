@@ -1,4 +1,4 @@
-//! An ensemble and its models: it loads them with itself, and follows their changes.
+//! Ensembles and their models: an ensemble loads its models with itself, and is checked again when one of them changes.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -13,8 +13,8 @@ use super::{
 use crate::repository::{folders::find, overrides::Overrides, source::ModelSource};
 
 impl Repository {
-    /// Loads the models that an ensemble is made of, unless they are in service; `within` are the ensembles that
-    /// it is itself a part of. The ensemble's own load reports what is wrong with any of them.
+    /// Loads the models of an ensemble's steps, unless they are in service. `within` are the ensembles that it is a step
+    /// of. The ensemble's own load reports problems of its steps.
     pub(super) fn load_steps<'a>(
         self: &'a Arc<Self>,
         name: &'a str,
@@ -43,8 +43,8 @@ impl Repository {
                 let none = Overrides::default();
                 self.load_steps(&step.model_name, &none, &within).await?;
                 let entry = self.entry(&step.model_name).lock_owned().await;
-                let there = self.options.roots.iter().any(|root| root.join(&step.model_name).is_dir());
-                if there && self.catalog.registry().ready_versions(&step.model_name).is_empty() {
+                let exists = self.options.roots.iter().any(|root| root.join(&step.model_name).is_dir());
+                if exists && self.catalog.registry().ready_versions(&step.model_name).is_empty() {
                     let _ = self.load_entry(&step.model_name, none, entry).await;
                     self.follow(&step.model_name, &[]).await;
                 }
@@ -53,8 +53,8 @@ impl Repository {
         })
     }
 
-    /// Checks again the ensembles that this model is a step of, and those that these are steps of. `after` are the models
-    /// whose change led to this one's.
+    /// Checks the ensembles that this model is a step of, then the ensembles that those are steps of, and so on. `after`
+    /// are the models whose change led to this model's.
     pub(super) fn follow<'a>(
         self: &'a Arc<Self>,
         changed: &'a str,
@@ -62,29 +62,29 @@ impl Repository {
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             let after = [after, &[changed]].concat();
-            let asks = |sources: &[ModelSource]| {
+            let uses = |sources: &[ModelSource]| {
                 sources.iter().flat_map(|source| steps(&source.config)).any(|step| step.model_name == changed)
             };
             let ensembles: Vec<_> = {
                 let ensembles = self.ensembles.lock();
-                let asking =
-                    ensembles.iter().filter(|(name, sources)| !after.contains(&name.as_str()) && asks(sources));
-                asking.map(|(name, _)| name.clone()).collect()
+                let affected =
+                    ensembles.iter().filter(|(name, sources)| !after.contains(&name.as_str()) && uses(sources));
+                affected.map(|(name, _)| name.clone()).collect()
             };
             for name in ensembles {
                 let entry = self.entry(&name).lock_owned().await;
                 let (this, ensemble) = (Arc::clone(self), name.clone());
                 let check = move || this.check_again(&ensemble, entry);
                 if let Err(error) = tokio::task::spawn_blocking(check).await {
-                    tracing::error!(%error, ensemble = name, "an ensemble cannot be checked again");
+                    tracing::error!(%error, ensemble = name, "cannot check an ensemble again");
                 }
                 self.follow(&name, &after).await;
             }
         })
     }
 
-    /// Puts an ensemble whose models have changed into service anew, or out of it if it does not fit them. The caller
-    /// holds its lock.
+    /// Replaces an ensemble whose models have changed, or takes it out of service if it does not fit them. The caller holds
+    /// its lock.
     fn check_again(&self, name: &str, _entry: OwnedMutexGuard<Entry>) {
         let Some(sources) = self.ensembles.lock().get(name).cloned() else { return };
         let registry = self.catalog.registry();
@@ -97,7 +97,7 @@ impl Repository {
         let again = sources.iter().map(|source| {
             let loaded = self.options.loader.load(source, &self.catalog).map_err(|error| format!("{error:#}"));
             if let Err(reason) = &loaded {
-                tracing::warn!(ensemble = name, reason, "an ensemble does not fit its models any more");
+                tracing::warn!(ensemble = name, reason, "an ensemble no longer fits its models");
             }
             (source.version, loaded)
         });

@@ -1,4 +1,4 @@
-//! Loading and unloading: at the start, and when clients ask for it.
+//! Loading and unloading of models: at the start, and on requests of clients.
 
 use std::{
     collections::BTreeMap,
@@ -22,11 +22,11 @@ use crate::repository::{
     source::ModelSource,
 };
 
-/// The versions to load, and the folder of files that came along.
+/// The versions to load, and the folder of files from the load request.
 type Found = (Vec<ModelSource>, Option<TempDir>);
 
 impl Repository {
-    /// Loads these models side by side. Returns those that failed, with the reason.
+    /// Loads these models in parallel. Returns those that failed, with the reason.
     pub async fn start(self: &Arc<Self>, names: &[String]) -> Vec<(String, InferError)> {
         let failed = self.load_all(names).await;
         self.started.store(true, Relaxed);
@@ -47,18 +47,18 @@ impl Repository {
         failed
     }
 
-    /// Loads a model, or loads it anew, because a client asks for it.
+    /// Loads or reloads a model for a client.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] unless the mode is explicit, [`ErrorKind::Internal`] in Triton's words when
-    /// the load fails; [`ErrorKind::InvalidInput`] for overrides that are wrong in themselves.
+    /// [`ErrorKind::Unavailable`] unless the mode is explicit; [`ErrorKind::Internal`] with Triton's message when the load
+    /// fails; [`ErrorKind::InvalidInput`] for invalid overrides.
     pub async fn load(self: &Arc<Self>, name: &str, overrides: Overrides) -> Result<(), InferError> {
         self.allow_control()?;
         self.load_model(name, overrides).await
     }
 
-    /// Takes a model out of service because a client asks for it; `dependents` are the models that an
-    /// ensemble is made of. A model that is not there is out of service already.
+    /// Unloads a model for a client, with `dependents` also the models of an ensemble's steps. Unloading a model that is
+    /// not loaded has no effect.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] unless the mode is explicit.
@@ -155,8 +155,8 @@ impl Repository {
         Err(InferError::internal(format_args!("load failed for model '{name}': {reasons}")))
     }
 
-    /// The versions to load, and the folder that keeps files which the request brought. The outer error is
-    /// the request's, the inner one the repository's.
+    /// The versions to load, and the folder of files from the request. The outer error is the request's, the inner one the
+    /// repository's.
     fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, RepositoryError>, InferError> {
         let config = overrides.config(name)?;
         let files = overrides.write_files(name)?;

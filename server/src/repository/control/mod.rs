@@ -1,8 +1,8 @@
-//! The model repository in service: what is loaded when, and what clients may change about it.
+//! The model repository in service: when models are loaded, and how clients may change that.
 //!
-//! Loads run side by side, those of one model one after the other. A load is atomic: the versions that
-//! are in service stay until the new ones are warm, and for good if these fail. An ensemble follows its models: when one
-//! of them changes it is checked again, and is not ready for as long as it does not fit.
+//! Models load in parallel; loads of one model run one after the other. A load is atomic: the versions in service stay until
+//! the new ones are warm, and remain if these fail. When a model of an ensemble changes, the ensemble is checked again, and
+//! it is not ready while it does not fit.
 
 mod changes;
 mod ensembles;

@@ -1,4 +1,4 @@
-//! A repository, and what it knows about each of its models.
+//! A repository with the state of each of its models.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,37 +27,37 @@ use crate::{
     },
 };
 
-/// Who says what is loaded.
+/// How models are selected for loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// What is there at the start, and nothing changes.
+    /// The models on disk at the start.
     None,
-    /// What is there, looked for at this interval.
+    /// The models on disk, which are checked for changes at this interval.
     Poll(Duration),
-    /// Clients, by load and unload requests.
+    /// Clients load and unload models.
     Explicit,
 }
 
-/// How a repository is served.
+/// Settings of a repository.
 pub struct Options {
     /// The folders with models.
     pub roots: Vec<PathBuf>,
-    /// Who says what is loaded.
+    /// How models are selected for loading.
     pub mode: Mode,
     /// How models are loaded.
     pub loader: Loader,
-    /// Models that load at the same time at most.
+    /// Maximum number of models that load at the same time.
     pub loads_at_once: usize,
     /// Whether one model that is not ready makes the server not ready.
     pub strict_readiness: bool,
 }
 
-/// What is remembered of one model. The holder of its lock may load or unload it.
+/// The state of one model. The holder of its lock may load or unload it.
 #[derive(Default)]
 pub(super) struct Entry {
-    /// The folder's files when it was last loaded, or tried to be.
+    /// The folder's files at the last load, successful or not.
     pub(super) fingerprint: Option<Fingerprint>,
-    /// Files that a load request brought.
+    /// Files from a load request.
     pub(super) override_files: Option<TempDir>,
 }
 
@@ -68,7 +68,7 @@ pub struct Repository {
     pub(super) loads: Semaphore,
     pub(super) started: AtomicBool,
     pub(super) entries: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Entry>>>>,
-    /// The ensembles that are in service, or would be if they fitted their models.
+    /// The ensembles that are in service, or would be if they fit their models.
     pub(super) ensembles: Mutex<BTreeMap<String, Vec<ModelSource>>>,
 }
 
@@ -85,7 +85,7 @@ impl Repository {
         }
     }
 
-    /// Whether the models of the start are loaded, or have failed to.
+    /// Whether the models of the start have been loaded or have failed.
     pub fn has_started(&self) -> bool {
         self.started.load(Relaxed)
     }
@@ -100,7 +100,7 @@ impl Repository {
         self.options.strict_readiness
     }
 
-    /// The names of the models in the folders.
+    /// The names of the models on disk.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -108,7 +108,7 @@ impl Repository {
         model_names(&self.options.roots)
     }
 
-    /// Every version of every model with its state, and the models that are only on disk.
+    /// Every version of every model with its state, and models that are only on disk.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when a folder cannot be read.
@@ -126,18 +126,18 @@ impl Repository {
     }
 
     /// # Errors
-    /// Triton's refusal, unless clients may load and unload models.
+    /// [`not_controlled`], unless clients may load and unload models.
     pub(super) fn allow_control(&self) -> Result<(), InferError> {
         if self.is_controlled() { Ok(()) } else { Err(not_controlled()) }
     }
 
-    /// What is remembered of the model called `name`.
+    /// The state of the model `name`.
     pub(super) fn entry(&self, name: &str) -> Arc<tokio::sync::Mutex<Entry>> {
         Arc::clone(self.entries.lock().entry(name.to_owned()).or_default())
     }
 }
 
-/// Triton's refusal of load and unload, whatever the mode.
+/// Triton's error for load and unload requests unless the mode is explicit.
 pub fn not_controlled() -> InferError {
     InferError::new(ErrorKind::Unavailable, "explicit model load / unload is not allowed if polling is enabled")
 }

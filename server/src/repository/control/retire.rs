@@ -1,18 +1,18 @@
-//! Models that were replaced or unloaded.
+//! Shuts down models that were replaced or unloaded.
 
 use std::{sync::Arc, time::Duration};
 
 use quintet_engine::Model;
 
-/// How often it is looked whether the last request of a replaced model has gone.
+/// Interval of the checks whether a replaced model is still used by a request.
 const RETIRE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Ends a model that no new request finds any more, once the last that has found it is done.
+/// Shuts down a model that new requests cannot find, after the last request that uses it.
 pub(super) async fn retire(model: Arc<Model>) {
     while Arc::strong_count(&model) > 1 {
         tokio::time::sleep(RETIRE_INTERVAL).await;
     }
     if let Err(error) = tokio::task::spawn_blocking(move || model.drain()).await {
-        tracing::error!(%error, "an instance did not end");
+        tracing::error!(%error, "an instance did not stop");
     }
 }

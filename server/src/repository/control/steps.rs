@@ -1,15 +1,15 @@
-//! The models that an ensemble is made of.
+//! The models of an ensemble's steps.
 
 use quintet_proto::inference::{ModelConfig, model_config::SchedulingChoice, model_ensembling::Step};
 
 use crate::catalog::Catalog;
 
-/// The models that an ensemble runs.
+/// The models of an ensemble's steps.
 pub(super) fn steps_of(catalog: &Catalog, name: &str) -> Vec<String> {
     catalog.configs(name).iter().flat_map(|config| steps(config)).map(|step| step.model_name.clone()).collect()
 }
 
-/// The steps of an ensemble; none of any other model.
+/// The steps of an ensemble; empty for other models.
 pub(super) fn steps(config: &ModelConfig) -> &[Step] {
     match &config.scheduling_choice {
         Some(SchedulingChoice::EnsembleScheduling(ensemble)) => &ensemble.step,
@@ -17,7 +17,7 @@ pub(super) fn steps(config: &ModelConfig) -> &[Step] {
     }
 }
 
-/// Whether this can be a model's name: a folder's, not a path.
+/// Whether this can be a model's name: the name of a folder, not a path.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
 }

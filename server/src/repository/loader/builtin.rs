@@ -1,4 +1,4 @@
-//! Models that are a configuration and no file: ensembles, and the backend `image`.
+//! Models without a model file: ensembles, and the backend `image`.
 
 use std::{sync::Arc, thread};
 
@@ -21,16 +21,16 @@ pub(super) struct BuiltinPlan {
     source: ModelSource,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
-    runs: Runs,
+    kind: BuiltinKind,
 }
 
-enum Runs {
+enum BuiltinKind {
     Images,
     Steps(Vec<Step>),
 }
 
 impl BuiltinPlan {
-    /// The plan for a model, with what its backend adds to the configuration.
+    /// The plan for a model, with the configuration completed by its backend.
     ///
     /// # Errors
     /// When an ensemble does not list its tensors.
@@ -46,18 +46,18 @@ impl BuiltinPlan {
 
     fn ensemble(source: ModelSource, steps: Vec<Step>) -> Result<Self, ConfigError> {
         let config = &source.config;
-        let inputs = config.input.iter().map(|it| (&*it.name, it.data_type, &*it.dims, it.optional));
+        let inputs = config.input.iter().map(|input| (&*input.name, input.data_type, &*input.dims, input.optional));
         let inputs = listed("input", config, inputs)?;
-        let outputs = config.output.iter().map(|it| (&*it.name, it.data_type, &*it.dims, false));
+        let outputs = config.output.iter().map(|output| (&*output.name, output.data_type, &*output.dims, false));
         let outputs = listed("output", config, outputs)?;
-        Ok(Self { source, inputs, outputs, runs: Runs::Steps(steps) })
+        Ok(Self { source, inputs, outputs, kind: BuiltinKind::Steps(steps) })
     }
 
     fn images(mut source: ModelSource) -> Self {
         let config = &mut source.config;
         let name = |named: Option<&String>, default: &str| named.map_or(default, String::as_str).to_owned();
-        let input = name(config.input.first().map(|it| &it.name), "image");
-        let output = name(config.output.first().map(|it| &it.name), "pixels");
+        let input = name(config.input.first().map(|input| &input.name), "image");
+        let output = name(config.output.first().map(|output| &output.name), "pixels");
         let (input, output) = Images::tensors(&input, &output);
         config.max_batch_size = config.max_batch_size.max(1);
         if config.instance_group.is_empty() {
@@ -65,7 +65,7 @@ impl BuiltinPlan {
             let count = i32::try_from(cores).unwrap_or(i32::MAX);
             config.instance_group.push(ModelInstanceGroup { count, kind: Kind::Cpu.into(), ..Default::default() });
         }
-        Self { source, inputs: vec![input], outputs: vec![output], runs: Runs::Images }
+        Self { source, inputs: vec![input], outputs: vec![output], kind: BuiltinKind::Images }
     }
 
     /// The model, with the configuration completed.
@@ -83,12 +83,12 @@ impl BuiltinPlan {
     /// # Errors
     /// When the ensemble does not fit the models of its steps.
     pub(super) fn into_runner(self, details: &SpecDetails, catalog: &Arc<Catalog>) -> anyhow::Result<Runner> {
-        match self.runs {
-            Runs::Steps(steps) => {
+        match self.kind {
+            BuiltinKind::Steps(steps) => {
                 let ensemble = Ensemble::new(&details.spec, &steps, catalog).map_err(|error| anyhow!(error));
                 Ok(Runner::Ensemble(Box::new(ensemble.context("ensemble_scheduling")?)))
             }
-            Runs::Images => {
+            BuiltinKind::Images => {
                 let (pool, max_pixels) = (catalog.pool(), catalog.limits().max_image_pixels);
                 let instance = |_| -> Box<dyn Instance> { Box::new(Images::new(max_pixels, pool.clone())) };
                 Ok(Runner::Instances((0..details.spec.instances()).map(instance).collect()))
@@ -105,8 +105,8 @@ fn listed<'a>(
     tensors: impl ExactSizeIterator<Item = (&'a str, i32, &'a [i64], bool)>,
 ) -> Result<Vec<TensorSpec>, ConfigError> {
     if tensors.len() == 0 {
-        let what = format_args!("an ensemble lists its {what}s, with data_type and dims");
-        return Err(ConfigError::contradiction(what));
+        let message = format_args!("an ensemble must list its {what}s, each with data_type and dims");
+        return Err(ConfigError::contradiction(message));
     }
     let batch = (config.max_batch_size > 0).then_some(None);
     let spec = |(name, data_type, dims, optional): (&str, i32, &[i64], bool)| {

@@ -1,4 +1,4 @@
-//! How a model file is opened: providers, tuning, and the GPU of each instance.
+//! The plan for a model file: providers, tuning, and the GPU of each instance.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ pub(super) struct FilePlan<'a> {
     tuning: Tuning,
     /// The GPU of each instance.
     devices: Vec<i32>,
-    /// The tensors of a TorchScript file, which does not name them.
+    /// The tensors of a TorchScript file, from the configuration: the file does not name them.
     listed: Option<Tensors>,
 }
 
@@ -51,7 +51,7 @@ impl<'a> FilePlan<'a> {
         let (mut tuning, _) = tuning::tuning(config)?;
         tuning.profile = accelerators::profile(config, loader.auto_complete);
         if loader.providers.is_some() {
-            // In Triton's place the precision is Triton's default, the model's own.
+            // In Triton mode the precision is Triton's default: the model's own.
             tuning.tensorrt.prefer_fp16();
         }
         let devices = tuning::instance_devices(&config.instance_group);
@@ -72,7 +72,7 @@ impl<'a> FilePlan<'a> {
     /// Opens the file for the instance at `index`.
     ///
     /// # Errors
-    /// When the backend cannot read it, or no provider may run it.
+    /// When the backend cannot read it, or no allowed provider can run it.
     pub(super) fn open(&self, index: usize) -> anyhow::Result<ModelFile> {
         let (file, providers) = (&self.source.model_file, &self.options.providers);
         if let Some(tensors) = &self.listed {
@@ -87,9 +87,10 @@ impl<'a> FilePlan<'a> {
         })
     }
 
-    /// Takes page-locked memory for a model on a GPU, and notes in `details` on which devices it really runs.
+    /// Sets up page-locked memory for a model on a GPU, and updates `details` to the devices that it really runs on.
     pub(super) fn settle(&self, details: &mut SpecDetails, placement: &Placement, catalog: &Catalog) {
-        let pins = self.source.config.optimization.as_ref().and_then(|it| it.input_pinned_memory);
+        let optimization = self.source.config.optimization.as_ref();
+        let pins = optimization.and_then(|optimization| optimization.input_pinned_memory);
         if placement.provider == Provider::Cpu.name() {
             details.without_effect.extend(pins.map(|_| "optimization.input_pinned_memory (runs on the CPU)".into()));
         } else if pins.is_none_or(|pins| pins.enable) {
@@ -98,14 +99,18 @@ impl<'a> FilePlan<'a> {
                 Ok(source) => pool.set_source(source),
                 Err(reason) => {
                     let service = catalog.name().as_str();
-                    tracing::warn!(service, reason, "no page-locked memory; requests come into plain memory");
+                    tracing::warn!(
+                        service,
+                        reason,
+                        "page-locked memory is not available; requests use ordinary memory"
+                    );
                 }
             }
         }
         settle_kinds(details, placement, self.loader.providers.is_none());
     }
 
-    /// All instances; `first` is the first of them, unless libtorch serves weights in the place of the model file.
+    /// All instances. The first is `first`, unless libtorch serves weights instead of the model file.
     ///
     /// # Errors
     /// As [`FilePlan::open`].
@@ -123,12 +128,12 @@ impl<'a> FilePlan<'a> {
 
     /// libtorch's instances of `weights`, with the tensors of the model file.
     fn open_weights(&self, weights: &Path, file: ModelFile, details: &SpecDetails) -> anyhow::Result<Vec<ModelFile>> {
-        let of = |wanted: &[TensorSpec], known: &[TensorSpec]| {
+        let select = |wanted: &[TensorSpec], known: &[TensorSpec]| {
             let named = |spec: &TensorSpec| known.iter().find(|tensor| tensor.name == spec.name).cloned();
             wanted.iter().filter_map(named).collect::<Vec<_>>()
         };
         let spec = &details.spec;
-        let tensors = (of(spec.inputs(), file.inputs()), of(spec.outputs(), file.outputs()));
+        let tensors = (select(spec.inputs(), file.inputs()), select(spec.outputs(), file.outputs()));
         drop(file);
         let open = |index| model_file::torch(weights, tensors.clone(), &self.options.providers, self.device(index));
         (0..spec.instances()).map(open).collect()

@@ -1,4 +1,4 @@
-//! A model found on disk becomes one in service.
+//! Loads a model: from a version on disk to a model in service.
 
 use std::{sync::Arc, time::Instant};
 
@@ -33,7 +33,7 @@ impl Loader {
 
         let runner = opened.into_runner(&details, catalog);
         let model = runner.and_then(|runner| runner.start(details.spec, samples, catalog.pool().clone(), started));
-        // What is wrong without a model file is wrong in the configuration.
+        // Without a model file, an error is an error of the configuration.
         let mut model = if is_file { model? } else { model.with_context(in_config)? };
         if let Some(cache) = cache {
             model = model.with_cache(cache);

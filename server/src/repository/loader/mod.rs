@@ -1,5 +1,5 @@
-//! Loading a model in three stages: plan (what its configuration asks for), open (the model file), start (its
-//! instances, warmed up). Built-in backends and ensembles take the same stages.
+//! Loading a model in three stages: plan (from its configuration), open (the model file), start (and warm its
+//! instances). Built-in backends and ensembles have the same stages.
 
 mod builtin;
 mod file_plan;

@@ -1,4 +1,4 @@
-//! A model file that ONNX Runtime has opened, or libtorch where it is built in.
+//! A model file opened by ONNX Runtime, or by libtorch in builds with it.
 
 use std::path::Path;
 
@@ -65,10 +65,10 @@ impl ModelFile {
     }
 }
 
-/// Opens a file with libtorch, which takes the tensors' order from `tensors`.
+/// Opens a file with libtorch, with the inputs and outputs in the order of `tensors`.
 ///
 /// # Errors
-/// When libtorch cannot read it, or a GPU is asked for that there is not; always in a build without libtorch.
+/// When libtorch cannot read it, or a requested GPU is not available; always in a build without libtorch.
 #[cfg(feature = "torch")]
 pub(super) fn torch(path: &Path, tensors: Tensors, providers: &[Provider], device: i32) -> anyhow::Result<ModelFile> {
     let wants_cuda = providers.iter().any(|&provider| provider != Provider::Cpu);
@@ -85,7 +85,7 @@ pub(super) fn torch(path: &Path, tensors: Tensors, providers: &[Provider], devic
     Ok(ModelFile::Torch(Box::new(instance), tensors))
 }
 
-/// As above.
+/// In a build without libtorch.
 #[cfg(not(feature = "torch"))]
 pub(super) fn torch(
     path: &Path,
@@ -97,18 +97,18 @@ pub(super) fn torch(
     Err(anyhow!("{path} needs libtorch, which this build does not have: build it with `--features torch`"))
 }
 
-/// The tensors that a configuration lists: a TorchScript file does not say what it takes and gives.
+/// The tensors that a configuration lists, because a TorchScript file does not contain them.
 ///
 /// # Errors
 /// When it lists none, or one without its type.
 pub(super) fn listed_tensors(config: &ModelConfig) -> Result<Tensors, ConfigError> {
-    let wrong = |what: String| ConfigError::Contradiction(format!("{what}: a TorchScript file does not tell"));
+    let wrong = |what: String| ConfigError::Contradiction(format!("{what}, because a TorchScript file does not say"));
     if config.input.is_empty() || config.output.is_empty() {
         return Err(wrong("input and output must be listed, each with data_type and dims".to_owned()));
     }
     let batch = (config.max_batch_size > 0).then_some(None);
     let tensor = |name: &str, data_type: i32, dims: &[i64], reshape: Option<&ModelTensorReshape>| {
-        let known = DataType::from_number(data_type).ok_or_else(|| wrong(format!("'{name}' needs a data_type")))?;
+        let known = DataType::from_number(data_type).ok_or_else(|| wrong(format!("'{name}' must have a data_type")))?;
         let dims = reshape.map_or(dims, |reshape| &reshape.shape).iter().map(|&dim| usize::try_from(dim).ok());
         Ok(TensorSpec::new(name, known, batch.into_iter().chain(dims).collect::<Vec<_>>()))
     };
@@ -123,7 +123,7 @@ mod tests {
     use crate::repository::parse_config;
 
     #[test]
-    fn a_torchscript_models_tensors_are_the_configurations() {
+    fn takes_a_torchscript_models_tensors_from_the_configuration() {
         let listed = |text: &str| listed_tensors(&parse_config(text, "m").unwrap());
         let tensors = "platform: \"pytorch_libtorch\" max_batch_size: 8
             input { name: \"INPUT__0\" data_type: TYPE_FP32 dims: [ 3, -1 ] }
@@ -137,8 +137,8 @@ mod tests {
         ];
         let refusals = refusals.map(|refusal| refusal.unwrap_err().to_string());
         insta::assert_snapshot!(refusals.join("\n"), @r"
-        input and output must be listed, each with data_type and dims: a TorchScript file does not tell
-        'x' needs a data_type: a TorchScript file does not tell
+        input and output must be listed, each with data_type and dims, because a TorchScript file does not say
+        'x' must have a data_type, because a TorchScript file does not say
         ");
     }
 }

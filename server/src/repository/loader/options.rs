@@ -1,4 +1,4 @@
-//! How the models of a repository are loaded.
+//! Settings for loading the models of a repository.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -10,32 +10,33 @@ use crate::{
     repository::spec::SpecDetails,
 };
 
-/// How the models of a repository are loaded.
+/// Settings for loading the models of a repository.
 pub struct Loader {
-    /// ONNX Runtime, with the process's one environment, which owns the thread pool.
+    /// ONNX Runtime, with the one environment of the process, which owns the thread pool.
     pub library: &'static Loaded,
-    /// Providers to try, in order; `None` is what each model's configuration asks for.
+    /// Providers to try, in order; `None` uses those of each model's configuration.
     pub providers: Option<Vec<Provider>>,
-    /// Whether a model may run on another provider than the first. Of those that a configuration asks for,
-    /// only one that it names is held to this.
+    /// Whether a model may run on another provider than the first. A strict policy applies only to a provider that the
+    /// configuration names.
     pub policy: ProviderPolicy,
-    /// Where TensorRT keeps its engines.
+    /// The cache of TensorRT engines.
     pub engine_cache: Option<EngineCache>,
-    /// Weights or TorchScript that libtorch serves in the place of the model files, which only say what goes in and
-    /// out.
+    /// Weights or TorchScript that libtorch serves instead of the model files, which then only define the tensors.
     pub weights: Option<PathBuf>,
-    /// Largest batch of a model without a configuration that can batch; `None` completes nothing.
+    /// Maximum batch size for a model that supports batching and has no configuration; `None` completes nothing.
     pub auto_complete: Option<i32>,
-    /// Where answers are kept of models that ask for it; `None` keeps none.
+    /// The response cache for models that enable it; `None` for no cache.
     pub response_cache: Option<Arc<Cache>>,
 }
 
 impl Loader {
-    /// The cache of a model that asks for one, if there is one.
+    /// The response cache, if the model enables it and there is one.
     pub(super) fn cache_of(&self, details: &mut SpecDetails) -> Option<Arc<Cache>> {
         details.config.response_cache.filter(|cache| cache.enable)?;
         if self.response_cache.is_none() {
-            details.without_effect.push("response_cache (there is none: give --cache-config local,size=BYTES)".into());
+            details
+                .without_effect
+                .push("response_cache (the server has no cache: set --cache-config local,size=BYTES)".into());
         }
         self.response_cache.clone()
     }

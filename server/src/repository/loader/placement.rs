@@ -1,12 +1,12 @@
-//! What a configuration says of devices, held against where its model really runs.
+//! Updates a configuration to the devices that its model really runs on.
 
 use quintet_engine::Placement;
 use quintet_proto::inference::model_instance_group::Kind;
 
 use crate::{backend::onnx::Provider, repository::spec::SpecDetails};
 
-/// Says in the configuration on what kind of device the instances really are. `as_configured` is whether
-/// the configuration had a say: then what it asked for and did not get has no effect.
+/// Sets the kind of device that the instances really run on in the configuration. If `as_configured`, the configuration
+/// selected the devices, and requests that were not met are reported as having no effect.
 pub(super) fn settle_kinds(details: &mut SpecDetails, placement: &Placement, as_configured: bool) {
     let on_cpu = [Provider::Cpu.name(), "libtorch CPU"].contains(&placement.provider.as_str());
     for group in &mut details.config.instance_group {
@@ -26,8 +26,10 @@ pub(super) fn settle_kinds(details: &mut SpecDetails, placement: &Placement, as_
             _ => {}
         }
     }
-    let accelerators = details.config.optimization.as_ref().and_then(|it| it.execution_accelerators.as_ref());
-    let wanted = accelerators.is_some_and(|it| it.gpu_execution_accelerator.iter().any(|a| a.name == "tensorrt"));
+    let optimization = details.config.optimization.as_ref();
+    let accelerators = optimization.and_then(|optimization| optimization.execution_accelerators.as_ref());
+    let mut accelerators = accelerators.into_iter().flat_map(|accelerators| &accelerators.gpu_execution_accelerator);
+    let wanted = accelerators.any(|accelerator| accelerator.name == "tensorrt");
     if as_configured && wanted && placement.provider != Provider::TensorRt.name() {
         let field = "optimization.execution_accelerators.gpu_execution_accelerator \"tensorrt\"";
         if !details.without_effect.iter().any(|known| known == field) {
@@ -51,8 +53,8 @@ mod tests {
     use crate::repository::{ModelSource, complete, parse_config};
 
     #[test]
-    fn gpus_that_are_asked_for_and_not_there_are_named() {
-        let told = |group: &str| {
+    fn names_requested_gpus_that_are_not_available() {
+        let without_effect = |group: &str| {
             let source = ModelSource {
                 name: "m".into(),
                 version: 1,
@@ -70,9 +72,10 @@ mod tests {
             details.without_effect
         };
         let why = "(runs on CPUExecutionProvider: no GPU)";
-        assert_eq!(told("kind: KIND_GPU gpus: [ 0, 1 ]"), [format!("instance_group.kind: KIND_GPU {why}")]);
-        assert_eq!(told("gpus: [ 0 ]"), [format!("instance_group.gpus {why}")]);
-        assert_eq!(told("kind: KIND_CPU gpus: [ 0 ]"), [format!("instance_group.gpus {why}")]);
-        assert!(told("kind: KIND_CPU").is_empty());
+        let kind = [format!("instance_group.kind: KIND_GPU {why}")];
+        assert_eq!(without_effect("kind: KIND_GPU gpus: [ 0, 1 ]"), kind);
+        assert_eq!(without_effect("gpus: [ 0 ]"), [format!("instance_group.gpus {why}")]);
+        assert_eq!(without_effect("kind: KIND_CPU gpus: [ 0 ]"), [format!("instance_group.gpus {why}")]);
+        assert!(without_effect("kind: KIND_CPU").is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The first two stages of a load, whatever runs the model: plan, then open.
+//! The first two stages of a load, for every backend: plan, then open.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     repository::{backend::Backend, error::ConfigError, source::ModelSource, spec::SpecDetails},
 };
 
-/// What a configuration asks for. Nothing is opened yet.
+/// How to load a model, from its configuration. Nothing is opened yet.
 pub(super) enum Plan<'a> {
     File(Box<FilePlan<'a>>),
     Builtin(Box<BuiltinPlan>),
@@ -52,7 +52,7 @@ pub(super) enum Opened<'a> {
 }
 
 impl Opened<'_> {
-    /// The model on disk, with what its backend adds to the configuration.
+    /// The model on disk, with the configuration completed by its backend.
     pub(super) fn source(&self) -> &ModelSource {
         match self {
             Self::File { plan, .. } => plan.source(),
@@ -68,7 +68,7 @@ impl Opened<'_> {
         }
     }
 
-    /// Notes in `details` on which devices a model file really runs.
+    /// Updates `details` to the devices that a model file really runs on.
     pub(super) fn settle(&self, details: &mut SpecDetails, catalog: &Catalog) {
         if let Self::File { first, plan } = self {
             plan.settle(details, &first.placement(), catalog);

@@ -1,4 +1,4 @@
-//! The last stage of a load: starts and warms what runs a model.
+//! The last stage of a load: starts and warms a model.
 
 use std::time::Instant;
 
@@ -6,16 +6,16 @@ use quintet_engine::{BufferPool, Instance, Model, ModelSpec, Sample};
 
 use crate::kserve::ensemble::Ensemble;
 
-/// What runs a model.
+/// The instances or the ensemble of a model.
 pub(super) enum Runner {
-    /// Instances, each on a thread of its own.
+    /// Instances, each with its own thread.
     Instances(Vec<Box<dyn Instance>>),
     /// The steps of an ensemble.
     Ensemble(Box<Ensemble>),
 }
 
 impl Runner {
-    /// Starts a model, and warms its instances with `samples`. Its load began at `started`.
+    /// Starts a model, and warms its instances with `samples`. Its load started at `started`.
     ///
     /// # Errors
     /// When an instance fails its warm-up.

@@ -1,8 +1,8 @@
-//! Tokens of protobuf's text format, with where they stand.
+//! Tokens of protobuf's text format, with their positions.
 
 use std::fmt;
 
-/// Where something stands in a file: both from 1, columns in characters.
+/// A position in a file. Lines and columns start at 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Line.
@@ -12,7 +12,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The position of the byte at `offset`, or of the end.
+    /// The position of the byte at `offset`, or of the end of the text.
     pub(super) fn of(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -23,7 +23,7 @@ impl Position {
     }
 }
 
-/// `3:14`, as compilers print it behind a file's name.
+/// `3:14`, as compilers print it after a file's name.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
@@ -37,11 +37,11 @@ pub(super) enum Token<'a> {
     Ident(&'a str),
     /// A number as written, without its sign.
     Number(&'a str),
-    /// A string, its escapes undone.
+    /// A string with decoded escapes.
     Text(Vec<u8>),
     /// Any other character.
     Punct(char),
-    /// Nothing is left.
+    /// The end of the text.
     End,
 }
 
@@ -56,13 +56,13 @@ impl fmt::Display for Token<'_> {
     }
 }
 
-/// A string that is none: where, and why.
+/// An invalid string, with its offset and the reason.
 pub(super) struct BadToken {
     pub(super) offset: usize,
     pub(super) message: String,
 }
 
-/// Cuts a text into tokens.
+/// Splits a text into tokens.
 pub(super) struct Lexer<'a> {
     text: &'a str,
     at: usize,
@@ -110,7 +110,7 @@ impl<'a> Lexer<'a> {
         Ok((token, start))
     }
 
-    /// Digits, letters and points, and a sign behind an exponent: what it says is for the parser to find out.
+    /// Digits, letters and points, and a sign after an exponent. The parser checks whether it is a valid number.
     fn number(&mut self) -> &'a str {
         let start = self.at;
         loop {
@@ -142,7 +142,7 @@ impl<'a> Lexer<'a> {
                 '\\' => {
                     if !self.escape(&mut out) {
                         let shown: String = self.text[at..].chars().take(2).filter(|c| !c.is_control()).collect();
-                        return bad(at, format!("'{shown}' is no escape sequence"));
+                        return bad(at, format!("'{shown}' is not a valid escape sequence"));
                     }
                 }
                 c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -150,7 +150,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Undoes the escape whose backslash was just passed; `false` if it is none.
+    /// Decodes the escape sequence after the backslash; `false` if it is invalid.
     fn escape(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(c) = self.rest().chars().next() else { return false };
         if let '0'..='7' = c {
@@ -187,9 +187,9 @@ impl<'a> Lexer<'a> {
         true
     }
 
-    fn digits(&mut self, radix: u32, most: usize) -> &'a str {
+    fn digits(&mut self, radix: u32, max: usize) -> &'a str {
         let rest = self.rest();
-        let end = rest.bytes().take(most).take_while(|&byte| (byte as char).is_digit(radix)).count();
+        let end = rest.bytes().take(max).take_while(|&byte| (byte as char).is_digit(radix)).count();
         self.at += end;
         &rest[..end]
     }

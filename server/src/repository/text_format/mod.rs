@@ -1,8 +1,8 @@
-//! Protobuf's text format, with errors that tell the place, the field and the remedy.
+//! A parser for protobuf's text format whose errors name the position, the field and the remedy.
 //!
-//! All that protobuf's own parser takes: comments, both list forms, `{ }` and `< >`, messages with or
-//! without a colon, joined strings. Fields are found by the descriptor, so nesting is as deep as the
-//! schema's and no deeper. Why not by prost-reflect: `docs/adr/0004-written-by-hand.md`.
+//! It accepts everything that protobuf's own parser accepts: comments, both list forms, `{ }` and `< >`, messages with or
+//! without a colon, joined strings. Fields are looked up in the descriptor, so nesting is at most as deep as the schema.
+//! Why it does not use prost-reflect's parser: `docs/adr/0004-written-by-hand.md`.
 
 mod lexer;
 mod scalar;
@@ -15,15 +15,15 @@ use self::lexer::{BadToken, Lexer, Token};
 
 pub use self::lexer::Position;
 
-/// What is wrong with a text: `3:14: field 'input.dims': ...`.
+/// An error in a text: `3:14: field 'input.dims': ...`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{position}: {}{message}", in_field(.field))]
 pub struct SyntaxError {
-    /// Where.
+    /// The position.
     pub position: Position,
-    /// The field that was being read, with those around it; empty at the top.
+    /// The path of the field being read; empty at the top level.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and the remedy.
     pub message: String,
 }
 
@@ -31,13 +31,13 @@ fn in_field(field: &str) -> String {
     if field.is_empty() { String::new() } else { format!("field '{field}': ") }
 }
 
-/// Where each field stands: its path (`dynamic_batching.priority_levels`) and its first place.
+/// The first position of each field, by path (`dynamic_batching.priority_levels`).
 pub(super) type Positions = HashMap<String, Position>;
 
 /// Reads a message of this type.
 ///
 /// # Errors
-/// When the text is not UTF-8, has a field or a value that the type does not have, or breaks off.
+/// When the text is not UTF-8, has a field or a value that the type does not have, or ends early.
 pub(super) fn parse(text: &[u8], descriptor: MessageDescriptor) -> Result<(DynamicMessage, Positions), SyntaxError> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let valid = std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default();
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &[u8], descriptor: MessageDescriptor) -> Result<(Dynam
 struct Parser<'a> {
     text: &'a str,
     lexer: Lexer<'a>,
-    /// The token to look at, and where it stands.
+    /// The current token and its offset.
     token: Token<'a>,
     offset: usize,
     path: Vec<String>,
@@ -82,14 +82,14 @@ impl<'a> Parser<'a> {
         Err(self.error(self.offset, format!("expected {what}, found {}", self.token)))
     }
 
-    /// Takes the current token and looks at the next.
+    /// Returns the current token and reads the next one.
     fn advance(&mut self) -> Parsed<Token<'a>> {
         let (token, offset) = self.lexer.next().map_err(|BadToken { offset, message }| self.error(offset, message))?;
         self.offset = offset;
         Ok(std::mem::replace(&mut self.token, token))
     }
 
-    /// Takes this character if it is next.
+    /// Consumes this character if it is the current token.
     fn takes(&mut self, c: char) -> Parsed<bool> {
         let is_next = self.token == Token::Punct(c);
         if is_next {
@@ -141,7 +141,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A field that takes one value, and its neighbours in a oneof, are given once.
+    /// Refuses a second value of a field with one value, or of another field of its oneof.
     fn refuse_second(&self, message: &DynamicMessage, field: &FieldDescriptor) -> Parsed<()> {
         if field.is_list() || field.is_map() {
             return Ok(());
@@ -201,7 +201,7 @@ fn map_key(value: Value) -> Option<MapKey> {
     })
 }
 
-/// The known name that `name` was probably meant to be.
+/// The known name that is most similar to `name`, if it is similar enough.
 pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
     const ALIKE: f64 = 0.75;
     known

@@ -1,4 +1,4 @@
-//! Scalars of the text format: numbers, strings, booleans, enumerations.
+//! Parses scalars of the text format: numbers, strings, booleans, enumerations.
 
 use std::fmt::Display;
 
@@ -42,7 +42,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Strings that stand side by side are one.
+    /// Adjacent strings are joined.
     fn bytes(&mut self) -> Parsed<Vec<u8>> {
         let mut all = match self.token {
             Token::Text(_) => Vec::new(),
@@ -107,7 +107,7 @@ impl Parser<'_> {
     }
 }
 
-/// Decimal, `0x` hexadecimal, or octal behind a 0.
+/// A whole number: decimal, hexadecimal with `0x`, or octal with a leading 0.
 fn whole(text: &str) -> Option<i128> {
     let parse = |digits: &str, radix| u64::from_str_radix(digits, radix).ok().map(i128::from);
     if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {

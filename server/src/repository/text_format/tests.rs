@@ -22,7 +22,7 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn every_form_is_read() {
+fn reads_every_form() {
     let config = read(
         r#"
         # a comment
@@ -47,7 +47,7 @@ fn every_form_is_read() {
 }
 
 #[test]
-fn errors_tell_place_field_and_remedy() {
+fn errors_name_position_field_and_remedy() {
     let errors: Vec<_> = [
         "max_batch_sise: 8",
         "\n  input [\n    { name: \"x\" datatype: TYPE_FP32 }\n  ]",
@@ -84,7 +84,7 @@ fn errors_tell_place_field_and_remedy() {
     1:17: field 'max_batch_size': expected a whole number from -2147483648 to 2147483647, found the end of the file
     1:37: field 'dynamic_batching.priority_levels': expected a whole number from 0 to 18446744073709551615, found '-1'
     1:7: field 'name': this string has no closing "
-    1:8: field 'name': '\q' is no escape sequence
+    1:8: field 'name': '\q' is not a valid escape sequence
     1:7: field 'name': expected a string in quotes, found 'x'
     1:6: field 'name': expected ':', found the string "x"
     1:7: field 'name': takes one value, not a list
@@ -100,14 +100,14 @@ fn errors_tell_place_field_and_remedy() {
 }
 
 #[test]
-fn where_fields_stand_is_kept() {
+fn returns_the_positions_of_fields() {
     let (_, positions) = parse(b"name: \"m\"\ninput [ { name: \"x\" } ]\n  input { dims: 1 }", descriptor()).unwrap();
     assert_eq!(positions["input"], Position { line: 2, column: 1 });
     assert_eq!(positions["input.dims"], Position { line: 3, column: 11 });
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_with_their_place() {
+fn refuses_bytes_that_are_not_utf8_with_their_position() {
     let error = parse(b"name: \"m\"\n  \xff", descriptor()).unwrap_err();
     assert_eq!(error.to_string(), "2:3: the file is not UTF-8");
 }
@@ -118,7 +118,7 @@ proptest! {
         let _ = parse(&bytes, descriptor());
     }
 
-    /// Pieces that are each well formed get deeper than noise does.
+    /// Valid tokens in any order reach more of the parser than random bytes.
     #[test]
     fn arbitrary_pieces_never_panic(pieces in prop::collection::vec(prop::sample::select(vec![
         "name", "input", "dims", "parameters", "key", "value", "dynamic_batching", "data_type", "max_batch_size",
