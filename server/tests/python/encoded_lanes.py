@@ -51,4 +51,4 @@ for service in ("onnx", "trt"):
 first = next(iter(logits.values()))
 for client, other in logits.items():
     assert numpy.abs(other - first).max() < 1e-3, client
-print(f"{len(logits)} ways on 4 lanes agree")
+print(f"{len(logits)} clients on 4 lanes agree")

@@ -82,4 +82,4 @@ for name, values in logits.items():
     difference = float(numpy.abs(values - reference).max())
     print(f"{name}: {difference:.2e} from the jpeg lane")
     assert difference < 1e-3, name
-print("11 ways on 5 lanes agree")
+print("11 clients on 5 lanes agree")

@@ -1,4 +1,4 @@
-//! ONNX Runtime's GPU build on a machine without a GPU. `make test-gpu-library` fetches it and runs this.
+//! Tests of ONNX Runtime's GPU build on a machine without a GPU. `make test-gpu-library` fetches it and runs them.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::{
     tensor,
 };
 
-/// `QUINTET_GPU_LIBRARY`, or the one that `cargo xtask setup --gpu-library` fetches.
+/// `QUINTET_GPU_LIBRARY`, or the library that `cargo xtask setup --gpu-library` fetches.
 fn library() -> PathBuf {
     let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.quintet/onnxruntime-gpu");
     std::env::var_os("QUINTET_GPU_LIBRARY").map_or_else(fetched, PathBuf::from)
@@ -21,19 +21,19 @@ fn after<'a>(log: &'a str, needle: &str) -> Vec<&'a str> {
 
 #[test]
 #[ignore = "needs ONNX Runtime's GPU build and no GPU: make test-gpu-library"]
-fn without_a_gpu_both_providers_say_why_and_every_lane_serves() {
+fn without_a_gpu_both_providers_give_a_reason_and_every_lane_serves() {
     let library = library();
     let suite = Suite::start(&["--onnxruntime", library.to_str().unwrap()]);
     let folder = tempfile::tempdir().unwrap();
-    let told = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
-    assert!(told.ends_with("11 ways on 5 lanes agree\n"), "{told}");
+    let output = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
+    assert!(output.ends_with("11 clients on 5 lanes agree\n"), "{output}");
     assert!(suite.python("providers.py", &[MODEL]).ends_with("providers ok\n"));
     let log = suite.log();
     let placements = after(&log, "runs_on=");
     assert_eq!(placements.len(), 3, "{log}");
     for placement in placements {
         assert!(placement.starts_with("CPUExecutionProvider ") && placement.contains("; cuda: "), "{placement}");
-        // Which library it is that is missing depends on the machine.
+        // The missing library depends on the machine.
         assert!(placement.contains(": cannot open shared object file"), "{placement}");
         println!("{placement}");
     }

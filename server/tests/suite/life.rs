@@ -1,4 +1,4 @@
-//! How the server begins and ends, as whoever watches and stops it sees that.
+//! Start and shutdown of the server, as seen by probes and clients.
 
 use std::{
     convert::Infallible,
@@ -30,7 +30,7 @@ use crate::{
     server::{MODEL, Suite, models, program},
 };
 
-/// The status of a GET on a connection of its own; `None` if nobody listens.
+/// The status of a GET on a new connection; `None` if the port is closed.
 fn status(port: u16, path: &str) -> Option<u16> {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(connection, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -39,7 +39,7 @@ fn status(port: u16, path: &str) -> Option<u16> {
     answer.split(' ').nth(1)?.parse().ok()
 }
 
-/// Reads one whole answer and leaves the connection open.
+/// Reads one complete response and leaves the connection open.
 fn answer(connection: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut byte = [0];
@@ -61,7 +61,7 @@ async fn alive_from_the_start_and_ready_once_loaded() {
     fs::create_dir_all(model.join("1")).unwrap();
     let onnx = Path::new(MODEL).join("1/model.onnx");
     fs::copy(models().join(&onnx), root.path().join(&onnx)).unwrap();
-    // A load that waits until somebody writes the labels into the pipe.
+    // The load waits until the test writes the labels into the pipe.
     let labels = model.join("labels");
     assert!(Command::new("mkfifo").arg(&labels).status().unwrap().success());
     let config = "output { name: \"logits\" label_filename: \"labels\" }";
@@ -95,7 +95,7 @@ async fn alive_from_the_start_and_ready_once_loaded() {
     server.wait().unwrap();
 }
 
-/// A request to infer one image of zeros over KServe: over HTTP the head's length and the body, over gRPC the message.
+/// A KServe request for one image of zeros: the length of the JSON header and the body for HTTP, the message for gRPC.
 fn image() -> (usize, Vec<u8>, ModelInferRequest) {
     let data = vec![0; 4 * 3 * 224 * 224];
     let tensor = format!(
@@ -117,21 +117,21 @@ fn image() -> (usize, Vec<u8>, ModelInferRequest) {
     (tensor.len(), [tensor.into_bytes(), data].concat(), message)
 }
 
-/// Connections with a request each that the server has begun to read, and what is still to be sent.
+/// Opens `count` connections, each with a request whose first part the server has read.
 fn begin(suite: &Suite, count: usize, listener: &str, head: &str, body: &[u8]) -> Vec<TcpStream> {
     let begun = (0..count).map(|_| {
         let mut connection = TcpStream::connect(("127.0.0.1", suite.port(listener))).unwrap();
         write!(connection, "{head}\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n", body.len())
             .unwrap();
-        let told = answer(&mut connection);
-        assert!(told.starts_with("http/1.1 100"), "{told}");
+        let output = answer(&mut connection);
+        assert!(output.starts_with("http/1.1 100"), "{output}");
         connection.write_all(&body[..1000]).unwrap();
         connection
     });
     begun.collect()
 }
 
-/// A gRPC call that the server has begun to read: the rest of its body goes into the sender.
+/// A gRPC call whose first part the server has read; the rest of the body goes into the sender.
 struct Call {
     rest: mpsc::Sender<Result<Frame<Bytes>, Infallible>>,
     answer: JoinHandle<(Option<String>, usize)>,
@@ -227,7 +227,7 @@ async fn sigterm_under_load_loses_no_accepted_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_sigterm_ends_at_once_whatever_is_open() {
+async fn a_second_sigterm_stops_at_once_despite_open_requests() {
     let (head, tensor, _) = image();
     let kserve = format!("POST /v2/models/{MODEL}/infer HTTP/1.1\r\ninference-header-content-length: {head}");
     for lane in ["onnx-http", "onnx-grpc"] {

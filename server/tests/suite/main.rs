@@ -1,4 +1,4 @@
-//! The whole server as its users meet it: a process, real clients, real photographs.
+//! Tests of the server as a process, with real clients and photographs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +32,7 @@ fn photo(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../photos").join(name).to_str().unwrap().to_owned()
 }
 
-/// A photograph as the client of a tensor lane prepares it, in a file.
+/// A file with a photograph as a tensor, as a client of a tensor lane prepares it.
 fn tensor(folder: &Path) -> String {
     let mut elements = vec![0.0f32; quintet_preprocess::ELEMENTS];
     let encoded = fs::read(photo("astronaut.jpg")).unwrap();
@@ -43,42 +43,42 @@ fn tensor(folder: &Path) -> String {
 }
 
 #[test]
-fn the_tensor_lanes_take_encoded_images_too() {
+fn the_tensor_lanes_accept_encoded_images_too() {
     let (repository, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     triton::image_models(repository.path());
-    let more = repository.path().to_str().unwrap();
-    let suite = Suite::start(&["--service", "onnx", "--service", "trt", "--model-repository", more]);
-    let told = suite.python("encoded_lanes.py", &[&photo("astronaut.jpg"), &tensor(folder.path())]);
-    assert!(told.ends_with("8 ways on 4 lanes agree\n"), "{told}");
+    let repository = repository.path().to_str().unwrap();
+    let suite = Suite::start(&["--service", "onnx", "--service", "trt", "--model-repository", repository]);
+    let output = suite.python("encoded_lanes.py", &[&photo("astronaut.jpg"), &tensor(folder.path())]);
+    assert!(output.ends_with("8 clients on 4 lanes agree\n"), "{output}");
 }
 
 #[test]
 fn tritons_clients_infer_on_every_lane_and_the_lanes_agree() {
     let suite = Suite::start(&[]);
     let folder = tempfile::tempdir().unwrap();
-    let told = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
-    assert!(told.ends_with("11 ways on 5 lanes agree\n"), "{told}");
+    let output = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
+    assert!(output.ends_with("11 clients on 5 lanes agree\n"), "{output}");
 }
 
 #[test]
 fn the_studys_request_bodies_work() {
     let suite = Suite::start(&["--service", "jpeg"]);
-    let told = suite.python("study.py", &[&photo("coffee.jpg"), &photo("rocket.jpg")]);
-    assert!(told.ends_with("study ok\n"), "{told}");
+    let output = suite.python("study.py", &[&photo("coffee.jpg"), &photo("rocket.jpg")]);
+    assert!(output.ends_with("study ok\n"), "{output}");
 }
 
 #[test]
-fn bad_input_is_told_apart_and_harms_nobody() {
+fn bad_input_has_distinct_errors_and_does_not_affect_other_requests() {
     let suite = Suite::start(&["--max-input-bytes", "4000000", "--max-image-pixels", "200000"]);
-    let told = suite.python("bad_input.py", &[MODEL, &photo("coffee-224.jpg"), &photo("astronaut.jpg")]);
-    assert!(told.ends_with("every refusal is as expected\n"), "{told}");
+    let output = suite.python("bad_input.py", &[MODEL, &photo("coffee-224.jpg"), &photo("astronaut.jpg")]);
+    assert!(output.ends_with("bad input ok\n"), "{output}");
 }
 
 #[test]
-fn each_lane_says_what_it_runs_on() {
+fn each_lane_reports_its_effective_provider() {
     let suite = Suite::start(&[]);
-    let told = suite.python("providers.py", &[MODEL]);
-    assert!(told.ends_with("providers ok\n"), "{told}");
+    let output = suite.python("providers.py", &[MODEL]);
+    assert!(output.ends_with("providers ok\n"), "{output}");
     let log = suite.log();
     for service in ["jpeg", "onnx", "trt"] {
         let line = log.lines().find(|line| line.contains("model is ready") && line.contains(service));
@@ -87,7 +87,7 @@ fn each_lane_says_what_it_runs_on() {
 }
 
 #[test]
-fn a_taken_port_is_one_error_with_port_and_lane() {
+fn reports_a_taken_port_with_port_and_lane() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let mut command = program(&["suite", "--jpeg-port=0", "--onnx-http-port=0", "--onnx-metrics-port=0"]);
@@ -118,7 +118,7 @@ fn each_lane_is_a_unix_domain_socket_too() {
 }
 
 #[test]
-fn an_unknown_model_is_an_error_that_names_those_there_are() {
+fn reports_an_unknown_model_with_the_known_ones() {
     let mut command = program(&["suite", "--service=onnx", "--model=resnet99", "--onnx-http-port=0"]);
     command.args(["--onnx-grpc-port=0", "--onnx-metrics-port=0", "--model-repository"]).arg(models());
     let output = command.output().unwrap();
@@ -128,7 +128,7 @@ fn an_unknown_model_is_an_error_that_names_those_there_are() {
 }
 
 #[test]
-fn the_settings_in_force_are_printed() {
+fn prints_the_effective_settings() {
     let output =
         program(&["suite", "--print-config", "--trt-http-port=9020"]).env("QUINTET_JPEG_PORT", "9002").output();
     let printed: toml::Table = String::from_utf8(output.unwrap().stdout).unwrap().parse().unwrap();
@@ -137,7 +137,7 @@ fn the_settings_in_force_are_printed() {
 }
 
 #[test]
-fn sigterm_answers_what_was_accepted() {
+fn answers_accepted_requests_after_sigterm() {
     let mut suite = Suite::start(&["--service", "jpeg"]);
     let body = fs::read(photo("rocket.jpg")).unwrap();
     let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
@@ -163,7 +163,7 @@ fn sigterm_answers_what_was_accepted() {
 }
 
 #[test]
-fn a_client_that_hangs_up_frees_its_place_and_stops_its_run() {
+fn a_client_that_disconnects_frees_its_slot_and_stops_its_run() {
     let suite = Suite::start(&["--service=onnx"]);
     let elements = 4 * 3 * 224 * 224;
     let head = format!(
@@ -182,7 +182,7 @@ fn a_client_that_hangs_up_frees_its_place_and_stops_its_run() {
         connection.write_all(&vec![0; elements * 4]).unwrap();
         connection
     };
-    // More than run at once: some hang up while they run, others while they wait or are not even read.
+    // More than run at the same time: some are cancelled while they run, others while they wait or before they are read.
     drop([send(), send(), send(), send()]);
     let has = |metric: &str, labels: &str, value: fn(&str) -> bool| {
         let start = format!("{metric}{{model=\"{MODEL}\",version=\"1\"{labels}}} ");
@@ -193,7 +193,7 @@ fn a_client_that_hangs_up_frees_its_place_and_stops_its_run() {
         assert!(started.elapsed() < Duration::from_secs(120), "{}", suite.get("onnx-metrics", "/metrics"));
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Who stays is answered, and nothing is left in the queue.
+    // A later client is answered, and the queue is empty.
     let mut answer = [0; 15];
     send().read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
@@ -201,7 +201,7 @@ fn a_client_that_hangs_up_frees_its_place_and_stops_its_run() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_stops_at_once() {
     let mut suite = Suite::start(&["--service", "jpeg"]);
     let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
     connection.write_all(b"POST /embed HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! Metrics under Triton's names, as whoever scrapes them reads them.
+//! Tests of the metrics with Triton's names, as scraped.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use quintet_models::passthrough::write_scaled;
 
 use crate::server::Suite;
 
-/// The answer to a POST.
+/// The response to a POST.
 fn post(port: u16, path: &str, body: &str) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let length = body.len();
@@ -24,7 +24,7 @@ fn post(port: u16, path: &str, body: &str) -> String {
     answer
 }
 
-/// What Triton has too: help texts, types, and of each series what stands in front of its value.
+/// The lines of Triton's metrics: help texts, types, and series without their values.
 fn series(metrics: &str) -> Vec<&str> {
     let name = |line: &str| line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE ")).unwrap_or(line).to_owned();
     let lines = metrics.lines().filter(|line| name(line).starts_with("nv_") && !name(line).starts_with("nv_gpu_"));
@@ -32,10 +32,10 @@ fn series(metrics: &str) -> Vec<&str> {
     lines.map(|line| if line.starts_with('#') { line } else { line.rsplit_once(' ').unwrap().0 }).collect()
 }
 
-/// A name of Triton's, with its type, help text and, one for each series, labels besides those of all.
+/// A metric of Triton's: name, type, help text, and for each series the labels besides the common ones.
 type Announced = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
-/// As `docs/triton.md` and Triton's own documentation announce them; a GPU's are tested where they are made.
+/// As in `docs/triton.md` and Triton's documentation. Metrics of GPUs are tested in `observe::device_metrics`.
 const OF_MODELS: &[Announced] = &[
     ("nv_inference_request_success", "counter", "Number of successful inference requests, all batch sizes", &[""]),
     (
@@ -136,13 +136,13 @@ const OF_THE_MACHINE: &[Announced] = &[
 ];
 const QUANTILES: &[&str] = &["quantile=\"0.5\"", "quantile=\"0.99\""];
 
-/// The lines that these make, with the labels that all of their series have.
+/// The lines of these metrics, with the labels that all series have.
 fn lines(announced: &[Announced], labels: &[&str]) -> Vec<String> {
-    let with = |name: String, more: &[&str]| {
-        let labels: Vec<_> = labels.iter().chain(more).filter(|label| !label.is_empty()).copied().collect();
+    let with = |name: String, own: &[&str]| {
+        let labels: Vec<_> = labels.iter().chain(own).filter(|label| !label.is_empty()).copied().collect();
         if labels.is_empty() { name } else { format!("{name}{{{}}}", labels.join(",")) }
     };
-    let of = |&(name, kind, help, series): &Announced| {
+    let lines_of = |&(name, kind, help, series): &Announced| {
         let mut lines = vec![format!("# HELP {name} {help}"), format!("# TYPE {name} {kind}")];
         let suffix = if kind == "histogram" { "_bucket" } else { "" };
         lines.extend(series.iter().map(|series| with(format!("{name}{suffix}"), &[series])));
@@ -151,16 +151,16 @@ fn lines(announced: &[Announced], labels: &[&str]) -> Vec<String> {
         }
         lines
     };
-    announced.iter().flat_map(of).collect()
+    announced.iter().flat_map(lines_of).collect()
 }
 
 #[test]
-fn every_name_label_and_help_text_is_there_until_the_model_is_unloaded() {
+fn reports_every_name_label_and_help_text_until_the_model_is_unloaded() {
     let root = tempfile::tempdir().unwrap();
     write_scaled(root.path()).unwrap();
     let config = root.path().join("scaled/config.pbtxt");
-    let more = "response_cache { enable: true }\nmetric_tags { key: \"team\" value: \"red\" }\n";
-    fs::write(&config, fs::read_to_string(&config).unwrap() + more).unwrap();
+    let additions = "response_cache { enable: true }\nmetric_tags { key: \"team\" value: \"red\" }\n";
+    fs::write(&config, fs::read_to_string(&config).unwrap() + additions).unwrap();
     let flags = [
         "--model-control-mode=explicit",
         "--load-model=scaled",

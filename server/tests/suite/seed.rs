@@ -1,4 +1,4 @@
-//! The study's two configurations: written for a GPU, they load on a CPU and say what that costs them.
+//! The study's two configurations, written for a GPU: they load on a CPU and report what has no effect there.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ fn repository() -> TempDir {
     root
 }
 
-/// The head of the answer to one image of zeros, its JSON included, and how many bytes of numbers follow.
+/// The head and JSON of the response to one image of zeros, and the number of bytes after them.
 fn infer(port: u16, model: &str) -> (String, usize) {
     let json = format!(
         r#"{{"inputs":[{{"name":"image","datatype":"FP32","shape":[1,3,224,224],"parameters":{{"binary_data_size":{IMAGE_BYTES}}}}}],"outputs":[{{"name":"embedding","parameters":{{"binary_data":true}}}}]}}"#
@@ -49,7 +49,7 @@ fn infer(port: u16, model: &str) -> (String, usize) {
     (text.chars().take(end).collect(), answer.len() - end)
 }
 
-/// The whole answer to a GET.
+/// The complete response to a GET.
 fn get(port: u16, path: &str) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     connection.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
@@ -59,24 +59,26 @@ fn get(port: u16, path: &str) -> String {
 }
 
 #[test]
-fn the_studys_configurations_load_on_a_cpu_and_say_what_has_no_effect() {
+fn the_studys_configurations_load_on_a_cpu_and_report_what_has_no_effect() {
     let root = repository();
     let suite = Suite::triton(root.path(), &[]);
     let log = suite.log();
-    for (model, more) in [("cuda", ""), ("tensorrt", "gpu_execution_accelerator \\\"tensorrt\\\" (runs on CPU")] {
+    for (model, accelerator) in [("cuda", ""), ("tensorrt", "gpu_execution_accelerator \\\"tensorrt\\\" (runs on CPU")]
+    {
         let warning =
             log.lines().find(|line| line.contains("have no effect") && line.contains(&format!("model=\"{model}\"")));
         let warning = warning.unwrap_or_else(|| panic!("{model}: {log}"));
-        for field in ["optimization.cuda.graphs", "instance_group.kind: KIND_GPU (runs on CPUExecutionProvider: ", more]
+        for field in
+            ["optimization.cuda.graphs", "instance_group.kind: KIND_GPU (runs on CPUExecutionProvider: ", accelerator]
         {
             assert!(warning.contains(field), "{field}: {warning}");
         }
         let (answer, bytes) = infer(suite.port("http"), model);
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains(r#""shape":[1,512]"#), "{answer}");
         assert_eq!(bytes, 512 * 4);
-        let told = get(suite.port("http"), &format!("/v2/models/{model}"));
-        assert!(told.contains("quintet-effective-provider: CPUExecutionProvider"), "{told}");
-        assert!(told.contains(&format!("quintet-provider-reason: {model}: ")), "{told}");
+        let output = get(suite.port("http"), &format!("/v2/models/{model}"));
+        assert!(output.contains("quintet-effective-provider: CPUExecutionProvider"), "{output}");
+        assert!(output.contains(&format!("quintet-provider-reason: {model}: ")), "{output}");
         let metrics = get(suite.port("metrics"), "/metrics");
         let series =
             metrics.lines().find(|line| line.starts_with("quintet_model_provider_info") && line.contains(model));
@@ -85,7 +87,7 @@ fn the_studys_configurations_load_on_a_cpu_and_say_what_has_no_effect() {
 }
 
 #[test]
-fn a_strict_policy_refuses_to_start_with_the_reason_in_one_line() {
+fn with_a_strict_policy_the_server_does_not_start_and_gives_the_reason_in_one_line() {
     let refusal = |command: &mut std::process::Command| {
         let output = command.arg("--provider-policy=strict").output().unwrap();
         assert_eq!(output.status.code(), Some(2));
@@ -94,11 +96,11 @@ fn a_strict_policy_refuses_to_start_with_the_reason_in_one_line() {
     };
     let mut suite =
         program(&["suite", "--service=trt", "--trt-http-port=0", "--trt-grpc-port=0", "--trt-metrics-port=0"]);
-    let told = refusal(suite.arg("--model-repository").arg(models()));
-    assert!(told.contains("error: service trt: ") && told.contains(": tensorrt: "), "{told}");
-    assert!(told.contains("(--provider-policy strict: no other provider may run it)"), "{told}");
+    let output = refusal(suite.arg("--model-repository").arg(models()));
+    assert!(output.contains("error: service trt: ") && output.contains(": tensorrt: "), "{output}");
+    assert!(output.contains("(--provider-policy strict: no other provider may run it)"), "{output}");
     let root = repository();
     let mut triton = program(&["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--http-address=127.0.0.1"]);
-    let told = refusal(triton.arg("--model-repository").arg(root.path()));
-    assert!(told.contains(": tensorrt: ") || told.contains(": cuda: "), "{told}");
+    let output = refusal(triton.arg("--model-repository").arg(root.path()));
+    assert!(output.contains(": tensorrt: ") || output.contains(": cuda: "), "{output}");
 }

@@ -1,4 +1,4 @@
-//! A server process on free ports that ends with its test.
+//! A server process on free ports that is killed at the end of its test.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ pub(crate) fn models() -> &'static Path {
         .path()
 }
 
-/// A model repository of small models for tests of the protocol; `python/small_models.py` says which.
+/// A repository of the small models of `python/small_models.py`, for tests of the protocol.
 pub(crate) fn small_models() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     python("small_models.py", [folder.path()]).unwrap();
@@ -62,7 +62,7 @@ impl Suite {
         Self::run(command, &listeners)
     }
 
-    /// Starts in Triton's place with these flags and waits until it is ready.
+    /// Starts a server in Triton mode with these flags and waits until it is ready.
     pub(crate) fn triton(repository: &Path, flags: &[&str]) -> Self {
         let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--model-repository"]);
         command.arg(repository).args(flags);
@@ -82,9 +82,9 @@ impl Suite {
                 break serde_json::from_slice(&text).unwrap();
             }
             let ended = process.try_wait().unwrap();
-            let told = || fs::read_to_string(&log).unwrap_or_default();
-            assert!(ended.is_none(), "the server ended: {}", told());
-            assert!(started.elapsed() < Duration::from_secs(120), "the server is not ready: {}", told());
+            let logged = || fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "the server ended: {}", logged());
+            assert!(started.elapsed() < Duration::from_secs(120), "the server is not ready: {}", logged());
             std::thread::sleep(Duration::from_millis(20));
         };
         Self { process, ports, folder }
@@ -106,7 +106,7 @@ impl Suite {
         answer
     }
 
-    /// What it has logged.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -123,13 +123,14 @@ impl Suite {
     }
 
     /// Runs a script of `tests/python` with the listeners' ports as JSON in its first argument.
-    pub(crate) fn python(&self, script: &str, more: &[&str]) -> String {
+    pub(crate) fn python(&self, script: &str, arguments: &[&str]) -> String {
         let ports = serde_json::to_string(&self.ports).unwrap();
-        python(script, [&[&ports[..]], more].concat()).unwrap_or_else(|told| panic!("{told}\n{}", self.log()))
+        let output = python(script, [&[&ports[..]], arguments].concat());
+        output.unwrap_or_else(|output| panic!("{output}\n{}", self.log()))
     }
 }
 
-/// What a script of `tests/python` printed; what it printed and complained of if it failed.
+/// Runs a script of `tests/python`. Returns its stdout; as the error its stdout and stderr.
 pub(crate) fn python(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
     let ran = Command::new(interpreter()).arg(script).args(arguments).output().unwrap();
@@ -144,7 +145,7 @@ impl Drop for Suite {
     }
 }
 
-/// `QUINTET_PYTHON`, or the one that `make setup` makes.
+/// `QUINTET_PYTHON`, or the interpreter that `make setup` installs.
 fn interpreter() -> PathBuf {
     if let Some(path) = std::env::var_os("QUINTET_PYTHON") {
         return path.into();

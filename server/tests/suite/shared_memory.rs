@@ -1,4 +1,4 @@
-//! The benchmark on our own suite: the same images in messages and in shared memory.
+//! Tests of the benchmark with the suite: the same images in messages and in shared memory.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::server::{MODEL, Suite};
 
-/// Those that can use it.
+/// The lanes that can use shared memory.
 const LANES: [Lane; 4] = [Lane::ONNX_HTTP, Lane::ONNX_GRPC, Lane::TRT_HTTP, Lane::TRT_GRPC];
 
-/// `quintet-bench run --transport shm,tcp` on a suite: the first way of each lane is the one whose outputs are compared.
+/// `quintet-bench run --transport shm,tcp` on a suite. The outputs of the first variant of each lane are compared.
 fn run(suite: &Suite) -> Result<Report, RunError> {
     let at = |listener: &str| Endpoint::local(suite.port(listener));
     let targets = Lane::ALL.map(|lane| Target {
@@ -68,7 +68,7 @@ fn the_benchmark_measures_tensors_in_shared_memory() {
             assert_eq!(cell.completed, 4, "{lane} {transport}");
             let sent = cell.traffic.sent_bytes / cell.completed;
             assert!(bytes.contains(&sent), "{lane} {transport}: {sent} bytes for each request");
-            assert_eq!(cell.server.as_ref().unwrap().requests, 4, "{lane} {transport}: the server counts it alike");
+            assert_eq!(cell.server.as_ref().unwrap().requests, 4, "{lane} {transport}: the server counts the same");
         }
     }
     // The jpeg lane's outputs came in messages.
@@ -78,7 +78,7 @@ fn the_benchmark_measures_tensors_in_shared_memory() {
         let status = suite.get(listener, "/v2/systemsharedmemory/status");
         assert!(
             status.starts_with("HTTP/1.1 200") && status.ends_with("\r\n\r\n[]"),
-            "what was registered is gone: {status}"
+            "the regions are unregistered: {status}"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! libtorch: the jpeg lane on it against the others on ONNX Runtime, and TorchScript files of a repository.
-//! `make test-torch` runs this.
+//! Tests of libtorch: the jpeg lane compared with the lanes on ONNX Runtime, and TorchScript files in a repository.
+//! `make test-torch` runs them.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -12,7 +12,7 @@ use crate::{
     tensor,
 };
 
-/// The weights of all tests, and the same network as TorchScript that gives logits and embedding.
+/// The weights of all tests, and the same network as TorchScript that returns logits and embedding.
 fn files(folder: &Path) -> [String; 2] {
     let (weights, script) = (folder.join("resnet18.safetensors"), folder.join("resnet18.pt"));
     Weights::from_seed(Arch::ResNet18, 0).save(&weights).unwrap();
@@ -47,13 +47,13 @@ fn resnet18(weights: &HashMap<String, Tensor>, images: &Tensor) -> Vec<Tensor> {
     vec![logits, embedding]
 }
 
-/// Writes what `network` does with the inputs as TorchScript.
+/// Traces `network` on these inputs and writes it as TorchScript.
 fn trace(path: &Path, inputs: &[Tensor], network: impl Fn(&[Tensor]) -> Tensor) {
     let mut network = |inputs: &[Tensor]| vec![network(inputs)];
     CModule::create_by_tracing("Network", "forward", inputs, &mut network).unwrap().save(path).unwrap();
 }
 
-/// A model repository's model with this file and configuration.
+/// Writes a model with this file and configuration into a repository.
 fn put(root: &Path, name: &str, file: &str, config: &str) {
     fs::create_dir_all(root.join(name).join("1")).unwrap();
     fs::copy(file, root.join(name).join("1/model.pt")).unwrap();
@@ -68,13 +68,13 @@ fn the_jpeg_lane_on_torch_agrees_with_the_others() {
         let log = suite.log();
         let line = log.lines().find(|line| line.contains("model is ready") && line.contains("\"jpeg\""));
         assert!(line.is_some_and(|line| line.contains("runs_on=libtorch CPU; cuda: libtorch finds no GPU")), "{log}");
-        let told = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
-        assert!(told.ends_with("11 ways on 5 lanes agree\n"), "{told}");
+        let output = suite.python("lanes.py", &[MODEL, &photo("astronaut.jpg"), &tensor(folder.path())]);
+        assert!(output.ends_with("11 clients on 5 lanes agree\n"), "{output}");
     }
 }
 
 #[test]
-fn torchscript_in_a_repository_agrees_with_onnx_and_takes_tritons_names() {
+fn torchscript_in_a_repository_agrees_with_onnx_and_accepts_tritons_names() {
     let (folder, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let [_, script] = files(folder.path());
     std::os::unix::fs::symlink(models().join(MODEL), root.path().join(MODEL)).unwrap();
@@ -97,12 +97,12 @@ fn torchscript_in_a_repository_agrees_with_onnx_and_takes_tritons_names() {
     put(root.path(), "pair", pair.to_str().unwrap(), config);
 
     let server = Suite::triton(root.path(), &[]);
-    let told = server.python("torchscript.py", &[MODEL, &tensor(folder.path())]);
-    assert!(told.ends_with("torchscript ok\n"), "{told}");
+    let output = server.python("torchscript.py", &[MODEL, &tensor(folder.path())]);
+    assert!(output.ends_with("torchscript ok\n"), "{output}");
 }
 
 #[test]
-fn a_wrong_file_or_configuration_is_told_at_load() {
+fn reports_an_invalid_file_or_configuration_at_load() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("double.pt");
     let example = [Tensor::zeros([1, 2], (Kind::Float, Device::Cpu))];
@@ -116,28 +116,28 @@ fn a_wrong_file_or_configuration_is_told_at_load() {
         )
     };
     let floats = "data_type: TYPE_FP32 dims: 2";
-    for (file, input, output, told) in [
-        (&text, floats, floats, "1/model.pt: it is no TorchScript file: "),
+    for (file, input, output, message) in [
+        (&text, floats, floats, "1/model.pt: it is not a TorchScript file: "),
         (
             &script,
             floats,
             "data_type: TYPE_INT32 dims: 2",
-            "output 'OUTPUT__0' is configured as INT32, and the model gives Float",
+            "output 'OUTPUT__0' is configured as INT32 but the model gives Float",
         ),
         (
             &script,
             floats,
             "data_type: TYPE_FP32 dims: 3",
-            "output 'OUTPUT__0' has the shape [-1, 3] in the configuration, and [1,2] from the model",
+            "output 'OUTPUT__0' has shape [-1, 3] in the configuration but [1,2] from the model",
         ),
         (&script, "data_type: TYPE_UINT32 dims: 2", floats, "'INPUT__0' is UINT32, which libtorch does not have"),
-        (&script, "dims: 2", floats, "'INPUT__0' needs a data_type: a TorchScript file does not tell"),
+        (&script, "dims: 2", floats, "'INPUT__0' must have a data_type, because a TorchScript file does not say"),
     ] {
         let root = tempfile::tempdir().unwrap();
         put(root.path(), "m", file.to_str().unwrap(), &config(input, output));
         let mut command = program(&["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--model-repository"]);
         let output = command.arg(root.path()).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && stderr.contains(told), "{told}: {stderr}");
+        assert!(!output.status.success() && stderr.contains(message), "{message}: {stderr}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is refused, with which status and which words.
+//! Refused requests, with status and message.
 
 use bytes::Bytes;
 use quintet_proto::inference::{
@@ -15,7 +15,7 @@ fn parameter(name: &str, choice: ParameterChoice) -> std::collections::HashMap<S
 }
 
 #[tokio::test]
-async fn refusals_have_tritons_words() {
+async fn refusals_have_tritons_messages() {
     let server = start().await;
     let mut client = server.client().await;
     let two = || InferTensorContents { fp32_contents: vec![1.0, 2.0], ..Default::default() };
@@ -78,11 +78,11 @@ async fn refusals_have_tritons_words() {
     InvalidArgument: parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.
     Internal: poisoned row
     ");
-    assert_eq!(server.model("echo").stats().failures.total(), 16, "those that named a ready model are counted with it");
+    assert_eq!(server.model("echo").stats().failures.total(), 16, "requests to a ready model are counted with it");
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_one_message() {
+async fn refuses_bodies_that_are_not_one_message() {
     let server = start().await;
     let refusal = async |body: Vec<u8>| {
         let answer = server.send(&[GRPC], body).await;
@@ -111,7 +111,7 @@ async fn bodies_that_are_not_one_message() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_is_refused_to_tonic_too() {
+async fn refuses_a_message_over_the_limit_from_tonic_too() {
     let server = start().await;
     let mut client = server.client().await;
     for bytes in [MAX_INPUT_BYTES, 10 * MAX_INPUT_BYTES] {
@@ -122,12 +122,12 @@ async fn a_message_over_the_limit_is_refused_to_tonic_too() {
 }
 
 #[tokio::test]
-async fn the_repository_is_told_but_not_changed_where_clients_have_no_say() {
+async fn the_repository_can_be_listed_but_not_changed_without_explicit_mode() {
     let server = start().await;
     let mut client = server.client().await;
     let index = client.repository_index(RepositoryIndexRequest::default()).await.unwrap().into_inner();
-    let told: Vec<_> = index.models.iter().map(|it| format!("{} {} {}", it.name, it.version, it.state)).collect();
-    assert_eq!(told, ["echo 1 READY", "half 1 READY", "pair 1 READY", "slow 1 READY", "text 1 READY"]);
+    let listed: Vec<_> = index.models.iter().map(|it| format!("{} {} {}", it.name, it.version, it.state)).collect();
+    assert_eq!(listed, ["echo 1 READY", "half 1 READY", "pair 1 READY", "slow 1 READY", "text 1 READY"]);
     let named = RepositoryIndexRequest { repository_name: "r".into(), ..Default::default() };
     let load = |parameters| RepositoryModelLoadRequest { model_name: "echo".into(), parameters, ..Default::default() };
     let text =
@@ -155,7 +155,7 @@ async fn the_repository_is_told_but_not_changed_where_clients_have_no_say() {
 }
 
 #[tokio::test]
-async fn models_that_there_are_not() {
+async fn unknown_models_are_not_ready_and_not_found() {
     let server = start().await;
     let mut client = server.client().await;
     let ready = |name: &str, version: &str| ModelReadyRequest { name: name.into(), version: version.into() };

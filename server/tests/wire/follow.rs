@@ -1,4 +1,4 @@
-//! Ensembles follow their models: what changes in a step is seen, told, and made good again.
+//! Ensembles follow their models: a changed step is checked, reported, and accepted again when it fits.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, attach, over_http, start};
 
-/// The step's tensors, of rows of so many numbers.
+/// The step's configuration, with rows of `width` numbers.
 fn step(width: usize, max_batch_size: usize) -> String {
     format!(
         "max_batch_size: {max_batch_size}
@@ -40,7 +40,7 @@ struct World {
 }
 
 impl World {
-    /// `scaled`, `inner` around it, and `outer` around that.
+    /// `scaled`, the ensemble `inner` of it, and the ensemble `outer` of `inner`.
     async fn new(mode: Mode) -> Self {
         let (server, root) = (start().await, tempfile::tempdir().unwrap());
         write_scaled(root.path()).unwrap();
@@ -58,14 +58,17 @@ impl World {
         index.into_iter().find(|entry| entry.name == model).unwrap()
     }
 
-    /// Checks that neither ensemble is ready, the inner one for this reason.
+    /// Checks that both ensembles are not ready, the inner one for this reason.
     fn assert_broken(&self, reason: &str) {
         let (inner, outer) = (self.index("inner"), self.index("outer"));
         assert_eq!((inner.state, outer.state), (Some("UNAVAILABLE"), Some("UNAVAILABLE")));
-        let told = inner.reason.unwrap();
-        assert!(told.contains(reason), "{told}");
-        let told = outer.reason.unwrap();
-        assert!(told.contains("step 'inner': Request for unknown model: 'inner' has no available versions"), "{told}");
+        let found = inner.reason.unwrap();
+        assert!(found.contains(reason), "{found}");
+        let found = outer.reason.unwrap();
+        assert!(
+            found.contains("step 'inner': Request for unknown model: 'inner' has no available versions"),
+            "{found}"
+        );
         assert!(!self.server.service.is_ready());
     }
 
@@ -73,8 +76,8 @@ impl World {
         self.repository.load(model, Overrides::default()).await
     }
 
-    /// Checks that both are ready and answer.
-    async fn assert_whole(&self) {
+    /// Checks that both ensembles are ready and answer.
+    async fn assert_ready(&self) {
         assert_eq!(["inner", "outer"].map(|model| self.index(model).state), [Some("READY"); 2]);
         let port = self.server.http().await;
         let sent = r#"{"inputs":[{"name":"in","datatype":"FP32","shape":[1,2],"data":[1,3]}]}"#;
@@ -84,25 +87,25 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_step_that_is_loaded_again_is_used_and_checked_again() {
+async fn a_reloaded_step_is_used_and_checked_again() {
     let world = World::new(Mode::Explicit).await;
-    world.assert_whole().await;
-    let told = [
+    world.assert_ready().await;
+    let cases = [
         (
             step(3, 8),
             "tensor 'in' is FP32 [-1, 2] as the ensemble's input, but FP32 [-1, 3] as input 'x' of step 'scaled'",
         ),
         (step(2, 2), "max_batch_size is 4, but step 'scaled' takes 2"),
     ];
-    for (config, reason) in told {
+    for (config, reason) in cases {
         write(world.root.path(), "scaled", &config);
         world.load("scaled").await.unwrap();
         world.assert_broken(reason);
         write(world.root.path(), "scaled", &step(2, 8));
         world.load("scaled").await.unwrap();
-        world.assert_whole().await;
+        world.assert_ready().await;
     }
-    // A step of other names and types.
+    // A step with other names and types.
     write(world.root.path(), "scaled", "backend: \"image\" max_batch_size: 8");
     world.load("scaled").await.unwrap();
     world.assert_broken("step 'scaled' has no input 'x'; its inputs are image");
@@ -112,42 +115,42 @@ async fn a_step_that_is_loaded_again_is_used_and_checked_again() {
     world.assert_broken("FP32 [-1, 2] as the ensemble's input, but BYTES [-1, 1] as input 'x' of step 'scaled'");
     write(world.root.path(), "scaled", &step(2, 8));
     world.load("scaled").await.unwrap();
-    world.assert_whole().await;
+    world.assert_ready().await;
 }
 
 #[tokio::test]
-async fn what_does_not_change_the_step_leaves_the_ensemble_as_it_is() {
+async fn an_unchanged_step_keeps_the_ensemble() {
     let world = World::new(Mode::Explicit).await;
     let before = world.server.model("inner");
     world.load("scaled").await.unwrap();
     assert!(Arc::ptr_eq(&before, &world.server.model("inner")), "the same model, loaded again, fits as before");
-    // The load fails: the old model goes on serving, and so does the ensemble.
+    // The load fails: the old model and the ensemble still serve.
     write(world.root.path(), "scaled", &step(0, 8).replace("dims: 0", "dims: [ 2, 2 ]"));
     world.load("scaled").await.unwrap_err();
     assert!(Arc::ptr_eq(&before, &world.server.model("inner")));
-    world.assert_whole().await;
+    world.assert_ready().await;
 }
 
 #[tokio::test]
-async fn a_step_that_is_unloaded_takes_its_ensembles_along_until_it_is_back() {
+async fn an_unloaded_step_makes_its_ensembles_unavailable_until_it_is_loaded() {
     let world = World::new(Mode::Explicit).await;
     world.repository.unload("scaled", false).await.unwrap();
     world.assert_broken("step 'scaled': Request for unknown model: 'scaled' has no available versions");
     world.load("scaled").await.unwrap();
-    world.assert_whole().await;
-    // What was unloaded itself does not come back with its step.
+    world.assert_ready().await;
+    // An ensemble that was unloaded is not loaded with its step.
     world.repository.unload("inner", false).await.unwrap();
     world.load("scaled").await.unwrap();
     assert_eq!(world.index("inner").reason.as_deref(), Some("unloaded"));
 }
 
 #[tokio::test]
-async fn a_repository_that_is_polled_is_followed_too() {
+async fn ensembles_follow_their_models_in_poll_mode() {
     let world = World::new(Mode::Poll(Duration::from_secs(3600))).await;
     write(world.root.path(), "scaled", &step(3, 8));
     world.repository.poll_once().await;
     world.assert_broken("but FP32 [-1, 3] as input 'x' of step 'scaled'");
     write(world.root.path(), "scaled", &format!("# as it was\n{}", step(2, 8)));
     world.repository.poll_once().await;
-    world.assert_whole().await;
+    world.assert_ready().await;
 }

@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! Inference over gRPC: tensors in every form return unchanged.
 
 use bytes::Bytes;
 use quintet_proto::{
@@ -13,7 +13,7 @@ use quintet_proto::{
 use crate::support::{GRPC, WIDTH, floats, framed, raw, start, typed};
 
 #[tokio::test]
-async fn raw_tensors_in_any_batch_size() {
+async fn raw_tensors_of_every_batch_size_return_unchanged() {
     let server = start().await;
     let mut client = server.client().await;
     for rows in [1, 2, 8] {
@@ -35,7 +35,7 @@ async fn raw_tensors_in_any_batch_size() {
 }
 
 #[tokio::test]
-async fn stage_times_come_in_the_trailers_and_the_provider_before_the_message() {
+async fn stage_times_are_in_the_trailers_and_the_provider_in_the_headers() {
     let server = start().await;
     let answer = server.send(&[GRPC], framed(&floats("echo", 1))).await;
     assert_eq!((answer.status, answer.trailers["grpc-status"].as_bytes()), (200, &b"0"[..]));
@@ -43,9 +43,9 @@ async fn stage_times_come_in_the_trailers_and_the_provider_before_the_message() 
     assert!(answer.trailers.contains_key("server-timing"));
 }
 
-/// A message in many frames, and larger than what tonic takes by default.
+/// A message in many frames, larger than tonic's default limit.
 #[tokio::test]
-async fn large_tensors() {
+async fn large_tensors_return_unchanged() {
     let server = start().await;
     let elements: Vec<Bytes> = (0..30u8).map(|n| Bytes::from(vec![n; 100_000])).collect();
     let data = elements::encode(&elements);
@@ -55,7 +55,7 @@ async fn large_tensors() {
 }
 
 #[tokio::test]
-async fn typed_contents_and_strings() {
+async fn typed_contents_and_strings_return_unchanged() {
     let server = start().await;
     let mut client = server.client().await;
     let contents = InferTensorContents { fp32_contents: vec![0.5, 2.0, -1.0, 0.0], ..Default::default() };
@@ -73,9 +73,9 @@ async fn typed_contents_and_strings() {
     }
 }
 
-/// The input that is echoed stands at any place in the message, aligned or not.
+/// The echoed input is at different offsets in the message, aligned or not.
 #[tokio::test]
-async fn each_input_has_its_own_data_however_it_lies() {
+async fn each_input_has_its_own_data_at_any_alignment() {
     let server = start().await;
     let mut client = server.client().await;
     for length in 0..9 {
@@ -98,7 +98,7 @@ async fn each_input_has_its_own_data_however_it_lies() {
 }
 
 #[tokio::test]
-async fn classes() {
+async fn returns_classes() {
     let server = start().await;
     let mut client = server.client().await;
     let scores: Vec<u8> = [0.5f32, 2.0, -1.0, 1.0].iter().flat_map(|x| x.to_le_bytes()).collect();

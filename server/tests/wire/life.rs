@@ -1,4 +1,4 @@
-//! Queues, deadlines, cancellation, health, and the end.
+//! Queues, deadlines, cancellation, health and shutdown over gRPC.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::support::{GRPC, SLOW_QUEUE, Server, floats, framed, start};
 
-/// Waits until it is so; the test runner's time limit is far away.
+/// Waits until the condition holds; the test runner has a time limit.
 async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -48,7 +48,7 @@ async fn a_full_queue_refuses_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_frees_its_place() {
+async fn a_cancelled_call_frees_its_slot() {
     let server = start().await;
     let tasks = occupy(&server, 1).await;
     let model = server.model("slow");
@@ -66,7 +66,7 @@ async fn a_client_that_goes_frees_its_place() {
 }
 
 #[tokio::test]
-async fn deadlines_of_the_call_and_of_the_request() {
+async fn the_deadlines_of_call_and_request_limit_waiting() {
     let server = start().await;
     let tasks = occupy(&server, 0).await;
     let code = (tonic::Code::DeadlineExceeded as i32).to_string();
@@ -81,11 +81,11 @@ async fn deadlines_of_the_call_and_of_the_request() {
     for task in tasks {
         task.await.unwrap().unwrap();
     }
-    assert_eq!(server.model("slow").stats().executions, 1, "what is late never runs");
+    assert_eq!(server.model("slow").stats().executions, 1, "a late request never runs");
 }
 
 #[tokio::test]
-async fn stopping_answers_what_was_accepted() {
+async fn stopping_answers_accepted_requests() {
     let mut server = start().await;
     let mut idle = server.client().await;
     idle.server_live(ServerLiveRequest {}).await.unwrap();
@@ -94,13 +94,13 @@ async fn stopping_answers_what_was_accepted() {
         HealthClient::new(server.channel().await).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
     server.stop.cancel();
-    assert!(watch.next().await.is_none(), "watchers are let go");
+    assert!(watch.next().await.is_none(), "watches end");
     server.gate.open();
     for task in tasks {
         task.await.unwrap().unwrap();
     }
     (&mut server.serving).await.unwrap();
-    assert!(idle.server_live(ServerLiveRequest {}).await.is_err(), "nobody listens any more");
+    assert!(idle.server_live(ServerLiveRequest {}).await.is_err(), "the port is closed");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn reflection_lists_the_services() {
 }
 
 #[tokio::test]
-async fn metadata_and_configuration() {
+async fn returns_metadata_and_configuration() {
     let server = start().await;
     let mut client = server.client().await;
     let about = client.server_metadata(ServerMetadataRequest {}).await.unwrap().into_inner();

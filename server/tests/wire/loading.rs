@@ -1,4 +1,4 @@
-//! How a repository loads: side by side, each model for itself, and the old one until the new one is there.
+//! Loading a repository: in parallel, each model independently, and the old model serves until the new one is ready.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,10 +14,10 @@ use quintet_server::repository::{IndexEntry, Mode, Overrides, Repository};
 
 use crate::support::{attach, over_http, start};
 
-/// A test that fails says so after this long; none takes a fraction of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// After this time a test fails. A passing test takes much less.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A label file that is read for as long as the test holds it: a pipe.
+/// A label file as a named pipe: reading it takes as long as the test holds it.
 struct Pipe(PathBuf);
 
 impl Pipe {
@@ -26,21 +26,21 @@ impl Pipe {
         Self(path)
     }
 
-    /// Waits until someone reads it.
+    /// Waits until the server reads it.
     fn hold(&self) -> File {
         let (sender, opened) = mpsc::channel();
         let path = self.0.clone();
-        // Opening blocks, for good if nobody comes: not in this thread.
+        // Opening blocks until there is a reader, so it runs in another thread.
         std::thread::spawn(move || sender.send(OpenOptions::new().write(true).open(path).unwrap()));
-        opened.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nobody reads {}", self.0.display()))
+        opened.recv_timeout(TIMEOUT).unwrap_or_else(|_| panic!("{} is not read", self.0.display()))
     }
 }
 
-/// A test that fails must not leave a load waiting.
+/// A failing test must not leave a load waiting.
 impl Drop for Pipe {
     fn drop(&mut self) {
         let released = OpenOptions::new().read(true).write(true).open(&self.0);
-        // Whoever comes later finds a file.
+        // Later readers find an ordinary file.
         let _ = fs::remove_file(&self.0).and_then(|()| fs::write(&self.0, ""));
         drop(released);
     }
@@ -59,17 +59,17 @@ fn index(repository: &Repository) -> Vec<IndexEntry> {
     repository.index(false).unwrap().into_iter().filter(|entry| entry.version.is_some()).collect()
 }
 
-/// Those of the repository's models, as `name STATE reason`.
-fn told(repository: &Repository, names: &[&str]) -> Vec<String> {
+/// The states of these models, as `name STATE reason`.
+fn states(repository: &Repository, names: &[&str]) -> Vec<String> {
     let entries = index(repository).into_iter().filter(|entry| names.contains(&entry.name.as_str()));
-    let told = entries.map(|entry| {
+    let states = entries.map(|entry| {
         format!("{} {} {}", entry.name, entry.state.unwrap_or_default(), entry.reason.unwrap_or_default())
     });
-    told.collect()
+    states.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn models_load_side_by_side() {
+async fn models_load_in_parallel() {
     let (server, root) = (start().await, tempfile::tempdir().unwrap());
     let names = ["a", "b", "c"];
     let pipes = names.map(|name| {
@@ -81,17 +81,17 @@ async fn models_load_side_by_side() {
         let repository = Arc::clone(&repository);
         async move { repository.start(&names.map(str::to_owned)).await }
     });
-    // Each is in the middle of its load, and none ends before all are let go.
+    // Every model is in the middle of its load; no load can end before the pipes are released.
     let held = pipes.each_ref().map(Pipe::hold);
-    assert_eq!(told(&repository, &names), ["a LOADING ", "b LOADING ", "c LOADING "]);
+    assert_eq!(states(&repository, &names), ["a LOADING ", "b LOADING ", "c LOADING "]);
     drop(held);
     let failed = loads.await.unwrap();
     assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(told(&repository, &names), ["a READY ", "b READY ", "c READY "]);
+    assert_eq!(states(&repository, &names), ["a READY ", "b READY ", "c READY "]);
 }
 
 #[tokio::test]
-async fn a_model_that_fails_takes_no_other_down_and_says_why_in_the_index() {
+async fn a_failed_model_does_not_affect_others_and_has_its_reason_in_the_index() {
     let (server, root) = (start().await, tempfile::tempdir().unwrap());
     write_scaled(root.path()).unwrap();
     let config = |model: &str, text: &str| {
@@ -110,7 +110,7 @@ async fn a_model_that_fails_takes_no_other_down_and_says_why_in_the_index() {
     let failed = repository.start(&names.map(str::to_owned)).await;
     let failed: Vec<_> = failed.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(failed, ["bytes", "empty", "misfit", "sequence", "spelt"]);
-    let told = told(&repository, &names);
+    let states = states(&repository, &names);
     let words = [
         "bytes UNAVAILABLE cannot load ",
         "empty UNAVAILABLE model 'empty' has no version to serve in ",
@@ -119,8 +119,8 @@ async fn a_model_that_fails_takes_no_other_down_and_says_why_in_the_index() {
         "sequence UNAVAILABLE ",
         "spelt UNAVAILABLE ",
     ];
-    for (told, words) in told.iter().zip(words) {
-        assert!(told.starts_with(words), "{told}");
+    for (state, words) in states.iter().zip(words) {
+        assert!(state.starts_with(words), "{state}");
     }
     let inside = [
         (0, "bytes/1/model.onnx"),
@@ -129,7 +129,7 @@ async fn a_model_that_fails_takes_no_other_down_and_says_why_in_the_index() {
         (5, "spelt/config.pbtxt:2:1: unknown field 'max_batch'; did you mean 'max_batch_size'?"),
     ];
     for (at, words) in inside {
-        assert!(told[at].contains(words), "{}", told[at]);
+        assert!(states[at].contains(words), "{}", states[at]);
     }
     let port = server.http().await;
     let sent = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[1]}]}"#;
@@ -138,7 +138,7 @@ async fn a_model_that_fails_takes_no_other_down_and_says_why_in_the_index() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_old_model_serves_until_the_new_one_is_there() {
+async fn the_old_model_serves_until_the_new_one_is_ready() {
     let (server, root) = (start().await, tempfile::tempdir().unwrap());
     write(root.path(), "m", 4);
     let labels = root.path().join("m/labels");
@@ -155,10 +155,10 @@ async fn the_old_model_serves_until_the_new_one_is_there() {
         async move { repository.load("m", Overrides::default()).await }
     });
     let mut held = pipe.hold();
-    assert_eq!((told(&repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 4));
+    assert_eq!((states(&repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 4));
     held.write_all(b"two\n").unwrap();
     drop(held);
     load.await.unwrap().unwrap();
-    assert_eq!((told(&repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 8));
+    assert_eq!((states(&repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 8));
     assert_eq!(server.model("m").spec().outputs()[0].labels.as_deref(), Some(&["two".to_owned()][..]));
 }

@@ -1,4 +1,4 @@
-//! Inputs that a request may leave out, because the model file has a default for them.
+//! Optional inputs: the model file has a default for them.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ fn request(x: Option<[f32; 2]>, factor: Option<f32>) -> ModelInferRequest {
 }
 
 #[tokio::test]
-async fn over_grpc_each_request_gets_what_it_would_get_alone() {
+async fn over_grpc_each_request_gets_its_own_result() {
     let server = scaled().await;
     let client = server.client().await;
     let asked = (0..60u8).map(|index| {
@@ -56,7 +56,7 @@ async fn over_grpc_each_request_gets_what_it_would_get_alone() {
 }
 
 #[tokio::test]
-async fn over_http_too() {
+async fn over_http_an_optional_input_may_be_omitted() {
     let server = scaled().await;
     let port = server.http().await;
     let infer = async |inputs: &str| over_http(port, "POST", "/v2/models/scaled/infer", inputs).await;
@@ -69,7 +69,7 @@ async fn over_http_too() {
 }
 
 #[tokio::test]
-async fn a_required_input_is_missed_in_tritons_words() {
+async fn a_missing_required_input_is_reported_in_tritons_words() {
     let server = scaled().await;
     let (mut client, port) = (server.client().await, server.http().await);
     let words = "[request id: <id_unknown>] expected number of inputs between 1 and 2 but got 1 inputs for model \
@@ -88,7 +88,7 @@ async fn a_required_input_is_missed_in_tritons_words() {
 }
 
 #[tokio::test]
-async fn an_ensembles_optional_input_is_left_out_of_its_steps_too() {
+async fn an_ensembles_omitted_input_is_omitted_in_its_steps() {
     let (server, root) = (start().await, tempfile::tempdir().unwrap());
     write_scaled(root.path()).unwrap();
     let write = |model: &str, optional: &str, map: &str| {
@@ -131,12 +131,12 @@ async fn an_ensembles_optional_input_is_left_out_of_its_steps_too() {
 }
 
 #[tokio::test]
-async fn metadata_and_configuration_say_what_is_optional() {
+async fn metadata_and_configuration_mark_optional_inputs() {
     let server = scaled().await;
     let (mut client, port) = (server.client().await, server.http().await);
     let metadata = over_http(port, "GET", "/v2/models/scaled", "").await;
-    let told = r#""inputs":[{"name":"x","datatype":"FP32","shape":[-1,-1]},{"name":"factor","datatype":"FP32","shape":[-1,1],"optional":true}]"#;
-    assert!(metadata.contains(told), "{metadata}");
+    let expected = r#""inputs":[{"name":"x","datatype":"FP32","shape":[-1,-1]},{"name":"factor","datatype":"FP32","shape":[-1,1],"optional":true}]"#;
+    assert!(metadata.contains(expected), "{metadata}");
     let request = ModelMetadataRequest { name: "scaled".into(), ..Default::default() };
     let metadata = client.model_metadata(request).await.unwrap().into_inner();
     assert_eq!(metadata.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["x", "factor"]);

@@ -1,4 +1,4 @@
-//! `ModelStreamInfer`: order, errors in the stream, limits, and its end.
+//! `ModelStreamInfer`: order, errors in the stream, limits and its end.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ fn numbered(id: usize, model: &str) -> ModelInferRequest {
     ModelInferRequest { id: id.to_string(), ..floats(model, 1) }
 }
 
-/// `id`, and the error if it is one.
-fn told(answer: Result<ModelStreamInferResponse, Status>) -> (String, String) {
+/// The id and the error message of a response.
+fn id_and_error(answer: Result<ModelStreamInferResponse, Status>) -> (String, String) {
     let answer = answer.unwrap();
     let response = answer.infer_response.unwrap();
     let last = &response.parameters["triton_final_response"].parameter_choice;
@@ -26,7 +26,7 @@ fn told(answer: Result<ModelStreamInferResponse, Status>) -> (String, String) {
     (response.id, answer.error_message)
 }
 
-/// A stream of which the test sends each request.
+/// A stream and the sender of its requests.
 async fn open(server: &Server) -> (mpsc::Sender<ModelInferRequest>, tonic::Streaming<ModelStreamInferResponse>) {
     let (sender, mut receiver) = mpsc::channel(1);
     let requests = stream::poll_fn(move |context| receiver.poll_recv(context));
@@ -35,7 +35,7 @@ async fn open(server: &Server) -> (mpsc::Sender<ModelInferRequest>, tonic::Strea
 }
 
 #[tokio::test]
-async fn answers_come_in_order_and_errors_end_nothing() {
+async fn responses_keep_the_order_and_errors_do_not_end_the_stream() {
     let server = start().await;
     let requests = (0..200).map(|id| match id % 5 {
         1 => numbered(id, "nosuch"),
@@ -43,7 +43,7 @@ async fn answers_come_in_order_and_errors_end_nothing() {
         _ => numbered(id, "echo"),
     });
     let answers = server.client().await.model_stream_infer(stream::iter(requests)).await.unwrap().into_inner();
-    let answers: Vec<_> = answers.map(told).collect().await;
+    let answers: Vec<_> = answers.map(id_and_error).collect().await;
     assert_eq!(answers.len(), 200);
     for (index, (id, error)) in answers.into_iter().enumerate() {
         assert_eq!(id, index.to_string());
@@ -57,7 +57,7 @@ async fn answers_come_in_order_and_errors_end_nothing() {
 }
 
 #[tokio::test]
-async fn no_more_requests_are_begun_than_allowed() {
+async fn starts_at_most_the_allowed_number_of_requests() {
     let server = start().await;
     let (sender, mut answers) = open(&server).await;
     let sending = tokio::spawn(async move {
@@ -65,7 +65,7 @@ async fn no_more_requests_are_begun_than_allowed() {
             sender.send(numbered(id, "slow")).await.unwrap();
         }
     });
-    // One runs and one waits; if the others were begun, one would wait too and one be refused.
+    // One runs and one waits. If the others had been started, one would wait too and one would be refused.
     let model = server.model("slow");
     while server.gate.entered() + model.pending_requests() < STREAM_REQUESTS {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -74,18 +74,18 @@ async fn no_more_requests_are_begun_than_allowed() {
     assert_eq!(server.gate.entered() + model.pending_requests(), STREAM_REQUESTS);
     server.gate.open();
     for id in 0..2 * STREAM_REQUESTS {
-        assert_eq!(told(answers.next().await.unwrap()), (id.to_string(), String::new()));
+        assert_eq!(id_and_error(answers.next().await.unwrap()), (id.to_string(), String::new()));
     }
     assert!(answers.next().await.is_none());
     sending.await.unwrap();
 }
 
 #[tokio::test]
-async fn what_is_too_large_ends_the_stream_alone() {
+async fn a_message_over_the_limit_ends_only_its_stream() {
     let server = start().await;
     let large = raw("echo", "FP32", &[1, 4], vec![0; MAX_INPUT_BYTES]);
     let mut client = server.client().await;
-    // On the same connection, a request that runs and another stream.
+    // The same connection also has a running request and another stream.
     let mut other = client.clone();
     let running = tokio::spawn(async move { other.model_infer(floats("slow", 1)).await });
     let (sender, mut receiver) = mpsc::channel(1);
@@ -101,7 +101,7 @@ async fn what_is_too_large_ends_the_stream_alone() {
     let words = "the message exceeds the limit of 4194304 bytes (--max-input-bytes)";
     assert_eq!((refusal.code(), refusal.message()), (tonic::Code::ResourceExhausted, words));
     sender.send(numbered(1, "echo")).await.unwrap();
-    assert_eq!(told(unharmed.next().await.unwrap()), ("1".to_owned(), String::new()));
+    assert_eq!(id_and_error(unharmed.next().await.unwrap()), ("1".to_owned(), String::new()));
     server.gate.open();
     running.await.unwrap().unwrap();
 
@@ -113,7 +113,7 @@ async fn what_is_too_large_ends_the_stream_alone() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_takes_the_requests_along() {
+async fn closing_a_stream_cancels_its_requests() {
     let server = start().await;
     let (sender, answers) = open(&server).await;
     for id in 0..2 {
@@ -130,7 +130,7 @@ async fn whoever_leaves_takes_the_requests_along() {
 }
 
 #[tokio::test]
-async fn an_open_stream_does_not_hold_the_end() {
+async fn an_open_stream_does_not_delay_shutdown() {
     let mut server = start().await;
     let stop: CancellationToken = server.stop.clone();
     let (sender, mut answers) = open(&server).await;
@@ -140,7 +140,11 @@ async fn an_open_stream_does_not_hold_the_end() {
     }
     stop.cancel();
     server.gate.open();
-    assert_eq!(told(answers.next().await.unwrap()), ("0".to_owned(), String::new()), "what was begun is answered");
+    assert_eq!(
+        id_and_error(answers.next().await.unwrap()),
+        ("0".to_owned(), String::new()),
+        "started requests are answered"
+    );
     assert!(answers.next().await.is_none());
     (&mut server.serving).await.unwrap();
     drop(sender);

@@ -1,4 +1,4 @@
-//! Traces: spans at a collector's, and Triton's file, of requests that succeed and of those that fail.
+//! Traces of successful and failed requests: spans at a collector, and Triton's trace file.
 
 use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
-/// A collector on a port of its own.
+/// A collector on a free port.
 struct Receiver {
     port: u16,
     requests: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
@@ -50,7 +50,7 @@ impl Receiver {
         Self { port, requests }
     }
 
-    /// The spans, once there are as many.
+    /// Waits for exactly `wanted` spans.
     async fn spans(&self, wanted: usize) -> Vec<Span> {
         loop {
             let scopes = self.requests.lock().iter().flat_map(|it| it.resource_spans.clone()).collect::<Vec<_>>();
@@ -65,7 +65,7 @@ impl Receiver {
     }
 }
 
-/// A server that sends spans at once, with these settings of traces.
+/// A server that sends spans without delay, with these trace settings.
 async fn traced_to(port: u16, settings: &[(&str, &str)]) -> Server {
     let mut collector = Collector::default();
     let url = format!("127.0.0.1:{port}/v1/traces");
@@ -83,7 +83,7 @@ async fn traced(target: Target, settings: &[(&str, &str)]) -> Server {
     start_tracing(traces).await
 }
 
-/// Asks `echo` over HTTP, and returns the status.
+/// Sends a request to `echo` over HTTP, and returns the status.
 async fn ask(port: u16, headers: &str, body: &str) -> String {
     ask_model("echo", port, headers, body).await
 }
@@ -122,7 +122,7 @@ fn attributes(attributes: &[KeyValue]) -> HashMap<&str, String> {
     attributes.iter().map(|it| (it.key.as_str(), value(it))).collect()
 }
 
-/// The root, the model's and the computing's span, each in the one before it.
+/// The spans of request, model and computation, each nested in the one before.
 fn nested(spans: &[Span]) -> [&Span; 3] {
     let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
     let [root, model, compute] = [named("InferRequest"), named("echo"), named("compute")];
@@ -137,7 +137,7 @@ fn nested(spans: &[Span]) -> [&Span; 3] {
 }
 
 #[tokio::test]
-async fn a_request_that_its_client_traces_goes_on_in_that_trace() {
+async fn a_request_continues_the_trace_of_its_client() {
     let receiver = Receiver::start().await;
     let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "0")]).await;
     let port = server.http().await;
@@ -154,19 +154,19 @@ async fn a_request_that_its_client_traces_goes_on_in_that_trace() {
     assert_eq!(events(root), ["HTTP_RECV_START", "HTTP_RECV_END", "HTTP_SEND_START", "HTTP_SEND_END"]);
     assert_eq!(events(model), ["REQUEST_START", "QUEUE_START", "INFER_RESPONSE_COMPLETE", "REQUEST_END"]);
     assert_eq!(events(compute), ["COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END"]);
-    let told = attributes(&model.attributes);
+    let found = attributes(&model.attributes);
     assert_eq!(
-        [&told["triton.model_name"], &told["triton.model_version"], &told["triton.request_id"]],
+        [&found["triton.model_name"], &found["triton.model_version"], &found["triton.request_id"]],
         ["echo", "1", "r1"]
     );
-    assert_eq!([&told["triton.trace_id"], &told["triton.trace_parent_id"]], ["1", "0"]);
+    assert_eq!([&found["triton.trace_id"], &found["triton.trace_parent_id"]], ["1", "0"]);
     let resource = receiver.requests.lock()[0].resource_spans[0].resource.clone().unwrap();
     let resource = attributes(&resource.attributes);
     assert_eq!([&resource["service.name"], &resource["host.name"]], ["triton-inference-server", "here"]);
 }
 
 #[tokio::test]
-async fn every_second_request_is_traced_over_grpc_too_and_failures_say_why() {
+async fn traces_every_second_request_over_grpc_and_failures_with_their_reason() {
     let receiver = Receiver::start().await;
     let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "2")]).await;
     let mut client = GrpcInferenceServiceClient::new(server.channel().await);
@@ -191,7 +191,7 @@ async fn every_second_request_is_traced_over_grpc_too_and_failures_say_why() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_costs_no_request() {
+async fn an_unreachable_collector_fails_no_request() {
     let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
     let server = traced_to(gone, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "1")]).await;
     let mut client = server.client().await;
@@ -202,7 +202,7 @@ async fn a_collector_that_is_not_there_costs_no_request() {
     tokio::task::spawn_blocking(move || service.traces().flush()).await.unwrap();
 }
 
-/// `chain`, two steps one after the other.
+/// Puts the ensemble `chain` of two consecutive steps into service.
 fn put_chain(server: &Server) {
     for name in ["first", "second"] {
         put_step(&server.service, name, Box::new(Echo::default()));
@@ -211,14 +211,14 @@ fn put_chain(server: &Server) {
 }
 
 #[tokio::test]
-async fn the_steps_of_an_ensemble_have_traces_in_its_own() {
+async fn the_traces_of_an_ensembles_steps_are_children_of_its_trace() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     let settings = [("trace_level", "TIMESTAMPS"), ("trace_rate", "1"), ("log_frequency", "1")];
     let server = traced(Target::File(Some(path)), &settings).await;
     put_chain(&server);
     assert_eq!(ask_model("chain", server.http().await, "", &json("[1,2,3,4]")).await, "200");
-    // One trace, and so one file.
+    // One trace is in one file.
     let entries: Vec<serde_json::Value> = loop {
         let text = fs::read(folder.path().join("trace.json.0")).unwrap_or_default();
         match serde_json::from_slice(&text) {
@@ -226,11 +226,11 @@ async fn the_steps_of_an_ensemble_have_traces_in_its_own() {
             Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     };
-    let told = entries.iter().map(|entry| match entry["timestamps"].as_array() {
+    let found = entries.iter().map(|entry| match entry["timestamps"].as_array() {
         None => entry.to_string(),
         Some(stamps) => stamps.iter().map(|stamp| stamp["name"].as_str().unwrap()).collect::<Vec<_>>().join(" "),
     });
-    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r#"
+    insta::assert_snapshot!(found.collect::<Vec<_>>().join("\n"), @r#"
     {"id":1,"model_name":"chain","model_version":1,"request_id":"r1"}
     HTTP_RECV_START HTTP_RECV_END REQUEST_START QUEUE_START INFER_RESPONSE_COMPLETE REQUEST_END HTTP_SEND_START HTTP_SEND_END
     {"id":2,"model_name":"first","model_version":1,"parent_id":1,"request_id":"r1"}
@@ -241,7 +241,7 @@ async fn the_steps_of_an_ensemble_have_traces_in_its_own() {
 }
 
 #[tokio::test]
-async fn the_spans_of_an_ensembles_steps_are_in_its_own() {
+async fn the_spans_of_an_ensembles_steps_are_nested_in_its_span() {
     let receiver = Receiver::start().await;
     let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "1")]).await;
     put_chain(&server);
@@ -253,21 +253,21 @@ async fn the_spans_of_an_ensembles_steps_are_in_its_own() {
     for (name, id) in [("first", "2"), ("second", "3")] {
         let step = named(name);
         assert_eq!(step.parent_span_id, chain.span_id);
-        let told = attributes(&step.attributes);
-        assert_eq!([&told["triton.trace_id"], &told["triton.trace_parent_id"]], [id, "1"]);
+        let found = attributes(&step.attributes);
+        assert_eq!([&found["triton.trace_id"], &found["triton.trace_parent_id"]], [id, "1"]);
         assert!(spans.iter().any(|span| span.name == "compute" && span.parent_span_id == step.span_id));
     }
 }
 
 #[tokio::test]
-async fn the_file_has_tensors_and_requests_that_failed() {
+async fn the_file_has_tensors_and_failed_requests() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     let levels = [("trace_level", "TIMESTAMPS+TENSORS"), ("trace_rate", "1")];
     let server = traced(Target::File(Some(path.clone())), &levels).await;
     let port = server.http().await;
     assert_eq!(ask(port, "", &json("[1,2.5,3,4]")).await, "200");
-    // The model fails, the request is refused, and it cannot be read.
+    // A failed run, a refused request, and a request that cannot be parsed.
     assert_eq!(ask(port, "", &json("[1.8e-44,0,0,0]")).await, "500");
     assert_eq!(ask(port, "", &json("[1]")).await, "400");
     assert_eq!(ask(port, "", "nonsense").await, "400");
@@ -278,14 +278,14 @@ async fn the_file_has_tensors_and_requests_that_failed() {
             _ => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     };
-    // A trace is written when its answer has been sent: two connections may end in either order.
+    // A trace is written after its response was sent: two connections may end in either order.
     entries.sort_by_key(|entry| entry["id"].as_u64());
     let names = |entry: &serde_json::Value| {
         let stamps = entry["timestamps"].as_array().unwrap();
         assert!(stamps.iter().map(|stamp| stamp["ns"].as_u64().unwrap()).is_sorted());
         stamps.iter().map(|stamp| stamp["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
     };
-    let told: Vec<_> = entries
+    let found: Vec<_> = entries
         .iter()
         .map(|entry| match (&entry["timestamps"], &entry["tensor"]) {
             (serde_json::Value::Null, serde_json::Value::Null) => entry.to_string(),
@@ -293,7 +293,7 @@ async fn the_file_has_tensors_and_requests_that_failed() {
             _ => names(entry),
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    insta::assert_snapshot!(found.join("\n"), @r#"
     {"id":1,"model_name":"echo","model_version":1,"request_id":"r1"}
     HTTP_RECV_START HTTP_RECV_END REQUEST_START QUEUE_START COMPUTE_START COMPUTE_INPUT_END COMPUTE_OUTPUT_START COMPUTE_END INFER_RESPONSE_COMPLETE REQUEST_END HTTP_SEND_START HTTP_SEND_END
     "TENSOR_QUEUE_INPUT" {"data":"1,2.5,3,4","dtype":"FP32","name":"x","shape":"1,4"}

@@ -12,7 +12,7 @@ use tonic::transport::Endpoint;
 use crate::support::{floats, start};
 
 #[tokio::test]
-async fn a_unix_domain_socket_serves_until_the_end() {
+async fn a_unix_domain_socket_serves_and_is_removed_at_the_end() {
     let server = start().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("grpc.sock");
