@@ -47,9 +47,11 @@ impl std::str::FromStr for Target {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        let uri: Uri = text.parse().with_context(|| format!("'{text}' is neither HOST:PORT nor a URL, such as 127.0.0.1:8010"))?;
+        let uri: Uri =
+            text.parse().with_context(|| format!("'{text}' is neither HOST:PORT nor a URL, such as 127.0.0.1:8010"))?;
         ensure!(uri.scheme_str().is_none_or(|scheme| scheme == "http"), "'{text}': only http:// is supported");
-        let authority = uri.authority().with_context(|| format!("'{text}' has no host: use HOST:PORT, such as 127.0.0.1:8010"))?;
+        let authority =
+            uri.authority().with_context(|| format!("'{text}' has no host: use HOST:PORT, such as 127.0.0.1:8010"))?;
         ensure!(authority.port_u16().is_some(), "'{text}' has no port: use HOST:PORT, such as 127.0.0.1:8010");
         let path = uri.path_and_query().map_or("", |path| path.as_str());
         Ok(Self { authority: authority.to_string(), path: if path == "/" { String::new() } else { path.to_owned() } })

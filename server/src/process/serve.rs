@@ -33,7 +33,7 @@ pub enum Protocol {
 
 /// A listener to bind. The flag of its port is `--<name>-port`.
 pub struct ListenerSpec {
-    /// The service behind it.
+    /// The service that it serves.
     pub service: Arc<Service>,
     /// Its name in logs and in the ports file.
     pub name: &'static str,

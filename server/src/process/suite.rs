@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// What a listener is for.
+/// The purpose of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Images,

@@ -57,7 +57,11 @@ impl TraceConfig {
             (None | Some(Mode::Triton), "level" | "rate" | "count") => {
                 self.update.entry(format!("trace_{name}")).or_default().push(value.to_owned());
             }
-            (None, _) => return Err(wrong("unknown setting; use level, rate, count, mode, or a setting of a mode, such as triton,file")),
+            (None, _) => {
+                return Err(wrong(
+                    "unknown setting; use level, rate, count, mode, or a setting of a mode, such as triton,file",
+                ));
+            }
             (Some(Mode::Triton), "file") => self.file = Some(PathBuf::from(value)),
             (Some(Mode::Triton), "log-frequency") => {
                 self.update.entry("log_frequency".into()).or_default().push(value.to_owned());
