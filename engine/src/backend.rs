@@ -27,40 +27,30 @@ pub struct RunTimings {
     pub copy_out: Duration,
 }
 
+/// The input of one run of an [`Instance`].
+#[derive(Clone, Copy, Debug)]
+pub struct RunRequest<'a> {
+    /// One entry for each of the model's inputs, in its order, with all rows of the batch; `None` for an optional one
+    /// that all requests of the batch omit.
+    pub inputs: &'a [Option<Tensor>],
+    /// The outputs to return.
+    pub outputs: OutputSet,
+    /// The client's memory for outputs, if the batch is a lone request. An instance that can writes the outputs there and
+    /// returns views of them; others ignore it. After an error its content is undefined.
+    pub placements: &'a [OutputPlacement],
+    /// An instance that can stop a run does so when this is cancelled ([`Cancel::on_cancel`]).
+    pub cancel: &'a Cancel,
+}
+
 /// One loaded copy of a model. It runs one batch at a time, on its own thread, or on several in turn if it
 /// [`runs_on_any_thread`](Self::runs_on_any_thread).
 pub trait Instance: Send {
-    /// Runs the model on `inputs`: one entry for each of its inputs, in its order, with all rows of the batch; `None`
-    /// for an optional one that all requests of the batch omit. Returns one entry for each of its outputs, `None` for
-    /// those that are not in `wanted`. An instance that can stop a run does so when `cancel` is cancelled
-    /// ([`Cancel::on_cancel`]).
+    /// Runs the model. Returns one entry for each of its outputs, `None` for those that were not requested, and writes
+    /// its times to `timings`.
     ///
     /// # Errors
     /// Any error of the backend, also after a cancelled run; the instance must stay usable.
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError>;
-
-    /// As [`run`](Self::run), for a lone request with memory for outputs. An instance that can writes the outputs there
-    /// and returns views of them; others ignore `placements`.
-    ///
-    /// # Errors
-    /// As `run`; the content of the memory is undefined then.
-    fn run_into(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        placements: &[OutputPlacement],
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let _ = placements;
-        self.run(inputs, wanted, cancel, timings)
-    }
+    fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError>;
 
     /// Where the model really runs.
     fn placement(&self) -> Placement;

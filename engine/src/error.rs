@@ -1,4 +1,4 @@
-//! What can go wrong with a request, as data: a protocol puts it into its own words.
+//! Errors of requests, as data: each protocol has its own messages for them.
 
 use std::{fmt, ops::RangeInclusive};
 
@@ -53,7 +53,7 @@ pub enum InferError {
     /// The model is not in service.
     #[error(transparent)]
     Lookup(#[from] Box<LookupError>),
-    /// As many requests wait as may wait.
+    /// The maximum number of requests waits already.
     #[error("the model's queue is full")]
     QueueFull,
     /// The model is being taken out of service.
@@ -77,7 +77,7 @@ pub enum InferError {
     /// Data that the server itself made does not fit its type and shape.
     #[error(transparent)]
     Tensor(#[from] TensorError),
-    /// What code outside the engine reports (a backend, a composite, a protocol), in its own words.
+    /// An error of code outside the engine (a backend, a composite, a protocol), with its message.
     #[error("{message}")]
     Other {
         /// The kind.
@@ -232,9 +232,9 @@ pub struct LookupError {
 }
 
 impl LookupError {
-    /// [`ErrorKind::NotFound`] where there is no such version or, none being named, none is ready;
+    /// [`ErrorKind::NotFound`] if the version does not exist, or if no version is named and none is ready;
     /// [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down: a client must
-    /// be able to tell a server that ends from one that never had the model.
+    /// be able to distinguish a server that shuts down from one that never had the model.
     pub fn kind(&self) -> ErrorKind {
         match (self.version, &self.reason) {
             (_, NotReady::Unknown) => ErrorKind::NotFound,
@@ -247,7 +247,7 @@ impl LookupError {
 /// Why a model is not in service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// There is no such model, or no such version of it.
+    /// The model, or the version of it, does not exist.
     #[error("not found")]
     Unknown,
     /// It is being loaded and warmed.

@@ -36,7 +36,7 @@ pub mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use backend::{Composite, InferFuture, Instance, Placement, RunTimings};
+pub use backend::{Composite, InferFuture, Instance, Placement, RunRequest, RunTimings};
 pub use buffer::BufferPool;
 pub use cache::Cache;
 pub use cancel::Cancel;
@@ -45,6 +45,6 @@ pub use model::{Model, Sample, StartError, WarmUpError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
 pub use request::{InferRequest, InferResponse, OutputMemory, OutputPlacement, SentInput, Stage, StageTimings};
-pub use spec::{BatchPolicy, ModelSpec, OutputSet, QueuePolicy, SpecError, TensorSpec, TimeoutAction};
+pub use spec::{BatchPolicy, ModelSettings, ModelSpec, OutputSet, QueuePolicy, SpecError, TensorSpec, TimeoutAction};
 pub use stats::FailureReason;
 pub use tensor::{Shape, Tensor, TensorError};

@@ -14,10 +14,8 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    backend::{Instance, Placement, RunTimings},
-    cancel::Cancel,
+    backend::{Instance, Placement, RunRequest, RunTimings},
     error::InferError,
-    spec::OutputSet,
     tensor::Tensor,
 };
 
@@ -61,20 +59,14 @@ pub struct Echo {
 
 impl Instance for Echo {
     #[allow(clippy::panic)] // As a backend may.
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let input = inputs.iter().flatten().next().ok_or_else(|| InferError::internal("no input"))?;
+    fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
+        let input = request.inputs.iter().flatten().next().ok_or_else(|| InferError::internal("no input"))?;
         let rows = input.shape().dims().first().copied().unwrap_or(1);
         self.runs.fetch_add(1, SeqCst);
         self.threads.lock().insert(thread::current().id());
         self.largest.fetch_max(rows, SeqCst);
         let (stop, stopped) = mpsc::channel();
-        let guard = cancel.on_cancel(move || {
+        let guard = request.cancel.on_cancel(move || {
             let _ = stop.send(());
         });
         let mut wait = self.latency;
@@ -98,7 +90,7 @@ impl Instance for Echo {
             }
             return Err(InferError::internal("poisoned row"));
         }
-        Ok(vec![wanted.contains(0).then(|| input.clone())])
+        Ok(vec![request.outputs.contains(0).then(|| input.clone())])
     }
 
     fn placement(&self) -> Placement {

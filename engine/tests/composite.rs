@@ -18,7 +18,7 @@ fn spec(name: &str) -> ModelSpec {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(1)]);
     let queue = QueuePolicy { max_queue_size: 4, ..QueuePolicy::default() };
     let policy = BatchPolicy { max_batch_size: 1, queue, ..BatchPolicy::default() };
-    ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap()
+    ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap()
 }
 
 fn echo(latency: Duration) -> (Arc<Model>, Echo) {

@@ -13,9 +13,9 @@ use std::{
 use bytes::Bytes;
 use proptest::prelude::*;
 use quintet_engine::{
-    BatchPolicy, BufferPool, Cache, Cancel, DataType, ErrorKind, FailureReason, InferError, InferRequest,
-    InferResponse, Instance, LookupError, Model, ModelSpec, NotReady, OutputSet, Placement, QueuePolicy, Registry,
-    RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec, VersionState,
+    BatchPolicy, BufferPool, Cache, DataType, ErrorKind, FailureReason, InferError, InferRequest, InferResponse,
+    Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputSet, Placement, QueuePolicy, Registry,
+    RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec, VersionState,
     testing::{Echo, Gate},
 };
 use tokio::task::JoinHandle;
@@ -30,7 +30,8 @@ fn batching(max_queue_delay: Duration) -> BatchPolicy {
 fn start(echo: &Echo, instances: usize, delay: Duration, warmup: Vec<usize>) -> Model {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
     let policy = batching(delay);
-    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, instances, warmup).unwrap();
+    let settings = ModelSettings { instances, warmup_batch_sizes: warmup, ..policy.into() };
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], settings).unwrap();
     let instances = (0..instances).map(|_| Box::new(echo.clone()) as Box<dyn Instance>).collect();
     Model::start(spec, instances, vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap()
 }
@@ -150,7 +151,7 @@ async fn a_run_of_cancelled_requests_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_goes_on_while_one_request_of_its_batch_remains() {
+async fn a_run_continues_while_one_request_of_its_batch_remains() {
     let echo = Echo::default();
     let (gate, model, ask) = gated(&echo);
     let first = ask(0, 8);
@@ -183,14 +184,10 @@ impl Added {
 }
 
 impl Instance for Added {
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        _: OutputSet,
-        _: &Cancel,
-        _: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let [Some(first), second] = inputs else { return Err(InferError::internal("the first input is not there")) };
+    fn run(&mut self, request: RunRequest<'_>, _: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
+        let [Some(first), second] = request.inputs else {
+            return Err(InferError::internal("the first input is missing"));
+        };
         // A batch has as many rows of both.
         assert!(second.iter().all(|second| second.shape() == first.shape()));
         self.largest.fetch_max(first.shape().dims()[0], SeqCst);
@@ -217,15 +214,15 @@ proptest! {
     ) {
         let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
         let inputs = vec![tensor("x"), TensorSpec { optional: true, ..tensor("more") }];
-        let spec = ModelSpec::new("added", 1, inputs, vec![tensor("y")], batching(Duration::ZERO), 1, vec![]).unwrap();
+        let spec = ModelSpec::new("added", 1, inputs, vec![tensor("y")], batching(Duration::ZERO)).unwrap();
         let added = Added::default();
         let instances: Vec<Box<dyn Instance>> = vec![Box::new(added.clone())];
         let model = Model::start(spec, instances, vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap();
         let answers = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
             let asked = sent.iter().map(|&(mark, rows, more)| {
-                let mut whole = request(mark, rows);
-                whole.inputs.push(more.and_then(|more| request(more, rows).inputs.remove(0)));
-                model.infer(whole)
+                let mut both = request(mark, rows);
+                both.inputs.push(more.and_then(|more| request(more, rows).inputs.remove(0)));
+                model.infer(both)
             });
             futures_util::future::join_all(asked).await
         });
@@ -373,11 +370,11 @@ async fn an_instance_is_warmed_on_the_thread_that_it_serves_on() {
 }
 
 #[test]
-fn samples_are_run_as_often_as_they_say_before_the_announced_sizes() {
+fn samples_run_count_times_before_the_announced_sizes() {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
     let started = |poison: Option<u8>| {
-        let spec =
-            ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], batching(Duration::ZERO), 1, vec![1]);
+        let settings = ModelSettings { warmup_batch_sizes: vec![1], ..batching(Duration::ZERO).into() };
+        let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], settings);
         let echo = Echo { poison, ..Echo::default() };
         let sample = |mark: u8, rows: usize, count: usize| Sample {
             name: format!("sample {mark}"),
@@ -398,7 +395,8 @@ fn samples_are_run_as_often_as_they_say_before_the_announced_sizes() {
 fn a_model_that_fails_its_warm_up_does_not_start() {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
     let policy = batching(Duration::ZERO);
-    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 2, vec![1]).unwrap();
+    let settings = ModelSettings { instances: 2, warmup_batch_sizes: vec![1], ..policy.into() };
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], settings).unwrap();
     let echo = Echo::default();
     let runs = Arc::clone(&echo.runs);
     let instances: Vec<Box<dyn Instance>> = vec![Box::new(echo.clone()), Box::new(Echo { poison: Some(0), ..echo })];

@@ -1,4 +1,4 @@
-//! What requests cost on their way through HTTP's routes without a socket, by the form of their tensor.
+//! The cost of requests in the HTTP routes, without a socket, by the encoding of their tensor.
 
 #![allow(clippy::unwrap_used)]
 
@@ -29,7 +29,7 @@ fn service() -> Arc<Service> {
     let service = Arc::new(Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits)));
     let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
     let policy = BatchPolicy { max_batch_size: 8, ..BatchPolicy::default() };
-    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap();
     let model =
         Model::start(spec, vec![Box::new(Echo::default())], vec![], service.catalog().pool().clone(), Duration::ZERO)
             .unwrap();
@@ -37,7 +37,7 @@ fn service() -> Arc<Service> {
     service
 }
 
-/// `data` or `binary_data_size` of one tensor, and whether its answer is binary.
+/// A request with `data` or `binary_data_size` of one tensor, and whether its response is binary.
 fn json(elements: usize, field: &str, binary: bool) -> String {
     format!(
         r#"{{"inputs":[{{"name":"x","shape":[1,{elements}],"datatype":"FP32",{field}}}],"parameters":{{"binary_data_output":{binary}}}}}"#

@@ -1,9 +1,9 @@
-//! Damages `ModelInfer` messages at random, cuts them into frames at random, and says all that on a connection:
-//! `cargo run --release -p quintet-server --example fuzz_infer -- --seconds 600 --seed 1`. In every third connection
-//! the frames themselves are damaged.
+//! A fuzzer for gRPC: damages `ModelInfer` messages at random, splits them into random frames, and sends them on a
+//! connection: `cargo run --release -p quintet-server --example fuzz_infer -- --seconds 600 --seed 1`. On every third
+//! connection the frames themselves are damaged.
 //!
-//! Whatever comes in whole frames must be answered with a gRPC status, and a good call behind it as ever. A panic or a
-//! connection that hangs ends the run with its seed and round, which bring it back.
+//! Calls in valid frames must be answered with a gRPC status, and a valid call after them must succeed. A panic or a
+//! hanging connection ends the run and prints its seed and round, which reproduce it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -34,18 +34,18 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-/// What a message may have at most.
+/// Limit for the size of a message.
 const MAX_INPUT: InputLimit = InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" };
 
 #[derive(Parser)]
 struct Args {
-    /// How long to go on.
+    /// Duration of the run in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Where the random numbers begin.
+    /// Seed of the random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The first round; a failure names its own.
+    /// The first round; a failure prints its round.
     #[arg(long, default_value_t = 0)]
     round: u64,
 }
@@ -59,7 +59,7 @@ fn service() -> Arc<Service> {
     for (name, data_type) in TYPES {
         let tensor = |name| TensorSpec::new(name, data_type, [None]);
         let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
-        let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
+        let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap();
         let model = Model::start(
             spec,
             vec![Box::new(Echo::default())],
@@ -73,7 +73,7 @@ fn service() -> Arc<Service> {
     service
 }
 
-/// A request that is good, or nearly.
+/// A request that is valid or almost valid.
 fn request(rng: &mut StdRng) -> ModelInferRequest {
     let (name, data_type) = *TYPES.choose(rng).unwrap();
     let width = rng.random_range(0..40_usize);
@@ -109,7 +109,7 @@ fn request(rng: &mut StdRng) -> ModelInferRequest {
     request
 }
 
-/// Changes, drops, repeats and inserts bytes, and lies about the length.
+/// Changes, removes, repeats and inserts bytes, also in length prefixes.
 fn damage(body: &mut Vec<u8>, rng: &mut StdRng) {
     for _ in 0..rng.random_range(0..6) {
         let at = rng.random_range(0..=body.len());
@@ -120,7 +120,7 @@ fn damage(body: &mut Vec<u8>, rng: &mut StdRng) {
                 let part = body[at..].iter().copied().take(30).collect::<Vec<_>>();
                 body.splice(at..at, part);
             }
-            // A varint that is as long as they get.
+            // The longest varint.
             3 => drop(body.splice(at..at, [0xff; 9])),
             _ => {
                 if let Some(byte) = body.get_mut(at) {
@@ -138,7 +138,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
     body
 }
 
-/// A call's frames: its head, and its body in frames of any size, some of them padded.
+/// A call's frames: headers, and the body in frames of random sizes, some with padding.
 fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
@@ -152,8 +152,8 @@ fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Ve
     let mut bytes = http2::frame(kind::HEADERS, flag::END_HEADERS, stream, &block);
     let mut rest = body;
     while !rest.is_empty() {
-        let (part, behind) = rest.split_at(rng.random_range(0..=rest.len().min(200)).max(rest.len().min(1)));
-        rest = behind;
+        let (part, after) = rest.split_at(rng.random_range(0..=rest.len().min(200)).max(rest.len().min(1)));
+        rest = after;
         if rng.random_ratio(1, 8) {
             let padding = rng.random_range(0..20_u8);
             let padded = [&[padding], part, &vec![0; padding.into()]].concat();
@@ -166,8 +166,8 @@ fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Ve
     bytes
 }
 
-/// Sends all that a client says, in pieces; the gRPC statuses of the answers until there are `count` of them, or the
-/// connection ends.
+/// Sends the bytes in random pieces. Returns the gRPC statuses of the responses, until there are `count` or the connection
+/// ends.
 async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut StdRng) -> Vec<String> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
     let limits = kserve_grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
@@ -175,12 +175,12 @@ async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut S
         tokio::spawn(kserve_grpc::serve_connection(server, Arc::clone(service), limits, CancellationToken::new()));
     let mut rest = sent;
     while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(rng.random_range(1..=rest.len()));
-        // It may have ended the connection by now.
+        let (piece, after) = rest.split_at(rng.random_range(1..=rest.len()));
+        // The server may have closed the connection.
         if client.write_all(piece).await.is_err() {
             break;
         }
-        rest = behind;
+        rest = after;
     }
     if count == 0 {
         client.shutdown().await.unwrap();
@@ -205,7 +205,7 @@ async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut S
         }
     }
     drop(client);
-    // That it broke a rule is no failure.
+    // A protocol error of the client is not a failure.
     let _ = serving.await.unwrap();
     statuses
 }
@@ -238,7 +238,7 @@ fn main() {
             let calls = rng.random_range(1..4_u32);
             for nth in 0..calls {
                 let mut message = request(&mut rng).encode_to_vec();
-                // Inside the message, so that its length stays right, or with the prefix.
+                // Damage only the message, so that the length prefix is right, or also the prefix.
                 let body = if rng.random() {
                     damage(&mut message, &mut rng);
                     framed(&message)
@@ -249,7 +249,7 @@ fn main() {
                 };
                 sent.extend(call(2 * nth + 1, &body, &mut encoder, &mut rng));
             }
-            // Whole frames are all answered, and a good call behind them as ever; of damaged ones nothing is known.
+            // Calls in valid frames are all answered, and a valid call after them succeeds; damaged frames may do anything.
             let mut count = 0;
             if rng.random_ratio(2, 3) {
                 sent.extend(call(2 * calls + 1, &good, &mut encoder, &mut rng));

@@ -1,4 +1,4 @@
-//! What a request in the steady state allocates: nothing of a tensor's size.
+//! Checks that requests in the steady state allocate no buffer of a tensor's size.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 /// One FP32 image.
 const TENSOR_BYTES: usize = 602_112;
 
-/// Counts allocations of at least a tensor's size, but for those of the thread that plays the client.
+/// Counts allocations of at least a tensor's size, except in the client's thread.
 struct Counting;
 
 static LARGE: AtomicUsize = AtomicUsize::new(0);
@@ -48,7 +48,7 @@ fn count(bytes: usize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: the caller's promises are the system allocator's.
+        // SAFETY: the caller upholds the system allocator's contract.
         unsafe { System.alloc(layout) }
     }
 
@@ -73,15 +73,15 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Serves a model that answers its input over HTTP and gRPC, from threads that are counted; their ports, and the pool
-/// of their buffers.
+/// Serves a model that returns its input over HTTP and gRPC, in threads that are counted. Returns the ports, and the pool
+/// of the buffers.
 fn start() -> ([u16; 2], BufferPool) {
     let max_input = InputLimit { bytes: 64 << 20, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
     let service = Arc::new(Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits)));
     let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
     let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
-    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap();
     let model =
         Model::start(spec, vec![Box::new(Echo::default())], vec![], service.catalog().pool().clone(), Duration::ZERO)
             .unwrap();
@@ -110,7 +110,7 @@ fn start() -> ([u16; 2], BufferPool) {
     (ports.recv().unwrap(), pool)
 }
 
-/// A client over HTTP: sends a request and reads its answer.
+/// An HTTP client that sends a request and reads its response.
 fn over_http(port: u16) -> impl FnMut() {
     let json = format!(
         r#"{{"inputs":[{{"name":"x","shape":[1,{}],"datatype":"FP32","parameters":{{"binary_data_size":{TENSOR_BYTES}}}}}],"parameters":{{"binary_data_output":true}}}}"#,
@@ -140,7 +140,7 @@ fn over_http(port: u16) -> impl FnMut() {
     }
 }
 
-/// The same over gRPC, on one connection; the thread drives it itself.
+/// A gRPC client on one connection, which the calling thread drives.
 fn over_grpc(port: u16) -> impl FnMut() {
     let message = ModelInferRequest {
         model_name: "echo".into(),
@@ -180,8 +180,8 @@ fn over_grpc(port: u16) -> impl FnMut() {
     }
 }
 
-/// Lets a lane settle, then counts. A client has its answer a moment before the server drops the buffer: each request
-/// waits until those before it have left theirs in the pool.
+/// Warms up, then counts. A client receives the response just before the server releases the buffer, so each request
+/// waits until the earlier buffers are back in the pool.
 fn steady(name: &str, pool: &BufferPool, mut request: impl FnMut()) {
     (0..10).for_each(|_| request());
     std::thread::sleep(Duration::from_millis(50));
@@ -190,7 +190,7 @@ fn steady(name: &str, pool: &BufferPool, mut request: impl FnMut()) {
         request();
         let answered = Instant::now();
         while pool.idle_bytes() < idle {
-            assert!(answered.elapsed() < Duration::from_secs(10), "a buffer does not come back over {name}");
+            assert!(answered.elapsed() < Duration::from_secs(10), "a buffer does not return to the pool over {name}");
             std::thread::yield_now();
         }
     }

@@ -137,7 +137,7 @@ mod tests {
     fn spec(data_type: DataType) -> ModelSpec {
         let tensor = |name| TensorSpec::new(name, data_type, [None]);
         let policy = BatchPolicy { max_batch_size: 64, dynamic: true, ..BatchPolicy::default() };
-        ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap()
+        ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap()
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use super::{
     warmup::{self, Sample, WarmUpError},
 };
 use crate::{
-    backend::{Instance, RunTimings, guarded},
+    backend::{Instance, RunRequest, RunTimings, guarded},
     batch::{
         gather::{gather, scatter},
         queue::{Queue, Work},
@@ -113,7 +113,8 @@ impl Drop for CancelOnDrop<'_> {
 /// closed and empty. It drops the instance then, even if the model is still referenced.
 pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, warmed: Sender<Result<(), WarmUpError>>) {
     let Some(instance) = shared.instances.get(index) else { return };
-    let outcome = instance.lock().as_deref_mut().map_or(Ok(()), |it| warmup::run(&shared.spec, &samples, it));
+    let outcome =
+        instance.lock().as_deref_mut().map_or(Ok(()), |instance| warmup::run(&shared.spec, &samples, instance));
     // The samples are not needed any more; the thread may run as long as the process.
     drop(samples);
     let _ = warmed.send(outcome);
@@ -177,13 +178,18 @@ fn attempt(
     let requests: Vec<&InferRequest> = batch.iter().map(|pending| &pending.request).collect();
     let inputs = gather(&requests, &shared.pool)?;
     let gathered = started.elapsed();
-    let wanted = requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs));
     let mut times = RunTimings::default();
     let placements = match requests[..] {
         [request] => request.output_placements(&shared.spec, &inputs),
         _ => Vec::new(),
     };
-    let outputs = guarded(|| instance.run_into(&inputs, wanted, &placements, cancel, &mut times))?;
+    let run = RunRequest {
+        inputs: &inputs,
+        outputs: requests.iter().fold(OutputSet::NONE, |set, request| set.union(request.outputs)),
+        placements: &placements,
+        cancel,
+    };
+    let outputs = guarded(|| instance.run(run, &mut times))?;
     let ran = Instant::now();
     if let Some(pace) = &shared.pace {
         pace.ran(bytes(&inputs), ran - started);

@@ -122,8 +122,16 @@ impl Model {
                 return Err(StartError::WarmUp { model: spec.name().to_owned(), error });
             }
         }
-        let runner = Runner::Instances(started_instances);
-        Ok(Self::new(spec, stats, pool, runner, placement, load_time + started.elapsed()))
+        Ok(Self {
+            spec,
+            stats,
+            pool,
+            runner: Runner::Instances(started_instances),
+            placement,
+            load_time: load_time + started.elapsed(),
+            cache: None,
+            generation: next_generation(),
+        })
     }
 
     /// A model that calls other models. `load_time` is the time of loading.
@@ -134,21 +142,16 @@ impl Model {
         pool: BufferPool,
         load_time: Duration,
     ) -> Self {
-        let runner = Runner::Steps(Steps::new(composite));
-        Self::new(Arc::new(spec), Arc::default(), pool, runner, placement, load_time)
-    }
-
-    fn new(
-        spec: Arc<ModelSpec>,
-        stats: Arc<ModelStats>,
-        pool: BufferPool,
-        runner: Runner,
-        placement: Placement,
-        load_time: Duration,
-    ) -> Self {
-        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
-        let generation = GENERATIONS.fetch_add(1, Relaxed);
-        Self { spec, stats, pool, runner, placement, load_time, cache: None, generation }
+        Self {
+            spec: Arc::new(spec),
+            stats: Arc::default(),
+            pool,
+            runner: Runner::Steps(Steps::new(composite)),
+            placement,
+            load_time,
+            cache: None,
+            generation: next_generation(),
+        }
     }
 
     /// Answers requests from this cache, and keeps responses there.
@@ -305,6 +308,12 @@ impl Model {
             steps.wait_idle();
         }
     }
+}
+
+/// A number that no other load of a model in this process has.
+fn next_generation() -> u64 {
+    static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+    GENERATIONS.fetch_add(1, Relaxed)
 }
 
 impl Instances {

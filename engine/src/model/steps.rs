@@ -50,7 +50,8 @@ impl Steps {
             Ok(response) => {
                 let mut timings = response.timings;
                 timings[Stage::Queue] = Duration::ZERO;
-                let [copy_in, infer, copy_out] = [Stage::CopyIn, Stage::Infer, Stage::CopyOut].map(|it| timings[it]);
+                let [copy_in, infer, copy_out] =
+                    [Stage::CopyIn, Stage::Infer, Stage::CopyOut].map(|stage| timings[stage]);
                 stats.executed(rows, timings[Stage::Gather], &RunTimings { copy_in, infer, copy_out });
                 stats.succeeded(started.elapsed(), &timings);
             }

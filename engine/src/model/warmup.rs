@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use quintet_proto::DataType;
 
 use crate::{
-    backend::{Instance, RunTimings, guarded},
+    backend::{Instance, RunRequest, RunTimings, guarded},
     cancel::Cancel,
     error::InferError,
     spec::{ModelSpec, OutputSet},
@@ -42,7 +42,7 @@ pub enum WarmUpError {
     TooLarge(Shape),
 }
 
-/// Bytes of a tensor of zeros at most.
+/// Maximum bytes of a tensor of zeros.
 const MAX_BYTES: usize = 1 << 32;
 
 /// Runs the samples, then each announced batch size once, on zeros; dynamic dimensions are 1.
@@ -76,8 +76,9 @@ fn zeros(data_type: DataType, shape: Shape) -> Result<Tensor, WarmUpError> {
 }
 
 fn run_once(spec: &ModelSpec, inputs: &[Option<Tensor>], instance: &mut dyn Instance) -> Result<(), InferError> {
-    let wanted = OutputSet::all(spec.outputs().len());
-    guarded(|| instance.run(inputs, wanted, &Cancel::new(1), &mut RunTimings::default())).map(drop)
+    let outputs = OutputSet::all(spec.outputs().len());
+    let request = RunRequest { inputs, outputs, placements: &[], cancel: &Cancel::new(1) };
+    guarded(|| instance.run(request, &mut RunTimings::default())).map(drop)
 }
 
 #[cfg(test)]

@@ -156,8 +156,6 @@ mod tests {
             vec![tensor("INPUT0"), tensor("INPUT1")],
             vec![tensor("OUTPUT0"), tensor("OUTPUT1")],
             policy,
-            1,
-            vec![],
         )
         .unwrap()
     }
@@ -190,7 +188,7 @@ mod tests {
             let required = required.iter().map(|name| tensor(name, false));
             let inputs = required.chain(optional.iter().map(|name| tensor(name, true))).collect();
             let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
-            ModelSpec::new("m", 1, inputs, vec![tensor("y", false)], policy, 1, vec![]).unwrap()
+            ModelSpec::new("m", 1, inputs, vec![tensor("y", false)], policy).unwrap()
         };
         let admitted = |names: &[&'static str]| {
             let inputs = names.iter().map(|name| sent(name, &[2, 16])).collect();

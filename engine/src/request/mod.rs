@@ -103,7 +103,7 @@ mod tests {
         ];
         let policy = BatchPolicy { max_batch_size: 4, ..BatchPolicy::default() };
         let input = TensorSpec::new("x", DataType::Uint8, [Some(8)]);
-        let spec = ModelSpec::new("m", 1, vec![input], outputs, policy, 1, vec![]).unwrap();
+        let spec = ModelSpec::new("m", 1, vec![input], outputs, policy).unwrap();
         let memory = crate::BufferPool::new(0).take(bytes).freeze();
         let sent = if shares_with_input { memory.slice(..16) } else { Bytes::from(vec![0; 16]) };
         let sent = Tensor::new(DataType::Uint8, Shape::new([2, 8]), sent).unwrap();

@@ -40,6 +40,24 @@ impl TensorSpec {
     }
 }
 
+/// How a model is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// How requests wait and share batches.
+    pub policy: BatchPolicy,
+    /// Number of instances, at least 1.
+    pub instances: usize,
+    /// The batch sizes that the model announces: each runs once before the model is ready.
+    pub warmup_batch_sizes: Vec<usize>,
+}
+
+/// One instance without a warm-up.
+impl From<BatchPolicy> for ModelSettings {
+    fn from(policy: BatchPolicy) -> Self {
+        Self { policy, instances: 1, warmup_batch_sizes: Vec::new() }
+    }
+}
+
 /// The specification of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSpec {
@@ -47,9 +65,7 @@ pub struct ModelSpec {
     version: u64,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
-    policy: BatchPolicy,
-    instances: usize,
-    warmup_batch_sizes: Vec<usize>,
+    settings: ModelSettings,
 }
 
 /// A contradiction in a model's specification.
@@ -105,8 +121,7 @@ pub enum SpecError {
 }
 
 impl ModelSpec {
-    /// Checks a specification. `warmup_batch_sizes` are the batch sizes that the model announces: each runs once
-    /// before the model is ready. They are sorted and made unique.
+    /// Checks a specification. Its warm-up batch sizes are sorted and made unique.
     ///
     /// # Errors
     /// When tensors or settings contradict each other.
@@ -115,10 +130,9 @@ impl ModelSpec {
         version: u64,
         inputs: Vec<TensorSpec>,
         outputs: Vec<TensorSpec>,
-        policy: BatchPolicy,
-        instances: usize,
-        mut warmup_batch_sizes: Vec<usize>,
+        settings: impl Into<ModelSettings>,
     ) -> Result<Self, SpecError> {
+        let ModelSettings { policy, instances, mut warmup_batch_sizes } = settings.into();
         let model: String = name.into();
         for (what, tensors) in [("inputs", &inputs), ("outputs", &outputs)] {
             if tensors.is_empty() {
@@ -144,7 +158,8 @@ impl ModelSpec {
         if let Some(&size) = warmup_batch_sizes.iter().find(|size| !(1..=max).contains(size)) {
             return Err(SpecError::Warmup { model, size, max });
         }
-        Ok(Self { name: model, version, inputs, outputs, policy, instances, warmup_batch_sizes })
+        let settings = ModelSettings { policy, instances, warmup_batch_sizes };
+        Ok(Self { name: model, version, inputs, outputs, settings })
     }
 
     /// Name of the model.
@@ -169,22 +184,22 @@ impl ModelSpec {
 
     /// How requests are batched.
     pub fn policy(&self) -> &BatchPolicy {
-        &self.policy
+        &self.settings.policy
     }
 
     /// Whether the first dimension of tensors is the batch's.
     pub fn batches(&self) -> bool {
-        self.policy.max_batch_size > 0
+        self.settings.policy.max_batch_size > 0
     }
 
     /// Number of instances.
     pub fn instances(&self) -> usize {
-        self.instances
+        self.settings.instances
     }
 
     /// The batch sizes that run once before the model is ready, ascending.
     pub fn warmup_batch_sizes(&self) -> &[usize] {
-        &self.warmup_batch_sizes
+        &self.settings.warmup_batch_sizes
     }
 }
 
@@ -192,10 +207,11 @@ impl ModelSpec {
 mod tests {
     use super::*;
 
-    fn spec(warmup: Vec<usize>, max_batch_size: usize) -> Result<ModelSpec, SpecError> {
+    fn spec(warmup_batch_sizes: Vec<usize>, max_batch_size: usize) -> Result<ModelSpec, SpecError> {
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(4)]);
         let policy = BatchPolicy { max_batch_size, ..BatchPolicy::default() };
-        ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y")], policy, 1, warmup)
+        let settings = ModelSettings { warmup_batch_sizes, ..policy.into() };
+        ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y")], settings)
     }
 
     #[test]

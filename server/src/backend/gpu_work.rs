@@ -1,7 +1,7 @@
-//! The work of this process's threads on its GPUs, and the one kind of it that must be alone.
+//! A lock for GPU work: shared by ordinary work, exclusive for recording a CUDA graph.
 //!
-//! While ONNX Runtime records a CUDA graph, CUDA refuses to all threads what might disturb the recording, such as
-//! allocating memory or copying synchronously (`cudaStreamCaptureModeGlobal`): it would fail, and so would the recording.
+//! While ONNX Runtime records a CUDA graph, calls of any thread that might disturb the recording, such as allocating
+//! memory or copying synchronously, fail and make the recording fail (`cudaStreamCaptureModeGlobal`).
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static WORK: RwLock<()> = RwLock::new(());
 
-/// Held by tests that record, and by those that would feel it.
+/// Held by tests that record, and by tests that a recording would disturb.
 #[cfg(test)]
 pub(super) static RECORDING: Mutex<()> = Mutex::new(());
 
-/// Held for work that may go on beside other work. Not to be asked for by a thread that has it.
+/// Held for ordinary work, which may overlap with other work. A thread that holds it must not take it again.
 pub(super) fn shared() -> RwLockReadGuard<'static, ()> {
     WORK.read()
 }
 
-/// As [`shared`], if a recording is not under way.
+/// As [`shared`]; `None` during a recording.
 pub(super) fn try_shared() -> Option<RwLockReadGuard<'static, ()>> {
     WORK.try_read()
 }
 
-/// Held for a recording: no other work is under way. `None` if that took longer than `patience`, in which no other work
-/// begins.
-pub(super) fn alone(patience: Duration) -> Option<RwLockWriteGuard<'static, ()>> {
-    WORK.try_write_for(patience)
+/// Held for a recording, while no other work runs. `None` if the running work takes longer than `timeout` to end; new work
+/// waits meanwhile.
+pub(super) fn exclusive(timeout: Duration) -> Option<RwLockWriteGuard<'static, ()>> {
+    WORK.try_write_for(timeout)
 }

@@ -1,8 +1,7 @@
-//! The built-in backend `image`: encoded images in, what ResNet takes out.
+//! The built-in backend `image`: encoded images to the input tensor of a ResNet.
 
 use quintet_engine::{
-    BufferPool, Cancel, DataType, ErrorKind, InferError, Instance, OutputSet, Placement, RunTimings, Shape, Tensor,
-    TensorSpec,
+    BufferPool, DataType, ErrorKind, InferError, Instance, Placement, RunRequest, RunTimings, Shape, Tensor, TensorSpec,
 };
 use quintet_preprocess::{ELEMENTS, ImageError, SIDE};
 use quintet_proto::elements;
@@ -17,12 +16,12 @@ pub struct Images {
 }
 
 impl Images {
-    /// Takes images of at most `max_pixels`.
+    /// A backend for images of at most `max_pixels`.
     pub fn new(max_pixels: u64, pool: BufferPool) -> Self {
         Self { max_pixels, pool }
     }
 
-    /// Its input and its output, of these names, with the batch's dimension.
+    /// Its input and its output with these names, with the batch dimension.
     pub fn tensors(input: &str, output: &str) -> (TensorSpec, TensorSpec) {
         let pixels = [None, Some(3), Some(SIDE), Some(SIDE)];
         (TensorSpec::new(input, DataType::Bytes, [None, Some(1)]), TensorSpec::new(output, DataType::Fp32, pixels))
@@ -30,25 +29,20 @@ impl Images {
 }
 
 impl Instance for Images {
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        _: OutputSet,
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
+    fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = std::time::Instant::now();
-        let images =
-            inputs.iter().flatten().next().ok_or_else(|| InferError::internal("the image backend got no input"))?;
+        let images = request.inputs.iter().flatten().next();
+        let images = images.ok_or_else(|| InferError::internal("the image backend got no input"))?;
         let count = images.shape().elements().unwrap_or(0);
         let mut buffer = self.pool.take(count * ELEMENTS * size_of::<f32>());
         let pixels: &mut [f32] = bytemuck::try_cast_slice_mut(&mut buffer).map_err(InferError::internal)?;
-        for (index, (image, room)) in elements::iter(images.data()).zip(pixels.chunks_exact_mut(ELEMENTS)).enumerate() {
-            if cancel.is_cancelled() {
+        for (index, (image, target)) in elements::iter(images.data()).zip(pixels.chunks_exact_mut(ELEMENTS)).enumerate()
+        {
+            if request.cancel.is_cancelled() {
                 return Err(InferError::Cancelled);
             }
             let image = image.map_err(|error| InferError::invalid(format_args!("image {index}: {error}")))?;
-            quintet_preprocess::to_tensor(image, self.max_pixels, room).map_err(|error| {
+            quintet_preprocess::to_tensor(image, self.max_pixels, target).map_err(|error| {
                 let kind = match error {
                     ImageError::TooManyPixels { .. } => ErrorKind::TooLarge,
                     _ => ErrorKind::InvalidInput,
@@ -68,17 +62,22 @@ impl Instance for Images {
 
 #[cfg(test)]
 mod tests {
+    use quintet_engine::{Cancel, OutputSet};
+
     use super::*;
 
     fn run(images: &[&[u8]], max_pixels: u64) -> Result<Tensor, InferError> {
         let images = Tensor::new(DataType::Bytes, Shape::new([images.len(), 1]), elements::encode(images)).unwrap();
         let mut backend = Images::new(max_pixels, BufferPool::new(0));
-        let outputs = backend.run(&[Some(images)], OutputSet::all(1), &Cancel::new(1), &mut RunTimings::default())?;
+        let cancel = Cancel::new(1);
+        let inputs = &[Some(images)];
+        let request = RunRequest { inputs, outputs: OutputSet::all(1), placements: &[], cancel: &cancel };
+        let outputs = backend.run(request, &mut RunTimings::default())?;
         Ok(outputs[0].clone().unwrap())
     }
 
     #[test]
-    fn images_become_what_the_crate_makes_of_them_and_bad_ones_are_named() {
+    fn prepares_images_and_names_bad_ones() {
         let photo = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../photos/coffee-224.jpg")).unwrap();
         let mut wanted = vec![0.0f32; ELEMENTS];
         quintet_preprocess::to_tensor(&photo, u64::MAX, &mut wanted).unwrap();

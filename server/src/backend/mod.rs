@@ -1,4 +1,4 @@
-//! What runs models: ONNX Runtime, on whichever provider it really gets; what is built in; other models.
+//! Backends that run models: ONNX Runtime, libtorch, the built-in image backend, and reshaped tensors.
 
 mod gpu_work;
 pub mod image;

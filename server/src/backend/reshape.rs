@@ -1,13 +1,13 @@
-//! `reshape`: a tensor whose shape for clients differs from the model's. Only the view changes.
+//! `reshape`: tensors whose shape for clients differs from the model's. Only the view changes.
 
-use quintet_engine::{Cancel, InferError, Instance, OutputSet, Placement, RunTimings, Shape, Tensor};
+use quintet_engine::{InferError, Instance, Placement, RunRequest, RunTimings, Shape, Tensor};
 
 /// One tensor's two shapes, without the batch dimension; `None` is a dynamic one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reshape {
-    /// What comes in.
+    /// The shape before.
     pub from: Vec<Option<usize>>,
-    /// What goes out.
+    /// The shape after.
     pub to: Vec<Option<usize>>,
 }
 
@@ -19,9 +19,9 @@ impl Reshape {
         fixed(&self.from) == fixed(&self.to) && dynamic(&self.from) == dynamic(&self.to)
     }
 
-    /// The shape that goes out for one that came in: dynamic dimensions keep their order.
-    fn shape(&self, came: &[usize], batches: bool) -> Shape {
-        let (rows, dims) = came.split_at(usize::from(batches).min(came.len()));
+    /// The shape after, for a concrete shape before. Dynamic dimensions keep their order.
+    fn shape(&self, before: &[usize], batches: bool) -> Shape {
+        let (rows, dims) = before.split_at(usize::from(batches).min(before.len()));
         let mut dynamic = self.from.iter().zip(dims).filter(|(from, _)| from.is_none()).map(|(_, &dim)| dim);
         let dims = self.to.iter().map(|dim| dim.or_else(|| dynamic.next()).unwrap_or(1));
         Shape::new(rows.iter().copied().chain(dims).collect::<Vec<_>>())
@@ -37,24 +37,19 @@ impl Reshape {
 pub struct Reshaped {
     /// The instance that runs the model.
     pub inner: Box<dyn Instance>,
-    /// One for each input, in order; `None` leaves it as it is.
+    /// One for each input, in order; `None` leaves it unchanged.
     pub inputs: Vec<Option<Reshape>>,
     /// One for each output, in order.
     pub outputs: Vec<Option<Reshape>>,
-    /// Whether tensors have a batch dimension in front.
+    /// Whether the first dimension of tensors is the batch.
     pub batches: bool,
 }
 
 impl Instance for Reshaped {
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
+    fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
         let batches = self.batches;
-        let inputs = inputs
+        let inputs = request
+            .inputs
             .iter()
             .zip(&self.inputs)
             .map(|(tensor, reshape)| match (tensor, reshape) {
@@ -62,7 +57,8 @@ impl Instance for Reshaped {
                 (tensor, _) => Ok(tensor.clone()),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let outputs = self.inner.run(&inputs, wanted, cancel, timings)?;
+        // Placements have the client's shapes, not the model's.
+        let outputs = self.inner.run(RunRequest { inputs: &inputs, placements: &[], ..request }, timings)?;
         outputs
             .into_iter()
             .zip(&self.outputs)
@@ -92,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_go_both_ways() {
+    fn maps_shapes_with_dynamic_dimensions() {
         assert_eq!(reshape(&[1], &[]).shape(&[8, 1], true), Shape::new([8]));
         assert_eq!(reshape(&[], &[1]).shape(&[8], true), Shape::new([8, 1]));
         assert_eq!(reshape(&[4, -1], &[2, -1, 2]).shape(&[4, 7], false), Shape::new([2, 7, 2]));
@@ -100,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_found_at_load() {
+    fn finds_reshapes_with_different_sizes() {
         assert!(reshape(&[4, -1], &[2, 2, -1]).fits() && reshape(&[1], &[]).fits());
         assert!(!reshape(&[4], &[3]).fits() && !reshape(&[-1], &[4]).fits());
     }

@@ -146,7 +146,7 @@ mod tests {
         let inputs = required.chain(optional.iter().map(|name| tensor(name, true))).collect();
         let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         let outputs = vec![tensor("OUTPUT0", false), tensor("OUTPUT1", false)];
-        ModelSpec::new(name, 1, inputs, outputs, policy, 1, vec![]).unwrap()
+        ModelSpec::new(name, 1, inputs, outputs, policy).unwrap()
     }
 
     fn simple() -> ModelSpec {
@@ -231,11 +231,9 @@ mod tests {
     #[test]
     fn data_that_does_not_fit_is_told_in_tritons_words() {
         let text = TensorSpec::new("x", DataType::Bytes, [Some(2)]);
-        let spec =
-            ModelSpec::new("text", 1, vec![text.clone()], vec![text], BatchPolicy::default(), 1, vec![]).unwrap();
+        let spec = ModelSpec::new("text", 1, vec![text.clone()], vec![text], BatchPolicy::default()).unwrap();
         let wide = TensorSpec::new("x", DataType::Bytes, [None, None]);
-        let wide =
-            ModelSpec::new("wide", 1, vec![wide.clone()], vec![wide], BatchPolicy::default(), 1, vec![]).unwrap();
+        let wide = ModelSpec::new("wide", 1, vec![wide.clone()], vec![wide], BatchPolicy::default()).unwrap();
         let refused = |spec: &ModelSpec, shape: &[i64], data: &'static [u8]| {
             let (data_type, data) = (Some(DataType::Bytes), Bytes::from_static(data));
             refusal(spec, "", vec![SentInput { name: "x", data_type, shape: shape.to_vec(), data }])

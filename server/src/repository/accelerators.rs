@@ -1,4 +1,4 @@
-//! What a model's configuration says of GPUs: which providers, with which options, for which shapes.
+//! The GPU settings of a model's configuration: providers, their options, and the shapes to expect.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use quintet_proto::inference::{
 use super::error::ConfigError;
 use crate::backend::onnx::{Accelerator, OptionError, Profile, Provider, ProviderOptions, Tuning};
 
-/// Parameters of a model that Triton's ONNX Runtime backend takes for options of CUDA.
+/// Parameters of a model that Triton's ONNX Runtime backend uses as options of CUDA.
 pub(super) const CUDA_PARAMETERS: [&str; 4] =
     ["arena_extend_strategy", "cudnn_conv_algo_search", "do_copy_in_default_stream", "gpu_mem_limit"];
 
-/// The providers that a configuration asks for, in order.
+/// The providers that a configuration requests, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// By instance group, and TensorRT where it is the accelerator.
+    /// From the instance groups, and TensorRT if it is an accelerator.
     pub(super) providers: Vec<Provider>,
-    /// Whether the first is asked for by name, and not merely taken where it is there.
+    /// Whether the first is requested by name, and not only used if it is available.
     pub(super) is_explicit: bool,
 }
 
-/// What a configuration asks for. Without an instance group that is a GPU if there is one.
+/// The providers that a configuration requests: without an instance group a GPU, if there is one.
 pub(super) fn wanted(config: &ModelConfig) -> Wanted {
     if !wants_gpu(&config.instance_group) {
         return Wanted { providers: vec![Provider::Cpu], is_explicit: true };
@@ -42,14 +42,15 @@ fn wants_gpu(groups: &[ModelInstanceGroup]) -> bool {
 }
 
 fn configured(config: &ModelConfig) -> impl Iterator<Item = &Configured> {
-    let accelerators = config.optimization.as_ref().and_then(|it| it.execution_accelerators.as_ref());
-    accelerators.into_iter().flat_map(|it| &it.gpu_execution_accelerator)
+    let optimization = config.optimization.as_ref();
+    let accelerators = optimization.and_then(|optimization| optimization.execution_accelerators.as_ref());
+    accelerators.into_iter().flat_map(|accelerators| &accelerators.gpu_execution_accelerator)
 }
 
-/// Puts the options of accelerators into the tuning. Returns the fields that have no effect.
+/// Applies the options of accelerators to the tuning. Returns the fields that have no effect.
 ///
 /// # Errors
-/// An option that there is not, with the nearest that there is, or a value that it does not take.
+/// For an unknown option, with the most similar known one, or a value that it does not take.
 pub(super) fn tune(config: &ModelConfig, tuning: &mut Tuning) -> Result<Vec<String>, ConfigError> {
     let mut without_effect = Vec::new();
     for name in CUDA_PARAMETERS {
@@ -78,15 +79,16 @@ pub(super) fn tune(config: &ModelConfig, tuning: &mut Tuning) -> Result<Vec<Stri
             without_effect.extend(set(options, kind, name, value, &field)?);
         }
     }
-    let cpu = config.optimization.as_ref().and_then(|it| it.execution_accelerators.as_ref());
-    for accelerator in cpu.iter().flat_map(|it| &it.cpu_execution_accelerator) {
+    let optimization = config.optimization.as_ref();
+    let accelerators = optimization.and_then(|optimization| optimization.execution_accelerators.as_ref());
+    for accelerator in accelerators.iter().flat_map(|accelerators| &accelerators.cpu_execution_accelerator) {
         let name = &accelerator.name;
         without_effect.push(format!("optimization.execution_accelerators.cpu_execution_accelerator \"{name}\""));
     }
     Ok(without_effect)
 }
 
-/// Sets one option; returns its field if it cannot have an effect here.
+/// Sets one option. Returns its field if it cannot have an effect here.
 fn set(
     options: &mut ProviderOptions,
     accelerator: Accelerator,
@@ -106,10 +108,10 @@ fn set(
     }
 }
 
-/// The shapes that a configuration announces. `auto_complete` is the largest batch of a model that says nothing.
+/// The shapes to expect for a configuration. `auto_complete` is the maximum batch size of an empty one.
 pub(super) fn profile(config: &ModelConfig, auto_complete: Option<i32>) -> Profile {
-    let says_nothing = config.max_batch_size == 0 && config.input.is_empty() && config.output.is_empty();
-    let max_batch_size = if says_nothing { auto_complete.unwrap_or(0) } else { config.max_batch_size };
+    let is_empty = config.max_batch_size == 0 && config.input.is_empty() && config.output.is_empty();
+    let max_batch_size = if is_empty { auto_complete.unwrap_or(0) } else { config.max_batch_size };
     let preferred = match &config.scheduling_choice {
         Some(SchedulingChoice::DynamicBatching(dynamic)) => dynamic.preferred_batch_size.iter().max().copied(),
         _ => None,
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_both_providers_are_handed_on() {
+    fn passes_options_to_both_providers() {
         let (tuning, without_effect) = tuned(&accelerator(
             "tensorrt",
             &[("precision_mode", "FP16"), ("trt_engine_cache_enable", "true"), ("trt_engine_cache_path", "/cache")],
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_option_is_an_error_with_the_nearest() {
+    fn rejects_an_unknown_option_and_suggests_a_similar_one() {
         let refusal = |name, parameter| tuned(&accelerator(name, &[parameter])).unwrap_err();
         let refusals = [
             refusal("tensorrt", ("precison_mode", "FP16")),
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_is_named_with_the_reason() {
+    fn names_fields_without_effect_with_the_reason() {
         let without_effect = |text: &str| tuned(text).unwrap().1;
         let named = [
             without_effect(&accelerator("tensorrt", &[("trt_cuda_graph_enable", "1")])),
@@ -214,7 +216,7 @@ mod tests {
             ),
         ];
         insta::assert_snapshot!(named.concat().join("\n"), @r#"
-        gpu_execution_accelerator.parameters["trt_cuda_graph_enable"] (ONNX Runtime's TensorRT provider keeps one CUDA graph for a session, and replays it whatever the batch)
+        gpu_execution_accelerator.parameters["trt_cuda_graph_enable"] (ONNX Runtime's TensorRT provider keeps one CUDA graph for a session and replays it for batches of any shape)
         optimization.execution_accelerators.gpu_execution_accelerator "auto_io_binding"
         optimization.execution_accelerators.gpu_execution_accelerator "tensorrt"
         optimization.execution_accelerators.cpu_execution_accelerator "openvino"
@@ -222,11 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_goes_to_the_largest_batch_and_is_best_at_the_largest_preferred() {
-        let of = |text: &str| profile(&parse_config(text, "m").unwrap(), Some(4));
-        assert_eq!((of("").opt_batch_size, of("").max_batch_size), (4, 4));
-        let seed = of("max_batch_size: 32 dynamic_batching { preferred_batch_size: [ 4, 8, 16 ] }
-            input { name: \"image\" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }");
+    fn the_profile_covers_the_largest_batch_and_is_optimal_at_the_largest_preferred_one() {
+        let profile_of = |text: &str| profile(&parse_config(text, "m").unwrap(), Some(4));
+        assert_eq!((profile_of("").opt_batch_size, profile_of("").max_batch_size), (4, 4));
+        let seed = profile_of(
+            "max_batch_size: 32 dynamic_batching { preferred_batch_size: [ 4, 8, 16 ] }
+            input { name: \"image\" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }",
+        );
         assert_eq!((seed.opt_batch_size, seed.max_batch_size), (16, 32));
         assert_eq!(seed.dims["image"], [Some(3), Some(224), Some(224)]);
     }

@@ -1,6 +1,6 @@
-//! A model's configuration and its file, checked against each other, become what the engine serves.
+//! Checks a model's configuration against its file, and makes the engine's specification of them.
 
-use quintet_engine::{ModelSpec, SpecError, TensorSpec};
+use quintet_engine::{ModelSettings, ModelSpec, SpecError, TensorSpec};
 use quintet_proto::inference::ModelConfig;
 
 use super::{
@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{backend::reshape::Reshape, catalog::ServiceName};
 
-/// What [`complete`] finds out.
+/// The result of [`complete`].
 #[derive(Debug)]
 pub struct SpecDetails {
-    /// What the engine serves.
+    /// The engine's specification of the model.
     pub spec: ModelSpec,
-    /// The configuration in force, defaults filled in.
+    /// The effective configuration, with defaults.
     pub config: ModelConfig,
     /// Fields of the configuration that have no effect here.
     pub without_effect: Vec<String>,
@@ -31,7 +31,7 @@ pub struct SpecDetails {
 }
 
 impl SpecDetails {
-    /// Says in the log which fields have no effect.
+    /// Logs the fields that have no effect.
     pub(super) fn warn(&self, service: ServiceName, model: &str) {
         if !self.without_effect.is_empty() {
             let (service, fields) = (service.as_str(), self.without_effect.join(", "));
@@ -40,13 +40,13 @@ impl SpecDetails {
     }
 }
 
-/// Fills in what `config.pbtxt` leaves out from the model file's own `inputs` and `outputs` (with their
-/// batch dimension), by Triton's rules, and checks the rest against them. `auto_complete` is
-/// the largest batch of a model that says nothing and can batch; without it, tensors must be listed.
+/// Completes `config.pbtxt` from the model file's `inputs` and `outputs` (with their batch dimension) by Triton's rules,
+/// and checks the other fields against them. `auto_complete` is the maximum batch size for a model that supports batching
+/// and does not set one; without it, tensors must be listed.
 ///
 /// # Errors
-/// When configuration and model file contradict each other, the configuration is not complete where it
-/// has to be, or a label file cannot be read.
+/// When configuration and model file contradict each other, the configuration is incomplete, or a label file cannot be
+/// read.
 pub fn complete(
     source: &ModelSource,
     inputs: &[TensorSpec],
@@ -61,8 +61,8 @@ pub fn complete(
     if let Some(max_batch_size) = auto_complete {
         fill_in(&mut config, inputs, outputs, max_batch_size);
     } else if config.input.is_empty() || config.output.is_empty() {
-        let what = "input and output must be listed: --disable-auto-complete-config is set";
-        return Err(ConfigError::contradiction(what));
+        let message = "input and output must be listed: --disable-auto-complete-config is set";
+        return Err(ConfigError::contradiction(message));
     }
     set_defaults(&mut config);
     let max_batch_size = usize::try_from(config.max_batch_size).map_err(|_| {
@@ -72,18 +72,20 @@ pub fn complete(
     let spec_outputs = check_outputs(&config, outputs, LabelFiles::new(&source.folder))?;
     let mut required = inputs.iter().filter(|input| !input.optional);
     if let Some(missing) = required.find(|input| config.input.iter().all(|listed| listed.name != input.name)) {
-        let what = format_args!("the model needs input '{}', which is not listed", missing.name);
-        return Err(ConfigError::contradiction(what));
+        let message = format_args!("the model needs input '{}', which is not listed", missing.name);
+        return Err(ConfigError::contradiction(message));
     }
     let spec = ModelSpec::new(
         &source.name,
         source.version,
         spec_inputs,
         spec_outputs,
-        batching::policy(&config, max_batch_size),
-        // An ensemble has none.
-        tuning::instance_devices(&config.instance_group).len().max(1),
-        warmup_batch_sizes(&config, max_batch_size),
+        ModelSettings {
+            policy: batching::policy(&config, max_batch_size),
+            // An ensemble has no instance group.
+            instances: tuning::instance_devices(&config.instance_group).len().max(1),
+            warmup_batch_sizes: warmup_batch_sizes(&config, max_batch_size),
+        },
     )
     .map_err(|error: SpecError| ConfigError::contradiction(error))?;
     let input_reshapes = config.input.iter().map(|input| Configured::from(input).reshape()).collect();
@@ -93,7 +95,7 @@ pub fn complete(
     Ok(SpecDetails { spec, config, without_effect, input_reshapes, output_reshapes })
 }
 
-/// The inputs that clients may send. Sets in the configuration which of them are optional.
+/// The inputs that clients may send. Updates `optional` in the configuration.
 fn check_inputs(
     config: &mut ModelConfig,
     model: &[TensorSpec],
@@ -112,7 +114,7 @@ fn check_inputs(
     Ok(specs)
 }
 
-/// The outputs that clients may ask for, with their labels.
+/// The outputs that clients may request, with their labels.
 fn check_outputs(
     config: &ModelConfig,
     model: &[TensorSpec],
@@ -125,8 +127,7 @@ fn check_outputs(
     outputs.collect()
 }
 
-/// 1 and the largest batch; none where `model_warmup` has samples ([`super::warmup`]), or where there is nothing to
-/// warm.
+/// 1 and the maximum batch size; none if `model_warmup` has samples ([`super::warmup`]) or the model has no file.
 fn warmup_batch_sizes(config: &ModelConfig, max_batch_size: usize) -> Vec<usize> {
     let warms = Backend::of(config).needs_file() && config.model_warmup.is_empty();
     if warms { vec![1, max_batch_size.max(1)] } else { Vec::new() }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn one_and_the_largest_batch_are_warmed_unless_the_configuration_says_how() {
+    fn warms_one_and_the_largest_batch_without_model_warmup() {
         assert_eq!(completed("max_batch_size: 8").unwrap().spec.warmup_batch_sizes(), [1, 8]);
         assert!(
             completed("max_batch_size: 8 model_warmup { batch_size: 2 }").unwrap().spec.warmup_batch_sizes().is_empty()
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_a_scalar_is_announced_as_one_element() {
+    fn announces_a_scalar_row_as_one_element() {
         let source = ModelSource {
             name: "m".into(),
             version: 1,
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_optional_where_the_model_has_a_default_for_it() {
+    fn an_input_is_optional_if_the_model_has_a_default_for_it() {
         let completed = |inputs: &str| {
             let source = ModelSource {
                 name: "m".into(),
@@ -208,18 +209,22 @@ mod tests {
         let names = |details: &SpecDetails| -> Vec<_> {
             details.spec.inputs().iter().map(|input| (input.name.clone(), input.optional)).collect()
         };
-        assert_eq!(names(&completed("").unwrap()), [("x".to_owned(), false)], "it is left out where it is not listed");
+        assert_eq!(
+            names(&completed("").unwrap()),
+            [("x".to_owned(), false)],
+            "an optional input is left out unless it is listed"
+        );
         let listed = completed("input { name: \"more\" } input { name: \"x\" optional: true }").unwrap();
         assert_eq!(names(&listed), [("more".to_owned(), true), ("x".to_owned(), false)]);
         assert_eq!(listed.without_effect, ["input.optional (the model has no default for 'x')"]);
-        let told: Vec<_> = listed.config.input.iter().map(|input| input.optional).collect();
-        assert_eq!(told, [true, false], "the configuration in force tells what is so");
+        let optional: Vec<_> = listed.config.input.iter().map(|input| input.optional).collect();
+        assert_eq!(optional, [true, false], "the effective configuration is corrected");
         let error = completed("input { name: \"more\" optional: true }").unwrap_err();
         assert_eq!(error.to_string(), "the model needs input 'x', which is not listed");
     }
 
     #[test]
-    fn what_is_reshaped_fits_the_model_and_itself() {
+    fn a_reshape_must_fit_the_model_and_the_dims() {
         let input = |rest: &str| format!("max_batch_size: 8 input {{ name: \"x\" data_type: TYPE_FP32 {rest} }}");
         let details = completed(&input("dims: [ 1, 3 ] reshape { shape: [ 3 ] }")).unwrap();
         assert_eq!(details.spec.inputs()[0].announced_shape(true), [-1, 1, 3]);
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn without_auto_complete_tensors_have_to_be_listed() {
+    fn without_auto_complete_tensors_must_be_listed() {
         let source = ModelSource {
             name: "m".into(),
             version: 1,

@@ -1,4 +1,4 @@
-//! `model_warmup`: requests that a model runs before it is ready.
+//! `model_warmup`: sample requests that a model runs before it is ready.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ use quintet_proto::{
 
 use super::error::ConfigError;
 
-/// Bytes of one warm-up tensor at most.
+/// Maximum bytes of one warm-up tensor.
 const MAX_BYTES: usize = 1 << 30;
 
 /// The warm-up requests of a configuration; data files are in `<folder>/warmup`.
@@ -38,7 +38,7 @@ fn sample(warmup: &ModelWarmup, spec: &ModelSpec, folder: &Path) -> Result<Sampl
     let inputs = spec.inputs().iter().map(|input| {
         let given = match warmup.inputs.get(&input.name) {
             None if input.optional => return Ok(None),
-            given => given.ok_or_else(|| wrong(format!("input '{}' is not given", input.name)))?,
+            given => given.ok_or_else(|| wrong(format!("input '{}' is missing", input.name)))?,
         };
         if DataType::from_number(given.data_type) != Some(input.data_type) {
             return Err(wrong(format!("input '{}' must be of type {}", input.name, input.data_type)));
@@ -47,9 +47,9 @@ fn sample(warmup: &ModelWarmup, spec: &ModelSpec, folder: &Path) -> Result<Sampl
         let fits = |dims: &Vec<usize>| {
             dims.len() == input.dims.len() && dims.iter().zip(&input.dims).all(|(&d, want)| want.is_none_or(|w| w == d))
         };
-        let dims = dims
-            .filter(fits)
-            .ok_or_else(|| wrong(format!("input '{}' has dims {:?}, which it cannot have", input.name, given.dims)))?;
+        let dims = dims.filter(fits).ok_or_else(|| {
+            wrong(format!("input '{}' has dims {:?}, which do not fit the model", input.name, given.dims))
+        })?;
         let shape = Shape::new(spec.batches().then_some(rows).into_iter().chain(dims).collect::<Vec<_>>());
         let tensor = tensor(input.data_type, shape, given, folder);
         tensor.map(Some).map_err(|what| wrong(format!("input '{}': {what}", input.name)))
@@ -76,7 +76,7 @@ fn tensor(data_type: DataType, shape: Shape, given: &Input, folder: &Path) -> Re
     Tensor::new(data_type, shape, data).map_err(|error| error.to_string())
 }
 
-/// Noise, the same at each start: booleans are 0 or 1, floats between 0 and 1, strings empty.
+/// Pseudo-random data, the same at each start: booleans are 0 or 1, floats between 0 and 1, strings empty.
 struct Noise {
     count: usize,
     state: u64,
@@ -99,7 +99,7 @@ impl Noise {
 impl Visitor for Noise {
     type Output = Bytes;
 
-    /// Integers are 0: they are mostly indices, and noise would point nowhere.
+    /// Integers are 0: they are mostly indices, and random ones would be out of range.
     fn integer<T: Integer>(self) -> Bytes {
         vec![0; self.count * size_of::<T>()].into()
     }
@@ -126,10 +126,10 @@ mod tests {
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
         let policy = BatchPolicy { max_batch_size: 8, dynamic: true, ..BatchPolicy::default() };
         let inputs = vec![tensor("x"), TensorSpec { optional: true, ..tensor("more") }];
-        ModelSpec::new("m", 1, inputs, vec![tensor("y")], policy, 1, vec![]).unwrap()
+        ModelSpec::new("m", 1, inputs, vec![tensor("y")], policy).unwrap()
     }
 
-    fn made(warmup: &str, folder: &Path) -> Result<Vec<Sample>, String> {
+    fn samples_of(warmup: &str, folder: &Path) -> Result<Vec<Sample>, String> {
         let config = parse_config(format!("model_warmup {{ name: \"w\" {warmup} }}"), "m").unwrap();
         samples(&config, &spec(), folder).map_err(|error| error.to_string())
     }
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn zeros_noise_and_files() {
+    fn samples_have_zeros_random_data_or_files() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("warmup")).unwrap();
         fs::write(folder.path().join("warmup/x"), [7; 8]).unwrap();
         let made = |data: &str| {
             let input = format!("inputs {{ key: \"x\" value: {{ data_type: TYPE_FP32 dims: 1 {data} }} }}");
-            made(&format!("batch_size: 2 count: 3 {input}"), folder.path()).unwrap()
+            samples_of(&format!("batch_size: 2 count: 3 {input}"), folder.path()).unwrap()
         };
         let zero = made("zero_data: true");
         assert_eq!((zero[0].count, zero[0].inputs[0].as_ref().unwrap().shape().dims()), (3, &[2, 1][..]));
@@ -157,14 +157,14 @@ mod tests {
 
     #[test]
     fn samples_that_do_not_fit_are_named() {
-        let refusal = |warmup: &str| made(warmup, Path::new("/nowhere")).unwrap_err();
+        let refusal = |warmup: &str| samples_of(warmup, Path::new("/nowhere")).unwrap_err();
         let input = |rest: &str| format!("inputs {{ key: \"x\" value: {{ {rest} }} }}");
         assert_eq!(refusal("batch_size: 9"), "model_warmup 'w': batch_size 9 is over max_batch_size 8");
-        assert_eq!(refusal(""), "model_warmup 'w': input 'x' is not given");
+        assert_eq!(refusal(""), "model_warmup 'w': input 'x' is missing");
         assert_eq!(refusal(&input("data_type: TYPE_INT8 dims: 1")), "model_warmup 'w': input 'x' must be of type FP32");
         assert_eq!(
             refusal(&input("data_type: TYPE_FP32 dims: [ 1, 1 ]")),
-            "model_warmup 'w': input 'x' has dims [1, 1], which it cannot have"
+            "model_warmup 'w': input 'x' has dims [1, 1], which do not fit the model"
         );
         let missing = refusal(&input("data_type: TYPE_FP32 dims: 1 input_data_file: \"f\""));
         assert!(missing.starts_with("model_warmup 'w': input 'x': cannot read /nowhere/warmup/f: "), "{missing}");

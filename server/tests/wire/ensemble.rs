@@ -1,5 +1,4 @@
-//! Ensembles: what runs at the same time, what a request hands on to its steps, and what is left of one that is
-//! given up.
+//! Ensembles: steps in parallel, what a request passes to its steps, and cancelled requests.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -32,7 +31,7 @@ fn spec(name: &str, inputs: &[&str], outputs: &[&str]) -> ModelSpec {
         queue,
         ..BatchPolicy::default()
     };
-    ModelSpec::new(name, 1, tensors(inputs), tensors(outputs), policy, 1, vec![]).unwrap()
+    ModelSpec::new(name, 1, tensors(inputs), tensors(outputs), policy).unwrap()
 }
 
 pub fn put_step(service: &Service, name: &str, instance: Box<dyn Instance>) {
@@ -46,7 +45,7 @@ pub fn put_step(service: &Service, name: &str, instance: Box<dyn Instance>) {
     service.catalog().put(model.unwrap(), ModelConfig { name: name.into(), ..Default::default() });
 }
 
-/// Steps are of the form `model input output`.
+/// Puts an ensemble into service; steps have the form `model input output`.
 pub fn put_ensemble(service: &Arc<Service>, name: &str, outputs: &[&str], steps: &[&str]) {
     let steps = steps.iter().map(|step| {
         let [model, input, output] = step.split(' ').collect::<Vec<_>>()[..] else { panic!("{step}") };
@@ -61,7 +60,7 @@ pub fn put_ensemble(service: &Arc<Service>, name: &str, outputs: &[&str], steps:
     service.catalog().put(model, ModelConfig { name: name.into(), platform: "ensemble".into(), ..Default::default() });
 }
 
-/// `fan`: its input to `left` and `right`, which wait for the gate and give `a` and `b`.
+/// The ensemble `fan` passes its input to `left` and `right`, which wait for the gate and return `a` and `b`.
 async fn fan() -> (Server, Gate) {
     let server = start().await;
     for name in ["left", "right"] {
@@ -101,10 +100,10 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn steps_that_do_not_need_each_other_run_side_by_side() {
+async fn independent_steps_run_in_parallel() {
     let (server, gate) = fan().await;
     let asked = tokio::spawn(ask(server.model("fan"), Ask::default()));
-    // Neither ends before both have begun.
+    // Neither can end before both have started.
     until(|| gate.entered() == 2).await;
     gate.open();
     let answer = asked.await.unwrap().unwrap();
@@ -113,7 +112,7 @@ async fn steps_that_do_not_need_each_other_run_side_by_side() {
     let answer = ask(server.model("fan"), Ask { only: Some("b"), ..Ask::default() }).await.unwrap();
     assert_eq!(answer.outputs.len(), 1);
     let runs = ["fan", "left", "right"].map(|name| server.model(name).stats().executions);
-    assert_eq!(runs, [2, 1, 2], "a step whose output nobody wants does not run");
+    assert_eq!(runs, [2, 1, 2], "a step whose output is not requested does not run");
     assert_eq!(server.model("fan").stats().queue, Duration::ZERO);
 }
 
@@ -137,7 +136,7 @@ async fn two_hundred_requests_at_once_need_no_threads() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_frees_the_slots_of_its_steps() {
+async fn a_cancelled_request_frees_the_slots_of_its_steps() {
     let (server, gate) = fan().await;
     let running = tokio::spawn(ask(server.model("fan"), Ask::default()));
     until(|| gate.entered() == 2).await;
@@ -162,7 +161,7 @@ async fn a_request_that_is_given_up_frees_the_slots_of_its_steps() {
 }
 
 #[tokio::test]
-async fn priority_and_what_is_left_of_the_timeout_reach_the_steps() {
+async fn priority_and_remaining_timeout_are_passed_to_the_steps() {
     let (server, gate) = fan().await;
     let fan = || server.model("fan");
     let running = tokio::spawn(ask(fan(), Ask::default()));
@@ -184,7 +183,7 @@ async fn priority_and_what_is_left_of_the_timeout_reach_the_steps() {
 }
 
 #[tokio::test]
-async fn a_step_that_fails_or_is_gone_is_told_in_tritons_words() {
+async fn a_failed_or_missing_step_is_reported_in_tritons_words() {
     let (server, gate) = fan().await;
     gate.open();
     put_step(&server.service, "poisoned", Box::new(Echo { poison: Some(1), ..Echo::default() }));
@@ -197,10 +196,10 @@ async fn a_step_that_fails_or_is_gone_is_told_in_tritons_words() {
         refusal("inner").await.to_string(),
         "in ensemble 'inner', Request for unknown model: 'poisoned' has no available versions"
     );
-    // The request's name goes along.
+    // The request's id is passed to the step.
     put_step(&server.service, "poisoned", Box::new(Echo::default()));
     let wide = TensorSpec::new("x", DataType::Fp32, [Some(WIDTH + 1)]);
-    let wide = ModelSpec::new("poisoned", 1, vec![wide.clone()], vec![wide], BatchPolicy::default(), 1, vec![]);
+    let wide = ModelSpec::new("poisoned", 1, vec![wide.clone()], vec![wide], BatchPolicy::default());
     let pool = server.service.catalog().pool().clone();
     let model = Model::start(wide.unwrap(), vec![Box::new(Echo::default())], vec![], pool, Duration::ZERO).unwrap();
     server.service.catalog().put(model, ModelConfig { name: "poisoned".into(), ..Default::default() });

@@ -1,4 +1,4 @@
-//! A server on a port of its own, and two clients: tonic's, and one that can send anything.
+//! A server on a free port, and two clients: tonic's, and one that sends arbitrary bytes.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -8,8 +8,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::{Condvar, Mutex};
 use quintet_engine::{
-    BatchPolicy, BufferPool, Cancel, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement,
-    QueuePolicy, RunTimings, Tensor, TensorSpec, testing::Echo,
+    BatchPolicy, BufferPool, DataType, InferError, Instance, Model, ModelSpec, Placement, QueuePolicy, RunRequest,
+    RunTimings, Tensor, TensorSpec, testing::Echo,
 };
 use quintet_onnxruntime::ThreadPool;
 use quintet_proto::inference::{
@@ -32,11 +32,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-/// Bytes of a message at most.
+/// Maximum bytes of a message.
 pub const MAX_INPUT_BYTES: usize = 4 << 20;
 /// Elements of a row of `echo`.
 pub const WIDTH: usize = 4;
-/// Requests of a stream that may be begun at once.
+/// Requests of a stream that may run at the same time.
 pub const STREAM_REQUESTS: usize = 2;
 /// Requests that may wait for `slow`.
 pub const SLOW_QUEUE: usize = 2;
@@ -66,24 +66,18 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Runs that have begun.
+    /// Number of started runs.
     pub fn entered(&self) -> usize {
         self.0.0.lock().entered
     }
 }
 
 impl Instance for Gate {
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
+    fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
         let mut state = self.0.0.lock();
         state.entered += 1;
         self.0.1.wait_while(&mut state, |state| !state.open);
-        Echo::default().run(inputs, wanted, cancel, timings)
+        Echo::default().run(request, timings)
     }
 
     fn placement(&self) -> Placement {
@@ -91,7 +85,7 @@ impl Instance for Gate {
     }
 }
 
-/// A test that fails must not leave the instance's thread, and so the process, waiting.
+/// A failing test must not leave the instance's thread, and so the process, waiting.
 impl Drop for Server {
     fn drop(&mut self) {
         self.gate.open();
@@ -99,7 +93,7 @@ impl Drop for Server {
 }
 
 /// Serves `echo` (FP32 rows of [`WIDTH`], up to 8 of them), `text` (BYTES, any number, no batch dimension), `half`
-/// (FP16), `pair` (INT64 behind UINT8, of which the second is echoed) and `slow`, which waits for its gate.
+/// (FP16), `pair` (UINT8 `x` and INT64 `y`, which is echoed) and `slow`, which waits for its gate.
 pub async fn start() -> Server {
     start_tracing(Traces::none()).await
 }
@@ -132,14 +126,14 @@ fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: u
     let policy = BatchPolicy { max_batch_size, queue, ..BatchPolicy::default() };
     let mut output = inputs[0].clone();
     output.name = "y".into();
-    let spec = ModelSpec::new(name, 1, inputs, vec![output], policy, 1, vec![]).unwrap();
+    let spec = ModelSpec::new(name, 1, inputs, vec![output], policy).unwrap();
     let model = Model::start(spec, vec![instance], vec![], service.catalog().pool().clone(), Duration::ZERO).unwrap();
     service
         .catalog()
         .put(model, ModelConfig { name: name.into(), backend: "onnxruntime".into(), ..Default::default() });
 }
 
-/// The repository in `root`, from which the server loads: nothing yet.
+/// Attaches the repository in `root` to the server; nothing is loaded yet.
 pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
     let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
     let loader = Loader {
@@ -158,7 +152,7 @@ pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
     repository
 }
 
-/// The whole answer to a request on a connection of its own.
+/// The complete response to a request on a new connection.
 pub async fn over_http(port: u16, method: &str, path: &str, body: &str) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let length = body.len();
@@ -197,7 +191,7 @@ impl Server {
         self.service.catalog().registry().resolve(name, None).unwrap()
     }
 
-    /// Sends these bytes as the whole body of a `ModelInfer` request.
+    /// Sends these bytes as the body of a `ModelInfer` request.
     pub async fn send(&self, headers: &[(&'static str, &'static str)], body: impl Into<Bytes>) -> Raw {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let (mut client, connection) =
@@ -217,7 +211,7 @@ impl Server {
     }
 }
 
-/// An answer as it came.
+/// A response as received.
 pub struct Raw {
     pub status: u16,
     pub headers: HeaderMap,

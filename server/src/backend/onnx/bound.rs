@@ -1,8 +1,8 @@
-//! Runs with inputs and outputs bound beforehand (ONNX Runtime's `IoBinding`): what sessions on a GPU use.
+//! Runs with inputs and outputs bound before the run (ONNX Runtime's `IoBinding`), for sessions on a GPU.
 //!
-//! Binding an input brings it to the GPU, so that the copy is apart from the run and told as such; outputs are
-//! asked for in the CPU's memory. On the CPU nothing is copied, and a plain run is as good, unless outputs have places of
-//! their own: they are bound for ONNX Runtime to write to.
+//! Binding an input copies it to the GPU, so that the copy is timed apart from the run; outputs are requested in CPU
+//! memory. On the CPU nothing is copied, and a plain run is as fast, unless outputs have placements: they are bound so
+//! that ONNX Runtime writes to them.
 
 use std::{ffi::CString, sync::Arc, time::Instant};
 
@@ -11,10 +11,10 @@ use ort::{
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     session::{IoBinding, NoSelectedOutputs, Session, SessionInputValue},
 };
-use quintet_engine::{Cancel, InferError, RunTimings, Tensor};
+use quintet_engine::{InferError, RunTimings, Tensor};
 
 use super::{
-    outputs::{Wanted, take},
+    outputs::{Run, take},
     run_options::{Stoppable, run_options},
     values,
 };
@@ -38,53 +38,51 @@ impl Bound {
         })
     }
 
-    /// Binds, runs, and takes the outputs that are wanted, in the order of `names`.
+    /// Binds and runs. Returns one entry for each output of the instance.
     pub(super) fn run(
         &mut self,
         session: &mut Session,
         inputs: &[(&str, SessionInputValue<'_>)],
-        wanted: Wanted<'_>,
-        cancel: &Cancel,
+        run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = Instant::now();
-        let bound = self.bind(inputs, wanted);
+        let bound = self.bind(inputs, run);
         timings.copy_in += started.elapsed();
-        let outcome =
-            bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, wanted, cancel, timings));
-        // Neither the batch nor its answers are held until the next one comes.
+        let outcome = bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, run, timings));
+        // Releases the batch and its outputs, which would otherwise be kept until the next run.
         self.binding.clear();
-        if cancel.is_cancelled() {
-            // Options that were told to stop would stop every later run, too.
+        if run.request.cancel.is_cancelled() {
+            // The options are terminated, and would stop every later run, too.
             self.options = None;
         }
         outcome
     }
 
-    /// The caller keeps what the inputs view, and the places, alive until the binding is cleared.
-    fn bind(&mut self, inputs: &[(&str, SessionInputValue<'_>)], wanted: Wanted<'_>) -> ort::Result<()> {
-        // Both are in the model's order; what is left out of `inputs` is not bound.
-        let mut names_of_inputs = self.inputs.iter();
+    /// The caller keeps the inputs' memory and the placements alive until the binding is cleared.
+    fn bind(&mut self, inputs: &[(&str, SessionInputValue<'_>)], run: Run<'_>) -> ort::Result<()> {
+        // Both are in the model's order; omitted inputs are not bound.
+        let mut input_names = self.inputs.iter();
         for (name, value) in inputs {
-            let Some(name) = names_of_inputs.find(|known| known.to_bytes() == name.as_bytes()) else {
+            let Some(name) = input_names.find(|known| known.to_bytes() == name.as_bytes()) else {
                 return Err(ort::Error::new(format!("the model has no input '{name}'")));
             };
-            // ort's own `bind_input` would copy what is borrowed.
-            // SAFETY: binding, name and value are alive; `run` has the value until it has cleared the binding, and
-            // this thread alone has the binding.
+            // ort's own `bind_input` would copy borrowed memory.
+            // SAFETY: binding, name and value are alive; the caller of `run` owns the value until `run` has cleared the
+            // binding, and only this thread uses the binding.
             unsafe {
                 let status = (ort::api().BindInput)(self.binding.ptr().cast_mut(), name.as_ptr(), value.ptr());
                 ort::Error::result_from_status(status)?;
             }
         }
-        for (name, place) in wanted.iter() {
-            // Which makes its name known to ort, too; a place that is bound then takes over.
+        for (name, placement) in run.outputs() {
+            // This also registers the name with ort; binding a placement then overrides it.
             self.binding.bind_output_to_device(name, &self.cpu)?;
-            if let Some(placed) = place {
-                let (name, value) = (CString::new(name).map_err(ort::Error::wrap)?, values::placed(placed)?);
-                // ort's own `bind_output` wants memory of ONNX Runtime's.
-                // SAFETY: binding, name and value are alive; the binding has its own handle of the value afterwards,
-                // whose memory `run` has until it has cleared the binding.
+            if let Some(placement) = placement {
+                let (name, value) = (CString::new(name).map_err(ort::Error::wrap)?, values::placed(placement)?);
+                // ort's own `bind_output` needs memory of ONNX Runtime.
+                // SAFETY: binding, name and value are alive; the binding then has its own handle of the value, whose
+                // memory the placement owns, which the caller of `run` holds until `run` has cleared the binding.
                 unsafe {
                     let binding = self.binding.ptr().cast_mut();
                     let status = (ort::api().BindOutput)(binding, name.as_ptr(), value.ptr());
@@ -92,15 +90,14 @@ impl Bound {
                 }
             }
         }
-        // A copy to a GPU may be under way still, and not in the stream of the run.
+        // A copy to a GPU may still be running, in another stream than the run's.
         self.binding.synchronize_inputs()
     }
 
     fn run_bound(
         &mut self,
         session: &mut Session,
-        wanted: Wanted<'_>,
-        cancel: &Cancel,
+        run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let options = match &self.options {
@@ -110,7 +107,7 @@ impl Bound {
                 Arc::clone(self.options.insert(Arc::new(Stoppable(options))))
             }
         };
-        let guard = cancel.on_cancel({
+        let guard = run.request.cancel.on_cancel({
             let options = Arc::clone(&options);
             move || options.stop()
         });
@@ -120,7 +117,7 @@ impl Bound {
         let results = results.map_err(InferError::internal)?;
         self.binding.synchronize_outputs().map_err(InferError::internal)?;
         timings.infer = started.elapsed();
-        take(results, wanted, timings)
+        take(results, run, timings)
     }
 }
 
@@ -129,18 +126,18 @@ mod tests {
     use bytes::Bytes;
     use ort::value::TensorRefMut;
     use proptest::prelude::*;
-    use quintet_engine::{BufferPool, DataType, Instance, OutputMemory, OutputPlacement, OutputSet, Shape};
+    use quintet_engine::{BufferPool, Cancel, DataType, OutputMemory, OutputPlacement, OutputSet, RunRequest, Shape};
     use quintet_models::passthrough::{DEFAULT_FACTOR, write_scaled};
 
     use super::{
         super::instance::{
             OnnxInstance,
-            tests::{loaded, loaded_from, without_binding},
+            tests::{loaded, loaded_from, run, without_binding},
         },
         *,
     };
 
-    /// Both ways to run the model that gives what it gets.
+    /// The identity model with plain and with bound runs.
     fn instances() -> [OnnxInstance; 2] {
         [false, true].map(|bound| {
             let mut session = loaded();
@@ -152,7 +149,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn a_bound_run_answers_as_a_plain_one(lengths in prop::collection::vec(0usize..2000, 1..6)) {
+        fn bound_runs_give_the_outputs_of_plain_runs(lengths in prop::collection::vec(0usize..2000, 1..6)) {
             let [mut plain, mut bound] = instances();
             let mut kept = Vec::new();
             for length in lengths {
@@ -160,22 +157,19 @@ mod tests {
                 let mut buffer = BufferPool::new(0).take(length * size_of::<f32>());
                 buffer.copy_from_slice(bytemuck::cast_slice(&numbers));
                 let x = Tensor::new(DataType::Fp32, Shape::new([length]), buffer.freeze()).unwrap();
-                let run = |instance: &mut OnnxInstance| {
-                    let mut timings = RunTimings::default();
-                    instance.run(&[Some(x.clone())], OutputSet::all(1), &Cancel::new(1), &mut timings).unwrap()
-                };
+                let run = |instance: &mut OnnxInstance| run(instance, &[Some(x.clone())], &[]).unwrap();
                 let (plain, bound) = (run(&mut plain), run(&mut bound));
                 prop_assert_eq!(&plain, &bound);
                 kept.push((x.clone(), bound));
             }
-            // A later run has not written over an earlier answer.
+            // No later run overwrites an earlier output.
             for (x, answer) in kept {
                 prop_assert_eq!(answer, [Some(x)]);
             }
         }
     }
 
-    /// Memory of 80 bytes, all of them 7.
+    /// 80 bytes, each of them 7.
     #[derive(Debug)]
     struct Memory(*mut u64);
 
@@ -187,19 +181,19 @@ mod tests {
         }
     }
 
-    // SAFETY: plain memory that has no other owner.
+    // SAFETY: heap memory that has no other owner.
     unsafe impl Send for Memory {}
     // SAFETY: as above; no test reads while a session writes.
     unsafe impl Sync for Memory {}
 
     impl AsRef<[u8]> for Memory {
         fn as_ref(&self) -> &[u8] {
-            // SAFETY: so many bytes were allocated, and initialised.
+            // SAFETY: this many bytes were allocated and initialised, and live as long as `self`.
             unsafe { std::slice::from_raw_parts(self.0.cast(), BYTES) }
         }
     }
 
-    // SAFETY: the memory is this place's alone, which frees it with itself.
+    // SAFETY: this value is the only owner of the memory, and frees it when it is dropped.
     unsafe impl OutputMemory for Memory {
         fn start(&self) -> *mut u8 {
             self.0.cast()
@@ -214,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_written_to_their_places() {
+    fn outputs_are_written_to_their_placements() {
         for mut instance in instances() {
             let mut kept = Vec::new();
             for length in [3usize, 0, 20, 5] {
@@ -223,16 +217,7 @@ mod tests {
                 let mut buffer = BufferPool::new(0).take(data.len());
                 buffer.copy_from_slice(data);
                 let x = Some(Tensor::new(DataType::Fp32, Shape::new([length]), buffer.freeze()).unwrap());
-                let mut run = |places: &[OutputPlacement]| {
-                    let mut timings = RunTimings::default();
-                    instance.run_into(
-                        std::slice::from_ref(&x),
-                        OutputSet::all(1),
-                        places,
-                        &Cancel::new(1),
-                        &mut timings,
-                    )
-                };
+                let mut run = |placements: &[OutputPlacement]| run(&mut instance, std::slice::from_ref(&x), placements);
                 let place = |length: usize| {
                     let memory = Memory::new();
                     let shape = Shape::new([length]);
@@ -244,16 +229,16 @@ mod tests {
                 let answer = run(&[placed]).unwrap().remove(0);
                 assert_eq!(answer, x);
                 assert_eq!(answer.unwrap().data().as_ptr(), memory.start().cast_const(), "a view, of {length} numbers");
-                let (written, behind) = (*memory).as_ref().split_at(data.len());
+                let (written, after) = (*memory).as_ref().split_at(data.len());
                 assert_eq!(written, data);
-                assert_eq!(behind, vec![7; behind.len()], "nothing else is written");
+                assert_eq!(after, vec![7; after.len()], "nothing else is written");
                 kept.push((memory, data.to_vec()));
-                // The model gives another shape than it is said to: its answer counts.
+                // The model gives another shape than the placement's: the model's output is returned.
                 let (_, wrong) = place(if length == 20 { 19 } else { 20 });
                 assert_eq!(run(&[wrong]).unwrap(), std::slice::from_ref(&x));
                 assert_eq!(run(&[]).unwrap(), std::slice::from_ref(&x));
             }
-            // No later run has written there.
+            // No later run has written to the memory.
             for (memory, data) in kept {
                 assert!((*memory).as_ref().starts_with(&data));
             }
@@ -261,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_without_a_binding_answers_elsewhere() {
+    fn an_instance_without_a_binding_ignores_placements() {
         let [plain, bound] = instances();
         for mut instance in [without_binding(plain), without_binding(bound)] {
             let memory = Memory::new();
@@ -270,15 +255,14 @@ mod tests {
             let mut buffer = BufferPool::new(0).take(size_of::<f32>());
             buffer.copy_from_slice(&1.5f32.to_le_bytes());
             let sent = [Some(Tensor::new(DataType::Fp32, Shape::new([1]), buffer.freeze()).unwrap())];
-            let mut timings = RunTimings::default();
-            let answer = instance.run_into(&sent, OutputSet::all(1), &[placed], &Cancel::new(1), &mut timings).unwrap();
+            let answer = run(&mut instance, &sent, &[placed]).unwrap();
             assert_eq!(answer, sent);
             assert_eq!((*memory).as_ref(), [7; BYTES]);
         }
     }
 
     #[test]
-    fn an_input_that_is_left_out_has_its_default_both_ways() {
+    fn an_omitted_input_has_its_default_in_plain_and_bound_runs() {
         let root = tempfile::tempdir().unwrap();
         write_scaled(root.path()).unwrap();
         let tensor = |number: f32| {
@@ -293,15 +277,14 @@ mod tests {
             let mut instance = OnnxInstance::new(session, vec!["factor".into(), "x".into()], vec!["y".into()]);
             for factor in [None, Some(5.0), None, Some(7.0)] {
                 let inputs = [factor.map(tensor), Some(tensor(3.0))];
-                let answer =
-                    instance.run(&inputs, OutputSet::all(1), &Cancel::new(1), &mut RunTimings::default()).unwrap();
+                let answer = run(&mut instance, &inputs, &[]).unwrap();
                 assert_eq!(answer, [Some(tensor(3.0 * factor.unwrap_or(DEFAULT_FACTOR)))], "{is_bound} {factor:?}");
             }
         }
     }
 
     #[test]
-    fn what_is_bound_is_read_in_place() {
+    fn bound_inputs_are_read_in_place() {
         let mut session = loaded().session;
         let names = ["y".to_owned()];
         let mut bound = Bound::new(&session, &["x".to_owned()]).unwrap();
@@ -310,11 +293,13 @@ mod tests {
         let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
         // SAFETY: two numbers in the CPU's memory that outlive the binding.
         let x = unsafe { TensorRefMut::<f32>::from_raw(cpu, start.cast(), [2usize].into()) }.unwrap();
-        let wanted = Wanted { names: &names, set: OutputSet::all(1), places: &[] };
-        bound.bind(&[("x", x.into())], wanted).unwrap();
+        let cancel = Cancel::new(1);
+        let request = RunRequest { inputs: &[], outputs: OutputSet::all(1), placements: &[], cancel: &cancel };
+        let run = Run { output_names: &names, request };
+        bound.bind(&[("x", x.into())], run).unwrap();
         // SAFETY: the second number; nothing reads it meanwhile.
         unsafe { start.add(1).write(3.0) };
-        let answers = bound.run_bound(&mut session, wanted, &Cancel::new(1), &mut RunTimings::default()).unwrap();
+        let answers = bound.run_bound(&mut session, run, &mut RunTimings::default()).unwrap();
         let answer = bytemuck::pod_collect_to_vec::<u8, f32>(answers[0].as_ref().unwrap().data());
         assert_eq!(answer, [1.0, 3.0]);
     }

@@ -1,15 +1,15 @@
-//! One session as an instance of the engine.
+//! A session as an instance of the engine.
 
 use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
 
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
-use quintet_engine::{Cancel, InferError, Instance, OutputPlacement, OutputSet, Placement, RunTimings, Tensor};
+use quintet_engine::{InferError, Instance, OutputSet, Placement, RunRequest, RunTimings, Tensor};
 
 use super::{
     bound::Bound,
     graphs::Graphs,
     loaded::LoadedSession,
-    outputs::{Wanted, take},
+    outputs::{Run, take},
     provider::Provider,
     run_options::{Stoppable, run_options},
     values,
@@ -25,31 +25,35 @@ pub(super) struct OnnxInstance {
     plain: Plain,
     /// `None` if the session cannot be bound.
     bound: Option<Bound>,
-    /// Whether every run is bound; else those that write to places are.
+    /// Whether every run is bound; otherwise only runs with output placements are.
     is_bound: bool,
-    /// `None` if CUDA graphs are not asked for, or cannot be had.
+    /// `None` if CUDA graphs are not requested or not available.
     pub(super) graphs: Option<Graphs>,
 }
 
 impl LoadedSession {
-    /// An instance that runs the session. `outputs` are the names of the outputs in the order of the
-    /// model's configuration, which may leave some out; `inputs` likewise.
+    /// An instance that runs the session. `inputs` and `outputs` are the names in the order of the model's configuration,
+    /// which may omit some.
     pub fn into_instance(self, inputs: Vec<String>, outputs: Vec<String>) -> Box<dyn Instance> {
         Box::new(OnnxInstance::new(self, inputs, outputs))
     }
 }
 
 impl OnnxInstance {
-    /// An instance with these inputs and outputs, of the names that the session's have.
+    /// As [`LoadedSession::into_instance`].
     pub(super) fn new(loaded: LoadedSession, inputs: Vec<String>, outputs: Vec<String>) -> Self {
         let LoadedSession { session, placement, is_bound, graphs, .. } = loaded;
         let bound = Bound::new(&session, &inputs);
         if let Err(error) = &bound {
-            tracing::warn!(%error, "inputs and outputs cannot be bound; they are handed over with each run");
+            tracing::warn!(%error, "cannot bind inputs and outputs; they are passed with each run");
         }
         let graphs = graphs.and_then(|device| {
             let graphs = Graphs::new(device, &session);
-            graphs.inspect_err(|error| tracing::warn!(%error, "no CUDA graphs: no memory for them")).ok()
+            graphs
+                .inspect_err(
+                    |error| tracing::warn!(%error, "CUDA graphs are not available: cannot use the GPU's memory"),
+                )
+                .ok()
         });
         let (session, bound) = (ManuallyDrop::new(session), bound.ok());
         Self { session, placement, inputs, outputs, plain: Plain { selected: None }, bound, is_bound, graphs }
@@ -57,38 +61,39 @@ impl OnnxInstance {
 
     fn attempt(
         &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        places: &[OutputPlacement],
-        cancel: &Cancel,
+        request: RunRequest<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let wanted = Wanted { names: &self.outputs, set: wanted, places };
+        let inputs = request.inputs;
+        let run = Run { output_names: &self.outputs, request };
         let names = (&self.inputs[..], &self.outputs[..]);
-        let graph = self.graphs.as_mut().and_then(|graphs| graphs.of(&mut self.session, names, inputs));
+        let graph = self.graphs.as_mut().and_then(|graphs| graphs.get_or_record(&mut self.session, names, inputs));
         let _work = self.is_bound.then(gpu_work::shared);
         if let Some((graph, device)) = graph {
-            return graph.replay(&mut self.session, device, inputs, wanted, timings);
+            return graph.replay(&mut self.session, device, run, timings);
         }
         let started = Instant::now();
-        // What is left out has a default in the model.
+        // An omitted input has a default in the model.
         let given = self.inputs.iter().zip(inputs).filter_map(|(name, tensor)| Some((name.as_str(), tensor.as_ref()?)));
         let values = given.map(|(name, tensor)| Ok((name, values::input(tensor)?)));
         let values = values.collect::<Result<Vec<_>, InferError>>()?;
         timings.copy_in = started.elapsed();
         match &mut self.bound {
-            Some(bound) if self.is_bound || !places.is_empty() => {
-                bound.run(&mut self.session, &values, wanted, cancel, timings)
+            Some(bound) if self.is_bound || !request.placements.is_empty() => {
+                bound.run(&mut self.session, &values, run, timings)
             }
-            // Without a binding nothing is written to a place, so no answer may be read there.
-            _ => self.plain.run(&mut self.session, values, Wanted { places: &[], ..wanted }, cancel, timings),
+            // Without a binding, outputs are not written to their placements, so they must not be read there.
+            _ => {
+                let request = RunRequest { placements: &[], ..request };
+                self.plain.run(&mut self.session, values, Run { request, ..run }, timings)
+            }
         }
     }
 }
 
-/// Runs with what is handed over in the call.
+/// Runs whose inputs are passed with the call.
 struct Plain {
-    /// The run options of the last set of outputs: clients rarely change theirs.
+    /// The run options for the last set of outputs: clients rarely change theirs.
     selected: Option<(OutputSet, Arc<Stoppable<HasSelectedOutputs>>)>,
 }
 
@@ -97,15 +102,15 @@ impl Plain {
         &mut self,
         session: &mut Session,
         inputs: Vec<(&str, SessionInputValue<'_>)>,
-        wanted: Wanted<'_>,
-        cancel: &Cancel,
+        run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let RunRequest { outputs, cancel, .. } = run.request;
         let options = match &self.selected {
-            Some((set, options)) if *set == wanted.set => Arc::clone(options),
+            Some((set, options)) if *set == outputs => Arc::clone(options),
             _ => {
-                let options = Arc::new(Stoppable(select(wanted).map_err(InferError::internal)?));
-                self.selected = Some((wanted.set, Arc::clone(&options)));
+                let options = Arc::new(Stoppable(select(run).map_err(InferError::internal)?));
+                self.selected = Some((outputs, Arc::clone(&options)));
                 options
             }
         };
@@ -118,21 +123,21 @@ impl Plain {
         timings.infer = started.elapsed();
         drop(guard);
         if cancel.is_cancelled() {
-            // Options that were told to stop would stop every later run, too.
+            // The options are terminated, and would stop every later run, too.
             self.selected = None;
         }
-        take(results.map_err(InferError::internal)?, wanted, timings)
+        take(results.map_err(InferError::internal)?, run, timings)
     }
 }
 
-fn select(wanted: Wanted<'_>) -> ort::Result<RunOptions<HasSelectedOutputs>> {
-    let selector = wanted.iter().fold(OutputSelector::no_default(), |selector, (name, _)| selector.with(name));
+fn select(run: Run<'_>) -> ort::Result<RunOptions<HasSelectedOutputs>> {
+    let selector = run.outputs().fold(OutputSelector::no_default(), |selector, (name, _)| selector.with(name));
     Ok(run_options()?.with_outputs(selector))
 }
 
 impl Drop for OnnxInstance {
     fn drop(&mut self) {
-        // What a session has of a GPU's memory goes back to the GPU.
+        // Dropping the session frees its GPU memory.
         let _work = self.is_bound.then(gpu_work::shared);
         (self.bound, self.graphs) = (None, None);
         // SAFETY: nothing uses the session after this.
@@ -141,29 +146,12 @@ impl Drop for OnnxInstance {
 }
 
 impl Instance for OnnxInstance {
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
-        self.run_into(inputs, wanted, &[], cancel, timings)
-    }
-
-    fn run_into(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        places: &[OutputPlacement],
-        cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
-        match self.attempt(inputs, wanted, places, cancel, timings) {
-            // The file may have left a shape open, and give another one than it is configured to.
-            Err(error) if !places.is_empty() && !cancel.is_cancelled() => {
-                tracing::debug!(%error, "outputs cannot be written to their places");
-                self.attempt(inputs, wanted, &[], cancel, timings)
+    fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
+        match self.attempt(request, timings) {
+            // The model file may have a dynamic shape, and give another shape than the configured one.
+            Err(error) if !request.placements.is_empty() && !request.cancel.is_cancelled() => {
+                tracing::debug!(%error, "cannot write outputs to the client's memory");
+                self.attempt(RunRequest { placements: &[], ..request }, timings)
             }
             outcome => outcome,
         }
@@ -183,13 +171,13 @@ pub(super) mod tests {
     use std::path::Path;
 
     use bytes::Bytes;
-    use quintet_engine::{DataType, Shape};
+    use quintet_engine::{Cancel, DataType, OutputPlacement, Shape};
     use quintet_onnxruntime::ThreadPool;
 
     use super::*;
     use crate::backend::onnx::{LoadOptions, Tuning, load};
 
-    /// The model that gives what it gets, on the CPU.
+    /// The identity model on the CPU.
     pub(in super::super) fn loaded() -> LoadedSession {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
@@ -197,14 +185,25 @@ pub(super) mod tests {
         loaded_from(&path)
     }
 
-    /// A model file, on the CPU.
+    /// A model file on the CPU.
     pub(in super::super) fn loaded_from(path: &Path) -> LoadedSession {
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
         let options = LoadOptions { library, providers: vec![Provider::Cpu], engine_cache: None };
         load(path, &options, &Tuning::default()).unwrap()
     }
 
-    /// The instance as it is where ONNX Runtime has no binding for the session.
+    /// Runs an instance with one output.
+    pub(in super::super) fn run(
+        instance: &mut OnnxInstance,
+        inputs: &[Option<Tensor>],
+        placements: &[OutputPlacement],
+    ) -> Result<Vec<Option<Tensor>>, InferError> {
+        let cancel = Cancel::new(1);
+        let request = RunRequest { inputs, outputs: OutputSet::all(1), placements, cancel: &cancel };
+        instance.run(request, &mut RunTimings::default())
+    }
+
+    /// The instance as it is if ONNX Runtime cannot bind the session.
     pub(in super::super) fn without_binding(mut instance: OnnxInstance) -> OnnxInstance {
         instance.bound = None;
         instance
@@ -218,7 +217,9 @@ pub(super) mod tests {
             let mut instance = session.into_instance(vec!["x".into()], vec!["y".into()]);
             let x = Tensor::new(DataType::Fp32, Shape::new([2]), Bytes::from(vec![0; 8])).unwrap();
             let mut run = |cancel: &Cancel| {
-                instance.run(&[Some(x.clone())], OutputSet::all(1), cancel, &mut RunTimings::default())
+                let inputs = &[Some(x.clone())];
+                let request = RunRequest { inputs, outputs: OutputSet::all(1), placements: &[], cancel };
+                instance.run(request, &mut RunTimings::default())
             };
             for _ in 0..2 {
                 let wanted = Cancel::new(1);

@@ -1,4 +1,4 @@
-//! A loaded session, and how it is loaded.
+//! A loaded session, and the options for loading it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,21 +8,21 @@ use quintet_onnxruntime::Loaded;
 
 use super::{engine_cache::EngineCache, graphs::Device, provider::Provider, values};
 
-/// How sessions are made.
+/// Options for creating sessions.
 #[derive(Clone)]
 pub struct LoadOptions {
-    /// ONNX Runtime, with the process's one environment, which owns the thread pool.
+    /// ONNX Runtime, with the one environment of the process, which owns the thread pool.
     pub library: &'static Loaded,
     /// Providers to try, in order.
     pub providers: Vec<Provider>,
-    /// Where TensorRT keeps its engines, unless the model's configuration says where.
+    /// The cache of TensorRT engines, unless the model's configuration sets one.
     pub engine_cache: Option<EngineCache>,
 }
 
 /// A model that ONNX Runtime cannot load.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// No provider works: what each said.
+    /// No provider works.
     #[error("cannot load {path}: {reasons}", path = path.display())]
     Session {
         /// The model file.
@@ -30,7 +30,7 @@ pub enum LoadError {
         /// One reason for each provider.
         reasons: String,
     },
-    /// An input or an output that no request can carry.
+    /// An input or an output of a type that the protocol does not have.
     #[error("{path}: '{name}' is of type {what}, which is not supported", path = path.display())]
     Type {
         /// The model file.
@@ -42,38 +42,38 @@ pub enum LoadError {
     },
 }
 
-/// A session with what the model file says of itself.
+/// A session with the inputs and outputs of its model file.
 pub struct LoadedSession {
     pub(super) session: Session,
     pub(super) placement: Placement,
-    /// Whether it is on a GPU, and its batches are bound before they are run.
+    /// Whether it is on a GPU, so that batches are bound before they run.
     pub(super) is_bound: bool,
-    /// Where it may record CUDA graphs.
+    /// The device on which it may record CUDA graphs, if any.
     pub(super) graphs: Option<Device>,
-    /// Inputs, those with a default behind the others; dimensions include the batch's.
+    /// Inputs, those with a default last; with the batch dimension.
     pub inputs: Vec<TensorSpec>,
-    /// Outputs; dimensions include the batch's.
+    /// Outputs, with the batch dimension.
     pub outputs: Vec<TensorSpec>,
 }
 
 impl LoadedSession {
-    /// Where the model really runs.
+    /// The providers that really run the model's nodes.
     pub fn placement(&self) -> &Placement {
         &self.placement
     }
 }
 
-/// What a session takes. An input that the model has an initializer for may be left out; one of a type that no
-/// request can carry is left at that.
+/// The inputs of a session. An input with an initializer in the model is optional; it is left out if its type is not one of
+/// the protocol's.
 pub(super) fn inputs(path: &Path, session: &Session) -> Result<Vec<TensorSpec>, LoadError> {
     let mut inputs = tensors(path, session.inputs())?;
     let defaults = session.overridable_initializers();
-    let known = defaults.iter().filter_map(|it| tensor(path, it.name(), it.dtype()).ok());
+    let known = defaults.iter().filter_map(|input| tensor(path, input.name(), input.dtype()).ok());
     inputs.extend(known.map(|input| TensorSpec { optional: true, ..input }));
     Ok(inputs)
 }
 
-/// The tensors that outlets carry.
+/// The tensors of these inputs or outputs.
 pub(super) fn tensors(path: &Path, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
     outlets.iter().map(|outlet| tensor(path, outlet.name(), outlet.dtype())).collect()
 }

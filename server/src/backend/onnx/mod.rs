@@ -1,10 +1,11 @@
-//! ONNX Runtime as a backend: sessions on the first provider that works, and the runs themselves.
+//! The ONNX Runtime backend: sessions on the first provider that works, and their runs.
 
 mod bound;
 mod engine_cache;
 mod graphs;
 mod instance;
 mod loaded;
+mod option_table;
 mod options;
 mod outputs;
 mod pinned;
@@ -18,7 +19,8 @@ mod values;
 
 pub use engine_cache::EngineCache;
 pub use loaded::{LoadError, LoadOptions, LoadedSession};
-pub use options::{Accelerator, OptionError, ProviderOptions};
+pub use option_table::OptionError;
+pub use options::{Accelerator, ProviderOptions};
 pub use pinned::pinned;
 pub use profile::Profile;
 pub use provider::{Provider, ProviderPolicy};

@@ -1,24 +1,15 @@
-//! Options of the GPU providers: the names and values of Triton's ONNX Runtime backend, to ONNX Runtime's own.
+//! Options of the GPU providers: maps the names and values of Triton's ONNX Runtime backend to ONNX Runtime's.
 
 use std::{collections::BTreeMap, fmt};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider as _};
 use quintet_onnxruntime::CUDA_DEFAULTS;
 
-/// Options of a provider under ONNX Runtime's names, each with a value that it takes.
+use super::option_table::{CUDA, CUDA_GRAPH, ONE_GRAPH, OptionError, PRECISION, RENAMED, TENSORRT, read};
+
+/// Options of a provider under ONNX Runtime's names, with valid values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderOptions(BTreeMap<&'static str, String>);
-
-/// An option that cannot be set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OptionError {
-    /// There is no option of this name.
-    Unknown,
-    /// The value is none that it takes: what it takes.
-    Value(String),
-    /// The option is known, but would do harm here: why.
-    Unusable(&'static str),
-}
 
 /// A provider that has options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,92 +20,8 @@ pub enum Accelerator {
     TensorRt,
 }
 
-/// What an option's value may be.
-#[derive(Clone, Copy)]
-enum Takes {
-    Flag,
-    Number,
-    Text,
-    /// One of these words, or its place in the list.
-    Word(&'static [&'static str]),
-}
-
-use Takes::{Flag, Number, Text, Word};
-
-const PRECISION: &str = "precision_mode";
-
-const CUDA_GRAPH: &str = "enable_cuda_graph";
-
-/// `TensorrtExecutionProvider::IsGraphCaptured` asks for no shape.
-const ONE_GRAPH: &str =
-    "ONNX Runtime's TensorRT provider keeps one CUDA graph for a session, and replays it whatever the batch";
-
-const CUDA: &[(&str, Takes)] = &[
-    ("arena_extend_strategy", Word(&["kNextPowerOfTwo", "kSameAsRequested"])),
-    ("cudnn_conv1d_pad_to_nc1d", Flag),
-    ("cudnn_conv_algo_search", Word(&["EXHAUSTIVE", "HEURISTIC", "DEFAULT"])),
-    ("cudnn_conv_use_max_workspace", Flag),
-    ("do_copy_in_default_stream", Flag),
-    (CUDA_GRAPH, Flag),
-    ("enable_skip_layer_norm_strict_mode", Flag),
-    ("fuse_conv_bias", Flag),
-    ("gpu_mem_limit", Number),
-    ("prefer_nhwc", Flag),
-    ("sdpa_kernel", Number),
-    ("tunable_op_enable", Flag),
-    ("tunable_op_max_tuning_duration_ms", Number),
-    ("tunable_op_tuning_enable", Flag),
-    ("use_ep_level_unified_stream", Flag),
-    ("use_tf32", Flag),
-];
-
-const TENSORRT: &[(&str, Takes)] = &[
-    ("trt_auxiliary_streams", Number),
-    ("trt_bf16_enable", Flag),
-    ("trt_build_heuristics_enable", Flag),
-    ("trt_builder_optimization_level", Number),
-    ("trt_context_memory_sharing_enable", Flag),
-    ("trt_cuda_graph_enable", Flag),
-    ("trt_detailed_build_log", Flag),
-    ("trt_dla_core", Number),
-    ("trt_dla_enable", Flag),
-    ("trt_dump_ep_context_model", Flag),
-    ("trt_dump_subgraphs", Flag),
-    ("trt_engine_cache_enable", Flag),
-    ("trt_engine_cache_path", Text),
-    ("trt_engine_cache_prefix", Text),
-    ("trt_engine_hw_compatible", Flag),
-    ("trt_ep_context_embed_mode", Number),
-    ("trt_ep_context_file_path", Text),
-    ("trt_extra_plugin_lib_paths", Text),
-    ("trt_force_sequential_engine_build", Flag),
-    ("trt_force_timing_cache", Flag),
-    ("trt_fp16_enable", Flag),
-    ("trt_int8_calibration_table_name", Text),
-    ("trt_int8_enable", Flag),
-    ("trt_int8_use_native_calibration_table", Flag),
-    ("trt_layer_norm_fp32_fallback", Flag),
-    ("trt_max_partition_iterations", Number),
-    ("trt_max_workspace_size", Number),
-    ("trt_min_subgraph_size", Number),
-    ("trt_profile_max_shapes", Text),
-    ("trt_profile_min_shapes", Text),
-    ("trt_profile_opt_shapes", Text),
-    ("trt_sparsity_enable", Flag),
-    ("trt_tactic_sources", Text),
-    ("trt_timing_cache_enable", Flag),
-    ("trt_timing_cache_path", Text),
-];
-
-/// Triton's names that differ from ONNX Runtime's.
-const RENAMED: [(&str, &str); 3] = [
-    ("max_workspace_size_bytes", "trt_max_workspace_size"),
-    ("int8_calibration_table_name", "trt_int8_calibration_table_name"),
-    ("int8_use_native_calibration_table", "trt_int8_use_native_calibration_table"),
-];
-
 impl Accelerator {
-    /// Its name in `gpu_execution_accelerator`, if there is one of that name.
+    /// The accelerator with this name in `gpu_execution_accelerator`.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "cuda" => Some(Self::Cuda),
@@ -123,19 +30,19 @@ impl Accelerator {
         }
     }
 
-    /// The names of its options, as a configuration writes them.
+    /// The names of its options in a configuration.
     pub fn option_names(self) -> impl Iterator<Item = &'static str> {
-        let (table, more) = match self {
+        let (table, precision) = match self {
             Self::Cuda => (CUDA, None),
             Self::TensorRt => (TENSORRT, Some(PRECISION)),
         };
         let renamed = RENAMED.iter().filter(move |_| self == Self::TensorRt).map(|(triton, _)| *triton);
-        table.iter().map(|(name, _)| *name).chain(more).chain(renamed)
+        table.iter().map(|(name, _)| *name).chain(precision).chain(renamed)
     }
 }
 
 impl ProviderOptions {
-    /// CUDA's, as [`CUDA_DEFAULTS`] has them.
+    /// CUDA's defaults, from [`CUDA_DEFAULTS`].
     pub fn cuda() -> Self {
         Self(CUDA_DEFAULTS.map(|(name, value)| (name, value.into())).into())
     }
@@ -143,7 +50,7 @@ impl ProviderOptions {
     /// Sets an option by Triton's name or ONNX Runtime's.
     ///
     /// # Errors
-    /// When there is none, the value is none that it takes, or it would do harm.
+    /// When the option is unknown, does not take the value, or must not be used.
     pub fn set(&mut self, accelerator: Accelerator, name: &str, value: &str) -> Result<(), OptionError> {
         let value = value.trim();
         if accelerator == Accelerator::TensorRt && name == PRECISION {
@@ -168,12 +75,12 @@ impl ProviderOptions {
         self.0.entry(name).or_insert_with(|| value.into());
     }
 
-    /// Takes an option back, by ONNX Runtime's name.
+    /// Removes an option, by ONNX Runtime's name.
     pub(super) fn remove(&mut self, name: &str) {
         self.0.remove(name);
     }
 
-    /// The same, but no CUDA graph is recorded.
+    /// The same options without CUDA graphs.
     pub(super) fn without_graphs(&self) -> Self {
         let mut options = self.clone();
         options.0.retain(|&name, value| name != CUDA_GRAPH || value == "0");
@@ -185,14 +92,14 @@ impl ProviderOptions {
         self.0.get(name).map(String::as_str)
     }
 
-    /// FP16, unless something is said of the precision.
+    /// Sets FP16, unless an option for the precision is set.
     pub fn prefer_fp16(&mut self) {
         if ["trt_fp16_enable", "trt_bf16_enable", "trt_int8_enable"].iter().all(|name| self.get(name).is_none()) {
             self.set_default("trt_fp16_enable", "1");
         }
     }
 
-    /// What is computed in where the model's own type is a wider one; `None` if nothing is narrowed.
+    /// The precision of the computation if it is lower than the model's own.
     pub fn precision(&self) -> Option<&'static str> {
         let is_on = |name: &str| self.get(name) == Some("1");
         let narrower = [
@@ -226,33 +133,10 @@ impl ProviderOptions {
     }
 }
 
-/// One option a line, `name=value`.
+/// One `name=value` on each line.
 impl fmt::Display for ProviderOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|(name, value)| writeln!(f, "{name}={value}"))
-    }
-}
-
-/// A value in ONNX Runtime's spelling.
-fn read(takes: Takes, value: &str) -> Result<String, OptionError> {
-    match takes {
-        Flag => match value.to_ascii_lowercase().as_str() {
-            "1" | "true" => Ok("1".into()),
-            "0" | "false" => Ok("0".into()),
-            _ => Err(OptionError::Value("takes true or false".into())),
-        },
-        Number => match value.parse::<i128>() {
-            Ok(number) => Ok(number.to_string()),
-            Err(_) => Err(OptionError::Value("takes a whole number".into())),
-        },
-        Text if value.is_empty() => Err(OptionError::Value("takes a text".into())),
-        Text => Ok(value.to_owned()),
-        Word(words) => words
-            .iter()
-            .enumerate()
-            .find(|(index, word)| word.eq_ignore_ascii_case(value) || index.to_string() == value)
-            .map(|(_, word)| (*word).to_owned())
-            .ok_or_else(|| OptionError::Value(format!("takes {} (0 to {})", words.join(", "), words.len() - 1))),
     }
 }
 
@@ -270,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn cudas_options_reach_onnx_runtime_under_its_names() {
+    fn sets_cudas_options_under_onnx_runtimes_names() {
         insta::assert_snapshot!(ProviderOptions::cuda().to_string(), @r"
         cudnn_conv_algo_search=HEURISTIC
         use_tf32=1
@@ -294,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn tensorrts_options_have_tritons_names() {
+    fn accepts_tritons_names_of_tensorrts_options() {
         let given = [
             ("precision_mode", "fp16"),
             ("max_workspace_size_bytes", "1073741824"),
@@ -316,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_wrong_or_harmful_is_refused() {
+    fn refuses_unknown_wrong_and_unusable_options() {
         let refusal = |accelerator, name, value| ProviderOptions::default().set(accelerator, name, value).unwrap_err();
         assert_eq!(refusal(Accelerator::TensorRt, "max_batch", "8"), OptionError::Unknown);
         assert_eq!(refusal(Accelerator::Cuda, "precision_mode", "FP16"), OptionError::Unknown);
@@ -331,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_precision_is_fp16_unless_it_is_said() {
+    fn the_precision_is_fp16_unless_an_option_sets_it() {
         let mut options = ProviderOptions::default();
         options.prefer_fp16();
         assert_eq!(options.precision(), Some("FP16"));

@@ -1,48 +1,46 @@
-//! The outputs that one run is to give.
+//! A run with the names of its outputs, and how its results become tensors.
 
 use std::time::Instant;
 
 use ort::session::SessionOutputs;
-use quintet_engine::{InferError, OutputPlacement, OutputSet, RunTimings, Tensor};
+use quintet_engine::{InferError, OutputPlacement, RunRequest, RunTimings, Tensor};
 
 use super::values;
 
-/// The outputs of one run.
+/// One run of an instance.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct Run<'a> {
     /// The names of all outputs of the instance.
-    pub(super) names: &'a [String],
-    pub(super) set: OutputSet,
-    /// Where some of them go.
-    pub(super) places: &'a [OutputPlacement],
+    pub(super) output_names: &'a [String],
+    pub(super) request: RunRequest<'a>,
 }
 
-impl<'a> Wanted<'a> {
-    /// Each wanted output's name and place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a OutputPlacement>)> {
-        let Self { names, set, places } = *self;
-        let wanted = names.iter().enumerate().filter(move |(index, _)| set.contains(*index));
-        wanted.map(|(index, name)| (name.as_str(), places.iter().find(|placed| placed.index == index)))
+impl<'a> Run<'a> {
+    /// Each requested output's name and placement.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = (&'a str, Option<&'a OutputPlacement>)> {
+        let RunRequest { outputs, placements, .. } = self.request;
+        let requested = self.output_names.iter().enumerate().filter(move |(index, _)| outputs.contains(*index));
+        requested.map(|(index, name)| (name.as_str(), placements.iter().find(|placement| placement.index == index)))
     }
 }
 
-/// One entry for each of the names, `None` where it is not wanted.
+/// The results as one entry for each output of the instance, `None` if it was not requested.
 pub(super) fn take(
     mut results: SessionOutputs<'_>,
-    wanted: Wanted<'_>,
+    run: Run<'_>,
     timings: &mut RunTimings,
 ) -> Result<Vec<Option<Tensor>>, InferError> {
     let started = Instant::now();
-    let mut outputs = wanted.iter().map(|(name, place)| {
+    let mut outputs = run.outputs().map(|(name, placement)| {
         let value = results
             .remove(name)
             .ok_or_else(|| InferError::internal(format_args!("the model gave no output '{name}'")))?;
-        match place {
-            Some(placed) => placed.tensor(),
+        match placement {
+            Some(placement) => placement.tensor(),
             None => values::output(name, value),
         }
     });
-    let all = (0..wanted.names.len()).map(|index| match wanted.set.contains(index) {
+    let all = (0..run.output_names.len()).map(|index| match run.request.outputs.contains(index) {
         true => outputs.next().transpose(),
         false => Ok(None),
     });

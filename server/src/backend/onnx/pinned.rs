@@ -1,4 +1,4 @@
-//! Page-locked memory for what requests bring: a GPU reads it directly, and other memory only by way of a copy.
+//! Page-locked memory for the inputs of requests: a GPU reads it directly, without an intermediate copy.
 
 use std::{
     ptr::NonNull,
@@ -20,7 +20,7 @@ use quintet_engine::buffer::{ALIGNMENT, Block, Source};
 use super::{provider::Provider, tuning::Tuning};
 use crate::backend::gpu_work;
 
-/// ONNX's form of `y = Identity(x)`, FP32, of any length: a session has to be of some model.
+/// The ONNX model `y = Identity(x)`, FP32 with any length: a session needs a model.
 #[rustfmt::skip]
 pub(super) const IDENTITY: &[u8] = b"\x08\x08\x3a\x39\
     \x0a\x10\x0a\x01x\x12\x01y\x22\x08Identity\
@@ -29,10 +29,10 @@ pub(super) const IDENTITY: &[u8] = b"\x08\x08\x3a\x39\
     \x62\x10\x0a\x01y\x12\x0b\x0a\x09\x08\x01\x12\x05\x0a\x03\x12\x01n\
     \x42\x02\x10\x11";
 
-/// The process's page-locked memory on a GPU, up to `max_bytes`; the first call settles both.
+/// The process's page-locked memory for a GPU, up to `max_bytes`; the first call determines both.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason why there is none.
 pub fn pinned(environment: &Environment, gpu: i32, max_bytes: usize) -> Result<Arc<dyn Source>, String> {
     static PINNED: OnceLock<Result<Arc<Lender>, String>> = OnceLock::new();
     let open = || Lender::on_gpu(environment, gpu, max_bytes).map(Arc::new).map_err(|error| error.message().to_owned());
@@ -45,15 +45,15 @@ struct Lender {
 }
 
 struct PinnedMemory {
-    /// Not every allocator may be used by two threads at once.
+    /// Locked, because not every allocator is thread-safe.
     allocator: Mutex<Allocator>,
     left_bytes: AtomicUsize,
-    /// The allocator is this session's.
+    /// The session that owns the allocator.
     _session: Session,
 }
 
 impl Lender {
-    /// Of a session of its own: models come and go.
+    /// Uses a session of its own, because models are loaded and unloaded.
     fn on_gpu(environment: &Environment, gpu: i32, max_bytes: usize) -> ort::Result<Self> {
         let tuning = Tuning { device: gpu, ..Tuning::default() };
         let _work = gpu_work::shared();
@@ -79,7 +79,7 @@ impl Source for Lender {
             self.memory.left_bytes.fetch_add(len, Relaxed);
             return None;
         };
-        // SAFETY: the allocator has just given `len` bytes here, in memory that the CPU reaches.
+        // SAFETY: the allocator has just returned `len` bytes here, in memory that the CPU can access.
         unsafe { start.cast::<u8>().write_bytes(0, len) };
         let block = PinnedBlock { start: start.cast(), len, memory: Arc::clone(&self.memory) };
         block.start.cast::<[u8; ALIGNMENT]>().as_ptr().addr().is_multiple_of(ALIGNMENT).then(|| Box::new(block) as _)
@@ -92,14 +92,14 @@ struct PinnedBlock {
     memory: Arc<PinnedMemory>,
 }
 
-// SAFETY: the block is the memory's one owner, and the allocator behind it has a lock.
+// SAFETY: the block is the only owner of the memory, and its allocator has a lock.
 unsafe impl Send for PinnedBlock {}
 // SAFETY: as above; through a shared reference it is only read.
 unsafe impl Sync for PinnedBlock {}
 
 impl AsRef<[u8]> for PinnedBlock {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `len` bytes, written when they were allocated, and this block's until it is dropped.
+        // SAFETY: `len` bytes, initialised when they were allocated, and owned by this block until it is dropped.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -115,7 +115,7 @@ impl Block for PinnedBlock {}
 
 impl Drop for PinnedBlock {
     fn drop(&mut self) {
-        // SAFETY: the allocator gave this memory, and nobody else frees it.
+        // SAFETY: the allocator returned this memory, and nothing else frees it.
         unsafe { self.memory.allocator.lock().free(self.start.as_ptr()) };
         self.memory.left_bytes.fetch_add(self.len, Relaxed);
     }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn without_cuda_the_reason_is_told_and_memory_is_plain() {
+    fn gives_a_reason_without_cuda() {
         let reason = pinned(environment(), 0, 1 << 20).err().unwrap();
         assert!(reason.contains("CUDA"), "{reason}");
         let session = Session::builder(environment()).unwrap().commit_from_memory(IDENTITY).unwrap();
@@ -153,7 +153,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn blocks_are_whole_apart_and_within_the_limit(sizes in prop::collection::vec(1usize..200_000, 1..20)) {
+        fn blocks_are_aligned_disjoint_and_within_the_limit(sizes in prop::collection::vec(1usize..200_000, 1..20)) {
             const LIMIT: usize = 1_000_000;
             let _alone = gpu_work::RECORDING.lock();
             let lender = on_cpu(LIMIT);
@@ -169,7 +169,7 @@ mod tests {
                 prop_assert!(buffer.len() == size && buffer.iter().all(|&byte| byte == mark as u8));
             }
             let held: usize = sizes.iter().sum();
-            prop_assert!(held < 100_000 || memory.left_bytes.load(Relaxed) < LIMIT, "some of it is lent");
+            prop_assert!(held < 100_000 || memory.left_bytes.load(Relaxed) < LIMIT, "some of it is in use");
             drop(buffers);
             drop(pool);
             prop_assert_eq!(memory.left_bytes.load(Relaxed), LIMIT);

@@ -1,20 +1,19 @@
 //! TensorRT's optimization profile: the shapes that an engine is built for.
 //!
-//! Without one, ONNX Runtime builds the engine anew at each batch larger than any before, in the middle of
-//! a request.
+//! Without one, ONNX Runtime rebuilds the engine during a request whenever a batch is larger than all before.
 
 use std::collections::BTreeMap;
 
 use quintet_engine::TensorSpec;
 
-/// What a model's configuration says of the shapes that will come.
+/// The shapes to expect, from a model's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// The batch that the engine is made fastest for.
+    /// The batch size that the engine is optimised for.
     pub opt_batch_size: usize,
     /// The largest batch; 0 for models without a batch dimension.
     pub max_batch_size: usize,
-    /// Dimensions of the inputs without the batch's, where they are configured; `None` is a dynamic one.
+    /// Configured dimensions of inputs, without the batch dimension; `None` is a dynamic one.
     pub dims: BTreeMap<String, Vec<Option<usize>>>,
 }
 
@@ -27,11 +26,11 @@ pub(super) struct Shapes {
 }
 
 impl Profile {
-    /// The profile of a model with these inputs (their batch dimension included). `None` if no shape of
-    /// theirs is dynamic, so that none is needed.
+    /// The profile of a model with these inputs (including the batch dimension). `None` if no shape is dynamic, because
+    /// then no profile is needed.
     ///
     /// # Errors
-    /// The input with a dynamic dimension whose size nothing tells.
+    /// The name of an input with a dynamic dimension that is not configured.
     pub(super) fn shapes<'a>(&self, inputs: &'a [TensorSpec]) -> Result<Option<Shapes>, &'a str> {
         if inputs.iter().all(|input| input.dims.iter().all(Option::is_some)) {
             return Ok(None);
@@ -48,10 +47,10 @@ impl Profile {
     fn shape(&self, input: &TensorSpec, batch: usize) -> Option<String> {
         let batches = self.max_batch_size > 0;
         let configured = self.dims.get(&input.name);
-        let dims = input.dims.iter().enumerate().map(|(place, dim)| match (dim, place) {
+        let dims = input.dims.iter().enumerate().map(|(index, dim)| match (dim, index) {
             (Some(dim), _) => Some(*dim),
             (None, 0) if batches => Some(batch),
-            (None, _) => configured.and_then(|dims| dims.get(place - usize::from(batches)).copied().flatten()),
+            (None, _) => configured.and_then(|dims| dims.get(index - usize::from(batches)).copied().flatten()),
         });
         let dims: Vec<_> = dims.map(|dim| dim.map(|dim| dim.to_string())).collect::<Option<_>>()?;
         Some(format!("{}:{}", input.name, dims.join("x")))
@@ -70,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn from_one_to_the_largest_batch_for_every_input() {
+    fn covers_one_to_the_largest_batch_for_every_input() {
         let profile = Profile { opt_batch_size: 8, max_batch_size: 32, dims: BTreeMap::new() };
         let inputs = [input("image", &[-1, 3, 224, 224]), input("scale", &[-1, 1])];
         let shapes = profile.shapes(&inputs).unwrap().unwrap();
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn dimensions_that_the_model_leaves_open_are_the_configurations() {
+    fn takes_dynamic_dimensions_from_the_configuration() {
         let dims = BTreeMap::from([("x".to_owned(), vec![Some(16)])]);
         let profile = Profile { opt_batch_size: 4, max_batch_size: 4, dims: dims.clone() };
         assert_eq!(profile.shapes(&[input("x", &[-1, -1])]).unwrap().unwrap().max, "x:4x16");
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn fixed_shapes_need_none() {
+    fn fixed_shapes_need_no_profile() {
         assert_eq!(Profile::default().shapes(&[input("x", &[1, 3])]), Ok(None));
     }
 }

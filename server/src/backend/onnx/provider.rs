@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::tuning::Tuning;
 
-/// Whether a model may run on another provider than the first that is asked for.
+/// What to do if the first requested provider does not work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderPolicy {
-    /// It may: the next one is tried, and the reason is kept and shown.
+    /// Use the next provider, and report the reason
     #[default]
     Fallback,
-    /// It may not: the model does not load.
+    /// Refuse to load the model
     Strict,
 }
 
-/// An execution provider that a service may ask for.
+/// An execution provider that a service may request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
@@ -26,7 +26,7 @@ pub enum Provider {
     TensorRt,
     /// NVIDIA CUDA.
     Cuda,
-    /// The CPU; always there.
+    /// The CPU, which is always available.
     Cpu,
 }
 
@@ -40,8 +40,8 @@ impl Provider {
         }
     }
 
-    /// What is registered with a session. Registration fails loudly: the default is a silent fallback.
-    /// TensorRT leaves what it cannot run to CUDA.
+    /// The providers to register with a session. A failed registration is an error: ONNX Runtime's default is a silent
+    /// fallback. With TensorRT, CUDA runs the nodes that TensorRT cannot run.
     pub(super) fn registrations(self, tuning: &Tuning) -> Vec<ExecutionProviderDispatch> {
         let cuda = || tuning.cuda.on_cuda(tuning.device).build().error_on_failure();
         match self {
@@ -65,7 +65,7 @@ impl fmt::Display for Provider {
     }
 }
 
-/// Not the name of a provider.
+/// The text is not the name of a provider.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown provider '{0}': use tensorrt, cuda or cpu")]
 pub struct UnknownProvider(String);

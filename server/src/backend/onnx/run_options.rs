@@ -5,7 +5,7 @@ use ort::session::{RunOptions, SelectedOutputMarker};
 /// ONNX Runtime's run option that names the graph to record or replay.
 const GRAPH: &str = "gpu_graph_id";
 
-/// The value of [`GRAPH`] for a run that has nothing to do with graphs.
+/// The value of [`GRAPH`] for a plain run.
 const NO_GRAPH: &str = "-1";
 
 /// Options of a run that neither records nor replays.
@@ -15,14 +15,14 @@ pub(super) fn run_options() -> ort::Result<RunOptions> {
     Ok(options)
 }
 
-/// Options of a run that records the graph of this number, or replays it.
+/// Options of a run that records or replays the graph with this number.
 pub(super) fn graph_options(graph: usize) -> ort::Result<RunOptions> {
     let mut options = RunOptions::new()?;
     options.set(GRAPH, graph.to_string())?;
     Ok(options)
 }
 
-/// Run options that another thread may use to stop the run.
+/// Run options with which another thread can stop the run.
 pub(super) struct Stoppable<O: SelectedOutputMarker>(pub(super) RunOptions<O>);
 
 // SAFETY: ort withholds `Sync` because runs of two threads could write to one preallocated output.

@@ -1,4 +1,4 @@
-//! Sessions on the first provider that works, with the reasons why others did not.
+//! Creates a session on the first provider that works, and reports why others did not.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::backend::gpu_work;
 
-/// Loads a model file on the first of the providers that takes it, tuned as its configuration says.
+/// Loads a model file on the first provider that works for it, tuned as its configuration says.
 ///
 /// # Errors
-/// When none does, or when the model has tensors of types that the protocol does not have.
+/// When no provider works, or when the model has tensors of types that the protocol does not have.
 pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<LoadedSession, LoadError> {
     let mut reasons: Vec<String> = Vec::new();
     for &provider in &options.providers {
@@ -48,11 +48,11 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
     Err(LoadError::Session { path: path.to_owned(), reasons: reasons.join("; ") })
 }
 
-/// A session, and how many of its nodes each provider runs, most first.
+/// A session, and the number of its nodes on each provider, largest first.
 pub(super) type Built = (Session, Vec<(String, usize)>);
 
-/// A session that may record CUDA graphs if the configuration wants them and it can: the provider must run all of the
-/// model, and only CUDA's keeps graphs apart by the shape of what they were recorded with.
+/// A session that may record CUDA graphs, if the configuration asks for them and they are possible: the provider must run
+/// the whole model, and only the CUDA provider keeps one graph for each shape of the inputs.
 fn with_graphs(
     path: &Path,
     provider: Provider,
@@ -70,13 +70,13 @@ fn with_graphs(
     });
     attempt.or_else(|reason| {
         let built = build(path, provider, options, &without)?;
-        tracing::warn!(path = %path.display(), reason, "no CUDA graphs");
+        tracing::warn!(path = %path.display(), reason, "CUDA graphs are not available");
         Ok((built, None))
     })
 }
 
-/// The whole build of a session: registration may succeed where the commit fails, and both where no node
-/// is left to the provider.
+/// Builds a session completely: the commit may fail after a successful registration, and both may succeed without any
+/// node on the provider.
 fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
     if provider != Provider::TensorRt {
         return session(path, provider, options, tuning);
@@ -96,7 +96,7 @@ pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tu
         .commit_from_file(path)?;
     let nodes = nodes_by_provider(&session)?;
     if !nodes.is_empty() && nodes.iter().all(|(name, _)| name != provider.name()) {
-        return Err(ort::Error::new("it takes no node of the model"));
+        return Err(ort::Error::new("the provider runs no node of the model"));
     }
     Ok((session, nodes))
 }

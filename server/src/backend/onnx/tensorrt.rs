@@ -1,8 +1,7 @@
-//! What TensorRT is told beyond a model's configuration: the profile and where engines are kept.
+//! Options for TensorRT that a model's configuration does not set: the profile and the engine cache.
 //!
-//! With `trt_dump_ep_context_model` the engine is also kept as a model of its own (an EP context), which is loaded in
-//! the place of the model file from then on: TensorRT neither parses nor builds. What is kept and does not load is built
-//! anew.
+//! With `trt_dump_ep_context_model` the engine is also saved as an ONNX model (an EP context), which later loads use
+//! instead of the model file, so that TensorRT neither parses nor builds. Saved files that do not load are rebuilt.
 
 use std::{
     fs,
@@ -25,34 +24,37 @@ use crate::observe::gpu;
 pub(super) struct Prepared {
     /// The file to load: the model, or its EP context.
     pub(super) file: PathBuf,
-    /// Whether it is the EP context, which was kept of an earlier session.
+    /// Whether it is the EP context that an earlier session saved.
     is_context: bool,
     pub(super) tuning: Tuning,
 }
 
 impl Prepared {
-    /// The kept files that are to blame for a session that failed with this: an EP context with the engine beside it,
-    /// or the engine that TensorRT says it cannot read.
-    fn to_blame(&self, error: &str) -> Vec<PathBuf> {
+    /// The cached files that caused this error of a session: an EP context and the engine next to it, or the engine
+    /// that TensorRT reports as unreadable.
+    fn damaged_files(&self, error: &str) -> Vec<PathBuf> {
         let folder = match self.is_context {
             true => self.file.parent(),
             false => self.tuning.tensorrt.get("trt_engine_cache_path").map(Path::new),
         };
         let files = folder.and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-        let engines = files.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "engine"));
+        let engines = files
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "engine"));
         let named = |path: &PathBuf| path.file_name().is_some_and(|name| error.contains(&*name.to_string_lossy()));
         let engines = engines.filter(|path| self.is_context || (error.contains(UNREADABLE_ENGINE) && named(path)));
         self.is_context.then(|| self.file.clone()).into_iter().chain(engines).collect()
     }
 }
 
-/// What TensorRT's provider says of an engine in its cache that it cannot read, in front of the file's path.
+/// The TensorRT provider's message for an unreadable engine in its cache; the file's path follows.
 const UNREADABLE_ENGINE: &str = "could not deserialize engine";
 
-/// Makes a session of what `prepare` gives. If it fails and a kept file is to blame, that file goes, and is built anew.
+/// Creates a session from the result of `prepare`. If that fails because of damaged cached files, deletes them and tries
+/// once more, which rebuilds them.
 ///
 /// # Errors
-/// As `prepare` and `session`, the second time.
+/// As `prepare` and `session` in the last attempt.
 pub(super) fn make<T>(
     prepare: impl Fn() -> ort::Result<Prepared>,
     session: impl Fn(&Prepared) -> ort::Result<T>,
@@ -62,24 +64,24 @@ pub(super) fn make<T>(
         Ok(session) => return Ok(session),
         Err(error) => error,
     };
-    let damaged = prepared.to_blame(error.message());
+    let damaged = prepared.damaged_files(error.message());
     if damaged.is_empty() {
         return Err(error);
     }
     for file in damaged {
         let error = error.message();
-        tracing::warn!(file = %file.display(), error, "what is kept of an engine does not load, and is built anew");
+        tracing::warn!(file = %file.display(), error, "a cached TensorRT engine does not load; it is deleted and rebuilt");
         fs::remove_file(&file).map_err(ort::Error::wrap)?;
     }
     session(&prepare()?)
 }
 
-/// The tuning with what TensorRT needs filled in.
+/// Completes the tuning with the options that TensorRT needs.
 ///
 /// # Errors
-/// When there is no TensorRT here, or ONNX Runtime cannot read the model.
+/// When TensorRT is not available, or ONNX Runtime cannot read the model.
 pub(super) fn prepare(path: &Path, tuning: &Tuning, options: &LoadOptions) -> ort::Result<Prepared> {
-    // First whether it is there at all: the rest reads the whole model file, twice.
+    // First check that TensorRT is available: the rest reads the whole model file twice.
     let provider = ep::TensorRT::default().with_device_id(tuning.device).build().error_on_failure();
     Session::builder(&options.library.environment)?.with_execution_providers([provider])?;
 
@@ -87,22 +89,22 @@ pub(super) fn prepare(path: &Path, tuning: &Tuning, options: &LoadOptions) -> or
     let gpu = gpu::name(tuning.device).unwrap_or_else(|| "gpu".to_owned());
     if let Some(context) = cache(path, &mut tuning, options, &gpu) {
         let file = context.file.display();
-        tracing::info!(model = %path.display(), %file, "TensorRT loads the engine that is kept as a model");
+        tracing::info!(model = %path.display(), %file, "TensorRT loads the saved EP context");
         return Ok(context);
     }
     profile(path, &mut tuning, options)?;
     let file = path.display();
-    tracing::info!(%file, options = ?tuning.tensorrt, "TensorRT reads its engine or builds it, which takes minutes");
+    tracing::info!(%file, options = ?tuning.tensorrt, "TensorRT loads its engine from the cache or builds it, which takes minutes");
     Ok(Prepared { file: path.to_owned(), is_context: false, tuning })
 }
 
-/// Profile shapes, unless the configuration gives any.
+/// Sets the profile's shapes, unless the configuration gives any.
 fn profile(path: &Path, tuning: &mut Tuning, options: &LoadOptions) -> ort::Result<()> {
     let given = |end| tuning.tensorrt.get(end).is_some();
     if ["trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes"].into_iter().any(given) {
         return Ok(());
     }
-    // Names and shapes are the model file's own; on the CPU and as it is, it is read fastest.
+    // Only names and shapes are needed: reading the file is fastest on the CPU without optimisation.
     let unoptimized = Session::builder(&options.library.environment)?
         .with_optimization_level(GraphOptimizationLevel::Disable)?
         .commit_from_file(path)?;
@@ -116,37 +118,37 @@ fn profile(path: &Path, tuning: &mut Tuning, options: &LoadOptions) -> ort::Resu
         Ok(None) => {}
         Err(input) => {
             let file = path.display();
-            tracing::warn!(%file, input, "no profile for TensorRT, and an engine at each new shape: give the input's dims");
+            tracing::warn!(%file, input, "no profile for TensorRT, which rebuilds its engine for each new shape: set the input's dims");
         }
     }
     Ok(())
 }
 
-/// Names a folder for engines and timings, unless the configuration says whether and where. Returns the EP context
-/// of this very model, GPU and library, if one is asked for and there.
+/// Sets the folder of engines and timings, unless the configuration does. Returns the EP context of this model, GPU and
+/// library, if the configuration asks for one and it exists.
 fn cache(path: &Path, tuning: &mut Tuning, options: &LoadOptions, gpu: &str) -> Option<Prepared> {
     let cache = options.engine_cache.as_ref()?;
     let given = |name: &str| tuning.tensorrt.get(name).is_some();
     if given("trt_engine_cache_enable") || given("trt_ep_context_file_path") {
         return None;
     }
-    let folder = match cache.folder_of(path, gpu) {
+    let folder = match cache.model_folder(path, gpu) {
         Ok(folder) => folder,
         Err(error) => {
             let (file, folder) = (path.display(), cache.folder.display());
-            tracing::warn!(%file, %folder, %error, "TensorRT's engines are not kept");
+            tracing::warn!(%file, %folder, %error, "cannot use the engine cache; TensorRT's engines are not cached");
             return None;
         }
     };
-    let told = &mut tuning.tensorrt;
-    told.set_default("trt_engine_cache_enable", "1");
-    told.set_default("trt_timing_cache_enable", "1");
-    told.set_default("trt_timing_cache_path", folder.display().to_string());
-    if told.get(DUMP) != Some("1") {
-        told.set_default("trt_engine_cache_path", folder.display().to_string());
+    let settings = &mut tuning.tensorrt;
+    settings.set_default("trt_engine_cache_enable", "1");
+    settings.set_default("trt_timing_cache_enable", "1");
+    settings.set_default("trt_timing_cache_path", folder.display().to_string());
+    if settings.get(DUMP) != Some("1") {
+        settings.set_default("trt_engine_cache_path", folder.display().to_string());
         return None;
     }
-    // The engine lies beside the context, which names it: ONNX Runtime takes the cache's path relative to that.
+    // The engine is next to the context, which names it: ONNX Runtime resolves the cache path relative to the context.
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let file = folder.join(format!("{stem}_ctx.onnx"));
     if file.is_file() {
@@ -155,11 +157,11 @@ fn cache(path: &Path, tuning: &mut Tuning, options: &LoadOptions, gpu: &str) -> 
         tuning.tensorrt.remove("trt_ep_context_embed_mode");
         return Some(Prepared { file, is_context: true, tuning });
     }
-    told.set_default("trt_ep_context_file_path", file.display().to_string());
+    settings.set_default("trt_ep_context_file_path", file.display().to_string());
     None
 }
 
-/// Option that keeps the engine as a model.
+/// The option that saves the engine as an ONNX model.
 const DUMP: &str = "trt_dump_ep_context_model";
 
 #[cfg(test)]
@@ -186,7 +188,7 @@ mod tests {
         (root, model, options)
     }
 
-    /// What is found for the model, without asking whether there is a TensorRT.
+    /// The preparation of the model, without a check that TensorRT is available.
     fn found(model: &Path, options: &LoadOptions) -> Prepared {
         let mut tuning = Tuning::default();
         tuning.tensorrt.set(Accelerator::TensorRt, DUMP, "1").unwrap();
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_ep_context_is_built_anew_with_a_warning_that_names_it() {
+    fn rebuilds_a_damaged_ep_context_with_a_warning_that_names_it() {
         let (_root, model, options) = repository();
         let context = PathBuf::from(found(&model, &options).tuning.tensorrt.get("trt_ep_context_file_path").unwrap());
         let engine = context.with_file_name("TensorrtExecutionProvider_0.engine");
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_engine_cache_only_what_cannot_be_read_is_built_anew() {
+    fn rebuilds_only_the_unreadable_engine_of_a_cache() {
         let (root, model, options) = repository();
         let (bad, good) = (root.path().join("a.engine"), root.path().join("b.engine"));
         [&bad, &good].into_iter().for_each(|file| fs::write(file, "engine").unwrap());
@@ -240,7 +242,7 @@ mod tests {
                 if tries.get() == 1 { Err(ort::Error::new(error.clone())) } else { Ok(()) }
             })
         };
-        // Any other failure is no reason to build for minutes.
+        // Another failure does not cause a rebuild, which takes minutes.
         let error = fails_with(format!("out of memory while loading {}", bad.display())).unwrap_err();
         assert!(error.message().contains("out of memory") && bad.exists(), "{error}");
         let unreadable = format!("TensorRT EP could not deserialize engine from cache: {}", bad.display());
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ep_context_is_kept_by_model_gpu_and_library_and_then_loaded() {
+    fn saves_an_ep_context_by_model_gpu_and_library_and_loads_it() {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("m/1/model.onnx");
         fs::create_dir_all(model.parent().unwrap()).unwrap();
@@ -264,20 +266,20 @@ mod tests {
             providers: vec![Provider::TensorRt],
             engine_cache: Some(EngineCache { folder: engines.clone(), library: "1.31.1".to_owned() }),
         };
-        let asked = |given: &[(&str, &str)]| {
+        let tuned = |given: &[(&str, &str)]| {
             let mut tuning = Tuning::default();
             for (name, value) in given {
                 tuning.tensorrt.set(Accelerator::TensorRt, name, value).unwrap();
             }
             tuning
         };
-        let told = |tuning: &Tuning| tuning.tensorrt.to_string().replace(root.path().to_str().unwrap(), "");
-        let mut dumped = asked(&[(DUMP, "true"), ("trt_ep_context_embed_mode", "0")]);
+        let options_text = |tuning: &Tuning| tuning.tensorrt.to_string().replace(root.path().to_str().unwrap(), "");
+        let mut dumped = tuned(&[(DUMP, "true"), ("trt_ep_context_embed_mode", "0")]);
         assert_eq!(cache(&model, &mut dumped, &options, "A100"), None);
         let folder = dumped.tensorrt.get("trt_timing_cache_path").unwrap().to_owned();
         let key = Path::new(&folder).file_name().unwrap().to_str().unwrap();
         assert!(key.ends_with("-A100-1.31.1"), "{key}");
-        insta::assert_snapshot!(told(&dumped).replace(key, "KEY"), @r"
+        insta::assert_snapshot!(options_text(&dumped).replace(key, "KEY"), @r"
         trt_dump_ep_context_model=1
         trt_engine_cache_enable=1
         trt_ep_context_embed_mode=0
@@ -286,24 +288,24 @@ mod tests {
         trt_timing_cache_path=/engines/KEY
         ");
 
-        // What ONNX Runtime writes when the session has been made.
+        // ONNX Runtime writes this file when it creates the session.
         let context = Path::new(&folder).join("model_ctx.onnx");
         fs::write(&context, "c").unwrap();
-        let mut again = asked(&[(DUMP, "true")]);
+        let mut again = tuned(&[(DUMP, "true")]);
         let loaded = cache(&model, &mut again, &options, "A100").unwrap();
         assert_eq!(loaded.file, context);
-        insta::assert_snapshot!(told(&loaded.tuning).replace(key, "KEY"), @r"
+        insta::assert_snapshot!(options_text(&loaded.tuning).replace(key, "KEY"), @r"
         trt_engine_cache_enable=1
         trt_timing_cache_enable=1
         trt_timing_cache_path=/engines/KEY
         ");
 
-        // Not for another GPU, another model, without being asked, or where the configuration has its own place.
-        assert_eq!(cache(&model, &mut asked(&[(DUMP, "true")]), &options, "H100"), None);
-        assert_eq!(cache(&model, &mut asked(&[]), &options, "A100"), None);
+        // Not for another GPU or model, without the option, or if the configuration sets its own path.
+        assert_eq!(cache(&model, &mut tuned(&[(DUMP, "true")]), &options, "H100"), None);
+        assert_eq!(cache(&model, &mut tuned(&[]), &options, "A100"), None);
         let own = [(DUMP, "true"), ("trt_ep_context_file_path", "/own/c.onnx")];
-        assert_eq!(cache(&model, &mut asked(&own), &options, "A100"), None);
+        assert_eq!(cache(&model, &mut tuned(&own), &options, "A100"), None);
         fs::write(&model, "b").unwrap();
-        assert_eq!(cache(&model, &mut asked(&[(DUMP, "true")]), &options, "A100"), None);
+        assert_eq!(cache(&model, &mut tuned(&[(DUMP, "true")]), &options, "A100"), None);
     }
 }

@@ -1,43 +1,43 @@
-//! How a session is tuned: what a model's configuration says of graph, threads and providers.
+//! The tuning of a session: a model's settings for the graph, threads and providers.
 
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::{options::ProviderOptions, profile::Profile};
 
-/// How much ONNX Runtime rewrites a graph.
+/// ONNX Runtime's level of graph optimisation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GraphLevel {
-    /// All it can.
+    /// All optimisations.
     #[default]
     All,
-    /// Extended: no layouts of its own.
+    /// Extended: no layout changes.
     Extended,
-    /// Basic: only what gives the same result bit for bit.
+    /// Basic: only optimisations that keep results bit for bit.
     Basic,
-    /// Nothing.
+    /// No optimisation.
     Off,
 }
 
-/// How a session is tuned; the default is in the threads that all sessions share.
+/// The tuning of a session. By default it runs in the threads that all sessions share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// How much the graph is rewritten.
+    /// The level of graph optimisation.
     pub graph_level: GraphLevel,
-    /// Threads of its own for one operator; `None` shares the process's.
+    /// Own threads for one operator; `None` shares the process's threads.
     pub intra_op_threads: Option<usize>,
-    /// Threads of its own for operators side by side.
+    /// Own threads for operators that run in parallel.
     pub inter_op_threads: Option<usize>,
-    /// Whether operators run side by side.
+    /// Whether operators run in parallel.
     pub parallel: bool,
-    /// Whether memory is planned from the first run on; `None` is ONNX Runtime's default, yes.
+    /// Whether memory is planned from the first run; `None` is ONNX Runtime's default, true.
     pub memory_pattern: Option<bool>,
-    /// The GPU, by its number.
+    /// The GPU's number.
     pub device: i32,
     /// Options of the CUDA provider.
     pub cuda: ProviderOptions,
-    /// Options of the TensorRT provider; profile and cache are filled in at the load.
+    /// Options of the TensorRT provider; profile and cache are added when the model is loaded.
     pub tensorrt: ProviderOptions,
-    /// The shapes that will come, for TensorRT.
+    /// The shapes to expect, for TensorRT.
     pub profile: Profile,
 }
 
@@ -69,7 +69,7 @@ impl Tuning {
             builder = builder.with_independent_thread_pool()?;
         }
         if let Some(threads) = self.intra_op_threads {
-            // As the shared pool: a thread that spins takes a core from the transports.
+            // As in the shared pool: a spinning thread takes a core from the transports.
             builder = builder.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
         }
         if let Some(threads) = self.inter_op_threads {

@@ -19,7 +19,7 @@ use ort::{
 use quintet_engine::{DataType, InferError, OutputPlacement, Shape, Tensor};
 use quintet_proto::elements;
 
-/// The element type's name here; `None` for types that the protocol does not have.
+/// The protocol's data type for an element type; `None` for types that the protocol does not have.
 pub(super) fn data_type(element: TensorElementType) -> Option<DataType> {
     Some(match element {
         TensorElementType::Bool => DataType::Bool,
@@ -40,7 +40,7 @@ pub(super) fn data_type(element: TensorElementType) -> Option<DataType> {
     })
 }
 
-/// An expression in which `$T` is Rust's type of a tensor's elements; another one for BYTES.
+/// Evaluates an expression in which `$T` is the Rust type of a tensor's elements; for BYTES, another expression.
 macro_rules! by_type {
     ($data_type:expr, $T:ident => $numbers:expr, $strings:expr) => {
         by_type!(@ $data_type, $T, $numbers, $strings, Bool bool, Uint8 u8, Uint16 u16, Uint32 u32, Uint64 u64, Int8 i8,
@@ -65,7 +65,7 @@ pub(super) fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, InferError
     by_type!(tensor.data_type(), T => view::<T>(tensor), strings(tensor).map(Into::into).map_err(InferError::internal))
 }
 
-/// A value over an output's place, for ONNX Runtime to write to.
+/// A value over the memory of an output's placement, for ONNX Runtime to write to.
 ///
 /// # Errors
 /// When the output has no fixed size.
@@ -75,17 +75,17 @@ pub(super) fn placed(output: &OutputPlacement) -> ort::Result<ValueRefMut<'_, Dy
     let start = output.memory.start().cast();
     by_type!(
         output.data_type,
-        // SAFETY: a place is the CPU's memory, may be written while it lives, which is as long as the value, and
-        // the engine has seen that it is large enough for the shape and aligned for the type.
+        // SAFETY: a placement owns CPU memory that may be written while it lives, which is as long as the value, and the
+        // engine has checked that it is large enough for the shape and aligned for the type.
         T => unsafe { TensorRefMut::<T>::from_raw(cpu, start, dims.into()) }.map(ValueRefMut::into_dyn),
         Err(ort::Error::new("BYTES have no fixed size"))
     )
 }
 
-/// A tensor in an allocator's memory, of no meaning yet.
+/// A tensor in an allocator's memory with unspecified elements.
 ///
 /// # Errors
-/// When there is not as much memory, or for BYTES, which have no fixed size.
+/// When there is not enough memory, or for BYTES, which have no fixed size.
 pub(super) fn unset(allocator: &Allocator, data_type: DataType, shape: &Shape) -> ort::Result<DynTensor> {
     by_type!(
         data_type,
@@ -109,8 +109,8 @@ where
     Ok(view.into())
 }
 
-/// BYTES need not be UTF-8, so ort's string constructors do not serve. A string ends at its first NUL, as
-/// in Triton's ONNX backend, which hands C strings over: a model must not see more here than there.
+/// BYTES need not be UTF-8, so ort's string constructors cannot be used. A string ends at its first NUL, as in Triton's
+/// ONNX backend, which passes C strings: a model must see the same bytes here as there.
 fn strings(tensor: &Tensor) -> ort::Result<DynTensor> {
     let mut value = DynTensor::new(&Allocator::default(), TensorElementType::String, tensor.shape().dims())?;
     for (index, element) in elements::iter(tensor.data()).enumerate() {
@@ -138,7 +138,7 @@ fn strings(tensor: &Tensor) -> ort::Result<DynTensor> {
 /// A tensor over an output's memory, without copying it; only BYTES are copied.
 ///
 /// # Errors
-/// When the output is not a tensor of a type that the protocol has, in memory that the CPU reaches.
+/// When the output is not a tensor of one of the protocol's types in memory that the CPU can access.
 pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> {
     let ValueType::Tensor { ty, .. } = value.dtype().clone() else {
         return Err(InferError::internal(format_args!("output '{name}' is not a tensor")));
@@ -161,14 +161,14 @@ pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> 
     Tensor::new(data_type, shape, data).map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))
 }
 
-/// An output that stays in ONNX Runtime's memory for as long as a response needs it.
+/// An output that stays in ONNX Runtime's memory while a response needs it.
 struct RuntimeOutput {
     value: DynTensor,
     len: usize,
 }
 
 // SAFETY: the value is only read, through a pointer that never changes, and freed once; ONNX Runtime's
-// CPU allocators may be called from any thread. The value has no Rust owner behind it (`_backing` is
+// CPU allocators may be called from any thread. The value has no Rust owner (`_backing` is
 // for inputs), so nothing else is moved along.
 unsafe impl Send for RuntimeOutput {}
 // SAFETY: as above: shared access is reading plain numbers.
@@ -193,7 +193,7 @@ fn output_strings(value: &DynTensor, count: usize) -> ort::Result<Bytes> {
     let mut content = vec![0u8; total];
     let mut offsets = vec![0usize; count];
     if count > 0 {
-        // SAFETY: `content` and `offsets` have the sizes that ONNX Runtime was just asked for and told.
+        // SAFETY: `content` has the size that ONNX Runtime has just reported, and `offsets` one entry for each element.
         unsafe {
             ort::Error::result_from_status((api.GetStringTensorContent)(
                 value.ptr(),

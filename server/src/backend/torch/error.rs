@@ -1,4 +1,4 @@
-//! Why libtorch cannot run a model.
+//! Errors of the libtorch backend.
 
 use quintet_engine::DataType;
 use tch::TchError;
@@ -11,10 +11,10 @@ pub enum TorchError {
     Read {
         /// The file.
         path: String,
-        /// The first line of what libtorch said.
+        /// The first line of libtorch's message.
         reason: String,
     },
-    /// The model in service has other inputs or outputs than a ResNet.
+    /// The model's inputs or outputs are not those of a ResNet.
     #[error("libtorch serves a ResNet with one FP32 input and the outputs 'embedding' and 'logits', not '{0}'")]
     Tensor(String),
     /// A tensor of a type that libtorch does not have.
@@ -27,7 +27,7 @@ pub enum TorchError {
     },
 }
 
-/// libtorch's messages hold backtraces, some of them whole tensors.
+/// The first line of a libtorch message, which may contain backtraces and whole tensors.
 pub(super) fn first_line(error: &TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().chars().take(300).collect()
 }

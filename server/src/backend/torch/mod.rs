@@ -1,4 +1,4 @@
-//! libtorch as a backend: a ResNet from a `.safetensors` file, or any TorchScript file, on CUDA or the CPU.
+//! The libtorch backend: a ResNet from a `.safetensors` file, or any TorchScript file, on CUDA or the CPU.
 
 mod error;
 mod resnet;
@@ -7,16 +7,14 @@ mod script;
 use std::{path::Path, time::Instant};
 
 use bytes::Bytes;
-use quintet_engine::{
-    Cancel, DataType, InferError, Instance, OutputSet, Placement, RunTimings, Shape, Tensor, TensorSpec,
-};
+use quintet_engine::{DataType, InferError, Instance, Placement, RunRequest, RunTimings, Shape, Tensor, TensorSpec};
 use tch::{Cuda, Device, Kind, TchError, Tensor as Torch};
 
 pub use self::error::TorchError;
 use self::{error::first_line, resnet::ResNet, script::Script};
 use super::gpu_work;
 
-/// What runs a batch; outputs are in the order of the specification, `None` where they are not wanted.
+/// The network that runs a batch. Outputs are in the order of the specification, `None` if they are not wanted.
 enum Network {
     ResNet(ResNet),
     Script(Script),
@@ -31,14 +29,14 @@ pub struct TorchInstance {
     reason: Option<String>,
 }
 
-// SAFETY: a tensor or module of libtorch may be used by any thread, by one at a time without a lock; one thread
-// at a time has an instance.
+// SAFETY: a tensor or module of libtorch may be used by any thread, one at a time without a lock; one thread at a time
+// owns an instance.
 unsafe impl Send for TorchInstance {}
 
 impl TorchInstance {
-    /// Reads a model with these inputs and outputs, whose dimensions are the whole batch's: weights with
-    /// torchvision's names from a `.safetensors` file, TorchScript from any other. `wants_cuda` takes a GPU where
-    /// there is one, the GPU of this number.
+    /// Reads a model with these inputs and outputs, including the batch dimension: weights with torchvision's names from a
+    /// `.safetensors` file, TorchScript from any other. With `wants_cuda` it uses the GPU with number `gpu`, if there is
+    /// one.
     ///
     /// # Errors
     /// When the file cannot be read, or the model cannot have these inputs and outputs.
@@ -67,41 +65,36 @@ impl TorchInstance {
 }
 
 impl Instance for TorchInstance {
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        wanted: OutputSet,
-        _cancel: &Cancel,
-        timings: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
+    fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
         let internal = |error: TchError| InferError::internal(format_args!("libtorch: {}", first_line(&error)));
         let _guard = tch::no_grad_guard();
         let _work = on_gpu(self.device);
         let started = Instant::now();
-        let inputs: Vec<_> = inputs
+        let inputs: Vec<_> = request
+            .inputs
             .iter()
             .zip(&self.kinds)
             .map(|(input, &kind)| match input {
-                Some(input) => give(input, kind, self.device).map_err(internal),
-                // No configuration makes it optional: see `open::listed_tensors`.
+                Some(input) => to_torch(input, kind, self.device).map_err(internal),
+                // No configuration makes it optional: see `model_file::listed_tensors`.
                 None => Err(InferError::internal("libtorch has no default for an input that was left out")),
             })
             .collect::<Result<_, _>>()?;
         let ready = Instant::now();
         timings.copy_in = ready - started;
         let outputs = match &self.network {
-            Network::ResNet(network) => network.forward(&inputs, wanted),
-            Network::Script(script) => script.forward(&inputs, wanted),
+            Network::ResNet(network) => network.forward(&inputs, request.outputs),
+            Network::Script(script) => script.forward(&inputs, request.outputs),
         };
         let outputs = outputs.map_err(internal)?;
         if let Device::Cuda(gpu) = self.device {
-            // Kernels are only queued until now.
+            // Kernels are only queued so far.
             Cuda::synchronize(gpu as i64);
         }
         let ran = Instant::now();
         timings.infer = ran - ready;
         let outputs = outputs.iter().zip(&self.outputs);
-        let outputs = outputs.map(|(output, spec)| output.as_ref().map(|output| take(output, spec)).transpose());
+        let outputs = outputs.map(|(output, spec)| output.as_ref().map(|output| from_torch(output, spec)).transpose());
         let outputs = outputs.collect();
         timings.copy_out = ran.elapsed();
         outputs
@@ -113,17 +106,17 @@ impl Instance for TorchInstance {
     }
 }
 
-/// Opens libtorch's CUDA half, which nothing in this program refers to, so that one program serves both
-/// kinds of libtorch. Whether it is there.
+/// Opens libtorch's CUDA library, which this program does not link, so that one program works with both kinds of
+/// libtorch. Returns whether it exists.
 fn open_cuda() -> bool {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-    // SAFETY: the library's initialisers are PyTorch's own, made to be run at any time by any program.
+    // SAFETY: the library's initialisers are PyTorch's own, and may run at any time in any program.
     let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
-    // Closing it would leave libtorch with functions that are gone.
+    // Never closed: libtorch keeps pointers to its functions.
     library.map(std::mem::forget).is_ok()
 }
 
-/// Held while libtorch works on a GPU.
+/// The lock for GPU work, taken while libtorch works on a GPU.
 fn on_gpu(device: Device) -> Option<impl Sized> {
     (device != Device::Cpu).then(gpu_work::shared)
 }
@@ -133,7 +126,7 @@ fn known_kind(tensor: &TensorSpec) -> Result<Kind, TorchError> {
     kind(tensor.data_type).ok_or_else(unknown)
 }
 
-/// libtorch's name of a type; `None` for those it does not have.
+/// libtorch's name of a type; `None` if it does not have the type.
 fn kind(data_type: DataType) -> Option<Kind> {
     Some(match data_type {
         DataType::Bool => Kind::Bool,
@@ -150,20 +143,23 @@ fn kind(data_type: DataType) -> Option<Kind> {
     })
 }
 
-/// A tensor as libtorch's, on its device.
-fn give(tensor: &Tensor, kind: Kind, device: Device) -> Result<Torch, TchError> {
+/// A tensor of libtorch on its device, with the same elements.
+fn to_torch(tensor: &Tensor, kind: Kind, device: Device) -> Result<Torch, TchError> {
     let dims: Vec<i64> = tensor.shape().dims().iter().map(|&dim| dim as i64).collect();
     Torch::f_from_data_size(tensor.data(), &dims, kind)?.f_to_device(device)
 }
 
-/// An output, brought to the CPU, if it is what the specification says.
-fn take(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
+/// An output copied to the CPU.
+///
+/// # Errors
+/// When its type or shape is not that of the specification.
+fn from_torch(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
     let internal = |error: TchError| InferError::internal(format_args!("libtorch: {}", first_line(&error)));
     let found = output.f_kind().map_err(internal)?;
     if Some(found) != kind(spec.data_type) {
         let (name, wanted) = (&spec.name, spec.data_type);
         return Err(InferError::internal(format_args!(
-            "output '{name}' is configured as {wanted}, and the model gives {found:?}"
+            "output '{name}' is configured as {wanted} but the model gives {found:?}"
         )));
     }
     let dims: Vec<usize> = output.size().iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
@@ -173,7 +169,7 @@ fn take(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
     if !fits {
         let (name, wanted) = (&spec.name, spec.announced_shape(false));
         return Err(InferError::internal(format_args!(
-            "output '{name}' has the shape {wanted:?} in the configuration, and {shape} from the model"
+            "output '{name}' has shape {wanted:?} in the configuration but {shape} from the model"
         )));
     }
     let count = shape.elements().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! A ResNet of any depth from torchvision's weights; their names say how deep.
+//! A ResNet of any depth from torchvision's weights, whose names determine the depth.
 
 use std::{collections::HashMap, path::Path};
 
@@ -17,20 +17,20 @@ enum Output {
     Logits,
 }
 
-/// A convolution with the batch norm behind it folded in, which gives the same numbers with half the passes over memory.
+/// A convolution with the following batch norm folded in: the same numbers with half the passes over memory.
 struct Conv {
     weight: Torch,
     bias: Torch,
     padding: i64,
 }
 
-/// The weights, and what is asked for.
+/// The weights and the outputs.
 pub(super) struct ResNet {
     /// By the convolution's name, e.g. `layer1.0.conv1`.
     convs: HashMap<String, Conv>,
     /// Weight and bias of the classifier, if the file has one.
     classifier: Option<(Torch, Torch)>,
-    /// Whether images and weights are in oneDNN's own layout: else it rearranges both ways around each convolution.
+    /// Whether images and weights are in oneDNN's layout, so that oneDNN does not reorder them at each convolution.
     is_onednn: bool,
     outputs: Vec<Output>,
 }
@@ -38,7 +38,7 @@ pub(super) struct ResNet {
 impl Conv {
     /// `w γ/√(σ²+ε)` and `β - μ γ/√(σ²+ε)` for a convolution `w`.
     fn fold(name: &str, weight: &Torch, weights: &HashMap<String, Torch>, device: Device) -> Result<Self, TchError> {
-        // `layer1.0.conv1` has `layer1.0.bn1` behind it, `layer1.0.downsample.0` has `layer1.0.downsample.1`.
+        // `layer1.0.bn1` follows `layer1.0.conv1`, and `layer1.0.downsample.1` follows `layer1.0.downsample.0`.
         let norm = match name.strip_suffix(".0") {
             Some(shortcut) => format!("{shortcut}.1"),
             None => name.replace("conv", "bn"),
@@ -69,7 +69,7 @@ fn missing(name: &str) -> TchError {
 
 impl ResNet {
     /// # Errors
-    /// When the file cannot be read, or the model is no ResNet.
+    /// When the file cannot be read, or the model is not a ResNet.
     pub(super) fn load(
         path: &Path,
         inputs: &[TensorSpec],
@@ -105,7 +105,7 @@ impl ResNet {
         Ok(Self { convs, classifier: classifier.transpose().map_err(read)?, is_onednn, outputs })
     }
 
-    /// A convolution, and the batch norm behind it.
+    /// A convolution and its batch norm.
     fn conv(&self, x: &Torch, name: &str, stride: i64) -> Result<Torch, TchError> {
         let Conv { weight, bias, padding } = self.convs.get(name).ok_or_else(|| missing(&format!("{name}.weight")))?;
         x.f_conv2d(weight, Some(bias), [stride, stride], [*padding, *padding], [1, 1], 1)
@@ -144,7 +144,7 @@ impl ResNet {
         x.f_flatten(1, -1)
     }
 
-    /// Images to what is wanted of them.
+    /// The wanted outputs for these images.
     pub(super) fn forward(&self, inputs: &[Torch], wanted: OutputSet) -> Result<Vec<Option<Torch>>, TchError> {
         let [images] = inputs else { return Err(TchError::Shape("one input is needed".to_owned())) };
         let embedding = self.embed(images)?;

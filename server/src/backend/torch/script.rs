@@ -1,4 +1,4 @@
-//! A TorchScript file as a network: which argument an input is, and which result an output.
+//! A TorchScript network: maps inputs to arguments, and results to outputs.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use tch::{CModule, Device, IValue, TchError, Tensor as Torch};
 
 use super::error::{TorchError, first_line};
 
-/// A module whose `forward` takes tensors and gives one, or a tuple or list of them.
+/// A module whose `forward` takes tensors and returns one tensor, or a tuple or list of tensors.
 pub(super) struct Script {
     module: CModule,
-    /// For each argument, the place of the input.
+    /// For each argument, the index of the input.
     arguments: Vec<usize>,
-    /// For each output, the place of the result.
+    /// For each output, the index of the result.
     results: Vec<usize>,
 }
 
 impl Script {
     /// # Errors
-    /// When the file is no TorchScript.
+    /// When the file is not TorchScript.
     pub(super) fn load(
         path: &Path,
         inputs: &[TensorSpec],
@@ -27,38 +27,39 @@ impl Script {
     ) -> Result<Self, TorchError> {
         let read = |error: TchError| TorchError::Read {
             path: path.display().to_string(),
-            reason: format!("it is no TorchScript file: {}", first_line(&error)),
+            reason: format!("it is not a TorchScript file: {}", first_line(&error)),
         };
         let mut module = CModule::load_on_device(path, device).map_err(read)?;
         module.f_set_eval().map_err(read)?;
-        let places = places(inputs);
+        let order = indices(inputs);
         let mut arguments: Vec<_> = (0..inputs.len()).collect();
-        arguments.sort_by_key(|&input| places[input]);
-        Ok(Self { module, arguments, results: self::places(outputs) })
+        arguments.sort_by_key(|&input| order[input]);
+        Ok(Self { module, arguments, results: indices(outputs) })
     }
 
     pub(super) fn forward(&self, inputs: &[Torch], wanted: OutputSet) -> Result<Vec<Option<Torch>>, TchError> {
         let arguments = self.arguments.iter().filter_map(|&input| inputs.get(input));
         let arguments: Vec<_> = arguments.map(|input| IValue::Tensor(input.shallow_clone())).collect();
         let results = tensors(self.module.forward_is(&arguments)?)?;
-        let outputs = self.results.iter().enumerate().map(|(index, &place)| {
+        let outputs = self.results.iter().enumerate().map(|(index, &result)| {
             if !wanted.contains(index) {
                 return Ok(None);
             }
-            let missing = || {
-                TchError::Torch(format!("the model gives {} results, and result {place} is asked for", results.len()))
-            };
-            results.get(place).map(|tensor| Some(tensor.shallow_clone())).ok_or_else(missing)
+            let missing =
+                || TchError::Torch(format!("the model gives {} results, but result {result} is needed", results.len()));
+            results.get(result).map(|tensor| Some(tensor.shallow_clone())).ok_or_else(missing)
         });
         outputs.collect()
     }
 }
 
 fn tensors(value: IValue) -> Result<Vec<Torch>, TchError> {
-    let strange = |value: &IValue| {
+    let unsupported = |value: &IValue| {
         let kind = format!("{value:?}");
         let kind = kind.split(['(', '{', ' ']).next().unwrap_or_default();
-        TchError::Torch(format!("the model gives a {kind}, and only tensors and tuples or lists of them can be served"))
+        TchError::Torch(format!(
+            "the model gives a {kind}, but only tensors and tuples or lists of tensors are supported"
+        ))
     };
     match value {
         IValue::Tensor(tensor) => Ok(vec![tensor]),
@@ -66,17 +67,17 @@ fn tensors(value: IValue) -> Result<Vec<Torch>, TchError> {
         IValue::Tuple(values) | IValue::GenericList(values) => {
             let tensor = |value| match value {
                 IValue::Tensor(tensor) => Ok(tensor),
-                other => Err(strange(&other)),
+                other => Err(unsupported(&other)),
             };
             values.into_iter().map(tensor).collect()
         }
-        other => Err(strange(&other)),
+        other => Err(unsupported(&other)),
     }
 }
 
-/// The place of each tensor among the arguments or results: the number behind the last two underscores, as in
-/// `INPUT__0`, where all names have one and no two the same; else the order in which they are listed.
-fn places(tensors: &[TensorSpec]) -> Vec<usize> {
+/// The index of each tensor among the arguments or results: the number after the last two underscores, as in `INPUT__0`,
+/// if all names have distinct numbers; otherwise the order in the list.
+fn indices(tensors: &[TensorSpec]) -> Vec<usize> {
     let number = |tensor: &TensorSpec| tensor.name.rsplit_once("__")?.1.parse::<usize>().ok();
     let numbers: Option<Vec<_>> = tensors.iter().map(number).collect();
     let listed = || (0..tensors.len()).collect();
@@ -94,15 +95,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_with_numbers_say_the_place_and_others_are_in_order() {
-        let of = |names: &[&str]| {
+    fn takes_indices_from_names_or_from_the_order() {
+        let of_names = |names: &[&str]| {
             let tensors: Vec<_> = names.iter().map(|name| TensorSpec::new(*name, DataType::Fp32, [])).collect();
-            places(&tensors)
+            indices(&tensors)
         };
-        assert_eq!(of(&["INPUT__1", "INPUT__0"]), [1, 0]);
-        assert_eq!(of(&["a__2"]), [2]);
-        assert_eq!(of(&["INPUT__1", "mask"]), [0, 1]);
-        assert_eq!(of(&["a__0", "b__0"]), [0, 1]);
-        assert_eq!(of(&["logits", "embedding"]), [0, 1]);
+        assert_eq!(of_names(&["INPUT__1", "INPUT__0"]), [1, 0]);
+        assert_eq!(of_names(&["a__2"]), [2]);
+        assert_eq!(of_names(&["INPUT__1", "mask"]), [0, 1]);
+        assert_eq!(of_names(&["a__0", "b__0"]), [0, 1]);
+        assert_eq!(of_names(&["logits", "embedding"]), [0, 1]);
     }
 }

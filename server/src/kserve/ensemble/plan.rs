@@ -175,7 +175,7 @@ mod tests {
     ) -> Arc<ModelSpec> {
         let tensors = |names: &[&str]| names.iter().map(|name| TensorSpec::new(*name, data_type, [Some(4)])).collect();
         let policy = BatchPolicy { max_batch_size, ..BatchPolicy::default() };
-        Arc::new(ModelSpec::new(name, 1, tensors(inputs), tensors(outputs), policy, 1, vec![]).unwrap())
+        Arc::new(ModelSpec::new(name, 1, tensors(inputs), tensors(outputs), policy).unwrap())
     }
 
     fn step(model: &str, inputs: &[(&str, &str)], outputs: &[(&str, &str)]) -> model_ensembling::Step {

@@ -224,7 +224,7 @@ mod tests {
     fn model(name: &str) -> Model {
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(1)]);
         let policy = BatchPolicy { max_batch_size: 4, ..BatchPolicy::default() };
-        let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy, 1, vec![]).unwrap();
+        let spec = ModelSpec::new(name, 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap();
         Model::start(spec, vec![Box::new(Echo::default())], vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap()
     }
 

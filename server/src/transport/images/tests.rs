@@ -16,8 +16,8 @@ use http_body_util::BodyExt as _;
 use image::{ImageFormat, Rgb, RgbImage};
 use proptest::prelude::*;
 use quintet_engine::{
-    BatchPolicy, BufferPool, Cancel, DataType, InferError, Instance, Model, ModelSpec, OutputSet, Placement,
-    QueuePolicy, RunTimings, Shape, Tensor, TensorSpec, VersionState,
+    BatchPolicy, BufferPool, DataType, InferError, Instance, Model, ModelSpec, Placement, QueuePolicy, RunRequest,
+    RunTimings, Shape, Tensor, TensorSpec, VersionState,
 };
 use quintet_proto::inference::ModelConfig;
 use serde_json::{Value, json};
@@ -42,15 +42,9 @@ struct FirstPixel {
 }
 
 impl Instance for FirstPixel {
-    fn run(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        _: OutputSet,
-        _: &Cancel,
-        _: &mut RunTimings,
-    ) -> Result<Vec<Option<Tensor>>, InferError> {
-        let images = inputs.iter().flatten().next().unwrap();
-        assert_eq!(inputs.iter().flatten().count(), 1, "what is optional is left out");
+    fn run(&mut self, request: RunRequest<'_>, _: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
+        let images = request.inputs.iter().flatten().next().unwrap();
+        assert_eq!(request.inputs.iter().flatten().count(), 1, "what is optional is left out");
         let rows = images.shape().dims()[0];
         self.runs.fetch_add(1, SeqCst);
         self.largest.fetch_max(rows, SeqCst);
@@ -117,7 +111,7 @@ fn start_beside(
         queue: QueuePolicy { max_queue_size: 64, ..QueuePolicy::default() },
         ..BatchPolicy::default()
     };
-    let spec = ModelSpec::new("scripted", 3, inputs, vec![logits, embedding], policy, 1, vec![]).unwrap();
+    let spec = ModelSpec::new("scripted", 3, inputs, vec![logits, embedding], policy).unwrap();
     let model = Model::start(spec, vec![Box::new(counters.clone())], vec![], pool.clone(), Duration::ZERO).unwrap();
     let limits = Limits {
         max_input: InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" },

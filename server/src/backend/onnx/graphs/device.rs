@@ -1,4 +1,4 @@
-//! Where the tensors of graphs are, and what copies to and from there.
+//! A device's memory for the tensors of graphs, and copies to and from it.
 
 use std::{path::Path, ptr, sync::OnceLock};
 
@@ -22,17 +22,17 @@ pub(in super::super) struct Device {
 
 /// Copies each tensor of the first list to its counterpart in the second, and waits until all are there.
 ///
-/// Its caller has checked that all of them live, that those of the second fit those of the first, and that nobody else
-/// has them meanwhile.
+/// # Safety
+/// All tensors are alive, the tensors of a pair have one type and shape, and nothing else uses them during the call.
 pub(super) type CopyTensors = unsafe fn(&Environment, &[*const OrtValue], &mut [*const OrtValue]) -> ort::Result<()>;
 
-/// ONNX Runtime's, which copies from or to a device whose provider the environment knows.
+/// ONNX Runtime's copy, from or to a device whose provider is registered with the environment.
 pub(super) unsafe fn copy_tensors(
     environment: &Environment,
     from: &[*const OrtValue],
     to: &mut [*const OrtValue],
 ) -> ort::Result<()> {
-    // SAFETY: as the caller has checked, and the lists are equally long. Without a stream it waits.
+    // SAFETY: as the caller guarantees, and the lists are equally long. Without a stream the call waits for the copies.
     unsafe {
         let copy = ort::api().CopyTensors;
         let status = copy(
@@ -50,11 +50,11 @@ impl Device {
     /// A GPU's memory.
     ///
     /// # Errors
-    /// Why ONNX Runtime cannot copy there.
+    /// The reason why ONNX Runtime cannot copy to the GPU.
     pub(in super::super) fn gpu(library: &Loaded, gpu: i32) -> Result<Self, String> {
         static REGISTERED: OnceLock<Result<(), String>> = OnceLock::new();
         let provider = library.path.parent().unwrap_or(Path::new("")).join("libonnxruntime_providers_cuda.so");
-        // A session's provider is the session's alone: the environment copies by those that it knows itself.
+        // A session's provider belongs to the session; the environment copies with the providers registered with itself.
         let register = || {
             let _work = gpu_work::shared();
             let registered = library.environment.register_ep_library("quintet-cuda", &provider);
@@ -66,11 +66,11 @@ impl Device {
         Ok(Self { environment: library.environment.clone(), memory, copy: copy_tensors })
     }
 
-    /// Copies the first of each pair to the second, and waits until all are there.
+    /// Copies the first tensor of each pair to the second, and waits until all copies are done.
     pub(super) fn copy<'a>(&self, pairs: impl Iterator<Item = (&'a DynValue, &'a DynValue)>) -> ort::Result<()> {
         let (from, mut to): (Vec<_>, Vec<_>) = pairs.map(|(from, to)| (from.ptr(), to.ptr())).unzip();
-        // SAFETY: references to live tensors. Those of a pair have one type and shape, which a graph is chosen by. What
-        // is written to is the graph's own, or an answer in the making.
+        // SAFETY: references to live tensors. The tensors of a pair have one type and shape, by which the graph was
+        // chosen. The targets are the graph's own tensors, or new outputs that nothing else refers to.
         unsafe { (self.copy)(&self.environment, &from, &mut to) }
     }
 }

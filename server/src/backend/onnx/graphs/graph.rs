@@ -8,33 +8,33 @@ use ort::{
     session::{IoBinding, RunOptions, Session, SessionInputValue},
     value::{DynTensor, DynValue},
 };
-use quintet_engine::{DataType, InferError, OutputSet, RunTimings, Shape, Tensor};
+use quintet_engine::{Cancel, DataType, InferError, OutputSet, RunRequest, RunTimings, Shape, Tensor};
 
 use super::{
     check::{check, probe},
     device::Device,
 };
 use crate::backend::onnx::{
-    outputs::Wanted,
+    outputs::Run,
     run_options::{graph_options, run_options},
     values,
 };
 
-/// What was recorded for inputs of one shape.
+/// A graph recorded for inputs of one shape.
 pub(in super::super) struct Graph {
     options: RunOptions,
     binding: IoBinding,
     pub(super) inputs: Vec<DynValue>,
-    /// With each one's type and shape.
+    /// Each output with its type and shape.
     pub(super) outputs: Vec<(DynValue, DataType, Shape)>,
 }
 
-// SAFETY: ort withholds `Send` from tensors because they may be views of somebody's memory; these own theirs, which
-// ONNX Runtime's allocators free on any thread. One thread at a time has the graph.
+// SAFETY: ort withholds `Send` from tensors because they may be views of foreign memory. These own their memory, which
+// ONNX Runtime's allocators free on any thread. One thread at a time owns the graph.
 unsafe impl Send for Graph {}
 
 impl Graph {
-    /// Records and checks. Other work on GPUs is not under way.
+    /// Records a graph and checks its replays. The caller holds the exclusive lock for GPU work.
     pub(super) fn record(
         id: usize,
         session: &mut Session,
@@ -63,24 +63,26 @@ impl Graph {
         }
         check(&probes, &expected, |probe| {
             let given: Vec<_> = probe.iter().cloned().map(Some).collect();
-            let wanted = Wanted { names: outputs, set: OutputSet::all(outputs.len()), places: &[] };
-            Ok(graph.replay(session, device, &given, wanted, &mut RunTimings::default())?)
+            let cancel = Cancel::new(1);
+            let all = OutputSet::all(outputs.len());
+            let request = RunRequest { inputs: &given, outputs: all, placements: &[], cancel: &cancel };
+            let run = Run { output_names: outputs, request };
+            Ok(graph.replay(session, device, run, &mut RunTimings::default())?)
         })?;
         Ok(graph)
     }
 
-    /// One entry for each of the names, `None` where it is not wanted.
+    /// Replays the graph. Returns one entry for each output of the instance, `None` if it was not requested.
     pub(in super::super) fn replay(
         &mut self,
         session: &mut Session,
         device: &Device,
-        given: &[Option<Tensor>],
-        wanted: Wanted<'_>,
+        run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = Instant::now();
         let given: Vec<SessionInputValue<'_>> =
-            given.iter().flatten().map(values::input).collect::<Result<_, InferError>>()?;
+            run.request.inputs.iter().flatten().map(values::input).collect::<Result<_, InferError>>()?;
         let pairs = given.iter().map(|value| &**value).zip(&self.inputs);
         device.copy(pairs).map_err(InferError::internal)?;
         timings.copy_in = started.elapsed();
@@ -88,25 +90,26 @@ impl Graph {
         drop(session.run_binding_with_options(&self.binding, &self.options).map_err(InferError::internal)?);
         timings.infer = started.elapsed();
         let started = Instant::now();
-        let answers = self.answers(device, wanted);
+        let outputs = self.copy_outputs(device, run);
         timings.copy_out = started.elapsed();
-        answers
+        outputs
     }
 
-    fn answers(&self, device: &Device, wanted: Wanted<'_>) -> Result<Vec<Option<Tensor>>, InferError> {
+    fn copy_outputs(&self, device: &Device, run: Run<'_>) -> Result<Vec<Option<Tensor>>, InferError> {
         let made = self.outputs.iter().enumerate().map(|(index, (_, data_type, shape))| {
-            let made = wanted.set.contains(index).then(|| values::unset(&Allocator::default(), *data_type, shape));
+            let made =
+                run.request.outputs.contains(index).then(|| values::unset(&Allocator::default(), *data_type, shape));
             Ok(made.transpose()?.map(DynTensor::into_dyn))
         });
         let made = made.collect::<ort::Result<Vec<_>>>().map_err(InferError::internal)?;
         let pairs = self.outputs.iter().zip(&made).filter_map(|((from, ..), to)| Some((from, to.as_ref()?)));
         device.copy(pairs).map_err(InferError::internal)?;
-        let named = wanted.names.iter().zip(made);
+        let named = run.output_names.iter().zip(made);
         named.map(|(name, made)| made.map(|value| values::output(name, value)).transpose()).collect()
     }
 }
 
-/// A run that has nothing to do with graphs.
+/// A plain run, without a graph.
 fn run(
     session: &mut Session,
     (inputs, outputs): (&[String], &[String]),

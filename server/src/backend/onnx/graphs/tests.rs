@@ -1,4 +1,4 @@
-//! Graphs on the CPU, where each replay is a run.
+//! Tests of graphs on the CPU, where each replay is a plain run.
 
 use std::ptr;
 
@@ -9,13 +9,13 @@ use ort::{
     value::DynValue,
 };
 use proptest::prelude::*;
-use quintet_engine::{BufferPool, Cancel, Instance, OutputSet, RunTimings};
+use quintet_engine::BufferPool;
 use quintet_models::passthrough::write_scaled;
 
 use super::{
     super::instance::{
         OnnxInstance,
-        tests::{loaded, loaded_from},
+        tests::{loaded, loaded_from, run},
     },
     device::{CopyTensors, copy_tensors},
     *,
@@ -25,22 +25,22 @@ use crate::backend::{
     onnx::{LoadedSession, values},
 };
 
-/// An instance as on a GPU, but that its graphs are on the CPU.
+/// An instance as on a GPU, except that its graphs are on the CPU.
 fn recording(mut session: LoadedSession, inputs: &[&str]) -> OnnxInstance {
     session.is_bound = true;
     session.graphs = Some(on_cpu(copy_on_cpu));
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let mut instance = OnnxInstance::new(session, names(inputs), names(&["y"]));
-    instance.graphs.as_mut().unwrap().patience = Duration::from_secs(60);
+    instance.graphs.as_mut().unwrap().timeout = Duration::from_secs(60);
     instance
 }
 
-/// What a device's provider would do.
+/// The copy that a device's provider would do.
 unsafe fn copy_on_cpu(_: &Environment, from: &[*const OrtValue], to: &mut [*const OrtValue]) -> ort::Result<()> {
     let api = ort::api();
     let start = |tensor: *const OrtValue| {
         let mut start = ptr::null_mut();
-        // SAFETY: a live tensor, and a place for the answer.
+        // SAFETY: a live tensor, and a valid out-pointer.
         unsafe { ort::Error::result_from_status((api.GetTensorMutableData)(tensor.cast_mut(), &mut start)) }?;
         Ok::<_, ort::Error>(start.cast::<u8>())
     };
@@ -53,7 +53,7 @@ unsafe fn copy_on_cpu(_: &Environment, from: &[*const OrtValue], to: &mut [*cons
     assert_eq!(from.len(), to.len());
     for (&from, &to) in from.iter().zip(to.iter()) {
         assert_eq!(bytes(from)?, bytes(to)?);
-        // SAFETY: both have so many bytes, and lie apart.
+        // SAFETY: both tensors have this many bytes, and do not overlap.
         unsafe { ptr::copy_nonoverlapping(start(from)?, start(to)?, bytes(to)?) };
     }
     Ok(())
@@ -78,14 +78,13 @@ pub(in super::super) fn numbers_from(start: f32, length: usize) -> Tensor {
 }
 
 fn answer(instance: &mut OnnxInstance, inputs: &[Option<Tensor>]) -> Option<Tensor> {
-    let all = OutputSet::all(1);
-    instance.run(inputs, all, &Cancel::new(1), &mut RunTimings::default()).unwrap().remove(0)
+    run(instance, inputs, &[]).unwrap().remove(0)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn a_replay_answers_as_a_run(lengths in prop::collection::vec(2usize..6, 1..20)) {
+    fn replays_give_the_outputs_of_plain_runs(lengths in prop::collection::vec(2usize..6, 1..20)) {
         let _alone = RECORDING.lock();
         let mut instance = recording(loaded(), &["x"]);
         let mut kept = Vec::new();
@@ -97,7 +96,7 @@ proptest! {
         }
         let distinct: std::collections::HashSet<_> = lengths.iter().collect();
         prop_assert_eq!(graphs(&instance), vec![true; distinct.len()]);
-        // A later replay has not written over an earlier answer.
+        // No later replay overwrites an earlier output.
         for (x, y) in kept {
             prop_assert_eq!(x, y);
         }
@@ -121,7 +120,7 @@ fn a_graph_has_tensors_of_its_own() {
 }
 
 #[test]
-fn where_nothing_copies_nothing_is_recorded() {
+fn records_nothing_without_a_copy_function() {
     let _alone = RECORDING.lock();
     let device = on_cpu(copy_tensors);
     let value = |tensor: &Tensor| values::unset(&Allocator::default(), tensor.data_type(), tensor.shape()).unwrap();
@@ -136,10 +135,10 @@ fn where_nothing_copies_nothing_is_recorded() {
 }
 
 #[test]
-fn what_cannot_be_recorded_is_run() {
+fn uses_plain_runs_for_batches_that_cannot_be_recorded() {
     let _alone = RECORDING.lock();
     let mut instance = recording(loaded(), &["x"]);
-    // Where there is nothing to tell probes apart by.
+    // Probes without elements are equal.
     for length in [0, 1, 0] {
         let x = numbers_from(3.0, length);
         assert_eq!(answer(&mut instance, &[Some(x.clone())]), Some(x));
@@ -155,7 +154,7 @@ fn what_cannot_be_recorded_is_run() {
 }
 
 #[test]
-fn an_input_that_is_left_out_is_run() {
+fn uses_plain_runs_if_an_input_is_left_out() {
     let _alone = RECORDING.lock();
     let root = tempfile::tempdir().unwrap();
     write_scaled(root.path()).unwrap();
@@ -178,10 +177,10 @@ fn an_input_that_is_left_out_is_run() {
 }
 
 #[test]
-fn a_recording_waits_for_a_pause_of_other_work() {
+fn a_recording_waits_until_no_other_work_runs() {
     let _alone = RECORDING.lock();
     let mut instance = recording(loaded(), &["x"]);
-    instance.graphs.as_mut().unwrap().patience = Duration::ZERO;
+    instance.graphs.as_mut().unwrap().timeout = Duration::ZERO;
     let x = numbers_from(1.0, 3);
     let (begun, is_begun) = std::sync::mpsc::channel();
     let (end, ended) = std::sync::mpsc::channel::<()>();
@@ -194,11 +193,11 @@ fn a_recording_waits_for_a_pause_of_other_work() {
     let asked = Instant::now();
     assert_eq!(answer(&mut instance, &[Some(x.clone())]), Some(x.clone()));
     assert_eq!(graphs(&instance), [false; 0]);
-    assert!(instance.graphs.as_ref().unwrap().not_before >= asked + PAUSE);
+    assert!(instance.graphs.as_ref().unwrap().not_before >= asked + RETRY_INTERVAL);
     drop(end);
     other.join().unwrap();
-    instance.graphs.as_mut().unwrap().patience = Duration::from_secs(60);
-    // However long this machine may stand still.
+    instance.graphs.as_mut().unwrap().timeout = Duration::from_secs(60);
+    // Far in the future, so that a slow machine does not reach it.
     instance.graphs.as_mut().unwrap().not_before += Duration::from_secs(3600);
     assert_eq!(answer(&mut instance, &[Some(x.clone())]), Some(x.clone()));
     assert_eq!(graphs(&instance), [false; 0], "not at once");
