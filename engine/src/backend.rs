@@ -35,8 +35,8 @@ pub struct RunRequest<'a> {
     pub inputs: &'a [Option<Tensor>],
     /// The outputs to return.
     pub outputs: OutputSet,
-    /// The client's memory for outputs, if the batch is a lone request. An instance that can writes the outputs there and
-    /// returns views of them; others ignore it. After an error its content is undefined.
+    /// The client's memory for outputs, if the batch is a lone request. An instance that can writes the outputs there
+    /// and returns views of them; others ignore it. After an error its content is undefined.
     pub placements: &'a [OutputPlacement],
     /// An instance that can stop a run does so when this is cancelled ([`Cancel::on_cancel`]).
     pub cancel: &'a Cancel,

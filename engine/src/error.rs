@@ -233,8 +233,8 @@ pub struct LookupError {
 
 impl LookupError {
     /// [`ErrorKind::NotFound`] if the version does not exist, or if no version is named and none is ready;
-    /// [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down: a client must
-    /// be able to distinguish a server that shuts down from one that never had the model.
+    /// [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down: a client
+    /// must be able to distinguish a server that shuts down from one that never had the model.
     pub fn kind(&self) -> ErrorKind {
         match (self.version, &self.reason) {
             (_, NotReady::Unknown) => ErrorKind::NotFound,

@@ -61,8 +61,8 @@ impl RequestBuilder {
     /// `None` makes the request malformed.
     fn try_add(&mut self, name: Bytes, value: Bytes) -> Option<()> {
         match name.strip_prefix(b":") {
-            // RFC 9113 §8.3: a pseudo-header field after a regular field, a second one of the same name, and one that is
-            // not defined for requests MUST be treated as malformed.
+            // RFC 9113 §8.3: a pseudo-header field after a regular field, a second one of the same name, and one that
+            // is not defined for requests MUST be treated as malformed.
             Some(_) if !self.headers.is_empty() => return None,
             Some(b"method") if self.method.is_none() => self.method = Some(Method::from_bytes(&value).ok()?),
             // RFC 9113 §8.3.1: :path MUST NOT be empty, which `PathAndQuery` refuses.

@@ -166,8 +166,8 @@ fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Ve
     bytes
 }
 
-/// Sends the bytes in random pieces. Returns the gRPC statuses of the responses, until there are `count` or the connection
-/// ends.
+/// Sends the bytes in random pieces. Returns the gRPC statuses of the responses, until there are `count` or the
+/// connection ends.
 async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut StdRng) -> Vec<String> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
     let limits = kserve_grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
@@ -249,7 +249,8 @@ fn main() {
                 };
                 sent.extend(call(2 * nth + 1, &body, &mut encoder, &mut rng));
             }
-            // Calls in valid frames are all answered, and a valid call after them succeeds; damaged frames may do anything.
+            // Calls in valid frames are all answered, and a valid call after them succeeds; damaged frames may do
+            // anything.
             let mut count = 0;
             if rng.random_ratio(2, 3) {
                 sent.extend(call(2 * calls + 1, &good, &mut encoder, &mut rng));

@@ -73,8 +73,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Serves a model that returns its input over HTTP and gRPC, in threads that are counted. Returns the ports, and the pool
-/// of the buffers.
+/// Serves a model that returns its input over HTTP and gRPC, in threads that are counted. Returns the ports, and the
+/// pool of the buffers.
 fn start() -> ([u16; 2], BufferPool) {
     let max_input = InputLimit { bytes: 64 << 20, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };

@@ -230,8 +230,8 @@ impl Model {
         self.stats.failed(kind, Duration::ZERO);
     }
 
-    /// Runs a request. Dropping the future cancels the request: it leaves the queue at once, or, if it runs already, its
-    /// run is stopped unless other requests of the batch remain.
+    /// Runs a request. Dropping the future cancels the request: it leaves the queue at once, or, if it runs already,
+    /// its run is stopped unless other requests of the batch remain.
     ///
     /// # Errors
     /// [`InferError::QueueFull`], [`InferError::ShuttingDown`], [`InferError::DeadlineExceeded`], or what the backend

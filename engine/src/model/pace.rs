@@ -1,12 +1,12 @@
-//! Estimates whether a model's runs take less time than waking a thread: such runs are faster on the thread that received
-//! the request.
+//! Estimates whether a model's runs take less time than waking a thread: such runs are faster on the thread that
+//! received the request.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Longest time of a quick run. Waking a thread and being woken by it takes several times 10 µs. The thread that receives
-/// requests also serves other connections: a run must not block it for longer than reading or writing a body.
+/// Longest time of a quick run. Waking a thread and being woken by it takes several times 10 µs. The thread that
+/// receives requests also serves other connections: a run must not block it for longer than reading or writing a body.
 const QUICK: Duration = Duration::from_micros(100);
 /// How many runs in a row must have been quick.
 const STREAK: u32 = 4;

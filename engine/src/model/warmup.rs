@@ -1,5 +1,5 @@
-//! Runs of an instance before it serves, on the thread that it serves on: libraries of GPUs keep some of what first runs
-//! set up for each thread.
+//! Runs of an instance before it serves, on the thread that it serves on: libraries of GPUs keep some of what first
+//! runs set up for each thread.
 
 use bytes::BytesMut;
 use quintet_proto::DataType;

@@ -27,7 +27,8 @@ pub struct SentInput<'a> {
 
 impl ModelSpec {
     /// Checks inputs and puts them in the model's order, `None` for optional ones that were not sent. Returns them with
-    /// the number of rows: the batch size, or 1 for a model without a batch dimension. `id` names the request in errors.
+    /// the number of rows: the batch size, or 1 for a model without a batch dimension. `id` names the request in
+    /// errors.
     ///
     /// # Errors
     /// The first mismatch.

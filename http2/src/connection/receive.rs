@@ -91,8 +91,8 @@ impl Connection {
                 }
                 open.is_last_frame = is_last;
             }
-            // RFC 9113 §5.4.2 and §6.4: frames MUST be expected after RST_STREAM was sent. RFC 9113 §5.1 allows to ignore
-            // them on all closed streams.
+            // RFC 9113 §5.4.2 and §6.4: frames MUST be expected after RST_STREAM was sent. RFC 9113 §5.1 allows to
+            // ignore them on all closed streams.
             None => {}
         }
         if padding > 0 {

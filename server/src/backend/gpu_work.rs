@@ -25,8 +25,8 @@ pub(super) fn try_shared() -> Option<RwLockReadGuard<'static, ()>> {
     WORK.try_read()
 }
 
-/// Held for a recording, while no other work runs. `None` if the running work takes longer than `timeout` to end; new work
-/// waits meanwhile.
+/// Held for a recording, while no other work runs. `None` if the running work takes longer than `timeout` to end; new
+/// work waits meanwhile.
 pub(super) fn exclusive(timeout: Duration) -> Option<RwLockWriteGuard<'static, ()>> {
     WORK.try_write_for(timeout)
 }

@@ -100,7 +100,8 @@ fn utilization(last: &mut Option<(Instant, Jiffies, f64)>, now: Instant, jiffies
     share
 }
 
-/// Parses the line `cpu  user nice system idle iowait irq softirq steal ...`; guest times are included in user and nice.
+/// Parses the line `cpu  user nice system idle iowait irq softirq steal ...`; guest times are included in user and
+/// nice.
 fn jiffies(stat: &str) -> Option<Jiffies> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let times: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;

@@ -22,9 +22,9 @@ pub(super) fn fill_in(config: &mut ModelConfig) {
 /// The policy for the model's requests. The engine refuses contradictions.
 ///
 /// Three things differ from Triton. Queues are bounded: a `max_queue_size` of 0 means
-/// [`QueuePolicy::DEFAULT_MAX_QUEUE_SIZE`]. If `allow_timeout_override` is set without a default timeout, a request's own
-/// timeout counts; Triton ignores it. And a request waits for `max_queue_delay` only while fewer requests are open than
-/// were open at the same time recently; in Triton a lone request always waits the whole delay.
+/// [`QueuePolicy::DEFAULT_MAX_QUEUE_SIZE`]. If `allow_timeout_override` is set without a default timeout, a request's
+/// own timeout counts; Triton ignores it. And a request waits for `max_queue_delay` only while fewer requests are open
+/// than were open at the same time recently; in Triton a lone request always waits the whole delay.
 pub(super) fn policy(config: &ModelConfig, max_batch_size: usize) -> BatchPolicy {
     let Some(SchedulingChoice::DynamicBatching(dynamic)) = &config.scheduling_choice else {
         return BatchPolicy { max_batch_size, ..BatchPolicy::default() };

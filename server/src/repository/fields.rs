@@ -11,7 +11,8 @@ use crate::protobuf_json;
 enum FieldSupport {
     /// It has the same effect as in Triton.
     Honoured,
-    /// It depends on the value: the code that reads the field honours it, reports it as having no effect, or rejects it.
+    /// It depends on the value: the code that reads the field honours it, reports it as having no effect, or rejects
+    /// it.
     ByValue,
     /// It has no effect here; a warning at load names it.
     WithoutEffect,

@@ -40,9 +40,9 @@ impl SpecDetails {
     }
 }
 
-/// Completes `config.pbtxt` from the model file's `inputs` and `outputs` (with their batch dimension) by Triton's rules,
-/// and checks the other fields against them. `auto_complete` is the maximum batch size for a model that supports batching
-/// and does not set one; without it, tensors must be listed.
+/// Completes `config.pbtxt` from the model file's `inputs` and `outputs` (with their batch dimension) by Triton's
+/// rules, and checks the other fields against them. `auto_complete` is the maximum batch size for a model that supports
+/// batching and does not set one; without it, tensors must be listed.
 ///
 /// # Errors
 /// When configuration and model file contradict each other, the configuration is incomplete, or a label file cannot be

@@ -182,7 +182,8 @@ fn a_client_that_disconnects_frees_its_slot_and_stops_its_run() {
         connection.write_all(&vec![0; elements * 4]).unwrap();
         connection
     };
-    // More than run at the same time: some are cancelled while they run, others while they wait or before they are read.
+    // More than run at the same time: some are cancelled while they run, others while they wait or before they are
+    // read.
     drop([send(), send(), send(), send()]);
     let has = |metric: &str, labels: &str, value: fn(&str) -> bool| {
         let start = format!("{metric}{{model=\"{MODEL}\",version=\"1\"{labels}}} ");

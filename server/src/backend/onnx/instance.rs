@@ -32,8 +32,8 @@ pub(super) struct OnnxInstance {
 }
 
 impl LoadedSession {
-    /// An instance that runs the session. `inputs` and `outputs` are the names in the order of the model's configuration,
-    /// which may omit some.
+    /// An instance that runs the session. `inputs` and `outputs` are the names in the order of the model's
+    /// configuration, which may omit some.
     pub fn into_instance(self, inputs: Vec<String>, outputs: Vec<String>) -> Box<dyn Instance> {
         Box::new(OnnxInstance::new(self, inputs, outputs))
     }

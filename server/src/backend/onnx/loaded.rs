@@ -63,8 +63,8 @@ impl LoadedSession {
     }
 }
 
-/// The inputs of a session. An input with an initializer in the model is optional; it is left out if its type is not one of
-/// the protocol's.
+/// The inputs of a session. An input with an initializer in the model is optional; it is left out if its type is not
+/// one of the protocol's.
 pub(super) fn inputs(path: &Path, session: &Session) -> Result<Vec<TensorSpec>, LoadError> {
     let mut inputs = tensors(path, session.inputs())?;
     let defaults = session.overridable_initializers();

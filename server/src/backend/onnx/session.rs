@@ -51,8 +51,8 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
 /// A session, and the number of its nodes on each provider, largest first.
 pub(super) type Built = (Session, Vec<(String, usize)>);
 
-/// A session that may record CUDA graphs, if the configuration asks for them and they are possible: the provider must run
-/// the whole model, and only the CUDA provider keeps one graph for each shape of the inputs.
+/// A session that may record CUDA graphs, if the configuration asks for them and they are possible: the provider must
+/// run the whole model, and only the CUDA provider keeps one graph for each shape of the inputs.
 fn with_graphs(
     path: &Path,
     provider: Provider,

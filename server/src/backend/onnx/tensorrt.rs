@@ -50,8 +50,8 @@ impl Prepared {
 /// The TensorRT provider's message for an unreadable engine in its cache; the file's path follows.
 const UNREADABLE_ENGINE: &str = "could not deserialize engine";
 
-/// Creates a session from the result of `prepare`. If that fails because of damaged cached files, deletes them and tries
-/// once more, which rebuilds them.
+/// Creates a session from the result of `prepare`. If that fails because of damaged cached files, deletes them and
+/// tries once more, which rebuilds them.
 ///
 /// # Errors
 /// As `prepare` and `session` in the last attempt.

@@ -75,8 +75,8 @@ pub(super) fn placed(output: &OutputPlacement) -> ort::Result<ValueRefMut<'_, Dy
     let start = output.memory.start().cast();
     by_type!(
         output.data_type,
-        // SAFETY: a placement owns CPU memory that may be written while it lives, which is as long as the value, and the
-        // engine has checked that it is large enough for the shape and aligned for the type.
+        // SAFETY: a placement owns CPU memory that may be written while it lives, which is as long as the value, and
+        // the engine has checked that it is large enough for the shape and aligned for the type.
         T => unsafe { TensorRefMut::<T>::from_raw(cpu, start, dims.into()) }.map(ValueRefMut::into_dyn),
         Err(ort::Error::new("BYTES have no fixed size"))
     )

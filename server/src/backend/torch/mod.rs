@@ -34,9 +34,9 @@ pub struct TorchInstance {
 unsafe impl Send for TorchInstance {}
 
 impl TorchInstance {
-    /// Reads a model with these inputs and outputs, including the batch dimension: weights with torchvision's names from a
-    /// `.safetensors` file, TorchScript from any other. With `wants_cuda` it uses the GPU with number `gpu`, if there is
-    /// one.
+    /// Reads a model with these inputs and outputs, including the batch dimension: weights with torchvision's names
+    /// from a `.safetensors` file, TorchScript from any other. With `wants_cuda` it uses the GPU with number `gpu`, if
+    /// there is one.
     ///
     /// # Errors
     /// When the file cannot be read, or the model cannot have these inputs and outputs.

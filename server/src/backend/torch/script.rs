@@ -75,8 +75,8 @@ fn tensors(value: IValue) -> Result<Vec<Torch>, TchError> {
     }
 }
 
-/// The index of each tensor among the arguments or results: the number after the last two underscores, as in `INPUT__0`,
-/// if all names have distinct numbers; otherwise the order in the list.
+/// The index of each tensor among the arguments or results: the number after the last two underscores, as in
+/// `INPUT__0`, if all names have distinct numbers; otherwise the order in the list.
 fn indices(tensors: &[TensorSpec]) -> Vec<usize> {
     let number = |tensor: &TensorSpec| tensor.name.rsplit_once("__")?.1.parse::<usize>().ok();
     let numbers: Option<Vec<_>> = tensors.iter().map(number).collect();

@@ -29,8 +29,8 @@ impl MetricsOptions {
     /// Maximum number of quantiles of a summary.
     const MAX_QUANTILES: usize = 32;
 
-    /// Sets one `KEY=VALUE`. The error of a quantile (`0.99:0.001`), which sets its precision in Triton, is accepted and
-    /// ignored: here all quantiles are within 1 %.
+    /// Sets one `KEY=VALUE`. The error of a quantile (`0.99:0.001`), which sets its precision in Triton, is accepted
+    /// and ignored: here all quantiles are within 1 %.
     ///
     /// # Errors
     /// For an unknown key or an invalid value.

@@ -13,8 +13,8 @@ use super::{
 use crate::repository::{folders::find, overrides::Overrides, source::ModelSource};
 
 impl Repository {
-    /// Loads the models of an ensemble's steps, unless they are in service. `within` are the ensembles that it is a step
-    /// of. The ensemble's own load reports problems of its steps.
+    /// Loads the models of an ensemble's steps, unless they are in service. `within` are the ensembles that it is a
+    /// step of. The ensemble's own load reports problems of its steps.
     pub(super) fn load_steps<'a>(
         self: &'a Arc<Self>,
         name: &'a str,
@@ -53,8 +53,8 @@ impl Repository {
         })
     }
 
-    /// Checks the ensembles that this model is a step of, then the ensembles that those are steps of, and so on. `after`
-    /// are the models whose change led to this model's.
+    /// Checks the ensembles that this model is a step of, then the ensembles that those are steps of, and so on.
+    /// `after` are the models whose change led to this model's.
     pub(super) fn follow<'a>(
         self: &'a Arc<Self>,
         changed: &'a str,
@@ -83,8 +83,8 @@ impl Repository {
         })
     }
 
-    /// Replaces an ensemble whose models have changed, or takes it out of service if it does not fit them. The caller holds
-    /// its lock.
+    /// Replaces an ensemble whose models have changed, or takes it out of service if it does not fit them. The caller
+    /// holds its lock.
     fn check_again(&self, name: &str, _entry: OwnedMutexGuard<Entry>) {
         let Some(sources) = self.ensembles.lock().get(name).cloned() else { return };
         let registry = self.catalog.registry();

@@ -50,15 +50,15 @@ impl Repository {
     /// Loads or reloads a model for a client.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] unless the mode is explicit; [`ErrorKind::Internal`] with Triton's message when the load
-    /// fails; [`ErrorKind::InvalidInput`] for invalid overrides.
+    /// [`ErrorKind::Unavailable`] unless the mode is explicit; [`ErrorKind::Internal`] with Triton's message when the
+    /// load fails; [`ErrorKind::InvalidInput`] for invalid overrides.
     pub async fn load(self: &Arc<Self>, name: &str, overrides: Overrides) -> Result<(), InferError> {
         self.allow_control()?;
         self.load_model(name, overrides).await
     }
 
-    /// Unloads a model for a client, with `dependents` also the models of an ensemble's steps. Unloading a model that is
-    /// not loaded has no effect.
+    /// Unloads a model for a client, with `dependents` also the models of an ensemble's steps. Unloading a model that
+    /// is not loaded has no effect.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] unless the mode is explicit.
@@ -155,8 +155,8 @@ impl Repository {
         Err(InferError::internal(format_args!("load failed for model '{name}': {reasons}")))
     }
 
-    /// The versions to load, and the folder of files from the request. The outer error is the request's, the inner one the
-    /// repository's.
+    /// The versions to load, and the folder of files from the request. The outer error is the request's, the inner one
+    /// the repository's.
     fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, RepositoryError>, InferError> {
         let config = overrides.config(name)?;
         let files = overrides.write_files(name)?;

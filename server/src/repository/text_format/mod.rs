@@ -1,8 +1,8 @@
 //! A parser for protobuf's text format whose errors name the position, the field and the remedy.
 //!
-//! It accepts everything that protobuf's own parser accepts: comments, both list forms, `{ }` and `< >`, messages with or
-//! without a colon, joined strings. Fields are looked up in the descriptor, so nesting is at most as deep as the schema.
-//! Why it does not use prost-reflect's parser: `docs/adr/0004-written-by-hand.md`.
+//! It accepts everything that protobuf's own parser accepts: comments, both list forms, `{ }` and `< >`, messages with
+//! or without a colon, joined strings. Fields are looked up in the descriptor, so nesting is at most as deep as the
+//! schema. Why it does not use prost-reflect's parser: `docs/adr/0004-written-by-hand.md`.
 
 mod lexer;
 mod scalar;

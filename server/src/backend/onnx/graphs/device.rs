@@ -54,7 +54,8 @@ impl Device {
     pub(in super::super) fn gpu(library: &Loaded, gpu: i32) -> Result<Self, String> {
         static REGISTERED: OnceLock<Result<(), String>> = OnceLock::new();
         let provider = library.path.parent().unwrap_or(Path::new("")).join("libonnxruntime_providers_cuda.so");
-        // A session's provider belongs to the session; the environment copies with the providers registered with itself.
+        // A session's provider belongs to the session; the environment copies with the providers registered with
+        // itself.
         let register = || {
             let _work = gpu_work::shared();
             let registered = library.environment.register_ep_library("quintet-cuda", &provider);

@@ -1,8 +1,8 @@
-//! CUDA graphs (`enable_cuda_graph`): the GPU work of a run is recorded once for each shape of the inputs, and replayed for
-//! later batches of that shape, which saves launching each kernel.
+//! CUDA graphs (`enable_cuda_graph`): the GPU work of a run is recorded once for each shape of the inputs, and replayed
+//! for later batches of that shape, which saves launching each kernel.
 //!
-//! A replay reads and writes the memory of the recorded run, so a graph owns its tensors on the GPU: inputs are copied to
-//! them, and outputs from them. ONNX Runtime does not compare the bound tensors with the recorded ones. A graph is
+//! A replay reads and writes the memory of the recorded run, so a graph owns its tensors on the GPU: inputs are copied
+//! to them, and outputs from them. ONNX Runtime does not compare the bound tensors with the recorded ones. A graph is
 //! therefore kept only if its outputs equal those of plain runs on two inputs, one of which it was not recorded with.
 //! The CUDA provider keeps graphs for the thread that recorded them: the instance's.
 //!
@@ -62,8 +62,8 @@ impl Graphs {
         Ok(Self { device, allocator, timeout: RECORD_TIMEOUT, not_before: Instant::now(), seen: Vec::new() })
     }
 
-    /// The graph for these inputs, recorded if they are the first with their shapes; `names` are the instance's inputs and
-    /// outputs. `None` if the inputs need a plain run.
+    /// The graph for these inputs, recorded if they are the first with their shapes; `names` are the instance's inputs
+    /// and outputs. `None` if the inputs need a plain run.
     pub(super) fn get_or_record(
         &mut self,
         session: &mut Session,
