@@ -1,7 +1,7 @@
-//! The emulated link on real sockets: bytes, order, ends, and that nothing is faster than the link.
+//! The emulated link on real sockets: bytes, order, end of stream, and no transfer faster than the link.
 //!
-//! What it may take at most depends on the machine; that is held to 3 % in virtual time (`link::model`),
-//! and here by a test that is run by hand.
+//! Upper bounds depend on the machine: `link::model` checks them in virtual time to 3 %, and an ignored test here checks
+//! them by hand.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic in its helpers too")]
 
 mod support;
@@ -58,9 +58,9 @@ async fn call(stream: &mut TcpStream, request_bytes: usize, answer_bytes: usize)
     start.elapsed()
 }
 
-/// A fresh connection pays for its handshake and for slow start, a kept one for neither.
+/// A fresh connection takes the time of handshake and slow start, a kept one does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn round_trips_are_paid_for() {
+async fn each_connection_takes_its_round_trips() {
     const RTT: Duration = Duration::from_millis(20);
     for (bytes, rounds) in [(51_350, 3), (602_112, 6), (2_408_448, 8)] {
         let proxy = proxy("rtt=20ms", server(bytes, 100).await).await;
@@ -87,7 +87,7 @@ async fn nothing_is_faster_than_the_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_arrive_whole_and_in_order_and_the_end_behind_them() {
+async fn all_bytes_arrive_in_order_before_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy =
         proxy("rtt=4ms,jitter=4ms,up=200mbit", listener.local_addr().unwrap().to_string().parse().unwrap()).await;
@@ -124,7 +124,7 @@ async fn without_a_server_the_connection_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_goes_over_the_link_and_says_so() {
+async fn a_run_over_a_link_reports_the_link() {
     let suite = support::Suite::start(support::Script::default()).await;
     let link: LinkSpec = "rtt=20ms,iw=10".parse().unwrap();
     let lanes = [Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC];
@@ -177,7 +177,7 @@ async fn a_run_goes_over_the_link_and_says_so() {
     assert!(markdown.contains("## Predicted beside measured"), "{markdown}");
 }
 
-/// A server that reads every request to its end and then knows nothing about it.
+/// A server that reads every request completely and then returns an error.
 async fn http_server() -> Endpoint {
     let routes = axum::Router::new()
         .route("/v2", axum::routing::get(|| async { "{\"name\": \"test\"}" }))
@@ -195,7 +195,7 @@ async fn a_link_is_measured() {
     let direct = measure(&server, HttpVersion::Http1, Limits::default()).await.unwrap();
     assert_eq!(direct.connect_ms.unwrap().n, 20);
     assert!(!matches!(direct.up, Rate::Unknown(_)) && matches!(direct.down, Rate::AtLeast(_)), "{direct:?}");
-    // Even loopback sends again when the machine is busy: only that it is told can be asserted.
+    // Even loopback retransmits when the machine is busy, so only assert that the value is known.
     assert_eq!(direct.tcp.is_some(), cfg!(all(target_os = "linux", target_env = "gnu")));
 
     let slow = proxy("rtt=10ms,up=20mbit", server).await;
@@ -203,11 +203,11 @@ async fn a_link_is_measured() {
     let measured = measure(&endpoint, HttpVersion::Http1, Limits::default()).await.unwrap();
     assert!(measured.request_ms.unwrap().low >= 10.0);
     let Rate::About(bits) = measured.up else { panic!("{measured:?}") };
-    assert!((5e6..40e6).contains(&bits), "a rate of 20 Mbit/s, as well as a busy machine can tell: {bits}");
+    assert!((5e6..40e6).contains(&bits), "a rate of 20 Mbit/s, within the precision of a busy machine: {bits}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_lane_is_measured_as_far_as_it_tells() {
+async fn a_grpc_lane_has_no_download_rate() {
     let suite = support::Suite::start(support::Script::default()).await;
     let limits = Limits::default();
     let measured = measure(&suite.address("onnx-grpc"), HttpVersion::Http2, limits).await.unwrap();

@@ -1,4 +1,4 @@
-//! Whole runs against a scripted suite: what the report says about what happened.
+//! Complete runs against a scripted suite, and their reports.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod support;
@@ -33,7 +33,7 @@ use quintet_bench::{
 use support::{INFER_US, MODEL, STAGED_INFER_US, STATISTICS_NS, Script, Suite};
 use tokio_util::sync::CancellationToken;
 
-/// Requests in each concurrent window: the window ends there, however long it may last.
+/// Requests in each concurrent window; the window ends when they are sent.
 const WINDOW_REQUESTS: usize = 40;
 
 fn settings() -> Settings {
@@ -55,10 +55,10 @@ fn settings() -> Settings {
 }
 
 async fn run_with(targets: Vec<Target>, cancel: CancellationToken, output: &Path) -> Result<Outcome, RunError> {
-    go_on(targets, cancel.into(), None, output).await
+    run_or_resume(targets, cancel.into(), None, output).await
 }
 
-async fn go_on(
+async fn run_or_resume(
     targets: Vec<Target>,
     stop: Stop,
     resume: Option<Unfinished>,
@@ -78,8 +78,8 @@ async fn run(script: Script) -> (Suite, Report) {
     (suite, outcome.report)
 }
 
-/// Warnings that depend on how the test was built and on how busy the machine is. The scripted counters claim times
-/// of their own, so parts and counters may or may not fit what was measured.
+/// Warnings that depend on how the test was built and on how busy the machine is. The scripted counters claim fixed
+/// times, so parts and counters may or may not fit the measured times.
 const TIMED: [&str; 9] = [
     "unoptimised-client",
     "cold-start",
@@ -134,7 +134,7 @@ async fn every_lane_is_measured_and_the_counts_agree() {
         }
         assert_eq!(cell.samples.latency_us.len() as u64, cell.completed);
     }
-    // Three workers in all; the lane's other connections asked who it is, and for its counters.
+    // Three workers; the two other connections are those of preflight and counters.
     for (lane, state) in &suite.lanes {
         assert_eq!(state.accepted.load(Ordering::SeqCst), 3 + 2, "TCP connections of {lane}");
     }
@@ -152,10 +152,10 @@ async fn every_lane_is_measured_and_the_counts_agree() {
     );
     assert_eq!(exit_status(&report), 0);
 
-    // What is written is what was found.
+    // The files hold the report.
     let written = Report::read(&folder).unwrap();
     assert_eq!(written.schema, SCHEMA);
-    assert!(written == report, "a report that is read is the one that was written");
+    assert!(written == report, "the report reads back equal");
     let schema = serde_json::from_str(&schema::schema().unwrap()).unwrap();
     let json = serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -184,7 +184,7 @@ async fn stage_times_make_a_waterfall() {
         assert_eq!(infer.n as u64, cell.completed);
         assert_eq!(waterfall.ms(Part::Unknown), None);
     }
-    // Without them the counters tell of some stages, and the rest is unknown.
+    // Without stage times the counters give some stages, and the rest is unknown.
     let (_, report) = run(Script::default()).await;
     assert_eq!(sources(&report), [Source::Counters].into());
     let waterfall = report.cells[0].waterfall.as_ref().unwrap();
@@ -192,9 +192,9 @@ async fn stage_times_make_a_waterfall() {
     assert!(waterfall.ms(Part::Unknown).is_some() && waterfall.ms(Part::Network).is_none());
 }
 
-/// The suite and a stock Triton beside it in one run.
+/// The suite and a stock Triton in one run.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stock_server_is_measured_beside_the_suite() {
+async fn a_stock_server_is_measured_together_with_the_suite() {
     let suite = Suite::start(Script { stage_times: true, ..Script::default() }).await;
     let stock = Suite::start(Script { stock: true, ..Script::default() }).await;
     let triton = "triton".parse::<Peer>().unwrap();
@@ -207,12 +207,12 @@ async fn a_stock_server_is_measured_beside_the_suite() {
     let url = |lane: Lane| &report.lanes.iter().find(|info| info.lane == lane).unwrap().metrics_url[..];
     assert!(url(Lane::ONNX_HTTP.of(triton)).ends_with("/v2/models/scripted/stats"));
     assert!(url(Lane::TRT_GRPC.of(triton)).ends_with("/ModelStatistics"));
-    assert!(url(Lane::ONNX_HTTP).ends_with("/metrics"), "without the extension it is the metrics page");
+    assert!(url(Lane::ONNX_HTTP).ends_with("/metrics"), "without the extension: the metrics page");
 
     let load = Load::Serial { batch: 1 };
     for lane in Lane::ALL {
         let (own, peer) = (report.cell(lane, load).unwrap(), report.cell(lane.of(triton), load).unwrap());
-        // They took turns: their blocks lie between each other's.
+        // They took turns: their blocks alternate.
         let starts = |cell: &Cell| cell.blocks.iter().map(|block| block.start_s).collect::<Vec<_>>();
         assert!(starts(own)[0] < starts(peer)[1] && starts(peer)[0] < starts(own)[1], "{lane}");
         let difference = report.differences.iter().find(|d| (d.a, d.b, d.load) == (lane, lane.of(triton), load));
@@ -221,26 +221,26 @@ async fn a_stock_server_is_measured_beside_the_suite() {
         assert_eq!(own.waterfall.as_ref().unwrap().source, Source::StageTimes);
         let waterfall = peer.waterfall.as_ref().unwrap();
         if lane == Lane::JPEG {
-            assert_eq!(waterfall.source, Source::Client, "it counts nothing");
+            assert_eq!(waterfall.source, Source::Client, "it has no counters");
             continue;
         }
         assert_eq!((waterfall.source, peer.server.as_ref().unwrap().counted), (Source::Counters, Some(8)));
-        let told = [Part::Queue, Part::CopyIn, Part::Infer, Part::CopyOut];
-        for (part, ns) in told.into_iter().zip(STATISTICS_NS) {
+        let counted = [Part::Queue, Part::CopyIn, Part::Infer, Part::CopyOut];
+        for (part, ns) in counted.into_iter().zip(STATISTICS_NS) {
             assert!((waterfall.ms(part).unwrap() - ns as f64 / 1e6).abs() < 1e-9, "{lane} {}", part.name());
         }
-        // What they do not tell is unknown, all of it together.
+        // The parts without counters are unknown together.
         let unknown: Vec<_> = waterfall.unknown().collect();
         assert_eq!(unknown, [Part::Network, Part::Receive, Part::Parse, Part::Gather, Part::Encode], "{lane}");
         let rest = waterfall.ms(Part::Unknown).unwrap();
         assert!(rest > 0.0 && waterfall.adds_up(), "{lane} {waterfall:?}");
     }
     let between = |a: Lane, b: Lane| report.differences.iter().any(|d| (d.a, d.b) == (a, b));
-    assert!(!between(Lane::ONNX_HTTP, Lane::TRT_HTTP.of(triton)), "other lanes of another server");
+    assert!(!between(Lane::ONNX_HTTP, Lane::TRT_HTTP.of(triton)), "different lanes of two servers are not compared");
     let markdown = std::fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(markdown.contains("## The same lane of two servers: differences in p50 latency (ms)"));
     assert!(markdown.contains("| ONNX HTTP − triton ONNX HTTP |"));
-    assert!(Report::read(&folder).unwrap() == report, "a report that is read is the one that was written");
+    assert!(Report::read(&folder).unwrap() == report, "the report reads back equal");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +275,7 @@ async fn foreign_requests_show_in_the_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_that_computes_something_else_is_called_out() {
+async fn a_lane_with_other_outputs_is_reported() {
     let (_, report) = run(Script { skew: Some((Lane::TRT_GRPC, 1.01)), ..Script::default() }).await;
     let differing: Vec<_> = codes(&report).into_iter().filter(|(code, _)| *code == "outputs-differ").collect();
     assert_eq!(differing.len(), 4, "one with each other lane: {differing:?}");
@@ -284,7 +284,7 @@ async fn a_lane_that_computes_something_else_is_called_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_tells_no_provider_is_unknown() {
+async fn without_a_provider_header_the_provider_is_unknown() {
     let (_, report) = run(Script { anonymous: true, ..Script::default() }).await;
     assert!(report.lanes.iter().all(|lane| lane.effective_provider.is_none()));
     assert!(codes(&report).iter().all(|(code, _)| *code != "shared-provider"));
@@ -305,12 +305,12 @@ async fn an_interrupted_run_keeps_what_it_measured() {
     assert!(partial.completed < 8 && partial.sent == partial.completed + partial.abandoned, "{partial:?}");
     assert!(report.cells.iter().all(|cell| matches!(cell.load, Load::Serial { .. })), "no window was begun");
     assert!(report.warnings.iter().any(|warning| warning.code == "interrupted"));
-    assert!(Report::read(&folder).unwrap() == report, "a report that is read is the one that was written");
+    assert!(Report::read(&folder).unwrap() == report, "the report reads back equal");
 }
 
-/// A run that is stopped after a block, or at once, and resumed as often as it takes measures what a run in one go does.
+/// A run that is stopped and resumed several times measures the same as an uninterrupted run.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_run_goes_on_where_it_was() {
+async fn a_resumed_run_continues_where_it_stopped() {
     // Stopped in the first batch size, in the second, in the window.
     let mut at = vec![3 + 2 + 4, 3 + 10 + 5, 3 + 20 + 10];
     let output = tempfile::tempdir().unwrap();
@@ -318,18 +318,18 @@ async fn a_stopped_run_goes_on_where_it_was() {
     let report = loop {
         let stop = Stop::from(CancellationToken::new());
         let soon = at.len() % 2 == 1;
-        let sign = if soon { stop.soon.clone() } else { stop.now.clone() };
-        // What was measured before is not sent again, but for the comparison and the warm-up.
+        let token = if soon { stop.soon.clone() } else { stop.now.clone() };
+        // Measured requests are not repeated, only those of comparison and warm-up.
         let before = resume.take();
         let measured = before.as_ref().map_or(0, |b| b.head.cells.len());
         assert_eq!(measured, 0, "the head has no cells");
-        let script = at.first().map(|&at| (Lane::ONNX_HTTP, at, sign));
+        let script = at.first().map(|&at| (Lane::ONNX_HTTP, at, token));
         let suite = Suite::start(Script { cancel: script, ..Script::default() }).await;
         let blocks = before.as_ref().map_or(0, |b| b.entries.len());
         let mut targets = suite.targets(None);
-        // The servers of a resumed run are where they were: here only their ports differ.
+        // The new suite has other ports: put them into the journal's head.
         let outcome = match before {
-            None => go_on(targets, stop, None, output.path()).await.unwrap(),
+            None => run_or_resume(targets, stop, None, output.path()).await.unwrap(),
             Some(mut before) => {
                 for info in &mut before.head.lanes {
                     let target = targets.iter_mut().find(|target| target.lane == info.lane).unwrap();
@@ -337,19 +337,19 @@ async fn a_stopped_run_goes_on_where_it_was() {
                     let metrics = info.metrics_url.rsplit_once('/').unwrap().1;
                     info.metrics_url = format!("http://{}/{metrics}", target.metrics);
                 }
-                go_on(targets, stop, Some(before), output.path()).await.unwrap()
+                run_or_resume(targets, stop, Some(before), output.path()).await.unwrap()
             }
         };
         let journal = outcome.folder.join(journal::FILE);
         if !outcome.report.interrupted {
-            assert!(!journal.exists(), "the report holds it all");
+            assert!(!journal.exists(), "a complete run deletes its journal");
             break outcome.report;
         }
         if soon {
-            assert!(outcome.report.cells.iter().all(|cell| cell.abandoned == 0), "the block was ended");
+            assert!(outcome.report.cells.iter().all(|cell| cell.abandoned == 0), "the block was completed");
         }
         let unfinished = Unfinished::read(&outcome.folder).unwrap();
-        assert!(unfinished.entries.len() > blocks, "it got on");
+        assert!(unfinished.entries.len() > blocks, "blocks were added");
         at.remove(0);
         resume = Some(unfinished);
     };
@@ -373,7 +373,7 @@ async fn a_stopped_run_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_run_is_not_gone_on_with() {
+async fn a_changed_run_is_not_resumed() {
     let cancel = CancellationToken::new();
     let script = Script { cancel: Some((Lane::JPEG, 8, cancel.clone())), ..Script::default() };
     let suite = Suite::start(script).await;
@@ -383,12 +383,16 @@ async fn another_run_is_not_gone_on_with() {
     let mut targets = suite.targets(None);
     unfinished.head.settings.iterations = 9;
     targets.retain(|target| target.lane != Lane::TRT_GRPC);
-    let error = go_on(targets, CancellationToken::new().into(), Some(unfinished), output.path()).await.unwrap_err();
+    let error =
+        run_or_resume(targets, CancellationToken::new().into(), Some(unfinished), output.path()).await.unwrap_err();
     let error = error.to_string().replace(&folder.display().to_string(), "DIR");
-    assert!(error.starts_with("the run in DIR cannot go on, because what it measures is not what it was:"), "{error}");
+    assert!(error.starts_with("cannot resume the run in DIR, because these values have changed:"), "{error}");
     assert!(error.contains("\n  settings.iterations was 9, is 8\n"), "{error}");
     assert!(error.contains("\n  lanes: trt-grpc is missing\n"), "{error}");
-    assert!(matches!(Unfinished::read(&folder), Ok(unfinished) if unfinished.entries.len() > 1), "it is left alone");
+    assert!(
+        matches!(Unfinished::read(&folder), Ok(unfinished) if unfinished.entries.len() > 1),
+        "the journal is unchanged"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

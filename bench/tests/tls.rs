@@ -1,4 +1,4 @@
-//! TLS: a proxy that speaks it in front of a scripted suite, as one would put it before a real one.
+//! TLS: a scripted suite behind a proxy that terminates TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod support;
@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 const LANES: [Lane; 2] = [Lane::ONNX_HTTP, Lane::ONNX_GRPC];
 
-/// An authority of the test's own, which vouches for this machine.
+/// A private authority with a certificate for this machine.
 struct Authority {
     key: CertifiedKey<rcgen::KeyPair>,
     folder: tempfile::TempDir,
@@ -62,7 +62,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// A proxy that speaks TLS in front of a server; offers `protocols` by ALPN.
+    /// Starts a TLS proxy in front of a server; it offers `protocols` by ALPN.
     async fn before(&self, server: &Endpoint, version: TlsVersion, protocols: &[&str]) -> Endpoint {
         let versions = match version {
             TlsVersion::V1_2 => [&TLS12],
@@ -127,9 +127,9 @@ async fn run(targets: Vec<Target>) -> Result<Report, RunError> {
 }
 
 fn trusted(targets: Vec<Target>, authority: &Authority) -> Vec<Target> {
-    let trust = Trust::of_file(&authority.file()).unwrap();
-    let believe = |endpoint: Endpoint| endpoint.trusting(&trust);
-    targets.into_iter().map(|t| Target { endpoint: believe(t.endpoint), metrics: believe(t.metrics), ..t }).collect()
+    let trust = Trust::from_file(&authority.file()).unwrap();
+    let trusting = |endpoint: Endpoint| endpoint.trusting(&trust);
+    targets.into_iter().map(|t| Target { endpoint: trusting(t.endpoint), metrics: trusting(t.metrics), ..t }).collect()
 }
 
 fn cell(report: &Report, lane: Lane, connection: Policy) -> &Cell {
@@ -137,7 +137,7 @@ fn cell(report: &Report, lane: Lane, connection: Policy) -> &Cell {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_handshake_is_measured_where_there_is_one() {
+async fn the_handshake_is_measured_on_each_new_connection() {
     let script = Script { stage_times: true, ..Script::default() };
     let (suite, authority) = (Suite::start(script).await, Authority::new());
     for version in [TlsVersion::V1_3, TlsVersion::V1_2] {
@@ -148,11 +148,11 @@ async fn the_handshake_is_measured_where_there_is_one() {
             let info = report.lanes.iter().find(|info| info.lane == lane).unwrap();
             assert_eq!(info.tls, Some(version));
             assert!(info.url.starts_with("https://") || info.url.starts_with("grpcs://"), "{}", info.url);
-            assert_eq!(info.counters_missing, None, "the metrics are asked for over TLS too");
+            assert_eq!(info.counters_missing, None, "the metrics are read over TLS too");
             let (fresh, reused) = (cell(&report, lane, Policy::Fresh), cell(&report, lane, Policy::Reused));
             let tls = |cell: &Cell| cell.times.unwrap().tls_ms.unwrap().value;
             assert!(tls(fresh) > 0.0 && tls(fresh) < fresh.times.unwrap().connect_ms.value, "{lane}");
-            assert_eq!(tls(reused), 0.0, "{lane}: it was spoken before the first request");
+            assert_eq!(tls(reused), 0.0, "{lane}: the handshake was before the first request");
             for (cell, handshakes) in [(fresh, true), (reused, false)] {
                 let waterfall = cell.waterfall.as_ref().unwrap();
                 assert_eq!(waterfall.ms(Part::Tls).unwrap() > 0.0, handshakes, "{lane}");
@@ -166,26 +166,26 @@ async fn the_handshake_is_measured_where_there_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_nobody_knows_is_refused_with_the_remedy() {
+async fn an_unknown_authority_is_refused_with_the_remedy() {
     let (suite, authority) = (Suite::start(Script::default()).await, Authority::new());
     let targets = authority.targets(&suite, TlsVersion::V1_3).await;
-    let Err(RunError::Lanes(errors)) = run(targets).await else { panic!("believed") };
+    let Err(RunError::Lanes(errors)) = run(targets).await else { panic!("trusted") };
     assert_eq!(errors.len(), LANES.len());
     for error in errors {
         assert!(matches!(error, LaneError::Unreachable { .. }));
-        let words = error.to_string();
-        assert!(words.contains("no known authority vouches for") && words.contains("--ca-file FILE"), "{words}");
+        let text = error.to_string();
+        assert!(text.contains("no trusted authority signed") && text.contains("--ca-file FILE"), "{text}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_says_when_a_proxy_has_no_http2() {
+async fn grpc_reports_a_proxy_without_http2() {
     let (suite, authority) = (Suite::start(Script::default()).await, Authority::new());
     let server = suite.address(Lane::ONNX_GRPC.kind.name());
     for protocols in [&["http/1.1"][..], &[]] {
         let endpoint = authority.before(&server, TlsVersion::V1_3, protocols).await;
         let target = Target { lane: Lane::ONNX_GRPC, metrics: endpoint.clone(), endpoint, model: MODEL.into() };
-        let Err(error) = run(trusted(vec![target], &authority)).await else { panic!("it has none") };
+        let Err(error) = run(trusted(vec![target], &authority)).await else { panic!("accepted") };
         assert!(error.to_string().contains("no HTTP/2 over TLS (ALPN h2)"), "{error}");
     }
 }
@@ -196,8 +196,8 @@ fn a_file_without_certificates_is_named() {
     let file = folder.path().join("empty.pem");
     std::fs::write(&file, "no certificate").unwrap();
     for path in [file, folder.path().join("missing.pem")] {
-        let error = Trust::of_file(&path).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{} has no certificate", path.display())), "{error}");
+        let error = Trust::from_file(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{} has no usable certificate", path.display())), "{error}");
         let run = Command::new(env!("CARGO_BIN_EXE_quintet-bench")).args(["run", "--ca-file"]).arg(&path).output();
         let run = run.unwrap();
         assert_eq!(run.status.code(), Some(2));

@@ -1,4 +1,4 @@
-//! Flags of the lanes: addresses, servers beside the suite, model, trust.
+//! Flags that say which lanes are measured: addresses, peers, model, certificates.
 
 use std::path::PathBuf;
 
@@ -19,45 +19,46 @@ use crate::{
 /// Which lanes are measured, and where they are.
 #[derive(Debug, Args)]
 pub struct LaneArgs {
-    /// JPEG lane: base64 JPEG over HTTP.
+    /// Address of the jpeg lane (images over HTTP).
     #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::Jpeg), help_heading = "Lanes")]
     pub jpeg_url: Endpoint,
-    /// ONNX lane over KServe HTTP.
+    /// Address of the ONNX lane over KServe HTTP.
     #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::OnnxHttp), help_heading = "Lanes")]
     pub onnx_http_url: Endpoint,
-    /// ONNX lane over KServe gRPC.
+    /// Address of the ONNX lane over KServe gRPC.
     #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::OnnxGrpc), help_heading = "Lanes")]
     pub onnx_grpc_url: Endpoint,
-    /// Metrics of the ONNX service.
+    /// Address of the metrics of the ONNX service.
     #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::OnnxHttp), help_heading = "Lanes")]
     pub onnx_metrics_url: Endpoint,
-    /// TensorRT lane over KServe HTTP.
+    /// Address of the TensorRT lane over KServe HTTP.
     #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::TrtHttp), help_heading = "Lanes")]
     pub trt_http_url: Endpoint,
-    /// TensorRT lane over KServe gRPC.
+    /// Address of the TensorRT lane over KServe gRPC.
     #[arg(long, value_name = "URL", default_value_t = default_endpoint(Kind::TrtGrpc), help_heading = "Lanes")]
     pub trt_grpc_url: Endpoint,
-    /// Metrics of the TensorRT service.
+    /// Address of the metrics of the TensorRT service.
     #[arg(long, value_name = "URL", default_value_t = default_metrics(Kind::TrtHttp), help_heading = "Lanes")]
     pub trt_metrics_url: Endpoint,
-    /// Trusted certificate authorities in PEM form, instead of the public ones: for https:// and grpcs:// addresses of
-    /// servers with a private authority.
+    /// PEM file of the certificate authorities to trust at https:// and grpcs:// addresses, instead of the public ones.
     #[arg(long, value_name = "FILE", help_heading = "Lanes")]
     pub ca_file: Option<PathBuf>,
-    /// Measure another server in the same interleaved blocks; repeatable. triton: stock Triton as docker compose's profile
-    /// `triton` has it (8110 to 8122, PyTorch on 8102). Addresses in place of those, or of a server of any other name:
-    /// NAME=onnx-http=URL,onnx-grpc=URL,... with jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc, trt-metrics.
-    /// Its lanes are called NAME/onnx-http and so on, in --skip and --hypothesis too.
+    /// Measure another server in the same run, in turns with the suite; repeatable.
+    ///
+    /// The name `triton` alone means stock Triton as docker compose's profile `triton` starts it: ports 8110 to 8122, and
+    /// PyTorch on 8102. For another server, or other addresses of Triton, write NAME=onnx-http=URL,onnx-grpc=URL,... with
+    /// any of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc and trt-metrics. The server's lanes are called
+    /// NAME/onnx-http and so on, also in --skip and --hypothesis.
     #[arg(long, value_name = "NAME[=LANE=URL,...]", help_heading = "Lanes")]
     pub against: Vec<Against>,
-    /// Leave out a lane (onnx-grpc) or a whole service (trt), of all servers or of one (triton/jpeg); repeatable,
+    /// Leave out a lane (onnx-grpc) or a service (trt), of all servers or of one (triton/jpeg); repeatable,
     /// comma-separated.
     #[arg(long, value_name = "LANE", value_delimiter = ',', help_heading = "Lanes")]
     pub skip: Vec<String>,
-    /// Model to ask for.
+    /// Name of the model.
     #[arg(long, value_name = "NAME", default_value = "resnet50", help_heading = "Lanes")]
     pub model: String,
-    /// Folder of the lanes' Unix domain sockets, as the server's --uds-dir has it.
+    /// Folder of the lanes' Unix domain sockets: the same as the server's --uds-dir.
     #[arg(long, value_name = "DIR", help_heading = "Lanes")]
     pub uds_dir: Option<PathBuf>,
 }
@@ -66,8 +67,7 @@ impl LaneArgs {
     /// The lanes that are not skipped, the suite's first.
     ///
     /// # Errors
-    /// For a name in `--skip` that no lane has, for two servers of one name, when nothing is left, and for a `--ca-file`
-    /// without certificates.
+    /// When a name in `--skip` fits no lane, two servers have one name, no lane is left, or `--ca-file` has no certificate.
     pub fn targets(&self) -> anyhow::Result<Vec<Target>> {
         let own = |kind: Kind| Target {
             lane: Lane::own(kind),
@@ -89,14 +89,14 @@ impl LaneArgs {
             targets.retain(|target| !target.lane.is_named(name));
         }
         lanes.sort_unstable();
-        if let Some(twice) = lanes.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("--against: there are two lanes {}; give servers different names", twice[0]);
+        if let Some(duplicate) = lanes.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("--against: there are two lanes {}; give servers different names", duplicate[0]);
         }
         if targets.is_empty() {
             bail!("--skip leaves no lane to measure");
         }
         if let Some(file) = &self.ca_file {
-            let trust = Trust::of_file(file).context("--ca-file")?;
+            let trust = Trust::from_file(file).context("--ca-file")?;
             for target in &mut targets {
                 target.endpoint = target.endpoint.clone().trusting(&trust);
                 target.metrics = target.metrics.clone().trusting(&trust);

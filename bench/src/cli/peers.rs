@@ -1,4 +1,4 @@
-//! Servers beside the suite, measured in the same run: `--against triton`, or `--against NAME=LANE=URL,...`.
+//! Parses `--against`: peers of the suite, measured in the same run.
 
 use std::str::FromStr;
 
@@ -12,8 +12,8 @@ use crate::{
     model::lane::{BadPeer, Lane, Peer},
 };
 
-/// Stock Triton with PyTorch beside it, where docker compose's profile `triton` has them on this machine: its lanes
-/// and, for the services that have a page of their own, metrics.
+/// Ports of stock Triton and of PyTorch in docker compose's profile `triton`: lane, port of the lane, port of the
+/// metrics.
 const TRITON: [(Kind, u16, u16); 5] = [
     (Kind::Jpeg, 8102, 8102),
     (Kind::OnnxHttp, 8110, 8112),
@@ -22,7 +22,7 @@ const TRITON: [(Kind, u16, u16); 5] = [
     (Kind::TrtGrpc, 8121, 8122),
 ];
 
-/// A server with some of the five lanes.
+/// A peer with some of the five lanes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Against {
     peer: Peer,
@@ -31,35 +31,37 @@ pub struct Against {
     metrics: Vec<(String, Endpoint)>,
 }
 
-/// A server that cannot be taken.
+/// Why a value of `--against` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgainstError {
-    /// Its name.
+    /// The name is not valid.
     #[error(transparent)]
     Name(#[from] BadPeer),
-    /// An address.
+    /// An address is not valid.
     #[error(transparent)]
     Address(#[from] EndpointError),
-    /// What an address is for.
+    /// An item is not an address of a lane.
     #[error(
-        "`{0}` is no LANE=URL; lanes are jpeg, onnx-http, onnx-grpc, trt-http and trt-grpc, and a service's counters are \
-         at onnx-metrics or trt-metrics"
+        "`{0}` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics \
+         before the address"
     )]
     Lane(String),
-    /// No lane at all.
-    #[error("where is `{0}`? write {0}=onnx-http=http://HOST:PORT,onnx-grpc=...; only triton's lanes have defaults")]
+    /// There is no lane.
+    #[error(
+        "`{0}` has no address: write {0}=onnx-http=http://HOST:PORT,onnx-grpc=...; only `triton` has default addresses"
+    )]
     NoLane(String),
 }
 
 impl Against {
-    /// Its lanes, asked for one model.
+    /// The peer's lanes as targets, all with one model.
     pub fn targets(&self, model: &str) -> impl Iterator<Item = Target> {
         self.lanes.iter().map(|(kind, endpoint)| {
             let metrics = self.metrics.iter().find(|(service, _)| service == kind.service());
             Target {
                 lane: Lane::own(*kind).of(self.peer),
                 endpoint: endpoint.clone(),
-                // A server that has the statistics extension needs no page.
+                // A server with the statistics extension needs no metrics page.
                 metrics: metrics.map_or(endpoint, |(_, metrics)| metrics).clone(),
                 model: model.to_owned(),
             }
@@ -78,16 +80,16 @@ impl FromStr for Against {
             server.metrics = TRITON.map(|(kind, _, port)| (kind.service().to_owned(), Endpoint::local(port))).to_vec();
         }
         for address in addresses.split(',').filter(|address| !address.is_empty()) {
-            let (what, url) = address.split_once('=').ok_or_else(|| AgainstError::Lane(address.to_owned()))?;
+            let (key, url) = address.split_once('=').ok_or_else(|| AgainstError::Lane(address.to_owned()))?;
             let endpoint = url.parse()?;
-            let service = what.strip_suffix("-metrics").filter(|service| ["onnx", "trt"].contains(service));
+            let service = key.strip_suffix("-metrics").filter(|service| ["onnx", "trt"].contains(service));
             if let Some(service) = service {
-                put(&mut server.metrics, service.to_owned(), endpoint);
-            } else if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == what) {
+                set(&mut server.metrics, service.to_owned(), endpoint);
+            } else if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == key) {
                 if kind == Kind::Jpeg {
-                    put(&mut server.metrics, kind.service().to_owned(), Endpoint::clone(&endpoint));
+                    set(&mut server.metrics, kind.service().to_owned(), Endpoint::clone(&endpoint));
                 }
-                put(&mut server.lanes, kind, endpoint);
+                set(&mut server.lanes, kind, endpoint);
             } else {
                 return Err(AgainstError::Lane(address.to_owned()));
             }
@@ -97,8 +99,8 @@ impl FromStr for Against {
     }
 }
 
-/// Gives a key its value, in place of the one it may have.
-fn put<K: PartialEq>(pairs: &mut Vec<(K, Endpoint)>, key: K, value: Endpoint) {
+/// Sets a key's value; replaces an earlier one.
+fn set<K: PartialEq>(pairs: &mut Vec<(K, Endpoint)>, key: K, value: Endpoint) {
     pairs.retain(|(other, _)| *other != key);
     pairs.push((key, value));
 }
@@ -109,12 +111,12 @@ mod tests {
 
     fn targets(text: &str) -> Vec<String> {
         let against: Against = text.parse().unwrap();
-        let words = |target: Target| format!("{} {} {}", target.lane, target.url(), target.metrics);
-        against.targets("m").map(words).collect()
+        let line = |target: Target| format!("{} {} {}", target.lane, target.url(), target.metrics);
+        against.targets("m").map(line).collect()
     }
 
     #[test]
-    fn triton_is_where_docker_compose_has_it() {
+    fn triton_has_the_ports_of_docker_compose() {
         insta::assert_snapshot!(targets("triton").join("\n"), @r"
         triton/jpeg http://127.0.0.1:8102 127.0.0.1:8102
         triton/onnx-http http://127.0.0.1:8110 127.0.0.1:8112
@@ -147,19 +149,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_input_and_the_remedy() {
         let errors: Vec<_> =
             ["old", "old=", "old=onnx=h:1", "old=h:1", "onnx=onnx-http=h:1", "old=jpeg=h", "old=jpeg-metrics=h:1"]
                 .map(|text| text.parse::<Against>().unwrap_err().to_string())
                 .to_vec();
         insta::assert_snapshot!(errors.join("\n"), @r"
-        where is `old`? write old=onnx-http=http://HOST:PORT,onnx-grpc=...; only triton's lanes have defaults
-        where is `old`? write old=onnx-http=http://HOST:PORT,onnx-grpc=...; only triton's lanes have defaults
-        `onnx=h:1` is no LANE=URL; lanes are jpeg, onnx-http, onnx-grpc, trt-http and trt-grpc, and a service's counters are at onnx-metrics or trt-metrics
-        `h:1` is no LANE=URL; lanes are jpeg, onnx-http, onnx-grpc, trt-http and trt-grpc, and a service's counters are at onnx-metrics or trt-metrics
+        `old` has no address: write old=onnx-http=http://HOST:PORT,onnx-grpc=...; only `triton` has default addresses
+        `old` has no address: write old=onnx-http=http://HOST:PORT,onnx-grpc=...; only `triton` has default addresses
+        `onnx=h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
+        `h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
         `onnx` cannot be a server's name: up to 16 of a-z, 0-9 and -, and no lane's or service's
-        `h` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `jpeg-metrics=h:1` is no LANE=URL; lanes are jpeg, onnx-http, onnx-grpc, trt-http and trt-grpc, and a service's counters are at onnx-metrics or trt-metrics
+        `h` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `jpeg-metrics=h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
         ");
     }
 }

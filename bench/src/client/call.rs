@@ -19,18 +19,18 @@ use crate::{
     model::{part::StageTimes, sample::Marks},
 };
 
-/// Why a request has no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No connection.
+    /// The connection cannot be opened.
     #[error("cannot connect to {endpoint}: {reason}")]
     Connect {
-        /// Where to.
+        /// The address.
         endpoint: String,
-        /// The system's words.
+        /// The system's error.
         reason: String,
     },
-    /// No complete answer in time.
+    /// There was no complete response in time.
     #[error("no answer within {:.1} s", .0.as_secs_f64())]
     Timeout(Duration),
     /// The connection broke.
@@ -41,13 +41,13 @@ pub enum CallError {
     Status {
         /// HTTP status or gRPC code.
         code: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// The answer is over the limit.
+    /// The response is over the limit.
     #[error("answer exceeds {0} bytes (--max-response-bytes)")]
     TooLarge(usize),
-    /// The answer cannot be understood.
+    /// The response is malformed.
     #[error("malformed answer: {0}")]
     Malformed(String),
 }
@@ -66,7 +66,7 @@ impl CallError {
     }
 }
 
-/// A request made once and sent many times: its body's chunks are shared, never copied.
+/// A request that is built once and sent many times; the chunks of its body are shared, never copied.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// Method.
@@ -77,7 +77,7 @@ pub struct Prepared {
     pub headers: HeaderMap,
     /// Body, in pieces.
     pub chunks: Arc<[Bytes]>,
-    /// Where in shared memory the output goes, if it does.
+    /// Placement of the output in shared memory, if it goes there.
     pub output: Option<Placement>,
 }
 
@@ -87,7 +87,7 @@ impl Prepared {
         self.chunks.iter().map(Bytes::len).sum()
     }
 
-    /// The request; `sent` is set when the last of its body was handed to the system.
+    /// The request; `sent` is set when the system has taken the last byte of its body.
     pub(super) fn request(&self, sent: Arc<OnceLock<Instant>>) -> Request<Chunks> {
         let mut request = Request::new(Chunks { chunks: Arc::clone(&self.chunks), next: 0, sent });
         *request.method_mut() = self.method.clone();
@@ -97,24 +97,24 @@ impl Prepared {
     }
 }
 
-/// A complete answer.
+/// A complete response.
 #[derive(Debug)]
 pub struct Reply {
     /// When the call began.
     pub started: Instant,
-    /// How it went on.
+    /// Times of the later steps.
     pub marks: Marks,
     /// HTTP status.
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// Trailers; gRPC's status is here.
+    /// Trailers, with gRPC's status.
     pub trailers: HeaderMap,
     pub(super) chunks: Vec<Bytes>,
 }
 
 impl Reply {
-    /// The server's stage times in its headers or trailing metadata.
+    /// The server's stage times, from headers or trailers.
     pub fn stage_times(&self) -> Option<StageTimes> {
         let value = self.headers.get(SERVER_TIMING).or_else(|| self.trailers.get(SERVER_TIMING))?;
         StageTimes::parse(value.to_str().ok()?)
@@ -134,12 +134,12 @@ impl Reply {
     }
 }
 
-/// Which HTTP a connection speaks.
+/// The HTTP version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {
     /// HTTP/1.1, keep-alive.
     Http1,
-    /// HTTP/2 with prior knowledge, or agreed on in the TLS handshake.
+    /// HTTP/2 with prior knowledge, or negotiated in the TLS handshake.
     Http2,
 }
 
@@ -173,7 +173,7 @@ impl Body for Chunks {
     }
 }
 
-/// A chunk that notes when its last byte was taken: the connection advances it as the socket takes bytes.
+/// A chunk that records when its last byte was taken: the connection advances it as the socket takes bytes.
 pub(super) struct Chunk {
     bytes: Bytes,
     sent: Option<Arc<OnceLock<Instant>>>,
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_without_words_stands_alone() {
+    fn a_status_without_message_has_no_colon() {
         let status = |message: &str| CallError::Status { code: "404".into(), message: message.into() }.to_string();
         assert_eq!([status(""), status("no such page")], ["status 404", "status 404: no such page"]);
     }

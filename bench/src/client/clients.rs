@@ -1,4 +1,4 @@
-//! Clients of one lane, one for each worker.
+//! The clients of one lane, one for each worker.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
     model::{connection::Policy, limits::Limits, protocol::Protocol},
 };
 
-/// Makes a lane's clients: whose connections they use is the policy's matter.
+/// Makes a lane's clients; the policy decides which connections they use.
 pub struct Clients {
     protocol: Protocol,
     endpoint: Endpoint,
@@ -25,7 +25,7 @@ pub struct Clients {
     limits: Limits,
     wire: Arc<Wire>,
     shared: Vec<Arc<Mutex<Connection>>>,
-    made: usize,
+    count: usize,
 }
 
 impl Clients {
@@ -38,7 +38,7 @@ impl Clients {
             limits,
             wire: Arc::default(),
             shared: Vec::new(),
-            made: 0,
+            count: 0,
         };
         if let Policy::Shared(n) = policy {
             clients.shared = (0..n.get()).map(|_| Arc::new(Mutex::new(clients.connection()))).collect();
@@ -54,18 +54,18 @@ impl Clients {
         Connection::counted(self.endpoint.clone(), version, self.limits, Arc::clone(&self.wire))
     }
 
-    /// One more client, for one more worker.
+    /// Makes a client for another worker.
     pub fn client(&mut self) -> Client {
         let route = match self.policy {
             Policy::Fresh => Route::Fresh(self.connection()),
             Policy::Reused => Route::Own(self.connection()),
-            Policy::Shared(_) => Route::Shared(Arc::clone(&self.shared[self.made % self.shared.len()])),
+            Policy::Shared(_) => Route::Shared(Arc::clone(&self.shared[self.count % self.shared.len()])),
         };
-        self.made += 1;
+        self.count += 1;
         Client { protocol: self.protocol, route }
     }
 
-    /// What all their connections carried.
+    /// The traffic of all their connections.
     pub fn wire(&self) -> &Wire {
         &self.wire
     }
@@ -78,7 +78,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens the connection ahead of the first request, where it is kept.
+    /// Opens the connection before the first request, if it is kept between requests.
     ///
     /// # Errors
     /// [`CallError::Connect`].
@@ -86,17 +86,17 @@ impl Client {
         self.route.connect().await
     }
 
-    /// Closes the worker's own connection and waits for it.
+    /// Closes the worker's own connection and waits until it is closed.
     pub async fn close(&mut self) {
         self.route.close().await;
     }
 
-    /// Closes the connection, where it is not kept; not a part of the request.
+    /// Closes a connection that is not kept; not part of the request's time.
     pub async fn settle(&mut self) {
         self.route.settle().await;
     }
 
-    /// Sends an inference request; the answer is complete and says success.
+    /// Sends an inference request and reads the complete, successful response.
     ///
     /// # Errors
     /// Any [`CallError`].
@@ -110,8 +110,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// Reads the embeddings out of an answer, one row for each image; where it only says that they are in shared memory,
-    /// out of what is there.
+    /// Reads the embeddings from a response, one row for each image, or from the shared memory that it refers to.
     ///
     /// # Errors
     /// [`CallError::Malformed`].

@@ -1,8 +1,7 @@
-//! One connection: HTTP/1.1 or HTTP/2 by hyper, over one socket whose bytes are counted.
+//! One connection: HTTP/1.1 or HTTP/2 by hyper, over one socket with counted bytes.
 //!
-//! gRPC is spoken on the HTTP/2 connection directly rather than through a channel object: the tensor goes
-//! out as its own chunk without being encoded into a message buffer first, and a connection in the
-//! report is a TCP connection in fact.
+//! gRPC uses the HTTP/2 connection directly instead of a channel of tonic. So the tensor is sent as its own chunk,
+//! without a copy into a message buffer, and each connection in the report is one TCP connection.
 
 use std::{
     sync::Arc,
@@ -25,15 +24,15 @@ use crate::{
         dial::{Dialed, dial},
         endpoint::Endpoint,
         tls::Handshake,
-        wire::{Heard, Wire},
+        wire::{NotifyRead, Wire},
     },
     model::{connection::TlsVersion, limits::Limits, sample::Marks},
 };
 
-/// HTTP/2 windows: large enough that no answer waits for an update.
+/// HTTP/2 windows: large enough that no response waits for a WINDOW_UPDATE.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-/// Largest HTTP/2 frame that we accept.
+/// Largest HTTP/2 frame accepted.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
 
 enum Sender {
@@ -69,14 +68,14 @@ type Driver = Arc<Task>;
 
 struct Task {
     handle: AbortOnDropHandle<()>,
-    /// Cancelled when the socket is closed: HTTP/2 does that in a task of its own.
-    gone: CancellationToken,
+    /// Cancelled when the socket is closed, which HTTP/2 does in a separate task.
+    closed: CancellationToken,
 }
 
 /// Longest wait for a socket to be closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that is kept, and opened anew when it broke.
+/// A connection that is kept between requests, and opened again if it broke.
 pub struct Connection {
     endpoint: Endpoint,
     version: HttpVersion,
@@ -85,28 +84,28 @@ pub struct Connection {
     open: Option<Open>,
 }
 
-/// What is open.
+/// An open connection.
 struct Open {
     sender: Sender,
     driver: Driver,
-    /// How TLS began on it, where it is spoken.
+    /// The TLS handshake, if TLS is used.
     handshake: Option<Handshake>,
 }
 
 impl Open {
-    /// How much of the TLS handshake was since some time.
+    /// The part of the TLS handshake after `started`.
     fn tls_since(&self, started: Instant) -> Option<Duration> {
         self.handshake.map(|tls| tls.ended.saturating_duration_since(tls.began.max(started)))
     }
 }
 
 impl Connection {
-    /// A connection that is opened when first needed.
+    /// A connection that is opened on first use.
     pub fn new(endpoint: Endpoint, version: HttpVersion, limits: Limits) -> Self {
         Self::counted(endpoint, version, limits, Arc::default())
     }
 
-    /// The same, counted on a lane's wire.
+    /// As [`Connection::new`], with its traffic counted on `wire`.
     pub fn counted(endpoint: Endpoint, version: HttpVersion, limits: Limits, wire: Arc<Wire>) -> Self {
         Self { endpoint, version, limits, wire, open: None }
     }
@@ -117,11 +116,11 @@ impl Connection {
         drop(sender);
         if let Some(driver) = Arc::into_inner(driver) {
             drop(driver.handle);
-            let _ = timeout(CLOSE_TIMEOUT, driver.gone.cancelled()).await;
+            let _ = timeout(CLOSE_TIMEOUT, driver.closed.cancelled()).await;
         }
     }
 
-    /// Another user of the same HTTP/2 connection, which is opened if need be: requests run side by side.
+    /// A second handle to the same HTTP/2 connection, which is opened if needed; requests run concurrently.
     /// `None` for HTTP/1.1, which carries one request at a time.
     ///
     /// # Errors
@@ -142,7 +141,7 @@ impl Connection {
         }))
     }
 
-    /// The version of TLS that is spoken on the open connection, if any.
+    /// The TLS version of the open connection, if TLS is used.
     pub fn tls(&self) -> Option<TlsVersion> {
         self.open.as_ref()?.handshake.map(|handshake| handshake.version)
     }
@@ -166,11 +165,11 @@ impl Connection {
     }
 
     async fn dial(&self) -> Result<Open, Box<dyn std::error::Error + Send + Sync>> {
-        let gone = CancellationToken::new();
+        let closed = CancellationToken::new();
         let Dialed { stream, handshake } =
-            dial(&self.endpoint, self.version, Arc::clone(&self.wire), gone.clone()).await?;
-        let driver = |task| Arc::new(Task { handle: AbortOnDropHandle::new(task), gone });
-        // The driver's error reaches the request in flight; on its own it says nothing more.
+            dial(&self.endpoint, self.version, Arc::clone(&self.wire), closed.clone()).await?;
+        let driver = |task| Arc::new(Task { handle: AbortOnDropHandle::new(task), closed });
+        // The request in flight gets the driver's error; it is not needed here.
         let (sender, driver) = match self.version {
             HttpVersion::Http1 => {
                 let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -178,8 +177,8 @@ impl Connection {
                 (Sender::Http1(sender), driver(task))
             }
             HttpVersion::Http2 => {
-                let heard = CancellationToken::new();
-                let io = TokioIo::new(Heard::new(stream, heard.clone()));
+                let received = CancellationToken::new();
+                let io = TokioIo::new(NotifyRead::new(stream, received.clone()));
                 let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -187,16 +186,16 @@ impl Connection {
                     .handshake(io)
                     .await?;
                 let task = tokio::spawn(async move { drop(connection.await) });
-                // As gRPC's own libraries do: a channel is ready when the server's SETTINGS are there.
-                heard.cancelled().await;
+                // As in gRPC's libraries, the connection is ready when the server's SETTINGS have arrived.
+                received.cancelled().await;
                 (Sender::Http2(sender), driver(task))
             }
         };
         Ok(Open { sender, driver, handshake })
     }
 
-    /// Sends a request and reads its whole answer. After a failure the connection is given up, and the
-    /// next call opens another.
+    /// Sends a request and reads its complete response. After a failure the connection is dropped, and the next call opens
+    /// another.
     ///
     /// # Errors
     /// Any [`CallError`] but `Status` and `Malformed`, which are the protocols' to find.
@@ -204,14 +203,14 @@ impl Connection {
         self.call_since(request, Instant::now()).await
     }
 
-    /// The same for a call that began before: waiting for the connection is a part of it.
+    /// As [`Connection::call`], for a call that began earlier; waiting for the connection is part of its time.
     ///
     /// # Errors
     /// As [`Connection::call`].
     pub async fn call_since(&mut self, request: &Prepared, started: Instant) -> Result<Reply, CallError> {
         self.connect().await?;
         let connected = started.elapsed();
-        // Taken, so that a call dropped half-way does not leave a connection in an unknown state.
+        // Take it, so that a call dropped half-way leaves no connection in an unknown state.
         let Some(mut open) = self.open.take() else {
             return Err(CallError::Transport("not connected".into()));
         };
@@ -239,7 +238,7 @@ async fn exchange(
     let encoded = started.elapsed();
     let (head, mut body) = sender.send(prepared).await.map_err(transport)?.into_parts();
     let first_byte = started.elapsed();
-    // A server may answer before it has read everything.
+    // A server may respond before it has read the whole request.
     let sent = sent.get().map_or(encoded, |&at| (at - started).min(first_byte));
     let mut reply = Reply {
         started,
@@ -266,16 +265,16 @@ async fn exchange(
     Ok(reply)
 }
 
-/// An error's chain in one line: hyper's own words alone say too little.
+/// An error with its sources in one line; hyper's message alone says too little.
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words = error.to_string();
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
         source = error.source();
     }
-    words
+    text
 }

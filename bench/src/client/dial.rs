@@ -1,4 +1,4 @@
-//! Opens a stream: TCP, with TLS or without, or a Unix domain socket.
+//! Opens a stream: TCP with or without TLS, or a Unix domain socket.
 
 use std::{io, sync::Arc};
 
@@ -15,30 +15,30 @@ use crate::client::{
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A stream that was just opened.
+/// A new stream.
 pub struct Dialed {
-    /// What HTTP is spoken on.
+    /// The stream that carries HTTP.
     pub stream: Box<dyn Stream>,
-    /// The TLS handshake, where TLS is spoken.
+    /// The TLS handshake, if TLS is used.
     pub handshake: Option<Handshake>,
 }
 
-/// Opens a stream to an endpoint. Its bytes are counted on the wire, TLS's own with them; `gone` is cancelled when it is
-/// closed.
+/// Opens a stream to an endpoint. Its bytes are counted on `wire`, including those of TLS; `closed` is cancelled when it
+/// is closed.
 ///
 /// # Errors
-/// The system's, or those of TLS.
+/// The system's error, or that of the TLS handshake.
 pub async fn dial(
     endpoint: &Endpoint,
     version: HttpVersion,
     wire: Arc<Wire>,
-    gone: CancellationToken,
+    closed: CancellationToken,
 ) -> Result<Dialed, Box<dyn std::error::Error + Send + Sync>> {
     if let Some(path) = endpoint.socket() {
-        let stream = Counted::new(unix(path).await?, wire, gone);
+        let stream = Counted::new(unix(path).await?, wire, closed);
         return Ok(Dialed { stream: Box::new(stream), handshake: None });
     }
-    let stream = Counted::new(endpoint.connect().await?, wire, gone);
+    let stream = Counted::new(endpoint.connect().await?, wire, closed);
     Ok(match endpoint.trust() {
         None => Dialed { stream: Box::new(stream), handshake: None },
         Some(trust) => {
@@ -55,5 +55,5 @@ async fn unix(path: &std::path::Path) -> io::Result<tokio::net::UnixStream> {
 
 #[cfg(not(unix))]
 async fn unix(_: &std::path::Path) -> io::Result<tokio::net::TcpStream> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "there are no Unix domain sockets on this system"))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no Unix domain sockets"))
 }

@@ -1,11 +1,11 @@
-//! Names of the model's input and output, and the rows of the output.
+//! The names of the model's input and output, and the rows of the output.
 
 use crate::client::call::CallError;
 
 /// Name of the model's input.
 pub const INPUT: &str = "image";
 
-/// Name of the output asked for: the same that the jpeg lane answers.
+/// Name of the requested output, the same that the jpeg lane returns.
 pub const OUTPUT: &str = "embedding";
 
 /// Splits a flat `[n, width]` FP32 tensor in little-endian bytes into rows.
@@ -23,10 +23,10 @@ pub(super) fn rows(data: &[u8], shape: &[i64]) -> Result<Vec<Vec<f32>>, CallErro
     Ok(elements.chunks(width).map(<[f32]>::to_vec).collect())
 }
 
-/// The rows of a tensor that a server wrote to the beginning of its place.
-pub(super) fn shared_rows(place: &[u8], shape: &[i64]) -> Result<Vec<Vec<f32>>, CallError> {
-    let bytes = shape.iter().try_fold(4_usize, |bytes, &dim| bytes.checked_mul(usize::try_from(dim).ok()?));
-    rows(bytes.and_then(|bytes| place.get(..bytes)).unwrap_or_default(), shape)
+/// The rows of a tensor that a server wrote to the start of its placement.
+pub(super) fn shared_rows(bytes: &[u8], shape: &[i64]) -> Result<Vec<Vec<f32>>, CallError> {
+    let length = shape.iter().try_fold(4_usize, |bytes, &dim| bytes.checked_mul(usize::try_from(dim).ok()?));
+    rows(length.and_then(|length| bytes.get(..length)).unwrap_or_default(), shape)
 }
 
 #[cfg(test)]
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_must_fit_their_shape() {
+    fn rows_must_match_the_shape() {
         let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
         assert_eq!(rows(&data, &[2, 2]).unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
         for shape in [&[4][..], &[2, 3], &[-1, 4], &[4, 0], &[i64::MAX, i64::MAX], &[]] {

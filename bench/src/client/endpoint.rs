@@ -1,4 +1,4 @@
-//! An address: a host and port, with TLS or without, or a Unix domain socket.
+//! An address: host and port, with or without TLS, or a Unix domain socket.
 
 use std::{
     fmt, io,
@@ -13,21 +13,21 @@ use tokio::net::TcpStream;
 
 use crate::client::tls::Trust;
 
-/// A host and port, with TLS or without, or a Unix domain socket, to connect to.
+/// Where to connect: host and port, with or without TLS, or a Unix domain socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint {
     authority: Authority,
     port: u16,
-    /// Where to connect to instead, e.g. an emulated link; not part of the name.
+    /// Address to connect to instead, e.g. of an emulated link; not shown.
     via: Option<SocketAddr>,
     socket: Option<PathBuf>,
-    /// TLS, and whose certificates are believed there.
+    /// Trusted authorities, if TLS is used.
     trust: Option<Trust>,
 }
 
 impl Endpoint {
-    /// A port of this machine.
+    /// A port on this machine.
     pub fn local(port: u16) -> Self {
         Self { authority: Authority::from_static("127.0.0.1"), port, via: None, socket: None, trust: None }
     }
@@ -37,7 +37,7 @@ impl Endpoint {
         Self { socket: Some(path.into()), ..Self::local(0) }
     }
 
-    /// The host as a resolver takes it (an IPv6 address without brackets).
+    /// The host for name resolution (an IPv6 address without brackets).
     pub fn host(&self) -> &str {
         self.authority.host().trim_start_matches('[').trim_end_matches(']')
     }
@@ -47,22 +47,22 @@ impl Endpoint {
         self.port
     }
 
-    /// The Unix domain socket, if it is one.
+    /// The path, for a Unix domain socket.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
     }
 
-    /// Whose certificates are believed; `None` where TLS is not spoken.
+    /// The trusted authorities; `None` without TLS.
     pub fn trust(&self) -> Option<&Trust> {
         self.trust.as_ref()
     }
 
-    /// The same endpoint with others' certificates believed, where TLS is spoken.
+    /// The same endpoint with other trusted authorities, if it uses TLS.
     pub fn trusting(self, trust: &Trust) -> Self {
         Self { trust: self.trust.map(|_| trust.clone()), ..self }
     }
 
-    /// The address with a scheme, `http` or `grpc`, which TLS makes `https` or `grpcs`.
+    /// The address with a scheme, `http` or `grpc`; with TLS, `https` or `grpcs`.
     pub fn url(&self, scheme: &str) -> String {
         if self.socket.is_some() {
             return self.to_string();
@@ -76,7 +76,7 @@ impl Endpoint {
         Self { via: Some(via), ..self }
     }
 
-    /// The same endpoint, reached as it is named.
+    /// The same endpoint, reached directly.
     pub fn direct(self) -> Self {
         Self { via: None, ..self }
     }
@@ -84,7 +84,7 @@ impl Endpoint {
     /// Opens a TCP connection.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub async fn connect(&self) -> io::Result<TcpStream> {
         let stream = match self.via {
             Some(via) => TcpStream::connect(via).await?,
@@ -94,10 +94,10 @@ impl Endpoint {
         Ok(stream)
     }
 
-    /// `host:port`, as the `Host` header and HTTP/2's `:authority` want it.
+    /// `host:port`, for the `Host` header and HTTP/2's `:authority`.
     pub fn authority(&self) -> String {
         match self.socket {
-            // There is no host: as curl does it.
+            // There is no host; curl does the same.
             Some(_) => "localhost".to_owned(),
             None => format!("{}:{}", self.authority.host(), self.port),
         }
@@ -123,11 +123,11 @@ impl FromStr for Endpoint {
         };
         let rest = rest.trim_end_matches('/');
         if rest.contains('/') {
-            return Err(error("it has a path"));
+            return Err(error("a path is not allowed"));
         }
         let authority: Authority = rest.parse().map_err(|e| error(&format!("{e}")))?;
         if authority.as_str().contains('@') {
-            return Err(error("it has a user name"));
+            return Err(error("a user name is not allowed"));
         }
         let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
         let trust = tls.then(Trust::public).transpose().map_err(|e| error(&e.to_string()))?;
@@ -153,9 +153,9 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// An address that cannot be used.
+/// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{input}` is not an address: {reason}; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH")]
+#[error("`{input}` is not an address: {reason}; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH")]
 pub struct EndpointError {
     input: String,
     reason: String,
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_addresses_as_people_write_them() {
+    fn parses_every_form_of_an_address() {
         for text in ["http://10.0.0.1:8010", "10.0.0.1:8010", "grpc://10.0.0.1:8010", "http://10.0.0.1:8010/"] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(
@@ -183,7 +183,7 @@ mod tests {
         for text in ["https://h:1", "grpcs://h:1"] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!((endpoint.url("grpc").as_str(), endpoint.to_string().as_str()), ("grpcs://h:1", "https://h:1"));
-            assert_eq!(endpoint.to_string().parse(), Ok(endpoint), "as it is kept in a report");
+            assert_eq!(endpoint.to_string().parse(), Ok(endpoint), "the form in a report parses back");
         }
         let six: Endpoint = "http://[::1]:8010".parse().unwrap();
         assert_eq!((six.host(), six.to_string().as_str()), ("::1", "[::1]:8010"));
@@ -198,18 +198,18 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_with_an_address() {
+    fn errors_name_the_address_and_the_reason() {
         let reasons: Vec<_> = ["localhost", "https://h", "ftp://h:1", "h:1/path", "u@h:1", "h:99999", ""]
             .map(|text| text.parse::<Endpoint>().unwrap_err().to_string())
             .to_vec();
         insta::assert_snapshot!(reasons.join("\n"), @r"
-        `localhost` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `https://h` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `ftp://h:1` is not an address: unknown scheme `ftp`; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `h:1/path` is not an address: it has a path; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `u@h:1` is not an address: it has a user name; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `h:99999` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `` is not an address: empty string; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `localhost` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `https://h` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `ftp://h:1` is not an address: unknown scheme `ftp`; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `h:1/path` is not an address: a path is not allowed; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `u@h:1` is not an address: a user name is not allowed; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `h:99999` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `` is not an address: empty string; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
         ");
     }
 }

@@ -1,4 +1,4 @@
-//! KServe v2 over gRPC: length-prefixed protobuf messages on an HTTP/2 connection.
+//! Requests and responses of KServe v2 over gRPC.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -27,7 +27,7 @@ const RAW_INPUT_CONTENTS: u32 = 7;
 /// A message's prefix: a compression flag and a 32-bit length.
 const PREFIX_BYTES: usize = 5;
 
-/// A unary call of the inference service with a small message.
+/// A unary call of `GRPCInferenceService`.
 ///
 /// # Errors
 /// When the host is not valid in a request.
@@ -35,8 +35,8 @@ pub fn unary(endpoint: &Endpoint, method: &str, message: &impl Message) -> Resul
     call(endpoint, method, message.encode_to_vec(), None)
 }
 
-/// `ModelInfer` with a tensor of an encoding's type and shape in `raw_input_contents`, asking for the
-/// embedding. The tensor stays a chunk of its own: it is never copied into the message.
+/// `ModelInfer` with a tensor of the encoding's type and shape in `raw_input_contents`; requests the embedding. The tensor
+/// is a separate chunk: it is not copied into the message.
 ///
 /// # Errors
 /// When the tensor does not fit a message.
@@ -47,7 +47,7 @@ pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: 
     call(&target.endpoint, "ModelInfer", head, Some(tensor))
 }
 
-/// The same with the tensor in shared memory, and the embedding's place there.
+/// `ModelInfer` with input and output in shared memory.
 ///
 /// # Errors
 /// When the host is not valid in a request.
@@ -104,7 +104,7 @@ fn call(endpoint: &Endpoint, method: &str, head: Vec<u8>, tail: Option<Bytes>) -
     })
 }
 
-/// Success by HTTP status and gRPC status, which stands in the trailers (or, without a message, in the headers).
+/// Checks the HTTP status and the gRPC status, which is in the trailers or, without a message, in the headers.
 ///
 /// # Errors
 /// [`CallError::Status`], or [`CallError::Malformed`] without a gRPC status.
@@ -123,7 +123,7 @@ pub fn check(reply: &Reply) -> Result<(), CallError> {
     }
 }
 
-/// The message of a unary answer.
+/// The message of a unary response.
 ///
 /// # Errors
 /// [`CallError::Malformed`].
@@ -136,19 +136,19 @@ pub fn message<M: Message + Default>(reply: &Reply) -> Result<M, CallError> {
     let prefix = body.split_to(PREFIX_BYTES);
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     if prefix[0] != 0 || length != body.len() {
-        return Err(malformed("the message's prefix does not fit its body"));
+        return Err(malformed("the length in the gRPC prefix differs from that of the message"));
     }
     M::decode(body).map_err(|e| CallError::Malformed(e.to_string()))
 }
 
-/// The embedding of an answer with raw outputs, or in shared memory.
+/// The embedding in a response, from its raw outputs or from shared memory.
 ///
 /// # Errors
 /// [`CallError::Malformed`].
 pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>, CallError> {
     let response: ModelInferResponse = message(reply)?;
-    if let Some((place, output)) = shared.zip(response.outputs.iter().find(|output| output.name == OUTPUT)) {
-        return shared_rows(place, &output.shape);
+    if let Some((bytes, output)) = shared.zip(response.outputs.iter().find(|output| output.name == OUTPUT)) {
+        return shared_rows(bytes, &output.shape);
     }
     let output = response.outputs.iter().zip(&response.raw_output_contents).find(|(output, _)| output.name == OUTPUT);
     match output {
@@ -163,9 +163,9 @@ mod tests {
     use super::*;
     use crate::model::lane::Lane;
 
-    /// The hand-written tail is what a protobuf encoder would have written.
+    /// The chunks together are what a protobuf encoder would write.
     #[test]
-    fn the_chunks_are_one_valid_message() {
+    fn the_chunks_form_one_valid_message() {
         let tensor = Bytes::from(vec![7_u8; 602_112]);
         let target = Target {
             lane: Lane::ONNX_GRPC,

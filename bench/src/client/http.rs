@@ -1,4 +1,4 @@
-//! HTTP/1.1: KServe v2 requests with binary tensors, and plain GET and POST.
+//! Requests and responses of KServe v2 over HTTP/1.1, and plain GET and POST.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
@@ -19,7 +19,7 @@ use crate::{
     model::encoding::Encoding,
 };
 
-/// Most of an answer's body that an error message repeats, in characters.
+/// Most characters of a response's body to quote in an error.
 const MAX_QUOTED: usize = 300;
 
 /// `GET path`.
@@ -61,8 +61,8 @@ fn request(
     Ok(Prepared { method, uri, headers: map, chunks: chunks.into(), output: None })
 }
 
-/// `POST /v2/models/{model}/infer` with a tensor of an encoding's type and shape after the JSON part,
-/// asking for the embedding in binary.
+/// `POST /v2/models/{model}/infer` with a binary tensor of the encoding's type and shape after the JSON part; requests the
+/// embedding in binary.
 ///
 /// # Errors
 /// When the model's name is not valid in a request.
@@ -74,7 +74,7 @@ pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: 
     post(&target.endpoint, &infer_path(target), &headers, vec![json.into(), tensor])
 }
 
-/// The same with the FP32 tensor as JSON numbers, asking for the embedding in JSON too.
+/// The same with the FP32 tensor as JSON numbers; requests the embedding in JSON.
 ///
 /// # Errors
 /// When the model's name is not valid in a request.
@@ -84,7 +84,7 @@ pub fn json_infer_request(target: &Target, batch: usize, numbers: String) -> Res
     post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])
 }
 
-/// The same with the tensor in shared memory, and the embedding's place there.
+/// The same with input and output in shared memory.
 ///
 /// # Errors
 /// When the model's name is not valid in a request.
@@ -95,14 +95,15 @@ pub fn shared_infer_request(
     region: &str,
     [input, output]: [Placement; 2],
 ) -> Result<Prepared, CallError> {
-    let at = |place| placement::parameters(region, place).map(|(name, value)| (name.to_owned(), value)).into();
-    let json = infer_json(encoding, batch, at(input), at(output), None)?;
+    let parameters =
+        |placement| placement::parameters(region, placement).map(|(name, value)| (name.to_owned(), value)).into();
+    let json = infer_json(encoding, batch, parameters(input), parameters(output), None)?;
     let request =
         post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])?;
     Ok(Prepared { output: Some(output), ..request })
 }
 
-/// Whether the answer is asked for in binary.
+/// The parameter that requests the output in binary or in JSON.
 fn binary(wanted: bool) -> Parameters {
     [("binary_data".to_owned(), wanted.into())].into()
 }
@@ -134,7 +135,7 @@ fn infer_json(
     .map_err(|e| CallError::Malformed(e.to_string()))
 }
 
-/// Success, or the server's error.
+/// Checks the status; an error carries the server's message.
 ///
 /// # Errors
 /// [`CallError::Status`].
@@ -148,7 +149,7 @@ pub fn check(reply: &Reply) -> Result<(), CallError> {
     Err(CallError::Status { code: reply.status.as_u16().to_string(), message })
 }
 
-/// The embedding of an answer: in binary after the JSON part, in JSON, or in shared memory.
+/// The embedding in a response: binary after the JSON part, in JSON, or in shared memory.
 ///
 /// # Errors
 /// [`CallError::Malformed`].
@@ -178,8 +179,8 @@ pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>,
         if output.datatype != "FP32" {
             return Err(CallError::Malformed(format!("`{OUTPUT}` is {}, not FP32", output.datatype)));
         }
-        if let Some(place) = shared {
-            return shared_rows(place, &output.shape);
+        if let Some(bytes) = shared {
+            return shared_rows(bytes, &output.shape);
         }
         let Some(data) = &output.data else { return rows(&body[at..end], &output.shape) };
         let numbers: Vec<f32> = serde_json::from_str(data.get()).map_err(|e| CallError::Malformed(e.to_string()))?;

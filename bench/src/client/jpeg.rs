@@ -1,4 +1,4 @@
-//! The jpeg lane: images in base64 in JSON or as they are, embeddings in JSON.
+//! Requests and responses of the jpeg lane: images as files or base64, embeddings as JSON.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ struct EmbedResponse {
     embeddings: Vec<Vec<f32>>,
 }
 
-/// `POST /embed/base64` for some images in base64.
+/// `POST /embed/base64` with images in base64.
 ///
 /// # Errors
 /// When the request cannot be written.
@@ -28,11 +28,11 @@ pub fn infer_request(target: &Target, images: &[&str]) -> Result<Prepared, CallE
     http::post(&target.endpoint, "/embed/base64", &[("content-type", "application/json")], vec![Bytes::from(body)])
 }
 
-/// What separates the files of a multipart body: no JPEG, PNG or WebP file holds it.
+/// Separates the files of a multipart body; no JPEG, PNG or WebP file contains it.
 const BOUNDARY: &str = "quintet-bench-b1f0d3a9c24e";
 
-/// `POST /embed` for one encoded image as it is, `POST /embed/batch` for several as multipart/form-data.
-/// The images stay chunks of their own: they are not copied.
+/// `POST /embed` with one image file, `POST /embed/batch` with several as multipart/form-data.
+/// Each image is a separate chunk and is not copied.
 ///
 /// # Errors
 /// When the request cannot be written.
@@ -55,10 +55,10 @@ pub fn raw_infer_request(target: &Target, mut images: Vec<Bytes>) -> Result<Prep
     http::post(&target.endpoint, "/embed/batch", &[("content-type", &content_type)], chunks)
 }
 
-/// The embeddings of an answer.
+/// The embeddings in a response.
 ///
 /// # Errors
-/// [`CallError::Malformed`] when it is not the contract's JSON.
+/// [`CallError::Malformed`] when the JSON has another form.
 pub fn embeddings(reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
     let response: EmbedResponse =
         serde_json::from_slice(&reply.body()).map_err(|e| CallError::Malformed(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! The client's side of each protocol: connections, requests, replies, payload.
+//! The client side of each protocol: connections, requests, replies, payload.
 //!
 //! ```text
 //! clients -> route -> connection (HTTP) -> dial -> tls, wire (bytes counted)

@@ -1,4 +1,4 @@
-//! The photographs that requests carry: encoded, in base64 and as tensors.
+//! The photographs to send: encoded, in base64 and as tensors.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,11 +16,11 @@ use crate::{
     },
 };
 
-/// Most photographs that are used.
+/// Most photographs to use.
 const MAX_PHOTOGRAPHS: usize = 16;
-/// Largest photograph file that is read, in bytes.
+/// Largest photograph file to read, in bytes.
 const MAX_PHOTOGRAPH_BYTES: u64 = 16 << 20;
-/// How often each photograph is preprocessed to time it.
+/// Number of times that each photograph is preprocessed to time it.
 const PREPROCESS_REPEATS: usize = 5;
 
 /// An encoded photograph.
@@ -32,15 +32,15 @@ pub struct Photograph {
     pub bytes: Bytes,
 }
 
-/// Why there is nothing to send.
+/// Why the photographs cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// A file or folder cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The folder holds no photographs.
@@ -49,17 +49,17 @@ pub enum PayloadError {
     /// A file is too large.
     #[error("{0} is larger than {MAX_PHOTOGRAPH_BYTES} bytes")]
     TooLarge(PathBuf),
-    /// A photograph cannot be made a tensor.
+    /// A photograph cannot be preprocessed.
     #[error("cannot preprocess {name}: {reason}")]
     Preprocess {
-        /// Which photograph.
+        /// The photograph.
         name: String,
-        /// What was wrong with it.
+        /// What is wrong.
         reason: String,
     },
 }
 
-/// The photographs that are compiled in.
+/// The built-in photographs.
 pub fn compiled_in() -> Vec<Photograph> {
     macro_rules! photographs {
         ($($name:literal),*) => {
@@ -72,7 +72,7 @@ pub fn compiled_in() -> Vec<Photograph> {
     photographs!["astronaut.jpg", "coffee.jpg", "coffee-224.jpg", "rocket.jpg"]
 }
 
-/// The photographs of a folder, by name, the first 16 of them.
+/// The first 16 photographs of a folder, by name.
 ///
 /// # Errors
 /// When the folder or a file cannot be read, a file is over 16 MiB, or there is none.
@@ -102,14 +102,14 @@ pub fn from_folder(folder: &Path) -> Result<Vec<Photograph>, PayloadError> {
     Ok(photographs)
 }
 
-/// The photographs in both forms, ready to be cut into batches without copying.
+/// The photographs in every form, to be sliced into batches without copying.
 pub struct Payload {
     photographs: Vec<PhotographInfo>,
     encoded: Vec<Bytes>,
     base64: Vec<String>,
-    /// Images in a row, the photographs over and over, long enough for every batch at every start.
+    /// The photographs as FP32 images, repeated so that every batch from every start is a slice.
     tensor: Bytes,
-    /// The same in the other tensor forms, once they are asked for.
+    /// The same in the other tensor forms, made on first use.
     fp16: OnceLock<Bytes>,
     pixels: OnceLock<Bytes>,
     preprocess_times: Vec<Duration>,
@@ -138,9 +138,9 @@ impl Payload {
             }
             images.push(elements.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         }
-        let in_a_row = largest_batch + photographs.len().saturating_sub(1);
-        let mut tensor = BytesMut::with_capacity(in_a_row * IMAGE_BYTES);
-        for image in images.iter().cycle().take(in_a_row) {
+        let images_in_tensor = largest_batch + photographs.len().saturating_sub(1);
+        let mut tensor = BytesMut::with_capacity(images_in_tensor * IMAGE_BYTES);
+        for image in images.iter().cycle().take(images_in_tensor) {
             tensor.extend_from_slice(image);
         }
         Ok(Self {
@@ -157,12 +157,12 @@ impl Payload {
         })
     }
 
-    /// How many different requests a batch size has: one for each photograph to begin with.
+    /// Number of different requests for a batch size: one for each photograph that a batch can begin with.
     pub fn variants(&self) -> usize {
         self.base64.len()
     }
 
-    /// `batch` photographs as they were encoded, beginning with the one at `first`.
+    /// `batch` encoded photographs, beginning with the one at `first`.
     pub fn encoded(&self, first: usize, batch: usize) -> Vec<Bytes> {
         self.encoded.iter().cycle().skip(first).take(batch).cloned().collect()
     }
@@ -177,14 +177,14 @@ impl Payload {
         self.tensor.slice(first * IMAGE_BYTES..(first + batch) * IMAGE_BYTES)
     }
 
-    /// The same photographs in the tensor form of an encoding, again a slice of one buffer; FP32 where the
-    /// encoding has no form of its own.
+    /// The same photographs in the tensor form of an encoding: a slice of one buffer. FP32 if the encoding has no form of
+    /// its own.
     pub fn tensor_as(&self, encoding: Encoding, first: usize, batch: usize) -> Bytes {
         let Placement { offset, bytes } = self.placement(encoding, first, batch);
         self.tensors(encoding).slice(offset..offset + bytes)
     }
 
-    /// All photographs in a row in the tensor form of an encoding: what the tensors are slices of.
+    /// The buffer of all photographs in the tensor form of an encoding; tensors are slices of it.
     pub fn tensors(&self, encoding: Encoding) -> &Bytes {
         match encoding {
             Encoding::Fp16 => self.fp16.get_or_init(|| tensor::to_fp16(&self.tensor)),
@@ -193,7 +193,7 @@ impl Payload {
         }
     }
 
-    /// Where a tensor is in that row.
+    /// The placement of a tensor in that buffer.
     pub fn placement(&self, encoding: Encoding, first: usize, batch: usize) -> Placement {
         let image_bytes = match encoding {
             Encoding::Fp16 => IMAGE_BYTES / 2,
@@ -203,7 +203,7 @@ impl Payload {
         Placement { offset: first * image_bytes, bytes: batch * image_bytes }
     }
 
-    /// The most images that a request can carry.
+    /// The largest number of images in one request.
     pub fn largest_batch(&self) -> usize {
         self.tensor.len() / IMAGE_BYTES + 1 - self.variants()
     }
@@ -213,7 +213,7 @@ impl Payload {
         &self.photographs
     }
 
-    /// How long each preprocessing of one image took on this machine.
+    /// The times of preprocessing one image on this machine.
     pub fn preprocess_times(&self) -> &[Duration] {
         &self.preprocess_times
     }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_carry_the_same_photographs() {
+    fn tensor_and_base64_carry_the_same_photographs() {
         let photographs = [photograph("a", 1), photograph("b", 2), photograph("c", 3)];
         let payload = Payload::new(&photographs, 4, fill).unwrap();
         for first in 0..payload.variants() {
@@ -256,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn the_photograph_at_fault_is_named() {
+    fn errors_name_the_photograph() {
         let error = Payload::new(&[photograph("ok.jpg", 1), photograph("bad.jpg", 0)], 1, fill).err().unwrap();
         assert_eq!(error.to_string(), "cannot preprocess bad.jpg: not an image");
     }
 
     #[test]
-    fn a_folder_is_read_by_name() {
+    fn a_folder_is_read_in_order_of_names() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["b.JPG", "a.png", "notes.txt"] {
             std::fs::write(folder.path().join(name), name).unwrap();

@@ -1,28 +1,28 @@
-//! The placement of a tensor in shared memory, and its request parameters.
+//! The placement of a tensor in shared memory, and its KServe parameters.
 
 use quintet_proto::inference::{InferParameter, infer_parameter::ParameterChoice};
 
 /// A range of bytes in a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// Where they begin.
+    /// Offset of the first byte.
     pub offset: usize,
-    /// How many they are.
+    /// Length in bytes.
     pub bytes: usize,
 }
 
-/// The parameters of a tensor that is in a region.
-pub fn parameters(region: &str, place: Placement) -> [(&'static str, serde_json::Value); 3] {
+/// The parameters of a tensor in a region.
+pub fn parameters(region: &str, placement: Placement) -> [(&'static str, serde_json::Value); 3] {
     [
         ("shared_memory_region", region.into()),
-        ("shared_memory_offset", place.offset.into()),
-        ("shared_memory_byte_size", place.bytes.into()),
+        ("shared_memory_offset", placement.offset.into()),
+        ("shared_memory_byte_size", placement.bytes.into()),
     ]
 }
 
-/// The same in gRPC's form.
-pub fn grpc_parameters(region: &str, place: Placement) -> [(String, InferParameter); 3] {
-    parameters(region, place).map(|(name, value)| {
+/// The same for gRPC.
+pub fn grpc_parameters(region: &str, placement: Placement) -> [(String, InferParameter); 3] {
+    parameters(region, placement).map(|(name, value)| {
         let choice = match value {
             serde_json::Value::String(text) => ParameterChoice::StringParam(text),
             number => ParameterChoice::Int64Param(number.as_i64().unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! Prepares a lane's requests: each is made once and sent many times.
+//! Prepares a lane's requests, which are built once and sent many times.
 
 use crate::{
     client::{
@@ -12,8 +12,8 @@ use crate::{
     model::{encoding::Encoding, protocol::Protocol},
 };
 
-/// Makes a lane's requests for one batch size, one for each photograph that a batch can begin with.
-/// Every lane's n-th request carries the same photographs; with a region, it only says where they are.
+/// Builds a lane's requests for one batch size, one for each photograph that a batch can begin with. The n-th request of
+/// every lane carries the same photographs, or with a region refers to them in shared memory.
 ///
 /// # Errors
 /// When an address or model name cannot be part of a request.
@@ -24,12 +24,12 @@ pub fn prepare(
     batch: usize,
     region: Option<&Region>,
 ) -> Result<Vec<Prepared>, CallError> {
-    let one = |first| {
+    let build = |first| {
         if let Some(region) = region {
-            let places = [payload.placement(encoding, first, batch), region.output(first)];
+            let placements = [payload.placement(encoding, first, batch), region.output(first)];
             return match target.protocol() {
-                Protocol::KserveGrpc => grpc::shared_infer_request(target, encoding, batch, region.name(), places),
-                _ => http::shared_infer_request(target, encoding, batch, region.name(), places),
+                Protocol::KserveGrpc => grpc::shared_infer_request(target, encoding, batch, region.name(), placements),
+                _ => http::shared_infer_request(target, encoding, batch, region.name(), placements),
             };
         }
         let tensor = || payload.tensor_as(encoding, first, batch);
@@ -44,5 +44,5 @@ pub fn prepare(
             (Protocol::KserveGrpc, _) => grpc::infer_request(target, encoding, batch, tensor()),
         }
     };
-    (0..payload.variants()).map(one).collect()
+    (0..payload.variants()).map(build).collect()
 }

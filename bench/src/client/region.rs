@@ -1,8 +1,7 @@
-//! A region of system shared memory: made, registered with the server, removed.
+//! A region of system shared memory: makes it, registers it with the server, removes it.
 //!
-//! It is written once, with all photographs in a row: a request says where its own begin, as a client would that has
-//! decoded them there. What a server writes is the same for every sender of the same request, so requests that are under
-//! way at a time may share its place.
+//! It is written once, with all photographs; each request refers to its own part, like a client that has decoded images
+//! into shared memory. Equal requests have equal outputs, so concurrent requests may share the placement of an output.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -26,12 +25,12 @@ use crate::{
     model::{limits::Limits, protocol::Protocol},
 };
 
-/// Where POSIX shared memory is on Linux.
+/// Folder of POSIX shared memory on Linux.
 const FOLDER: &str = "/dev/shm";
-/// Room for the embedding of one image; pages that are not written cost nothing.
+/// Bytes for the embedding of one image; pages that are never written use no memory.
 pub const OUTPUT_BYTES: usize = 64 << 10;
 
-/// A region with the inputs of all requests, followed by room for the output of each. Removed when dropped.
+/// A region with the inputs of all requests, followed by space for the output of each. Removed when dropped.
 pub struct Region {
     name: String,
     path: PathBuf,
@@ -42,10 +41,10 @@ pub struct Region {
 }
 
 impl Region {
-    /// Makes a region of its own with some tensors, and room for the outputs of `outputs` requests of `output_bytes` each.
+    /// Makes a new region with these tensors and space for the outputs of `outputs` requests, `output_bytes` each.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn new(tensors: &[u8], outputs: usize, output_bytes: usize) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("quintet-bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
@@ -58,7 +57,7 @@ impl Region {
         Ok(region)
     }
 
-    /// The name that a server knows it by.
+    /// The region's name at the server.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -67,35 +66,35 @@ impl Region {
         self.input_bytes + self.outputs * self.output_bytes
     }
 
-    /// The place of all inputs.
+    /// The placement of all inputs.
     pub fn input(&self) -> Placement {
         Placement { offset: 0, bytes: self.input_bytes }
     }
 
-    /// The place of a request's output.
+    /// The placement of a request's output.
     pub fn output(&self, request: usize) -> Placement {
         Placement { offset: self.input_bytes + request % self.outputs * self.output_bytes, bytes: self.output_bytes }
     }
 
-    /// The body that registers it over HTTP.
+    /// The body of the HTTP request that registers it.
     pub fn registration(&self) -> serde_json::Value {
         json!({ "key": format!("/{}", self.name), "offset": 0, "byte_size": self.bytes() })
     }
 
-    /// What a server wrote.
+    /// Reads bytes of the region.
     ///
     /// # Errors
-    /// The system's.
-    pub fn read(&self, place: Placement) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; place.bytes];
-        self.file.read_exact_at(&mut bytes, place.offset as u64)?;
+    /// The system's error.
+    pub fn read(&self, placement: Placement) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; placement.bytes];
+        self.file.read_exact_at(&mut bytes, placement.offset as u64)?;
         Ok(bytes)
     }
 
-    /// Registers it with a server. It can be opened by its name until then.
+    /// Registers the region with a server.
     ///
     /// # Errors
-    /// The server's refusal, or any other [`CallError`].
+    /// The server's error, or any other [`CallError`].
     pub async fn register(&self, target: &Target, limits: Limits) -> Result<(), CallError> {
         let message = SystemSharedMemoryRegisterRequest {
             name: self.name.clone(),
@@ -108,7 +107,7 @@ impl Region {
         self.send(target, limits, call).await
     }
 
-    /// Unregisters it.
+    /// Unregisters the region.
     ///
     /// # Errors
     /// As [`Region::register`].
@@ -122,17 +121,17 @@ impl Region {
         let Call { action, method, message, body } = call;
         let endpoint = target.endpoint.clone().direct();
         if target.protocol() == Protocol::KserveGrpc {
-            let question = grpc::unary(&endpoint, method, &message)?;
-            return grpc::check(&Connection::new(endpoint, HttpVersion::Http2, limits).call(&question).await?);
+            let request = grpc::unary(&endpoint, method, &message)?;
+            return grpc::check(&Connection::new(endpoint, HttpVersion::Http2, limits).call(&request).await?);
         }
         let path = format!("/v2/systemsharedmemory/region/{}/{action}", self.name);
         let body = vec![body.to_string().into()];
-        let question = http::post(&endpoint, &path, &[("content-type", "application/json")], body)?;
-        http::check(&Connection::new(endpoint, HttpVersion::Http1, limits).call(&question).await?)
+        let request = http::post(&endpoint, &path, &[("content-type", "application/json")], body)?;
+        http::check(&Connection::new(endpoint, HttpVersion::Http1, limits).call(&request).await?)
     }
 }
 
-/// A call of the shared-memory extension, in both protocols' forms.
+/// A call of the shared-memory extension, for both protocols.
 struct Call<M> {
     action: &'static str,
     method: &'static str,

@@ -1,4 +1,4 @@
-//! The route of a worker's requests: its own connection, a fresh one for each, or a shared one.
+//! The connection of a worker's requests: its own, a fresh one for each request, or a shared one.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,7 +20,7 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Opens the connection ahead of the first request, where it is kept.
+    /// Opens the connection before the first request, if it is kept between requests.
     pub(super) async fn connect(&mut self) -> Result<(), CallError> {
         match self {
             Self::Own(connection) => connection.connect().await,
@@ -29,7 +29,7 @@ impl Route {
         }
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     pub(super) async fn call(&mut self, request: &Prepared) -> Result<Reply, CallError> {
         let started = Instant::now();
         match self {
@@ -54,7 +54,7 @@ impl Route {
         }
     }
 
-    /// Closes what is not kept; not a part of the request.
+    /// Closes a connection that is not kept; not part of the request's time.
     pub(super) async fn settle(&mut self) {
         if let Self::Fresh(connection) = self {
             connection.close().await;

@@ -1,6 +1,6 @@
-//! The trait of all streams.
+//! The trait of byte streams that HTTP or TLS can run on.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Any kind of stream.
+/// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

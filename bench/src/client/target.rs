@@ -1,4 +1,4 @@
-//! A lane to be measured: its addresses and its model.
+//! A lane to measure: its addresses and its model.
 
 use quintet_proto::lanes::{Lane as Kind, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 
@@ -7,37 +7,37 @@ use crate::{
     model::{lane::Lane, protocol::Protocol},
 };
 
-/// One lane to be measured.
+/// One lane to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The lane.
     pub lane: Lane,
-    /// Where it listens.
+    /// The address of the lane.
     pub endpoint: Endpoint,
-    /// Where its service's metrics are.
+    /// The address of its service's metrics.
     pub metrics: Endpoint,
-    /// The model asked for.
+    /// The name of the model.
     pub model: String,
 }
 
 impl Target {
-    /// How the lane is spoken to.
+    /// The protocol of the lane.
     pub fn protocol(&self) -> Protocol {
         Protocol::of(self.lane)
     }
 
-    /// The address as a person writes it.
+    /// The address with its scheme.
     pub fn url(&self) -> String {
         self.endpoint.url(if self.protocol() == Protocol::KserveGrpc { "grpc" } else { "http" })
     }
 }
 
-/// Default endpoint of one of the suite's lanes on this machine.
+/// Default address of a lane of the suite.
 pub fn default_endpoint(lane: Kind) -> Endpoint {
     Endpoint::local(lane.default_port())
 }
 
-/// Default endpoint of the metrics of a lane's service; the jpeg service's are on its own port.
+/// Default address of the metrics of a lane's service; the jpeg service has them on the lane's port.
 pub fn default_metrics(lane: Kind) -> Endpoint {
     Endpoint::local(match lane {
         Kind::Jpeg => lane.default_port(),

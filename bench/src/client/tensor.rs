@@ -12,7 +12,7 @@ pub fn to_fp16(fp32: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// Normalised FP32 images `[n, 3, 224, 224]` in bytes as the pixels they were made of, `[n, 224, 224, 3]`.
+/// Normalised FP32 images `[n, 3, 224, 224]` in bytes as the original pixels, `[n, 224, 224, 3]`.
 pub fn to_pixels(fp32: &[u8]) -> Bytes {
     let normalised: Vec<f32> = elements(fp32).collect();
     let mut out = BytesMut::with_capacity(normalised.len());
@@ -40,9 +40,10 @@ fn elements(fp32: &[u8]) -> impl Iterator<Item = f32> {
     elements.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
-/// Mean and deviation of each colour channel that the preprocessing normalises by (ImageNet's).
+/// Mean of each colour channel in ImageNet, by which the preprocessing normalises.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 
+/// Standard deviation of each colour channel in ImageNet.
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Pixels of one image.
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
     use crate::client::payload::compiled_in;
 
-    /// Each tensor form is the same photograph: the pixels are the decoder's own, FP16 is within its precision.
+    /// The pixels equal those of the decoder, and FP16 is within its precision.
     #[test]
     fn all_forms_carry_the_same_photograph() {
         let photograph = &compiled_in()[0];
@@ -63,11 +64,11 @@ mod tests {
         quintet_preprocess::to_tensor(&photograph.bytes, 50_000_000, &mut tensor).unwrap();
         let fp32: Vec<u8> = tensor.iter().flat_map(|x| x.to_le_bytes()).collect();
 
-        assert!(to_pixels(&fp32) == pixels, "the pixels come back exactly");
+        assert!(to_pixels(&fp32) == pixels, "the pixels are restored exactly");
         let fp16 = to_fp16(&fp32);
         let halves = fp16.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32());
         assert!(halves.zip(&tensor).all(|(half, x)| (half - x).abs() <= x.abs() * 1e-3 + 1e-4));
         let numbers: Vec<f32> = serde_json::from_str(&to_json(&fp32).unwrap()).unwrap();
-        assert!(numbers == tensor, "JSON gives every number back");
+        assert!(numbers == tensor, "JSON restores every number");
     }
 }

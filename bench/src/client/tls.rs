@@ -1,6 +1,6 @@
-//! TLS: trusted authorities, and the timed handshake on a new stream.
+//! TLS: trusted authorities and timed handshakes.
 //!
-//! Every handshake is a full one: what a resumed session costs is another question than what a connection costs.
+//! Sessions are never resumed, so that each connection pays for a full handshake.
 
 use std::{
     io,
@@ -25,11 +25,11 @@ use crate::{
     model::connection::TlsVersion,
 };
 
-/// Why TLS is not spoken.
+/// Why TLS failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of an authority cannot be used.
-    #[error("{path} has no certificate that can be used: {reason}; it must be in PEM form")]
+    /// The file has no usable certificate of an authority.
+    #[error("{path} has no usable certificate: {reason}; give a file in PEM form")]
     Authority {
         /// The file.
         path: PathBuf,
@@ -41,25 +41,25 @@ pub enum TlsError {
     Setup(rustls::Error),
     /// No trusted authority signed the server's certificate.
     #[error(
-        "no known authority vouches for the server's certificate; give the certificate of its authority with --ca-file FILE"
+        "no trusted authority signed the server's certificate; give the certificate of its authority with --ca-file FILE"
     )]
     UnknownAuthority,
-    /// The certificate is another server's.
-    #[error("the server's certificate is not for `{host}`: {reason}; write the address with a name in the certificate")]
+    /// The certificate is for another name.
+    #[error("the server's certificate is not for `{host}`: {reason}; use an address with a name in the certificate")]
     OtherName {
         /// The name in the address.
         host: String,
-        /// rustls's words.
+        /// rustls's error.
         reason: String,
     },
-    /// The name cannot be in a certificate.
-    #[error("`{0}` is no name that a certificate can have")]
-    NoName(String),
-    /// gRPC needs HTTP/2.
+    /// The host is not valid in a certificate.
+    #[error("`{0}` is not a name that a certificate can contain; use a host name or an IP address")]
+    InvalidName(String),
+    /// The server does not offer HTTP/2, which gRPC needs.
     #[error("the server offers no HTTP/2 over TLS (ALPN h2), which gRPC needs")]
     NoHttp2,
     /// The handshake failed.
-    #[error("TLS handshake: {0}")]
+    #[error("TLS handshake failed: {0}")]
     Handshake(io::Error),
 }
 
@@ -80,7 +80,7 @@ impl PartialEq for Trust {
 impl Eq for Trust {}
 
 impl Trust {
-    /// The authorities that browsers believe.
+    /// The public authorities that browsers trust.
     ///
     /// # Errors
     /// [`TlsError::Setup`].
@@ -88,11 +88,11 @@ impl Trust {
         Self::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
     }
 
-    /// The authorities in a PEM file, and no other.
+    /// Only the authorities in a PEM file.
     ///
     /// # Errors
     /// When it has no certificate that can be used.
-    pub fn of_file(path: &Path) -> Result<Self, TlsError> {
+    pub fn from_file(path: &Path) -> Result<Self, TlsError> {
         let unusable = |reason: String| TlsError::Authority { path: path.to_owned(), reason };
         let mut authorities = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unusable(e.to_string()))? {
@@ -100,7 +100,7 @@ impl Trust {
             authorities.add(certificate).map_err(|e| unusable(e.to_string()))?;
         }
         if authorities.is_empty() {
-            return Err(unusable("there is none in it".into()));
+            return Err(unusable("it contains none".into()));
         }
         Self::new(authorities)
     }
@@ -119,7 +119,7 @@ impl Trust {
         Ok(Self { authorities, http1: Arc::new(http1), http2: Arc::new(http2) })
     }
 
-    /// Speaks TLS on a fresh stream to a host.
+    /// Performs the TLS handshake with a host on a new stream.
     ///
     /// # Errors
     /// [`TlsError`].
@@ -133,10 +133,10 @@ impl Trust {
             HttpVersion::Http1 => &self.http1,
             HttpVersion::Http2 => &self.http2,
         };
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::NoName(host.to_owned()))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::InvalidName(host.to_owned()))?;
         let began = Instant::now();
         let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-        let stream = connected.map_err(|error| refused(host, error))?;
+        let stream = connected.map_err(|error| handshake_error(host, error))?;
         let ended = Instant::now();
         let session = stream.get_ref().1;
         if version == HttpVersion::Http2 && session.alpn_protocol() != Some(b"h2") {
@@ -150,19 +150,19 @@ impl Trust {
     }
 }
 
-/// A handshake that is over.
+/// A completed handshake.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake {
-    /// When it began: the stream was just opened.
+    /// Start, when the stream was open.
     pub began: Instant,
-    /// When the first byte of a request could leave.
+    /// End, when a request could be sent.
     pub ended: Instant,
-    /// The version agreed on.
+    /// The negotiated version.
     pub version: TlsVersion,
 }
 
-/// rustls's errors with their remedies.
-fn refused(host: &str, error: io::Error) -> TlsError {
+/// Maps errors of rustls to errors with a remedy.
+fn handshake_error(host: &str, error: io::Error) -> TlsError {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => TlsError::UnknownAuthority,
         Some(rustls::Error::InvalidCertificate(

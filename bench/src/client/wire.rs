@@ -37,28 +37,28 @@ impl Wire {
         }
     }
 
-    /// The counts so far; the most open at a time is from here on.
+    /// The counts so far; restarts the maximum of open connections.
     pub fn begin(&self) -> Traffic {
         self.most_open.store(self.open.load(Ordering::Relaxed), Ordering::Relaxed);
         self.traffic()
     }
 }
 
-/// A stream whose bytes are counted, and which counts as open until it is dropped.
+/// A stream with counted bytes, which counts as open until it is dropped.
 #[derive(Debug)]
 pub struct Counted<S> {
     stream: S,
     wire: Arc<Wire>,
-    _gone: DropGuard,
+    _closed: DropGuard,
 }
 
 impl<S> Counted<S> {
-    /// A connection that was just opened; `gone` is cancelled when it is closed.
-    pub fn new(stream: S, wire: Arc<Wire>, gone: CancellationToken) -> Self {
+    /// A new connection; `closed` is cancelled when it is closed.
+    pub fn new(stream: S, wire: Arc<Wire>, closed: CancellationToken) -> Self {
         wire.opened.fetch_add(1, Ordering::Relaxed);
         let open = wire.open.fetch_add(1, Ordering::Relaxed) + 1;
         wire.most_open.fetch_max(open, Ordering::Relaxed);
-        Self { stream, wire, _gone: gone.drop_guard() }
+        Self { stream, wire, _closed: closed.drop_guard() }
     }
 }
 
@@ -119,36 +119,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// A stream that notices the first bytes from the peer. It lies above TLS, so that the handshake does not count.
+/// A stream that reports the first bytes from the peer. It is above TLS, so that the handshake does not count.
 #[derive(Debug)]
-pub struct Heard<S> {
+pub struct NotifyRead<S> {
     stream: S,
-    heard: CancellationToken,
+    received: CancellationToken,
 }
 
-impl<S> Heard<S> {
-    /// A stream without received bytes; `heard` is cancelled when some arrive.
-    pub fn new(stream: S, heard: CancellationToken) -> Self {
-        Self { stream, heard }
+impl<S> NotifyRead<S> {
+    /// Wraps a stream; `received` is cancelled when bytes arrive.
+    pub fn new(stream: S, received: CancellationToken) -> Self {
+        Self { stream, received }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for NotifyRead<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        // The end of the stream counts too, so that waiting for bytes ends.
-        if poll.is_ready() && !self.heard.is_cancelled() {
-            self.heard.cancel();
+        // The end of the stream counts too, or the wait for bytes would never end.
+        if poll.is_ready() && !self.received.is_cancelled() {
+            self.received.cancel();
         }
         poll
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for NotifyRead<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -182,16 +182,16 @@ mod tests {
     #[tokio::test]
     async fn bytes_and_connections_are_counted() {
         let wire = Arc::new(Wire::default());
-        let heard = CancellationToken::new();
+        let received = CancellationToken::new();
         let (near, mut far) = tokio::io::duplex(1 << 10);
         let near = Counted::new(near, Arc::clone(&wire), CancellationToken::new());
-        let mut near = Heard::new(near, heard.clone());
-        assert!(!heard.is_cancelled());
+        let mut near = NotifyRead::new(near, received.clone());
+        assert!(!received.is_cancelled());
         near.write_all(b"request").await.unwrap();
         far.write_all(b"an answer").await.unwrap();
         let mut answer = [0; 9];
         near.read_exact(&mut answer).await.unwrap();
-        assert!(heard.is_cancelled());
+        assert!(received.is_cancelled());
         let first = Traffic { opened: 1, most_open: 1, sent_bytes: 7, received_bytes: 9 };
         assert_eq!(wire.traffic(), first);
         drop(near);

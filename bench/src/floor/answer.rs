@@ -1,13 +1,13 @@
-//! An answer over HTTP/2; its buffer is reused.
+//! A response over HTTP/2, whose buffers are reused.
 
 use bytes::Bytes;
 
-/// An answer; its body is kept until the next.
+/// A response; its body stays until the next exchange.
 #[derive(Default)]
 pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     pub(super) received: usize,
-    /// Headers that are not whole yet, and whether nothing follows them.
+    /// An incomplete header block, and whether it ends the stream.
     pub(super) block: Vec<u8>,
     pub(super) last: bool,
     /// Headers and trailers.

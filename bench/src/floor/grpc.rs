@@ -1,4 +1,4 @@
-//! KServe v2 over gRPC on a blocking socket: a light client, so that the server is measured.
+//! A minimal client for KServe v2 over gRPC on a blocking socket.
 
 use anyhow::{Context as _, bail};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -25,7 +25,7 @@ const RAW_INPUT_CONTENTS: u32 = 7;
 /// A message's prefix: a compression flag and a 32-bit length.
 const PREFIX_BYTES: usize = 5;
 
-/// A connection with its request: the message's head, and the tensor as it is.
+/// A connection with its request: the head of the message, and the tensor.
 pub(super) struct Grpc {
     connection: Connection,
     answer: Answer,
@@ -89,11 +89,14 @@ mod tests {
     use crate::floor::payload::{Input, Size};
 
     #[test]
-    fn head_and_tensor_are_one_message() {
+    fn head_and_tensor_form_one_message() {
         let payload = Payload::new(Size::Tiny, &Input::Rows, None).unwrap();
-        let whole = [&head("m", &payload).unwrap()[..], &payload.tensor].concat();
-        assert_eq!(u32::from_be_bytes([whole[1], whole[2], whole[3], whole[4]]) as usize, whole.len() - PREFIX_BYTES);
-        let message = ModelInferRequest::decode(&whole[PREFIX_BYTES..]).unwrap();
+        let message_bytes = [&head("m", &payload).unwrap()[..], &payload.tensor].concat();
+        assert_eq!(
+            u32::from_be_bytes([message_bytes[1], message_bytes[2], message_bytes[3], message_bytes[4]]) as usize,
+            message_bytes.len() - PREFIX_BYTES
+        );
+        let message = ModelInferRequest::decode(&message_bytes[PREFIX_BYTES..]).unwrap();
         assert_eq!((message.model_name.as_str(), &message.inputs[0].shape[..]), ("m", &[1, 16][..]));
         assert_eq!(message.raw_input_contents, [payload.tensor]);
     }

@@ -1,4 +1,4 @@
-//! KServe v2 over HTTP/1.1 on a blocking socket: a light client, so that the server is measured.
+//! A minimal client for KServe v2 over HTTP/1.1 on a blocking socket.
 
 use std::io::{IoSlice, Read as _, Write as _};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Longest head of an answer.
+/// Longest head of a response.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// A connection with its request: head and JSON, and the tensor.
@@ -25,16 +25,16 @@ pub(super) struct Http {
     stream: Stream,
     head: Vec<u8>,
     tensor: Bytes,
-    /// What an answer has to be good for; nothing where its tensor goes elsewhere.
+    /// The payload that a response must fit; `None` with shared memory.
     payload: Option<Payload>,
     body: Vec<u8>,
-    region: Option<Shared>,
+    shared: Option<Shared>,
 }
 
-/// A region that the server knows, and the request that makes it forget it.
+/// A registered region, and the request that unregisters it.
 struct Shared {
     _region: Region,
-    forget: Vec<u8>,
+    unregister: Vec<u8>,
 }
 
 impl Http {
@@ -52,7 +52,7 @@ impl Http {
         Self::open(address, head, payload)
     }
 
-    /// The jpeg lane, with a photograph.
+    /// Connects to the jpeg lane, with a photograph.
     pub(super) fn jpeg(address: &Address, payload: &Payload) -> anyhow::Result<Self> {
         let (host, length) = (address.authority(), payload.tensor.len());
         let head = format!(
@@ -68,17 +68,17 @@ impl Http {
             tensor: payload.tensor.clone(),
             payload: Some(payload.clone()),
             body: Vec::new(),
-            region: None,
+            shared: None,
         })
     }
 
-    /// Bytes of an answer.
+    /// Bytes of a response's body.
     pub(super) fn answer_bytes(&mut self) -> anyhow::Result<usize> {
         self.exchange()?;
         Ok(self.body.len())
     }
 
-    /// The same with tensors in system shared memory; the answer's goes into the output of this name.
+    /// Connects with the tensors in system shared memory; `output` is the name of the model's output.
     pub(super) fn with_shared_memory(
         address: &Address,
         model: &str,
@@ -86,20 +86,20 @@ impl Http {
         output: &str,
     ) -> anyhow::Result<Self> {
         let region = shared_memory::region(payload)?;
-        let path = |what| format!("v2/systemsharedmemory/region/{}/{what}", region.name());
+        let path = |action| format!("v2/systemsharedmemory/region/{}/{action}", region.name());
         let mut connection = Self {
             stream: Stream::connect(address)?,
             head: post(address, &path("register"), &region.registration(), 0),
             tensor: Bytes::new(),
             payload: None,
             body: Vec::new(),
-            region: None,
+            shared: None,
         };
-        connection.exchange().context("the server takes no shared memory")?;
+        connection.exchange().context("the server refuses shared memory")?;
         connection.head =
             post(address, &format!("v2/models/{model}/infer"), &shared_memory::request(&region, payload, output), 0);
-        let forget = post(address, &path("unregister"), &serde_json::json!({}), 0);
-        connection.region = Some(Shared { _region: region, forget });
+        let unregister = post(address, &path("unregister"), &serde_json::json!({}), 0);
+        connection.shared = Some(Shared { _region: region, unregister });
         Ok(connection)
     }
 
@@ -116,18 +116,18 @@ impl Http {
         Ok(())
     }
 
-    /// The answer's head; what came of the body with it is in `self.body`, which gets the body's length.
+    /// Reads the head of a response, and the bytes of the body that came with it into `self.body`; returns their number.
     fn receive_head(&mut self) -> anyhow::Result<(Head, usize)> {
         let mut buffer = [0; MAX_HEAD_BYTES];
         let mut filled = 0;
         loop {
             let got = self.stream.read(&mut buffer[filled..])?;
-            ensure!(got > 0, "the server ended the connection, or its answer's head is too long");
+            ensure!(got > 0, "the server closed the connection, or the head of its response is too long");
             filled += got;
             if let Some(end) = buffer[..filled].windows(4).position(|end| end == b"\r\n\r\n") {
                 let head = Head::parse(&buffer[..end])?;
                 let early = &buffer[end + 4..filled];
-                ensure!(early.len() <= head.length, "the answer is longer than it says");
+                ensure!(early.len() <= head.length, "the response is longer than its Content-Length");
                 self.body.resize(head.length, 0);
                 self.body[..early.len()].copy_from_slice(early);
                 return Ok((head, early.len()));
@@ -136,25 +136,25 @@ impl Http {
     }
 }
 
-/// A server that kept the regions of every cell would run out of memory.
+/// Unregisters the region, so that the server does not keep the regions of all cells.
 impl Drop for Http {
     fn drop(&mut self) {
-        if let Some(shared) = self.region.take() {
-            self.head.clone_from(&shared.forget);
+        if let Some(shared) = self.shared.take() {
+            self.head.clone_from(&shared.unregister);
             let _ = self.exchange();
         }
     }
 }
 
-/// A request's head and JSON; `more` bytes follow.
-fn post(address: &Address, path: &str, json: &serde_json::Value, more: usize) -> Vec<u8> {
+/// A request's head and JSON; `tensor_bytes` follow.
+fn post(address: &Address, path: &str, json: &serde_json::Value, tensor_bytes: usize) -> Vec<u8> {
     let host = address.authority();
     let json = json.to_string();
     format!(
         "POST /{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n\
          {INFERENCE_HEADER_CONTENT_LENGTH}: {}\r\ncontent-length: {}\r\n\r\n{json}",
         json.len(),
-        json.len() + more
+        json.len() + tensor_bytes
     )
     .into_bytes()
 }
@@ -183,10 +183,11 @@ struct Head {
 
 impl Head {
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
-        let text = std::str::from_utf8(bytes).context("the answer's head is not text")?;
+        let text = std::str::from_utf8(bytes).context("the head of the response is not text")?;
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let mut head = Self { status: status.context("no HTTP status")?, length: 0, model_seconds: 0.0 };
+        let mut head =
+            Self { status: status.context("the response has no HTTP status")?, length: 0, model_seconds: 0.0 };
         let mut length = None;
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
@@ -195,7 +196,7 @@ impl Head {
                 head.model_seconds = model_seconds(value.trim());
             }
         }
-        head.length = length.context("the answer has no Content-Length")?;
+        head.length = length.context("the response has no Content-Length")?;
         Ok(head)
     }
 }
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_are_read() {
+    fn parses_heads() {
         let head = Head::parse(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nserver-timing: infer;dur=4.0").unwrap();
         assert_eq!(head, Head { status: 200, length: 12, model_seconds: 0.004 });
         assert!(Head::parse(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked").is_err());

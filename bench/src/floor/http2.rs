@@ -1,5 +1,4 @@
-//! HTTP/2 on a blocking socket, for one prepared request that is sent again and again: no event loop, no copy of what
-//! is sent, nothing read that is not needed.
+//! A minimal HTTP/2 client on a blocking socket that repeats one prepared request, without event loop or copies.
 
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 
@@ -15,29 +14,29 @@ use quintet_http2::{
 
 use crate::floor::{answer::Answer, raw::Stream};
 
-/// What is read at once where a frame may begin.
+/// Most bytes to read at once where a frame may begin.
 const READ_BYTES: usize = 16 << 10;
-/// Largest frame that is taken: 2^24 - 1.
+/// Largest frame accepted (RFC 9113 §6.5.2).
 const MAX_FRAME_BYTES: u32 = (1 << 24) - 1;
-/// Longest payload of a frame that is no data, and longest header block.
+/// Longest payload of a frame other than DATA, and longest header block.
 const MAX_CONTROL_BYTES: usize = 64 << 10;
-/// Frames that one system call takes; each is two slices, of which the system allows 1024.
+/// Most frames in one system call; each needs two slices, and Linux allows 1024 (`IOV_MAX`).
 const MAX_FRAMES_AT_ONCE: usize = 256;
 
 /// A connection and its request.
 pub(super) struct Connection {
     stream: Stream,
-    /// Of these, `unread` are not used yet.
+    /// Bytes read; the range `unread` is not used yet.
     buffer: Box<[u8; READ_BYTES]>,
     unread: std::ops::Range<usize>,
     decoder: Decoder,
-    /// Of the server: what it takes in one frame, and of a stream before it says more.
+    /// The server's settings: largest frame, and initial window of a stream.
     max_frame: u32,
     initial_window: u32,
-    /// What may still be sent: on the connection, and on the open stream.
+    /// Bytes that may still be sent on the connection and on the open stream.
     window: i64,
     stream_window: i64,
-    /// What came since the server was last told of more room.
+    /// Bytes received since the last WINDOW_UPDATE.
     received: u32,
     next_stream: u32,
     /// Header block of the first request, and of all later ones.
@@ -47,10 +46,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Speaks HTTP/2 on a fresh stream, for a request of these fields and this body.
+    /// Begins HTTP/2 on a new stream, for a request with these fields and this body.
     ///
     /// # Errors
-    /// When the server does not speak it.
+    /// When the server does not speak HTTP/2.
     pub(super) fn new(stream: Stream, fields: &[(&str, &str)], body: &[Bytes]) -> anyhow::Result<Self> {
         let mut connection = Self {
             stream,
@@ -71,13 +70,13 @@ impl Connection {
             (setting::INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES),
             (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
         ];
-        let hello = [
+        let opening = [
             PREFACE.to_vec(),
             frame::settings(&settings),
             frame::window_update(0, MAX_WINDOW_BYTES - DEFAULT_WINDOW_BYTES),
         ];
-        connection.stream.write_all(&hello.concat())?;
-        let table_bytes = connection.greeting().context("the server does not speak HTTP/2")?;
+        connection.stream.write_all(&opening.concat())?;
+        let table_bytes = connection.read_server_settings().context("the server does not speak HTTP/2")?;
         let mut encoder = Encoder::default();
         encoder.set_max_table_bytes(table_bytes);
         let mut block = || {
@@ -86,26 +85,26 @@ impl Connection {
             block
         };
         connection.blocks = [block(), block()];
-        let most = connection.max_frame.min(connection.initial_window).max(1) as usize;
+        let max_chunk = connection.max_frame.min(connection.initial_window).max(1) as usize;
         let pieces = body.iter().flat_map(|part| {
-            (0..part.len()).step_by(most).map(move |from| part.slice(from..part.len().min(from + most)))
+            (0..part.len()).step_by(max_chunk).map(move |from| part.slice(from..part.len().min(from + max_chunk)))
         });
         connection.chunks = pieces.collect();
         Ok(connection)
     }
 
-    /// The server's settings, which come first; the size of the table that it keeps.
-    fn greeting(&mut self) -> anyhow::Result<usize> {
+    /// Reads and acknowledges the server's SETTINGS, its first frame; returns the size of its HPACK table.
+    fn read_server_settings(&mut self) -> anyhow::Result<usize> {
         let header = self.header()?;
-        ensure!(header.kind == kind::SETTINGS && !header.has(flag::ACK), "its first frame is none of settings");
+        ensure!(header.kind == kind::SETTINGS && !header.has(flag::ACK), "its first frame is not SETTINGS");
         let payload = self.control(header)?;
         self.stream.write_all(&frame::frame(kind::SETTINGS, flag::ACK, 0, &[]))?;
-        self.take_settings(&payload);
+        self.apply_settings(&payload);
         let table = frame::read_settings(&payload).find(|(name, _)| *name == setting::HEADER_TABLE_SIZE);
         Ok(table.map_or(DEFAULT_TABLE_BYTES, |(_, bytes)| bytes as usize))
     }
 
-    fn take_settings(&mut self, payload: &[u8]) {
+    fn apply_settings(&mut self, payload: &[u8]) {
         for (name, value) in frame::read_settings(payload) {
             match name {
                 setting::INITIAL_WINDOW_SIZE => {
@@ -118,14 +117,14 @@ impl Connection {
         }
     }
 
-    /// Sends the request and reads the whole answer.
+    /// Sends the request and reads the complete response.
     ///
     /// # Errors
     /// When the connection or the stream ends early.
     pub(super) fn exchange(&mut self, answer: &mut Answer) -> anyhow::Result<()> {
         answer.fields.clear();
         (answer.received, answer.ended) = (0, false);
-        ensure!(self.next_stream < MAX_WINDOW_BYTES, "the connection has no stream left");
+        ensure!(self.next_stream < MAX_WINDOW_BYTES, "the connection has no stream identifiers left");
         let stream = self.next_stream;
         self.next_stream += 2;
         self.stream_window = self.initial_window.into();
@@ -142,7 +141,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what is in `heads` and the chunks, as far at a time as the windows allow.
+    /// Sends `heads` and the chunks, as many at a time as the windows allow.
     fn send(&mut self, stream: u32, heads: &mut Vec<u8>, chunks: &[Bytes], answer: &mut Answer) -> anyhow::Result<()> {
         let mut from = 0;
         while from < chunks.len() && !answer.ended {
@@ -174,7 +173,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads one frame and does what it asks for.
+    /// Reads and handles one frame.
     fn frame(&mut self, stream: u32, answer: &mut Answer) -> anyhow::Result<()> {
         let header = self.header()?;
         if header.kind == kind::DATA {
@@ -184,13 +183,14 @@ impl Connection {
         let number = || payload.first_chunk().map(|&bytes| u32::from_be_bytes(bytes)).unwrap_or_default();
         match header.kind {
             kind::HEADERS => {
-                let content = frame::content(header, &payload).context("a frame's padding is longer than it")?;
+                let content =
+                    frame::content(header, &payload).context("a frame's padding is longer than its payload")?;
                 answer.last = header.has(flag::END_STREAM);
                 self.headers(header, content, stream, answer)?;
             }
             kind::CONTINUATION => self.headers(header, &payload, stream, answer)?,
             kind::SETTINGS if !header.has(flag::ACK) => {
-                self.take_settings(&payload);
+                self.apply_settings(&payload);
                 self.stream.write_all(&frame::frame(kind::SETTINGS, flag::ACK, 0, &[]))?;
             }
             kind::PING if !header.has(flag::ACK) => {
@@ -201,16 +201,16 @@ impl Connection {
             kind::RST_STREAM if header.stream == stream && !answer.ended => {
                 bail!("the server reset the stream with code {}", number())
             }
-            kind::GOAWAY => bail!("the server ends the connection"),
+            kind::GOAWAY => bail!("the server closed the connection (GOAWAY)"),
             _ => {}
         }
         Ok(())
     }
 
-    /// Takes a part of a header block, and decodes it with its last.
+    /// Adds a part of a header block, and decodes the block when it is complete.
     fn headers(&mut self, header: FrameHeader, part: &[u8], stream: u32, answer: &mut Answer) -> anyhow::Result<()> {
         answer.block.extend_from_slice(part);
-        ensure!(answer.block.len() <= MAX_CONTROL_BYTES, "the answer's headers are too long");
+        ensure!(answer.block.len() <= MAX_CONTROL_BYTES, "the headers of the response are too long");
         if header.has(flag::END_HEADERS) {
             let block = std::mem::take(&mut answer.block);
             let mut fields = Vec::new();
@@ -223,9 +223,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads a DATA frame's payload to its place in the body.
+    /// Reads the payload of a DATA frame into the body.
     fn data(&mut self, header: FrameHeader, stream: u32, answer: &mut Answer) -> anyhow::Result<()> {
-        ensure!(header.stream == stream && !header.has(flag::PADDED), "data that was not asked for, or is padded");
+        ensure!(
+            header.stream == stream && !header.has(flag::PADDED),
+            "a DATA frame is padded or belongs to another stream"
+        );
         let upto = answer.received + header.length as usize;
         if answer.body.len() < upto {
             answer.body.resize(upto, 0);
@@ -247,7 +250,7 @@ impl Connection {
         Ok(FrameHeader::parse(bytes))
     }
 
-    /// The payload of a frame that is no data.
+    /// Reads the payload of a frame other than DATA.
     fn control(&mut self, header: FrameHeader) -> anyhow::Result<Vec<u8>> {
         let length = header.length as usize;
         ensure!(length <= MAX_CONTROL_BYTES, "a frame of type {} has {length} bytes", header.kind);
@@ -256,17 +259,17 @@ impl Connection {
         Ok(payload)
     }
 
-    /// Fills `place`: small reads from the buffer, large ones past it.
-    fn read(&mut self, place: &mut [u8]) -> std::io::Result<()> {
+    /// Fills `target`, from the buffer or, for large reads, directly from the socket.
+    fn read(&mut self, target: &mut [u8]) -> std::io::Result<()> {
         let mut filled = 0;
         loop {
-            let some = self.unread.len().min(place.len() - filled);
-            place[filled..filled + some].copy_from_slice(&self.buffer[self.unread.start..self.unread.start + some]);
+            let some = self.unread.len().min(target.len() - filled);
+            target[filled..filled + some].copy_from_slice(&self.buffer[self.unread.start..self.unread.start + some]);
             self.unread.start += some;
             filled += some;
-            match place.len() - filled {
+            match target.len() - filled {
                 0 => return Ok(()),
-                READ_BYTES.. => return self.stream.read_exact(&mut place[filled..]),
+                READ_BYTES.. => return self.stream.read_exact(&mut target[filled..]),
                 _ => match self.stream.read(&mut self.buffer[..])? {
                     0 => return Err(ErrorKind::UnexpectedEof.into()),
                     got => self.unread = 0..got,
@@ -276,7 +279,7 @@ impl Connection {
     }
 }
 
-/// All of them, in as few calls as it takes.
+/// Writes all slices, in as few calls as possible.
 fn write_all(stream: &mut Stream, mut slices: &mut [IoSlice<'_>]) -> std::io::Result<()> {
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
@@ -305,7 +308,7 @@ mod tests {
     use super::*;
     use crate::floor::target::Address;
 
-    /// Answers with what it was sent, and tells the length and the path in a trailer as long as `padding`.
+    /// Returns the request's body, and its length and path in a trailer that is `padding` longer.
     async fn echo(
         request: Request<Incoming>,
         padding: usize,
@@ -314,11 +317,11 @@ mod tests {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let mut trailers = HeaderMap::new();
         trailers
-            .insert("told", HeaderValue::from_str(&format!("{} {path} {}", body.len(), "p".repeat(padding))).unwrap());
+            .insert("echo", HeaderValue::from_str(&format!("{} {path} {}", body.len(), "p".repeat(padding))).unwrap());
         Ok(Response::new(StreamBody::new(stream::iter([Ok(Frame::data(body)), Ok(Frame::trailers(trailers))]))))
     }
 
-    /// A server of the library's for one connection.
+    /// A hyper server for one connection.
     fn serve(builder: impl FnOnce(&mut Builder<TokioExecutor>) + Send + 'static, padding: usize) -> Stream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap().to_string());
@@ -337,9 +340,9 @@ mod tests {
     }
 
     #[test]
-    fn it_speaks_with_the_library() {
+    fn exchanges_with_hyper() {
         let body: Vec<Bytes> = [10, 700_000].map(|n| (0..n).map(|i| (i % 251) as u8).collect::<Vec<_>>().into()).into();
-        let whole = body.concat();
+        let expected = body.concat();
         let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/p"), (":authority", "a"), ("x", "y")];
         let small = |builder: &mut Builder<TokioExecutor>| {
             // A window that the body exceeds many times, and headers in several frames.
@@ -353,15 +356,15 @@ mod tests {
             let mut answer = Answer::default();
             for _ in 0..5 {
                 connection.exchange(&mut answer).unwrap();
-                assert!(answer.body() == whole);
+                assert!(answer.body() == expected);
                 assert_eq!(answer.field(":status"), Some("200"));
-                assert!(answer.field("told").unwrap().starts_with("700010 /p "));
+                assert!(answer.field("echo").unwrap().starts_with("700010 /p "));
             }
         }
     }
 
     #[test]
-    fn what_speaks_no_http2_is_found_out() {
+    fn a_server_without_http2_is_reported() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap().to_string());
         thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! The model without a server: a program that runs it once for each line that it is sent, and answers with the
-//! seconds (`quintet-models time`).
+//! Runs the model without a server: a program (`quintet-models time`) runs it once for each line on stdin and prints the
+//! seconds.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -13,7 +13,7 @@ use crate::floor::{exchange::Exchange, payload::Payload};
 /// Name of its lane.
 pub(super) const NAME: &str = "in process";
 
-/// A running program; it ends when its stdin does.
+/// A running program; it ends when its stdin is closed.
 pub(super) struct InProcess {
     child: Child,
     commands: Option<ChildStdin>,
@@ -21,10 +21,12 @@ pub(super) struct InProcess {
 }
 
 impl InProcess {
-    /// Starts a command line, whose last argument says what to run on: `--shape` or `--photo`.
+    /// Starts a command line with `--shape` or `--photo` appended.
     pub(super) fn start(command: &str, payload: &Payload) -> anyhow::Result<Self> {
         let mut words = command.split_whitespace();
-        let program = words.next().context("--in-process is empty; write a command, e.g. quintet-models time ...")?;
+        let program = words
+            .next()
+            .context("--in-process is empty: give a command, e.g. quintet-models time --repository DIR --model NAME")?;
         let mut child = Command::new(program)
             .args(words)
             .arg(payload.in_process_flag())
@@ -42,8 +44,11 @@ impl Exchange for InProcess {
         self.commands.as_mut().context("the program has no stdin")?.write_all(b"run\n").context("the program ended")?;
         let mut answer = String::new();
         ensure!(self.answers.read_line(&mut answer)? > 0, "the program ended without an answer");
-        let seconds: f64 = answer.trim().parse().with_context(|| format!("it answered '{}'", answer.trim()))?;
-        ensure!(seconds > 0.0, "it answered that a run takes no time");
+        let seconds: f64 = answer
+            .trim()
+            .parse()
+            .with_context(|| format!("the program printed '{}' instead of seconds", answer.trim()))?;
+        ensure!(seconds > 0.0, "the program printed a run of 0 seconds");
         Ok(seconds)
     }
 
@@ -64,7 +69,7 @@ mod tests {
     use super::*;
     use crate::floor::payload::{Input, Size};
 
-    /// Two answers of a program in the shell's language.
+    /// Two answers of a shell script.
     fn answers(script: &str) -> [anyhow::Result<f64>; 2] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
@@ -75,13 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_there_is_the_seconds_back() {
+    fn each_line_is_answered_with_seconds() {
         let answered = answers("[ \"$1\" = --shape=2,150528 ] && while read command; do echo 0.25; done");
         assert_eq!(answered.map(Result::unwrap), [0.25; 2]);
-        let said = |script| answers(script).map(|answer| answer.map_err(|error| error.to_string()));
+        let errors = |script| answers(script).map(|answer| answer.map_err(|error| error.to_string()));
         assert_eq!(
-            said("read a; echo none; read b"),
-            ["it answered 'none'", "the program ended without an answer"].map(|it| Err(it.into()))
+            errors("read a; echo none; read b"),
+            ["the program printed 'none' instead of seconds", "the program ended without an answer"]
+                .map(|message| Err(message.into()))
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Measures the cells: the lanes' windows, round by round.
+//! Measures the cells of `floor`: one window for each lane in each round.
 
 use anyhow::Context as _;
 use rand::{SeedableRng as _, seq::SliceRandom as _};
@@ -16,7 +16,7 @@ use crate::floor::{
     target::{FLOOR, Protocol, Route},
 };
 
-/// Measures every cell; one line for each goes to stderr when it is done. Blocks.
+/// Measures every cell and prints a line to stderr after each. Blocks.
 ///
 /// # Errors
 /// When a target cannot be reached or refuses a request.
@@ -31,8 +31,9 @@ pub fn run(args: &FloorArgs) -> anyhow::Result<Report> {
             let mut lanes = lanes(args, &floor, &payload, connections)?;
             rounds(&mut lanes, args, &mut rng)?;
             let measured = lanes.into_iter().map(|lane| (lane.name, lane.windows)).collect::<Vec<_>>();
-            let cell = Cell::new(size, &payload, connections, &measured, args.seed).context("no window")?;
-            eprintln!("payload {size}, {connections} at once: done");
+            let cell =
+                Cell::new(size, &payload, connections, &measured, args.seed).context("no window was measured")?;
+            eprintln!("payload {size}, {connections} connections: done");
             cells.push(cell);
         }
     }
@@ -45,15 +46,15 @@ fn payload(size: Size, args: &FloorArgs) -> anyhow::Result<Payload> {
         return Payload::new(size, &input, args.reply_elements.map(|n| n as usize));
     }
     let photo = args.photo.as_deref().context("the payload photo needs --photo FILE")?;
-    let ways = args.target.iter().flat_map(|target| &target.ways);
-    let jpeg = ways.filter(|way| way.protocol == Protocol::Jpeg).map(|way| &way.address).next();
+    let mut routes = args.target.iter().flat_map(|target| &target.routes);
+    let jpeg = routes.find(|route| route.protocol == Protocol::Jpeg).map(|route| &route.address);
     let mut payload = Payload::photo(photo)?;
     let lane = jpeg.context("the payload photo needs a target with jpeg://HOST:PORT")?;
     payload.reply = Http::jpeg(lane, &payload)?.answer_bytes().context("the jpeg lane")?;
     Ok(payload)
 }
 
-/// A lane's open connections, and what they did so far.
+/// A lane with its open connections and its windows so far.
 struct Open {
     name: String,
     connections: Vec<Box<dyn Exchange>>,
@@ -72,20 +73,21 @@ fn lanes(args: &FloorArgs, floor: &Floor, payload: &Payload, connections: u16) -
         lanes.push(open(format!("{FLOOR} {name}"), &|| Ok(Box::new(Raw::connect(address, sizes)?)))?);
     }
     for target in &args.target {
-        for way in target.ways.iter().filter(|way| (way.protocol == Protocol::Jpeg) == payload.photo.is_some()) {
-            lanes.push(open(format!("{} {way}", target.name), &|| connect(way, args, payload))?);
+        for route in target.routes.iter().filter(|route| (route.protocol == Protocol::Jpeg) == payload.photo.is_some())
+        {
+            lanes.push(open(format!("{} {route}", target.name), &|| connect(route, args, payload))?);
         }
     }
-    // A program with a session for each connection would say nothing of one server.
+    // Several programs, each with a session, are not comparable with one server.
     if let Some(command) = args.in_process.as_ref().filter(|_| connections == 1) {
         lanes.push(open(in_process::NAME.into(), &|| Ok(Box::new(InProcess::start(command, payload)?)))?);
     }
     Ok(lanes)
 }
 
-fn connect(way: &Route, args: &FloorArgs, payload: &Payload) -> anyhow::Result<Box<dyn Exchange>> {
-    let (address, model) = (&way.address, args.model.as_str());
-    Ok(match way.protocol {
+fn connect(route: &Route, args: &FloorArgs, payload: &Payload) -> anyhow::Result<Box<dyn Exchange>> {
+    let (address, model) = (&route.address, args.model.as_str());
+    Ok(match route.protocol {
         Protocol::Http => Box::new(Http::connect(address, model, payload)?),
         Protocol::SharedMemory => Box::new(Http::with_shared_memory(address, model, payload, &args.output)?),
         Protocol::Grpc => Box::new(Grpc::connect(address, model, payload)?),
@@ -93,7 +95,7 @@ fn connect(way: &Route, args: &FloorArgs, payload: &Payload) -> anyhow::Result<B
     })
 }
 
-/// One round to warm up, and those that count.
+/// Runs a warm-up round and the measured rounds.
 fn rounds(lanes: &mut [Open], args: &FloorArgs, rng: &mut ChaCha8Rng) -> anyhow::Result<()> {
     let mut order: Vec<usize> = (0..lanes.len()).collect();
     for round in 0..=args.rounds {

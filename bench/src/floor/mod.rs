@@ -1,10 +1,10 @@
-//! `quintet-bench floor`: servers against a bare socket that carries the same bytes, in one run.
+//! `quintet-bench floor`: compares servers with a bare socket that carries the same bytes, in one run.
 //!
 //! ```text
 //! args -> cells (payload × connections) -> rounds -> lanes in random order -> windows -> ratios
 //! ```
-//! The model should do next to nothing (identity): what is left is the transport's. Clients are as light
-//! as can be, and each connection has a thread, with the floor as with the servers.
+//! The model should do almost nothing (identity), so that the rest is the transport. The clients are minimal, and each
+//! connection has a thread, for the floor and for the servers.
 
 mod answer;
 pub mod args;

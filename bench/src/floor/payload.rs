@@ -1,4 +1,4 @@
-//! What is sent: FP32 tensors for a model that answers FP32, or a photograph for the jpeg lane.
+//! The payloads of `floor`: FP32 tensors for KServe, or a photograph for the jpeg lane.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ const IMAGE_ELEMENTS: usize = 3 * 224 * 224;
 /// Elements of the tiny request: 64 bytes.
 const TINY_ELEMENTS: usize = 16;
 
-/// How much a request carries.
+/// The size of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// 64 bytes.
@@ -34,7 +34,7 @@ impl FromStr for Size {
             ("tiny", _) => Ok(Self::Tiny),
             ("photo", _) => Ok(Self::Photo),
             (_, Ok(count @ 1..=256)) => Ok(Self::Images(count)),
-            _ => Err(format!("`{text}` is no payload; write tiny, photo or a number of images up to 256")),
+            _ => Err(format!("`{text}` is not a payload: use tiny, photo or a number of images from 1 to 256")),
         }
     }
 }
@@ -55,12 +55,12 @@ impl Serialize for Size {
     }
 }
 
-/// The model's input and how images are laid out in it.
+/// The model's input and its layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    /// Rows of any width, called `x`.
+    /// Rows of any width, named `x`.
     Rows,
-    /// `[batch, 3, 224, 224]` under this name.
+    /// `[batch, 3, 224, 224]` with this name.
     Images(String),
 }
 
@@ -75,30 +75,32 @@ impl Input {
     fn shape(&self, size: Size) -> anyhow::Result<Vec<usize>> {
         Ok(match (size, self) {
             (Size::Tiny, Self::Rows) => vec![1, TINY_ELEMENTS],
-            (Size::Tiny, Self::Images(name)) => bail!("'{name}' takes whole images: leave `tiny` out of --payload"),
+            (Size::Tiny, Self::Images(name)) => {
+                bail!("the input '{name}' takes only complete images: leave `tiny` out of --payload")
+            }
             (Size::Images(count), Self::Rows) => vec![count.into(), IMAGE_ELEMENTS],
             (Size::Images(count), Self::Images(_)) => vec![count.into(), 3, 224, 224],
-            (Size::Photo, _) => bail!("a photograph is no tensor"),
+            (Size::Photo, _) => bail!("a photograph is not a tensor"),
         })
     }
 }
 
-/// A request's tensor, or its JSON with a photograph; clones share it.
+/// The tensor of a request, or JSON with a photograph; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
-    /// The photograph's file, if it is one.
+    /// The file of the photograph, if any.
     pub(super) photo: Option<PathBuf>,
     /// The name of the model's input.
     pub(super) input: String,
     pub(super) shape: Vec<usize>,
     pub(super) tensor: Bytes,
-    /// Bytes of the answer's tensor.
+    /// Bytes of the tensor in the response.
     pub(super) reply: usize,
 }
 
 impl Payload {
-    /// A payload for a model that answers each row or image with at most `width` elements; as many as it was sent if
-    /// that is `None`.
+    /// A payload for a model that returns at most `width` elements for each row or image; with `None`, as many as it
+    /// receives.
     ///
     /// # Errors
     /// For a size that the input cannot have.
@@ -111,7 +113,7 @@ impl Payload {
         Ok(Self { photo: None, input: input.name().to_owned(), shape, tensor, reply })
     }
 
-    /// The jpeg lane's request for the embedding of this photograph. How long its answer is, is not known yet.
+    /// The jpeg lane's request for the embedding of this photograph. The size of the response is not known yet.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -122,7 +124,7 @@ impl Payload {
         Ok(Self { photo: Some(path.to_owned()), input: String::new(), shape: Vec::new(), tensor, reply: 0 })
     }
 
-    /// What a program that runs the model in process is to run it on, as a flag.
+    /// The flag that gives this input to a program that runs the model in process.
     pub(super) fn in_process_flag(&self) -> String {
         match &self.photo {
             Some(path) => format!("--photo={}", path.display()),
@@ -130,13 +132,16 @@ impl Payload {
         }
     }
 
-    /// Whether an answer of `answer_bytes` holds the tensor.
+    /// Checks that a response of `answer_bytes` is large enough for the tensor.
     ///
     /// # Errors
-    /// When it is too small to.
+    /// When it is too small.
     pub(super) fn check(&self, answer_bytes: usize) -> anyhow::Result<()> {
         let reply = self.reply;
-        ensure!(answer_bytes >= reply, "the answer has {answer_bytes} bytes, but its tensor alone should have {reply}");
+        ensure!(
+            answer_bytes >= reply,
+            "the response has {answer_bytes} bytes, but its tensor alone should have {reply}"
+        );
         Ok(())
     }
 }
@@ -146,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_photograph_is_the_jpeg_lanes_json() {
+    fn a_photograph_becomes_the_json_of_the_jpeg_lane() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jpg");
         std::fs::write(&path, [255, 216]).unwrap();
@@ -157,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_images() {
+    fn sizes_match_the_shapes() {
         let bytes = |text: &str, width| {
             let payload = Payload::new(text.parse().unwrap(), &Input::Rows, width).unwrap();
             (payload.tensor.len(), payload.reply)
@@ -169,7 +174,10 @@ mod tests {
         let payload = Payload::new(Size::Images(8), &images, Some(1512)).unwrap();
         assert_eq!((&payload.shape[..], payload.reply), (&[8, 3, 224, 224][..], 8 * 1512 * 4));
         assert!(
-            Payload::new(Size::Tiny, &images, None).unwrap_err().to_string().contains("'image' takes whole images")
+            Payload::new(Size::Tiny, &images, None)
+                .unwrap_err()
+                .to_string()
+                .contains("the input 'image' takes only complete images")
         );
         assert_eq!("photo".parse(), Ok(Size::Photo));
         assert!("0".parse::<Size>().is_err() && "huge".parse::<Size>().is_err());

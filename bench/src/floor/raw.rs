@@ -1,4 +1,4 @@
-//! The floor itself: the same bytes over a socket with nothing around them.
+//! The floor: the same bytes over a bare socket, without a protocol.
 
 use std::{
     io::{Read, Write},
@@ -15,17 +15,17 @@ use crate::floor::{
     target::Address,
 };
 
-/// Serves exchanges of fixed sizes on loopback TCP and on a Unix domain socket, a thread for each connection,
-/// until the process ends.
+/// Serves exchanges of fixed sizes on loopback TCP and on a Unix domain socket until the process ends; each connection has
+/// a thread.
 pub(super) struct Floor {
-    /// Where TCP is.
+    /// The TCP address.
     pub(super) tcp: Address,
-    /// Where the Unix domain socket is.
+    /// The Unix domain socket.
     pub(super) unix: Address,
 }
 
 impl Floor {
-    /// Starts to serve; the socket is made in `folder`.
+    /// Starts the server; makes the socket in `folder`.
     pub(super) fn start(folder: &Path) -> anyhow::Result<Self> {
         let tcp = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on loopback")?;
         let port = tcp.local_addr().context("cannot read a listener's port")?.port();
@@ -42,7 +42,7 @@ impl Floor {
     }
 }
 
-/// Reads the sizes once, then answers each request of that size with an answer of that size.
+/// Reads the sizes of request and response once, then answers each request.
 fn serve(mut stream: impl Read + Write) -> std::io::Result<()> {
     let mut sizes = [[0; 8]; 2];
     for size in &mut sizes {
@@ -80,7 +80,7 @@ impl Exchange for Raw {
     }
 }
 
-/// A blocking stream of either kind.
+/// A blocking stream over TCP or a Unix domain socket.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),

@@ -1,4 +1,4 @@
-//! What was measured, as ratios to the floor of the same rounds.
+//! The results of `floor`: ratios to the floor in the same rounds.
 
 use std::fmt::Write as _;
 
@@ -20,9 +20,9 @@ use crate::{
 /// All cells of one run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The model asked for.
+    /// Name of the model.
     pub model: String,
-    /// Rounds that each figure rests on.
+    /// Number of rounds.
     pub rounds: u16,
     /// One for each payload and number of connections.
     pub cells: Vec<Cell>,
@@ -35,35 +35,35 @@ pub struct Cell {
     pub payload: Size,
     /// Bytes of the tensor, or of the JSON with a photograph, in a request.
     pub request_bytes: usize,
-    /// Bytes of the tensor in an answer, or of its JSON.
+    /// Bytes of the tensor, or of the JSON, in a response.
     pub reply_bytes: usize,
-    /// Connections at once.
+    /// Number of connections.
     pub connections: u16,
-    /// The floor over TCP first.
+    /// The lanes; the floor over TCP is the first.
     pub lanes: Vec<Lane>,
 }
 
-/// One way into one server.
+/// One address of one server.
 #[derive(Clone, Debug, Serialize)]
 pub struct Lane {
-    /// Server and way.
+    /// Name of the server and transport.
     pub name: String,
     /// Median of an exchange in µs.
     pub p50_us: f64,
-    /// Exchanges in a second, of all connections.
+    /// Exchanges per second, of all connections.
     pub per_second: f64,
-    /// Median exchange in medians of the floor over TCP.
+    /// Median exchange relative to that of the floor over TCP.
     pub latency_ratio: Estimate,
-    /// The same without the model's run, as far as the server tells it; none in process, where there is nothing else.
+    /// The same without the model's run, if the server reports it; `None` in process.
     pub latency_ratio_without_model: Option<Estimate>,
-    /// Median exchange in medians of the model's run without a server, where that was measured.
+    /// Median exchange relative to the model's run in process, if that was measured.
     pub latency_ratio_to_in_process: Option<Estimate>,
-    /// Exchanges in a second in those of the floor over TCP.
+    /// Exchanges per second relative to the floor over TCP.
     pub rate_ratio: Estimate,
 }
 
 impl Cell {
-    /// Holds all lanes against the first, round by round. `None` without lanes or rounds.
+    /// Compares all lanes with the first, round by round. `None` without lanes or rounds.
     pub(super) fn new(
         size: Size,
         payload: &Payload,
@@ -81,11 +81,12 @@ impl Cell {
 }
 
 fn lane(name: &str, windows: &[Window], floor: &[Window], in_process: Option<&[Window]>, seed: u64) -> Option<Lane> {
-    let latency_to = |base: &[Window], of: fn(&Window) -> &Vec<f64>| {
-        let blocks: Vec<Pair<'_>> = windows.iter().zip(base).map(|(a, b)| (&of(a)[..], &b.seconds[..])).collect();
+    let latency_to = |base: &[Window], seconds_of: fn(&Window) -> &Vec<f64>| {
+        let blocks: Vec<Pair<'_>> =
+            windows.iter().zip(base).map(|(a, b)| (&seconds_of(a)[..], &b.seconds[..])).collect();
         paired(&blocks, Statistic::Median, 1.0, seed)?.ratio
     };
-    let latency = |of| latency_to(floor, of);
+    let latency = |seconds_of| latency_to(floor, seconds_of);
     let rates: Vec<_> = windows.iter().zip(floor).map(|(a, b)| ([a.rate], [b.rate])).collect();
     let rates: Vec<Pair<'_>> = rates.iter().map(|(a, b)| (&a[..], &b[..])).collect();
     let mut seconds: Vec<f64> = windows.iter().flat_map(|window| window.seconds.iter().copied()).collect();
@@ -108,8 +109,8 @@ impl Report {
             // Writing to a String does not fail.
             let _ = writeln!(
                 text,
-                "### {} bytes there, {} back, {} at once (model {}, {} rounds)\n\n\
-                 | Lane | p50 | of floor | of floor, without the model's run | of in process | per second | of floor |\n\
+                "### {} bytes sent, {} received, {} connections (model {}, {} rounds)\n\n\
+                 | Lane | p50 | p50 / floor | p50 without the model's run / floor | p50 / in process | requests per second | rate / floor |\n\
                  |---|---:|---:|---:|---:|---:|---:|",
                 cell.request_bytes, cell.reply_bytes, cell.connections, self.model, self.rounds
             );
@@ -143,7 +144,7 @@ mod tests {
     use crate::floor::payload::Input;
 
     fn windows(us: f64, model_us: f64) -> Vec<Window> {
-        // The machine slows down from round to round, for all alike.
+        // The machine slows down from round to round, equally for all lanes.
         [1.0, 1.5, 2.0]
             .map(|drift| Window {
                 seconds: vec![us * drift / 1e6; 5],
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_the_same_round() {
+    fn ratios_compare_the_same_round() {
         let lanes = [
             ("floor tcp".to_owned(), windows(100.0, 0.0)),
             ("s http".to_owned(), windows(200.0, 50.0)),
@@ -164,9 +165,9 @@ mod tests {
         let cell = Cell::new(Size::Images(1), &payload, 8, &lanes, 1).unwrap();
         let report = Report { model: "identity".into(), rounds: 3, cells: vec![cell] };
         insta::assert_snapshot!(report.markdown(), @r"
-        ### 602112 bytes there, 4000 back, 8 at once (model identity, 3 rounds)
+        ### 602112 bytes sent, 4000 received, 8 connections (model identity, 3 rounds)
 
-        | Lane | p50 | of floor | of floor, without the model's run | of in process | per second | of floor |
+        | Lane | p50 | p50 / floor | p50 without the model's run / floor | p50 / in process | requests per second | rate / floor |
         |---|---:|---:|---:|---:|---:|---:|
         | floor tcp | 150 µs | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) | 6667 | 1.00 (1.00 to 1.00) |
         | s http | 300 µs | 2.00 (2.00 to 2.00) | 1.50 (1.50 to 1.50) | 4.00 (4.00 to 4.00) | 3333 | 0.50 (0.50 to 0.50) |

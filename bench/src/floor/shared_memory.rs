@@ -1,4 +1,4 @@
-//! A request's tensors in system shared memory: one region for each connection.
+//! Requests with tensors in system shared memory, one region for each connection.
 
 use anyhow::Context as _;
 
@@ -10,21 +10,21 @@ use crate::{
     floor::payload::Payload,
 };
 
-/// A region with the input's tensor, followed by room for the output's.
+/// A region with the input tensor, followed by space for the output tensor.
 pub(super) fn region(payload: &Payload) -> anyhow::Result<Region> {
     Region::new(&payload.tensor, 1, payload.reply).context("cannot make shared memory")
 }
 
-/// The JSON of a request whose tensors are in it.
+/// The JSON of a request with its tensors in the region.
 pub(super) fn request(region: &Region, payload: &Payload, output: &str) -> serde_json::Value {
-    let at = |place: Placement| serde_json::Value::from_iter(parameters(region.name(), place));
+    let parameters = |placement: Placement| serde_json::Value::from_iter(parameters(region.name(), placement));
     serde_json::json!({
         "inputs": [{
             "name": payload.input,
             "datatype": "FP32",
             "shape": payload.shape,
-            "parameters": at(region.input()),
+            "parameters": parameters(region.input()),
         }],
-        "outputs": [{ "name": output, "parameters": at(region.output(0)) }],
+        "outputs": [{ "name": output, "parameters": parameters(region.output(0)) }],
     })
 }

@@ -1,4 +1,4 @@
-//! Servers to hold against the floor: `name=http://host:port,grpc://host:port,http+unix:/path,grpc+unix:/path`, and
+//! Parses `--target` of `floor`: `name=http://host:port,grpc://host:port,http+unix:/path,grpc+unix:/path`, and
 //! `http+shm://host:port` for tensors in shared memory, and `jpeg://host:port` for the jpeg lane.
 
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -13,7 +13,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// What HTTP calls the server there.
+    /// The authority of HTTP requests to this address.
     pub(super) fn authority(&self) -> &str {
         match self {
             Self::Tcp(authority) => authority,
@@ -22,7 +22,7 @@ impl Address {
     }
 }
 
-/// What is spoken there.
+/// The protocol at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// KServe v2 with binary tensors over HTTP/1.1.
@@ -35,7 +35,7 @@ pub(super) enum Protocol {
     Jpeg,
 }
 
-/// One way into a server.
+/// A protocol and an address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) protocol: Protocol,
@@ -58,28 +58,28 @@ impl fmt::Display for Route {
     }
 }
 
-/// A server under a name, with the ways into it.
+/// A named server with its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub(super) name: String,
-    pub(super) ways: Vec<Route>,
+    pub(super) routes: Vec<Route>,
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT,jpeg://HOST:PORT (one is enough)";
-        let (name, ways) = text.split_once('=').ok_or_else(|| format!("`{text}` has no name; {hint}"))?;
+        let hint = "write name=http://HOST:PORT,grpc://HOST:PORT,http+unix:PATH,grpc+unix:PATH,http+shm://HOST:PORT,jpeg://HOST:PORT (one address is enough)";
+        let (name, addresses) = text.split_once('=').ok_or_else(|| format!("`{text}` has no name; {hint}"))?;
         if name.is_empty() || name == crate::floor::target::FLOOR {
-            return Err(format!("`{name}` cannot be a name here; {hint}"));
+            return Err(format!("`{name}` cannot be the name of a server; {hint}"));
         }
-        let ways = ways.split(',').map(|way| way_in(way).ok_or_else(|| format!("`{way}` is no address; {hint}")));
-        Ok(Self { name: name.to_owned(), ways: ways.collect::<Result<_, _>>()? })
+        let route = |address| parse_route(address).ok_or_else(|| format!("`{address}` is not an address; {hint}"));
+        Ok(Self { name: name.to_owned(), routes: addresses.split(',').map(route).collect::<Result<_, _>>()? })
     }
 }
 
-fn way_in(text: &str) -> Option<Route> {
+fn parse_route(text: &str) -> Option<Route> {
     let (scheme, rest) = text.split_once(':')?;
     let (protocol, unix) = match scheme {
         "http" => (Protocol::Http, false),
@@ -107,14 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_has_a_name_and_ways() {
+    fn a_target_has_a_name_and_addresses() {
         let target: Target =
             "t=http://h:8000,grpc://[::1]:8001,http+unix:/a b.sock,grpc+unix:///c,http+shm://h:1,jpeg://h:2"
                 .parse()
                 .unwrap();
         assert_eq!(target.name, "t");
-        let ways: Vec<_> = target.ways.iter().map(|way| format!("{way} {:?}", way.address)).collect();
-        insta::assert_snapshot!(ways.join("\n"), @r#"
+        let routes: Vec<_> = target.routes.iter().map(|route| format!("{route} {:?}", route.address)).collect();
+        insta::assert_snapshot!(routes.join("\n"), @r#"
         http Tcp("h:8000")
         grpc Tcp("[::1]:8001")
         http-uds Unix("/a b.sock")
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused_with_the_form() {
+    fn a_malformed_target_is_refused_with_the_form() {
         for text in ["http://h:1", "t=", "t=h:1", "t=http://h", "t=https://h:1", "t=http+unix:", "floor=http://h:1"] {
             let error = text.parse::<Target>().unwrap_err();
             assert!(error.contains("write name=http://"), "{text}: {error}");

@@ -1,6 +1,6 @@
-//! Waking up on time: tokio's timer ticks in milliseconds, which an emulated link cannot afford.
+//! Wakes tasks on time: tokio's timer has ticks of 1 ms, too coarse for an emulated link.
 //!
-//! One thread sleeps until the earliest deadline, to the accuracy of the system's own timer.
+//! One thread sleeps until the earliest deadline, with the accuracy of the system's timer.
 
 use std::{cmp::Reverse, collections::BinaryHeap, io, sync::Arc, time::Instant};
 
@@ -53,11 +53,11 @@ impl Clock {
     /// Starts the clock's thread.
     ///
     /// # Errors
-    /// When there can be no more threads.
+    /// When the thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
-        std::thread::Builder::new().name("link-clock".into()).spawn(move || of_thread.run())?;
+        let of_clock_thread = Arc::clone(&shared);
+        std::thread::Builder::new().name("link-clock".into()).spawn(move || of_clock_thread.run())?;
         Ok(Self { shared })
     }
 
@@ -91,7 +91,7 @@ impl Shared {
                 }
                 Some(_) => {
                     if let Some(Reverse(sleeper)) = state.sleepers.pop() {
-                        let _ = sleeper.waker.send(()); // gone when it no longer waits
+                        let _ = sleeper.waker.send(()); // fails if the task no longer waits
                     }
                 }
             }

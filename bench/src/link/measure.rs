@@ -1,7 +1,6 @@
-//! Measuring the link to a lane or to Triton: round trip, rates both ways, signs of loss.
+//! Measures the link to a lane or to Triton: round trip, rate in each direction, signs of loss.
 //!
-//! Nothing is asked of the server that a model would have to answer: large requests name a model that is not
-//! there, and are refused once they have arrived.
+//! No model runs: large requests name a model that does not exist, and the server refuses them after they have arrived.
 
 use std::{
     future::Future,
@@ -34,32 +33,32 @@ use crate::{
     },
 };
 
-/// Connections opened, and small requests sent, to time them.
+/// Number of connections, and of small requests, to time.
 const ROUND_TRIPS: usize = 20;
-/// A transfer this much longer than a round trip measures a rate; shorter ones are doubled.
+/// A transfer that takes this much longer than a round trip measures a rate; smaller transfers are doubled.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 /// Smallest and largest transfer, in bytes.
-const FIRST_BYTES: usize = 64 << 10;
-const MOST_BYTES: usize = 16 << 20;
-/// Most small questions asked at once.
-const MOST_QUESTIONS: usize = 32_768;
-/// Largest answer to a small question.
-const MOST_ANSWER_BYTES: usize = 1 << 20;
-/// A model that no server has.
+const MIN_BYTES: usize = 64 << 10;
+const MAX_BYTES: usize = 16 << 20;
+/// Most small requests to pipeline.
+const MAX_PIPELINED: usize = 32_768;
+/// Largest response to a small request.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Name of a model that no server has.
 const NO_MODEL: &str = "quintet-link-probe";
 
-/// One way's rate.
+/// The rate in one direction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rate {
     /// In bits per second.
     About(f64),
-    /// A lower bound in bits per second: the largest transfer was over too soon, or the server was the limit.
+    /// A lower bound in bits per second: the largest transfer was too short, or the server may be the limit.
     AtLeast(f64),
     /// Why it is unknown.
     Unknown(String),
 }
 
-/// What a link is like.
+/// The measurements of a link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// Opening a TCP connection, in ms: one round trip.
@@ -70,7 +69,7 @@ pub struct Measured {
     pub up: Rate,
     /// Server to client.
     pub down: Rate,
-    /// The system's view of the connection that carried the large requests, where it is known.
+    /// The kernel's view of the connection that carried the large requests, if known.
     pub tcp: Option<TcpInfo>,
 }
 
@@ -98,31 +97,33 @@ async fn over_http(endpoint: &Endpoint, limits: Limits) -> io::Result<Found> {
     let limit = limits.request_timeout;
     let host = endpoint.authority();
     let mut http = Http { stream: endpoint.connect().await? };
-    let question = format!("GET /v2 HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    let first = within(limit, http.ask(question.as_bytes(), &[])).await?;
+    let small_request = format!("GET /v2 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let first = within(limit, http.ask(small_request.as_bytes(), &[])).await?;
     let mut requests = Vec::with_capacity(ROUND_TRIPS);
     let mut same = true;
     for _ in 0..ROUND_TRIPS {
         let start = Instant::now();
-        same &= within(limit, http.ask(question.as_bytes(), &[])).await?.bytes == first.bytes;
+        same &= within(limit, http.ask(small_request.as_bytes(), &[])).await?.bytes == first.bytes;
         requests.push(start.elapsed());
     }
     let round_trip = shortest(&requests);
 
-    // A lane of tensors knows `/v2`; the other one takes base64.
+    // KServe lanes have `/v2`; the jpeg lane takes base64.
     let path = if first.status == 200 { format!("/v2/models/{NO_MODEL}/infer") } else { "/embed/base64".into() };
-    let body = vec![b' '; MOST_BYTES];
+    let body = vec![b' '; MAX_BYTES];
     let mut uploads = Vec::new();
-    let mut bytes = FIRST_BYTES;
+    let mut bytes = MIN_BYTES;
     let mut up = None;
-    while bytes <= MOST_BYTES && up.is_none() {
+    while bytes <= MAX_BYTES && up.is_none() {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n"
         );
         let start = Instant::now();
         match within(limit, http.ask(head.as_bytes(), &body[..bytes])).await {
             Ok(_) => uploads.push((bytes, start.elapsed())),
-            Err(error) => up = Some(rate_or(&uploads, round_trip, &format!("{bytes} bytes were refused: {error}"))),
+            Err(error) => {
+                up = Some(rate_or(&uploads, round_trip, &format!("the server refused {bytes} bytes: {error}")))
+            }
         }
         if start.elapsed() > round_trip + LONG_ENOUGH {
             break;
@@ -133,25 +134,25 @@ async fn over_http(endpoint: &Endpoint, limits: Limits) -> io::Result<Found> {
     let tcp = tcp_info(&http.stream);
 
     let down = if same {
-        within(limit, download(endpoint, question.as_bytes(), first.bytes, round_trip))
+        within(limit, download(endpoint, small_request.as_bytes(), first.bytes, round_trip))
             .await
-            .unwrap_or_else(|error| Rate::Unknown(format!("questions in a row are not answered: {error}")))
+            .unwrap_or_else(|error| Rate::Unknown(format!("the server does not answer pipelined requests: {error}")))
     } else {
-        Rate::Unknown("answers to the same question differ in length".into())
+        Rate::Unknown("responses to equal requests differ in length".into())
     };
     Ok((requests, up, down, tcp))
 }
 
-/// Many small questions in a row on one connection, whose answers come back as one stream.
-async fn download(endpoint: &Endpoint, question: &[u8], answer_bytes: usize, round_trip: Duration) -> io::Result<Rate> {
+/// Pipelines many small requests on one connection; their responses arrive as one stream.
+async fn download(endpoint: &Endpoint, request: &[u8], answer_bytes: usize, round_trip: Duration) -> io::Result<Rate> {
     let mut stream = endpoint.connect().await?;
     let mut downloads = Vec::new();
-    let mut questions = 64;
-    while questions <= MOST_QUESTIONS && questions * answer_bytes <= MOST_BYTES {
+    let mut count = 64;
+    while count <= MAX_PIPELINED && count * answer_bytes <= MAX_BYTES {
         let start = Instant::now();
         let (mut from, mut to) = stream.split();
-        let asked = question.repeat(questions);
-        let expected = questions * answer_bytes;
+        let sent = request.repeat(count);
+        let expected = count * answer_bytes;
         let reading = async {
             let (mut buffer, mut read) = (vec![0; 256 << 10], 0);
             while read < expected {
@@ -162,14 +163,14 @@ async fn download(endpoint: &Endpoint, question: &[u8], answer_bytes: usize, rou
             }
             Ok(())
         };
-        tokio::try_join!(to.write_all(&asked), reading)?;
+        tokio::try_join!(to.write_all(&sent), reading)?;
         downloads.push((expected, start.elapsed()));
         if start.elapsed() > round_trip + LONG_ENOUGH {
             break;
         }
-        questions *= 2;
+        count *= 2;
     }
-    // The server has thousands of questions to answer meanwhile: that may be what takes the time.
+    // The server answers thousands of requests meanwhile, so it may be the limit.
     Ok(match rate_or(&downloads, round_trip, "nothing was received") {
         Rate::About(rate) | Rate::AtLeast(rate) => Rate::AtLeast(rate),
         unknown => unknown,
@@ -178,12 +179,12 @@ async fn download(endpoint: &Endpoint, question: &[u8], answer_bytes: usize, rou
 
 async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallError> {
     let mut connection = Connection::new(endpoint.clone(), HttpVersion::Http2, limits);
-    let question = grpc::unary(endpoint, "ServerLive", &ServerLiveRequest {})?;
-    connection.call(&question).await?;
+    let small_request = grpc::unary(endpoint, "ServerLive", &ServerLiveRequest {})?;
+    connection.call(&small_request).await?;
     let mut requests = Vec::with_capacity(ROUND_TRIPS);
     for _ in 0..ROUND_TRIPS {
         let start = Instant::now();
-        connection.call(&question).await?;
+        connection.call(&small_request).await?;
         requests.push(start.elapsed());
     }
     let round_trip = shortest(&requests);
@@ -193,7 +194,7 @@ async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallErr
         metrics: endpoint.clone(),
         model: NO_MODEL.into(),
     };
-    let tensor = Bytes::from(vec![0; MOST_BYTES / IMAGE_BYTES * IMAGE_BYTES]);
+    let tensor = Bytes::from(vec![0; MAX_BYTES / IMAGE_BYTES * IMAGE_BYTES]);
     let mut uploads = Vec::new();
     let mut images = 1;
     while images * IMAGE_BYTES <= tensor.len() {
@@ -206,12 +207,12 @@ async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallErr
         }
         images *= 2;
     }
-    let unknown = "a gRPC lane has no small question with a long answer: ask the service's HTTP lane".to_owned();
+    let unknown = "gRPC has no small request with a large response; measure the HTTP lane of the service".to_owned();
     Ok((requests, rate_or(&uploads, round_trip, "nothing was sent"), Rate::Unknown(unknown), None))
 }
 
-/// The rate that growing transfers show: by what the last one had more than the one before, for what both
-/// have in common (round trips, the server's time) cancels out.
+/// The rate of growing transfers: the bytes by which the last one was larger than the one before, over the additional
+/// time. What both have in common (round trips, the server's time) cancels out.
 fn rate_or(transfers: &[(usize, Duration)], round_trip: Duration, reason: &str) -> Rate {
     let rate = |bytes: usize, time: Duration| (!time.is_zero()).then(|| bytes as f64 * 8.0 / time.as_secs_f64());
     let found = match *transfers {
@@ -246,7 +247,7 @@ async fn within<T>(limit: Duration, done: impl Future<Output = io::Result<T>>) -
     timeout(limit, done).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// One HTTP/1.1 connection by hand, so that the socket can be asked about itself.
+/// An HTTP/1.1 connection with access to its socket, for `TCP_INFO`.
 struct Http {
     stream: TcpStream,
 }
@@ -257,7 +258,7 @@ struct Answer {
 }
 
 impl Http {
-    /// Sends a request and reads its whole answer.
+    /// Sends a request and reads its complete response.
     async fn ask(&mut self, head: &[u8], body: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(head).await?;
         self.stream.write_all(body).await?;
@@ -271,20 +272,20 @@ impl Http {
             {
                 return Ok(Answer { status, bytes: answer.len() });
             }
-            if answer.len() > MOST_ANSWER_BYTES {
-                return Err(io::Error::other("the answer is too long"));
+            if answer.len() > MAX_ANSWER_BYTES {
+                return Err(io::Error::other("the response is too long"));
             }
         }
     }
 }
 
-/// Status and length of an answer, head included, once its head is there.
+/// Status and length of a response, head included, once its head has arrived.
 fn answer_length(answer: &[u8]) -> io::Result<Option<(u16, usize)>> {
     let Some(head_bytes) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|at| at + 4) else {
         return Ok(None);
     };
     let head = String::from_utf8_lossy(&answer[..head_bytes]);
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer has no status or no length");
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the response has no status or no length");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
     let body = head.lines().filter_map(|line| line.split_once(':'));
     let mut body = body.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
@@ -297,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answers_length_is_in_its_head() {
+    fn the_length_is_read_from_the_head() {
         let answer = b"HTTP/1.1 404 Not Found\r\ncontent-Length: 5\r\n\r\n";
         assert_eq!(answer_length(answer).unwrap(), Some((404, answer.len() + 5)));
         assert_eq!(answer_length(&answer[..20]).unwrap(), None);
@@ -308,7 +309,7 @@ mod tests {
     #[test]
     fn a_rate_is_the_slope_of_growing_transfers() {
         let ms = Duration::from_millis;
-        // 35 ms and a byte each µs.
+        // 35 ms, and a byte per µs.
         let transfers = [(500_000, ms(535)), (1_000_000, ms(1_035))];
         assert_eq!(rate_or(&transfers, ms(35), ""), Rate::About(8e6));
         assert_eq!(rate_or(&transfers[..1], ms(35), ""), Rate::AtLeast(8e6));

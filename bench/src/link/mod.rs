@@ -1,8 +1,7 @@
-//! The link between client and server: emulated in user space, or measured.
+//! Emulates or measures the link between client and server.
 //!
-//! [`LinkSpec`] says what a link is, [`model`] when each byte arrives on it (pure, in virtual time), [`proxy`]
-//! holds real bytes back until then, [`clock`] wakes it up on time. [`measure`] finds out what a real one is
-//! like, with the help of [`tcp_info`].
+//! [`LinkSpec`] describes a link. [`model`] computes when each byte arrives (pure, in virtual time), [`proxy`] delays real
+//! bytes until then, and [`clock`] wakes it on time. [`measure`] measures a real link, with [`tcp_info`].
 
 use std::io;
 
@@ -14,8 +13,7 @@ pub mod model;
 pub mod proxy;
 pub mod tcp_info;
 
-/// Puts one emulated link between the client and all `targets`, which share its rates. It is there as long
-/// as the proxies are.
+/// Puts one emulated link between the client and all `targets`, which share its rates. It lasts as long as the proxies.
 ///
 /// # Errors
 /// When no port can be bound.
@@ -24,7 +22,8 @@ pub async fn between(spec: LinkSpec, seed: u64, targets: &mut [Target]) -> io::R
     let mut proxies = Vec::with_capacity(targets.len());
     for target in targets {
         if let Some(path) = target.endpoint.socket() {
-            let reason = format!("{} is on this machine: a link goes to a TCP address", path.display());
+            let reason =
+                format!("{} is a Unix domain socket: a link is emulated for TCP addresses only", path.display());
             return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
         }
         let proxy = Proxy::start(link.clone(), target.endpoint.clone()).await?;

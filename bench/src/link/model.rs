@@ -1,10 +1,10 @@
-//! When bytes arrive on a link. Pure, in virtual time: all times are since some common epoch.
+//! Computes when bytes arrive on a link. Pure, in virtual time: all times are since a common epoch.
 //!
-//! A [`Pipe`] is one way of the link, shared by all connections: delay, rate and a bounded queue. A
-//! [`Flow`] is one way of one TCP connection as far as timing goes: a window that doubles each round trip
-//! from the initial one (RFC 5681, RFC 6928), grows only while it is what limits the sender (RFC 7661), and
-//! shrinks again when the sender is idle (RFC 2861). Nothing is lost: where a real queue would overflow
-//! and losses halve the window, the window here just stays at what link and queue hold.
+//! A [`Pipe`] is one direction of the link, shared by all connections: delay, rate and a bounded queue. A [`Flow`] models
+//! the timing of one direction of a TCP connection: a window that doubles each round trip from the initial window
+//! (RFC 5681, RFC 6928), grows only while it limits the sender (RFC 7661), and shrinks when the sender is idle
+//! (RFC 2861). Nothing is lost: where a real queue would overflow and losses would halve the window, this window stays at
+//! the capacity of link and queue.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,22 +13,22 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::model::link::{Direction, LinkSpec, SEGMENT_BYTES};
 
-/// What Linux adds to the round trip for its retransmission timeout, at least.
+/// The least that Linux adds to the round trip for its retransmission timeout.
 const TIMEOUT_ABOVE_RTT: Duration = Duration::from_millis(200);
 
-/// One way of the link.
+/// One direction of the link.
 pub struct Pipe {
     bytes_per_s: Option<f64>,
     delay: Duration,
     jitter: Duration,
     queue: Duration,
     rng: ChaCha8Rng,
-    /// When the last byte so far has left the bottleneck.
+    /// When the last byte so far leaves the bottleneck.
     free_at: Duration,
 }
 
 impl Pipe {
-    /// One way of a link; `seed` decides its jitter.
+    /// One direction of a link; `seed` decides its jitter.
     pub fn new(spec: &LinkSpec, direction: Direction, seed: u64) -> Self {
         let bytes_per_s = spec.bytes_per_s(direction);
         Self {
@@ -41,7 +41,7 @@ impl Pipe {
         }
     }
 
-    /// When the queue takes a segment that is there at `at`.
+    /// When the queue accepts a segment that is ready at `at`.
     fn room_at(&self, at: Duration) -> Duration {
         if self.bytes_per_s.is_none() { at } else { at.max(self.free_at.saturating_sub(self.queue)) }
     }
@@ -49,7 +49,7 @@ impl Pipe {
     /// Accepts a segment at `at`; returns when it arrives at the other end.
     fn carry(&mut self, at: Duration, bytes: u64) -> Duration {
         self.free_at = self.free_at.max(at) + serialisation(bytes, self.bytes_per_s);
-        // Without a rate no segment waits for another.
+        // Without a rate, no segment waits for another.
         let leaves = if self.bytes_per_s.is_some() { self.free_at } else { at };
         leaves + self.delay()
     }
@@ -67,16 +67,16 @@ fn serialisation(bytes: u64, bytes_per_s: Option<f64>) -> Duration {
     bytes_per_s.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(bytes as f64 / rate))
 }
 
-/// One way of one connection.
+/// One direction of one connection.
 pub struct Flow {
     first_window: u64,
     largest_window: u64,
-    /// Bytes that may be on their way unacknowledged.
+    /// Bytes that may be in flight.
     window: u64,
     in_flight: u64,
-    /// Sent and not acknowledged, by the time of the acknowledgement.
+    /// Segments in flight, by time of acknowledgement.
     unacknowledged: VecDeque<Segment>,
-    /// Bytes sent so far, and how far the window, not the sender, set the pace.
+    /// Bytes sent so far, and up to which byte the window limited the sender.
     sent: u64,
     limited_to: u64,
     half_rtt: Duration,
@@ -92,22 +92,22 @@ struct Segment {
     end: u64,
 }
 
-/// What becomes of bytes offered to a flow.
+/// The result of offering bytes to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// So many of them leave in one segment and arrive then, behind all that was sent before.
+    /// Some bytes leave in one segment and arrive after all earlier ones.
     Sent {
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
-        /// When they arrive.
+        /// Time of arrival.
         arrives: Duration,
     },
-    /// None can leave before then: offer them again.
+    /// No byte can leave before this time: offer them again then.
     Wait(Duration),
 }
 
 impl Flow {
-    /// One way of a connection whose first byte can leave at `opens`.
+    /// One direction of a connection whose first byte can leave at `opens`.
     pub fn new(spec: &LinkSpec, direction: Direction, opens: Duration) -> Self {
         let largest_window = spec.largest_window(direction);
         let first_window = spec.first_window().min(largest_window);
@@ -127,7 +127,7 @@ impl Flow {
         }
     }
 
-    /// Offers `available` bytes (at least one) that are there since `at`. Times must not run backwards.
+    /// Offers `available` bytes (at least one), ready since `at`. Times must not decrease.
     pub fn offer(&mut self, pipe: &mut Pipe, at: Duration, available: u64) -> Step {
         let at = at.max(self.opens);
         self.acknowledge(at);
@@ -151,8 +151,8 @@ impl Flow {
         Step::Sent { bytes, arrives }
     }
 
-    /// Takes the acknowledgements up to `at`; each lets the window grow by what it acknowledges, so that it
-    /// doubles in a round trip, if the window was what held the sender back.
+    /// Handles the acknowledgements up to `at`. If the window limited the sender, each grows it by the acknowledged bytes,
+    /// so that it doubles in a round trip.
     fn acknowledge(&mut self, at: Duration) {
         while let Some(segment) = self.unacknowledged.front().filter(|segment| segment.acknowledged_at <= at) {
             self.in_flight -= segment.bytes;
@@ -163,7 +163,7 @@ impl Flow {
         }
     }
 
-    /// Halves the window for each timeout that nothing was sent in, down to the first window.
+    /// Halves the window for each timeout without sending, down to the first window.
     fn restart_if_idle(&mut self, at: Duration) {
         let Some(last) = self.last_sent.filter(|_| self.in_flight == 0) else { return };
         let mut idle = at.saturating_sub(last);
@@ -180,7 +180,7 @@ mod tests {
     use crate::analysis::explain::{Exchange, predict};
     use proptest::prelude::*;
 
-    /// One way of a link in virtual time, with one connection that opens at once.
+    /// One direction of a link in virtual time, with one connection that opens at once.
     pub(crate) struct Link {
         pub(crate) pipe: Pipe,
         pub(crate) flow: Flow,
@@ -191,13 +191,13 @@ mod tests {
             Self { pipe: Pipe::new(spec, Direction::Up, 1), flow: Flow::new(spec, Direction::Up, Duration::ZERO) }
         }
 
-        /// All segments of `bytes` offered at `at`: when each leaves and arrives.
+        /// Sends `bytes` at `at`; returns departure, arrival and size of each segment.
         pub(crate) fn send(&mut self, mut at: Duration, mut bytes: u64) -> Vec<(Duration, Duration, u64)> {
             let mut segments = Vec::new();
             while bytes > 0 {
                 match self.flow.offer(&mut self.pipe, at, bytes) {
                     Step::Wait(until) => {
-                        assert!(until > at, "waiting gets somewhere");
+                        assert!(until > at, "time advances");
                         at = until;
                     }
                     Step::Sent { bytes: sent, arrives } => {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn round_trips_are_those_of_slow_start() {
+    fn round_trips_follow_slow_start() {
         for (bytes, rounds) in [(1_000, 1), (14_600, 1), (14_601, 2), (51_350, 3), (602_112, 6), (2_408_448, 8)] {
             let mut link = Link::new(&spec("rtt=35ms,iw=10"));
             let departures: std::collections::BTreeSet<_> =
@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    /// The next request of a kept connection finds the window open; after a pause it has to open again.
+    /// The next request on a kept connection finds the window open; after a pause the window opens again.
     #[test]
     fn an_open_window_stays_open_until_idle() {
         let mut link = Link::new(&spec("rtt=35ms"));
@@ -280,7 +280,7 @@ mod tests {
             }
         }
         assert!(off_by(arrivals[0].max(arrivals[1]), 1.0) < 0.01, "a megabyte at a megabyte a second: {arrivals:?}");
-        assert!(arrivals[0].min(arrivals[1]) > ms(400), "in turns: {arrivals:?}");
+        assert!(arrivals[0].min(arrivals[1]) > ms(400), "they alternate: {arrivals:?}");
     }
 
     #[test]
@@ -298,14 +298,14 @@ mod tests {
     }
 
     proptest! {
-        /// The link's delay holds: a lone segment takes half a round trip and its own length.
+        /// A lone segment takes half a round trip and its own transmission time.
         #[test]
         fn delay_holds(rtt_ms in 1_u64..500, at_ms in 0_u64..10_000) {
             let mut link = Link::new(&spec(&format!("rtt={rtt_ms}ms,up=1000mbit")));
             prop_assert!(off_by(link.arrival(ms(at_ms), 100) - ms(at_ms), rtt_ms as f64 / 2e3) < 0.03);
         }
 
-        /// The link's rate holds within 3 % once the window is open, whatever the round trip.
+        /// With an open window the rate is within 3 %, for any round trip.
         #[test]
         fn rate_holds(rtt_ms in 0_u64..200, mbit in 1_u64..500) {
             let mut link = Link::new(&spec(&format!("rtt={rtt_ms}ms,up={mbit}mbit,window=64mib")));
@@ -338,7 +338,7 @@ mod tests {
         }
     }
 
-    /// When the last byte of a request on a fresh connection arrives, by the model that the proxy follows.
+    /// When the last byte of a request on a fresh connection arrives, by the model of the proxy.
     fn arrival_ms(link: &LinkSpec, bytes: u64) -> f64 {
         let (mut pipe, mut flow) = (Pipe::new(link, Direction::Up, 1), Flow::new(link, Direction::Up, link.rtt));
         let (mut at, mut left, mut last) = (Duration::ZERO, bytes, Duration::ZERO);
@@ -352,7 +352,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is predicted is what the emulated link does, within 3 %.
+        /// The prediction is within 3 % of the emulated link.
         #[test]
         fn prediction_and_emulation_agree(
             rtt_ms in 5_u64..200, up in proptest::option::of(5_u64..1_000), bytes in 1_000_u64..20_000_000

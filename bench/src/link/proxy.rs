@@ -1,7 +1,7 @@
-//! The emulated link on real sockets: a TCP proxy on loopback that holds bytes back as the model says.
+//! Emulates a link on real sockets: a TCP proxy on loopback that delays bytes as the model computes.
 //!
-//! The client's `connect` meets the proxy at once, for the system completes it; what TCP's handshake
-//! would have cost is charged to the first bytes of each way instead.
+//! The system completes the client's `connect` at once, so the time of TCP's handshake is added to the first bytes in each
+//! direction.
 
 use std::{
     collections::VecDeque,
@@ -33,14 +33,14 @@ use crate::{
     model::link::{Direction, LinkSpec},
 };
 
-/// Most bytes taken from a socket at once.
+/// Most bytes to read at once.
 const READ_BYTES: usize = 64 << 10;
-/// About as many are written at once.
+/// About the most bytes to write at once.
 const WRITE_BYTES: usize = 256 << 10;
-/// Most connections over one proxy; more wait to be accepted.
+/// Most connections through one proxy; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 4_096;
 
-/// One link that any number of proxies put traffic on.
+/// One link, shared by any number of proxies.
 pub struct EmulatedLink {
     spec: LinkSpec,
     epoch: Instant,
@@ -76,7 +76,7 @@ impl EmulatedLink {
     }
 }
 
-/// A way to one server over a link; its connections end with it.
+/// Passes connections to one server over a link; they end with it.
 pub struct Proxy {
     /// Where clients connect to.
     pub address: SocketAddr,
@@ -84,7 +84,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port of loopback and passes connections on to `server`.
+    /// Listens on a free loopback port and passes connections to `server`.
     ///
     /// # Errors
     /// When no port can be bound.
@@ -101,14 +101,14 @@ async fn accept(listener: &TcpListener, link: &Arc<EmulatedLink>, server: &Endpo
     let mut connections = JoinSet::new();
     loop {
         let Ok(slot) = Arc::clone(&free).acquire_owned().await else { return };
-        // Out of descriptors, or a client that has left already: the next one may fare better.
+        // No descriptors left, or the client has gone: the next one may succeed.
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         let (link, server) = (Arc::clone(link), server.clone());
         connections.spawn(async move {
-            // An error is the client's or the server's to notice: its connection breaks.
+            // Client and server see an error as a broken connection.
             let _ = connection(&link, client, &server).await;
             drop(slot);
         });
@@ -122,25 +122,25 @@ async fn connection(link: &EmulatedLink, client: TcpStream, server: &Endpoint) -
     let server = server.connect().await?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    // SYN and SYN-ACK have passed before the client sends; the server hears so half a round trip later.
+    // The client sends after SYN and SYN-ACK; the server receives the ACK half a round trip later.
     let up = Relay::new(link, Direction::Up, begin + link.spec.rtt);
     let down = Relay::new(link, Direction::Down, begin + link.spec.rtt * 3 / 2);
     tokio::try_join!(up.relay(from_client, to_server), down.relay(from_server, to_client))?;
     Ok(())
 }
 
-/// One way of one connection.
+/// One direction of one connection.
 struct Relay<'a> {
     link: &'a EmulatedLink,
     pipe: &'a Mutex<Pipe>,
     flow: Flow,
-    /// Time of the flow: that of what it did last.
+    /// Time of the flow's last step.
     at: Duration,
-    /// Read and not yet sent, with the time of reading; at most as much as a window.
+    /// Bytes read and not yet sent, with the time of reading; at most a window.
     offered: VecDeque<(Duration, Bytes)>,
     offered_bytes: usize,
     most_offered: usize,
-    /// On its way, with the time of arrival; no bytes mean the end.
+    /// Bytes in flight, with the time of arrival; an empty item is the end of the stream.
     wire: VecDeque<(Duration, Bytes)>,
 }
 
@@ -158,7 +158,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Moves bytes until the sender is done and all has arrived.
+    /// Moves bytes until the sender has ended and everything has arrived.
     async fn relay(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
         let mut ended_at: Option<Duration> = None;
         let mut buffer = BytesMut::new();
@@ -192,12 +192,12 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Whether the end is on its way.
+    /// Whether the end of the stream is in flight.
     fn ending(&self) -> bool {
         self.wire.back().is_some_and(|(_, bytes)| bytes.is_empty())
     }
 
-    /// Puts on the wire what the model lets go; returns when to try again.
+    /// Sends what the model allows; returns when to try again.
     fn transmit(&mut self) -> Option<Duration> {
         let mut pipe = self.pipe.lock();
         while let Some((ready, bytes)) = self.offered.front_mut() {
@@ -211,7 +211,7 @@ impl<'a> Relay<'a> {
                         self.offered.pop_front();
                     }
                 }
-                // Woken late, the flow still goes on from when it could: delays do not add up.
+                // If woken late, the flow continues from the time it was due, so that delays do not add up.
                 Step::Wait(until) if until <= self.link.now() => self.at = until,
                 Step::Wait(until) => return Some(until),
             }
@@ -225,8 +225,8 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Writes what has arrived. A receiver that does not read holds up its own direction, as a closed
-    /// window would. Whether that was the end.
+    /// Writes the bytes that have arrived; returns whether the stream has ended. A receiver that does not read blocks its
+    /// own direction, like a closed window.
     async fn deliver(&mut self, to: &mut OwnedWriteHalf) -> io::Result<bool> {
         let now = self.link.now();
         let mut due = BytesMut::new();
@@ -235,7 +235,7 @@ impl<'a> Relay<'a> {
             && due.len() < WRITE_BYTES
             && let Some((_, bytes)) = self.wire.front().filter(|(arrives, _)| *arrives <= now)
         {
-            // Segments are small: one copy is cheaper than a system call for each.
+            // Segments are small: copying them is cheaper than a system call for each.
             due.extend_from_slice(bytes);
             end = bytes.is_empty();
             self.wire.pop_front();

@@ -1,19 +1,19 @@
-//! What the system knows about a TCP connection: its own round-trip estimate, and signs of loss.
+//! Reads the kernel's `TCP_INFO`: round-trip estimate and signs of loss.
 
 use tokio::net::TcpStream;
 
-/// Signs of a connection's health, by the kernel.
+/// The kernel's view of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpInfo {
-    /// Segments sent again so far: loss on the way up.
+    /// Retransmitted segments so far: loss towards the server.
     pub retransmits: u32,
-    /// Segments that came out of order so far: loss, or reordering, on the way down.
+    /// Segments received out of order so far: loss or reordering towards the client.
     pub out_of_order: u32,
     /// Smoothed round trip in µs.
     pub rtt_us: u32,
 }
 
-/// Asks the system; `None` where it is not known.
+/// Asks the kernel; `None` if it does not know.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
     use std::os::fd::AsRawFd as _;
@@ -33,7 +33,7 @@ pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
     })
 }
 
-/// Asks the system; `None` where it is not known.
+/// Asks the kernel; `None` if it does not know.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn tcp_info(_: &TcpStream) -> Option<TcpInfo> {
     None

@@ -1,4 +1,4 @@
-//! The begin of a run, before anything is timed: describes the lanes, makes the folder, compares outputs.
+//! Begins a run, before anything is timed: describes the lanes, makes the folder, compares outputs.
 
 use std::{path::PathBuf, time::SystemTime};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// What comes before anything is timed: who the lanes are, a folder, and whether their outputs agree.
+    /// Describes the lanes, makes or reopens the folder and compares the outputs, before anything is timed.
     pub(super) async fn begin(&self, clock: &RunClock) -> Result<(Report, PathBuf, Vec<LaneClient>), RunError> {
         let mut report = self.empty_report(utc(SystemTime::now()));
         let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
@@ -33,7 +33,7 @@ impl Run<'_> {
                 variants.iter().filter(|variant| variant.lane == target.lane).map(move |variant| (target, *variant))
             })
             .map(|(target, variant)| {
-                LaneClient::new(&self.target_of(target, variant), variant, self.settings.limits, clock.clone())
+                LaneClient::new(&self.variant_target(target, variant), variant, self.settings.limits, clock.clone())
             })
             .collect();
         self.describe_lanes(&mut clients, &mut report).await?;
@@ -56,8 +56,8 @@ impl Run<'_> {
         Ok((report, folder, clients))
     }
 
-    /// Where a variant of a lane is reached.
-    fn target_of(&self, target: &Target, variant: Variant) -> Target {
+    /// A lane's target with the address of a variant.
+    fn variant_target(&self, target: &Target, variant: Variant) -> Target {
         match (&self.settings.uds_dir, variant.transport) {
             (Some(folder), Transport::Uds) => {
                 Target { endpoint: Endpoint::unix(transport::socket(folder, variant.lane)), ..target.clone() }
@@ -89,7 +89,7 @@ impl Run<'_> {
         }
     }
 
-    /// Asks every lane for every model it needs, so that one message names all that are missing.
+    /// Asks every lane for every model it needs, so that one error names all missing ones.
     async fn describe_lanes(&self, clients: &mut [LaneClient], report: &mut Report) -> Result<(), RunError> {
         let mut errors = Vec::new();
         let mut asked: Vec<Target> = Vec::new();
@@ -112,7 +112,7 @@ impl Run<'_> {
         if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
     }
 
-    /// The first variant of every lane answers every photograph, one by one.
+    /// Sends every photograph to the first variant of every lane and compares the outputs.
     async fn compare_outputs(&self, clients: &mut [LaneClient]) -> Result<Comparison, RunError> {
         let (mut outputs, mut missing) = (Vec::new(), Vec::new());
         let mut done = None;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// The clock that all times of a run count from, and the sign that stops it.
+/// The start that all times of a run count from, and the token that stops the run.
 #[derive(Clone)]
 pub struct RunClock {
     /// Start of the run.

@@ -1,11 +1,11 @@
-//! CPU time of this program: whether the client itself was the bottleneck.
+//! Measures the CPU time of this program, to find out whether the client is the bottleneck.
 
 use std::time::Duration;
 
-/// CPU time of all live threads so far, by Linux's scheduler; `None` on other systems.
+/// CPU time of all live threads so far, from Linux's scheduler; `None` on other systems.
 pub fn process_cpu() -> Option<Duration> {
     let threads = std::fs::read_dir("/proc/self/task").ok()?.flatten();
-    // A thread that ends meanwhile is left out.
+    // A thread that ends in between is left out.
     let times = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
     times.map(|text| text.split(' ').next()?.parse().ok().map(Duration::from_nanos)).sum()
 }

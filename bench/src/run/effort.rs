@@ -1,20 +1,20 @@
-//! The work ahead of a lane: requests, images, time in windows.
+//! The amount of work of a lane: requests, images, time in windows.
 
 use std::time::Duration;
 
-/// What a lane has ahead of it: for progress and `--dry-run`.
+/// An amount of work, for progress and `--dry-run`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// Requests sent one after the other, warm-up included.
+    /// Serial requests, including the minimum of warm-up.
     pub requests: usize,
-    /// Images in those.
+    /// Images in these requests.
     pub images: usize,
-    /// Time in concurrent windows, ramps included.
+    /// Time in windows, including ramps.
     pub windows: Duration,
 }
 
 impl Effort {
-    /// How long it takes when one image takes `image`.
+    /// Its duration if one image takes `image`.
     pub fn at(self, image: Duration) -> Duration {
         self.windows + image.mul_f64(self.images as f64)
     }

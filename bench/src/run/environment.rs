@@ -34,7 +34,7 @@ impl Environment {
     }
 }
 
-/// Libraries on a request's way.
+/// Libraries that a request passes through.
 const LIBRARIES: [&str; 7] = ["h2", "hdrhistogram", "http", "hyper", "prost", "tokio", "tonic"];
 
 /// Models of the GPUs that the NVIDIA driver lists.

@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// Why there is no report, or only what the folder holds.
+/// Why a run failed. What was measured before may be in its folder.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Lanes that cannot be measured.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Lanes(Vec<LaneError>),
-    /// A request cannot be made.
-    #[error("cannot make the requests of lane {lane}: {reason}")]
+    /// A request cannot be built.
+    #[error("cannot build the requests of lane {lane}: {reason}")]
     Request {
         /// The lane.
         lane: Lane,
@@ -31,12 +31,12 @@ pub enum RunError {
     /// The report cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no shared memory with a lane's server.
+    /// Shared memory cannot be set up with a lane's server.
     #[error("lane {lane}, --transport shm: {reason}")]
     Shared {
         /// The lane.
@@ -47,10 +47,10 @@ pub enum RunError {
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The run cannot go on.
+    /// The run cannot be resumed.
     #[error(transparent)]
     Resume(#[from] ResumeError),
-    /// The report cannot be expressed.
+    /// The report cannot be rendered.
     #[error(transparent)]
     Export(#[from] ExportError),
     /// A histogram cannot be made.

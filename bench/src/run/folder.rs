@@ -1,4 +1,4 @@
-//! The run's folder: made once, written after every stage.
+//! Makes a run's folder and writes the report to it.
 
 use std::{
     fs, io,
@@ -11,7 +11,7 @@ use crate::{
     study::hypotheses::conclude,
 };
 
-/// Makes the run's folder, `<output>/<UTC time>`, numbered when there is one already.
+/// Makes the run's folder, `<output>/<UTC time>`, with a number appended if it exists already.
 pub(super) fn make_folder(output: &Path, name: &str) -> Result<PathBuf, RunError> {
     let write_error = |path: &Path, source| RunError::Write { path: path.to_owned(), source };
     fs::create_dir_all(output).map_err(|e| write_error(output, e))?;
@@ -30,7 +30,7 @@ pub(super) fn make_folder(output: &Path, name: &str) -> Result<PathBuf, RunError
     Ok(path)
 }
 
-/// Writes the report as it stands; each file is replaced as a whole.
+/// Writes the report so far; each file is replaced atomically.
 pub(super) fn save(report: &mut Report, clock: &RunClock, folder: &Path) -> Result<(), RunError> {
     report.elapsed_s = clock.elapsed().as_secs_f64();
     conclude(report);

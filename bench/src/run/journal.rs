@@ -1,7 +1,7 @@
 //! The journal, `unfinished.jsonl.gz`: a run's measurements block by block, so that a stopped run can be resumed.
 //!
-//! One gzip member for each line, appended as soon as the block is over: `zcat` reads it at any time, and a run that
-//! ended badly loses its last block at most. The first line is the report's head; the file goes when the run is done.
+//! Each line is a gzip member, appended as soon as the block is over: `zcat` can read the file at any time, and a crash
+//! loses at most the last block. The first line is the report without cells. A complete run deletes the file.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,12 +21,12 @@ use crate::model::{
 
 /// Name of the file in the run's folder.
 pub const FILE: &str = "unfinished.jsonl.gz";
-/// Largest file that is read, unpacked.
+/// Most bytes to read, after decompression.
 const MAX_BYTES: u64 = 4 << 30;
-/// What may differ between a run and its resumption.
+/// Values that may differ when a run is resumed.
 const MAY_DIFFER: [&str; 2] = ["environment.load_average", "environment.command_line"];
 
-/// What one block brought.
+/// The result of one block.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Done {
@@ -36,7 +36,7 @@ pub enum Done {
     Block(Box<MeasuredBlock>),
 }
 
-/// A block that is over.
+/// A completed block.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Index of its stage in the plan.
@@ -44,63 +44,62 @@ pub struct Entry {
     /// Index of the block in the stage.
     #[serde(rename = "turn")]
     pub block: usize,
-    /// How long it took, reading the server's counters included.
+    /// Its duration, including reading the server's counters.
     pub took: Duration,
-    /// How long the run had taken by then.
+    /// Time of the run up to its end.
     pub elapsed: Duration,
-    /// What it brought.
+    /// Its result.
     pub done: Done,
 }
 
-/// Why a run cannot go on.
+/// Why a run cannot be resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
-    /// There is no journal.
-    #[error("there is nothing to resume in {}: it has no {FILE}, so no run was stopped there", .0.display())]
+    /// The folder has no journal.
+    #[error("there is nothing to resume in {}: it has no {FILE}; give the folder of a stopped run", .0.display())]
     Nothing(PathBuf),
-    /// It cannot be read.
+    /// The journal cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
-    /// It does not begin as it should.
+    /// The first line is not a report.
     #[error("{} is not a run's journal: {reason}", path.display())]
     Form {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// What matters is not as it was.
+    /// The lanes, the settings or the machine have changed.
     #[error(
-        "the run in {} cannot go on, because what it measures is not what it was:\n  {}\n  make it as it was, or start \
-         a new run",
+        "cannot resume the run in {}, because these values have changed:\n  {}\n  restore them, or start a new run",
         path.display(), differences.join("\n  ")
     )]
     Differs {
         /// The run's folder.
         path: PathBuf,
-        /// What was and what is.
+        /// The old and new values.
         differences: Vec<String>,
     },
 }
 
-/// A run that was stopped.
+/// A stopped run.
 #[derive(Clone, Debug)]
 pub struct Unfinished {
     /// Its folder.
     pub folder: PathBuf,
-    /// The head of its report: no cells.
+    /// Its report without cells.
     pub head: Report,
-    /// The blocks that are over.
+    /// The completed blocks.
     pub entries: Vec<Entry>,
 }
 
 impl Unfinished {
-    /// Reads a run's journal. A last line that was cut off does not count.
+    /// Reads a run's journal; a truncated last line is ignored.
     ///
     /// # Errors
     /// [`ResumeError`].
@@ -112,18 +111,18 @@ impl Unfinished {
             }
             opened => opened.map_err(|source| ResumeError::Read { path: path.clone(), source })?,
         };
-        let form = |reason: String| ResumeError::Form { path: path.clone(), reason };
+        let malformed = |reason: String| ResumeError::Form { path: path.clone(), reason };
         let mut lines = BufReader::new(MultiGzDecoder::new(file).take(MAX_BYTES)).lines().map_while(Result::ok);
-        let head = lines.next().ok_or_else(|| form("it has no first line".into()))?;
-        let head = serde_json::from_str(&head).map_err(|error| form(error.to_string()))?;
+        let head = lines.next().ok_or_else(|| malformed("it has no first line".into()))?;
+        let head = serde_json::from_str(&head).map_err(|error| malformed(error.to_string()))?;
         let entries = lines.map_while(|line| serde_json::from_str(&line).ok()).collect();
         Ok(Self { folder: folder.to_owned(), head, entries })
     }
 
-    /// Whether the run can go on as `now` describes it.
+    /// Checks that lanes, settings and machine are those of the stopped run.
     ///
     /// # Errors
-    /// [`ResumeError::Differs`], with all that does.
+    /// [`ResumeError::Differs`], with all differences.
     pub fn check(&self, now: &Report) -> Result<(), ResumeError> {
         let parts = |report: &Report| {
             let Report { settings, environment, lanes, photographs, .. } = report;
@@ -139,20 +138,20 @@ impl Unfinished {
         Err(ResumeError::Differs { path: self.folder.clone(), differences })
     }
 
-    /// How long the run has taken so far.
+    /// Time of the run so far.
     pub fn elapsed(&self) -> Duration {
         self.entries.last().map_or(Duration::ZERO, |entry| entry.elapsed)
     }
 
-    /// What a block brought at last, if it is over.
+    /// The last result of a block, if it is completed.
     pub fn entry(&self, stage: usize, block: usize) -> Option<&Entry> {
         self.entries.iter().rfind(|entry| (entry.stage, entry.block) == (stage, block))
     }
 }
 
-/// Writes down where two values differ.
+/// Collects the differences of two values.
 fn compare(path: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
-    let under = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let path_of = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match (was, is) {
         _ if was == is || MAY_DIFFER.contains(&path) => {}
         (Value::Object(a), Value::Object(b)) => {
@@ -160,8 +159,8 @@ fn compare(path: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
             keys.sort();
             keys.dedup();
             for key in keys {
-                let of = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
-                compare(&under(key), &of(a), &of(b), differences);
+                let value = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
+                compare(&path_of(key), &value(a), &value(b), differences);
             }
         }
         // Lanes and photographs are matched by name.
@@ -170,7 +169,7 @@ fn compare(path: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
                 let same = |other: &&Value| name(other) == name(item);
                 match (name(item), a.iter().find(same), b.iter().find(same)) {
                     (Some(name), Some(was), Some(is)) if std::ptr::eq(item, was) => {
-                        compare(&under(name), was, is, differences);
+                        compare(&path_of(name), was, is, differences);
                     }
                     (Some(name), Some(_), None) => differences.push(format!("{path}: {name} is missing")),
                     (Some(name), None, Some(_)) => differences.push(format!("{path}: {name} is new")),
@@ -194,14 +193,14 @@ pub struct JournalError {
     source: io::Error,
 }
 
-/// The journal of a run that goes on.
+/// The journal of a running run.
 pub struct Journal {
     path: PathBuf,
     file: File,
 }
 
 impl Journal {
-    /// Begins the journal of a run, with the blocks of before if it was stopped.
+    /// Begins the journal of a run, with the earlier blocks if it is resumed.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -219,7 +218,7 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    /// Writes down a block.
+    /// Appends a block.
     ///
     /// # Errors
     /// As [`Journal::begin`].
@@ -228,7 +227,7 @@ impl Journal {
         added.map_err(|source| JournalError { path: self.path.clone(), source })
     }
 
-    /// The run is complete: its report holds all that the journal does.
+    /// Deletes the journal: the run is complete, and its report holds everything.
     ///
     /// # Errors
     /// As [`Journal::begin`].
@@ -237,7 +236,7 @@ impl Journal {
     }
 }
 
-/// One line, packed.
+/// One line as a gzip member.
 fn member(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     serde_json::to_writer(&mut gzip, value)?;
@@ -246,7 +245,7 @@ fn member(value: &impl Serialize) -> io::Result<Vec<u8>> {
 }
 
 impl Done {
-    /// Adds what a block brought to its cell's measurements.
+    /// Adds the result of a block to its cell's measurements.
     pub fn add_to(self, measured: &mut Measured) {
         match self {
             Self::WarmUp(warm_up) => measured.warm_up = warm_up,
@@ -271,29 +270,29 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_journal_keeps_the_turns_before() {
+    fn a_truncated_journal_keeps_the_complete_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::begin(folder.path(), &head(), &[entry(0)]).unwrap();
         journal.add(&entry(1)).unwrap();
-        let whole = fs::read(folder.path().join(FILE)).unwrap();
+        let complete = fs::read(folder.path().join(FILE)).unwrap();
         journal.add(&entry(2)).unwrap();
         let blocks = |unfinished: &Unfinished| unfinished.entries.iter().map(|e| e.block).collect::<Vec<_>>();
         assert_eq!(blocks(&Unfinished::read(folder.path()).unwrap()), [0, 1, 2]);
-        let more = fs::read(folder.path().join(FILE)).unwrap();
-        for cut in [whole.len(), whole.len() + 5, more.len() - 60] {
-            fs::write(folder.path().join(FILE), &more[..cut]).unwrap();
+        let longer = fs::read(folder.path().join(FILE)).unwrap();
+        for cut in [complete.len(), complete.len() + 5, longer.len() - 60] {
+            fs::write(folder.path().join(FILE), &longer[..cut]).unwrap();
             let unfinished = Unfinished::read(folder.path()).unwrap();
-            assert_eq!(blocks(&unfinished), [0, 1], "cut at {cut} of {}", more.len());
+            assert_eq!(blocks(&unfinished), [0, 1], "cut at {cut} of {}", longer.len());
             assert_eq!(unfinished.elapsed(), Duration::from_millis(3));
         }
-        fs::write(folder.path().join(FILE), &whole[..3]).unwrap();
+        fs::write(folder.path().join(FILE), &complete[..3]).unwrap();
         assert!(matches!(Unfinished::read(folder.path()), Err(ResumeError::Form { .. })));
         journal.finish().unwrap();
         assert!(matches!(Unfinished::read(folder.path()), Err(ResumeError::Nothing(_))));
     }
 
     #[test]
-    fn what_differs_is_named() {
+    fn all_differences_are_named() {
         let unfinished = Unfinished { folder: "results/run".into(), head: head(), entries: Vec::new() };
         let mut now = head();
         now.environment.load_average = Some(3.0);
@@ -303,11 +302,11 @@ mod tests {
         now.environment.cores += 1;
         now.lanes[0].effective_provider = Some("CUDAExecutionProvider".into());
         insta::assert_snapshot!(unfinished.check(&now).unwrap_err(), @r#"
-        the run in results/run cannot go on, because what it measures is not what it was:
+        cannot resume the run in results/run, because these values have changed:
           environment.cores was 2, is 3
           lanes.jpeg.effective_provider was "CPUExecutionProvider", is "CUDAExecutionProvider"
           settings.batches was [1,8,32], is [1,2]
-          make it as it was, or start a new run
+          restore them, or start a new run
         "#);
     }
 }

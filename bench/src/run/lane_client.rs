@@ -1,4 +1,4 @@
-//! One lane as a run drives it: its clients, its counters, its shared memory.
+//! What a run needs of one lane: clients, counters, shared memory.
 
 use crate::{
     client::{
@@ -14,30 +14,30 @@ use crate::{
     server::scrape::Scraper,
 };
 
-/// One variant with its workers, kept from cell to cell.
+/// One variant with its clients, kept from cell to cell.
 pub struct LaneClient {
     /// The variant.
     pub variant: Variant,
-    /// Its lane, and the model that takes its payload.
+    /// Its lane, with the model for its payload.
     pub target: Target,
-    /// Its counters.
+    /// Reads the server's counters.
     pub scraper: Scraper,
     pub(super) clients: Vec<Client>,
     pub(super) limits: Limits,
-    /// Where the tensors are, if not in messages.
+    /// Shared memory with the tensors, if they are not in messages.
     pub(super) region: Option<Region>,
     pub(super) clock: RunClock,
-    makes: Clients,
+    factory: Clients,
 }
 
 impl LaneClient {
-    /// A variant that is not connected yet; `target` names the plain model.
+    /// A variant without connections; `target` names the model for FP32.
     pub fn new(target: &Target, variant: Variant, limits: Limits, clock: RunClock) -> Self {
         let target = Target { model: variant.payload.model(&target.model), ..target.clone() };
         Self {
             variant,
             scraper: Scraper::new(&target, limits),
-            makes: Clients::new(&target, variant.connection, limits),
+            factory: Clients::new(&target, variant.connection, limits),
             target,
             clients: Vec::new(),
             region: None,
@@ -46,19 +46,19 @@ impl LaneClient {
         }
     }
 
-    /// What the variant's connections carried.
+    /// The traffic of the variant's connections.
     pub fn wire(&self) -> &Wire {
-        self.makes.wire()
+        self.factory.wire()
     }
 
     /// Makes clients until there are `n`.
     pub(super) fn grow(&mut self, n: usize) {
         while self.clients.len() < n {
-            self.clients.push(self.makes.client());
+            self.clients.push(self.factory.client());
         }
     }
 
-    /// Exactly `n` workers, connected where that is possible; a failure shows when they send.
+    /// Exactly `n` clients, connected if possible; a failure shows when they send.
     pub(super) async fn workers(&mut self, n: usize) -> &mut [Client] {
         self.grow(n);
         for mut client in self.clients.drain(n..) {
@@ -70,27 +70,29 @@ impl LaneClient {
         &mut self.clients
     }
 
-    /// One request whose answer is read.
+    /// Sends one request and reads the embeddings of its response.
     ///
     /// # Errors
     /// Any [`CallError`].
     pub async fn embeddings(&mut self, request: &Prepared) -> Result<Vec<Vec<f32>>, CallError> {
         self.workers(1).await;
         let [client, ..] = &mut self.clients[..] else {
-            return Err(CallError::Transport("no worker".into()));
+            return Err(CallError::Transport("no client".into()));
         };
         let reply = client.infer(request).await?;
         let shared = match (&self.region, request.output) {
-            (Some(region), Some(place)) => Some(region.read(place).map_err(|e| CallError::Malformed(e.to_string()))?),
+            (Some(region), Some(placement)) => {
+                Some(region.read(placement).map_err(|e| CallError::Malformed(e.to_string()))?)
+            }
             _ => None,
         };
         client.embeddings(&reply, shared.as_deref())
     }
 
-    /// Puts the tensors into memory that is shared with the server, where that is the variant's transport.
+    /// Puts the tensors into memory shared with the server, if that is the variant's transport.
     ///
     /// # Errors
-    /// A message: there is no such memory here, or the server refuses it.
+    /// A message, if this machine has no shared memory or the server refuses it.
     pub async fn share(&mut self, payload: &Payload) -> Result<(), String> {
         if self.variant.transport != Transport::Shm {
             return Ok(());
@@ -99,7 +101,7 @@ impl LaneClient {
         let region = Region::new(tensors, payload.variants(), payload.largest_batch() * OUTPUT_BYTES)
             .map_err(|error| format!("cannot make shared memory: {error}"))?;
         region.register(&self.target, self.limits).await.map_err(|error| {
-            format!("the server takes no shared memory: {error}; start it on this machine, with --allow-client-shm")
+            format!("the server refuses shared memory: {error}; start it on this machine with --allow-client-shm")
         })?;
         self.region = Some(region);
         Ok(())
@@ -112,7 +114,7 @@ impl LaneClient {
         }
     }
 
-    /// Connections that were opened though they should have been kept.
+    /// Connections opened although the policy keeps them.
     pub(super) fn reopened(&self, opened: u64) -> u64 {
         if self.variant.connection == Policy::Fresh { 0 } else { opened }
     }

@@ -1,10 +1,10 @@
-//! One run: preflight, plan, loops that send and time, journal, search for a rate.
+//! Measures: preflight, plan, loops that send and time requests, journal, search for a rate.
 //!
 //! ```text
 //! setup -> session: begin (preflight) -> plan -> stage -> warm_up, serial, window, open_window -> journal, folder
-//!          slo:     begin (preflight) -> open_window, at one rate after the other
+//!          slo:     begin (preflight) -> open_window at one rate after another
 //! ```
-//! [`lane_client`] holds what a lane needs from cell to cell; [`progress`] is the trait that the command line implements.
+//! [`lane_client`] holds what a lane keeps from cell to cell; [`progress`] is the trait that the command line implements.
 
 pub mod begin;
 pub mod clock;

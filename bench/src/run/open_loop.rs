@@ -1,20 +1,20 @@
-//! The order of an open loop: which client sends which ticket next.
+//! Assigns the requests of an open loop to clients.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// One request of a schedule.
+/// One scheduled request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Its place in the schedule.
+    /// Its index in the schedule.
     pub index: usize,
-    /// When it is to be sent, since the start of the run.
+    /// Intended send time since the start of the run.
     pub at: Duration,
 }
 
-/// Idle clients, and the tickets that wait while none is idle.
+/// Idle clients, and tickets that wait for one.
 #[derive(Debug)]
 pub struct OpenLoop<C> {
-    resting: Vec<C>,
+    idle: Vec<C>,
     waiting: VecDeque<Ticket>,
     /// Tickets that had to wait.
     pub waited: u64,
@@ -22,14 +22,14 @@ pub struct OpenLoop<C> {
 }
 
 impl<C> OpenLoop<C> {
-    /// A loop with all the clients there will be; the last ones are used first.
+    /// A loop with all clients; the last ones are used first.
     pub fn new(clients: Vec<C>) -> Self {
-        Self { resting: clients, waiting: VecDeque::new(), waited: 0, closed: false }
+        Self { idle: clients, waiting: VecDeque::new(), waited: 0, closed: false }
     }
 
-    /// A ticket's time has come: the client that sends it now, or it waits.
+    /// A ticket is due: returns an idle client to send it, or lets it wait.
     pub fn arrive(&mut self, ticket: Ticket) -> Option<(C, Ticket)> {
-        let client = self.resting.pop();
+        let client = self.idle.pop();
         if client.is_none() {
             self.waiting.push_back(ticket);
             self.waited += 1;
@@ -37,25 +37,25 @@ impl<C> OpenLoop<C> {
         client.map(|client| (client, ticket))
     }
 
-    /// A client is free again: it takes the ticket that waits longest, or rests.
+    /// A client is free: it takes the ticket that has waited longest, or becomes idle.
     pub fn done(&mut self, client: C) -> Option<(C, Ticket)> {
         let next = self.waiting.pop_front();
         if next.is_none() || self.closed {
-            self.resting.push(client);
+            self.idle.push(client);
             return None;
         }
         next.map(|ticket| (client, ticket))
     }
 
-    /// The window is over: those that still wait are never sent.
+    /// Ends the window: returns the waiting tickets, which are never sent.
     pub fn close(&mut self) -> Vec<Ticket> {
         self.closed = true;
         self.waiting.drain(..).collect()
     }
 
-    /// The clients, when all rest.
+    /// The clients, when all are idle.
     pub fn into_clients(self) -> Vec<C> {
-        self.resting
+        self.idle
     }
 }
 
@@ -69,10 +69,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of arrivals and completions: each ticket is sent once, in order, by at most all
-        /// clients at a time; those that are not sent are returned.
+        /// For any order of arrivals and completions: each ticket is sent once, in order, and no client sends two at a
+        /// time; the tickets not sent are returned.
         #[test]
-        fn each_ticket_is_sent_once_or_told(clients in 1_usize..5, events in proptest::collection::vec(any::<bool>(), 0..100)) {
+        fn each_ticket_is_sent_once_or_returned(clients in 1_usize..5, events in proptest::collection::vec(any::<bool>(), 0..100)) {
             let mut open_loop = OpenLoop::new((0..clients).collect());
             let (mut next, mut sent, mut busy) = (0, Vec::new(), Vec::new());
             for arrives in events {

@@ -1,8 +1,8 @@
-//! A window of an open loop: requests go out at their own times, whatever became of those before.
+//! Measures a window of an open loop: requests are sent at set times, without waiting for earlier responses.
 //!
-//! A thread of its own keeps the times, so that neither the runtime's timer (1 ms) nor a busy worker delays them.
-//! Latency counts from the intended time: a server that stalls delays all requests that would have been sent meanwhile,
-//! and all of them are counted. When no more may be in flight, requests wait, which counts too.
+//! A separate thread keeps the times, so that neither the runtime's timer (1 ms) nor a busy worker delays them.
+//! Latency counts from the intended time: when a server stalls, the delay of every request due in the meantime is
+//! counted (no coordinated omission). A request over the limit of requests in flight waits, and the wait counts too.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -31,10 +31,10 @@ use crate::{
     },
 };
 
-/// Longest sleep of the pacing thread before it looks at the stop sign.
-const LOOK: Duration = Duration::from_millis(50);
+/// Longest sleep of the pacing thread before it checks for a stop.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// What all tasks of a window share.
+/// State shared by all tasks of a window.
 struct Window {
     open_loop: Mutex<OpenLoop<Client>>,
     counts: Mutex<Counts>,
@@ -44,11 +44,11 @@ struct Window {
     to: Duration,
 }
 
-/// Written after a request is over, so the lock costs no latency.
+/// Updated after a request is complete, so that the lock adds no latency.
 struct Counts {
-    /// Requests that were to be sent in the window.
+    /// Requests scheduled in the window.
     inside: Recorder,
-    /// Those of the ramp.
+    /// Requests scheduled in the ramp.
     outside: Recorder,
     completed_meanwhile: u64,
 }
@@ -64,7 +64,7 @@ impl Window {
         (self.from..self.to).contains(&at)
     }
 
-    /// Sends one request after the other as long as some wait.
+    /// Sends a request, then those that wait.
     async fn serve(self: Arc<Self>, mut client: Client, mut ticket: Ticket) {
         loop {
             let request = &self.requests[ticket.index % self.requests.len()];
@@ -83,7 +83,7 @@ impl Window {
         }
     }
 
-    /// Writes down a request that is over; `None` is one that was abandoned.
+    /// Records the outcome of a request; `None` is an abandoned one.
     fn count(&self, at: Duration, lag: Duration, outcome: Option<Result<Reply, CallError>>) {
         let end = self.clock.elapsed();
         let mut counts = self.counts.lock();
@@ -101,7 +101,7 @@ impl Window {
     }
 }
 
-/// The thread that hands out the tickets at their times.
+/// The thread that issues the tickets at their times.
 struct Pacer {
     window: Arc<Window>,
     begin: Duration,
@@ -116,7 +116,7 @@ impl Pacer {
         tokio::task::spawn_blocking(move || self.run())
     }
 
-    /// Returns the requests of the window that were stopped before their time.
+    /// Returns how many requests of the window were not due before the stop.
     fn run(&self) -> u64 {
         for (index, offset) in self.schedule.iter().enumerate() {
             let at = self.begin + *offset;
@@ -132,22 +132,22 @@ impl Pacer {
         0
     }
 
-    /// Whether the time came before the stop sign.
+    /// Whether the time came before the stop.
     fn sleep_until(&self, at: Duration) -> bool {
         while !self.stop.is_cancelled() {
             let left = at.saturating_sub(self.window.clock.elapsed());
             if left.is_zero() {
                 return true;
             }
-            std::thread::sleep(left.min(LOOK));
+            std::thread::sleep(left.min(STOP_CHECK));
         }
         false
     }
 }
 
 impl LaneClient {
-    /// A window of an open loop: `schedule` are the intended times from the beginning of the ramp on. Measured
-    /// is what was to be sent in the window after the ramp, also if it is completed after it.
+    /// Measures a window of an open loop. `schedule` holds the intended times since the start of the ramp. The requests
+    /// scheduled after the ramp are measured, even if they complete after the window.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -159,7 +159,7 @@ impl LaneClient {
         mut progress: impl FnMut(Effort),
     ) -> Result<MeasuredBlock, CreationError> {
         self.grow(self.limits.max_in_flight);
-        // Warm connections lie on top.
+        // Open connections are last, and so used first.
         self.clients.reverse();
         let traffic = self.wire().begin();
         let idle_before = self.scraper.read_idle().await;
@@ -189,7 +189,7 @@ impl LaneClient {
 
         let idle = between(&idle_before, &self.scraper.read_idle().await);
         let traffic = self.wire().traffic().since(traffic);
-        let (counts, waited) = self.take_back(&window)?;
+        let (counts, waited) = self.finish(&window)?;
         let (recorder, mut all) = (counts.inside, counts.outside);
         let outside = all.samples().len() as u64;
         all.merge(recorder.clone());
@@ -210,8 +210,8 @@ impl LaneClient {
         })
     }
 
-    /// The clients back from a window whose tasks have ended: what was counted, and the tickets that waited.
-    fn take_back(&mut self, window: &Window) -> Result<(Counts, u64), CreationError> {
+    /// Takes the clients back from a window whose tasks have ended; returns its counts and how many tickets waited.
+    fn finish(&mut self, window: &Window) -> Result<(Counts, u64), CreationError> {
         let counts = mem::replace(&mut *window.counts.lock(), Counts::new()?);
         let open_loop = mem::replace(&mut *window.open_loop.lock(), OpenLoop::new(Vec::new()));
         let waited = open_loop.waited;

@@ -1,7 +1,7 @@
-//! The plan of a run: stages of blocks, in order. Pure.
+//! Plans a run: stages of blocks, in order. Pure.
 //!
-//! Lanes are interleaved in blocks whose order is drawn anew each time (seeded), so that a machine
-//! that slows down, or a cache that warms up, hits all lanes alike.
+//! Lanes take turns by block, in a new random order each round (seeded), so that a machine that slows down or a cache
+//! that warms up affects all lanes equally.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::{
     run::effort::Effort,
 };
 
-/// What a block consists of.
+/// The work of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Requests that are not measured, until they are steady.
+    /// Requests that are not measured, until latency is steady.
     WarmUp {
         /// Minimum.
         least: usize,
@@ -40,16 +40,16 @@ pub enum Work {
     },
 }
 
-/// One variant at work on its own.
+/// Work of one variant, without a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     /// The variant.
     pub variant: Variant,
-    /// What it does.
+    /// Its work.
     pub work: Work,
 }
 
-/// All variants under one load: their cells are complete when the stage is.
+/// All blocks under one load; a complete stage completes its cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// The load.
@@ -84,7 +84,7 @@ impl Plan {
             match load {
                 LoadSpec::Closed => {
                     for &batch in &settings.batches {
-                        let blocks = deal(settings.iterations, settings.blocks).into_iter().map(Work::Requests);
+                        let blocks = split(settings.iterations, settings.blocks).into_iter().map(Work::Requests);
                         add(Load::Serial { batch }, std::iter::once(warm_up).chain(blocks).collect());
                     }
                     for &concurrency in &settings.concurrency {
@@ -106,7 +106,7 @@ impl Plan {
         Self { stages }
     }
 
-    /// What lies ahead of one lane.
+    /// The work of one lane.
     pub fn effort(&self, lane: Lane) -> Effort {
         let mut effort = Effort::default();
         for stage in &self.stages {
@@ -127,20 +127,20 @@ impl Plan {
         })
     }
 
-    /// The most images that a request of the plan carries.
+    /// The largest number of images in one request.
     pub fn largest_batch(&self) -> usize {
         self.stages.iter().map(|stage| stage.load.batch()).max().unwrap_or(1)
     }
 }
 
-/// Deals `total` into at most `blocks` parts that differ by at most one; none is empty.
-fn deal(total: usize, blocks: usize) -> Vec<usize> {
+/// Splits `total` into at most `blocks` parts whose sizes differ by at most one; none is empty.
+fn split(total: usize, blocks: usize) -> Vec<usize> {
     let blocks = blocks.clamp(1, total.max(1));
     (0..blocks).map(|i| total / blocks + usize::from(i < total % blocks)).filter(|&n| n > 0).collect()
 }
 
 impl Block {
-    /// What the block takes.
+    /// The amount of work of the block.
     pub fn effort(self, load: Load) -> Effort {
         match self.work {
             Work::WarmUp { least: n, .. } | Work::Requests(n) => {
@@ -163,19 +163,19 @@ mod tests {
     }
 
     #[test]
-    fn axes_multiply_and_each_lane_carries_what_it_can() {
+    fn axes_multiply_and_each_lane_uses_the_payloads_it_supports() {
         let settings = Settings {
             connections: vec![Policy::Fresh, Policy::Reused],
             payloads: vec![Encoding::Fp16, Encoding::Json],
             ..settings(4, 2, 1)
         };
         let variants = Variant::all(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
-        let of = |lane| {
+        let payloads = |lane| {
             variants.iter().filter(|variant| variant.lane == lane).map(|variant| variant.payload).collect::<Vec<_>>()
         };
-        assert_eq!(of(Lane::JPEG), [Encoding::JpegBase64; 2], "it carries none of those asked for: its usual one");
-        assert_eq!(of(Lane::ONNX_HTTP), [Encoding::Fp16, Encoding::Json, Encoding::Fp16, Encoding::Json]);
-        assert_eq!(of(Lane::ONNX_GRPC), [Encoding::Fp16; 2]);
+        assert_eq!(payloads(Lane::JPEG), [Encoding::JpegBase64; 2], "it supports none of them and uses its default");
+        assert_eq!(payloads(Lane::ONNX_HTTP), [Encoding::Fp16, Encoding::Json, Encoding::Fp16, Encoding::Json]);
+        assert_eq!(payloads(Lane::ONNX_GRPC), [Encoding::Fp16; 2]);
         let plan = Plan::new(&settings, &[Lane::JPEG, Lane::ONNX_HTTP, Lane::ONNX_GRPC]);
         assert!(
             plan.stages[0]
@@ -186,22 +186,23 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_uses_the_transports_that_it_can() {
+    fn a_lane_uses_the_transports_that_it_supports() {
         use crate::model::transport::Transport::{Shm, Tcp, Uds};
         let payloads = vec![Encoding::Fp32, Encoding::Json];
         let settings = Settings { transports: vec![Shm, Uds], payloads, ..settings(4, 2, 1) };
-        let of = |lane| Variant::all(&settings, &[lane]).iter().map(|variant| variant.transport).collect::<Vec<_>>();
-        assert_eq!(of(Lane::JPEG), [Uds]);
-        assert_eq!(of(Lane::ONNX_HTTP), [Shm, Uds, Uds], "JSON is in messages");
-        assert_eq!(of(Lane::ONNX_HTTP.of("other".parse().unwrap())), [Shm, Tcp], "the sockets are the suite's");
+        let transports =
+            |lane| Variant::all(&settings, &[lane]).iter().map(|variant| variant.transport).collect::<Vec<_>>();
+        assert_eq!(transports(Lane::JPEG), [Uds]);
+        assert_eq!(transports(Lane::ONNX_HTTP), [Shm, Uds, Uds], "JSON is in messages");
+        assert_eq!(transports(Lane::ONNX_HTTP.of("other".parse().unwrap())), [Shm, Tcp], "only the suite has sockets");
     }
 
     #[test]
     fn each_rate_of_an_open_loop_is_a_stage() {
         let loads = vec!["steps:10,20".parse().unwrap(), LoadSpec::Closed];
         let plan = Plan::new(&Settings { loads, ..settings(4, 2, 1) }, &[Lane::JPEG]);
-        let words: Vec<_> = plan.stages.iter().map(|stage| stage.load.to_string()).collect();
-        assert_eq!(words, ["constant 10/s", "constant 20/s", "serial b=1", "serial b=4", "concurrent c=8"]);
+        let loads: Vec<_> = plan.stages.iter().map(|stage| stage.load.to_string()).collect();
+        assert_eq!(loads, ["constant 10/s", "constant 20/s", "serial b=1", "serial b=4", "concurrent c=8"]);
     }
 
     #[test]
@@ -219,7 +220,7 @@ mod tests {
             .chunks(5)
             .map(|round| round.iter().map(|block| block.variant.lane).collect())
             .collect();
-        assert!(rounds.len() > 1, "lanes are not always in one order");
+        assert!(rounds.len() > 1, "the order of lanes varies");
         assert_eq!(plan, Plan::new(&settings(30, 5, 1), &Lane::ALL));
         assert_ne!(plan, Plan::new(&settings(30, 5, 2), &Lane::ALL));
     }
@@ -234,12 +235,12 @@ mod tests {
                     match stage.load {
                         Load::Serial { .. } => {
                             prop_assert_eq!(works[0], Work::WarmUp { least: 2, most: 10 }, "warm-up comes first");
-                            let dealt: Vec<usize> = works[1..]
+                            let parts: Vec<usize> = works[1..]
                                 .iter()
                                 .map(|work| if let Work::Requests(n) = work { *n } else { 0 })
                                 .collect();
-                            prop_assert_eq!(dealt.iter().sum::<usize>(), iterations);
-                            prop_assert!(dealt.iter().max().unwrap() - dealt.iter().min().unwrap() <= 1);
+                            prop_assert_eq!(parts.iter().sum::<usize>(), iterations);
+                            prop_assert!(parts.iter().max().unwrap() - parts.iter().min().unwrap() <= 1);
                         }
                         Load::Concurrent { .. } | Load::Open { .. } => prop_assert_eq!(works.len(), 1),
                     }

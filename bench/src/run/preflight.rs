@@ -1,4 +1,4 @@
-//! Preflight: whether each lane is reachable and its model ready, and the lane's description of itself.
+//! Preflight: checks that a lane is reachable and its model ready, and reads the lane's description.
 
 use quintet_proto::{
     EFFECTIVE_PROVIDER, PROVIDER_REASON,
@@ -24,7 +24,7 @@ use crate::{
 /// A lane that cannot be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
-    /// Nothing answers.
+    /// The server does not answer.
     #[error(
         "lane {lane}: no answer at {url}: {reason}\n  start the server, give its address with {}, or leave \
          the lane out with --skip {lane}",
@@ -33,28 +33,28 @@ pub enum LaneError {
     Unreachable {
         /// The lane.
         lane: Lane,
-        /// Where.
+        /// Its address.
         url: String,
-        /// What happened.
+        /// What went wrong.
         reason: CallError,
     },
-    /// Something answers, but does not serve the model.
+    /// The server answers but does not serve the model.
     #[error("lane {lane}: {url} does not serve the model `{model}`: {reason}\n  {remedy}")]
     NoModel {
         /// The lane.
         lane: Lane,
-        /// Where.
+        /// Its address.
         url: String,
-        /// The model asked for.
+        /// The requested model.
         model: String,
-        /// The server's words.
+        /// The server's message.
         reason: String,
         /// What to do.
         remedy: String,
     },
 }
 
-/// The flag that says where a lane is.
+/// The flag for a lane's address.
 fn address_flag(lane: &Lane) -> String {
     match lane.peer {
         None => format!("--{lane}-url"),
@@ -62,10 +62,10 @@ fn address_flag(lane: &Lane) -> String {
     }
 }
 
-/// What a lane said about itself.
+/// A lane's description of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// Name of the model, where known.
+    /// Name of the model, if known.
     pub model: Option<String>,
     /// Its versions.
     pub model_versions: Vec<String>,
@@ -73,16 +73,16 @@ pub struct Description {
     pub server: Option<String>,
     /// The effective execution provider.
     pub effective_provider: Option<String>,
-    /// Why it is that one.
+    /// Why that provider is used.
     pub provider_reason: Option<String>,
-    /// The batcher's delay in µs, as the model's configuration has it.
+    /// Queue delay in µs, from the model's configuration.
     pub max_queue_delay_us: Option<u64>,
-    /// The version of TLS that it speaks, if it does.
+    /// TLS version of the connection, if TLS is used.
     pub tls: Option<TlsVersion>,
 }
 
 impl Description {
-    /// Fits the description to its lane.
+    /// The description as the report has it.
     pub fn into_info(self, target: &Target, counters_url: &str, counters_missing: Option<String>) -> LaneInfo {
         LaneInfo {
             lane: target.lane,
@@ -101,7 +101,7 @@ impl Description {
     }
 }
 
-/// Asks a lane whether it is ready and what it is.
+/// Checks that a lane is ready and reads its description.
 ///
 /// # Errors
 /// [`LaneError`], with the lane, its address and the remedy.
@@ -113,41 +113,41 @@ pub async fn describe(target: &Target, limits: Limits) -> Result<Description, La
     }
 }
 
-/// A connection for small questions.
-struct Asker {
+/// A connection for requests about server and model.
+struct MetadataClient {
     endpoint: Endpoint,
     connection: Connection,
 }
 
-impl Asker {
+impl MetadataClient {
     fn new(endpoint: &Endpoint, version: HttpVersion, limits: Limits) -> Self {
         Self { endpoint: endpoint.clone(), connection: Connection::new(endpoint.clone(), version, limits) }
     }
 
-    /// The version of TLS that was agreed on.
+    /// The negotiated TLS version.
     fn tls(&self) -> Option<TlsVersion> {
         self.connection.tls()
     }
 
-    async fn ask(&mut self, question: Result<Prepared, CallError>) -> Result<Reply, CallError> {
-        self.connection.call(&question?).await
+    async fn call(&mut self, request: Result<Prepared, CallError>) -> Result<Reply, CallError> {
+        self.connection.call(&request?).await
     }
 
     async fn unary(&mut self, method: &str, message: &impl prost::Message) -> Result<Reply, CallError> {
-        let reply = self.ask(grpc::unary(&self.endpoint, method, message)).await?;
+        let reply = self.call(grpc::unary(&self.endpoint, method, message)).await?;
         grpc::check(&reply)?;
         Ok(reply)
     }
 
     async fn get(&mut self, path: &str) -> Result<Reply, CallError> {
-        let reply = self.ask(http::get(&self.endpoint, path)).await?;
+        let reply = self.call(http::get(&self.endpoint, path)).await?;
         http::check(&reply)?;
         Ok(reply)
     }
 }
 
 impl Description {
-    /// Takes the provider from an answer's headers or gRPC metadata; stock Triton sends none.
+    /// Takes the provider from a response's headers or gRPC metadata; stock Triton sends none.
     fn add_provider(&mut self, reply: &Reply) {
         let text = |key| {
             let value = reply.headers.get(key).or_else(|| reply.trailers.get(key))?;
@@ -162,7 +162,7 @@ fn json<T: serde::de::DeserializeOwned>(reply: &Reply) -> Option<T> {
     serde_json::from_slice(&reply.body()).ok()
 }
 
-/// Sorts a failure: the server is not there, or it is and has no such model.
+/// Maps a failure: the server is unreachable, or it does not have the model.
 fn lane_error(target: &Target, reason: CallError) -> LaneError {
     match reason {
         CallError::Status { code, message } => no_model(target, format!("{code} {message}").trim().to_owned()),
@@ -184,7 +184,7 @@ fn no_model(target: &Target, reason: String) -> LaneError {
 }
 
 async fn jpeg(target: &Target, limits: Limits) -> Result<Description, LaneError> {
-    let mut lane = Asker::new(&target.endpoint, HttpVersion::Http1, limits);
+    let mut lane = MetadataClient::new(&target.endpoint, HttpVersion::Http1, limits);
     lane.get("/health").await.map_err(|reason| lane_error(target, reason))?;
     let reply = lane.get("/model-info").await.ok();
     let info: Value = reply.as_ref().and_then(json).unwrap_or_default();
@@ -213,7 +213,7 @@ async fn jpeg(target: &Target, limits: Limits) -> Result<Description, LaneError>
 }
 
 async fn kserve_http(target: &Target, limits: Limits) -> Result<Description, LaneError> {
-    let mut lane = Asker::new(&target.endpoint, HttpVersion::Http1, limits);
+    let mut lane = MetadataClient::new(&target.endpoint, HttpVersion::Http1, limits);
     let path = format!("/v2/models/{}", target.model);
     lane.get(&format!("{path}/ready")).await.map_err(|reason| lane_error(target, reason))?;
     let server: Option<ServerMetadata> = lane.get("/v2").await.ok().as_ref().and_then(json);
@@ -237,7 +237,7 @@ async fn kserve_http(target: &Target, limits: Limits) -> Result<Description, Lan
 }
 
 async fn kserve_grpc(target: &Target, limits: Limits) -> Result<Description, LaneError> {
-    let mut lane = Asker::new(&target.endpoint, HttpVersion::Http2, limits);
+    let mut lane = MetadataClient::new(&target.endpoint, HttpVersion::Http2, limits);
     let name = target.model.clone();
     let ready: ModelReadyResponse = lane
         .unary("ModelReady", &ModelReadyRequest { name: name.clone(), version: String::new() })
@@ -254,8 +254,8 @@ async fn kserve_grpc(target: &Target, limits: Limits) -> Result<Description, Lan
         tls: lane.tls(),
         ..Description::default()
     };
-    let question = ModelConfigRequest { name: name.clone(), version: String::new() };
-    if let Ok(reply) = lane.unary("ModelConfig", &question).await {
+    let request = ModelConfigRequest { name: name.clone(), version: String::new() };
+    if let Ok(reply) = lane.unary("ModelConfig", &request).await {
         let config: Option<ModelConfigResponse> = grpc::message(&reply).ok();
         description.max_queue_delay_us = config.and_then(|response| {
             let Some(SchedulingChoice::DynamicBatching(batching)) = response.config?.scheduling_choice else {

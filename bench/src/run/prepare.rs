@@ -1,4 +1,4 @@
-//! Prepares a lane for a load: its requests, their intended times, an empty cell.
+//! Prepares a load on a lane: requests, intended send times, an empty cell.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ impl Run<'_> {
             .map_err(|reason| RunError::Request { lane: client.variant.lane, reason })
     }
 
-    /// The intended times of an open loop's window; other loads have none.
+    /// The intended send times of an open loop's window; empty for other loads.
     pub(super) fn schedule(&self, load: Load, length: Duration) -> Arc<[Duration]> {
         let Load::Open { arrivals, rate, .. } = load else { return Arc::default() };
         let traces = self.settings.loads.iter().filter_map(|spec| match spec {

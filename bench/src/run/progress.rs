@@ -7,21 +7,21 @@ use crate::{
     run::effort::Effort,
 };
 
-/// Receives the events of a run; ignores them by default.
+/// Receives the events of a run; by default it ignores them.
 pub trait Progress: Sync {
-    /// A message for a person.
+    /// Shows a message.
     fn say(&self, _text: &str) {}
 
-    /// A lane begins to work under a load.
+    /// A lane begins a load.
     fn begin(&self, _lane: Lane, _load: Load) {}
 
-    /// A lane got on; `took` is the time for it.
+    /// A lane has done some work in the time `took`.
     fn advance(&self, _lane: Lane, _done: Effort, _took: Duration) {}
 
     /// A cell is complete.
     fn cell(&self, _cell: &Cell) {}
 
-    /// Nothing more comes.
+    /// The run is over.
     fn finish(&self) {}
 }
 
@@ -30,7 +30,7 @@ pub struct Silent;
 
 impl Progress for Silent {}
 
-/// Times a piece of work for [`Progress::advance`].
+/// Times work for [`Progress::advance`].
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {

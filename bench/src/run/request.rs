@@ -1,4 +1,4 @@
-//! Sends and times one request; compares the server's counters before and after.
+//! Sends and times one request; subtracts readings of the server's counters.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
 /// How often a window reports its progress.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Sends one request and writes down what became of it.
+/// Sends one request and records its outcome.
 pub(super) async fn send(client: &mut Client, request: &Prepared, recorder: &mut Recorder, clock: &RunClock) {
     let sent = Instant::now();
     let outcome = tokio::select! {
@@ -38,30 +38,30 @@ pub(super) async fn send(client: &mut Client, request: &Prepared, recorder: &mut
     }
 }
 
-/// What was counted between two readings.
+/// The counts between two readings.
 pub(super) fn between(before: &Result<Counters, String>, after: &Result<Counters, String>) -> Result<Counters, String> {
     let (before, after) = (before.as_ref().map_err(Clone::clone)?, after.as_ref().map_err(Clone::clone)?);
-    after.since(before).ok_or_else(|| "the server's counters fell: it was restarted".to_owned())
+    after.since(before).ok_or_else(|| "the server's counters decreased: it was restarted".to_owned())
 }
 
-/// The server's count of answered requests, where the client knows which requests were answered:
-/// one that was abandoned, or lost on the way, may or may not have been.
+/// The server's count of answered requests. `None` if a request was abandoned or its connection broke: the client does
+/// not know whether the server answered it.
 pub(super) fn counted(recorder: &Recorder, idle: &Result<Counters, String>) -> Option<u64> {
     let known = recorder.abandoned == 0 && recorder.failures.kinds.keys().all(|kind| kind == "status");
     known.then(|| idle.as_ref().ok().map(|counters| counters.requests)).flatten()
 }
 
-/// Waits, telling the progress, until the time is over or the sign is given.
+/// Waits until the time is over or the run stops; reports progress.
 pub(super) async fn wait(time: Duration, stop: &CancellationToken, progress: &mut impl FnMut(Effort)) {
     let start = Instant::now();
-    let mut told = Duration::ZERO;
-    while told < time {
-        let step = TICK.min(time - told);
+    let mut reported = Duration::ZERO;
+    while reported < time {
+        let step = TICK.min(time - reported);
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sleep((told + step).saturating_sub(start.elapsed())) => {}
+            () = sleep((reported + step).saturating_sub(start.elapsed())) => {}
         }
-        told += step;
+        reported += step;
         progress(Effort { windows: step, ..Effort::default() });
     }
 }

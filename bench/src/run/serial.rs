@@ -1,4 +1,4 @@
-//! A serial block: one request after the other.
+//! Measures a serial block: one request after another.
 
 use std::ops::Range;
 
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl LaneClient {
-    /// A serial block: requests one after the other, the server's counters read right before and right after. Number n of
-    /// `numbers` is request n of `requests`, which are sent over and over.
+    /// Measures a serial block: reads the server's counters, sends the requests with these `numbers` one after another, and
+    /// reads the counters again. Request n is `requests[n % requests.len()]`.
     ///
     /// # Errors
     /// As [`Recorder::new`].

@@ -1,4 +1,4 @@
-//! Runs the plan from begin to end; keeps the report and the journal.
+//! Runs the plan from start to end; keeps report and journal.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// Runs.
+    /// Carries out the run.
     ///
     /// # Errors
-    /// [`RunError`]; failed requests are no error but data in the report.
+    /// [`RunError`]; failed requests are not errors but data in the report.
     pub async fn run(self) -> Result<Outcome, RunError> {
         let started = Instant::now();
         let before = self.resume.as_ref().map_or(Duration::ZERO, Unfinished::elapsed);

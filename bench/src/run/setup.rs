@@ -1,4 +1,4 @@
-//! Inputs and outcome of a run.
+//! The inputs and the outcome of a run.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::{
     run::{journal::Unfinished, progress::Progress},
 };
 
-/// What a run needs.
+/// The inputs of a run.
 pub struct Run<'a> {
     /// What to measure.
     pub settings: Settings,
@@ -18,22 +18,22 @@ pub struct Run<'a> {
     pub targets: Vec<Target>,
     /// What to send.
     pub payload: Payload,
-    /// Folder that gets a folder for this run.
+    /// Folder in which the run's folder is made.
     pub output: PathBuf,
     /// Receives the run's events.
     pub progress: &'a dyn Progress,
-    /// The run that goes on, if it is none of its own.
+    /// The stopped run to continue, if any.
     pub resume: Option<Unfinished>,
-    /// Stops the run, and how.
+    /// Stops the run.
     pub stop: Stop,
 }
 
-/// Two ways to stop a run; what was measured is kept.
+/// Stops a run in one of two ways; what was measured is kept.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    /// At once: requests in flight are given up.
+    /// Stops at once and abandons requests in flight.
     pub now: CancellationToken,
-    /// After the current block or window; also when it is to stop at once.
+    /// Stops after the current block or window; cancelled together with `now`.
     pub soon: CancellationToken,
 }
 

@@ -1,4 +1,4 @@
-//! Searches the highest rate at which a bound on p99 holds, over windows of an open loop.
+//! Finds the highest rate at which p99 stays within a bound, by windows of an open loop.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,25 +17,25 @@ use crate::{
     run::{clock::RunClock, error::RunError, folder::save, lane_client::LaneClient, setup::Run},
 };
 
-/// The search ends when the bracket is this narrow, as a part of its lower end.
+/// The search ends when the bracket is at most this wide, relative to its lower end.
 const PRECISION: f64 = 0.05;
-/// Growth of the rate while nothing has failed.
+/// Factor by which the rate grows until a window fails.
 const GROWTH: f64 = 2.0;
 
-/// What is searched for.
+/// The goal of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
     /// Bound on p99 from the intended send time.
     pub p99: Duration,
-    /// The first rate tried.
+    /// The first rate to try.
     pub start: Rate,
-    /// The highest rate tried.
+    /// The highest rate to try.
     pub most: Rate,
     /// Most windows for each lane.
     pub probes: usize,
 }
 
-/// Brackets the highest rate that holds: doubles while rates hold, halves the bracket afterwards.
+/// Brackets the highest rate within the bound: doubles the rate until it fails, then halves the bracket.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
     goal: Goal,
@@ -45,7 +45,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// A search that has tried nothing.
+    /// A search before its first window.
     pub fn new(goal: Goal) -> Self {
         Self { goal, holds: None, fails: None, probes: 0 }
     }
@@ -67,7 +67,7 @@ impl Search {
         Rate::per_second(rate.min(most)).ok()
     }
 
-    /// Whether the bound held at a rate.
+    /// Records whether the bound held at a rate.
     pub fn record(&mut self, rate: Rate, held: bool) {
         self.probes += 1;
         let end = if held { &mut self.holds } else { &mut self.fails };
@@ -83,33 +83,33 @@ impl Search {
 /// One window of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Requests per second that were offered.
+    /// Requests per second offered.
     pub rate_per_s: f64,
-    /// Requests per second that were completed.
+    /// Requests per second completed.
     pub achieved_per_s: f64,
     /// p99 from the intended send time, in ms.
     pub p99_ms: Option<f64>,
     /// Requests that failed or were never sent.
     pub lost: u64,
-    /// Whether the bound held: nothing lost, p99 within it.
+    /// Whether no request was lost and p99 was within the bound.
     pub held: bool,
 }
 
-/// What the search says about one lane.
+/// The result of the search for one lane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The lane.
     pub lane: Lane,
     /// The highest rate that held, in requests per second.
     pub highest_per_s: Option<f64>,
-    /// The lowest that did not.
+    /// The lowest rate that did not hold.
     pub fails_at_per_s: Option<f64>,
     /// All windows, in order.
     pub probes: Vec<Probe>,
 }
 
 impl Run<'_> {
-    /// Searches lane by lane; every window is a cell of the report, which lies in a folder like a run's.
+    /// Searches lane by lane. Every window is a cell of the report, which is written to a folder as for a run.
     ///
     /// # Errors
     /// [`RunError`].
@@ -141,7 +141,7 @@ impl Run<'_> {
         Ok((report, answers))
     }
 
-    /// One window at a rate; `None` when nothing was sent.
+    /// Measures one window at a rate; `None` when nothing was sent.
     async fn probe(
         &self,
         client: &mut LaneClient,
@@ -179,14 +179,13 @@ pub fn table(answers: &[Answer], goal: Goal) -> String {
     let bound = goal.p99.as_secs_f64() * 1e3;
     let rate = |rate: Option<f64>| rate.map_or("–".into(), |rate| format!("{rate:.1}"));
     let mut text = format!(
-        "# Highest rate with p99 within {bound} ms\n\n| Lane | holds at (req/s) | fails at (req/s) |\n|---|---:|---:|\n"
+        "# Highest rate with p99 within {bound} ms\n\n| Lane | highest rate that met the bound (req/s) | lowest rate that missed it (req/s) |\n|---|---:|---:|\n"
     );
     for answer in answers {
         let _ =
             writeln!(text, "| {} | {} | {} |", answer.lane, rate(answer.highest_per_s), rate(answer.fails_at_per_s));
     }
-    text +=
-        "\n## Probes\n\n| Lane | offered/s | achieved/s | p99 (ms) | lost | held |\n|---|---:|---:|---:|---:|---|\n";
+    text += "\n## Probes\n\n| Lane | offered (req/s) | achieved (req/s) | p99 (ms) | failed or not sent | bound met |\n|---|---:|---:|---:|---:|---|\n";
     for answer in answers {
         for probe in &answer.probes {
             let _ = writeln!(
@@ -214,9 +213,9 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever the server gives in, the bracket is around it, and narrow unless the probes ran out.
+        /// The bracket contains the limit of the server, and is narrow unless the probes ran out.
         #[test]
-        fn the_bracket_is_around_the_limit(limit in 1.0..5e4_f64, start in 1.0..1e3_f64, probes in 1_usize..40) {
+        fn the_bracket_contains_the_limit(limit in 1.0..5e4_f64, start in 1.0..1e3_f64, probes in 1_usize..40) {
             let goal = Goal { p99: Duration::from_millis(50), start: rate(start), most: rate(1e5), probes };
             let mut search = Search::new(goal);
             let mut tried = 0;

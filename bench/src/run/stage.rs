@@ -17,29 +17,29 @@ use crate::{
     },
 };
 
-/// A lane at work in a stage.
+/// A lane in a stage.
 struct LaneWork<'a> {
     client: &'a mut LaneClient,
     requests: Arc<[Prepared]>,
     measured: Measured,
 }
 
-/// What a stage measured.
+/// The result of a stage.
 pub(super) struct StageResult {
-    /// A record of every lane.
+    /// The measurements of every lane.
     pub(super) measured: Vec<Measured>,
-    /// Whether all blocks are over.
+    /// Whether all blocks are complete.
     pub(super) complete: bool,
 }
 
-/// Drives the stages of a run.
+/// Runs the stages of a plan.
 pub(super) struct Driver<'a> {
     pub(super) run: &'a Run<'a>,
     pub(super) clock: RunClock,
 }
 
 impl Driver<'_> {
-    /// Drives one stage, or what is left of it after a stop.
+    /// Runs one stage, or its remaining blocks when the run is resumed.
     pub(super) async fn stage(
         &self,
         index: usize,
@@ -59,7 +59,7 @@ impl Driver<'_> {
         for (number, block) in stage.blocks.iter().enumerate() {
             let Some(lane) = lanes.iter_mut().find(|lane| lane.client.variant == block.variant) else { continue };
             let earlier = earlier(number);
-            // Where blocks are left, their lanes are warmed up again.
+            // If blocks of the stage remain, warm up the lanes again.
             if let Some(entry) = earlier.filter(|entry| was_complete || matches!(entry.done, Done::Block(_))) {
                 self.run.progress.advance(block.variant.lane, block.effort(stage.load), entry.took);
                 entry.done.clone().add_to(&mut lane.measured);
@@ -86,7 +86,7 @@ impl Driver<'_> {
         Ok(StageResult { measured: lanes.into_iter().map(|lane| lane.measured).collect(), complete })
     }
 
-    /// Drives one block.
+    /// Runs one block.
     async fn block(&self, block: &Block, load: Load, work: &mut LaneWork<'_>) -> Result<Done, RunError> {
         let (lane, progress) = (block.variant.lane, self.run.progress);
         let LaneWork { client, requests, measured } = work;
@@ -106,7 +106,7 @@ impl Driver<'_> {
                 return Ok(Done::WarmUp(client.warm_up(requests, (least, most), &mut requests_done).await?));
             }
             (Work::Requests(n), _) => {
-                // Blocks go on through the photographs where the last one ended.
+                // Each block continues with the photograph after the last block's.
                 let first = measured.requests() % requests.len().max(1);
                 client.block(requests, first..first + n, &mut requests_done).await?
             }
@@ -118,7 +118,7 @@ impl Driver<'_> {
                 client.window(Arc::clone(requests), load.workers(), (ramp, length), &mut time_passed).await?
             }
         };
-        // A window may end before its time: with its last request, or with the most that it may send.
+        // A window may end early, with its last request or at the limit of requests.
         progress.advance(lane, Effort { windows: ahead, ..Effort::default() }, Duration::ZERO);
         Ok(Done::Block(Box::new(block)))
     }

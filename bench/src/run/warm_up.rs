@@ -1,4 +1,4 @@
-//! Warm-up: requests that are not measured, until they are steady.
+//! Warm-up: sends requests that are not measured until latency is steady.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::{
     run::{lane_client::LaneClient, request::send},
 };
 
-/// Warm-up is steady when the medians of its last two groups differ by at most this part of the smaller.
+/// Latency is steady when the medians of the last two groups differ by at most this part of the smaller one.
 const STEADY: f64 = 0.1;
 
 impl LaneClient {
-    /// Sends requests that are not measured: at least `least`, then until they are steady, at most `most`.
+    /// Sends at least `least` requests, then more until latency is steady, but at most `most`.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -71,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steady_is_two_groups_alike() {
-        assert!(!is_steady(&[10.0, 10.0, 10.0], 2), "one group and a half tell nothing");
+    fn steady_needs_two_similar_groups() {
+        assert!(!is_steady(&[10.0, 10.0, 10.0], 2), "one and a half groups are too few");
         assert!(!is_steady(&[90.0, 30.0, 10.0, 10.0], 2), "still falling");
         assert!(is_steady(&[90.0, 30.0, 10.0, 10.4, 10.5, 10.9], 2));
         assert!(!is_steady(&[], 1));

@@ -1,4 +1,4 @@
-//! A concurrent window: a closed loop of several workers.
+//! Measures a concurrent window: a closed loop of several workers.
 
 use std::{
     sync::{
@@ -31,9 +31,9 @@ use crate::{
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
 impl LaneClient {
-    /// A concurrent window: `workers` send without pause; after the ramp a window of `length` is
-    /// measured by what completes in it. The server's stage times are those of the window; its count
-    /// is compared from idle to idle, where it can be exact.
+    /// Measures a concurrent window: `workers` send without a pause; after the ramp, the requests that complete within
+    /// `length` are measured. The server's stage times are those of the window. Its count of requests is taken between
+    /// two idle moments, where it is exact.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -47,11 +47,11 @@ impl LaneClient {
         self.workers(workers).await;
         let traffic = self.wire().begin();
         let idle_before = self.scraper.read_idle().await;
-        // `stop` ends the sending; a worker that has used up the budget raises it too.
+        // `stop` ends the sending; a worker cancels it when the budget is used up.
         let stop = self.clock.cancel.child_token();
         let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests));
         let mut tasks = JoinSet::new();
-        // Without a ramp the window opens before the first request, however late this task runs next.
+        // Without a ramp, open the window before the first request: this task may run late.
         let mut opening = (self.clock.elapsed(), idle_before.clone(), process_cpu());
         for (first, client) in self.clients.drain(..workers).enumerate() {
             let (requests, budget) = (Arc::clone(&requests), Arc::clone(&budget));
@@ -88,7 +88,7 @@ impl LaneClient {
         })
     }
 
-    /// Waits for the workers to complete their last requests: what all of them recorded.
+    /// Waits for the workers to complete their last requests; returns all samples.
     async fn join(&mut self, mut tasks: JoinSet<Finished>) -> Result<Recorder, CreationError> {
         let mut all = Recorder::new()?;
         while let Some(joined) = tasks.join_next().await {
@@ -98,7 +98,7 @@ impl LaneClient {
                     all.merge(recorder?);
                 }
                 Err(error) => {
-                    let error = CallError::Transport(format!("a worker ended: {error}"));
+                    let error = CallError::Transport(format!("a worker panicked: {error}"));
                     all.failures.add(error.kind(), &error);
                 }
             }
@@ -107,29 +107,29 @@ impl LaneClient {
     }
 }
 
-/// A worker's client, and what it recorded.
+/// A worker's client and its samples.
 type Finished = (Client, Result<Recorder, CreationError>);
 
 /// One worker of a window.
 struct Worker {
     client: Client,
     requests: Arc<[Prepared]>,
-    /// The request that it begins with.
+    /// Index of its first request.
     first: usize,
-    /// Requests that may still be sent, of all workers.
+    /// Number of requests that all workers may still send.
     budget: Arc<AtomicUsize>,
     stop: CancellationToken,
     clock: RunClock,
 }
 
 impl Worker {
-    /// Sends until it is stopped, then completes its last request.
+    /// Sends until stopped, then completes the last request.
     async fn run(mut self) -> Finished {
         let mut recorder = match Recorder::new() {
             Ok(recorder) => recorder,
             Err(error) => return (self.client, Err(error)),
         };
-        // Workers begin with different photographs, so that they do not send the same one in step.
+        // Workers begin with different photographs, so that they do not all send the same one.
         for request in self.requests.iter().cycle().skip(self.first % self.requests.len().max(1)) {
             if self.stop.is_cancelled() {
                 break;

@@ -1,4 +1,4 @@
-//! Parses a server's own counters: Triton's statistics, or its Prometheus metrics, read before and after a window.
+//! Parses a server's counters, from Triton's statistics or Prometheus metrics.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::model::counters::Counters;
 
 impl Counters {
-    /// Reads one model's counters out of a Prometheus text page.
-    /// `None` when the page says nothing about the model.
+    /// Parses one model's counters from a page in Prometheus text format.
+    /// `None` when the page has no counter of the model.
     pub fn parse(page: &str, model: &str) -> Option<Self> {
         let mut counters = Self::default();
         let mut found = false;
@@ -23,10 +23,10 @@ impl Counters {
         found.then_some(counters)
     }
 
-    /// The counters in an answer of the statistics extension: those of one model, its versions summed.
-    /// `None` without any.
+    /// The counters in a response of the statistics extension, summed over the versions of the model.
+    /// `None` without versions.
     pub fn of_statistics(versions: &[ModelStatistics]) -> Option<Self> {
-        let of = |version: &ModelStatistics| {
+        let counters = |version: &ModelStatistics| {
             let stats = version.inference_stats.unwrap_or_default();
             let us = |duration: &Option<StatisticDuration>| duration.as_ref().map_or(0, |duration| duration.ns / 1_000);
             let count = |duration: &Option<StatisticDuration>| duration.as_ref().map_or(0, |duration| duration.count);
@@ -42,22 +42,22 @@ impl Counters {
                 compute_output_us: us(&stats.compute_output),
             }
         };
-        versions.iter().map(of).reduce(|sum, version| sum.plus(&version))
+        versions.iter().map(counters).reduce(|sum, version| sum.plus(&version))
     }
 
-    /// The same from its form in JSON.
+    /// As [`Counters::of_statistics`], from JSON.
     pub fn parse_statistics(json: &[u8]) -> Option<Self> {
-        let answer: Value = serde_json::from_slice(json).ok()?;
-        let number = |of: &Value, key: &str| match of.get(key) {
+        let response: Value = serde_json::from_slice(json).ok()?;
+        let number = |object: &Value, key: &str| match object.get(key) {
             // Protobuf's JSON form writes 64-bit numbers as strings, Triton's as numbers.
             Some(Value::String(text)) => text.parse().unwrap_or(0),
             value => value.and_then(Value::as_u64).unwrap_or(0),
         };
-        let of = |version: &Value| {
+        let statistics = |version: &Value| {
             let stats = version.get("inference_stats")?;
             let duration = |key| {
-                let of = stats.get(key)?;
-                Some(StatisticDuration { count: number(of, "count"), ns: number(of, "ns") })
+                let value = stats.get(key)?;
+                Some(StatisticDuration { count: number(value, "count"), ns: number(value, "ns") })
             };
             Some(ModelStatistics {
                 inference_count: number(version, "inference_count"),
@@ -74,7 +74,8 @@ impl Counters {
                 ..ModelStatistics::default()
             })
         };
-        let versions: Option<Vec<ModelStatistics>> = answer.get("model_stats")?.as_array()?.iter().map(of).collect();
+        let versions: Option<Vec<ModelStatistics>> =
+            response.get("model_stats")?.as_array()?.iter().map(statistics).collect();
         Self::of_statistics(&versions?)
     }
 
@@ -114,7 +115,7 @@ fn parse_line(line: &str) -> Option<(&str, BTreeMap<&str, String>, u64)> {
     (value.is_finite() && value >= 0.0).then(|| (name.trim(), labels, value.round() as u64))
 }
 
-/// The labels up to the closing brace, with `\\`, `\"` and `\n` unescaped, and what follows it.
+/// The labels up to the closing brace, with `\\`, `\"` and `\n` unescaped, and the text after the brace.
 fn parse_labels(mut text: &str) -> Option<(BTreeMap<&str, String>, &str)> {
     let mut labels = BTreeMap::new();
     loop {
@@ -176,7 +177,7 @@ process_start 12
         assert_eq!(Counters::parse(PAGE, "resnet18"), None);
     }
 
-    /// As Triton writes it, two versions; and as protobuf's own JSON form has it.
+    /// The first version is in Triton's form, the second in protobuf's JSON form.
     #[test]
     fn reads_statistics() {
         let json = r#"{"model_stats":[
@@ -204,7 +205,7 @@ process_start 12
     }
 
     #[test]
-    fn a_restart_is_noticed() {
+    fn a_restart_is_detected() {
         let before = Counters { requests: 10, ..Counters::default() };
         let after = Counters { requests: 13, queue_us: 7, ..Counters::default() };
         assert_eq!(after.since(&before), Some(Counters { requests: 3, queue_us: 7, ..Counters::default() }));
@@ -219,14 +220,14 @@ process_start 12
 
     proptest! {
         #[test]
-        fn any_page_is_survived(page: String) {
+        fn no_page_causes_a_panic(page: String) {
             let _ = Counters::parse(&page, "m");
             let _ = parse_line(&format!("x{{{page}"));
             let _ = Counters::parse_statistics(page.as_bytes());
         }
 
         #[test]
-        fn a_window_is_the_difference(a in 0..1_u64 << 50, b in 0..1_u64 << 50) {
+        fn a_window_counts_the_difference(a in 0..1_u64 << 50, b in 0..1_u64 << 50) {
             let page = |n: u64| format!("nv_inference_count{{model=\"m\"}} {n}\n");
             let (before, after) = (Counters::parse(&page(a), "m").unwrap(), Counters::parse(&page(a + b), "m").unwrap());
             prop_assert_eq!(after.since(&before).unwrap().images, b);

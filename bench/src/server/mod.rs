@@ -1,4 +1,4 @@
-//! A server's own counters.
+//! Reads the counters that a server keeps of itself.
 
 pub mod counters;
 pub mod scrape;

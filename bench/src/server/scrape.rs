@@ -1,6 +1,6 @@
-//! Reads a service's counters: by Triton's statistics extension on the lane itself, else on its metrics page.
+//! Reads a service's counters: from Triton's statistics extension on the lane, or else from the metrics page.
 //!
-//! A lane is asked past any emulated link, on a connection that does not count as its traffic.
+//! Requests bypass an emulated link and use a connection that does not count as the lane's traffic.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -19,24 +19,24 @@ use crate::{
 
 /// Longest wait for a server's counters.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server may take to count what it has answered: Triton does so after the answer.
+/// Time for a server to count an answered request: Triton counts after it has responded.
 const SETTLE: Duration = Duration::from_millis(2);
-/// How often it is asked for that.
-const MOST_READINGS: usize = 10;
+/// Most readings while waiting for equal counters.
+const MAX_READINGS: usize = 10;
 
 /// Reads one model's counters.
 pub struct Scraper {
-    /// The first one that answers is kept.
+    /// Tried in order; the first that answers is kept.
     sources: VecDeque<Source>,
-    /// Why each that was given up was.
-    gone: Vec<String>,
+    /// Errors of the sources that were given up.
+    errors: Vec<String>,
     model: String,
 }
 
 struct Source {
     form: Form,
     connection: Connection,
-    question: Prepared,
+    request: Prepared,
     url: String,
 }
 
@@ -48,13 +48,13 @@ enum Form {
 }
 
 impl Scraper {
-    /// A scraper that has asked nothing yet.
+    /// A scraper without connections yet.
     pub fn new(target: &Target, limits: Limits) -> Self {
         let limits = Limits { request_timeout: TIMEOUT.min(limits.request_timeout), ..limits };
         let (lane, metrics) = (target.endpoint.clone().direct(), &target.metrics);
-        let source = |form, endpoint: &_, version, question: Result<Prepared, CallError>, url| {
+        let source = |form, endpoint: &_, version, request: Result<Prepared, CallError>, url| {
             let connection = Connection::new(Clone::clone(endpoint), version, limits);
-            question.map(|question| Source { form, connection, question, url })
+            request.map(|request| Source { form, connection, request, url })
         };
         let statistics = match target.protocol() {
             Protocol::Jpeg => None,
@@ -65,26 +65,28 @@ impl Scraper {
             }
             Protocol::KserveGrpc => {
                 let message = ModelStatisticsRequest { name: target.model.clone(), version: String::new() };
-                let question = grpc::unary(&lane, "ModelStatistics", &message);
+                let request = grpc::unary(&lane, "ModelStatistics", &message);
                 let url = format!("{}/ModelStatistics", target.url());
-                Some(source(Form::GrpcStatistics, &lane, HttpVersion::Http2, question, url))
+                Some(source(Form::GrpcStatistics, &lane, HttpVersion::Http2, request, url))
             }
         };
         let url = format!("{}/metrics", metrics.url("http"));
         let page = source(Form::Metrics, metrics, HttpVersion::Http1, http::get(metrics, "/metrics"), url);
-        let mut gone = Vec::new();
-        let valid =
-            statistics.into_iter().chain([page]).filter_map(|source| source.map_err(|e| gone.push(e.to_string())).ok());
+        let mut errors = Vec::new();
+        let valid = statistics
+            .into_iter()
+            .chain([page])
+            .filter_map(|source| source.map_err(|e| errors.push(e.to_string())).ok());
         let sources = valid.collect();
-        Self { sources, gone, model: target.model.clone() }
+        Self { sources, errors, model: target.model.clone() }
     }
 
-    /// Where the counters come from, or would; empty when from nowhere.
+    /// URL of the counters; empty if there is no source.
     pub fn url(&self) -> &str {
         self.sources.front().map_or("", |source| &source.url)
     }
 
-    /// The counters now. What does not answer is not asked again.
+    /// The counters now. A source that does not answer is not tried again.
     pub async fn read(&mut self) -> Result<Counters, String> {
         while let Some(source) = self.sources.front_mut() {
             match source.read(&self.model).await {
@@ -94,18 +96,18 @@ impl Scraper {
                 }
                 Err(error) if self.sources.len() > 1 || matches!(error, CallError::Connect { .. }) => {
                     let given_up = self.sources.pop_front().map(|source| source.url).unwrap_or_default();
-                    self.gone.push(format!("{given_up}: {error}"));
+                    self.errors.push(format!("{given_up}: {error}"));
                 }
                 Err(error) => return Err(error.to_string()),
             }
         }
-        Err(self.gone.join("; "))
+        Err(self.errors.join("; "))
     }
 
-    /// The counters of a server with nothing in flight: read until they stand still.
+    /// The counters of an idle server: read until two readings are equal.
     pub async fn read_idle(&mut self) -> Result<Counters, String> {
         let mut counters = self.read().await?;
-        for _ in 1..MOST_READINGS {
+        for _ in 1..MAX_READINGS {
             sleep(SETTLE).await;
             let again = self.read().await?;
             if again == counters {
@@ -119,22 +121,22 @@ impl Scraper {
 
 impl Source {
     async fn read(&mut self, model: &str) -> Result<Counters, CallError> {
-        let reply = self.connection.call(&self.question).await?;
+        let reply = self.connection.call(&self.request).await?;
         if self.form == Form::GrpcStatistics {
             grpc::check(&reply)?;
             let answer: ModelStatisticsResponse = grpc::message(&reply)?;
-            return Counters::of_statistics(&answer.model_stats).ok_or_else(|| nothing("statistics", model));
+            return Counters::of_statistics(&answer.model_stats).ok_or_else(|| missing("statistics", model));
         }
         http::check(&reply)?;
         let body = reply.body();
         match self.form {
             Form::Metrics => Counters::parse(&String::from_utf8_lossy(&body), model)
-                .ok_or_else(|| nothing("nv_inference counters", model)),
-            _ => Counters::parse_statistics(&body).ok_or_else(|| nothing("statistics", model)),
+                .ok_or_else(|| missing("nv_inference counters", model)),
+            _ => Counters::parse_statistics(&body).ok_or_else(|| missing("statistics", model)),
         }
     }
 }
 
-fn nothing(what: &str, model: &str) -> CallError {
+fn missing(what: &str, model: &str) -> CallError {
     CallError::Malformed(format!("no {what} of model `{model}`"))
 }
