@@ -3,7 +3,7 @@
 mod infer;
 mod json;
 mod json_body;
-pub(in crate::transport) mod metadata;
+mod metadata;
 mod repository;
 mod request;
 mod response;
