@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use futures_util::future::Either;
-use quintet_engine::{InferError, InferRequest, Model, ModelSpec, OutputMemory};
+use quintet_engine::{InferError, InferRequest, InferResponse, Model, ModelSpec, OutputMemory, Tensor};
 use tokio::time::timeout_at;
 
 use super::{
@@ -51,14 +50,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
         timings: call.timings,
     };
-    let run = model.infer(request);
-    let run = match model.is_composite() {
-        true => {
-            let traces = trace.as_deref_mut().map(Trace::steps);
-            Either::Left(Caller { id: call.id.to_owned(), traces }.scope(run))
-        }
-        false => Either::Right(run),
-    };
+    let run = run(&model, request, call.id, trace.as_deref_mut());
     let response = match call.deadline {
         // Dropping the run takes it out of the queue, or stops it.
         Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or(Err(InferError::DeadlineExceeded))?,
@@ -73,22 +65,47 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         let named = outputs.filter_map(|(index, tensor)| Some((spec.outputs().get(*index)?.name.as_str(), tensor)));
         trace.answered(named);
     }
-    let mut outputs = Vec::with_capacity(response.outputs.len());
-    for (index, tensor) in response.outputs {
+    let outputs = answered_outputs(&spec, response.outputs, &call.outputs)?;
+    Ok(Answer { model, outputs, timings: response.timings })
+}
+
+/// Runs a request. The steps of an ensemble get its id and its trace.
+async fn run(
+    model: &Model,
+    request: InferRequest,
+    id: &str,
+    trace: Option<&mut Trace>,
+) -> Result<InferResponse, InferError> {
+    let run = model.infer(request);
+    if !model.is_composite() {
+        return run.await;
+    }
+    let caller = Caller { id: id.to_owned(), traces: trace.map(Trace::steps) };
+    caller.scope(run).await
+}
+
+/// The outputs as the request wants them: classified, written to shared memory, sorted by name.
+fn answered_outputs(
+    spec: &ModelSpec,
+    tensors: Vec<(usize, Tensor)>,
+    requested: &[WantedOutput<'_>],
+) -> Result<Vec<AnsweredOutput>, InferError> {
+    let mut outputs = Vec::with_capacity(tensors.len());
+    for (index, tensor) in tensors {
         let Some(output) = spec.outputs().get(index) else { continue };
-        let wanted = call.outputs.iter().find(|wanted| wanted.name == output.name);
+        let wanted = requested.iter().find(|wanted| wanted.name == output.name);
         let tensor = match wanted.and_then(|output| output.classes) {
             Some(classes) => classify::top(&tensor, spec.batches(), classes, output.labels.as_deref())?,
             None => tensor,
         };
         let shared = wanted.and_then(|output| output.shared.clone());
-        if let Some(place) = &shared {
-            place.write(&output.name, tensor.data())?;
+        if let Some(range) = &shared {
+            range.write(&output.name, tensor.data())?;
         }
         outputs.push(AnsweredOutput { name: output.name.clone(), tensor, shared });
     }
     outputs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Answer { model, outputs, timings: response.timings })
+    Ok(outputs)
 }
 
 /// Where outputs may be written by the model itself. Classes are made of an output that is elsewhere, and where two

@@ -60,7 +60,7 @@ impl Incoming {
         Ok(Self { service, headers, started, message })
     }
 
-    /// Carries the call out when all of its message came.
+    /// Carries out the call after its whole message was received.
     async fn answer(self) -> Response<tonic::body::Body> {
         let Self { service, headers, started, message } = self;
         let (model, message, received) = match read(&service, message).await {
@@ -70,7 +70,8 @@ impl Incoming {
         let arrival = Arrival { carrier: Carrier::Grpc, started, received, headers: &headers };
         let mut trace = service.traces().begin(model.spec(), arrival);
         let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
-        let outcome = carry_out(&service, model, &message, arrival, deadline, trace.as_mut()).await;
+        let request = Request { model, message, arrival, deadline };
+        let outcome = carry_out(&service, &request, trace.as_mut()).await;
         traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
     }
 }
@@ -113,23 +114,30 @@ async fn read(
     Ok((model, message, received))
 }
 
+/// A call whose message was received and decoded.
+struct Request<'a> {
+    model: Arc<Model>,
+    message: ModelInferRequest,
+    arrival: Arrival<'a>,
+    /// When the client stops waiting (`grpc-timeout`).
+    deadline: Option<Instant>,
+}
+
 async fn carry_out(
     service: &Service,
-    model: Arc<Model>,
-    message: &ModelInferRequest,
-    arrival: Arrival<'_>,
-    deadline: Option<Instant>,
+    request: &Request<'_>,
     trace: Option<&mut Trace>,
 ) -> Result<Response<tonic::body::Body>, InferError> {
+    let Request { model, message, arrival, deadline } = request;
     let mut call = request::call(message, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = arrival.received - arrival.started;
     timings[Stage::Parse] = arrival.received.elapsed();
     call.started = arrival.started;
-    call.deadline = deadline;
+    call.deadline = *deadline;
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id)
+    answer(kserve::infer(Arc::clone(model), call, trace).await?, id)
 }
 
 /// The answer's message without its tensors.
