@@ -12,13 +12,13 @@ use super::{
     trace::Trace,
 };
 
-/// Carries a call out, and notes in its trace, if it has one, what becomes of it.
+/// Carries out a call and records its course in its trace, if it has one.
 ///
 /// # Errors
-/// Whatever admission, queue or backend refuse; failures are counted with the model.
+/// Those of admission, queue and backend. Failures are counted in the model's statistics.
 pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
     if let Some(trace) = &mut trace {
-        trace.begun(call.id);
+        trace.started(call.id);
     }
     let outcome = carry_out(model, call, trace.as_deref_mut()).await;
     if let Some(trace) = trace {
@@ -52,7 +52,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
     };
     let run = run(&model, request, call.id, trace.as_deref_mut());
     let response = match call.deadline {
-        // Dropping the run takes it out of the queue, or stops it.
+        // A timeout drops the run, which cancels the request.
         Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or(Err(InferError::DeadlineExceeded))?,
         None => run.await?,
     };
@@ -108,13 +108,13 @@ fn answered_outputs(
     Ok(outputs)
 }
 
-/// Where outputs may be written by the model itself. Classes are made of an output that is elsewhere, and where two
-/// regions share memory an output could be written over an input.
+/// The shared memory that the model itself may write outputs to. Left out are outputs that are classified, and regions
+/// that overlap another one: the output could overwrite an input.
 fn output_memory(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn OutputMemory>)> {
-    let place = |wanted: &WantedOutput<'_>| {
+    let memory = |wanted: &WantedOutput<'_>| {
         let range = wanted.shared.clone().filter(|range| range.is_alone() && wanted.classes.is_none())?;
         let index = spec.outputs().iter().position(|output| output.name == wanted.name)?;
         Some((index, Arc::new(range) as Arc<dyn OutputMemory>))
     };
-    wanted.iter().filter_map(place).collect()
+    wanted.iter().filter_map(memory).collect()
 }

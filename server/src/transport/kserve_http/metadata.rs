@@ -1,4 +1,4 @@
-//! Health, metadata, configuration and metrics over HTTP.
+//! Health, metadata, configuration and statistics over HTTP.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -70,7 +70,7 @@ pub(super) async fn model_ready(
     }
 }
 
-/// `GET /v2/models/{model}[/versions/{version}]/config`: the configuration in force.
+/// `GET /v2/models/{model}[/versions/{version}]/config`: the effective configuration.
 pub(super) async fn config(
     State(service): State<Arc<Service>>,
     Path(path): Path<HashMap<String, String>>,

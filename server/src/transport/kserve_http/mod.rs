@@ -1,4 +1,4 @@
-//! KServe v2 over HTTP/1.1, with Triton's paths, headers and words.
+//! KServe v2 over HTTP/1.1, with Triton's paths, headers and error texts.
 
 mod infer;
 mod json;

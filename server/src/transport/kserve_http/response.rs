@@ -1,4 +1,4 @@
-//! The response to an inference request over HTTP.
+//! Writes the response to an inference request over HTTP.
 
 use std::{borrow::Cow, time::Instant};
 
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Writes the response: JSON, then the binary outputs as they are.
+/// Writes the response: JSON, then the binary outputs, which are sent without a copy unless they are encoded.
 pub(super) async fn answer(
     answer: Answer,
     id: &str,
@@ -56,7 +56,7 @@ fn describe<'a>(
     let mut described = Vec::with_capacity(outputs.len());
     for AnsweredOutput { name, tensor, shared } in outputs {
         let mut parameters = Parameters::new();
-        // In shared memory it has no parameters: Triton's C++ client takes any for those of binary data.
+        // An output in shared memory has no parameters: Triton's C++ client reads any as those of binary data.
         let data = if shared.is_some() {
             None
         } else if form.is_binary(name) {

@@ -18,7 +18,7 @@ async fn classes_are_ranked_with_their_labels() {
 
     let (_, body) = suite.post_json("/classify?k=99", &[base64(&png(RED)), base64(&png(BLUE))]).await;
     let classes = body["classifications"].as_array().unwrap();
-    assert_eq!((classes.len(), classes[1].as_array().unwrap().len()), (2, 4), "no more than there are");
+    assert_eq!((classes.len(), classes[1].as_array().unwrap().len()), (2, 4), "at most all classes");
     assert_eq!((&classes[0][0]["label"], &classes[1][0]["label"]), (&json!("red"), &json!("blue")));
     let unnamed = classes[0].as_array().unwrap().iter().find(|class| class["index"] == 3).unwrap();
     assert!(unnamed.get("label").is_none(), "{unnamed}");
@@ -26,6 +26,6 @@ async fn classes_are_ranked_with_their_labels() {
     let (status, body) = suite.post("/classify?k=0", "image/png", png(RED)).await;
     assert_eq!(
         (status, &body["error"]),
-        (StatusCode::BAD_REQUEST, &json!("k must be a whole number from 1 on, got '0'"))
+        (StatusCode::BAD_REQUEST, &json!("k must be a whole number of at least 1, got '0'"))
     );
 }

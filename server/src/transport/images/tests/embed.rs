@@ -15,7 +15,7 @@ use super::support::{
 use crate::transport::images::Decoder;
 
 #[tokio::test]
-async fn every_way_to_send_images() {
+async fn images_in_every_form_are_embedded() {
     for input in [PIXELS, TENSOR] {
         let suite = Suite::new(input);
         let uri = format!("data:image/png;base64,{}", base64(&png(BLUE)));
@@ -43,7 +43,7 @@ async fn every_way_to_send_images() {
 }
 
 #[tokio::test]
-async fn what_is_optional_besides_the_image_is_left_out() {
+async fn optional_inputs_are_left_out_and_required_ones_refused() {
     let blur = |optional| vec![TensorSpec { optional, ..TensorSpec::new("blur", DataType::Fp32, [Some(1)]) }];
     for (optional, status) in [(true, StatusCode::OK), (false, StatusCode::NOT_IMPLEMENTED)] {
         let (suite, model) = start_beside(blur(optional), PIXELS, ["logits", "embedding"], Decoder::new(1, 8));

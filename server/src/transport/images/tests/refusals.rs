@@ -13,12 +13,12 @@ use super::support::{MAX_IMAGES, PIXELS, RED, Suite, TENSOR, base64, encode, png
 use crate::transport::images::Decoder;
 
 #[tokio::test]
-async fn a_bad_image_is_named_and_nothing_is_run() {
+async fn a_bad_image_is_named_and_the_model_does_not_run() {
     let suite = Suite::new(TENSOR);
     let good = base64(&png(RED));
     let jpeg = encode(&RgbImage::from_pixel(20, 20, Rgb(RED)), ImageFormat::Jpeg);
     for bad in ["!".into(), String::new(), base64(b"no image"), base64(&jpeg[..30]), base64(&png(RED)[..40])] {
-        // The second bad one is not the one to be told, however the threads run.
+        // The first bad image is reported, in whatever order the threads run.
         let images = [good.clone(), good.clone(), bad, good.clone(), "?".into()];
         let (status, body) = suite.post_json("/embed/base64", &images).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
@@ -33,7 +33,7 @@ async fn a_bad_image_is_named_and_nothing_is_run() {
 
     assert_eq!(suite.counters.runs.load(SeqCst), 0);
     let (status, _) = suite.post_json("/embed/base64", &[good]).await;
-    assert_eq!(status, StatusCode::OK, "the lane goes on");
+    assert_eq!(status, StatusCode::OK, "the lane still works");
     assert!(
         suite
             .service
@@ -44,7 +44,7 @@ async fn a_bad_image_is_named_and_nothing_is_run() {
 }
 
 #[tokio::test]
-async fn limits_have_their_status_and_their_flag() {
+async fn requests_over_a_limit_get_its_status_and_flag() {
     let suite = Suite::new(PIXELS);
     let wide = encode(&RgbImage::new(101, 100), ImageFormat::Png);
     let many = vec![base64(&png(RED)); MAX_IMAGES + 1];
@@ -65,7 +65,7 @@ async fn limits_have_their_status_and_their_flag() {
 }
 
 #[tokio::test]
-async fn bodies_of_no_known_form_are_refused() {
+async fn rejects_bodies_of_an_unknown_form() {
     let suite = Suite::new(PIXELS);
     let answers = [
         suite.post("/embed", "text/plain", "x").await,
@@ -82,31 +82,31 @@ async fn bodies_of_no_known_form_are_refused() {
     ];
     let text = answers.map(|(status, body)| format!("{status} {}", body["error"].as_str().unwrap())).join("\n");
     insta::assert_snapshot!(text, @r"
-    400 Bad Request cannot tell from the content type 'text/plain' what the body is: send application/json, multipart/form-data, image/jpeg, image/png or image/webp
+    400 Bad Request content type 'text/plain' is not supported: send application/json, multipart/form-data, image/jpeg, image/png or image/webp
     400 Bad Request failed to parse the request's JSON: missing field `images` at line 1 column 2
     400 Bad Request failed to parse the multipart body: Invalid `boundary` for `multipart/form-data` request
     400 Bad Request failed to parse the multipart body: incomplete multipart stream
-    400 Bad Request no image in the request: it has no field 'files'; there is a field 'file'
+    400 Bad Request no image in the request: it has no field 'files', only 'file'
     ");
 }
 
 #[tokio::test]
-async fn a_full_decode_queue_refuses() {
+async fn a_full_decode_queue_refuses_images() {
     let (suite, model) = start(PIXELS, ["logits", "embedding"], Decoder::new(1, 2));
     suite.service.catalog().put(model, ModelConfig::default());
     let images = vec![base64(&png(RED)); 3];
     let body = json!({ "images": images }).to_string();
     let (status, headers, body) = suite.send(Request::post("/embed/base64"), body).await;
     assert_eq!((status, headers["retry-after"].to_str().unwrap()), (StatusCode::SERVICE_UNAVAILABLE, "1"));
-    assert_eq!(body["error"], "no room to decode 3 more images: at most 2 wait (--max-decode-queue)");
+    assert_eq!(body["error"], "cannot decode 3 more images now: at most 2 may wait (--max-decode-queue)");
     for _ in 0..3 {
         let (status, body) = suite.post_json("/embed/base64", &images[..2]).await;
-        assert_eq!(status, StatusCode::OK, "places come back: {body}");
+        assert_eq!(status, StatusCode::OK, "the queue is free again: {body}");
     }
 }
 
 #[tokio::test]
-async fn models_that_do_not_fit_say_what_they_have() {
+async fn rejects_models_without_the_needed_input_or_output() {
     let refusal = async |input, outputs, path: &'static str| {
         let (suite, model) = start(input, outputs, Decoder::new(1, 8));
         suite.service.catalog().put(model, ModelConfig::default());
@@ -123,7 +123,7 @@ async fn models_that_do_not_fit_say_what_they_have() {
         @r"
         501 Not Implemented model 'scripted' has no FP32 output 'embedding'; its outputs are 'logits' FP32, 'features' FP32
         501 Not Implemented model 'scripted' has no FP32 output 'logits'; its outputs are 'scores' FP32, 'embedding' FP32
-        501 Not Implemented model 'scripted' does not take images: it has 'image' FP32 [-1, 3, 299, 299], needed is one input FP32 [3,224,224] or UINT8 [224,224,3]
+        501 Not Implemented model 'scripted' does not take images: its inputs are 'image' FP32 [-1, 3, 299, 299], but it needs one required input, FP32 [3,224,224] or UINT8 [224,224,3]
         "
     );
 }

@@ -33,7 +33,7 @@ pub(super) const MAX_IMAGES: usize = 24;
 pub(super) const RED: [u8; 3] = [255, 0, 0];
 pub(super) const BLUE: [u8; 3] = [0, 0, 255];
 
-/// Its embedding is the colour of the image's first pixel; its logits are that colour over 64, and a 0.
+/// A model whose embedding is the colour of an image's first pixel. Its logits are that colour divided by 64, and 0.
 #[derive(Clone, Default)]
 pub(super) struct FirstPixel {
     pub(super) runs: Arc<AtomicUsize>,
@@ -49,7 +49,7 @@ impl Instance for FirstPixel {
         _: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let images = inputs.iter().flatten().next().unwrap();
-        assert_eq!(inputs.iter().flatten().count(), 1, "what is optional is left out");
+        assert_eq!(inputs.iter().flatten().count(), 1, "optional inputs are left out");
         let rows = images.shape().dims()[0];
         self.runs.fetch_add(1, SeqCst);
         self.largest.fetch_max(rows, SeqCst);
@@ -82,7 +82,7 @@ impl Instance for FirstPixel {
     }
 }
 
-/// A lane, and its model's counters.
+/// A jpeg service, and the counters of its model.
 pub(super) struct Suite {
     routes: Router,
     pub(super) service: Arc<Service>,
@@ -92,12 +92,12 @@ pub(super) struct Suite {
 pub(super) const PIXELS: (DataType, [usize; 3]) = (DataType::Uint8, [224, 224, 3]);
 pub(super) const TENSOR: (DataType, [usize; 3]) = (DataType::Fp32, [3, 224, 224]);
 
-/// A service without its model, and the model.
+/// A service without a model, and the model to put into it.
 pub(super) fn start(input: (DataType, [usize; 3]), outputs: [&str; 2], decoder: Decoder) -> (Suite, Model) {
     start_beside(Vec::new(), input, outputs, decoder)
 }
 
-/// [`start`], with these inputs in front of the image.
+/// As [`start`], with these inputs before the image.
 pub(super) fn start_beside(
     mut inputs: Vec<TensorSpec>,
     (data_type, dims): (DataType, [usize; 3]),
@@ -134,7 +134,11 @@ impl Suite {
         suite
     }
 
-    pub(super) async fn send(&self, request: http::request::Builder, body: impl Into<Body>) -> (StatusCode, HeaderMap, Value) {
+    pub(super) async fn send(
+        &self,
+        request: http::request::Builder,
+        body: impl Into<Body>,
+    ) -> (StatusCode, HeaderMap, Value) {
         let request: Request = request.body(body.into()).unwrap();
         let response = self.routes.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();

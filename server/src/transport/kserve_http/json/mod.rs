@@ -1,4 +1,4 @@
-//! The elements of a tensor in JSON.
+//! Converts the elements of a tensor from JSON and to JSON.
 
 mod carried;
 mod parse;
@@ -16,7 +16,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn floats_survive_the_way_there_and_back(values in prop::collection::vec(any::<f32>().prop_filter("finite", |x| x.is_finite()), 0..20)) {
+        fn printed_floats_are_parsed_to_the_same_floats(values in prop::collection::vec(any::<f32>().prop_filter("finite", |x| x.is_finite()), 0..20)) {
             let data: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
             let tensor = Tensor::new(DataType::Fp32, Shape::new([values.len()]), Bytes::from(data.clone())).unwrap();
             let text = print(&tensor).unwrap();

@@ -11,7 +11,7 @@ use super::carried::is_carried;
 
 /// One element of a tensor as JSON has it.
 trait Element: Sized {
-    /// What Triton says of a value of another kind: "attempt to access JSON non-`kind` as `kind`".
+    /// The kind in Triton's error text: "attempt to access JSON non-`kind` as `kind`".
     fn kind() -> &'static str;
 
     fn from_bool(_: bool) -> Option<Self> {
@@ -29,8 +29,8 @@ trait Element: Sized {
     fn from_str(_: &str) -> Option<Self> {
         None
     }
-    /// Appends the element in the wire's form.
-    fn put(self, out: &mut Vec<u8>);
+    /// Appends the element as raw tensor bytes.
+    fn append(self, out: &mut Vec<u8>);
 }
 
 struct Whole<T>(T);
@@ -45,7 +45,7 @@ impl<T: Integer> Element for Whole<T> {
     fn from_i64(value: i64) -> Option<Self> {
         T::from(value).map(Self)
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::bytes_of(&self.0));
     }
 }
@@ -63,10 +63,10 @@ impl<T: Float> Element for Floating<T> {
         T::from(value).map(Self)
     }
     fn from_f64(value: f64) -> Option<Self> {
-        // Over the range: refuse, never send infinity instead.
+        // A finite value out of the type's range is refused, not turned into infinity.
         T::from(value).filter(|narrowed| narrowed.is_finite() || !value.is_finite()).map(Self)
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::bytes_of(&self.0));
     }
 }
@@ -78,7 +78,7 @@ impl Element for bool {
     fn from_bool(value: bool) -> Option<Self> {
         Some(value)
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.push(u8::from(self));
     }
 }
@@ -92,7 +92,7 @@ impl Element for Text {
     fn from_str(value: &str) -> Option<Self> {
         Some(Self(value.to_owned()))
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&elements::encode([self.0]));
     }
 }
@@ -108,7 +108,7 @@ impl<T: Element> Flatten<'_, T> {
     fn push<E: serde::de::Error>(self, element: Option<T>) -> Result<(), E> {
         let kind = T::kind();
         let element = element.ok_or_else(|| E::custom(format_args!("attempt to access JSON non-{kind} as {kind}")))?;
-        element.put(self.out);
+        element.append(self.out);
         *self.count += 1;
         Ok(())
     }
@@ -154,7 +154,7 @@ impl<'de, T: Element> Visitor<'de> for Flatten<'_, T> {
     }
 }
 
-/// Reads a JSON array: the elements in the wire's form, and how many there are.
+/// Parses a JSON array to raw tensor bytes and the number of elements.
 struct Parse<'a>(&'a str);
 
 impl Parse<'_> {
@@ -187,12 +187,17 @@ impl quintet_proto::Visitor for Parse<'_> {
     }
 }
 
-/// The elements of `text`, a JSON array, in the wire's form. There must be `expected` of them.
+/// The elements of `text`, a JSON array, as raw tensor bytes. There must be `expected` elements.
 ///
 /// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for a value of the wrong kind or out of range, a wrong count, and for FP16
-/// and BF16, which JSON does not carry.
-pub(in crate::transport::kserve_http) fn parse(input: &str, data_type: DataType, text: &str, expected: usize) -> Result<Bytes, InferError> {
+/// [`quintet_engine::ErrorKind::InvalidInput`] for a value of the wrong kind or out of range, for a wrong number of
+/// elements, and for FP16 and BF16.
+pub(in crate::transport::kserve_http) fn parse(
+    input: &str,
+    data_type: DataType,
+    text: &str,
+    expected: usize,
+) -> Result<Bytes, InferError> {
     if !is_carried(data_type) {
         return Err(InferError::invalid(format_args!(
             "receiving {data_type} data via JSON is not supported. Please use the binary data format for input {input}"
@@ -229,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_never_bent() {
+    fn rejects_values_that_the_type_cannot_hold() {
         for (data_type, text) in [
             (DataType::Int32, "[1.5]"),
             (DataType::Int32, "[null]"),

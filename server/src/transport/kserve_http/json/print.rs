@@ -1,4 +1,4 @@
-//! Writes the elements of a tensor as a flat JSON array.
+//! Prints the elements of a tensor as a flat JSON array.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use quintet_proto::{Float, Integer, Number, elements};
 
 use super::carried::is_carried;
 
-/// Prints a tensor's data as a flat JSON array. NaN and infinities, which JSON does not have, are strings.
+/// Prints a tensor's data as a flat JSON array. NaN and infinities are strings, because JSON has no such numbers.
 struct Print<'a>(&'a [u8]);
 
 impl Print<'_> {
@@ -61,7 +61,7 @@ impl quintet_proto::Visitor for Print<'_> {
 /// A tensor's elements as a flat JSON array.
 ///
 /// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for what JSON does not carry: FP16, BF16, and strings that are not UTF-8.
+/// [`quintet_engine::ErrorKind::InvalidInput`] for FP16, BF16, and strings that are not UTF-8.
 pub(in crate::transport::kserve_http) fn print(tensor: &Tensor) -> Result<String, InferError> {
     let data_type = tensor.data_type();
     if !is_carried(data_type) {
