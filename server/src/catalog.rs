@@ -1,4 +1,4 @@
-//! The models in service, each with its configuration in force and its metrics, and the limits of their requests.
+//! The models in service with their configurations and metrics, and the limits of their requests.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,7 +26,7 @@ pub enum ServiceName {
     Onnx,
     /// KServe on ONNX Runtime's TensorRT provider.
     Trt,
-    /// Triton's place: KServe on whatever each model asks for. Not part of the suite.
+    /// Triton mode: KServe with the backend that each model's configuration names. Not part of the suite.
     #[value(skip)]
     #[serde(skip)]
     Triton,
@@ -44,12 +44,12 @@ impl ServiceName {
     }
 }
 
-/// The largest request, and the flag that sets it.
+/// The size limit of a request, and the flag that sets it.
 #[derive(Clone, Copy, Debug)]
 pub struct InputLimit {
     /// Bytes.
     pub bytes: usize,
-    /// The flag, for messages.
+    /// The flag, for error messages.
     pub flag: &'static str,
 }
 
@@ -97,13 +97,13 @@ impl Catalog {
         }
     }
 
-    /// The same catalog with these metrics. To be called before the first model is put in.
+    /// The same catalog with these metrics. Call it before the first [`put`](Self::put).
     #[must_use]
     pub fn with_metrics(self, options: MetricsOptions) -> Self {
         Self { metrics: ServiceMetrics::new(options), ..self }
     }
 
-    /// The service whose models these are.
+    /// The service of these models.
     pub fn name(&self) -> ServiceName {
         self.name
     }
@@ -123,12 +123,12 @@ impl Catalog {
         &self.pool
     }
 
-    /// The configuration in force of a model.
+    /// The effective configuration of a model.
     pub fn config(&self, model: &Model) -> Option<Arc<ModelConfig>> {
         self.configs.read().get(&(model.spec().name().to_owned(), model.spec().version())).cloned()
     }
 
-    /// The configurations in force of all versions of a model.
+    /// The effective configurations of all versions of a model.
     pub fn configs(&self, name: &str) -> Vec<Arc<ModelConfig>> {
         self.configs
             .read()
@@ -138,12 +138,12 @@ impl Catalog {
             .collect()
     }
 
-    /// The metrics of the models and of the machine in Prometheus' text format.
+    /// The metrics of the models and of the machine in Prometheus's text format.
     pub fn render_metrics(&self) -> String {
         self.metrics.render(&self.registry) + &device_metrics::render()
     }
 
-    /// Puts a model into service, with the configuration that it was made from.
+    /// Puts a model into service, with its effective configuration.
     pub fn put(&self, model: Model, config: ModelConfig) {
         let (name, version) = (model.spec().name().to_owned(), model.spec().version());
         self.metrics.register(&model, &config);
@@ -172,7 +172,7 @@ impl Catalog {
         self.registry.replace(name, states)
     }
 
-    /// Takes all versions of a model out of service, if there are any. Returns them.
+    /// Takes all versions of a model out of service, and returns them.
     pub fn unload(&self, name: &str) -> Vec<Arc<Model>> {
         let versions = self.registry.index().into_iter().filter(|(model, ..)| model == name);
         let states: BTreeMap<_, _> = versions.map(|(_, version, _)| (version, VersionState::Unloaded)).collect();

@@ -1,13 +1,13 @@
-//! Serves the five lanes: transports in front of one engine, ONNX Runtime behind it.
+//! The server of the five lanes: transports, KServe, the model repository and the backends around one engine.
 //!
 //! ```text
-//! transport (kserve_http, kserve_grpc, images) -> kserve -> engine's queue -> backend -> the same way back
+//! transport (kserve_http, kserve_grpc, images) -> kserve -> engine's queue -> backend, and back
 //! ```
-//! * [`transport`]: sockets and protocols; they share [`status`] and know nothing of each other;
-//! * [`kserve`]: what a request asks for, whichever transport carries it;
+//! * [`transport`]: sockets and protocols, which share [`status`] and do not depend on each other;
+//! * [`kserve`]: what a request asks for, independent of its transport;
 //! * [`catalog`]: the models in service; [`service`]: what the transports of a service share;
-//! * [`repository`]: Triton's model repository on disk; [`backend`]: what runs a model;
-//! * [`observe`]: metrics and logs; [`process`]: command line and settings, and a process from start to end.
+//! * [`repository`]: Triton's model repository on disk; [`backend`]: runs models;
+//! * [`observe`]: metrics and logs; [`process`]: command line, settings, and the process from start to end.
 
 pub mod backend;
 pub mod catalog;

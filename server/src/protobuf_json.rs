@@ -1,4 +1,4 @@
-//! Protobuf messages in the JSON that Triton's HTTP endpoints print.
+//! Converts protobuf messages to the JSON of Triton's HTTP endpoints.
 
 use std::sync::LazyLock;
 
@@ -8,15 +8,15 @@ use quintet_proto::inference::FILE_DESCRIPTOR_SET;
 
 static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok());
 
-/// The descriptor of one of the protocol's messages, such as `inference.ModelConfig`.
+/// The descriptor of a message of the protocol, such as `inference.ModelConfig`.
 pub(crate) fn descriptor(message: &str) -> Option<MessageDescriptor> {
     POOL.as_ref()?.get_message_by_name(message)
 }
 
-/// Protobuf's JSON with the fields' own names, numbers as numbers and defaults spelt out.
+/// Converts a message with the fields' proto names, 64-bit integers as numbers, and default values included.
 ///
 /// # Errors
-/// When `name` is not the message's name.
+/// When `name` is not the message's full name.
 pub(crate) fn to_json(name: &str, message: &impl Message) -> Result<serde_json::Value, String> {
     let descriptor = descriptor(name).ok_or_else(|| format!("the protocol has no message {name}"))?;
     let bytes = message.encode_to_vec();

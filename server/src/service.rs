@@ -1,4 +1,4 @@
-//! A service as its transports see it: models, their repository, shared memory, traces, and readiness.
+//! What the transports of a service share: models, repository, shared memory, traces, readiness.
 
 use std::sync::{
     Arc, OnceLock,
@@ -16,7 +16,7 @@ use crate::{
     repository::{IndexEntry, Repository, index_of, not_controlled},
 };
 
-/// One service.
+/// A set of models behind one or more listeners.
 pub struct Service {
     catalog: Arc<Catalog>,
     shared_memory: SharedMemory,
@@ -26,7 +26,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service of these models. Clients can neither register shared memory nor trace requests.
+    /// A service of these models, without shared memory and traces.
     pub fn new(catalog: Catalog) -> Self {
         Self {
             catalog: Arc::new(catalog),
@@ -54,12 +54,12 @@ impl Service {
         &self.catalog
     }
 
-    /// Traces of requests.
+    /// The traces of requests.
     pub fn traces(&self) -> &Traces {
         &self.traces
     }
 
-    /// Regions of shared memory.
+    /// The regions of shared memory.
     pub fn shared_memory(&self) -> &SharedMemory {
         &self.shared_memory
     }
@@ -72,12 +72,12 @@ impl Service {
     /// The repository, for clients that load and unload models.
     ///
     /// # Errors
-    /// Triton's refusal where the models come from no repository.
+    /// Triton's refusal if the models do not come from a repository.
     pub fn repository(&self) -> Result<&Arc<Repository>, InferError> {
         self.repository.get().ok_or_else(not_controlled)
     }
 
-    /// The index of the repository; without a repository, of the models in service.
+    /// The index of the repository, or of the models in service if there is no repository.
     ///
     /// # Errors
     /// As [`Repository::index`].
@@ -85,12 +85,12 @@ impl Service {
         let Some(repository) = self.repository.get().cloned() else {
             return Ok(index_of(&self.catalog, ready_only));
         };
-        // Reads folders, so it must not run on the event loop.
+        // It reads folders, which would block the event loop.
         tokio::task::spawn_blocking(move || repository.index(ready_only)).await.map_err(InferError::internal)?
     }
 
-    /// Whether the service takes requests: every model is loaded and warm (unless its repository lets one fail),
-    /// and it is not shutting down.
+    /// Whether the service is ready: it is not shutting down, and all models are loaded and warm (with a repository
+    /// that is not strict: it has tried to load all models).
     pub fn is_ready(&self) -> bool {
         let registry = self.catalog.registry();
         let loaded = match self.repository.get() {
@@ -101,7 +101,7 @@ impl Service {
         loaded && !self.draining.load(Relaxed)
     }
 
-    /// The protocol extensions that work, as `GET /v2` and `ServerMetadata` list them.
+    /// The protocol extensions in `GET /v2` and `ServerMetadata`.
     pub fn extensions(&self) -> Vec<String> {
         let shared_memory = self.shared_memory.is_allowed().then_some("system_shared_memory");
         let controlled = self.repository.get().is_some_and(|repository| repository.is_controlled());
@@ -116,7 +116,7 @@ impl Service {
             .collect()
     }
 
-    /// The trace settings of a model, or of the server.
+    /// The trace settings of a model or of the server.
     ///
     /// # Errors
     /// [`quintet_engine::ErrorKind::InvalidInput`] for a model that is not in service.
@@ -124,7 +124,7 @@ impl Service {
         self.update_trace_settings(model, &Update::new())
     }
 
-    /// Changes the trace settings of a model, or of the server, and returns them.
+    /// Changes the trace settings of a model or of the server, and returns them.
     ///
     /// # Errors
     /// As [`Traces::update`], and [`quintet_engine::ErrorKind::InvalidInput`] for a model that is not in service.
@@ -145,7 +145,7 @@ impl Service {
         self.draining.store(true, Relaxed);
     }
 
-    /// Answers the accepted requests, ends the instances and writes the traces. Blocks.
+    /// Finishes the accepted requests, stops the instances and writes the traces. Blocks.
     pub fn drain(&self) {
         self.begin_drain();
         self.catalog.registry().drain();

@@ -1,4 +1,4 @@
-//! The one table that maps every kind of failure to HTTP and to gRPC. Both transports read it.
+//! The table of HTTP and gRPC statuses for every kind of failure, shared by all transports.
 
 use http::StatusCode;
 use quintet_engine::ErrorKind;
@@ -7,7 +7,7 @@ use tonic::Code;
 /// Seconds in `Retry-After` when a queue is full or the server is not ready.
 pub const RETRY_AFTER_SECONDS: &str = "1";
 
-/// Status of a failure in both protocols.
+/// The status of a failure in both protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     /// HTTP status.
@@ -27,7 +27,7 @@ impl From<ErrorKind> for Status {
             ErrorKind::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, true),
             ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, true),
             ErrorKind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded, false),
-            // nginx's 499: nobody is left to read it.
+            // nginx's 499 (client closed request).
             ErrorKind::Cancelled => {
                 (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), Code::Cancelled, false)
             }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table() {
+    fn every_kind_has_its_status() {
         let table: Vec<_> = ErrorKind::ALL
             .map(Status::from)
             .iter()

@@ -14,9 +14,9 @@ use super::shared_memory::SharedRange;
 pub struct WantedOutput<'a> {
     /// Its name in the model.
     pub name: &'a str,
-    /// Return the top classes instead of the numbers: how many.
+    /// The number of top classes to return instead of the output's values.
     pub classes: Option<usize>,
-    /// Write it there instead of sending it.
+    /// Shared memory to write the output to instead of sending it.
     pub shared: Option<SharedRange>,
 }
 
@@ -24,33 +24,33 @@ pub struct WantedOutput<'a> {
 pub struct AnsweredOutput {
     /// Its name in the model.
     pub name: String,
-    /// What it is.
+    /// Type, shape and data.
     pub tensor: Tensor,
-    /// Where it was written, and is not to be sent then.
+    /// The shared memory that it was written to; it is not sent then.
     pub shared: Option<SharedRange>,
 }
 
 /// An inference request as its transport read it.
 pub struct Call<'a> {
-    /// The client's name for the request; empty if it has none.
+    /// The client's id for the request; empty if it has none.
     pub id: &'a str,
     /// Inputs as sent.
     pub inputs: Vec<SentInput<'a>>,
-    /// Outputs named; all if empty.
+    /// The outputs that the request names; empty for all outputs of the model.
     pub outputs: Vec<WantedOutput<'a>>,
-    /// Lower is sooner.
+    /// Priority in the queue: a lower one runs sooner.
     pub priority: u32,
-    /// How long the request asks to wait in the queue at most; the model's configuration decides.
+    /// The longest wait in the queue that the request asks for; the model's configuration decides.
     pub timeout: Option<Duration>,
-    /// When its client stops waiting, where the transport knows.
+    /// When the client stops waiting, if the transport knows.
     pub deadline: Option<Instant>,
-    /// When the server had its first byte.
+    /// When the first byte of the request was received.
     pub started: Instant,
     /// Stage times so far.
     pub timings: StageTimings,
 }
 
-/// What a model answered.
+/// A model's answer to a call.
 pub struct Answer {
     /// The model.
     pub model: Arc<Model>,

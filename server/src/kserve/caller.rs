@@ -1,4 +1,4 @@
-//! What the steps of an ensemble know of the request that the ensemble answers.
+//! What an ensemble passes to its steps about the client's request: id and traces.
 
 use super::trace::StepTraces;
 
@@ -6,17 +6,17 @@ tokio::task_local! {
     static CALLER: Caller;
 }
 
-/// What an ensemble hands on to its steps of the request that it answers.
+/// The client's request, as the steps of an ensemble see it.
 #[derive(Clone, Default)]
 pub(super) struct Caller {
-    /// The client's name for the request; empty if it has none.
+    /// The client's id for the request; empty if it has none.
     pub(super) id: String,
     /// For the traces of the steps, if the request is traced.
     pub(super) traces: Option<StepTraces>,
 }
 
 impl Caller {
-    /// The caller of the request that is being answered here.
+    /// The caller of the request that the current task answers.
     pub(super) fn current() -> Self {
         CALLER.try_with(Clone::clone).unwrap_or_default()
     }

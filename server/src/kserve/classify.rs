@@ -2,7 +2,7 @@
 
 use quintet_engine::{DataType, InferError, Shape, Tensor};
 
-/// The `count` largest values of `scores` with their indices, largest first; equal ones in their order.
+/// The `count` largest values of `scores` with their indices, largest first; equal values stay in index order.
 pub fn top_k(scores: &[f64], count: usize) -> Vec<(usize, f64)> {
     let mut ranked: Vec<_> = scores.iter().copied().enumerate().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -10,7 +10,7 @@ pub fn top_k(scores: &[f64], count: usize) -> Vec<(usize, f64)> {
     ranked
 }
 
-/// Elements of a numeric tensor.
+/// The elements of a numeric tensor as FP64.
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for BYTES and BOOL, which have no order.
@@ -21,11 +21,11 @@ pub fn numbers(tensor: &Tensor) -> Result<Vec<f64>, InferError> {
     })
 }
 
-/// Each row's top classes as `value:index[:label]`, in a BYTES tensor `[rows, classes]` (without `rows`
-/// for a model that does not batch).
+/// The top classes of each row as `value:index[:label]`, in a BYTES tensor `[rows, classes]`, or `[classes]` for a
+/// model that does not batch.
 ///
 /// # Errors
-/// For outputs without an order.
+/// As [`numbers`].
 pub fn top(output: &Tensor, batches: bool, classes: usize, labels: Option<&[String]>) -> Result<Tensor, InferError> {
     let scores = numbers(output)?;
     let rows = if batches { output.shape().dims().first().copied().unwrap_or(1) } else { 1 };
@@ -46,7 +46,7 @@ pub fn top(output: &Tensor, batches: bool, classes: usize, labels: Option<&[Stri
 /// A BYTES tensor of these elements.
 ///
 /// # Errors
-/// When the shape does not have as many elements.
+/// When the number of elements is not that of the shape.
 fn bytes_tensor<T: AsRef<[u8]>>(shape: Shape, elements: impl IntoIterator<Item = T>) -> Result<Tensor, InferError> {
     Tensor::new(DataType::Bytes, shape, quintet_proto::elements::encode(elements)).map_err(InferError::internal)
 }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_printed_as_such() {
+    fn integers_are_printed_without_decimals() {
         let tensor = Tensor::new(DataType::Uint8, Shape::new([1, 3]), Bytes::from_static(&[5, 9, 9])).unwrap();
         let classes = top(&tensor, true, 5, None).unwrap();
         let text: Vec<_> = elements::iter(classes.data()).map(|e| e.unwrap().to_vec()).collect();

@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use futures_util::future::Either;
-use quintet_engine::{InferError, InferRequest, Model, ModelSpec, OutputMemory};
+use quintet_engine::{InferError, InferRequest, InferResponse, Model, ModelSpec, OutputMemory, Tensor};
 use tokio::time::timeout_at;
 
 use super::{
@@ -13,13 +12,13 @@ use super::{
     trace::Trace,
 };
 
-/// Carries a call out, and notes in its trace, if it has one, what becomes of it.
+/// Carries out a call and records its course in its trace, if it has one.
 ///
 /// # Errors
-/// Whatever admission, queue or backend refuse; failures are counted with the model.
+/// Those of admission, queue and backend. Failures are counted in the model's statistics.
 pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
     if let Some(trace) = &mut trace {
-        trace.begun(call.id);
+        trace.started(call.id);
     }
     let outcome = carry_out(model, call, trace.as_deref_mut()).await;
     if let Some(trace) = trace {
@@ -51,16 +50,9 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
         timings: call.timings,
     };
-    let run = model.infer(request);
-    let run = match model.is_composite() {
-        true => {
-            let traces = trace.as_deref_mut().map(Trace::steps);
-            Either::Left(Caller { id: call.id.to_owned(), traces }.scope(run))
-        }
-        false => Either::Right(run),
-    };
+    let run = run(&model, request, call.id, trace.as_deref_mut());
     let response = match call.deadline {
-        // Dropping the run takes it out of the queue, or stops it.
+        // A timeout drops the run, which cancels the request.
         Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or(Err(InferError::DeadlineExceeded))?,
         None => run.await?,
     };
@@ -73,31 +65,56 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         let named = outputs.filter_map(|(index, tensor)| Some((spec.outputs().get(*index)?.name.as_str(), tensor)));
         trace.answered(named);
     }
-    let mut outputs = Vec::with_capacity(response.outputs.len());
-    for (index, tensor) in response.outputs {
+    let outputs = answered_outputs(&spec, response.outputs, &call.outputs)?;
+    Ok(Answer { model, outputs, timings: response.timings })
+}
+
+/// Runs a request. The steps of an ensemble get its id and its trace.
+async fn run(
+    model: &Model,
+    request: InferRequest,
+    id: &str,
+    trace: Option<&mut Trace>,
+) -> Result<InferResponse, InferError> {
+    let run = model.infer(request);
+    if !model.is_composite() {
+        return run.await;
+    }
+    let caller = Caller { id: id.to_owned(), traces: trace.map(Trace::steps) };
+    caller.scope(run).await
+}
+
+/// The outputs as the request wants them: classified, written to shared memory, sorted by name.
+fn answered_outputs(
+    spec: &ModelSpec,
+    tensors: Vec<(usize, Tensor)>,
+    requested: &[WantedOutput<'_>],
+) -> Result<Vec<AnsweredOutput>, InferError> {
+    let mut outputs = Vec::with_capacity(tensors.len());
+    for (index, tensor) in tensors {
         let Some(output) = spec.outputs().get(index) else { continue };
-        let wanted = call.outputs.iter().find(|wanted| wanted.name == output.name);
+        let wanted = requested.iter().find(|wanted| wanted.name == output.name);
         let tensor = match wanted.and_then(|output| output.classes) {
             Some(classes) => classify::top(&tensor, spec.batches(), classes, output.labels.as_deref())?,
             None => tensor,
         };
         let shared = wanted.and_then(|output| output.shared.clone());
-        if let Some(place) = &shared {
-            place.write(&output.name, tensor.data())?;
+        if let Some(range) = &shared {
+            range.write(&output.name, tensor.data())?;
         }
         outputs.push(AnsweredOutput { name: output.name.clone(), tensor, shared });
     }
     outputs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Answer { model, outputs, timings: response.timings })
+    Ok(outputs)
 }
 
-/// Where outputs may be written by the model itself. Classes are made of an output that is elsewhere, and where two
-/// regions share memory an output could be written over an input.
+/// The shared memory that the model itself may write outputs to. Left out are outputs that are classified, and regions
+/// that overlap another one: the output could overwrite an input.
 fn output_memory(spec: &ModelSpec, wanted: &[WantedOutput<'_>]) -> Vec<(usize, Arc<dyn OutputMemory>)> {
-    let place = |wanted: &WantedOutput<'_>| {
+    let memory = |wanted: &WantedOutput<'_>| {
         let range = wanted.shared.clone().filter(|range| range.is_alone() && wanted.classes.is_none())?;
         let index = spec.outputs().iter().position(|output| output.name == wanted.name)?;
         Some((index, Arc::new(range) as Arc<dyn OutputMemory>))
     };
-    wanted.iter().filter_map(place).collect()
+    wanted.iter().filter_map(memory).collect()
 }

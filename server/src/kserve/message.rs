@@ -1,11 +1,11 @@
-//! Triton's words for the engine's errors. Clients match on them, so both transports and traces take them from here.
+//! Error texts for clients, in Triton's wording, which clients match on. Both transports and traces use them.
 
 use std::{borrow::Cow, ops::RangeInclusive};
 
 use quintet_engine::{AdmissionError, DataType, InferError, LookupError, Mismatch, NotReady, TensorError};
 
-/// What a client is told of a failed request.
-pub fn of(error: &InferError) -> Cow<'_, str> {
+/// The text that a client gets for a failed request.
+pub fn for_client(error: &InferError) -> Cow<'_, str> {
     match error {
         InferError::Admission(error) => admission(error).into(),
         InferError::Lookup(error) => lookup(error).into(),
@@ -13,7 +13,7 @@ pub fn of(error: &InferError) -> Cow<'_, str> {
         InferError::ShuttingDown => "Server exiting".into(),
         InferError::DeadlineExceeded => "Request timeout expired".into(),
         InferError::Other { message, .. } => (&**message).into(),
-        // Triton has no words for these that a client could know.
+        // Triton has no fixed text for these.
         InferError::Cancelled
         | InferError::InstanceLost
         | InferError::BackendPanicked
@@ -33,10 +33,11 @@ fn admission(error: &AdmissionError) -> String {
         }
         Mismatch::UnexpectedInput { input } => format!("unexpected inference input '{input}' for model '{model}'"),
         Mismatch::UnexpectedOutput { output } => format!("unexpected inference output '{output}' for model '{model}'"),
-        // Triton's words for an empty batch, with what to do about it.
-        Mismatch::UnknownBatchSize => {
-            format!("{id} inference request batch-size must be >= 1 for '{model}': no input tells it; send one of them")
-        }
+        // Triton's text for an empty batch, with the remedy.
+        Mismatch::UnknownBatchSize => format!(
+            "{id} inference request batch-size must be >= 1 for '{model}': send at least one input, which gives the \
+             batch size"
+        ),
         Mismatch::NoBatchDimension { input } => {
             format!("{id} input '{input}' has no shape but model requires batch dimension for '{model}'")
         }
@@ -75,7 +76,7 @@ const BATCH_DIMENSION_NOTE: &str = " NOTE: Setting a non-zero max_batch_size in 
      your input dims config, try setting max_batch_size to zero. See the model configuration docs for more info on \
      max_batch_size.";
 
-/// Triton lists inputs from the last one sent to the first, and those that are missing by name.
+/// Triton lists the sent inputs from last to first, and the missing ones by name.
 fn input_count(
     model: &str,
     expected: &RangeInclusive<usize>,
@@ -110,7 +111,7 @@ fn dims(dims: &[i64]) -> String {
     format!("[{}]", dims.join(","))
 }
 
-/// A named version is there but not ready; of a model without a named version, none is available.
+/// Triton says "not at ready state" of a version that the request names, and "no available versions" otherwise.
 fn lookup(error: &LookupError) -> String {
     let LookupError { model, version, reason } = error;
     let details = match reason {
@@ -162,11 +163,11 @@ mod tests {
     fn refusal(model: &ModelSpec, id: &str, inputs: Vec<SentInput<'_>>) -> String {
         let error = InferError::from(model.admit(id, inputs).unwrap_err());
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        of(&error).into_owned()
+        for_client(&error).into_owned()
     }
 
     #[test]
-    fn mismatches_are_told_in_tritons_words() {
+    fn mismatches_have_tritons_texts() {
         let both = |shape: &[i64]| vec![sent("INPUT0", shape), sent("INPUT1", shape)];
         let with = |mut inputs: Vec<SentInput<'static>>, data_type, data: &'static [u8]| {
             inputs[0].data_type = data_type;
@@ -192,7 +193,7 @@ mod tests {
         let simple = simple();
         let mut refusals: Vec<_> = inputs.map(|inputs| refusal(&simple, "", inputs)).into();
         refusals.push(refusal(&simple, "7", vec![]));
-        refusals.push(of(&simple.select_outputs("7", ["NOPE"]).unwrap_err().into()).into_owned());
+        refusals.push(for_client(&simple.select_outputs("7", ["NOPE"]).unwrap_err().into()).into_owned());
         insta::assert_snapshot!(refusals.join("\n"), @r"
         [request id: <id_unknown>] inference request batch-size must be <= 8 for 'simple'
         [request id: <id_unknown>] expected 2 inputs but got 1 inputs for model 'simple'. Got input(s) ['INPUT0'], but missing required input(s) ['INPUT1']. Please provide all required input(s).
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_sets_of_optional_inputs_are_told_in_tritons_words() {
+    fn wrong_sets_of_optional_inputs_have_tritons_texts() {
         let some_optional = model("m", &["a", "b"], &["c", "d"]);
         let refused = |names: &[&'static str]| {
             refusal(&some_optional, "", names.iter().map(|name| sent(name, &[2, 16])).collect())
@@ -224,12 +225,12 @@ mod tests {
         [request id: <id_unknown>] expected number of inputs between 2 and 4 but got 3 inputs for model 'm'. Got input(s) ['c','a','d'], but missing required input(s) ['b']. Please provide all required input(s).
         [request id: <id_unknown>] expected number of inputs between 2 and 4 but got 5 inputs for model 'm'. Got input(s) ['e','d','c','b','a'], which holds unexpected input(s) ['e'].
         unexpected inference input 'f' for model 'm'
-        [request id: <id_unknown>] inference request batch-size must be >= 1 for 'm': no input tells it; send one of them
+        [request id: <id_unknown>] inference request batch-size must be >= 1 for 'm': send at least one input, which gives the batch size
         ");
     }
 
     #[test]
-    fn data_that_does_not_fit_is_told_in_tritons_words() {
+    fn data_of_a_wrong_size_has_tritons_texts() {
         let text = TensorSpec::new("x", DataType::Bytes, [Some(2)]);
         let spec = ModelSpec::new("text", 1, vec![text.clone()], vec![text], BatchPolicy::default()).unwrap();
         let wide = TensorSpec::new("x", DataType::Bytes, [None, None]);
@@ -253,13 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn models_that_are_not_in_service_are_named_in_tritons_words() {
+    fn models_that_are_not_in_service_have_tritons_texts() {
         let registry = Registry::default();
         registry.set("m", 1, VersionState::Failed("no file".into()));
         registry.set("m", 2, VersionState::Loading);
         registry.set("m", 0, VersionState::Unloaded);
         registry.set("ended", 1, VersionState::Draining);
-        let asked = [
+        let requested = [
             ("nosuch", None),
             ("m", None),
             ("m", Some(0)),
@@ -269,9 +270,9 @@ mod tests {
             ("ended", None),
             ("ended", Some(1)),
         ];
-        let refusals = asked.map(|(model, version)| {
+        let refusals = requested.map(|(model, version)| {
             let error = InferError::from(registry.resolve(model, version).err().unwrap());
-            format!("{:?}: {}", error.kind(), of(&error))
+            format!("{:?}: {}", error.kind(), for_client(&error))
         });
         insta::assert_snapshot!(refusals.join("\n"), @r"
         NotFound: Request for unknown model: 'nosuch' is not found
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_a_request_are_told_in_tritons_words() {
+    fn failed_requests_have_tritons_texts() {
         use InferError::{BackendPanicked, Cancelled, DeadlineExceeded, InstanceLost, QueueFull, ShuttingDown, Tensor};
         let tensor = Tensor(TensorError::ByteSize { expected: 2, got: 1 });
         let errors = [
@@ -299,7 +300,7 @@ mod tests {
             tensor,
             InferError::internal("poisoned row"),
         ];
-        insta::assert_snapshot!(errors.map(|error| of(&error).into_owned()).join("\n"), @r"
+        insta::assert_snapshot!(errors.map(|error| for_client(&error).into_owned()).join("\n"), @r"
         Exceeds maximum queue size
         Server exiting
         Request timeout expired

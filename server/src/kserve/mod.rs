@@ -1,4 +1,4 @@
-//! KServe v2 apart from its transports: what a request asks for, and how it is answered.
+//! KServe v2 without its transports: what a request asks for, and how it is answered.
 
 mod call;
 mod caller;

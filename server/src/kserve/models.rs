@@ -1,4 +1,4 @@
-//! The model that a request names, and what metadata says about it.
+//! Finds the model that a request names, and describes models for metadata.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use quintet_proto::rest;
 
 use crate::catalog::Catalog;
 
-/// The model that a path or message names; an empty version is the latest one.
+/// The model with this name and version; an empty version stands for the latest one.
 ///
 /// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for a version that is no number, else as [`quintet_engine::Registry::resolve`].
+/// [`quintet_engine::ErrorKind::InvalidInput`] for a version that is not a number above 0, and as
+/// [`quintet_engine::Registry::resolve`].
 pub fn resolve(catalog: &Catalog, name: &str, version: &str) -> Result<Arc<Model>, InferError> {
     let version = match version {
         "" => None,
@@ -32,7 +33,7 @@ fn parse_version(text: &str) -> Result<u64, InferError> {
     }
 }
 
-/// What metadata calls a model's platform: as Triton does, the backend where the platform has no name.
+/// A model's platform in metadata. As in Triton, it is the backend if the configuration names no platform.
 pub fn platform(catalog: &Catalog, model: &Model) -> String {
     let config = catalog.config(model).unwrap_or_default();
     match (config.platform.as_str(), config.backend.as_str()) {
@@ -42,7 +43,7 @@ pub fn platform(catalog: &Catalog, model: &Model) -> String {
     }
 }
 
-/// Tensors as metadata announces them.
+/// Tensors as metadata lists them.
 pub fn describe_tensors(tensors: &[TensorSpec], batches: bool) -> Vec<rest::TensorMetadata> {
     let describe = |tensor: &TensorSpec| rest::TensorMetadata {
         name: tensor.name.clone(),

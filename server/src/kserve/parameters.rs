@@ -1,7 +1,6 @@
-//! What the parameters of a request ask for, read once for all protocols: classification, priority, timeout, and
-//! tensors in shared memory.
+//! Reads the parameters of a request for both protocols: classification, priority, timeout, tensors in shared memory.
 //!
-//! A protocol implements [`Parameters`] for its own form of them, with its own words for a wrong one.
+//! Each protocol implements [`Parameters`] for its own form of parameters, with Triton's error texts for that protocol.
 
 use std::time::Duration;
 
@@ -12,18 +11,18 @@ use super::{
     shared_memory::{self, SharedMemory, SharedRange},
 };
 
-/// A number among the parameters.
+/// A parameter that is a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number<'a> {
-    /// How many classes an output is reduced to.
+    /// The number of classes that an output is reduced to.
     Classes,
     /// The priority in the queue.
     Priority,
-    /// How long to wait in the queue, in microseconds.
+    /// The longest wait in the queue, in microseconds.
     Timeout,
-    /// Where in its shared memory region this tensor begins, in bytes.
+    /// Where this tensor begins in its shared memory region, in bytes.
     Offset(&'a str),
-    /// The bytes that this tensor has in its shared memory region.
+    /// The size of this tensor in its shared memory region, in bytes.
     ByteSize(&'a str),
 }
 
@@ -48,17 +47,17 @@ pub trait Parameters {
     /// The number, if the parameter is given.
     ///
     /// # Errors
-    /// [`quintet_engine::ErrorKind::InvalidInput`] in the protocol's words where the parameter is no such number.
+    /// [`quintet_engine::ErrorKind::InvalidInput`] if the parameter is not such a number.
     fn number(&self, number: Number<'_>) -> Result<Option<u64>, InferError>;
 
     /// The shared memory region of this tensor, if the parameter is given.
     ///
     /// # Errors
-    /// [`quintet_engine::ErrorKind::InvalidInput`] in the protocol's words where the parameter is no string.
+    /// [`quintet_engine::ErrorKind::InvalidInput`] if the parameter is not a string.
     fn region(&self, tensor: &str) -> Result<Option<&str>, InferError>;
 }
 
-/// The output called `name`, as its parameters want it.
+/// The output called `name`, in the form that its parameters ask for.
 ///
 /// # Errors
 /// As [`shared_range`].
@@ -90,7 +89,7 @@ pub fn shared_range(
     memory.range(region, offset, byte_size).map(Some)
 }
 
-/// Priority in the queue (lower is sooner, 0 is the model's default), and the longest wait there.
+/// The priority in the queue (lower runs sooner, 0 is the model's default), and the longest wait there.
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for wrong parameters.

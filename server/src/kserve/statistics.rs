@@ -1,4 +1,4 @@
-//! The statistics extension: what the engine counted, in Triton's message.
+//! The statistics extension: the engine's counters in Triton's message.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,8 +10,8 @@ use quintet_proto::inference::{
 use super::models::resolve;
 use crate::{catalog::Catalog, protobuf_json};
 
-/// The statistics of a version of a model; of all its ready versions where `version` is empty, and of all
-/// ready models where `name` is empty too.
+/// The statistics of one version of a model. An empty `version` stands for all ready versions, an empty `name` for all
+/// ready models.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -25,7 +25,7 @@ pub fn read(catalog: &Catalog, name: &str, version: &str) -> Result<ModelStatist
         }
         (name, version) => vec![resolve(catalog, name, version)?],
     };
-    Ok(ModelStatisticsResponse { model_stats: models.iter().map(of).collect() })
+    Ok(ModelStatisticsResponse { model_stats: models.iter().map(model_statistics).collect() })
 }
 
 /// The same in the JSON of Triton's HTTP endpoint.
@@ -37,11 +37,11 @@ pub fn read_json(catalog: &Catalog, name: &str, version: &str) -> Result<serde_j
     protobuf_json::to_json("inference.ModelStatisticsResponse", &statistics).map_err(InferError::internal)
 }
 
-/// Where requests were answered from the response cache, the compute times count the others only. Memory use
-/// is left out: ONNX Runtime does not tell it by model.
-fn of(model: &Arc<Model>) -> ModelStatistics {
+/// Compute times count only requests that the response cache did not answer. Memory use is left out: ONNX Runtime does
+/// not report it per model.
+fn model_statistics(model: &Arc<Model>) -> ModelStatistics {
     let stats = model.stats();
-    let over = |count: u64, time: Duration| Some(StatisticDuration { count, ns: time.as_nanos() as u64 });
+    let duration = |count: u64, time: Duration| Some(StatisticDuration { count, ns: time.as_nanos() as u64 });
     let computed = stats.computed();
     ModelStatistics {
         name: model.spec().name().to_owned(),
@@ -50,23 +50,23 @@ fn of(model: &Arc<Model>) -> ModelStatistics {
         inference_count: stats.inferences,
         execution_count: stats.executions,
         inference_stats: Some(InferStatistics {
-            success: over(stats.success, stats.request),
-            fail: over(stats.failures.total(), stats.failure),
-            queue: over(stats.success, stats.queue),
-            compute_input: over(computed, stats.compute_input),
-            compute_infer: over(computed, stats.compute_infer),
-            compute_output: over(computed, stats.compute_output),
-            cache_hit: over(stats.cache_hits, stats.cache_hit),
-            cache_miss: over(stats.cache_misses, stats.cache_miss),
+            success: duration(stats.success, stats.request),
+            fail: duration(stats.failures.total(), stats.failure),
+            queue: duration(stats.success, stats.queue),
+            compute_input: duration(computed, stats.compute_input),
+            compute_infer: duration(computed, stats.compute_infer),
+            compute_output: duration(computed, stats.compute_output),
+            cache_hit: duration(stats.cache_hits, stats.cache_hit),
+            cache_miss: duration(stats.cache_misses, stats.cache_miss),
         }),
         batch_stats: stats
             .batches
             .iter()
             .map(|batch| InferBatchStatistics {
                 batch_size: batch.batch_size as u64,
-                compute_input: over(batch.executions, batch.compute_input),
-                compute_infer: over(batch.executions, batch.compute_infer),
-                compute_output: over(batch.executions, batch.compute_output),
+                compute_input: duration(batch.executions, batch.compute_input),
+                compute_infer: duration(batch.executions, batch.compute_infer),
+                compute_output: duration(batch.executions, batch.compute_output),
             })
             .collect(),
         ..ModelStatistics::default()

@@ -1,4 +1,4 @@
-//! Content encodings: gzip, deflate and zstd, of requests and of answers.
+//! Content encodings of requests and responses: gzip, deflate, zstd.
 
 use std::io::{self, Read, Write as _};
 
@@ -9,7 +9,7 @@ use quintet_engine::{ErrorKind, InferError};
 
 use crate::catalog::InputLimit;
 
-/// A content encoding that is understood.
+/// A supported content encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// RFC 1952.
@@ -20,14 +20,14 @@ pub enum Encoding {
     Zstd,
 }
 
-/// gRPC's counterpart of `Content-Encoding`.
+/// gRPC's counterpart to `Content-Encoding`.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// zstd's level that costs about as little as the network it saves.
+/// zstd's fastest standard level.
 const ZSTD_LEVEL: i32 = 1;
 
 impl Encoding {
-    /// Dearest first: of those that a client likes equally well, the first is used.
+    /// In order of preference: of encodings that a client weights equally, the first is used.
     const ALL: [Self; 3] = [Self::Zstd, Self::Gzip, Self::Deflate];
 
     /// Its name in headers.
@@ -44,7 +44,7 @@ impl Encoding {
         Self::ALL.into_iter().find(|encoding| encoding.name().eq_ignore_ascii_case(name))
     }
 
-    /// The encoding of an HTTP request's body; `None` if it is sent as it is.
+    /// The encoding of an HTTP request's body; `None` if it is not encoded.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`], naming the encoding.
@@ -52,7 +52,7 @@ impl Encoding {
         Self::of_header(headers, &header::CONTENT_ENCODING)
     }
 
-    /// The encoding of a gRPC call's compressed messages; `None` if there are none.
+    /// The encoding of a gRPC call's compressed messages; `None` if the call names none.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`], naming the encoding.
@@ -75,8 +75,8 @@ impl Encoding {
         })
     }
 
-    /// What the client's `Accept-Encoding` likes best; `None` if that is no encoding at all.
-    pub fn for_answer(headers: &HeaderMap) -> Option<Self> {
+    /// The encoding that the client's `Accept-Encoding` prefers (RFC 9110 §12.5.3); `None` to send the body as it is.
+    pub fn for_response(headers: &HeaderMap) -> Option<Self> {
         let mut weights: [Option<f32>; Self::ALL.len()] = [None; Self::ALL.len()];
         let (mut others, mut identity) = (None, None);
         let values = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
@@ -103,10 +103,10 @@ impl Encoding {
         best.1
     }
 
-    /// Decodes a body of at most `max` bytes once decoded. Off the event loop: this computes.
+    /// Decodes a body to at most `max` bytes, on a blocking thread: it uses the CPU.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::InvalidInput`] for what is not of this encoding.
+    /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::InvalidInput`] for a body that is not in this encoding.
     pub async fn decode(self, body: Bytes, max: InputLimit) -> Result<Bytes, InferError> {
         let decode = move || -> io::Result<Vec<u8>> {
             let limit = max.bytes as u64 + 1;
@@ -127,7 +127,7 @@ impl Encoding {
         Ok(decoded.into())
     }
 
-    /// Encodes the parts of a body as one. Off the event loop, as [`decode`](Self::decode).
+    /// Encodes the parts of a body as one, on a blocking thread as [`decode`](Self::decode).
     ///
     /// # Errors
     /// [`ErrorKind::Internal`], if the encoder fails.
@@ -135,7 +135,7 @@ impl Encoding {
         let encode = move || -> io::Result<Vec<u8>> {
             match self {
                 Self::Gzip => {
-                    // The header names Unix, as zlib itself writes it.
+                    // 3 is Unix, which zlib writes too.
                     let mut encoder = GzBuilder::new().operating_system(3).write(Vec::new(), Compression::default());
                     parts.iter().try_for_each(|part| encoder.write_all(part))?;
                     encoder.finish()
@@ -157,27 +157,28 @@ impl Encoding {
     }
 }
 
-/// The refusal of a body; `what` says more about it, with a space in front.
+/// The refusal of a body over the limit; `what`, with a leading space, describes the body.
 pub(super) fn too_large(what: &str, max: InputLimit) -> InferError {
     InferError::new(ErrorKind::TooLarge, format_args!("the body{what} exceeds the limit of {max}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     fn max(bytes: usize) -> InputLimit {
         InputLimit { bytes, flag: "--max" }
     }
-    use super::*;
 
     fn accepting(value: &str) -> Option<Encoding> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, value.parse().unwrap());
-        Encoding::for_answer(&headers)
+        Encoding::for_response(&headers)
     }
 
     #[test]
-    fn the_client_chooses() {
-        assert_eq!(Encoding::for_answer(&HeaderMap::new()), None);
+    fn the_clients_weights_choose_the_encoding() {
+        assert_eq!(Encoding::for_response(&HeaderMap::new()), None);
         assert_eq!(accepting("deflate"), Some(Encoding::Deflate));
         assert_eq!(accepting("gzip, deflate"), Some(Encoding::Gzip));
         assert_eq!(accepting("gzip;q=0.5, deflate;q=0.8, br"), Some(Encoding::Deflate));
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_encoded_is_decoded_up_to_the_limit() {
+    async fn encoded_bodies_are_decoded_up_to_the_limit() {
         let parts = vec![Bytes::from_static(b"head"), Bytes::from(vec![7; 10_000])];
         for encoding in Encoding::ALL {
             let encoded = encoding.encode(parts.clone()).await.unwrap();
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_are_refused_by_name() {
+    fn rejects_an_unknown_encoding_by_name() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
         let error = Encoding::of_request(&headers).unwrap_err();

@@ -1,5 +1,5 @@
-//! The threads that drive connections: each connection stays on one, so that nothing of it is handed from thread to
-//! thread but what the model's instance answers.
+//! The threads that serve connections. Each connection stays on one thread, so only the answer of a model's instance
+//! crosses threads.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use std::{
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// No more threads than this move bytes, however many cores there are.
+/// The largest number of I/O threads, on any number of cores.
 const MAX_THREADS: usize = 32;
 
-/// A thread for each core, each with an event loop of its own. They end with the last clone.
+/// One thread per core, each with its own event loop. They end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct IoThreads(Arc<Threads>);
 
@@ -28,10 +28,10 @@ struct Threads {
 }
 
 impl IoThreads {
-    /// Starts them.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// When the system gives no thread or no event loop.
+    /// When a thread or its event loop cannot be created.
     pub fn start() -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         let stop = CancellationToken::new();
@@ -39,7 +39,7 @@ impl IoThreads {
         Ok(Self(Arc::new(Threads { handles, next: AtomicUsize::new(0), _stop: stop.drop_guard() })))
     }
 
-    /// The thread for the next connection: each in turn.
+    /// The thread for the next connection, in turn.
     pub(super) fn next(&self) -> &Handle {
         let Threads { handles, next, .. } = &*self.0;
         &handles[next.fetch_add(1, Relaxed) % handles.len()]
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_thread_gets_its_share_and_all_end() {
+    async fn threads_take_turns_and_end_with_the_last_clone() {
         let threads = IoThreads::start().unwrap();
         let count = threads.0.handles.len();
         let mut names = HashSet::new();

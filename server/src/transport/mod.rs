@@ -1,5 +1,5 @@
-//! The ways in: HTTP and gRPC for KServe, HTTP for JPEG. They share the listener, content encodings and the
-//! status table, and know nothing of each other or of backends.
+//! The transports: KServe over HTTP and over gRPC, images over HTTP. They share listeners, I/O threads and content
+//! encodings, and depend neither on each other nor on backends.
 
 pub mod encoding;
 pub mod http1;
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_in_order_in_milliseconds() {
+    fn server_timing_has_all_stages_in_milliseconds() {
         let mut timings = StageTimings::default();
         timings[Stage::Infer] = Duration::from_micros(18_250);
         assert_eq!(

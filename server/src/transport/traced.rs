@@ -1,4 +1,4 @@
-//! Answers of traced requests: their trace ends when their last byte has been handed over.
+//! Responses to traced requests: the trace ends when the last byte has been sent.
 
 use std::{
     pin::Pin,
@@ -11,7 +11,8 @@ use quintet_engine::InferError;
 
 use crate::kserve::trace::Trace;
 
-/// The answer to a request, well or not, as `wrap` puts a body around it. Without a trace it is as it was.
+/// The response to a request. With a trace, `wrap` turns its body into one that ends the trace. `refuse` makes the
+/// response of a failure.
 pub(super) fn send<B>(
     outcome: Result<Response<B>, InferError>,
     trace: Option<Trace>,
@@ -27,8 +28,8 @@ pub(super) fn send<B>(
     response.map(|body| wrap(Traced { body, _trace: trace }))
 }
 
-/// Ends the trace of an answer whose sending cannot be watched.
-pub(super) fn hand_over<T>(outcome: &Result<T, InferError>, trace: Option<Trace>) {
+/// Ends the trace of a response whose sending cannot be observed.
+pub(super) fn finish<T>(outcome: &Result<T, InferError>, trace: Option<Trace>) {
     let Some(mut trace) = trace else { return };
     if let Err(error) = outcome {
         trace.failed(error);
@@ -36,7 +37,7 @@ pub(super) fn hand_over<T>(outcome: &Result<T, InferError>, trace: Option<Trace>
     trace.sending();
 }
 
-/// A body that is dropped, with the trace, when it has been sent.
+/// A body that holds a trace. Both are dropped when the body has been sent.
 pub(super) struct Traced<B> {
     body: B,
     _trace: Trace,

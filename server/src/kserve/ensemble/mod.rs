@@ -1,7 +1,7 @@
-//! Models made of models: the outputs of one step are the inputs of others.
+//! Ensembles: models made of models, where the outputs of one step are the inputs of others.
 //!
-//! A request to an ensemble is a future: each step is asked as a client would ask its model, as soon as its inputs
-//! are there, so steps that do not need each other run side by side. Steps that no wanted output needs are left out.
+//! A step runs as soon as its inputs exist, as a client's request to its model would, so steps that do not depend on
+//! each other run side by side. Steps that no wanted output depends on do not run.
 
 mod plan;
 
@@ -29,10 +29,10 @@ use crate::{
     },
 };
 
-/// What Triton calls the platform of an ensemble.
+/// Triton's platform name for an ensemble.
 pub const PLATFORM: &str = "ensemble";
 
-/// Answers requests by the steps of an ensemble.
+/// An ensemble whose steps fit together.
 pub struct Ensemble {
     catalog: Weak<Catalog>,
     name: String,
@@ -45,7 +45,7 @@ impl Ensemble {
     /// Checks `steps` against the models in service.
     ///
     /// # Errors
-    /// What is wrong, naming step and tensor.
+    /// The first mismatch, with its step and tensor.
     pub fn new(spec: &ModelSpec, steps: &[model_ensembling::Step], catalog: &Arc<Catalog>) -> Result<Self, String> {
         let model = |step: &Step| {
             let model = catalog.registry().resolve(&step.model, step.version)?;
@@ -61,17 +61,17 @@ impl Ensemble {
         })
     }
 
-    /// Where it runs: wherever its steps do.
+    /// The placement of an ensemble. It has no nodes of its own: each step runs where its model runs.
     pub fn placement() -> Placement {
         Placement { provider: PLATFORM.to_owned(), nodes: Vec::new(), reason: None, precision: None }
     }
 
-    /// The tensors that are needed for these outputs; a step that makes none of them is not.
+    /// The tensors that these outputs depend on.
     fn needed(&self, wanted: OutputSet) -> HashSet<&str> {
         let outputs = self.outputs.iter().enumerate();
         let mut needed: HashSet<_> =
             outputs.filter(|(index, _)| wanted.contains(*index)).map(|(_, name)| name.as_str()).collect();
-        // From the last step to the first: what a step takes is made before it.
+        // From last to first: the inputs of a step are outputs of earlier steps.
         for step in self.steps.iter().rev() {
             if step.outputs.values().any(|tensor| needed.contains(tensor.as_str())) {
                 needed.extend(step.inputs.values().map(String::as_str));
@@ -83,13 +83,13 @@ impl Ensemble {
     async fn answer(&self, request: InferRequest) -> Result<InferResponse, InferError> {
         let catalog = self.catalog.upgrade().ok_or_else(|| InferError::internal("the service has ended"))?;
         let needed = self.needed(request.outputs);
-        let needs = |step: &Step| step.outputs.values().any(|tensor| needed.contains(tensor.as_str()));
-        // Found before the first runs: a step that is unloaded meanwhile still answers.
-        let steps = self.steps.iter().filter(|step| needs(step));
+        let is_needed = |step: &Step| step.outputs.values().any(|tensor| needed.contains(tensor.as_str()));
+        // Resolve all models before the first step runs: a model that is unloaded meanwhile still answers.
+        let steps = self.steps.iter().filter(|step| is_needed(step));
         let steps = steps.map(|step| Ok((step, catalog.registry().resolve(&step.model, step.version)?)));
         let mut waiting = steps.collect::<Result<Vec<_>, InferError>>()?;
         let inputs = self.inputs.iter().map(String::as_str);
-        // `None` is an optional input that the request leaves out, and so do the steps that would take it.
+        // `None` is an optional input that the request leaves out; the steps leave it out too.
         let mut tensors: HashMap<&str, Option<Tensor>> = inputs.zip(request.inputs).collect();
         let mut timings = request.timings;
         let caller = Caller::current();
@@ -112,7 +112,7 @@ impl Ensemble {
                     started: Instant::now(),
                     timings: StageTimings::default(),
                 };
-                running.push(ask(step, Arc::clone(model), call, &caller));
+                running.push(run_step(step, Arc::clone(model), call, &caller));
                 false
             });
             let Some(answered) = running.next().await else { break };
@@ -127,13 +127,13 @@ impl Ensemble {
             }
         }
         let outputs = self.outputs.iter().enumerate().filter(|(index, _)| request.outputs.contains(*index));
-        let made = outputs.filter_map(|(index, name)| Some((index, tensors.get(name.as_str())?.clone()?)));
-        Ok(InferResponse { outputs: made.collect(), timings })
+        let outputs = outputs.filter_map(|(index, name)| Some((index, tensors.get(name.as_str())?.clone()?)));
+        Ok(InferResponse { outputs: outputs.collect(), timings })
     }
 }
 
-/// Asks the model of a step.
-async fn ask<'a>(
+/// Runs one step: a call of its model, with a trace if the client's request has one.
+async fn run_step<'a>(
     step: &'a Step,
     model: Arc<Model>,
     call: Call<'_>,
@@ -158,8 +158,8 @@ impl Composite for Ensemble {
         Box::pin(async move {
             let answered = self.answer(request).await;
             answered.map_err(|error| {
-                let words = message::of(&error);
-                InferError::new(error.kind(), format_args!("in ensemble '{}', {words}", self.name))
+                let message = message::for_client(&error);
+                InferError::new(error.kind(), format_args!("in ensemble '{}', {message}", self.name))
             })
         })
     }

@@ -1,4 +1,4 @@
-//! Whether the steps of an ensemble fit together, and the order in which each has its inputs.
+//! Checks that the steps of an ensemble fit together, and orders them so that each has its inputs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,18 +14,18 @@ use crate::kserve::message;
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) model: String,
-    /// `None` is the latest one.
+    /// `None` stands for the latest version.
     pub(super) version: Option<u64>,
-    /// The model's input to the ensemble's tensor.
+    /// From the model's input to the ensemble's tensor (`input_map`).
     pub(super) inputs: BTreeMap<String, String>,
-    /// The model's output to the ensemble's tensor.
+    /// From the model's output to the ensemble's tensor (`output_map`).
     pub(super) outputs: BTreeMap<String, String>,
-    /// The model that it was checked against.
+    /// The model that the step was checked against.
     pub(super) checked: Option<Arc<ModelSpec>>,
 }
 
 impl Step {
-    fn of(step: &model_ensembling::Step) -> Self {
+    fn new(step: &model_ensembling::Step) -> Self {
         Self {
             model: step.model_name.clone(),
             version: u64::try_from(step.model_version).ok().filter(|&version| version > 0),
@@ -36,14 +36,14 @@ impl Step {
     }
 }
 
-/// Shape as announced, type, and who says so.
+/// A tensor of the ensemble: shape as in metadata, type, and the source for error messages.
 type Known = (Vec<i64>, quintet_engine::DataType, String);
 
-/// Checks an ensemble against the models that it is made of, and puts its steps in an order in which each has
-/// its inputs. `model` finds a model that is in service.
+/// Checks an ensemble against the models that it is made of, and orders its steps so that each has its inputs. `model`
+/// finds a model that is in service.
 ///
 /// # Errors
-/// What is wrong, naming step and tensor.
+/// The first mismatch, with its step and tensor.
 pub(super) fn plan(
     spec: &ModelSpec,
     steps: &[model_ensembling::Step],
@@ -53,11 +53,11 @@ pub(super) fn plan(
     for input in spec.inputs() {
         known.insert(input.name.clone(), describe(input, spec.batches(), "the ensemble's input"));
     }
-    let mut waiting: Vec<Step> = steps.iter().map(Step::of).collect();
+    let mut waiting: Vec<Step> = steps.iter().map(Step::new).collect();
     let mut ordered = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
         let mut step = waiting.remove(next_ready(&waiting, &known)?);
-        let found = model(&step).map_err(|error| format!("step '{}': {}", step.model, message::of(&error)))?;
+        let found = model(&step).map_err(|error| format!("step '{}': {}", step.model, message::for_client(&error)))?;
         check_maps(spec, &step, &found)?;
         check_inputs(spec, &step, &found, &known)?;
         add_outputs(&step, &found, &mut known)?;
@@ -73,8 +73,8 @@ pub(super) fn plan(
     Ok(ordered)
 }
 
-fn describe(tensor: &TensorSpec, batches: bool, who: &str) -> Known {
-    (tensor.announced_shape(batches), tensor.data_type, who.to_owned())
+fn describe(tensor: &TensorSpec, batches: bool, source: &str) -> Known {
+    (tensor.announced_shape(batches), tensor.data_type, source.to_owned())
 }
 
 /// The index of a step whose inputs are all known.
@@ -91,7 +91,7 @@ fn next_ready(waiting: &[Step], known: &HashMap<String, Known>) -> Result<usize,
     })
 }
 
-/// Checks that the model takes the ensemble's batches, and has the tensors that the step maps.
+/// Checks that the model accepts the ensemble's largest batch, and has the tensors that the step maps.
 fn check_maps(spec: &ModelSpec, step: &Step, found: &ModelSpec) -> Result<(), String> {
     let name = &step.model;
     if spec.batches() && found.policy().max_batch_size < spec.policy().max_batch_size {
@@ -103,14 +103,14 @@ fn check_maps(spec: &ModelSpec, step: &Step, found: &ModelSpec) -> Result<(), St
     }
     for (what, map, tensors) in [("input", &step.inputs, found.inputs()), ("output", &step.outputs, found.outputs())] {
         if let Some(unknown) = map.keys().find(|key| tensors.iter().all(|tensor| tensor.name != **key)) {
-            let there: Vec<_> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-            return Err(format!("step '{name}' has no {what} '{unknown}'; its {what}s are {}", there.join(", ")));
+            let known: Vec<_> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+            return Err(format!("step '{name}' has no {what} '{unknown}'; its {what}s are {}", known.join(", ")));
         }
     }
     Ok(())
 }
 
-/// Checks that each input of the model is given, and fits.
+/// Checks that each required input of the model is mapped, and that the mapped ones fit.
 fn check_inputs(
     spec: &ModelSpec,
     step: &Step,
@@ -123,32 +123,32 @@ fn check_inputs(
             if input.optional {
                 continue;
             }
-            return Err(format!("step '{name}' needs input '{}', which input_map does not give", input.name));
+            return Err(format!("step '{name}' needs input '{}', which its input_map does not name", input.name));
         };
         let given = known.get(tensor).ok_or_else(|| format!("tensor '{tensor}' is not known"))?;
         let wanted = describe(input, found.batches(), &format!("input '{}' of step '{name}'", input.name));
         fit(tensor, given, &wanted)?;
-        if !input.optional && spec.inputs().iter().any(|it| it.optional && it.name == *tensor) {
+        if !input.optional && spec.inputs().iter().any(|input| input.optional && input.name == *tensor) {
             return Err(format!("tensor '{tensor}' is optional, but {} is not", wanted.2));
         }
     }
     Ok(())
 }
 
-/// Makes the outputs of a step known to the steps after it.
+/// Adds the outputs of a step to the tensors that later steps can use.
 fn add_outputs(step: &Step, found: &ModelSpec, known: &mut HashMap<String, Known>) -> Result<(), String> {
     let name = &step.model;
     for output in found.outputs() {
         let Some(tensor) = step.outputs.get(&output.name) else { continue };
         let made = describe(output, found.batches(), &format!("output '{}' of step '{name}'", output.name));
         if let Some((.., other)) = known.insert(tensor.clone(), made) {
-            return Err(format!("tensor '{tensor}' is made twice: it is {other}, and an output of step '{name}'"));
+            return Err(format!("tensor '{tensor}' has two sources: {other} and an output of step '{name}'"));
         }
     }
     Ok(())
 }
 
-/// Whether what is made can be what is taken.
+/// Checks that a tensor has the type and shape that its user expects; -1 fits any dimension.
 fn fit(tensor: &str, made: &Known, taken: &Known) -> Result<(), String> {
     let same = made.0.len() == taken.0.len() && made.0.iter().zip(&taken.0).all(|(a, b)| a == b || *a < 0 || *b < 0);
     if made.1 == taken.1 && same {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn rejects_steps_that_do_not_fit() {
         let good = || step("a", &[("x", "in")], &[("y", "out")]);
         let wrong = [
             vec![step("nosuch", &[("x", "in")], &[("y", "out")])],
@@ -226,11 +226,11 @@ mod tests {
         insta::assert_snapshot!(refusals.join("\n"), @r"
         step 'nosuch': Request for unknown model: 'nosuch' is not found
         tensor 'nowhere', an input of step 'a', is neither an input of the ensemble nor an output of a step before it
-        step 'a' needs input 'x', which input_map does not give
+        step 'a' needs input 'x', which its input_map does not name
         step 'a' has no input 'z'; its inputs are x
         step 'a' has no output 'z'; its outputs are y
         output 'out' of the ensemble is not an output of a step: see output_map
-        tensor 'out' is made twice: it is output 'y' of step 'a', and an output of step 'b'
+        tensor 'out' has two sources: output 'y' of step 'a' and an output of step 'b'
         tensor 'in' is FP32 [-1, 4] as the ensemble's input, but INT32 [-1, 4] as input 'x' of step 'integers'
         tensor 'q', an input of step 'a', is neither an input of the ensemble nor an output of a step before it
         max_batch_size is 16, but step 'a' takes 8

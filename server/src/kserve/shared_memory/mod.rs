@@ -1,4 +1,4 @@
-//! System shared memory: regions that clients on this machine register, to send tensors without sending them.
+//! System shared memory: regions that clients on this machine register and exchange tensors through.
 
 mod region;
 
@@ -12,21 +12,21 @@ pub use self::region::{Region, SharedRange};
 /// Limits on what clients may register.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Regions at once.
+    /// Regions that are registered at once.
     pub max_regions: usize,
-    /// Bytes of all of them together.
+    /// Bytes of all registered regions together.
     pub max_bytes: u64,
 }
 
 /// The regions of one service.
 pub struct SharedMemory {
-    /// `None` lets nobody register any.
+    /// `None` if clients cannot register regions.
     limits: Option<Limits>,
     regions: Mutex<BTreeMap<String, Arc<Region>>>,
 }
 
 impl SharedMemory {
-    /// No region, and none may be registered without `limits`.
+    /// Starts without regions. Clients cannot register any without `limits`.
     pub fn new(limits: Option<Limits>) -> Self {
         Self { limits, regions: Mutex::default() }
     }
@@ -40,16 +40,17 @@ impl SharedMemory {
         self.limits.ok_or_else(|| {
             InferError::new(
                 ErrorKind::Unsupported,
-                "shared memory is off: it trusts every client with the server's memory; --allow-client-shm allows it",
+                "shared memory is off: start the server with --allow-client-shm if all clients may be trusted with its \
+                 memory",
             )
         })
     }
 
-    /// Maps `byte_size` bytes of the object `key` and knows them as `name` from now on.
+    /// Maps `byte_size` bytes of the object `key`, from `offset`, and registers them as `name`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where it is off, [`ErrorKind::InvalidInput`] for a name that is taken or an
-    /// object that is not there or too small, [`ErrorKind::TooLarge`] over a limit.
+    /// [`ErrorKind::Unsupported`] if shared memory is off, [`ErrorKind::InvalidInput`] for a name that is in use and for
+    /// an object that does not exist or is too small, [`ErrorKind::TooLarge`] over a limit.
     pub fn register(&self, name: &str, key: &str, offset: u64, byte_size: u64) -> Result<(), InferError> {
         let limits = self.allow()?;
         let mut regions = self.regions.lock();
@@ -61,7 +62,8 @@ impl SharedMemory {
             return Err(InferError::new(
                 ErrorKind::TooLarge,
                 format_args!(
-                    "cannot register shared memory region '{name}': there are {} already (--shared-memory-max-regions)",
+                    "cannot register shared memory region '{name}': {} regions are registered, and no more are allowed \
+                     (--shared-memory-max-regions)",
                     limits.max_regions
                 ),
             ));
@@ -71,7 +73,7 @@ impl SharedMemory {
                 ErrorKind::TooLarge,
                 format_args!(
                     "cannot register the {byte_size} bytes of shared memory region '{name}': {registered} of {} bytes \
-                     are taken (--shared-memory-max-bytes)",
+                     are in use (--shared-memory-max-bytes)",
                     limits.max_bytes
                 ),
             ));
@@ -80,11 +82,11 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Forgets a region, or all of them without a name; what still uses one keeps it until it is done. A
-    /// region that is not there is forgotten already.
+    /// Unregisters a region, or all regions without a name. Requests that use a region keep it mapped until they end.
+    /// A region that does not exist is ignored, as in Triton.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where it is off.
+    /// [`ErrorKind::Unsupported`] if shared memory is off.
     pub fn unregister(&self, name: Option<&str>) -> Result<(), InferError> {
         self.allow()?;
         let mut regions = self.regions.lock();
@@ -95,10 +97,10 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// The region called `name`, or all of them.
+    /// The region called `name`, or all regions.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where it is off, [`ErrorKind::NotFound`] for a region that is not there.
+    /// [`ErrorKind::Unsupported`] if shared memory is off, [`ErrorKind::NotFound`] for an unknown region.
     pub fn status(&self, name: Option<&str>) -> Result<Vec<(String, Arc<Region>)>, InferError> {
         self.allow()?;
         let regions = self.regions.lock();
@@ -109,11 +111,11 @@ impl SharedMemory {
         })
     }
 
-    /// `byte_size` bytes of a region from `offset` on.
+    /// `byte_size` bytes of a region, from `offset`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where it is off, [`ErrorKind::InvalidInput`] for a region that is not there,
-    /// or a range that is not in it.
+    /// [`ErrorKind::Unsupported`] if shared memory is off, [`ErrorKind::InvalidInput`] for an unknown region and for a
+    /// range outside the region.
     pub fn range(&self, name: &str, offset: u64, byte_size: u64) -> Result<SharedRange, InferError> {
         self.allow()?;
         let regions = self.regions.lock();
@@ -127,24 +129,24 @@ impl SharedMemory {
     }
 }
 
-/// The refusal of a place in shared memory that does not say how large it is.
+/// The refusal of a tensor in shared memory without a size.
 pub fn without_size(tensor: &str) -> InferError {
     InferError::invalid(format_args!(
         "'shared_memory_byte_size' must be specified along with 'shared_memory_region' for tensor '{tensor}'"
     ))
 }
 
-/// The state of a region of CUDA shared memory, or of all of them: there are none.
+/// The status of a region of CUDA shared memory, or of all regions. There are none.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] for a named one.
+/// [`ErrorKind::NotFound`] if a region is named.
 pub fn cuda_status(name: Option<&str>) -> Result<(), InferError> {
     let Some(name) = name else { return Ok(()) };
     let unknown = format_args!("Unable to find cuda shared memory region: '{name}'");
     Err(InferError::new(ErrorKind::NotFound, unknown))
 }
 
-/// The refusal of CUDA shared memory, which is never registered.
+/// The refusal to register CUDA shared memory.
 pub fn cuda_unsupported() -> InferError {
     InferError::new(
         ErrorKind::Unsupported,
@@ -160,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// A shared memory object that goes away with its test.
+    /// A shared memory object that is removed when it is dropped.
     struct Object(PathBuf);
 
     impl Object {
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_writes_the_other_reads() {
+    fn client_and_server_see_each_others_writes() {
         let (object, key) = Object::new("both", &[7; 9000]);
         let memory = memory();
         memory.register("r", &key, 4000, 5000).unwrap();
@@ -195,60 +197,60 @@ mod tests {
         assert_eq!(std::fs::read(&object.0).unwrap()[4008..4020], [9; 12]);
         let error = range.write("y", &[0; 17]).unwrap_err();
         assert!(error.to_string().contains("output 'y' (16 bytes) should be at least 17 bytes"), "{error}");
-        // Forgotten and deleted, but still in use.
+        // Unregistered and deleted, but still mapped.
         memory.unregister(Some("r")).unwrap();
         drop((object, range));
         assert_eq!(view[12..], [7; 4]);
     }
 
     #[test]
-    fn refusals() {
+    fn rejects_wrong_keys_ranges_and_too_many_regions() {
         let (_object, key) = Object::new("refusals", &[0; 4096]);
         let memory = memory();
         memory.register("r", &key, 0, 4096).unwrap();
-        let mut told = Vec::new();
-        let mut tell = |refused: Result<(), InferError>| {
-            let error = refused.unwrap_err();
-            told.push(format!("{:?}: {}", error.kind(), error.to_string().replace(&key, "/KEY")));
+        let mut refusals = Vec::new();
+        let mut refused = |outcome: Result<(), InferError>| {
+            let error = outcome.unwrap_err();
+            refusals.push(format!("{:?}: {}", error.kind(), error.to_string().replace(&key, "/KEY")));
         };
-        tell(memory.register("r", &key, 0, 1));
+        refused(memory.register("r", &key, 0, 1));
         for key in ["", "/", "/..", "/../etc/passwd", "/a/b", "..", "/nosuch-quintet"] {
-            tell(memory.register("s", key, 0, 1));
+            refused(memory.register("s", key, 0, 1));
         }
         for (offset, byte_size) in [(0, 4097), (4096, 1), (u64::MAX, 2), (0, 0)] {
-            tell(memory.register("s", &key, offset, byte_size));
+            refused(memory.register("s", &key, offset, byte_size));
         }
-        tell(memory.register("s", &key, 0, 6000));
-        tell(memory.range("s", 0, 1).map(|_| ()));
+        refused(memory.register("s", &key, 0, 6000));
+        refused(memory.range("s", 0, 1).map(|_| ()));
         for (offset, byte_size) in [(4097, 0), (0, 4097), (4096, 1), (1, u64::MAX)] {
-            tell(memory.range("r", offset, byte_size).map(|_| ()));
+            refused(memory.range("r", offset, byte_size).map(|_| ()));
         }
-        tell(memory.status(Some("s")).map(|_| ()));
+        refused(memory.status(Some("s")).map(|_| ()));
         memory.register("s", &key, 0, 1).unwrap();
-        tell(memory.register("t", &key, 0, 1));
-        tell(SharedMemory::new(None).status(None).map(|_| ()));
-        insta::assert_snapshot!(told.join("\n"), @r"
+        refused(memory.register("t", &key, 0, 1));
+        refused(SharedMemory::new(None).status(None).map(|_| ()));
+        insta::assert_snapshot!(refusals.join("\n"), @r"
         InvalidInput: shared memory region 'r' already in manager
-        InvalidInput: Unable to open shared memory region: '': a key is a '/' and a name without another '/'
-        InvalidInput: Unable to open shared memory region: '/': a key is a '/' and a name without another '/'
-        InvalidInput: Unable to open shared memory region: '/..': a key is a '/' and a name without another '/'
-        InvalidInput: Unable to open shared memory region: '/../etc/passwd': a key is a '/' and a name without another '/'
-        InvalidInput: Unable to open shared memory region: '/a/b': a key is a '/' and a name without another '/'
-        InvalidInput: Unable to open shared memory region: '..': a key is a '/' and a name without another '/'
+        InvalidInput: Unable to open shared memory region: '': a key must be '/' and a name that has no '/'
+        InvalidInput: Unable to open shared memory region: '/': a key must be '/' and a name that has no '/'
+        InvalidInput: Unable to open shared memory region: '/..': a key must be '/' and a name that has no '/'
+        InvalidInput: Unable to open shared memory region: '/../etc/passwd': a key must be '/' and a name that has no '/'
+        InvalidInput: Unable to open shared memory region: '/a/b': a key must be '/' and a name that has no '/'
+        InvalidInput: Unable to open shared memory region: '..': a key must be '/' and a name that has no '/'
         InvalidInput: Unable to open shared memory region: '/nosuch-quintet': No such file or directory (os error 2)
-        InvalidInput: Invalid shared memory region: '/KEY': 4097 bytes at 0 are not in its 4096 bytes
-        InvalidInput: Invalid shared memory region: '/KEY': 1 bytes at 4096 are not in its 4096 bytes
-        InvalidInput: Invalid shared memory region: '/KEY': 2 bytes at 18446744073709551615 are not in its 4096 bytes
-        InvalidInput: Invalid shared memory region: '/KEY': 0 bytes at 0 are not in its 4096 bytes
-        TooLarge: cannot register the 6000 bytes of shared memory region 's': 4096 of 10000 bytes are taken (--shared-memory-max-bytes)
+        InvalidInput: Invalid shared memory region: '/KEY': 4097 bytes at offset 0 are not within its 4096 bytes
+        InvalidInput: Invalid shared memory region: '/KEY': 1 bytes at offset 4096 are not within its 4096 bytes
+        InvalidInput: Invalid shared memory region: '/KEY': 2 bytes at offset 18446744073709551615 are not within its 4096 bytes
+        InvalidInput: Invalid shared memory region: '/KEY': 0 bytes at offset 0 are not within its 4096 bytes
+        TooLarge: cannot register the 6000 bytes of shared memory region 's': 4096 of 10000 bytes are in use (--shared-memory-max-bytes)
         InvalidInput: Unable to find shared memory region: 's'
-        InvalidInput: Invalid offset for shared memory region: 'r': 4097 is behind its 4096 bytes
-        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 4097 bytes at 0 are not in its 4096 bytes
-        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 1 bytes at 4096 are not in its 4096 bytes
-        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 18446744073709551615 bytes at 1 are not in its 4096 bytes
+        InvalidInput: Invalid offset for shared memory region: 'r': 4097 is past its 4096 bytes
+        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 4097 bytes at offset 0 are not within its 4096 bytes
+        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 1 bytes at offset 4096 are not within its 4096 bytes
+        InvalidInput: Invalid offset + byte size for shared memory region: 'r': 18446744073709551615 bytes at offset 1 are not within its 4096 bytes
         NotFound: Unable to find system shared memory region: 's'
-        TooLarge: cannot register shared memory region 't': there are 2 already (--shared-memory-max-regions)
-        Unsupported: shared memory is off: it trusts every client with the server's memory; --allow-client-shm allows it
+        TooLarge: cannot register shared memory region 't': 2 regions are registered, and no more are allowed (--shared-memory-max-regions)
+        Unsupported: shared memory is off: start the server with --allow-client-shm if all clients may be trusted with its memory
         ");
     }
 }

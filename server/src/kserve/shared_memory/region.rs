@@ -1,4 +1,4 @@
-//! Mapped regions, and the parts of them that are tensors.
+//! Mapped regions, and ranges of them that hold a tensor.
 
 use std::{fs::File, ptr, slice, sync::Arc};
 
@@ -7,7 +7,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use quintet_engine::{DataType, InferError, OutputMemory};
 use rustix::{fs::Mode, shm};
 
-/// A part of a shared memory object, mapped.
+/// A mapped part of a shared memory object.
 pub struct Region {
     /// The object's name.
     pub key: String,
@@ -19,7 +19,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Whether both have memory of the same object in common.
+    /// Whether both map some of the same bytes of the same object.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let ends_before = |a: &Self, b: &Self| a.offset + a.byte_size <= b.offset;
         self.key.trim_start_matches('/') == other.key.trim_start_matches('/')
@@ -27,18 +27,19 @@ impl Region {
             && !ends_before(other, self)
     }
 
-    /// Maps `byte_size` bytes of the object `key`.
+    /// Maps `byte_size` bytes of the object `key`, from `offset`.
     ///
     /// # Errors
-    /// [`quintet_engine::ErrorKind::InvalidInput`] for an object that is not there or too small.
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for a wrong key, and for an object that does not exist or is too
+    /// small.
     pub(super) fn map(key: &str, offset: u64, byte_size: u64) -> Result<Self, InferError> {
         let wrong = |what: &dyn std::fmt::Display| {
             InferError::invalid(format_args!("Unable to open shared memory region: '{key}': {what}"))
         };
-        // The name of an object, never a path: nothing outside of the objects' folder can be named.
+        // A name, never a path: a client must not reach files outside the folder of the objects.
         let name = key.strip_prefix('/').unwrap_or(key);
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-            return Err(wrong(&"a key is a '/' and a name without another '/'"));
+            return Err(wrong(&"a key must be '/' and a name that has no '/'"));
         }
         let object = shm::open(format!("/{name}"), shm::OFlags::RDWR, Mode::empty()).map_err(|error| wrong(&error))?;
         let object = File::from(object);
@@ -46,7 +47,7 @@ impl Region {
         let within = offset.checked_add(byte_size).is_some_and(|end| end <= metadata.len());
         if !metadata.is_file() || !within || byte_size == 0 {
             return Err(InferError::invalid(format_args!(
-                "Invalid shared memory region: '{key}': {byte_size} bytes at {offset} are not in its {} bytes",
+                "Invalid shared memory region: '{key}': {byte_size} bytes at offset {offset} are not within its {} bytes",
                 metadata.len()
             )));
         }
@@ -55,11 +56,11 @@ impl Region {
         Ok(Self { key: key.to_owned(), offset, byte_size, memory })
     }
 
-    /// `byte_size` bytes from `offset` on of this region, whose name is `name`. `is_alone` is whether no other region
-    /// shares memory with it.
+    /// `byte_size` bytes of this region, from `offset`. `name` is the region's name; `is_alone` is whether no other region
+    /// overlaps it.
     ///
     /// # Errors
-    /// [`quintet_engine::ErrorKind::InvalidInput`] for a range that is not in it.
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for a range outside the region.
     pub(super) fn range(
         self: Arc<Self>,
         name: &str,
@@ -69,14 +70,14 @@ impl Region {
     ) -> Result<SharedRange, InferError> {
         if offset > self.byte_size {
             return Err(InferError::invalid(format_args!(
-                "Invalid offset for shared memory region: '{name}': {offset} is behind its {} bytes",
+                "Invalid offset for shared memory region: '{name}': {offset} is past its {} bytes",
                 self.byte_size
             )));
         }
         if byte_size > self.byte_size - offset {
             return Err(InferError::invalid(format_args!(
-                "Invalid offset + byte size for shared memory region: '{name}': {byte_size} bytes at {offset} are not \
-                 in its {} bytes",
+                "Invalid offset + byte size for shared memory region: '{name}': {byte_size} bytes at offset {offset} \
+                 are not within its {} bytes",
                 self.byte_size
             )));
         }
@@ -91,7 +92,7 @@ impl Region {
     }
 }
 
-/// Bytes of a region, which stays mapped as long as they are used.
+/// A range of bytes of a region. The region stays mapped as long as a range of it exists.
 #[derive(Clone)]
 pub struct SharedRange {
     name: String,
@@ -107,13 +108,13 @@ impl SharedRange {
         &self.name
     }
 
-    /// Where in the region it begins.
+    /// Where the range begins in the region, in bytes.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The elements of an input. Numbers are not copied: a client that changes them while the request runs
-    /// gets an answer to a mixture; what must be valid to be read safely is.
+    /// The elements of an input. Numbers are not copied: a client that changes them while the request runs gets an
+    /// answer to a mixture. BYTES and BOOL are copied, because their bytes must stay valid after the check.
     pub fn read(&self, data_type: Option<DataType>) -> Bytes {
         match data_type {
             Some(DataType::Bytes | DataType::Bool) | None => Bytes::copy_from_slice(self.as_ref()),
@@ -124,15 +125,15 @@ impl SharedRange {
         }
     }
 
-    /// Whether no other region has memory of this one's: what is written here is seen nowhere else.
+    /// Whether no other region overlaps this one, so that a write here changes no other tensor.
     pub fn is_alone(&self) -> bool {
         self.is_alone
     }
 
-    /// Writes an output there, unless it stands there already.
+    /// Copies an output into the range, unless the model has written it there already.
     ///
     /// # Errors
-    /// [`quintet_engine::ErrorKind::InvalidInput`] when there is no room for it.
+    /// [`quintet_engine::ErrorKind::InvalidInput`] if the range is too small.
     pub fn write(&self, output: &str, data: &[u8]) -> Result<(), InferError> {
         if data.len() > self.byte_size {
             return Err(InferError::invalid(format_args!(
@@ -144,7 +145,7 @@ impl SharedRange {
         }
         if !ptr::addr_eq(data.as_ptr(), self.start()) {
             // SAFETY: the range was checked to lie in the mapping, which lives as long as `region`, is writable, and
-            // holds at least `data.len()` bytes from `offset` on. `copy` allows for data that lies in the same region.
+            // holds at least `data.len()` bytes from `offset`. `copy` allows data that lies in the same region.
             unsafe { ptr::copy(data.as_ptr(), self.start(), data.len()) };
         }
         Ok(())
@@ -154,9 +155,9 @@ impl SharedRange {
 impl AsRef<[u8]> for SharedRange {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: the range was checked to lie in the mapping, which is initialised memory and lives as long as
-        // `region`. Clients may change it meanwhile: it is read as numbers, of which every pattern is one, or
-        // copied first and checked then. A client that cuts the object off ends the server with SIGBUS, which is
-        // why only trusted clients are let in.
+        // `region`. Clients may change it meanwhile: it is read as numbers, for which every bit pattern is valid, or
+        // copied first and then checked. A client that truncates the object ends the server with SIGBUS, so shared
+        // memory is only for trusted clients.
         unsafe { slice::from_raw_parts(self.region.memory.as_ptr().add(self.offset), self.byte_size) }
     }
 }

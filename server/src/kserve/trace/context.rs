@@ -1,26 +1,26 @@
-//! The trace that a client makes its request part of: W3C's `traceparent` and `tracestate`.
+//! Reads the client's trace context: W3C's `traceparent` and `tracestate`.
 
 use http::HeaderMap;
 
-/// A trace of the client's.
+/// The client's trace that a request is part of (W3C Trace Context §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Context {
     pub(super) trace_id: [u8; 16],
-    /// The span that the request is sent in.
+    /// The client's span that sends the request.
     pub(super) span_id: [u8; 8],
-    /// What other systems want passed on; empty for nothing.
+    /// `tracestate`: data of other tracing systems, passed on unread; empty if there is none.
     pub(super) state: String,
 }
 
 impl Context {
-    /// What the headers say. What cannot be read is no context, as W3C has it.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    /// The context in these headers. A malformed `traceparent` is ignored, as the specification says.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get("traceparent")?.to_str().ok()?.trim();
         let mut parts = text.split('-');
         let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let [version] = hex(version)?;
         let [_] = hex(flags)?;
-        // Later versions may say more; this one may not.
+        // Version ff is invalid. Later versions may have more fields than version 00.
         if version == 0xff || (version == 0 && parts.next().is_some()) {
             return None;
         }
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
 
     fn read(traceparent: &str) -> Option<Context> {
-        Context::of(&HeaderMap::from_iter([("traceparent".parse().unwrap(), traceparent.parse().ok()?)]))
+        Context::from_headers(&HeaderMap::from_iter([("traceparent".parse().unwrap(), traceparent.parse().ok()?)]))
     }
 
     #[test]
-    fn what_is_no_traceparent_is_none() {
+    fn ignores_a_malformed_traceparent() {
         let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
         let context = read(&format!("00-{trace}-{span}-01")).unwrap();
         assert_eq!((context.trace_id[..3].to_vec(), context.span_id[7]), (vec![0x0a, 0xf7, 0x65], 0x31));
@@ -74,7 +74,7 @@ mod tests {
         ] {
             assert_eq!(read(&wrong), None, "{wrong}");
         }
-        assert_eq!(Context::of(&HeaderMap::new()), None);
+        assert_eq!(Context::from_headers(&HeaderMap::new()), None);
     }
 
     proptest! {
@@ -83,7 +83,7 @@ mod tests {
             let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             let context = read(&format!("00-{}-{}-01", hex(&trace_id), hex(&span_id)));
             let valid = trace_id != [0; 16] && span_id != [0; 8];
-            prop_assert_eq!(context.map(|it| (it.trace_id, it.span_id)), valid.then_some((trace_id, span_id)));
+            prop_assert_eq!(context.map(|context| (context.trace_id, context.span_id)), valid.then_some((trace_id, span_id)));
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! The file that traces are written to: valid JSON at any time.
+//! Writes traces to JSON files that are valid after every trace.
 
 use std::{
     fs::File,
@@ -8,17 +8,17 @@ use std::{
 
 use super::{clock::Clock, json, record::Record, sink::Losses};
 
-/// What closes the JSON array, and is written over by the next trace.
+/// Closes the JSON array. The next trace overwrites it.
 const END: &str = "\n]\n";
 
-/// Writes traces to a file, or to several where they are parted by a log frequency.
+/// Writes traces to one file, or to numbered files if a log frequency is set.
 pub(super) struct TraceFile {
     writer: Writer,
     losses: Losses,
 }
 
 impl TraceFile {
-    /// Writes to `path`, or to `path.0` and so on. Files are made when there is something to write.
+    /// Writes to `path`, or to `path.0`, `path.1` and so on. A file is created with its first trace.
     pub(super) fn new(path: PathBuf, losses: Losses) -> Self {
         Self { writer: Writer::new(path), losses }
     }
@@ -35,49 +35,49 @@ impl super::sink::Writer for TraceFile {
 
 struct Writer {
     path: PathBuf,
-    /// The file of the traces that are not parted.
-    whole: Option<File>,
-    /// The open one of several files, and how many traces it has.
-    part: Option<(File, u32)>,
-    /// Number of the next of several files.
+    /// The file of traces without a log frequency.
+    single: Option<File>,
+    /// The open numbered file and its number of traces.
+    numbered: Option<(File, u32)>,
+    /// The number of the open, or else the next, numbered file.
     index: u32,
 }
 
 impl Writer {
     fn new(path: PathBuf) -> Self {
-        Self { path, whole: None, part: None, index: 0 }
+        Self { path, single: None, numbered: None, index: 0 }
     }
 
     fn write(&mut self, entry: &str, frequency: u32) -> io::Result<()> {
         if frequency == 0 {
-            // A file that was begun is not gone on with.
-            self.index += u32::from(self.part.take().is_some());
-            let known = self.whole.take();
-            self.whole = Some(append(known, &self.path, entry)?);
+            // A numbered file that is not full is closed for good.
+            self.index += u32::from(self.numbered.take().is_some());
+            let open = self.single.take();
+            self.single = Some(append(open, &self.path, entry)?);
             return Ok(());
         }
-        let (known, before) = self.part.take().map_or((None, 0), |(file, count)| (Some(file), count));
+        let (open, count) = self.numbered.take().map_or((None, 0), |(file, count)| (Some(file), count));
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{}", self.index));
-        let file = append(known, Path::new(&path), entry)?;
-        match before + 1 < frequency {
-            true => self.part = Some((file, before + 1)),
+        let file = append(open, Path::new(&path), entry)?;
+        match count + 1 < frequency {
+            true => self.numbered = Some((file, count + 1)),
             false => self.index += 1,
         }
         Ok(())
     }
 }
 
-/// Puts an entry at the end of the array in a file, which is made if it is not open.
+/// Appends an entry to the array in a file. Creates the file if it is not open.
 fn append(file: Option<File>, path: &Path, entry: &str) -> io::Result<File> {
-    let (mut file, before) = match file {
+    let (mut file, separator) = match file {
         Some(mut file) => {
             file.seek(SeekFrom::End(-(END.len() as i64)))?;
             (file, ",\n")
         }
         None => (File::create(path)?, "[\n"),
     };
-    file.write_all(format!("{before}{entry}{END}").as_bytes())?;
+    file.write_all(format!("{separator}{entry}{END}").as_bytes())?;
     Ok(file)
 }
 
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_whole_at_any_time() {
+    fn files_are_valid_json_after_every_trace() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace.json");
         let mut writer = Writer::new(path.clone());

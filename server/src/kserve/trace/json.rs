@@ -1,4 +1,4 @@
-//! A trace in Triton's JSON: what was asked, when what happened, and which tensors came and went.
+//! Formats a trace as Triton's JSON: the request, its timestamps, its tensors.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::{
     record::{Record, TracedTensor},
 };
 
-/// The entries of a trace in Triton's file, in lines, and those of its steps; times are nanoseconds of the UNIX epoch.
+/// The entries of a trace and of its steps in Triton's file, one per line. Times are UNIX time in nanoseconds.
 pub(super) fn entries(record: &Record, clock: Clock) -> String {
     let id = record.id;
     let mut head = json!({"id": id, "model_name": record.model, "model_version": record.version});
@@ -40,7 +40,7 @@ fn tensor_entry(id: u64, traced: &TracedTensor) -> Value {
     })
 }
 
-/// The elements with commas between them; strings in quotes, bytes in them that are not UTF-8 replaced.
+/// Formats elements with commas between them. Strings are in quotes; bytes that are not UTF-8 are replaced.
 struct Elements<'a>(&'a [u8]);
 
 impl Elements<'_> {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_are_texts() {
+    fn formats_tensors_of_every_kind() {
         let printed = |data_type, dims: &[usize], bytes: Bytes| {
             let tensor = Tensor::new(data_type, Shape::new(dims.to_vec()), bytes).unwrap();
             tensor_entry(7, &TracedTensor { activity: "TENSOR_QUEUE_INPUT", name: "x".into(), tensor })["tensor"]

@@ -1,4 +1,4 @@
-//! Traces of single requests, into Triton's JSON or to an OpenTelemetry collector.
+//! Traces of single requests, written as Triton's JSON or sent to an OpenTelemetry collector.
 
 mod clock;
 mod context;
@@ -13,7 +13,7 @@ mod traces;
 
 pub use self::{
     otlp::Collector,
-    recorder::{Arrival, Carrier, StepTraces, Trace},
+    recorder::{Arrival, Protocol, StepTraces, Trace},
     settings::{Mode, TraceSettings, Update},
     sink::Waiting,
     traces::{Target, Traces},

@@ -1,4 +1,4 @@
-//! Traces to an OpenTelemetry collector: spans as Triton's, in batches over OTLP/HTTP, as protobuf.
+//! Sends traces to an OpenTelemetry collector: Triton's spans, in batches, as protobuf over OTLP/HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -22,20 +22,20 @@ use super::{
     sink::{Losses, Writer},
 };
 
-/// Spans of a request at least: of the whole, of its model, of the computing.
+/// The least number of spans of a request: `InferRequest`, the model's, `compute`.
 const SPANS_OF_A_REQUEST: usize = 3;
 
-/// How long one export may take.
+/// The time limit of one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What W3C calls a trace whose spans are kept.
+/// W3C's trace flag for a trace whose spans are recorded.
 const SAMPLED: u32 = 1;
 
-/// A collector, and how spans get to it: the settings of `--trace-config opentelemetry,...`, with Triton's defaults.
+/// A collector and the batching of its spans: the settings of `--trace-config opentelemetry,...`, with Triton's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collector {
     url: String,
-    /// What the spans are of, by OpenTelemetry's names.
+    /// OpenTelemetry's resource attributes of the spans.
     resource: Vec<(String, String)>,
     max_queue_size: usize,
     schedule_delay: Duration,
@@ -58,11 +58,11 @@ impl Collector {
     /// Changes a setting of `--trace-config opentelemetry,NAME=VALUE`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A message for an unknown name or a wrong value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let number = || match value.parse::<u32>() {
             Ok(number) if number > 0 => Ok(number),
-            _ => Err(format!("'{value}' is no whole number from 1 on")),
+            _ => Err(format!("'{value}' is not a whole number of at least 1")),
         };
         match name {
             "url" => self.url = checked_url(value)?,
@@ -97,20 +97,20 @@ impl Collector {
         ]
     }
 
-    /// Requests whose spans may wait.
+    /// The number of requests whose spans may wait for export.
     pub(super) fn max_waiting(&self) -> usize {
         (self.max_queue_size / SPANS_OF_A_REQUEST).max(1)
     }
 }
 
-/// A URL that can be posted to; as Triton's, it may leave `http://` out.
+/// Checks a collector's URL. As in Triton, it may leave out `http://`.
 fn checked_url(text: &str) -> Result<String, String> {
     let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let wrong = |what: &str| format!("'{text}' is no URL of a collector: {what}");
+    let wrong = |what: &str| format!("'{text}' is not the URL of a collector: {what}");
     let uri: http::Uri = url.parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
     match (uri.scheme_str(), uri.host()) {
         (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(url),
-        (Some("http" | "https"), _) => Err(wrong("it names no host")),
+        (Some("http" | "https"), _) => Err(wrong("it has no host")),
         _ => Err(wrong("use http:// or https://")),
     }
 }
@@ -120,7 +120,7 @@ pub(super) struct Exporter {
     collector: Collector,
     agent: Agent,
     spans: Vec<Span>,
-    /// When those that wait are sent, however few they are.
+    /// When the waiting spans are sent, even if they do not fill a batch.
     due: Option<Instant>,
     losses: Losses,
     failing: bool,
@@ -128,7 +128,7 @@ pub(super) struct Exporter {
 
 impl Exporter {
     pub(super) fn new(collector: Collector, losses: Losses) -> Self {
-        // A collector is a neighbour: proxies are for the world outside.
+        // A collector is usually in the same network: ignore the environment's proxies.
         let config = Agent::config_builder().timeout_global(Some(EXPORT_TIMEOUT)).proxy(None).build();
         Self { collector, agent: Agent::new_with_config(config), spans: Vec::new(), due: None, losses, failing: false }
     }
@@ -157,7 +157,7 @@ impl Exporter {
                     tracing::error!(url, %error, spans = count, "cannot export spans");
                 }
                 self.failing = true;
-                self.losses.add(count, "spans", "they cannot be exported");
+                self.losses.add(count, "spans", "the collector cannot be reached or refuses them");
             }
         }
     }
@@ -190,36 +190,36 @@ impl Writer for Exporter {
     }
 }
 
-/// The spans of a request: `InferRequest`, in it one with the model's name, in that one `compute`, or those of an
-/// ensemble's steps. Each has the timestamps of its part as events.
+/// The spans of a request: `InferRequest`, inside it one with the model's name, and inside that `compute` or the spans of
+/// an ensemble's steps. The events of a span are the timestamps of its part.
 fn spans(record: &Record, clock: Clock) -> Vec<Span> {
     let trace_id = record.context.as_ref().map_or_else(rand::random::<[u8; 16]>, |context| context.trace_id).to_vec();
     let state = record.context.as_ref().map(|context| context.state.clone()).unwrap_or_default();
-    let maker = Maker { clock, trace_id, state };
+    let builder = SpanBuilder { clock, trace_id, state };
     let parent = record.context.as_ref().map(|context| context.span_id.to_vec()).unwrap_or_default();
-    let Some(root) = maker.span("InferRequest", &parent, record, &["HTTP_", "GRPC_"]) else { return Vec::new() };
-    let mut spans = maker.model(record, &root.span_id);
+    let Some(root) = builder.span("InferRequest", &parent, record, &["HTTP_", "GRPC_"]) else { return Vec::new() };
+    let mut spans = builder.model(record, &root.span_id);
     spans.insert(0, Span { status: status(record), ..root });
     spans
 }
 
-/// Makes the spans of one trace.
-struct Maker {
+/// Builds the spans of one trace.
+struct SpanBuilder {
     clock: Clock,
     trace_id: Vec<u8>,
     state: String,
 }
 
-impl Maker {
-    /// From the first to the last timestamp whose name starts with one of these; `None` if there is none.
-    fn span(&self, name: &str, parent: &[u8], record: &Record, starts: &[&str]) -> Option<Span> {
-        let of = |stamp: &&Stamp| starts.iter().any(|start| stamp.name.starts_with(start));
+impl SpanBuilder {
+    /// A span from the first to the last timestamp whose name has one of these prefixes; `None` if there is none.
+    fn span(&self, name: &str, parent: &[u8], record: &Record, prefixes: &[&str]) -> Option<Span> {
+        let is_part = |stamp: &&Stamp| prefixes.iter().any(|prefix| stamp.name.starts_with(prefix));
         let event = |stamp: &Stamp| Event {
             time_unix_nano: self.clock.ns(stamp.at),
             name: stamp.name.into(),
             ..Default::default()
         };
-        let events: Vec<_> = record.stamps.iter().filter(of).map(event).collect();
+        let events: Vec<_> = record.stamps.iter().filter(is_part).map(event).collect();
         Some(Span {
             trace_id: self.trace_id.clone(),
             span_id: rand::random::<[u8; 8]>().to_vec(),
@@ -235,7 +235,7 @@ impl Maker {
         })
     }
 
-    /// The model's span, with those in it.
+    /// The model's span and those inside it.
     fn model(&self, record: &Record, parent: &[u8]) -> Vec<Span> {
         let Some(mut model) = self.span(&record.model, parent, record, &["REQUEST_", "QUEUE_", "INFER_"]) else {
             return Vec::new();
@@ -252,14 +252,14 @@ impl Maker {
         if record.parent_id > 0 {
             model.status = status(record);
         }
-        let mut within: Vec<_> = self.span("compute", &model.span_id, record, &["COMPUTE_"]).into_iter().collect();
-        within.extend(record.steps.iter().flat_map(|step| self.model(step, &model.span_id)));
-        within.insert(0, model);
-        within
+        let mut spans: Vec<_> = self.span("compute", &model.span_id, record, &["COMPUTE_"]).into_iter().collect();
+        spans.extend(record.steps.iter().flat_map(|step| self.model(step, &model.span_id)));
+        spans.insert(0, model);
+        spans
     }
 }
 
-/// Why it failed, if it did.
+/// The error of a failed request.
 fn status(record: &Record) -> Option<Status> {
     record.error.clone().map(|message| Status { message, code: StatusCode::Error.into() })
 }
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_that_are_wrong_say_so() {
+    fn rejects_wrong_settings() {
         let mut collector = Collector::default();
         for (name, value) in
             [("url", "collector:4318/v1/traces"), ("resource", "service.name=a=b"), ("bsp_max_queue_size", "1")]
@@ -304,12 +304,12 @@ mod tests {
         ];
         let refusals = wrong.map(|(name, value)| collector.set(name, value).unwrap_err());
         insta::assert_snapshot!(refusals.join("\n"), @r"
-        '' is no URL of a collector: empty string
-        'ftp://x/' is no URL of a collector: use http:// or https://
-        'http:///v1' is no URL of a collector: invalid format
+        '' is not the URL of a collector: empty string
+        'ftp://x/' is not the URL of a collector: use http:// or https://
+        'http:///v1' is not the URL of a collector: invalid format
         'name' is not of the form KEY=VALUE
-        '0' is no whole number from 1 on
-        '-1' is no whole number from 1 on
+        '0' is not a whole number of at least 1
+        '-1' is not a whole number of at least 1
         unknown setting 'header'; use url, resource, bsp_max_queue_size, bsp_schedule_delay or bsp_max_export_batch_size
         ");
     }

@@ -1,4 +1,4 @@
-//! Recording a traced request, from its first byte until its response has been sent.
+//! Records a traced request, from its first byte until its response has been sent.
 
 use std::{
     sync::{
@@ -20,16 +20,16 @@ use super::{
 };
 use crate::kserve::message;
 
-/// What carried a request: it gives the first and last timestamps their names.
+/// The protocol of a request, which names its first and last timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier {
+pub enum Protocol {
     /// HTTP.
     Http,
     /// gRPC.
     Grpc,
 }
 
-impl Carrier {
+impl Protocol {
     fn received(self) -> [&'static str; 2] {
         match self {
             Self::Http => ["HTTP_RECV_START", "HTTP_RECV_END"],
@@ -45,20 +45,20 @@ impl Carrier {
     }
 }
 
-/// How a request came.
+/// How and when a request was received.
 #[derive(Clone, Copy)]
 pub struct Arrival<'a> {
-    /// What carried it.
-    pub carrier: Carrier,
-    /// When the server had its first byte.
+    /// The protocol of the request.
+    pub protocol: Protocol,
+    /// When its first byte was received.
     pub started: Instant,
-    /// When it had all of it.
+    /// When its last byte was received.
     pub received: Instant,
-    /// Its headers: they may name a trace that it is part of.
+    /// Its headers, which may name the client's trace.
     pub headers: &'a HeaderMap,
 }
 
-/// What the steps of a traced request to an ensemble know of its trace.
+/// The trace of a request to an ensemble, to which its steps add theirs.
 #[derive(Clone)]
 pub struct StepTraces {
     parent_id: u64,
@@ -68,7 +68,7 @@ pub struct StepTraces {
 }
 
 impl StepTraces {
-    /// The trace of a step that asks this model.
+    /// Starts the trace of a step that runs this model.
     pub fn begin(&self, spec: &ModelSpec) -> Trace {
         let record = Record {
             id: self.ids.fetch_add(1, Relaxed) + 1,
@@ -87,15 +87,15 @@ impl StepTraces {
     }
 }
 
-/// Where a trace goes.
+/// Where a finished trace goes.
 enum Destination {
-    /// Of a request that a client sent: to the writer.
-    Client { carrier: Carrier, sink: Sink, sending: bool },
-    /// Of a step: to the ensemble's.
+    /// The trace of a client's request goes to the writer.
+    Client { protocol: Protocol, sink: Sink, sending: bool },
+    /// The trace of a step goes into that of its ensemble.
     Step(StepTraces),
 }
 
-/// A request that is traced. When it is dropped, with the answer's last byte, what was noted is written down.
+/// The trace of one request. Dropping it, after the last byte of the response, hands its record to the writer.
 pub struct Trace {
     record: Box<Record>,
     destination: Destination,
@@ -104,7 +104,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The trace, with the next of `ids`, taken by these settings, of a request that is part of `context`.
+    /// Starts the trace of a request with the next of `ids` and these settings.
     pub(super) fn new(
         sink: Sink,
         spec: &ModelSpec,
@@ -121,15 +121,15 @@ impl Trace {
             stamps: Vec::with_capacity(14),
             ..Record::default()
         };
-        let destination = Destination::Client { carrier: arrival.carrier, sink, sending: false };
+        let destination = Destination::Client { protocol: arrival.protocol, sink, sending: false };
         let mut trace = Self { record: Box::new(record), destination, ids: Arc::clone(ids), steps: None };
-        let [start, end] = arrival.carrier.received();
+        let [start, end] = arrival.protocol.received();
         trace.stamp(start, arrival.started);
         trace.stamp(end, arrival.received);
         trace
     }
 
-    /// The same trace within its client's, if the client traces the request.
+    /// Makes the trace a part of the client's trace, if there is one.
     pub(super) fn within(mut self, context: Option<Context>) -> Self {
         self.record.context = context;
         self
@@ -141,13 +141,13 @@ impl Trace {
         }
     }
 
-    /// The request, called `id`, was read.
-    pub(in crate::kserve) fn begun(&mut self, id: &str) {
+    /// The request, whose id is `id`, was read.
+    pub(in crate::kserve) fn started(&mut self, id: &str) {
         id.clone_into(&mut self.record.request_id);
         self.stamp("REQUEST_START", Instant::now());
     }
 
-    /// For the steps of its model, which is an ensemble.
+    /// The traces of the steps, if the model is an ensemble.
     pub(in crate::kserve) fn steps(&mut self) -> StepTraces {
         let new = || StepTraces {
             parent_id: self.record.id,
@@ -158,13 +158,13 @@ impl Trace {
         self.steps.get_or_insert_with(new).clone()
     }
 
-    /// It waits for its model, with these inputs.
+    /// The request was queued with these inputs.
     pub(in crate::kserve) fn queued<'t>(&mut self, inputs: impl Iterator<Item = (&'t str, &'t Tensor)>) {
         self.stamp("QUEUE_START", Instant::now());
         self.note("TENSOR_QUEUE_INPUT", inputs);
     }
 
-    /// Its model has run since `queued`, in these times.
+    /// The model has run. The request was queued at `queued`, and the stages took `timings`.
     pub(in crate::kserve) fn ran(&mut self, queued: Instant, timings: &StageTimings) {
         let now = Instant::now();
         let mut after = Duration::ZERO;
@@ -179,28 +179,28 @@ impl Trace {
         }
     }
 
-    /// Its model gave these outputs.
+    /// The model returned these outputs.
     pub(in crate::kserve) fn answered<'t>(&mut self, outputs: impl Iterator<Item = (&'t str, &'t Tensor)>) {
         self.stamp("INFER_RESPONSE_COMPLETE", Instant::now());
         self.note("TENSOR_BACKEND_OUTPUT", outputs);
     }
 
-    /// The request ended, well or not.
+    /// The request ended, successfully or not.
     pub(in crate::kserve) fn ended(&mut self) {
         self.stamp("REQUEST_END", Instant::now());
     }
 
-    /// It failed.
+    /// The request failed.
     pub fn failed(&mut self, error: &InferError) {
-        self.record.error = Some(message::of(error).into_owned());
+        self.record.error = Some(message::for_client(error).into_owned());
     }
 
-    /// From now on its answer is sent.
+    /// The response is sent from now on.
     pub fn sending(&mut self) {
-        if let Destination::Client { carrier, sending, .. } = &mut self.destination {
+        if let Destination::Client { protocol, sending, .. } = &mut self.destination {
             *sending = true;
-            let begins = carrier.sent()[0];
-            self.stamp(begins, Instant::now());
+            let [start, _] = protocol.sent();
+            self.stamp(start, Instant::now());
         }
     }
 
@@ -222,10 +222,10 @@ impl Drop for Trace {
             self.record.steps = std::mem::take(&mut *steps.records.lock());
         }
         match &self.destination {
-            Destination::Client { carrier, sink, sending } => {
-                let (ends, sink) = (sending.then(|| carrier.sent()[1]), sink.clone());
-                if let Some(ends) = ends {
-                    self.stamp(ends, Instant::now());
+            Destination::Client { protocol, sink, sending } => {
+                let (end, sink) = (sending.then(|| protocol.sent()[1]), sink.clone());
+                if let Some(end) = end {
+                    self.stamp(end, Instant::now());
                 }
                 sink.write(std::mem::take(&mut self.record));
             }

@@ -1,19 +1,19 @@
-//! Settings of traces: read from flags and requests, a model's own over the server's.
+//! Settings of traces from flags and requests. A model's settings override the server's.
 
 use std::collections::BTreeMap;
 
 use quintet_engine::{ErrorKind, InferError};
 
-/// A change of settings: each name with its values, none of which means the default.
+/// A change of settings: each name with its values. No value resets the setting to its default.
 pub type Update = BTreeMap<String, Vec<String>>;
 
 /// The settings in force, by name, each with its values.
 pub type TraceSettings = Vec<(&'static str, Vec<String>)>;
 
-/// What is noted of a request.
+/// What is recorded about a request (`trace_level`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
-    /// When what happened (`TIMESTAMPS`).
+    /// Timestamps (`TIMESTAMPS`).
     pub(super) timestamps: bool,
     /// Inputs and outputs (`TENSORS`).
     pub(super) tensors: bool,
@@ -52,13 +52,13 @@ impl Levels {
     }
 }
 
-/// How traces are written down.
+/// The form of traces (`trace_mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Triton's JSON, into files.
+    /// Triton's JSON in files.
     #[default]
     Triton,
-    /// OpenTelemetry's spans, to a collector.
+    /// OpenTelemetry's spans, sent to a collector.
     OpenTelemetry,
 }
 
@@ -74,7 +74,7 @@ impl Mode {
     /// The mode of this name.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a name that there is not.
+    /// [`ErrorKind::Unsupported`] for an unknown name.
     pub fn from_name(name: &str) -> Result<Self, InferError> {
         [Self::Triton, Self::OpenTelemetry].into_iter().find(|mode| mode.name() == name).ok_or_else(|| {
             InferError::new(
@@ -85,15 +85,15 @@ impl Mode {
     }
 }
 
-/// What is set: of the server as a whole, or of one model.
+/// The settings in force, for the server or for one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) levels: Levels,
-    /// One in this number of requests is traced; 0 traces only those that their client traces.
+    /// Every `rate`-th request is traced; 0 traces only requests that are part of a client's trace.
     pub(super) rate: u32,
-    /// The most requests that are traced.
+    /// The largest number of requests to trace; `None` for no limit.
     pub(super) count: Option<u32>,
-    /// Traces in one file; 0 is all.
+    /// Traces per file; 0 puts all traces into one file.
     pub(super) log_frequency: u32,
 }
 
@@ -103,7 +103,7 @@ impl Default for Settings {
     }
 }
 
-/// A parsed [`Update`]; `Some(None)` goes back to the default.
+/// A parsed [`Update`]: `None` keeps a setting, `Some(None)` resets it to its default.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Change {
     levels: Option<Option<Levels>>,
@@ -112,16 +112,17 @@ pub(super) struct Change {
     log_frequency: Option<Option<u32>>,
 }
 
-/// Settings that may be left to those of the server.
+/// The settings that were set for the server or for a model; the others are those of the level above.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Own {
+pub(super) struct Explicit {
     levels: Option<Levels>,
     rate: Option<u32>,
     count: Option<Option<u32>>,
     log_frequency: Option<u32>,
 }
 
-impl Own {
+impl Explicit {
+    /// These settings, and those of `base` for what is not set here.
     pub(super) fn over(self, base: Settings) -> Settings {
         Settings {
             levels: self.levels.unwrap_or(base.levels),
@@ -133,9 +134,9 @@ impl Own {
 
     #[must_use]
     pub(super) fn changed(mut self, change: Change) -> Self {
-        fn set<T>(own: &mut Option<T>, change: Option<Option<T>>) {
+        fn set<T>(setting: &mut Option<T>, change: Option<Option<T>>) {
             if let Some(value) = change {
-                *own = value;
+                *setting = value;
             }
         }
         set(&mut self.levels, change.levels);
@@ -150,10 +151,10 @@ impl Own {
     }
 }
 
-/// Reads a change of a server that traces in this mode.
+/// Parses a change of settings for a server that traces in this mode.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for what is no setting or no value of it, [`ErrorKind::Unsupported`] for what
+/// [`ErrorKind::InvalidInput`] for an unknown setting or a wrong value, [`ErrorKind::Unsupported`] for a setting that
 /// cannot be changed.
 pub(super) fn parse(update: &Update, mode: Mode) -> Result<Change, InferError> {
     let mut change = Change::default();
@@ -203,11 +204,11 @@ pub(super) fn parse(update: &Update, mode: Mode) -> Result<Change, InferError> {
 
 fn number(name: &str, text: &str) -> Result<u32, InferError> {
     text.parse().map_err(|_| {
-        InferError::invalid(format_args!("Unable to parse '{name}', got: {text}; it is a number of at least 0"))
+        InferError::invalid(format_args!("Unable to parse '{name}', got: {text}; use a whole number of at least 0"))
     })
 }
 
-/// -1 is no end.
+/// Parses `trace_count`; -1 is no limit.
 fn count(text: &str) -> Result<Option<u32>, InferError> {
     match text.parse::<i64>() {
         Ok(-1) => Ok(None),

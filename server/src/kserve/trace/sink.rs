@@ -1,4 +1,4 @@
-//! Where traces go: through a bounded queue to a thread that writes them, so that no request waits for it.
+//! Passes traces through a bounded queue to a thread that writes them, so that no request waits for the writer.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use std::{
 
 use super::record::Record;
 
-/// What may wait to be written; more is lost rather than waited for.
+/// Limits on the traces that wait to be written. Traces over a limit are dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
     /// Traces.
@@ -31,21 +31,21 @@ impl Default for Waiting {
     }
 }
 
-/// Writes traces, on a thread of its own.
+/// Writes traces on a thread of its own.
 pub(super) trait Writer: Send + 'static {
-    /// Takes a trace.
+    /// Writes or buffers a trace.
     fn write(&mut self, record: Record);
 
-    /// When it wants to be flushed, if it keeps something back.
+    /// When to call [`Self::flush`], if traces are buffered.
     fn due(&self) -> Option<Instant> {
         None
     }
 
-    /// Writes what it keeps back.
+    /// Writes the buffered traces.
     fn flush(&mut self) {}
 }
 
-/// The way to a [`Writer`].
+/// Sends traces to the thread of a [`Writer`].
 #[derive(Clone)]
 pub(super) struct Sink {
     messages: SyncSender<Message>,
@@ -59,21 +59,21 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Counts what could not be written.
+/// Counts the traces or spans that were dropped.
 #[derive(Clone, Default)]
 pub(super) struct Losses(Arc<AtomicU64>);
 
 impl Losses {
-    /// Counts lost traces. The first time the reason is logged.
+    /// Adds to the count. Logs the reason of the first loss.
     pub(super) fn add(&self, count: u64, what: &str, reason: &str) {
         if self.0.fetch_add(count, Relaxed) == 0 {
-            tracing::warn!(reason, "{what} are lost; their number is logged when the server ends");
+            tracing::warn!(reason, "{what} are dropped; the number of dropped {what} is logged at shutdown");
         }
     }
 }
 
 impl Sink {
-    /// Starts a thread with this writer. At most `max` traces wait for it.
+    /// Starts a thread with this writer. At most `max` traces wait for it; `losses` counts the others.
     pub(super) fn start(writer: impl Writer, max: Waiting, losses: Losses) -> io::Result<Self> {
         let (messages, receiver) = sync_channel(max.traces);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -82,17 +82,17 @@ impl Sink {
         Ok(Self { messages, waiting_bytes, max_bytes: max.bytes, losses })
     }
 
-    /// Hands a trace over; it is lost where too many wait.
+    /// Queues a trace for the writer, or drops it if the queue is full.
     pub(super) fn write(&self, record: Box<Record>) {
         let bytes = record.tensor_bytes();
-        let room = self.waiting_bytes.fetch_add(bytes, AcqRel) + bytes <= self.max_bytes;
-        if !room || self.messages.try_send(Message::Trace(record)).is_err() {
+        let fits = self.waiting_bytes.fetch_add(bytes, AcqRel) + bytes <= self.max_bytes;
+        if !fits || self.messages.try_send(Message::Trace(record)).is_err() {
             self.waiting_bytes.fetch_sub(bytes, AcqRel);
-            self.losses.add(1, "traces", "they come faster than they can be written");
+            self.losses.add(1, "traces", "requests are traced faster than their traces are written");
         }
     }
 
-    /// Has everything written that was handed over, and says what was lost. Blocks, for `timeout` at most.
+    /// Waits until all queued traces are written, at most for `timeout`, and logs how many were dropped. Blocks.
     pub(super) fn flush(&self, timeout: Duration) {
         let (done, flushed) = sync_channel(1);
         let until = Instant::now() + timeout;
@@ -106,11 +106,11 @@ impl Sink {
             thread::sleep(Duration::from_millis(10));
         }
         if flushed.recv_timeout(until.saturating_duration_since(Instant::now())).is_err() {
-            tracing::warn!("traces are left unwritten");
+            tracing::warn!("not all traces could be written in time");
         }
         match self.losses.0.load(Relaxed) {
             0 => {}
-            lost => tracing::warn!(lost, "traces or spans were lost"),
+            lost => tracing::warn!(lost, "traces or spans were dropped"),
         }
     }
 }

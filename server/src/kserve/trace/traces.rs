@@ -1,4 +1,4 @@
-//! The traces of a service: which requests are traced, by settings that clients may change.
+//! Decides which requests of a service are traced, by settings that clients can change.
 
 use std::{
     collections::HashMap,
@@ -19,19 +19,19 @@ use super::{
     file::TraceFile,
     otlp::{Collector, Exporter},
     recorder::{Arrival, Trace},
-    settings::{self, Mode, Own, Settings, TraceSettings, Update},
+    settings::{self, Explicit, Mode, Settings, TraceSettings, Update},
     sink::{Losses, Sink, Waiting},
 };
 
-/// How long the end of the server waits for traces to be written.
+/// How long the server waits at shutdown until the traces are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where traces go.
+/// Where traces are written.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// Into this file; nothing can be traced without one.
+    /// A file. Without a path nothing can be traced.
     File(Option<PathBuf>),
-    /// To an OpenTelemetry collector.
+    /// An OpenTelemetry collector.
     Collector(Collector),
 }
 
@@ -44,12 +44,13 @@ impl Target {
     }
 }
 
-/// Settings with what they have counted since they were made.
+/// The settings of a model or of the server, and the requests since they were last changed.
 #[derive(Default)]
 struct Group {
-    /// What the model has of its own; everything for the server as a whole.
-    own: Own,
+    explicit: Explicit,
+    /// Requests that the rate was applied to.
     seen: u64,
+    /// Those of them that were traced.
     traced: u64,
 }
 
@@ -57,7 +58,7 @@ struct Group {
 pub struct Traces {
     target: Target,
     sink: Option<Sink>,
-    /// Whether any settings trace: asked by each request.
+    /// Whether any settings trace at all, so that other requests need not lock `state`.
     active: AtomicBool,
     ids: Arc<AtomicU64>,
     state: Mutex<State>,
@@ -75,10 +76,11 @@ impl Traces {
         Self::with(Target::File(None), None)
     }
 
-    /// Traces that go to `target`; `waiting` limits those that wait for it. A collector has its own limit on their number.
+    /// Traces that are written to `target`. `waiting` limits the traces that wait to be written; a collector has its own
+    /// limit on their number.
     ///
     /// # Errors
-    /// When the system has no thread to write them.
+    /// When the writer's thread cannot be started.
     pub fn new(target: Target, waiting: Waiting) -> io::Result<Self> {
         let losses = Losses::default();
         let sink = match &target {
@@ -99,11 +101,11 @@ impl Traces {
         Self { target, sink, active: AtomicBool::new(false), ids: Arc::default(), state: Mutex::default() }
     }
 
-    /// The settings in force, in Triton's order: of a model, or of the server.
+    /// The settings in force of a model or of the server, in Triton's order.
     pub fn settings(&self, model: Option<&str>) -> TraceSettings {
         let settings = self.state.lock().effective(model);
         let count = settings.count.map_or_else(|| "-1".to_owned(), |count| count.to_string());
-        let mut told = vec![
+        let mut list = vec![
             ("trace_level", settings.levels.names()),
             ("trace_rate", vec![settings.rate.to_string()]),
             ("trace_count", vec![count]),
@@ -112,65 +114,64 @@ impl Traces {
         match &self.target {
             Target::File(path) => {
                 let path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-                told.push(("log_frequency", vec![settings.log_frequency.to_string()]));
-                told.push(("trace_file", vec![path]));
-                told.push(mode);
+                list.push(("log_frequency", vec![settings.log_frequency.to_string()]));
+                list.push(("trace_file", vec![path]));
+                list.push(mode);
             }
             Target::Collector(collector) => {
-                told.push(mode);
-                told.extend(collector.settings());
+                list.push(mode);
+                list.extend(collector.settings());
             }
         }
-        told
+        list
     }
 
-    /// Changes the settings of a model, or of the server; those that are not named stay.
+    /// Changes the settings of a model or of the server; those that are not named stay.
     ///
     /// # Errors
-    /// [`quintet_engine::ErrorKind::InvalidInput`] for what is no setting or no value of it,
-    /// [`quintet_engine::ErrorKind::Unsupported`] for what cannot be changed; nothing is changed then.
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for an unknown setting or a wrong value, and
+    /// [`quintet_engine::ErrorKind::Unsupported`] for a setting that cannot be changed. Nothing is changed then.
     pub fn update(&self, model: Option<&str>, update: &Update) -> Result<(), InferError> {
         let change = settings::parse(update, self.target.mode())?;
         let mut state = self.state.lock();
         let state = &mut *state;
-        let server = state.server.own.over(Settings::default());
+        let server = state.server.explicit.over(Settings::default());
         let group = match model {
             None => &mut state.server,
             Some(model) => state.models.entry(model.to_owned()).or_default(),
         };
-        let own = group.own.changed(change);
-        let traces = own.over(if model.is_some() { server } else { Settings::default() }).levels.any();
+        let explicit = group.explicit.changed(change);
+        let traces = explicit.over(if model.is_some() { server } else { Settings::default() }).levels.any();
         if traces && self.sink.is_none() {
-            state.models.retain(|_, group| !group.own.is_empty());
+            state.models.retain(|_, group| !group.explicit.is_empty());
             return Err(InferError::invalid(
                 "Attempting to set invalid trace setting :trace file name is not given; start the server with \
                  --trace-config triton,file=<path>",
             ));
         }
-        // Counting begins anew.
-        *group = Group { own, seen: 0, traced: 0 };
-        state.models.retain(|_, group| !group.own.is_empty());
+        *group = Group { explicit, seen: 0, traced: 0 };
+        state.models.retain(|_, group| !group.explicit.is_empty());
         let active = state.effective(None).levels.any()
             || state.models.keys().any(|model| state.effective(Some(model)).levels.any());
         self.active.store(active, Relaxed);
         Ok(())
     }
 
-    /// The trace of a request that came like this, if it is traced. One that its client traces always is, where
-    /// traces go to a collector.
+    /// Starts the trace of a request, if it is traced. With a collector, a request that is part of a client's trace is
+    /// always traced.
     pub fn begin(&self, spec: &ModelSpec, arrival: Arrival<'_>) -> Option<Trace> {
         if !self.active.load(Relaxed) {
             return None;
         }
         let context = match self.target {
             Target::File(_) => None,
-            Target::Collector(_) => Context::of(arrival.headers),
+            Target::Collector(_) => Context::from_headers(arrival.headers),
         };
         let settings = self.sample(spec.name(), context.is_some())?;
         Some(Trace::new(self.sink.clone()?, spec, arrival, &self.ids, settings).within(context))
     }
 
-    /// By which settings a request of the model is traced, if it is; `always` whatever rate and count say.
+    /// The settings for the trace of a request of the model, if it is traced; `always` ignores rate and count.
     fn sample(&self, model: &str, always: bool) -> Option<Settings> {
         let mut state = self.state.lock();
         let settings = state.effective(Some(model));
@@ -179,17 +180,17 @@ impl Traces {
         }
         let state = &mut *state;
         let group = state.models.get_mut(model).unwrap_or(&mut state.server);
-        let mut taken = false;
+        let mut sampled = false;
         if settings.rate > 0 {
             group.seen += 1;
-            taken = group.seen.is_multiple_of(u64::from(settings.rate))
+            sampled = group.seen.is_multiple_of(u64::from(settings.rate))
                 && settings.count.is_none_or(|count| group.traced < u64::from(count));
-            group.traced += u64::from(taken);
+            group.traced += u64::from(sampled);
         }
-        (taken || always).then_some(settings)
+        (sampled || always).then_some(settings)
     }
 
-    /// Has all traces written, and says in the log how many were lost. Blocks, for some seconds at most.
+    /// Waits a few seconds at most until all traces are written, and logs how many were dropped. Blocks.
     pub fn flush(&self) {
         if let Some(sink) = &self.sink {
             sink.flush(FLUSH_TIMEOUT);
@@ -198,10 +199,10 @@ impl Traces {
 }
 
 impl State {
-    /// The settings that hold for a model, or for those that have none of their own.
+    /// The settings in force of a model or of the server.
     fn effective(&self, model: Option<&str>) -> Settings {
-        let server = self.server.own.over(Settings::default());
-        model.and_then(|model| self.models.get(model)).map_or(server, |group| group.own.over(server))
+        let server = self.server.explicit.over(Settings::default());
+        model.and_then(|model| self.models.get(model)).map_or(server, |group| group.explicit.over(server))
     }
 }
 
@@ -214,34 +215,37 @@ mod tests {
         pairs.iter().map(|(name, values)| ((*name).to_owned(), owned(values))).collect()
     }
 
-    fn told(traces: &Traces, model: Option<&str>) -> String {
+    fn first_settings(traces: &Traces, model: Option<&str>) -> String {
         let settings = traces.settings(model).into_iter().take(4).map(|(_, values)| values.join("+"));
         settings.collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn a_model_has_the_servers_settings_but_its_own() {
+    fn a_models_settings_override_the_servers() {
         let folder = tempfile::tempdir().unwrap();
         let traces = Traces::new(Target::File(Some(folder.path().join("trace.json"))), Waiting::default()).unwrap();
-        assert_eq!(told(&traces, None), "OFF 1000 -1 0");
+        assert_eq!(first_settings(&traces, None), "OFF 1000 -1 0");
         traces.update(None, &update(&[("trace_level", &["TIMESTAMPS"]), ("trace_rate", &["1"])])).unwrap();
         traces.update(Some("m"), &update(&[("trace_count", &["2"]), ("log_frequency", &["5"])])).unwrap();
-        assert_eq!([told(&traces, Some("m")), told(&traces, None)], ["TIMESTAMPS 1 2 5", "TIMESTAMPS 1 -1 0"]);
-        let taken = |model: &str| (0..5).filter(|_| traces.sample(model, false).is_some()).count();
-        assert_eq!([taken("m"), taken("other")], [2, 5]);
+        assert_eq!(
+            [first_settings(&traces, Some("m")), first_settings(&traces, None)],
+            ["TIMESTAMPS 1 2 5", "TIMESTAMPS 1 -1 0"]
+        );
+        let traced = |model: &str| (0..5).filter(|_| traces.sample(model, false).is_some()).count();
+        assert_eq!([traced("m"), traced("other")], [2, 5]);
         traces.update(None, &update(&[("trace_rate", &["2"])])).unwrap();
-        assert_eq!((told(&traces, Some("m")), taken("other")), ("TIMESTAMPS 2 2 5".to_owned(), 2));
+        assert_eq!((first_settings(&traces, Some("m")), traced("other")), ("TIMESTAMPS 2 2 5".to_owned(), 2));
         traces.update(Some("m"), &update(&[("trace_level", &["OFF"])])).unwrap();
-        assert_eq!([taken("m"), taken("other")], [0, 3]);
+        assert_eq!([traced("m"), traced("other")], [0, 3]);
         let back = update(&[("trace_level", &[]), ("trace_count", &[]), ("log_frequency", &[]), ("trace_rate", &[])]);
         traces.update(Some("m"), &back).unwrap();
-        assert_eq!(told(&traces, Some("m")), told(&traces, None));
+        assert_eq!(first_settings(&traces, Some("m")), first_settings(&traces, None));
         traces.update(None, &back).unwrap();
-        assert_eq!((told(&traces, None), taken("other")), ("OFF 1000 -1 0".to_owned(), 0));
+        assert_eq!((first_settings(&traces, None), traced("other")), ("OFF 1000 -1 0".to_owned(), 0));
     }
 
     #[test]
-    fn rate_and_count_hold_but_for_what_a_client_traces() {
+    fn a_clients_trace_ignores_rate_and_count() {
         let traces = Traces::new(Target::Collector(Collector::default()), Waiting::default()).unwrap();
         traces.update(None, &update(&[("trace_level", &["TIMESTAMPS"]), ("trace_rate", &["0"])])).unwrap();
         assert_eq!([false, true].map(|always| traces.sample("m", always).is_some()), [false, true]);
@@ -249,9 +253,9 @@ mod tests {
         assert_eq!([false, false, true].map(|always| traces.sample("m", always).is_some()), [true, false, true]);
         let tensors = traces.update(None, &update(&[("trace_level", &["TENSORS"])])).unwrap_err();
         assert_eq!(tensors.to_string(), "Tensor level tracing is not supported by the mode: opentelemetry");
-        let told: Vec<_> =
+        let settings: Vec<_> =
             traces.settings(None).into_iter().map(|(name, value)| format!("{name} {}", value.join(","))).collect();
-        insta::assert_snapshot!(told.join("\n"), @r"
+        insta::assert_snapshot!(settings.join("\n"), @r"
         trace_level TIMESTAMPS
         trace_rate 1
         trace_count 1
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_setting_changes_nothing() {
+    fn a_wrong_setting_changes_nothing() {
         let traces = Traces::none();
         let wrong: [(&str, &[&str]); 12] = [
             ("trace_level", &["TIMESTAMPS"]),
@@ -285,19 +289,19 @@ mod tests {
             let error = traces.update(None, &update(&[("trace_count", &["1"]), wrong])).unwrap_err();
             format!("{:?}: {}", error.kind(), error)
         });
-        assert_eq!(told(&traces, None), "OFF 1000 -1 0");
+        assert_eq!(first_settings(&traces, None), "OFF 1000 -1 0");
         insta::assert_snapshot!(refusals.join("\n"), @r"
         InvalidInput: Attempting to set invalid trace setting :trace file name is not given; start the server with --trace-config triton,file=<path>
         InvalidInput: Attempting to set invalid trace setting :trace file name is not given; start the server with --trace-config triton,file=<path>
         Unsupported: trace level 'MAX' is not supported: use OFF, TIMESTAMPS or TENSORS
-        InvalidInput: Unable to parse 'trace_rate', got: abc; it is a number of at least 0
-        InvalidInput: Unable to parse 'trace_rate', got: -10; it is a number of at least 0
+        InvalidInput: Unable to parse 'trace_rate', got: abc; use a whole number of at least 0
+        InvalidInput: Unable to parse 'trace_rate', got: -10; use a whole number of at least 0
         InvalidInput: expect only 1 value for 'trace_rate', got 2
         InvalidInput: Unable to parse 'trace_count'. Expecting value >= -1, got:-5
         Unsupported: trace file location can not be updated through network protocol
         Unsupported: trace mode can not be updated through network protocol: it is 'triton'
         Unsupported: trace mode 'other' is not supported: use triton or opentelemetry
-        InvalidInput: Unable to parse 'log_frequency', got: ; it is a number of at least 0
+        InvalidInput: Unable to parse 'log_frequency', got: ; use a whole number of at least 0
         InvalidInput: unknown trace setting 'nosuch': use trace_level, trace_rate, trace_count or log_frequency
         ");
     }

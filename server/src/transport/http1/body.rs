@@ -1,4 +1,4 @@
-//! Bodies in and out: received into one aligned, reused buffer; sent as chunks that are not joined.
+//! HTTP bodies: received into one aligned, pooled buffer, and sent in parts that are not joined.
 
 use std::{
     collections::VecDeque,
@@ -19,12 +19,13 @@ use crate::{
     transport::encoding::{Encoding, too_large},
 };
 
-/// Receives a body of at most `max` bytes, before and after its content encoding is undone. What stands at
-/// `aligned_at` (the binary tensors after a JSON header of that length) is aligned to [`ALIGNMENT`], so
-/// that the backend can view it in place; encoded bodies are not aligned.
+/// Receives a body of at most `max` bytes, as sent and as decoded. Its byte `aligned_at` (the first byte of the binary
+/// tensors after a JSON header of that length) is aligned to [`ALIGNMENT`], so that the backend can use it in place;
+/// encoded bodies are not aligned.
 ///
 /// # Errors
-/// `TooLarge` over the limit, `Unsupported` for an unknown content encoding, and `InvalidInput` when the client breaks off or the body is not what its encoding says.
+/// `TooLarge` over the limit, `Unsupported` for an unknown content encoding, and `InvalidInput` if the body is
+/// incomplete or cannot be decoded.
 pub async fn receive(
     headers: &HeaderMap,
     body: axum::body::Body,
@@ -32,7 +33,7 @@ pub async fn receive(
     max: InputLimit,
     pool: &BufferPool,
 ) -> Result<Bytes, InferError> {
-    // A client that waits for leave to send the body has not sent it.
+    // A client that expects "100 Continue" has not sent its body yet.
     let expects = headers.contains_key(header::EXPECT);
     match Encoding::of_request(headers)? {
         None => receive_plain(body, expects, aligned_at, max, pool).await,
@@ -60,16 +61,16 @@ async fn receive_plain(
     }
     let padding = padding(length, aligned_at);
     let mut chunk = next(&mut body).await.map_err(broken)?;
-    if let Some(whole) = chunk.take_if(|chunk| chunk.len() == length && lies_right(chunk, aligned_at)) {
-        return Ok(whole);
+    if let Some(body) = chunk.take_if(|chunk| chunk.len() == length && is_aligned(chunk, aligned_at)) {
+        return Ok(body);
     }
     let mut buffer = pool.take(padding + length);
     let mut at = padding;
     while let Some(received) = chunk {
-        let Some(place) = buffer.get_mut(at..at + received.len()) else {
+        let Some(target) = buffer.get_mut(at..at + received.len()) else {
             return Err(InferError::invalid("the body is longer than its Content-Length"));
         };
-        place.copy_from_slice(&received);
+        target.copy_from_slice(&received);
         at += received.len();
         chunk = next(&mut body).await.map_err(broken)?;
     }
@@ -79,7 +80,7 @@ async fn receive_plain(
     Ok(buffer.freeze().slice(padding..))
 }
 
-/// The next piece of a body.
+/// The next data of a body.
 async fn next(body: &mut axum::body::Body) -> Result<Option<Bytes>, axum::Error> {
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
@@ -89,22 +90,22 @@ async fn next(body: &mut axum::body::Body) -> Result<Option<Bytes>, axum::Error>
     Ok(None)
 }
 
-/// Bytes to leave in front of a body of `length` bytes so that its byte `aligned_at` is aligned. A header of any
-/// length may be announced: where nothing follows it, nothing is aligned.
+/// Bytes of padding in front of a body of `length` bytes, so that its byte `aligned_at` is aligned. A header that is
+/// longer than the body needs no padding.
 pub(super) fn padding(length: usize, aligned_at: usize) -> usize {
     if aligned_at > length { 0 } else { aligned_at.next_multiple_of(ALIGNMENT) - aligned_at }
 }
 
-/// Whether a body can be taken as it is.
-fn lies_right(body: &Bytes, aligned_at: usize) -> bool {
+/// Whether a body's byte `aligned_at` is aligned, so that the body need not be copied.
+fn is_aligned(body: &Bytes, aligned_at: usize) -> bool {
     aligned_at > body.len() || (body.as_ptr() as usize + aligned_at).is_multiple_of(ALIGNMENT)
 }
 
-/// How long the rest of a refused body is read for.
+/// The time limit for reading the rest of a refused body.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads a refused body to its end, of at most `max_bytes` more: a client that still sends finds its answer, and
-/// keeps its connection, only when it can finish.
+/// Reads and discards a refused body, at most `max_bytes`. A client that is still sending reads the response, and can
+/// reuse its connection, only after it has sent its body.
 async fn discard(mut body: axum::body::Body, max_bytes: usize) {
     let mut left = max_bytes;
     let reading = async {
@@ -118,7 +119,7 @@ async fn discard(mut body: axum::body::Body, max_bytes: usize) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
-/// A chunked body: its length is known only at its end.
+/// Receives a body without a `Content-Length`.
 async fn receive_unsized(
     mut body: axum::body::Body,
     max: InputLimit,
@@ -136,7 +137,7 @@ async fn receive_unsized(
     Ok(received.freeze())
 }
 
-/// A body of several parts, sent one after the other without joining them.
+/// A body of several parts, which are sent one after another without being joined.
 #[derive(Debug)]
 pub struct Chunks {
     parts: VecDeque<Bytes>,
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tensors_behind_a_header_are_aligned() {
+    async fn tensors_after_a_json_header_are_aligned() {
         for header in [0, 1, 63, 64, 350] {
             let body = axum::body::Body::new(Chunks::new([Bytes::from(vec![1; header]), Bytes::from(vec![2; 5000])]));
             let received = take(body, header, 10_000).await.unwrap();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn limits_hold_for_sized_and_chunked_bodies() {
+    async fn rejects_sized_and_chunked_bodies_over_the_limit() {
         let sized = axum::body::Body::from(vec![0; 101]);
         let stream =
             futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from(vec![0; 60])), Ok(Bytes::from(vec![0; 60]))]);

@@ -1,4 +1,4 @@
-//! Heads of requests and answers as bytes: which requests are plain, and how an answer's head is written.
+//! Parses the heads of plain requests, and writes the heads of responses.
 
 use std::time::SystemTime;
 
@@ -6,21 +6,21 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request, response};
 use quintet_proto::INFERENCE_HEADER_CONTENT_LENGTH;
 
-/// Headers of one request that are read here; more are hyper's to judge.
+/// The most headers of a plain request. A request with more is left to hyper.
 const MAX_HEADERS: usize = 64;
 
-/// What the beginning of a request is.
+/// The head of a request, as far as it was received.
 pub(super) enum Parsed {
-    /// A whole head that asks for nothing unusual, the length of its body, and where the head ends.
+    /// The complete head of a plain request: the length of its body, and where the head ends.
     Plain { parts: Box<request::Parts>, length: usize, end: usize },
-    /// A part of a head.
+    /// An incomplete head.
     Partial,
-    /// Anything else, also what is wrong.
+    /// Any other request, malformed ones included.
     Unusual,
 }
 
-/// Reads a request's head. Only what cannot be misunderstood is plain: HTTP/1.1, GET or POST, at most one
-/// `Content-Length` of digits alone, no other framing, nothing that changes the connection.
+/// Parses a request's head. A request is plain if it is HTTP/1.1, GET or POST, with at most one `Content-Length` that has
+/// only digits, no other framing, and no header that changes the connection.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -67,13 +67,14 @@ fn digits(value: &[u8]) -> Option<usize> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// Where in a body its binary tensors begin; 0 without a header that says so.
+/// Where the binary tensors begin in a body (`Inference-Header-Content-Length`); 0 without that header.
 pub(super) fn aligned_at(headers: &HeaderMap) -> usize {
     headers.get(INFERENCE_HEADER_CONTENT_LENGTH).and_then(|value| digits(value.as_bytes())).unwrap_or(0)
 }
 
-/// An answer's head. Without a length its body goes out in chunks.
-pub(super) fn print(parts: &response::Parts, length: Option<u64>, stays: bool) -> Bytes {
+/// The head of a response. Without a length, its body is sent in chunks. `keep_alive` is whether the connection stays
+/// open.
+pub(super) fn print(parts: &response::Parts, length: Option<u64>, keep_alive: bool) -> Bytes {
     let mut out = BytesMut::with_capacity(512);
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(parts.status.as_str().as_bytes());
@@ -97,7 +98,7 @@ pub(super) fn print(parts: &response::Parts, length: Option<u64>, stays: bool) -
         Some(length) => line("content-length", length.to_string().as_bytes()),
         None => line("transfer-encoding", b"chunked"),
     }
-    if !stays {
+    if !keep_alive {
         line("connection", b"close");
     }
     line("date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_request_is_read_as_it_stands() {
+    fn parses_a_plain_request() {
         let text =
             "POST /v2/models/a%20b/infer?x=1 HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nx-a: 2\r\ncontent-length: 7\r\n\r\nbody";
         let Parsed::Plain { parts, length, end } = parse(text.as_bytes()) else { panic!("not plain") };
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_digits_are_a_length() {
+    fn a_length_has_only_digits() {
         assert_eq!([digits(b"0"), digits(b"12")], [Some(0), Some(12)]);
         assert_eq!(
             [digits(b""), digits(b"+1"), digits(b" 1"), digits(b"1,1"), digits(b"99999999999999999999")],
@@ -131,11 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answers_head() {
+    fn a_responses_head_has_its_own_framing() {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.headers.insert("x", HeaderValue::from_static("y"));
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        let text = |length, stays| String::from_utf8(print(&parts, length, stays).to_vec()).unwrap();
+        let text = |length, keep_alive| String::from_utf8(print(&parts, length, keep_alive).to_vec()).unwrap();
         assert!(text(Some(3), true).starts_with("HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 3\r\ndate: "));
         assert!(
             text(None, false)
@@ -149,9 +150,8 @@ mod tests {
             let _ = parse(&bytes);
         }
 
-        /// A head that is cut is partial or unusual, never plain.
         #[test]
-        fn a_part_is_not_the_whole(cut in 0usize..60) {
+        fn an_incomplete_head_is_never_plain(cut in 0usize..60) {
             let text = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 12\r\nX: 1\r\n\r\n";
             let plain = matches!(parse(&text[..cut.min(text.len() - 1)]), Parsed::Plain { .. });
             prop_assert!(!plain);

@@ -1,4 +1,4 @@
-//! `GET /metrics`, which every service has.
+//! `GET /metrics`, a route of every service.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 apart from KServe: connections, bodies and responses, for every HTTP listener.
+//! HTTP/1.1 for every HTTP listener: connections, bodies, responses, metrics.
 
 pub mod body;
 mod head;

@@ -1,6 +1,6 @@
-//! HTTP/1.1 as nearly every client sends it, without a library in between: a body goes from the socket
-//! straight into one aligned, reused buffer, and an answer from its parts straight to the socket.
-//! Whatever is unusual (chunked, `Expect`, `Connection: close`, wrong) is left to hyper, unread.
+//! Serves plain HTTP/1.1 requests without a library: a body is read from the socket into one aligned, pooled buffer, and
+//! the parts of a response are written to the socket without a copy. Unusual requests (chunked, `Expect`,
+//! `Connection: close`, malformed) are left to hyper.
 
 use std::{
     collections::VecDeque,
@@ -19,44 +19,45 @@ use tower::ServiceExt as _;
 
 use super::{body::padding, head};
 
-/// How long a client may take to send a request's head, and an idle connection to stay open.
+/// The time limit for a request's head, and thus for an idle connection.
 pub(super) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Longest head that is read here; longer ones are hyper's to judge.
+/// The longest head of a plain request. A longer one is left to hyper.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Parts of an answer that one system call takes.
+/// Parts of a response that one system call writes.
 const MAX_SLICES: usize = 16;
 
-/// When a request's head was there, as one of its extensions.
+/// When a request's head was received; an extension of the request.
 #[derive(Clone, Copy, Debug)]
 struct Arrived(Instant);
 
-/// When a request's head was there: from then on a handler counts its time. Now, where hyper read it: its body is
-/// still to come.
+/// When a request's head was received, which is the start of its receive stage. It is the current time for a request
+/// that hyper read, whose body is still to come.
 pub(in crate::transport) fn arrived(extensions: &http::Extensions) -> Instant {
     extensions.get().map_or_else(Instant::now, |Arrived(at)| *at)
 }
 
-/// What requests are answered with.
+/// What the connections of a listener share.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) router: Router,
     pub(super) pool: BufferPool,
-    /// Longer bodies are hyper's to refuse.
+    /// The longest body of a plain request. A longer one is left to hyper.
     pub(super) max_body_bytes: usize,
     pub(super) stop: CancellationToken,
 }
 
-/// A connection that spoke plain HTTP/1.1 so far.
+/// A connection whose requests have all been plain so far.
 pub(super) struct Plain<S> {
     stream: S,
-    /// What was read beyond the requests answered.
+    /// Bytes that were read and do not belong to an answered request.
     read: BytesMut,
     settings: Settings,
 }
 
-/// What comes next on a connection.
+/// The next event on a connection.
 enum Next {
+    /// The head of a plain request, and the length of its body.
     Request(Box<http::request::Parts>, usize),
     Unusual,
     End,
@@ -67,11 +68,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
         Self { stream, read: BytesMut::new(), settings }
     }
 
-    /// Answers requests until the connection ends, or until one is unusual: then the stream comes back with
-    /// what was read of that request and not used.
+    /// Answers requests until the connection ends, or until a request is unusual: then it returns the stream and the bytes
+    /// that were read of that request.
     ///
     /// # Errors
-    /// When the connection breaks, or an answer's body does.
+    /// When the connection or the body of a response breaks.
     pub(super) async fn serve(mut self) -> io::Result<Option<(S, Bytes)>> {
         loop {
             let (mut parts, length) = match self.next().await? {
@@ -85,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
             let response = tokio::select! {
                 biased;
                 response = answering => response.unwrap_or_else(|never| match never {}),
-                () = gone(&mut self.stream, &mut self.read) => return Ok(None),
+                () = closed_by_client(&mut self.stream, &mut self.read) => return Ok(None),
             };
             if !self.answer(response).await? {
                 return self.stream.shutdown().await.map(|()| None);
@@ -93,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
         }
     }
 
-    /// Reads a head; an idle connection ends when the server does.
+    /// Reads the next head. An idle connection ends when the server stops.
     async fn next(&mut self) -> io::Result<Next> {
         let timeout = tokio::time::sleep(HEADER_READ_TIMEOUT);
         tokio::pin!(timeout);
@@ -132,22 +133,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
         Ok(buffer.freeze().slice(padding..))
     }
 
-    /// Sends an answer; whether the connection stays.
+    /// Sends a response. Returns whether the connection stays open.
     async fn answer(&mut self, response: Response<Body>) -> io::Result<bool> {
-        let stays = !self.settings.stop.is_cancelled();
+        let keep_alive = !self.settings.stop.is_cancelled();
         let (parts, mut body) = response.into_parts();
         let length = http_body::Body::size_hint(&body).exact();
-        let mut queue = VecDeque::from([head::print(&parts, length, stays)]);
+        let mut queue = VecDeque::from([head::print(&parts, length, keep_alive)]);
         loop {
             let frame = match http_body_util::BodyExt::frame(&mut body).now_or_never() {
                 Some(frame) => frame,
-                // It takes time: send what there is.
+                // The body is not ready: send the parts so far.
                 None => {
                     self.send(&mut queue).await?;
                     tokio::select! {
                         biased;
                         frame = http_body_util::BodyExt::frame(&mut body) => frame,
-                        () = gone(&mut self.stream, &mut self.read) => return Err(io::ErrorKind::BrokenPipe.into()),
+                        () = closed_by_client(&mut self.stream, &mut self.read) => {
+                            return Err(io::ErrorKind::BrokenPipe.into());
+                        }
                     }
                 }
             };
@@ -155,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
             let Ok(data) = frame.map_err(io::Error::other)?.into_data() else { continue };
             match length {
                 Some(_) => queue.push_back(data),
-                // A chunk without data would be the last one.
+                // A chunk without data would end the body.
                 None if data.is_empty() => {}
                 None => queue.extend([format!("{:x}\r\n", data.len()).into(), data, Bytes::from_static(b"\r\n")]),
             }
@@ -167,10 +170,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
             queue.push_back(Bytes::from_static(b"0\r\n\r\n"));
         }
         self.send(&mut queue).await?;
-        Ok(stays)
+        Ok(keep_alive)
     }
 
-    /// Hands all parts to the system, many in one call.
+    /// Writes all parts to the socket, up to [`MAX_SLICES`] in one system call.
     async fn send(&mut self, queue: &mut VecDeque<Bytes>) -> io::Result<()> {
         while !queue.is_empty() {
             let mut slices = [io::IoSlice::new(&[]); MAX_SLICES];
@@ -195,8 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
     }
 }
 
-/// Ends when the client has closed the connection or broken it. What it sends meanwhile is kept, up to a limit.
-async fn gone(stream: &mut (impl AsyncRead + Unpin), read: &mut BytesMut) {
+/// Completes when the client has closed or broken the connection. Keeps what the client sends meanwhile, up to a limit.
+async fn closed_by_client(stream: &mut (impl AsyncRead + Unpin), read: &mut BytesMut) {
     while read.len() < MAX_HEAD_BYTES {
         read.reserve(MAX_HEAD_BYTES);
         if !matches!(stream.read_buf(read).await, Ok(1..)) {

@@ -1,4 +1,4 @@
-//! Answers that are the same everywhere: errors by the status table, headers that tell stage times.
+//! HTTP responses that all routes share: errors by the status table, headers for stage times and placement.
 
 use axum::{
     Json,
@@ -15,7 +15,7 @@ use crate::{
     transport::server_timing,
 };
 
-/// A failed request as its HTTP answer: `{"error": "..."}`.
+/// A failed request as an HTTP response: `{"error": "..."}`.
 #[derive(Debug)]
 pub struct Failure(pub InferError);
 
@@ -31,7 +31,7 @@ impl IntoResponse for Failure {
         if self.0.kind() == ErrorKind::Internal {
             tracing::error!(error = %self.0, "request failed");
         }
-        let mut response = error(status.http, &message::of(&self.0));
+        let mut response = error(status.http, &message::for_client(&self.0));
         if status.retry {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
@@ -43,20 +43,20 @@ fn error(status: StatusCode, message: &str) -> Response {
     (status, Json(ErrorBody { error: message.to_owned() })).into_response()
 }
 
-/// What is said of a path that does not exist.
+/// The error text for a path that does not exist.
 pub const NOT_FOUND: &str = "Not Found";
 
-/// The answer to a path that does not exist.
+/// The response to a path that does not exist.
 pub async fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, NOT_FOUND)
 }
 
-/// The answer to a method that a path does not have.
+/// The response to a method that a path does not have.
 pub async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 
-/// An empty 200, as health checks want it.
+/// A response without a body.
 pub fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
@@ -69,7 +69,7 @@ pub fn with_timing(mut response: Response, timings: &StageTimings) -> Response {
     response
 }
 
-/// Adds where the model really runs.
+/// Adds the model's effective provider, its precision, and the reason for the provider.
 pub fn with_placement(mut response: Response, placement: &Placement) -> Response {
     insert(&mut response, EFFECTIVE_PROVIDER, &placement.provider);
     if let Some(precision) = &placement.precision {
@@ -81,7 +81,7 @@ pub fn with_placement(mut response: Response, placement: &Placement) -> Response
     response
 }
 
-/// Adds a header; what a header cannot hold (a control character in a reason) leaves it out.
+/// Adds a header. A value with characters that a header cannot hold is left out.
 pub fn insert(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(HeaderName::from_static(name), value);

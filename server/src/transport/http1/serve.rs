@@ -1,4 +1,4 @@
-//! Serves HTTP/1.1 connections until the server stops, then lets open requests finish.
+//! Serves HTTP/1.1 connections until the server stops, then lets the running requests finish.
 
 use std::{
     io,
@@ -25,11 +25,11 @@ use crate::{
     },
 };
 
-/// Bytes that one read of hyper's may take: few reads, and what was read is still in the cache when it is copied.
+/// The buffer of one read by hyper: large for few reads, small enough to stay in the CPU's cache until it is copied.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 
-/// Serves `router` until `stop`; then idle connections are closed and busy ones finish their request. Bodies
-/// are bound and received as the service says.
+/// Serves `router` until `stop`; then idle connections are closed and busy ones finish their request. Plain bodies are
+/// received into the service's pool, up to its limit.
 pub async fn serve(
     listener: Listener,
     router: Router,
@@ -42,7 +42,7 @@ pub async fn serve(
     listener.serve(&threads, &stop, move |connection| serve_connection(connection, settings.clone())).await;
 }
 
-/// Requests that are plain here, and the rest of the connection from the first that is not by hyper.
+/// Serves plain requests here, and lets hyper serve the connection from the first unusual request on.
 async fn serve_connection(connection: Connection, settings: Settings) -> anyhow::Result<()> {
     let (router, stop) = (settings.router.clone(), settings.stop.clone());
     let Some((connection, read)) = Plain::new(connection, settings).serve().await? else { return Ok(()) };
@@ -60,7 +60,7 @@ async fn serve_connection(connection: Connection, settings: Settings) -> anyhow:
     Ok(())
 }
 
-/// A connection, and bytes that were read from it before.
+/// A connection with bytes that were read from it before, which are read again first.
 struct Rewound {
     read: Bytes,
     connection: Connection,

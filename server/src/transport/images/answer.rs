@@ -1,4 +1,4 @@
-//! Rows of the model's output to the lane's JSON.
+//! Writes the model's outputs as the lane's JSON: embeddings, or ranked classes.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::outcome::Outcome;
 use crate::{kserve::classify, transport::http1::reply};
 
-/// Bytes of a number in JSON, about; the buffer grows if it is wrong.
+/// The estimated size of a number in JSON, for the first allocation.
 const BYTES_PER_NUMBER: usize = 14;
 
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ struct Class<'a> {
     logit: f32,
 }
 
-/// FP32 tensors as one array of rows; a number that JSON does not have is null.
+/// FP32 tensors as one array of rows. NaN and infinities are null.
 struct Rows<'a>(&'a [(usize, Tensor)]);
 
 struct Row<'a>(&'a [u8]);
@@ -75,7 +75,7 @@ pub(super) fn embeddings(outcome: Outcome) -> Result<Response, InferError> {
 }
 
 /// `{"classifications": [[{"index", "label", "score", "logit"}, ...], ...], "model_info": {...}, "count": n}`:
-/// the `classes` most likely classes of each image, or all if there are fewer.
+/// the `classes` most likely classes of each image, or all classes if the model has fewer.
 pub(super) fn classifications(outcome: Outcome, classes: usize) -> Result<Response, InferError> {
     respond(&outcome, |outcome, model_info, count| {
         let labels = outcome.model.spec().outputs().get(outcome.output).and_then(|output| output.labels.as_deref());
@@ -107,7 +107,7 @@ fn write(capacity: usize, body: &impl Serialize) -> Result<Vec<u8>, InferError> 
     Ok(json)
 }
 
-/// The answer with this body; stage times and provider go into its headers.
+/// The response with the JSON that `body` writes, and with headers for stage times and provider.
 fn respond(
     outcome: &Outcome,
     body: impl for<'a> FnOnce(&'a Outcome, ModelInfo<'a>, usize) -> Result<Vec<u8>, InferError>,

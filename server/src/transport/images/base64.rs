@@ -1,32 +1,32 @@
-//! Base64 text, bare or in a data URI, to bytes; and where it goes wrong when it does.
+//! Decodes base64, bare or in a data URI, and locates the error in a malformed text.
 
 /// Text that is not base64. Positions are bytes from the start of the text as sent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Base64Error {
-    /// Nothing there.
+    /// No data.
     #[error("it is empty")]
     Empty,
     /// A data URI without `;base64,`.
     #[error("a data URI must be in base64: data:image/jpeg;base64,...")]
     Uri,
-    /// Line breaks, mostly.
+    /// Whitespace, usually line breaks.
     #[error("whitespace in base64 at position {position}: send it in one piece, without line breaks")]
     Whitespace { position: usize },
-    /// Something that is not in the alphabet; `-` and `_` are those of the URL-safe one.
+    /// A character outside the standard alphabet, such as `-` and `_` of the URL-safe one.
     #[error("{character:?} at position {position} is not a base64 character (A-Z a-z 0-9 + /)")]
     Character { character: char, position: usize },
     /// The end is missing.
-    #[error("base64 of {characters} characters ends in the middle of a byte: it is cut off")]
+    #[error("base64 of {characters} characters ends in the middle of a byte: it is truncated")]
     CutOff { characters: usize },
-    /// Too little or too much of `=`.
+    /// A wrong number of `=`.
     #[error("base64 ends with {got} '=' of padding instead of {expected}")]
     Padding { got: usize, expected: usize },
-    /// The last character says more than fits.
-    #[error("the last base64 character has bits beyond the last byte: it is damaged")]
+    /// The last character has bits that belong to no byte.
+    #[error("the last base64 character has bits after the last byte: the text is damaged")]
     TrailingBits,
 }
 
-/// The bytes of `text`: standard base64 with padding, or a `data:` URI that holds it.
+/// Decodes `text`: standard base64 with padding, or a `data:` URI (RFC 2397) of it.
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
     let at = data_start(text)?;
     let data = &text[at..];
@@ -36,7 +36,7 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
     base64_simd::STANDARD.decode_to_vec(data).map_err(|_| diagnose(data, at))
 }
 
-/// Where the base64 begins: behind `data:<media type>[;parameters];base64,` if it is a data URI.
+/// Where the base64 begins: after `data:<media type>[;parameters];base64,` in a data URI, otherwise at 0.
 fn data_start(text: &str) -> Result<usize, Base64Error> {
     if !text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) {
         return Ok(0);
@@ -49,7 +49,7 @@ fn data_start(text: &str) -> Result<usize, Base64Error> {
     Ok(comma + 1)
 }
 
-/// What is wrong with `data`, which stands at `offset` of its text: the decoder says only that something is.
+/// Finds the error in `data`, which begins at `offset` of the text. The decoder reports only that there is one.
 fn diagnose(data: &str, offset: usize) -> Base64Error {
     let characters = data.trim_end_matches('=');
     for (at, character) in characters.char_indices() {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn data_uris_are_taken_apart() {
+    fn reads_data_uris() {
         for text in
             ["/9j/", "data:image/jpeg;base64,/9j/", "DATA:;BASE64,/9j/", "data:image/png;name=a.png;base64,/9j/"]
         {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn errors_have_a_reason_and_a_position() {
         insta::assert_snapshot!(
             ["", "data:image/png;base64,", "/9j/\n/9j/", "data:image/png;base64,/9 j", "ab_c", "aéb", "=abc", "abcde", "abc", "abc==", "abcd=", "QR=="]
                 .map(|text| format!("{text:?}: {}", refusal(text)))
@@ -106,18 +106,18 @@ mod tests {
             "ab_c": '_' at position 2 is not a base64 character (A-Z a-z 0-9 + /)
             "aéb": 'é' at position 1 is not a base64 character (A-Z a-z 0-9 + /)
             "=abc": '=' at position 0 is not a base64 character (A-Z a-z 0-9 + /)
-            "abcde": base64 of 5 characters ends in the middle of a byte: it is cut off
+            "abcde": base64 of 5 characters ends in the middle of a byte: it is truncated
             "abc": base64 ends with 0 '=' of padding instead of 1
             "abc==": base64 ends with 2 '=' of padding instead of 1
             "abcd=": base64 ends with 1 '=' of padding instead of 0
-            "QR==": the last base64 character has bits beyond the last byte: it is damaged
+            "QR==": the last base64 character has bits after the last byte: the text is damaged
             "#
         );
     }
 
     proptest! {
         #[test]
-        fn what_was_encoded_comes_back(data in prop::collection::vec(any::<u8>(), 1..200)) {
+        fn decodes_what_was_encoded(data in prop::collection::vec(any::<u8>(), 1..200)) {
             let text = base64_simd::STANDARD.encode_to_string(&data);
             prop_assert_eq!(decode(&text).unwrap(), data.clone());
             prop_assert_eq!(decode(&format!("data:image/jpeg;base64,{text}")).unwrap(), data);

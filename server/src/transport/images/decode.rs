@@ -1,4 +1,4 @@
-//! Encoded images to batches, on a bounded number of threads, straight into the rows of the batches.
+//! Decodes images into the rows of batches, on a bounded number of threads.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,36 +18,36 @@ use super::{input::InputForm, intake::Image};
 /// Decodes the images of all requests. Clones share the threads and the queue.
 #[derive(Clone)]
 pub struct Decoder {
-    /// One permit for each image that may be decoded at once.
+    /// One permit per image that may be decoded at once.
     threads: Arc<Semaphore>,
-    /// One permit for each image that may be here at once, waiting or being decoded.
-    places: Arc<Semaphore>,
+    /// One permit per image that may wait or be decoded at once.
+    queue: Arc<Semaphore>,
     max_queue: usize,
 }
 
-/// What the images become.
+/// The form of the batches, and the limit on an image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     /// The model's form of an image.
     pub(super) form: InputForm,
-    /// Images of a batch at most.
+    /// The most images in a batch.
     pub(super) max_batch_size: usize,
-    /// Pixels of an image at most.
+    /// The most pixels in an image.
     pub(super) max_pixels: u64,
 }
 
 impl Decoder {
-    /// Decodes at most `threads` images at once; at most `max_queue` images are here, those included.
+    /// Decodes at most `threads` images at once. At most `max_queue` images wait, including those that are being decoded.
     pub fn new(threads: usize, max_queue: usize) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { threads: semaphore(threads), places: semaphore(max_queue), max_queue }
+        Self { threads: semaphore(threads), queue: semaphore(max_queue), max_queue }
     }
 
-    /// Decodes images into batches, in order: how many images each has, and their tensors one after the other.
-    /// Dropping the future gives up the images not begun yet.
+    /// Decodes images into batches, in order. A batch is its number of images, and their tensors one after another.
+    /// Dropping the future cancels the images that are not being decoded yet.
     ///
     /// # Errors
-    /// [`ErrorKind::QueueFull`]; else what is wrong with the first bad image.
+    /// [`ErrorKind::QueueFull`], or the error of the first bad image.
     pub(super) async fn decode(
         &self,
         images: Vec<Image>,
@@ -55,11 +55,11 @@ impl Decoder {
         pool: &BufferPool,
     ) -> Result<Vec<(usize, Bytes)>, InferError> {
         let count = u32::try_from(images.len()).unwrap_or(u32::MAX);
-        let places = Arc::clone(&self.places).try_acquire_many_owned(count).map_err(|_| {
+        let slots = Arc::clone(&self.queue).try_acquire_many_owned(count).map_err(|_| {
             InferError::new(
                 ErrorKind::QueueFull,
                 format_args!(
-                    "no room to decode {count} more images: at most {} wait (--max-decode-queue)",
+                    "cannot decode {count} more images now: at most {} may wait (--max-decode-queue)",
                     self.max_queue
                 ),
             )
@@ -68,14 +68,14 @@ impl Decoder {
         let (stop, threads, pool) = (CancellationToken::new(), Arc::clone(&self.threads), pool.clone());
         let _stop_when_dropped = stop.clone().drop_guard();
         let decoding = tokio::task::spawn_blocking(move || {
-            let _held = (places, permit);
+            let _held = (slots, permit);
             decode_all(&images, target, &pool, &threads, stop)
         });
-        decoding.await.map_err(|error| InferError::internal(format_args!("decoding ended early: {error}")))?
+        decoding.await.map_err(|error| InferError::internal(format_args!("the decoding thread failed: {error}")))?
     }
 }
 
-/// Decodes on this thread, and on as many more as are free.
+/// Decodes on this thread, and on further threads while permits are free.
 fn decode_all(
     images: &[Image],
     target: Target,
@@ -109,19 +109,20 @@ fn decode_all(
     }
 }
 
-/// One image and its place in the batch.
+/// One image and its row in a batch.
 struct Job<'a> {
+    /// The index of the image in its request.
     at: usize,
     image: &'a Image,
     row: &'a mut [u8],
 }
 
-/// The images of one request; they are begun in order.
+/// The images of one request, which are started in order.
 struct Work<'a> {
     jobs: Mutex<vec::IntoIter<Job<'a>>>,
-    /// The first image that failed, by its place. All before it were begun, so it is the same each time.
+    /// The index and error of the first bad image. All images before it were started, so it does not depend on timing.
     failure: Mutex<Option<(usize, InferError)>>,
-    /// The client went away, or an image failed: begin no more.
+    /// Cancelled when the client disconnects or an image fails: start no more images.
     stop: CancellationToken,
     target: Target,
 }
@@ -131,7 +132,7 @@ impl<'a> Work<'a> {
         if self.stop.is_cancelled() { None } else { self.jobs.lock().next() }
     }
 
-    /// Decodes `job`, then others as long as no other request waits for the thread.
+    /// Decodes `job`, then further images as long as no other request waits for the thread.
     fn help<'t>(&self, job: Job<'a>, permit: SemaphorePermit<'t>, threads: &'t Semaphore) {
         self.run(job);
         drop(permit);
@@ -181,31 +182,31 @@ mod tests {
     const TARGET: Target = Target { form: InputForm::Pixels, max_batch_size: 2, max_pixels: 1 };
 
     #[tokio::test]
-    async fn whoever_leaves_while_waiting_gives_the_places_back() {
+    async fn a_cancelled_request_frees_its_slots() {
         let decoder = Decoder::new(1, 4);
         let busy = decoder.threads.acquire().await.unwrap();
         let pool = BufferPool::new(0);
         let mut waiting = Box::pin(decoder.decode(images_of(&["x", "x", "x"]), TARGET, &pool));
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert_eq!(decoder.places.available_permits(), 1);
+        assert_eq!(decoder.queue.available_permits(), 1);
         let refused = decoder.decode(images_of(&["x", "x"]), TARGET, &pool).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::QueueFull);
         drop(waiting);
         drop(busy);
-        assert_eq!((decoder.places.available_permits(), decoder.threads.available_permits()), (4, 1));
+        assert_eq!((decoder.queue.available_permits(), decoder.threads.available_permits()), (4, 1));
     }
 
     #[test]
-    fn images_not_begun_are_given_up() {
+    fn a_cancelled_request_starts_no_images() {
         let stop = CancellationToken::new();
         stop.cancel();
         let threads = Semaphore::new(3);
-        // These are no images: to begin one would be an error.
+        // These are not images, so decoding one would fail.
         decode_all(&images_of(&["x", "x"]), TARGET, &BufferPool::new(0), &threads, stop).unwrap();
     }
 
     #[test]
-    fn the_first_bad_image_is_the_one_told() {
+    fn reports_the_first_bad_image() {
         let threads = Semaphore::new(3);
         for _ in 0..50 {
             let images = images_of(&["x"; 7]);

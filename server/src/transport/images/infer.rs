@@ -1,4 +1,4 @@
-//! Requests about images: body to images, images to batches, batches through the model, rows to JSON.
+//! Carries out the requests with images: body, images, batches, model, JSON.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,44 +20,44 @@ use super::{
 };
 use crate::transport::http1::{body, plain, reply::Failure};
 
-/// Classes of each image unless the request says how many.
+/// The number of classes of an image if the request does not say.
 const DEFAULT_CLASSES: usize = 5;
 
-/// `POST /embed`: embeddings for a body in any form.
+/// `POST /embed`: embeddings of a body in any form.
 pub(super) async fn embed(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
     Ok(answer::embeddings(run(&lane, request, None, "embedding").await?)?)
 }
 
-/// `POST /embed/base64`: embeddings for JSON, whatever the content type says.
+/// `POST /embed/base64`: embeddings of a JSON body; the content type is ignored.
 pub(super) async fn embed_base64(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
     Ok(answer::embeddings(run(&lane, request, Some(Form::Json), "embedding").await?)?)
 }
 
-/// `POST /embed/batch`: embeddings for multipart files.
+/// `POST /embed/batch`: embeddings of multipart files.
 pub(super) async fn embed_batch(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
     Ok(answer::embeddings(run(&lane, request, Some(Form::Multipart), "embedding").await?)?)
 }
 
-/// `POST /classify[?k=5]`: the top classes for a body in any form.
+/// `POST /classify[?k=5]`: the top classes of a body in any form.
 pub(super) async fn classify(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
     let classes = classes(request.uri())?;
     Ok(answer::classifications(run(&lane, request, None, "logits").await?, classes)?)
 }
 
-/// How many classes `?k=` asks for.
+/// The number of classes that `?k=` asks for.
 fn classes(uri: &Uri) -> Result<usize, InferError> {
     let mut pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     match pairs.find(|(name, _)| *name == "k") {
         None => Ok(DEFAULT_CLASSES),
-        Some((_, text)) => text
-            .parse()
-            .ok()
-            .filter(|&classes| classes > 0)
-            .ok_or_else(|| InferError::invalid(format_args!("k must be a whole number from 1 on, got '{text}'"))),
+        Some((_, text)) => {
+            text.parse().ok().filter(|&classes| classes > 0).ok_or_else(|| {
+                InferError::invalid(format_args!("k must be a whole number of at least 1, got '{text}'"))
+            })
+        }
     }
 }
 
-/// Carries a request out for one output of the model. Nothing is run unless all images are good.
+/// Runs the model on the images of a request, for one of its outputs. The model runs only if all images can be decoded.
 async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) -> Result<Outcome, InferError> {
     let (service, limits) = (&lane.service, lane.service.catalog().limits());
     let (head, sent) = request.into_parts();
@@ -72,7 +72,7 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
     let prepare = async {
         let (output, _) = input::output(spec, output)?;
         let target = Target {
-            form: InputForm::of(spec)?,
+            form: InputForm::of_model(spec)?,
             max_batch_size: spec.policy().max_batch_size.max(1),
             max_pixels: limits.max_image_pixels,
         };
@@ -82,8 +82,8 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
         let requests = batches.into_iter().map(|(rows, data)| {
             let shape = target.form.shape(rows, spec.batches());
             let tensor = Tensor::new(target.form.data_type(), shape, data).map_err(InferError::internal)?;
-            // The one that is required takes the images; what else there is keeps its default.
-            let inputs: Vec<_> = spec.inputs().iter().map(|it| (!it.optional).then(|| tensor.clone())).collect();
+            // The required input takes the images; optional inputs keep their defaults.
+            let inputs: Vec<_> = spec.inputs().iter().map(|input| (!input.optional).then(|| tensor.clone())).collect();
             Ok((rows, inputs))
         });
         Ok((output, requests.collect::<Result<Vec<_>, InferError>>()?))
@@ -109,8 +109,8 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
     });
     let mut batches = Vec::new();
     for (rows, mut response) in try_join_all(requests).await? {
-        let (_, tensor) = response.outputs.pop().ok_or_else(|| InferError::internal("the model gave no output"))?;
-        // They ran side by side: the slowest one's times are the request's.
+        let (_, tensor) = response.outputs.pop().ok_or_else(|| InferError::internal("the model returned no output"))?;
+        // The batches ran side by side: the stage times of the request are those of the slowest.
         timings = std::cmp::max_by_key(timings, response.timings, total);
         batches.push((rows, tensor));
     }
@@ -126,11 +126,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_classes() {
-        let of = |uri: &'static str| classes(&Uri::from_static(uri)).map_err(|error| error.to_string());
-        assert_eq!((of("/classify"), of("/classify?a&x=2&k=3")), (Ok(5), Ok(3)));
+    fn reads_the_number_of_classes() {
+        let read = |uri: &'static str| classes(&Uri::from_static(uri)).map_err(|error| error.to_string());
+        assert_eq!((read("/classify"), read("/classify?a&x=2&k=3")), (Ok(5), Ok(3)));
         for bad in ["/classify?k=0", "/classify?k=", "/classify?k=-1", "/classify?k=many"] {
-            assert!(of(bad).unwrap_err().starts_with("k must be a whole number from 1 on, got '"), "{bad}");
+            assert!(read(bad).unwrap_err().starts_with("k must be a whole number of at least 1, got '"), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the jpeg service says about itself: health, model, devices.
+//! Health, model and devices of the jpeg service.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,12 +23,12 @@ use crate::{
 struct Health<'a> {
     status: &'static str,
     model: &'a str,
-    /// Why it is not ok.
+    /// Why the service is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// `GET /health`: whether the model is loaded and warm, and the server is not shutting down.
+/// `GET /health`: whether the model is loaded and warm and the server is not shutting down.
 pub(super) async fn health(State(lane): State<Arc<Lane>>) -> Response {
     let not_ready = || InferError::new(ErrorKind::Unavailable, "models are loading or the server is shutting down");
     let model = lane.model().and_then(|model| if lane.service.is_ready() { Ok(model) } else { Err(not_ready()) });
@@ -38,8 +38,11 @@ pub(super) async fn health(State(lane): State<Arc<Lane>>) -> Response {
             reply::with_placement(body.into_response(), model.placement())
         }
         Err(error) => {
-            let body =
-                Json(Health { status: "not ready", model: &lane.model, error: Some(message::of(&error).into_owned()) });
+            let body = Json(Health {
+                status: "not ready",
+                model: &lane.model,
+                error: Some(message::for_client(&error).into_owned()),
+            });
             let mut response = (Status::from(error.kind()).http, body).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
             response
@@ -47,7 +50,7 @@ pub(super) async fn health(State(lane): State<Arc<Lane>>) -> Response {
     }
 }
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: succeeds while the process runs.
 pub(super) async fn live() -> Response {
     (StatusCode::OK, "ok").into_response()
 }
@@ -79,7 +82,7 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
         inputs: describe_tensors(spec.inputs(), spec.batches()),
         outputs: describe_tensors(spec.outputs(), spec.batches()),
         max_batch_size: spec.policy().max_batch_size,
-        preprocess: InputForm::of(spec)?.description(),
+        preprocess: InputForm::of_model(spec)?.description(),
         effective_provider: &placement.provider,
         precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),
@@ -90,7 +93,7 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
 
 #[derive(Serialize)]
 struct Devices<'a> {
-    /// Providers other than the CPU's that run a part of the model.
+    /// Providers other than the CPU's that run nodes of the model.
     devices: Vec<Device<'a>>,
     effective_provider: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +107,7 @@ struct Device<'a> {
     nodes: usize,
 }
 
-/// `GET /gpu-info`: what runs the model besides the CPU; nothing, where there is no GPU.
+/// `GET /gpu-info`: the providers that run the model besides the CPU's; none without a GPU.
 pub(super) async fn gpu(State(lane): State<Arc<Lane>>) -> Result<Response, Failure> {
     let model = lane.model()?;
     let placement = model.placement();

@@ -1,10 +1,9 @@
-//! What a model must look like to be fed with images: one required input of 224 × 224 pixels, and the output asked
-//! for.
+//! Which models take images: those with one required input of 224 × 224 pixels and the requested output.
 
 use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, Shape, TensorSpec};
 use quintet_preprocess::{ELEMENTS, ImageError, SIDE, to_pixels, to_tensor};
 
-/// How the model takes its images.
+/// The form in which a model takes images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InputForm {
     /// FP32 `[3,224,224]`, normalised.
@@ -14,11 +13,11 @@ pub(super) enum InputForm {
 }
 
 impl InputForm {
-    /// How this model takes them.
+    /// The form in which this model takes images.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a model whose input is no such image.
-    pub(super) fn of(spec: &ModelSpec) -> Result<Self, InferError> {
+    /// [`ErrorKind::Unsupported`] for a model that does not take images.
+    pub(super) fn of_model(spec: &ModelSpec) -> Result<Self, InferError> {
         let fits = |input: &TensorSpec, form: &Self| {
             let dims = form.dims();
             let same = input.dims.iter().zip(dims).all(|(have, want)| have.is_none_or(|have| have == want));
@@ -38,7 +37,8 @@ impl InputForm {
             InferError::new(
                 ErrorKind::Unsupported,
                 format_args!(
-                    "model '{}' does not take images: it has {}, needed is one input FP32 [3,224,224] or UINT8 [224,224,3]",
+                    "model '{}' does not take images: its inputs are {}, but it needs one required input, FP32 \
+                     [3,224,224] or UINT8 [224,224,3]",
                     spec.name(),
                     inputs.join(", ")
                 ),
@@ -61,7 +61,7 @@ impl InputForm {
         }
     }
 
-    /// The shape of so many images; without the batch dimension for a model that has none.
+    /// The shape of a batch of `images`, without the batch dimension for a model that does not batch.
     pub(super) fn shape(self, images: usize, batches: bool) -> Shape {
         Shape::new(batches.then_some(images).into_iter().chain(self.dims()).collect::<Vec<_>>())
     }
@@ -74,13 +74,13 @@ impl InputForm {
     /// Decodes and preprocesses an encoded image into `out`, of [`Self::image_bytes`].
     pub(super) fn prepare(self, encoded: &[u8], max_pixels: u64, out: &mut [u8]) -> Result<(), ImageError> {
         match self {
-            // Buffers of the pool are aligned, and so are rows of this size in them.
+            // The pool's buffers are aligned, and so are rows of this size in them.
             Self::Tensor => to_tensor(encoded, max_pixels, bytemuck::cast_slice_mut(out)),
             Self::Pixels => to_pixels(encoded, max_pixels, out),
         }
     }
 
-    /// What is done to an image before the model sees it.
+    /// The preprocessing of an image, for `/model-info`.
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Tensor => {
@@ -94,7 +94,7 @@ impl InputForm {
 /// The FP32 output of this name, with its index.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a model without it; the message names those that it has.
+/// [`ErrorKind::Unsupported`] for a model without that output; the message names its outputs.
 pub(super) fn output<'a>(spec: &'a ModelSpec, name: &str) -> Result<(usize, &'a TensorSpec), InferError> {
     let found = spec.outputs().iter().enumerate().find(|(_, output)| output.name == name);
     found.filter(|(_, output)| output.data_type == DataType::Fp32).ok_or_else(|| {

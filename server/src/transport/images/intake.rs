@@ -1,4 +1,4 @@
-//! Bodies to encoded images: JSON with base64, multipart files, or one raw image.
+//! Reads encoded images from a body: JSON with base64, multipart files, or one raw image.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +13,7 @@ use serde::{
 
 use super::base64;
 
-/// Characters of a name from a client that an error repeats at most.
+/// The most characters of a client's name that an error repeats.
 const MAX_QUOTED: usize = 80;
 
 /// The forms of a body.
@@ -23,19 +23,19 @@ pub(super) enum Form {
     Json,
     /// `multipart/form-data` with a field `files` for each image.
     Multipart,
-    /// One JPEG, PNG or WebP as it is.
+    /// The body is one JPEG, PNG or WebP.
     Raw,
 }
 
-/// An image as it was sent: nothing of it is checked yet.
+/// An image as it was sent, not checked yet.
 #[derive(Debug)]
 pub(super) struct Image {
-    /// What to call it in an error: `images[3]`, `files[3] "cat.jpg"`, `the body`.
+    /// Its name in errors: `images[3]`, `files[3] "cat.jpg"`, `the body`.
     pub(super) name: String,
     data: Data,
 }
 
-/// Slices of the body, where that is possible.
+/// The data of an image; a slice of the body if possible.
 #[derive(Debug)]
 enum Data {
     Base64(Bytes),
@@ -43,10 +43,10 @@ enum Data {
 }
 
 impl Image {
-    /// The encoded file.
+    /// The encoded image file.
     ///
     /// # Errors
-    /// When it was sent in base64 and is not.
+    /// [`ErrorKind::InvalidInput`] for malformed base64.
     pub(super) fn encoded(&self) -> Result<Cow<'_, [u8]>, InferError> {
         match &self.data {
             Data::Encoded(data) => Ok(Cow::Borrowed(data)),
@@ -58,7 +58,7 @@ impl Image {
         }
     }
 
-    /// An error about this image.
+    /// An error that names this image.
     pub(super) fn refusal(&self, kind: ErrorKind, what: impl fmt::Display) -> InferError {
         InferError::new(kind, format_args!("{}: {what}", self.name))
     }
@@ -67,7 +67,7 @@ impl Image {
 /// The form that the `Content-Type` names.
 ///
 /// # Errors
-/// When it names none of them.
+/// [`ErrorKind::InvalidInput`] for another content type.
 pub(super) fn form_of(head: &Parts) -> Result<Form, InferError> {
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
@@ -75,8 +75,8 @@ pub(super) fn form_of(head: &Parts) -> Result<Form, InferError> {
         "multipart/form-data" => Ok(Form::Multipart),
         "image/jpeg" | "image/png" | "image/webp" | "application/octet-stream" => Ok(Form::Raw),
         _ => Err(InferError::invalid(format_args!(
-            "cannot tell from the content type '{content_type}' what the body is: send application/json, \
-             multipart/form-data, image/jpeg, image/png or image/webp"
+            "content type '{content_type}' is not supported: send application/json, multipart/form-data, image/jpeg, \
+             image/png or image/webp"
         ))),
     }
 }
@@ -100,7 +100,7 @@ pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usi
     Ok(images)
 }
 
-/// The first `max_images` images, and how many there are.
+/// The first `max_images` images, and the number of all images.
 fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
     let malformed = |error| InferError::invalid(format_args!("failed to parse the request's JSON: {error}"));
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -119,13 +119,13 @@ fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), Inf
     Ok((texts.into_iter().enumerate().map(image).collect(), count))
 }
 
-/// What errors say in place of a string's text, which may be all of a body.
+/// Replaces a string in errors, because it may be as large as the body.
 const A_STRING: Unexpected<'static> = Unexpected::Other("string");
 
-/// Texts of the images that are kept, and how many there are.
+/// The base64 texts that are kept, and the number of all texts.
 type Texts<'de> = (Vec<Cow<'de, str>>, usize);
 
-/// `{"images": [...]}`; keeps at most this number of texts.
+/// Reads `{"images": [...]}`; keeps at most this number of texts.
 struct RequestSeed(usize);
 
 impl<'de> DeserializeSeed<'de> for RequestSeed {
@@ -160,7 +160,7 @@ impl<'de> Visitor<'de> for RequestSeed {
     }
 }
 
-/// The array of the images; keeps at most this number of texts.
+/// Reads the array of images; keeps at most this number of texts.
 struct ImagesSeed(usize);
 
 impl<'de> DeserializeSeed<'de> for ImagesSeed {
@@ -196,15 +196,15 @@ impl<'de> Visitor<'de> for ImagesSeed {
     }
 }
 
-/// A string that borrows from the body unless it has escapes.
+/// A string, borrowed from the body unless it has escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The first `max_images` files of the field `files`, and how many there are.
+/// The first `max_images` files of the field `files`, and the number of all files.
 async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
     let malformed = |what: String| InferError::invalid(format_args!("failed to parse the multipart body: {what}"));
     let mut request = Request::from_parts(head, axum::body::Body::from(body));
-    // The body is here already, and within --max-input-bytes.
+    // The body was received already, within --max-input-bytes.
     DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|error| malformed(error.body_text()))?;
     let quote = |name: &str| name.chars().take(MAX_QUOTED).collect::<String>();
@@ -223,13 +223,13 @@ async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(
         count += 1;
     }
     if count == 0 {
-        let found = other.map(|name| format!("; there is a field '{name}'")).unwrap_or_default();
+        let found = other.map(|name| format!(", only '{name}'")).unwrap_or_default();
         return Err(InferError::invalid(format_args!("no image in the request: it has no field 'files'{found}")));
     }
     Ok((images, count))
 }
 
-/// Images as JSON brings them.
+/// Images with these base64 texts, as from JSON.
 #[cfg(test)]
 pub(super) fn images_of(texts: &[&'static str]) -> Vec<Image> {
     let image = |(index, text): (usize, &&'static str)| Image {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_borrowed_and_only_so_many_are_kept() {
+    fn texts_are_borrowed_and_kept_up_to_the_limit() {
         let body = Bytes::from_static(br#"{"more": {"x": [1]}, "images": ["QUI=", "Q\u0055M=", "", ""]}"#);
         let (images, count) = from_json(&body, 2).unwrap();
         assert_eq!((images.len(), count), (2, 4));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn json_of_another_form_is_refused_by_name() {
+    fn rejects_malformed_json() {
         insta::assert_snapshot!(
             [
                 "", "[]", "{}", r#"{"images": "QUI="}"#, r#"{"images": []}"#, r#"{"images": ["QUI=", 7]}"#,

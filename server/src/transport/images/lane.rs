@@ -1,4 +1,4 @@
-//! What the routes of the jpeg lane share.
+//! The state that the routes of the jpeg lane share.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use quintet_engine::{ErrorKind, InferError, Model};
 use super::decode::Decoder;
 use crate::{kserve::message, service::Service};
 
-/// What the routes share.
+/// The state of the jpeg lane.
 pub(super) struct Lane {
     pub(super) service: Arc<Service>,
     /// The name of the model that the lane serves.
@@ -19,17 +19,17 @@ impl Lane {
     /// The model that the lane serves.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] while it is not in service.
+    /// [`ErrorKind::Unavailable`] while the model is not in service.
     pub(super) fn model(&self) -> Result<Arc<Model>, InferError> {
         let registry = self.service.catalog().registry();
         registry.resolve(&self.model, None).map_err(|error| {
-            // No path names it: that it is not there is not the client's mistake.
+            // The request does not name the model, so a missing model is not the client's mistake.
             let known = registry.index().iter().any(|(name, ..)| *name == self.model);
-            let words = match known {
-                true => message::of(&error.into()).into_owned(),
+            let text = match known {
+                true => message::for_client(&error.into()).into_owned(),
                 false => format!("model '{}' is not loaded yet", self.model),
             };
-            InferError::new(ErrorKind::Unavailable, words)
+            InferError::new(ErrorKind::Unavailable, text)
         })
     }
 }

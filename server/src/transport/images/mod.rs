@@ -1,4 +1,4 @@
-//! The jpeg lane: encoded images over HTTP/1.1, embeddings and classes as JSON.
+//! The jpeg lane: takes encoded images over HTTP/1.1, returns embeddings and classes as JSON.
 
 mod answer;
 mod base64;

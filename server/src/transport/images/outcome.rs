@@ -1,16 +1,16 @@
-//! The result of one request about images, before it is written as JSON.
+//! The model's outputs for one request with images, before they are written as JSON.
 
 use std::sync::Arc;
 
 use quintet_engine::{Model, StageTimings, Tensor};
 
-/// What the model said about the images of one request.
+/// The model's outputs for the images of one request.
 pub(super) struct Outcome {
     /// The model.
     pub(super) model: Arc<Model>,
-    /// Index of the output asked for.
+    /// The index of the requested output in the model.
     pub(super) output: usize,
-    /// That output, batch by batch, in the images' order: how many images, and a row for each.
+    /// That output for each batch, in the order of the images: the number of images, and a row for each image.
     pub(super) batches: Vec<(usize, Tensor)>,
     /// Stage times so far.
     pub(super) timings: StageTimings,

@@ -1,4 +1,4 @@
-//! Typed tensor contents to bytes, with Triton's rules and words.
+//! Converts typed tensor contents (`InferTensorContents`) to bytes, with Triton's rules and error texts.
 
 use bytes::Bytes;
 use quintet_engine::InferError;
@@ -7,11 +7,11 @@ use quintet_proto::{
     inference::{InferTensorContents, model_infer_request::InferInputTensor},
 };
 
-/// The elements of an input that came in `contents`, in the wire's form. The field that carries them must
-/// be that of the input's data type; FP16 and BF16 have none.
+/// The elements in `contents` as raw tensor bytes. They must be in the field of the input's data type; FP16 and BF16
+/// have no field.
 ///
 /// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for another field, or a value that the type does not hold.
+/// [`quintet_engine::ErrorKind::InvalidInput`] for another field, and for a value out of the type's range.
 pub(super) fn to_bytes(
     input: &InferInputTensor,
     contents: &InferTensorContents,
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn small_integers_are_narrowed_and_never_bent() {
+    fn small_integers_are_narrowed_or_refused() {
         let ints = |values: &[i32]| InferTensorContents { int_contents: values.to_vec(), ..Default::default() };
         assert_eq!(bytes("INT8", ints(&[-1, 127])).unwrap()[..], [255, 127]);
         assert_eq!(bytes("INT16", ints(&[-2])).unwrap()[..], [254, 255]);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_has_its_field() {
+    fn elements_must_be_in_the_field_of_their_type() {
         let floats = || InferTensorContents { fp32_contents: vec![1.0, 2.0], ..Default::default() };
         assert_eq!(bytes("FP32", floats()).unwrap().len(), 8);
         for datatype in ["FP16", "BF16", "FP64", "INT32", "FOO"] {

@@ -1,4 +1,4 @@
-//! Receives one length-prefixed message into one pooled buffer, placed so that its tensor is aligned.
+//! Receives one length-prefixed gRPC message into one pooled buffer, so that its largest tensor is aligned.
 
 use bytes::Bytes;
 use prost::encoding::{WireType, decode_varint};
@@ -9,18 +9,18 @@ use quintet_engine::{
 
 use crate::{catalog::InputLimit, transport::encoding::Encoding};
 
-/// A message's prefix: a compression flag and a 32-bit length.
+/// Bytes of a message's prefix: a compression flag and a 32-bit length.
 pub(super) const PREFIX_BYTES: usize = 5;
 
 /// Field number of `ModelInferRequest.raw_input_contents`.
 const RAW_INPUT_CONTENTS: u32 = 7;
 
-/// How far into a message a tensor is looked for before the buffer is laid out.
+/// Bytes of a message that are searched for tensors before its buffer is allocated.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// Receives a body that is one message of at most a limit of bytes, before and after its encoding is undone if it is
-/// compressed. The largest tensor in sight when the buffer is laid out is aligned to [`ALIGNMENT`], so that the backend
-/// can view it in place.
+/// Receives a body that is one message. The size limit holds for the message as sent and, if it is compressed, as
+/// decoded. The largest tensor that begins in the first bytes is aligned to [`ALIGNMENT`], so that the backend can use it
+/// in place.
 pub(super) struct Receiver {
     encoding: Option<Encoding>,
     max: InputLimit,
@@ -29,70 +29,70 @@ pub(super) struct Receiver {
 }
 
 enum State {
-    /// The prefix and the message's beginning, too little yet to lay out a buffer.
-    Early(Vec<u8>),
-    /// The message is to fill `buffer` from `padding` on; `at` is where its next bytes go.
-    Laid { buffer: Buffer, padding: usize, at: usize, is_compressed: bool },
+    /// The prefix and the first bytes of the message: not enough to allocate its buffer.
+    Head(Vec<u8>),
+    /// The message begins at `padding` in `buffer`; its next bytes go to `at`.
+    Allocated { buffer: Buffer, padding: usize, at: usize, is_compressed: bool },
 }
 
 impl Receiver {
-    /// Of a call whose messages are in `encoding` where they are compressed.
+    /// The receiver of a call whose compressed messages are in `encoding`.
     pub(super) fn new(encoding: Option<Encoding>, max: InputLimit, pool: BufferPool) -> Self {
-        Self { encoding, max, pool, state: State::Early(Vec::new()) }
+        Self { encoding, max, pool, state: State::Head(Vec::new()) }
     }
 
-    /// Copies the next bytes to their place.
+    /// Appends the next bytes of the body.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for a compressed message without an encoding,
     /// and [`ErrorKind::InvalidInput`] for more than one message.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), InferError> {
         match &mut self.state {
-            State::Laid { buffer, at, .. } => put(buffer, at, bytes),
-            State::Early(early) if early.is_empty() => {
-                match lay_out(bytes, self.encoding, self.max, &self.pool)? {
-                    Some(laid) => self.state = laid,
-                    None => early.extend_from_slice(bytes),
+            State::Allocated { buffer, at, .. } => append(buffer, at, bytes),
+            State::Head(head) if head.is_empty() => {
+                match allocate(bytes, self.encoding, self.max, &self.pool)? {
+                    Some(allocated) => self.state = allocated,
+                    None => head.extend_from_slice(bytes),
                 }
                 Ok(())
             }
-            State::Early(early) => {
-                early.extend_from_slice(bytes);
-                if let Some(laid) = lay_out(early, self.encoding, self.max, &self.pool)? {
-                    self.state = laid;
+            State::Head(head) => {
+                head.extend_from_slice(bytes);
+                if let Some(allocated) = allocate(head, self.encoding, self.max, &self.pool)? {
+                    self.state = allocated;
                 }
                 Ok(())
             }
         }
     }
 
-    /// Where the rest of the message may be written instead; empty if that is not known yet, or there is no rest.
-    pub(super) fn place(&mut self) -> &mut [u8] {
+    /// Where the rest of the message may be written directly; empty if the buffer is not allocated yet, or full.
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
         match &mut self.state {
-            State::Early(_) => &mut [],
-            State::Laid { buffer, at, .. } => buffer.get_mut(*at..).unwrap_or_default(),
+            State::Head(_) => &mut [],
+            State::Allocated { buffer, at, .. } => buffer.get_mut(*at..).unwrap_or_default(),
         }
     }
 
-    /// So many bytes of the place were written.
+    /// The first `bytes` of [`Self::buffer`] were written.
     pub(super) fn filled(&mut self, bytes: usize) {
-        if let State::Laid { at, .. } = &mut self.state {
+        if let State::Allocated { at, .. } = &mut self.state {
             *at += bytes;
         }
     }
 
-    /// The message, when all of the body came.
+    /// The message, after the whole body was received.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a body that is not a whole message, or not what its encoding says.
+    /// [`ErrorKind::InvalidInput`] for an incomplete message, and for one that cannot be decoded.
     pub(super) async fn finish(self) -> Result<Bytes, InferError> {
         let (buffer, padding, at, is_compressed) = match self.state {
-            State::Early(early) if early.is_empty() => return Err(InferError::invalid("the request has no message")),
-            State::Early(early) if early.len() < PREFIX_BYTES => {
+            State::Head(head) if head.is_empty() => return Err(InferError::invalid("the request has no message")),
+            State::Head(head) if head.len() < PREFIX_BYTES => {
                 return Err(InferError::invalid("the request ended in the middle of a message's prefix"));
             }
-            State::Early(early) => return Err(ended_early(early.len() - PREFIX_BYTES, length(&early))),
-            State::Laid { buffer, padding, at, is_compressed } => (buffer, padding, at, is_compressed),
+            State::Head(head) => return Err(ended_early(head.len() - PREFIX_BYTES, length(&head))),
+            State::Allocated { buffer, padding, at, is_compressed } => (buffer, padding, at, is_compressed),
         };
         if at < buffer.len() {
             return Err(ended_early(at - padding, buffer.len() - padding));
@@ -105,39 +105,42 @@ impl Receiver {
     }
 }
 
-fn ended_early(came: usize, length: usize) -> InferError {
-    InferError::invalid(format_args!("the request ended after {came} of its message's {length} bytes"))
+fn ended_early(received: usize, length: usize) -> InferError {
+    InferError::invalid(format_args!("the request ended after {received} of the {length} bytes of its message"))
 }
 
-/// The length in a prefix.
-fn length(early: &[u8]) -> usize {
-    early.get(1..).and_then(|rest| rest.first_chunk()).map_or(0, |&size| u32::from_be_bytes(size) as usize)
+/// The length in a message's prefix.
+fn length(prefix: &[u8]) -> usize {
+    prefix.get(1..).and_then(|rest| rest.first_chunk()).map_or(0, |&size| u32::from_be_bytes(size) as usize)
 }
 
-fn put(buffer: &mut Buffer, at: &mut usize, bytes: &[u8]) -> Result<(), InferError> {
-    let Some(place) = buffer.get_mut(*at..*at + bytes.len()) else {
-        return Err(InferError::invalid("the request has more than one message, or is longer than it says"));
+fn append(buffer: &mut Buffer, at: &mut usize, bytes: &[u8]) -> Result<(), InferError> {
+    let Some(target) = buffer.get_mut(*at..*at + bytes.len()) else {
+        return Err(InferError::invalid(
+            "the request has more than one message, or its message is longer than its prefix says",
+        ));
     };
-    place.copy_from_slice(bytes);
+    target.copy_from_slice(bytes);
     *at += bytes.len();
     Ok(())
 }
 
-/// A buffer for the message that begins with `early`, with what is there of it; `None` if more must come first.
-fn lay_out(
-    early: &[u8],
+/// Allocates the buffer of a message and copies its first bytes there. `head` is the prefix and these bytes. `None` if
+/// more bytes are needed to find the largest tensor.
+fn allocate(
+    head: &[u8],
     encoding: Option<Encoding>,
     max: InputLimit,
     pool: &BufferPool,
 ) -> Result<Option<State>, InferError> {
-    let Some((&[flag, ..], message)) = early.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    let Some((&[flag, ..], message)) = head.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     if flag != 0 && encoding.is_none() {
         return Err(InferError::new(
             ErrorKind::Unsupported,
-            "the message is compressed, but no grpc-encoding says how: name gzip or deflate",
+            "the message is compressed, but the request has no grpc-encoding: set it to gzip or deflate",
         ));
     }
-    let length = length(early);
+    let length = length(head);
     if length > max.bytes {
         return Err(InferError::new(
             ErrorKind::TooLarge,
@@ -145,6 +148,7 @@ fn lay_out(
         ));
     }
     let tensor = largest_tensor(message);
+    // A tensor of half the message or more is the largest one.
     let is_largest = tensor.is_some_and(|(_, bytes)| bytes >= length as u64 / 2);
     if !is_largest && message.len() < length.min(HEAD_BYTES) {
         return Ok(None);
@@ -153,11 +157,11 @@ fn lay_out(
     let padding = offset.next_multiple_of(ALIGNMENT) - offset;
     let mut buffer = pool.take(padding + length);
     let mut at = padding;
-    put(&mut buffer, &mut at, message)?;
-    Ok(Some(State::Laid { buffer, padding, at, is_compressed: flag != 0 }))
+    append(&mut buffer, &mut at, message)?;
+    Ok(Some(State::Allocated { buffer, padding, at, is_compressed: flag != 0 }))
 }
 
-/// Where in a message, of which only the beginning is there, the largest raw tensor in sight starts, and its bytes.
+/// The offset and size of the largest raw tensor that begins in these first bytes of a message.
 fn largest_tensor(message: &[u8]) -> Option<(usize, u64)> {
     let mut rest = message;
     let mut largest: Option<(usize, u64)> = None;
@@ -178,7 +182,7 @@ fn largest_tensor(message: &[u8]) -> Option<(usize, u64)> {
             largest = Some((message.len() - rest.len(), length));
         }
         match usize::try_from(length).ok().and_then(|length| rest.get(length..)) {
-            Some(behind) => rest = behind,
+            Some(after) => rest = after,
             None => break,
         }
     }
@@ -200,21 +204,21 @@ mod tests {
         bytes
     }
 
-    /// Pushed and, where there is a place for that, written in turn.
-    fn take(bytes: &[u8], cuts: &[usize]) -> Result<Bytes, InferError> {
+    /// Receives `bytes` in pieces, which are pushed and, where possible, written directly in turn.
+    fn receive(bytes: &[u8], cuts: &[usize]) -> Result<Bytes, InferError> {
         let max = InputLimit { bytes: 100_000, flag: "--max" };
         let mut receiver = Receiver::new(None, max, BufferPool::new(1 << 20));
         let mut rest = bytes;
         for (nth, &cut) in cuts.iter().chain([&bytes.len()]).enumerate() {
-            let (chunk, behind) = rest.split_at(cut.min(rest.len()));
-            match receiver.place() {
-                place if nth % 2 == 1 && place.len() >= chunk.len() => {
-                    place[..chunk.len()].copy_from_slice(chunk);
+            let (chunk, after) = rest.split_at(cut.min(rest.len()));
+            match receiver.buffer() {
+                buffer if nth % 2 == 1 && buffer.len() >= chunk.len() => {
+                    buffer[..chunk.len()].copy_from_slice(chunk);
                     receiver.filled(chunk.len());
                 }
                 _ => receiver.push(chunk)?,
             }
-            rest = behind;
+            rest = after;
         }
         futures_util::FutureExt::now_or_never(receiver.finish()).unwrap()
     }
@@ -232,26 +236,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_message_is_refused() {
+    fn rejects_a_body_that_is_not_one_message() {
         let refusal = |bytes: &[u8]| {
-            let error = take(bytes, &[]).unwrap_err();
+            let error = receive(bytes, &[]).unwrap_err();
             (error.kind(), error.to_string())
         };
         assert_eq!(refusal(b"").1, "the request has no message");
         assert!(refusal(b"\0\0").1.contains("prefix"));
-        assert!(refusal(b"\0\0\0\0\x05abc").1.contains("after 3 of its message's 5 bytes"));
+        assert!(refusal(b"\0\0\0\0\x05abc").1.contains("after 3 of the 5 bytes of its message"));
         assert!(refusal(b"\0\0\0\0\x01abc").1.contains("more than one message"));
         assert_eq!(refusal(b"\x01\0\0\0\x01a").0, ErrorKind::Unsupported);
         assert_eq!(refusal(b"\0\xff\0\0\0").0, ErrorKind::TooLarge);
     }
 
     #[test]
-    fn the_largest_tensor_in_sight_is_aligned() {
+    fn the_largest_tensor_near_the_beginning_is_aligned() {
         for small in 1..80 {
             let sent = request(vec!["a".repeat(small)], vec![vec![1; small], vec![2; 5000]]);
             // The second tensor begins in the first frame, or only in the second.
             for cuts in [vec![4000], vec![3, 4000], vec![1; 200]] {
-                let message = take(&framed(&sent.encode_to_vec()), &cuts).unwrap();
+                let message = receive(&framed(&sent.encode_to_vec()), &cuts).unwrap();
                 let received = ModelInferRequest::decode(message).unwrap();
                 assert_eq!(received.raw_input_contents[1].as_ptr() as usize % ALIGNMENT, 0);
             }
@@ -259,19 +263,19 @@ mod tests {
     }
 
     proptest! {
-        /// However a message is cut into frames, it is the same message; prost slices it without copying.
+        /// The message does not depend on the frames that it is sent in, and prost slices it without copying.
         #[test]
-        fn frames_make_the_message_again(
+        fn any_frames_give_the_same_message(
             names in prop::collection::vec("\\PC{0,30}", 0..4),
             raw in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..4),
             cuts in prop::collection::vec(0..2000usize, 0..12),
         ) {
             let sent = request(names, raw);
-            let message = take(&framed(&sent.encode_to_vec()), &cuts).unwrap();
-            let place = message.as_ptr_range();
+            let message = receive(&framed(&sent.encode_to_vec()), &cuts).unwrap();
+            let range = message.as_ptr_range();
             let received = ModelInferRequest::decode(message.clone()).unwrap();
             for raw in received.raw_input_contents.iter().filter(|raw| !raw.is_empty()) {
-                prop_assert!(place.contains(&raw.as_ptr()), "a copy");
+                prop_assert!(range.contains(&raw.as_ptr()), "a copy");
             }
             prop_assert_eq!(received, sent);
         }
@@ -282,8 +286,8 @@ mod tests {
             cuts in prop::collection::vec(0..50usize, 0..6),
         ) {
             largest_tensor(&bytes);
-            let _ = take(&bytes, &cuts);
-            if let Ok(message) = take(&framed(&bytes), &cuts) {
+            let _ = receive(&bytes, &cuts);
+            if let Ok(message) = receive(&framed(&bytes), &cuts) {
                 prop_assert_eq!(&message[..], &bytes[..]);
                 let _ = ModelInferRequest::decode(message);
             }

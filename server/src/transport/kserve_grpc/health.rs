@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`: whether the service takes requests, asked anew each time.
+//! `grpc.health.v1.Health`: reports whether the service is ready.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use tonic_health::pb::{
 
 use crate::service::Service;
 
-/// How often a watched service is asked.
+/// How often `Watch` reads the status.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Names that health is known of: the whole server's, and the inference service's.
+/// The service names with a health status: the whole server, and the inference service.
 const NAMES: [&str; 2] = ["", "inference.GRPCInferenceService"];
 
 /// The health service.
@@ -24,7 +24,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// Reports on `service`; those who watch are let go at `stop`.
+    /// Reports on `service`. Streams of `Watch` end at `stop`.
     pub(super) fn new(service: Arc<Service>, stop: CancellationToken) -> Self {
         Self { service, stop }
     }

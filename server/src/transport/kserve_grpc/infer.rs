@@ -1,4 +1,4 @@
-//! `ModelInfer`, past tonic: the message's tensors are slices of the one buffer that it was received into.
+//! `ModelInfer` without tonic: the tensors of a request are slices of the buffer that its message was received into.
 
 use std::{
     collections::HashMap,
@@ -28,19 +28,19 @@ use crate::{
     kserve::{
         self, Answer, AnsweredOutput,
         shared_memory::SharedRange,
-        trace::{Arrival, Carrier, Trace},
+        trace::{Arrival, Protocol, Trace},
     },
     service::Service,
     transport::{encoding::Encoding, server_timing, traced},
 };
 
-/// The path that goes this way.
+/// The path of `ModelInfer`.
 pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 /// Field number of `ModelInferResponse.raw_output_contents`.
 const RAW_OUTPUT_CONTENTS: u32 = 6;
 
-/// A call whose message comes.
+/// A call whose message is being received.
 pub(super) struct Incoming {
     service: Arc<Service>,
     headers: HeaderMap,
@@ -49,10 +49,10 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Of a call with these headers, whose message may have so many bytes.
+    /// Starts to receive the message of a call with these headers, of at most `max_input` bytes.
     ///
     /// # Errors
-    /// With the answer, for a compression that is not known.
+    /// The response to a call with an unknown `grpc-encoding`.
     pub(super) fn new(service: Arc<Service>, max_input: InputLimit, headers: HeaderMap) -> Result<Self, Refusal> {
         let started = Instant::now();
         let encoding = Encoding::of_call(&headers).map_err(refusal)?;
@@ -60,22 +60,23 @@ impl Incoming {
         Ok(Self { service, headers, started, message })
     }
 
-    /// Carries the call out when all of its message came.
+    /// Carries out the call after its whole message was received.
     async fn answer(self) -> Response<tonic::body::Body> {
         let Self { service, headers, started, message } = self;
         let (model, message, received) = match read(&service, message).await {
             Ok(read) => read,
             Err(error) => return reply::failure(&error),
         };
-        let arrival = Arrival { carrier: Carrier::Grpc, started, received, headers: &headers };
+        let arrival = Arrival { protocol: Protocol::Grpc, started, received, headers: &headers };
         let mut trace = service.traces().begin(model.spec(), arrival);
         let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
-        let outcome = carry_out(&service, model, &message, arrival, deadline, trace.as_mut()).await;
+        let request = Request { model, message, arrival, deadline };
+        let outcome = carry_out(&service, &request, trace.as_mut()).await;
         traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
     }
 }
 
-/// An answer that comes early; boxed because it is rare and large.
+/// A response that refuses a call before its message is complete. Boxed, because it is rare and large.
 type Refusal = Box<Response<tonic::body::Body>>;
 
 fn refusal(error: InferError) -> Refusal {
@@ -88,7 +89,7 @@ impl Intake<tonic::body::Body> for Incoming {
     }
 
     fn buffer(&mut self) -> &mut [u8] {
-        self.message.place()
+        self.message.buffer()
     }
 
     fn filled(&mut self, bytes: usize) {
@@ -100,7 +101,7 @@ impl Intake<tonic::body::Body> for Incoming {
     }
 }
 
-/// The message and its model. Also tells when all of it was there.
+/// The model, the decoded message, and when its last byte was received.
 async fn read(
     service: &Service,
     message: frame::Receiver,
@@ -113,33 +114,43 @@ async fn read(
     Ok((model, message, received))
 }
 
+/// A call whose message was received and decoded.
+struct Request<'a> {
+    model: Arc<Model>,
+    message: ModelInferRequest,
+    arrival: Arrival<'a>,
+    /// When the client stops waiting (`grpc-timeout`).
+    deadline: Option<Instant>,
+}
+
 async fn carry_out(
     service: &Service,
-    model: Arc<Model>,
-    message: &ModelInferRequest,
-    arrival: Arrival<'_>,
-    deadline: Option<Instant>,
+    request: &Request<'_>,
     trace: Option<&mut Trace>,
 ) -> Result<Response<tonic::body::Body>, InferError> {
+    let Request { model, message, arrival, deadline } = request;
     let mut call = request::call(message, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = arrival.received - arrival.started;
     timings[Stage::Parse] = arrival.received.elapsed();
     call.started = arrival.started;
-    call.deadline = deadline;
+    call.deadline = *deadline;
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id)
+    answer(kserve::infer(Arc::clone(model), call, trace).await?, id)
 }
 
-/// The answer's message without its tensors.
+/// The response without its tensors.
 pub(super) fn header(answer: &Answer, id: &str) -> ModelInferResponse {
     let spec = answer.model.spec();
     let describe = |AnsweredOutput { name, tensor, shared }: &AnsweredOutput| InferOutputTensor {
         name: name.clone(),
         datatype: tensor.data_type().name().to_owned(),
         shape: tensor.shape().dims().iter().map(|&dim| dim as i64).collect(),
-        parameters: shared.as_ref().map(|place| place_parameters(place, tensor.data().len())).unwrap_or_default(),
+        parameters: shared
+            .as_ref()
+            .map(|range| shared_memory_parameters(range, tensor.data().len()))
+            .unwrap_or_default(),
         ..InferOutputTensor::default()
     };
     ModelInferResponse {
@@ -151,7 +162,7 @@ pub(super) fn header(answer: &Answer, id: &str) -> ModelInferResponse {
     }
 }
 
-/// The tensors of an answer. What is in shared memory has no contents here.
+/// The tensors of a response. An output in shared memory is empty here.
 pub(super) fn tensors(answer: &Answer) -> impl Iterator<Item = Bytes> + Clone {
     answer.outputs.iter().map(|output| match output.shared {
         None => output.tensor.data().clone(),
@@ -159,21 +170,21 @@ pub(super) fn tensors(answer: &Answer) -> impl Iterator<Item = Bytes> + Clone {
     })
 }
 
-/// Where in shared memory an output of this many bytes was written.
-fn place_parameters(place: &SharedRange, byte_size: usize) -> HashMap<String, InferParameter> {
+/// The parameters of an output of `byte_size` bytes that was written to shared memory.
+fn shared_memory_parameters(range: &SharedRange, byte_size: usize) -> HashMap<String, InferParameter> {
     let parameter = |choice| InferParameter { parameter_choice: Some(choice) };
     let mut parameters = HashMap::from([
-        ("shared_memory_region".to_owned(), parameter(ParameterChoice::StringParam(place.name().to_owned()))),
+        ("shared_memory_region".to_owned(), parameter(ParameterChoice::StringParam(range.name().to_owned()))),
         ("shared_memory_byte_size".to_owned(), parameter(ParameterChoice::Int64Param(byte_size as i64))),
     ]);
-    if place.offset() > 0 {
-        let offset = parameter(ParameterChoice::Int64Param(place.offset() as i64));
+    if range.offset() > 0 {
+        let offset = parameter(ParameterChoice::Int64Param(range.offset() as i64));
         parameters.insert("shared_memory_offset".to_owned(), offset);
     }
     parameters
 }
 
-/// Writes the answer: a message of a header and the tensors as they are.
+/// Writes the response: one message, whose tensors are sent without a copy.
 fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, InferError> {
     let encoding = Instant::now();
     let header = header(&answer, id);
@@ -190,7 +201,7 @@ fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, Infer
     Ok(reply::message(parts, headers, trailers))
 }
 
-/// The message's prefix and `header` with `tensors` in `raw_output_contents`, in parts.
+/// The parts of a message: its prefix and `header`, then `tensors` as `raw_output_contents`.
 fn parts(header: &ModelInferResponse, tensors: impl Iterator<Item = Bytes> + Clone) -> Result<Vec<Bytes>, InferError> {
     let encoded = |tensor: &Bytes| prost::encoding::bytes::encoded_len(RAW_OUTPUT_CONTENTS, tensor);
     let length = header.encoded_len() + tensors.clone().map(|tensor| encoded(&tensor)).sum::<usize>();
@@ -211,7 +222,7 @@ fn parts(header: &ModelInferResponse, tensors: impl Iterator<Item = Bytes> + Clo
     Ok(parts)
 }
 
-/// The value of `grpc-timeout`: at most eight digits and a unit. What cannot be read is no timeout.
+/// The value of `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
@@ -237,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts() {
+    fn reads_grpc_timeouts_and_ignores_malformed_ones() {
         let read = |value: &'static str| {
             timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), HeaderValue::from_static(value))]))
         };
@@ -248,7 +259,7 @@ mod tests {
     }
 
     proptest! {
-        /// The parts are what protobuf's encoder would have written, and the tensors are not copied.
+        /// The parts are the bytes that protobuf's encoder would write, and the tensors are not copied.
         #[test]
         fn the_parts_are_one_message(
             name in "\\PC{0,20}",
@@ -260,11 +271,11 @@ mod tests {
             for tensor in tensors.iter().filter(|tensor| !tensor.is_empty()) {
                 prop_assert!(parts.iter().any(|part| part.as_ptr() == tensor.as_ptr()), "a copy");
             }
-            let whole = ModelInferResponse { raw_output_contents: tensors, ..header };
+            let message = ModelInferResponse { raw_output_contents: tensors, ..header };
             let bytes = parts.concat();
             prop_assert_eq!(&bytes[..1], [0]);
-            prop_assert_eq!(&bytes[1..5], (whole.encoded_len() as u32).to_be_bytes());
-            prop_assert_eq!(&bytes[5..], whole.encode_to_vec());
+            prop_assert_eq!(&bytes[1..5], (message.encoded_len() as u32).to_be_bytes());
+            prop_assert_eq!(&bytes[5..], message.encode_to_vec());
         }
     }
 }

@@ -5,11 +5,11 @@ use crate::catalog::InputLimit;
 /// Limits of a gRPC listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of a message.
+    /// The size of a message.
     pub max_input: InputLimit,
-    /// Requests of one `ModelStreamInfer` that are begun and not answered.
+    /// Requests of one `ModelStreamInfer` that run at once.
     pub max_stream_requests: usize,
 }
 
-/// Requests of one stream that may be begun at once by default.
+/// The default of [`Limits::max_stream_requests`].
 pub const MAX_STREAM_REQUESTS: usize = 64;

@@ -1,5 +1,5 @@
-//! KServe v2 over gRPC. `ModelInfer` takes its own way from HTTP/2's frames to the model; tonic serves the other
-//! methods, health and reflection.
+//! KServe v2 over gRPC. `ModelInfer` is read from HTTP/2's frames directly; tonic serves the other methods, health and
+//! reflection.
 
 mod contents;
 mod frame;

@@ -1,4 +1,4 @@
-//! Answers: failures by the status table, messages whose tensors are chunks of their own, metadata.
+//! gRPC responses: failures by the status table, messages whose tensors are sent as separate chunks, metadata.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::{catalog::InputLimit, kserve::message, status};
 
-/// What a `grpc-message` may hold at most: clients bound their header lists, and messages quote requests.
+/// The longest `grpc-message`. Clients limit the size of headers, and error texts quote requests.
 const MAX_MESSAGE_BYTES: usize = 2048;
 
 /// A failure as its gRPC status.
@@ -24,26 +24,26 @@ pub(super) fn status(error: &InferError) -> tonic::Status {
     if error.kind() == ErrorKind::Internal {
         tracing::error!(%error, "request failed");
     }
-    let message = message::of(error);
+    let message = message::for_client(error);
     let end = (0..=message.len().min(MAX_MESSAGE_BYTES)).rev().find(|&end| message.is_char_boundary(end));
     tonic::Status::new(status::Status::from(error.kind()).grpc, &message[..end.unwrap_or(0)])
 }
 
-/// A failure as an answer without a message: its status stands in the headers.
+/// A failure as a response without a message, with its status in the headers (Trailers-Only).
 pub(super) fn failure(error: &InferError) -> Response<tonic::body::Body> {
     status(error).into_http()
 }
 
-/// What tonic says of a message over the limit; nothing else in this server has that code.
+/// Tonic's code for a message over the limit. Nothing else in this server has that code.
 const TONIC_TOO_LARGE: tonic::Code = tonic::Code::OutOfRange;
 
-/// The end of a stream, a message over the limit in our words.
-pub(super) fn worded(status: tonic::Status, max: InputLimit) -> tonic::Status {
+/// The status that ends a stream, with the server's own status for a message over the limit.
+pub(super) fn stream_status(status: tonic::Status, max: InputLimit) -> tonic::Status {
     if status.code() == TONIC_TOO_LARGE { self::status(&too_large(max)) } else { status }
 }
 
-/// An answer of tonic's, a message over the limit in our words.
-pub(super) fn refused(response: Response<tonic::body::Body>, max: InputLimit) -> Response<tonic::body::Body> {
+/// Tonic's response, with the server's own status for a message over the limit.
+pub(super) fn tonic_response(response: Response<tonic::body::Body>, max: InputLimit) -> Response<tonic::body::Body> {
     let code = response.headers().get(tonic::Status::GRPC_STATUS).map(|code| tonic::Code::from_bytes(code.as_bytes()));
     if code == Some(TONIC_TOO_LARGE) { failure(&too_large(max)) } else { response }
 }
@@ -52,7 +52,7 @@ fn too_large(max: InputLimit) -> InferError {
     InferError::new(ErrorKind::TooLarge, format_args!("the message exceeds the limit of {max}"))
 }
 
-/// A message in these parts, with trailers. Nothing is joined or copied.
+/// A response whose message consists of these parts, which are neither joined nor copied, and trailers.
 pub(super) fn message(
     parts: impl IntoIterator<Item = Bytes>,
     headers: HeaderMap,
@@ -65,7 +65,7 @@ pub(super) fn message(
     response
 }
 
-/// Adds where the model really runs.
+/// Adds the model's effective provider, its precision, and the reason for the provider.
 pub(super) fn add_placement(headers: &mut HeaderMap, placement: &Placement) {
     insert(headers, EFFECTIVE_PROVIDER, &placement.provider);
     if let Some(precision) = &placement.precision {
@@ -76,14 +76,14 @@ pub(super) fn add_placement(headers: &mut HeaderMap, placement: &Placement) {
     }
 }
 
-/// A message of tonic's about a model, with where the model really runs.
-pub(super) fn about<T>(message: T, placement: &Placement) -> tonic::Response<T> {
+/// A response of tonic's with the model's placement as metadata.
+pub(super) fn with_placement<T>(message: T, placement: &Placement) -> tonic::Response<T> {
     let mut headers = HeaderMap::new();
     add_placement(&mut headers, placement);
     tonic::Response::from_parts(MetadataMap::from_headers(headers), message, http::Extensions::new())
 }
 
-/// Adds metadata; what metadata cannot hold (a control character in a reason) leaves it out.
+/// Adds metadata. A value with characters that metadata cannot hold is left out.
 pub(super) fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(HeaderName::from_static(name), value);
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_that_quote_are_cut_between_characters() {
+    fn long_messages_are_cut_between_characters() {
         let error = InferError::invalid("é".repeat(5000));
         let status = status(&error);
         assert_eq!((status.code(), status.message().len()), (tonic::Code::InvalidArgument, MAX_MESSAGE_BYTES));

@@ -62,7 +62,7 @@ fn wrong_type(method: &str, parameter: &str, expected: &str) -> InferError {
     InferError::invalid(format_args!("invalid value type for {method} parameter '{parameter}', expected {expected}."))
 }
 
-/// Triton has the field, but no names for repositories.
+/// As Triton: the field exists, but is not supported.
 fn refuse_repository_name(name: &str) -> Result<(), InferError> {
     if name.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A `ModelInferRequest` as a call: tensors, outputs, parameters, with Triton's rules and words.
+//! Translates a `ModelInferRequest` to a call, with Triton's rules and error texts.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -15,7 +15,7 @@ use crate::kserve::{
     shared_memory::SharedMemory,
 };
 
-/// What a message asks for. Raw tensors are slices of the buffer that it was decoded from.
+/// The call that a message asks for. Raw tensors are slices of the buffer that it was decoded from.
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for tensors without data and parameters of the wrong type,
@@ -47,7 +47,7 @@ pub(super) fn call<'a>(request: &'a ModelInferRequest, memory: &SharedMemory) ->
     })
 }
 
-/// Parameters as a message has them.
+/// The parameters of a message.
 struct Sent<'a>(&'a HashMap<String, InferParameter>);
 
 impl Sent<'_> {
@@ -105,7 +105,7 @@ fn wrong_type_of_tensor(name: &str, tensor: &str, expected: &str) -> InferError 
     ))
 }
 
-/// Refuses what no request may have among its parameters. [`queueing`] reads priority and timeout.
+/// Checks the names and types of a request's parameters. [`queueing`] checks priority and timeout.
 fn check(parameters: &HashMap<String, InferParameter>) -> Result<(), InferError> {
     use ParameterChoice::{BoolParam, Int64Param, StringParam};
     for (name, value) in parameters {
@@ -129,7 +129,7 @@ fn check(parameters: &HashMap<String, InferParameter>) -> Result<(), InferError>
     Ok(())
 }
 
-/// One input; `raw` holds the raw tensors that the inputs before it have left.
+/// One input. `raw` holds the raw tensors that the inputs before it did not take.
 fn sent_input<'a>(
     request: &ModelInferRequest,
     input: &'a InferInputTensor,
@@ -139,13 +139,13 @@ fn sent_input<'a>(
     let (name, model) = (&input.name, &request.model_name);
     let data_type = DataType::from_name(&input.datatype);
     let sent = |data| Ok(SentInput { name, data_type, shape: input.shape.clone(), data });
-    if let Some(place) = shared_range(name, &Sent(&input.parameters), memory)? {
+    if let Some(range) = shared_range(name, &Sent(&input.parameters), memory)? {
         if input.contents.is_some() {
             return Err(InferError::invalid(format_args!(
                 "unexpected 'contents' provided when using shared memory for input tensor '{name}' for model '{model}'"
             )));
         }
-        return sent(place.read(data_type));
+        return sent(range.read(data_type));
     }
     let data = match (&input.contents, raw.next()) {
         (Some(_), Some(_)) => {

@@ -1,4 +1,4 @@
-//! The methods of `inference.GRPCInferenceService` that go through tonic: all but `ModelInfer`.
+//! The methods of `inference.GRPCInferenceService` that tonic serves: all but `ModelInfer`.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -33,7 +33,7 @@ fn answer<T>(outcome: Result<T, InferError>) -> Answer<T> {
     outcome.map(Response::new).map_err(|error| reply::status(&error))
 }
 
-/// The name in a message whose empty name means all.
+/// The name in a message; `None` for the empty name, which means all.
 fn named(name: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
@@ -48,7 +48,7 @@ impl GrpcInferenceService for Rpc {
         Ok(Response::new(pb::ServerReadyResponse { ready: self.service.is_ready() }))
     }
 
-    /// A model that is not there is not ready, which is no error.
+    /// As Triton: an unknown model is not ready, which is not an error.
     async fn model_ready(&self, request: Request<pb::ModelReadyRequest>) -> Answer<pb::ModelReadyResponse> {
         let request = request.get_ref();
         let ready = match kserve::resolve(self.service.catalog(), &request.name, &request.version) {
@@ -84,7 +84,7 @@ impl GrpcInferenceService for Rpc {
             inputs: spec.inputs().iter().map(describe).collect(),
             outputs: spec.outputs().iter().map(describe).collect(),
         };
-        Ok(reply::about(metadata, model.placement()))
+        Ok(reply::with_placement(metadata, model.placement()))
     }
 
     async fn model_config(&self, request: Request<pb::ModelConfigRequest>) -> Answer<pb::ModelConfigResponse> {
@@ -92,12 +92,15 @@ impl GrpcInferenceService for Rpc {
         let model = kserve::resolve(self.service.catalog(), &request.name, &request.version)
             .map_err(|error| reply::status(&error))?;
         let config = self.service.catalog().config(&model).unwrap_or_default();
-        Ok(reply::about(pb::ModelConfigResponse { config: Some(Arc::unwrap_or_clone(config)) }, model.placement()))
+        Ok(reply::with_placement(
+            pb::ModelConfigResponse { config: Some(Arc::unwrap_or_clone(config)) },
+            model.placement(),
+        ))
     }
 
-    /// `super::infer` takes these in front of tonic.
+    /// Never called: [`super::infer`] handles these requests before tonic.
     async fn model_infer(&self, _: Request<pb::ModelInferRequest>) -> Answer<pb::ModelInferResponse> {
-        Err(Status::internal("ModelInfer was routed past its own way"))
+        Err(Status::internal("ModelInfer reached tonic, which does not serve it"))
     }
 
     type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<pb::ModelStreamInferResponse, Status>> + Send>>;

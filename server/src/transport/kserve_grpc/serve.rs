@@ -1,4 +1,4 @@
-//! Who answers what over gRPC.
+//! Serves gRPC connections, and routes `ModelInfer` past tonic.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub async fn serve(
         .await;
 }
 
-/// Serves one connection in the same way.
+/// Serves one connection until it ends, or until `stop`.
 ///
 /// # Errors
 /// When the connection breaks, or the client does not speak HTTP/2.
@@ -50,7 +50,7 @@ pub async fn serve_connection(
     Ok(http2::serve(stream, Front::new(service, limits, &stop), stop.cancelled_owned()).await?)
 }
 
-/// What tonic serves.
+/// The services that tonic serves.
 fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> Routes {
     let rpc = Rpc { service: Arc::clone(service), limits, stop: stop.clone() };
     let mut routes = Routes::new(
@@ -68,12 +68,12 @@ fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> R
     };
     match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
-        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no gRPC reflection"),
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "gRPC reflection is not available"),
     }
     routes.prepare()
 }
 
-/// Stands in front of tonic and claims `ModelInfer`.
+/// Handles requests before tonic: answers `ModelInfer` itself, passes the others on.
 #[derive(Clone)]
 struct Front {
     service: Arc<Service>,
@@ -107,18 +107,18 @@ impl http2::Handler for Front {
             let request = Request::from_parts(head, tonic::body::Body::new(body.map_err(cancelled)));
             Box::pin(async move {
                 let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
-                reply::refused(response, max_input)
+                reply::tonic_response(response, max_input)
             })
         }))
     }
 }
 
-/// The status that tonic reads from a body whose client has cancelled the request.
+/// The error of a body whose client has cancelled the request, as a status for tonic.
 fn cancelled(cancelled: http2::RequestCancelled) -> tonic::Status {
     tonic::Status::cancelled(cancelled.to_string())
 }
 
-/// `application/grpc`, with or without a `+proto`.
+/// Whether the content type is `application/grpc`, with or without a suffix such as `+proto`.
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

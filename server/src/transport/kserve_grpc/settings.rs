@@ -1,4 +1,4 @@
-//! `TraceSetting` and `LogSettings`: read, and changed where the request names settings.
+//! `TraceSetting` and `LogSettings`: return the settings, and change those that the request names.
 
 use quintet_engine::InferError;
 use quintet_proto::inference::{
@@ -15,9 +15,9 @@ use crate::{observe::logging, service::Service};
 pub(super) fn trace(service: &Service, request: TraceSettingRequest) -> Result<TraceSettingResponse, InferError> {
     let model = (!request.model_name.is_empty()).then_some(request.model_name.as_str());
     let update = request.settings.into_iter().map(|(name, setting)| (name, setting.value)).collect();
-    let told = service.update_trace_settings(model, &update)?;
+    let settings = service.update_trace_settings(model, &update)?;
     let setting = |(name, value): (&str, _)| (name.to_owned(), trace_setting_response::SettingValue { value });
-    Ok(TraceSettingResponse { settings: told.into_iter().map(setting).collect() })
+    Ok(TraceSettingResponse { settings: settings.into_iter().map(setting).collect() })
 }
 
 /// `LogSettings`.
@@ -30,10 +30,10 @@ pub(super) fn logging(request: LogSettingsRequest) -> Result<LogSettingsResponse
     };
     let changes = request.settings.into_iter().map(|(name, setting)| (name, value(setting.parameter_choice)));
     logging::update(&changes.collect())?;
-    Ok(LogSettingsResponse { settings: logged(logging::settings()) })
+    Ok(LogSettingsResponse { settings: typed(logging::settings()) })
 }
 
-fn logged(settings: Map<String, Value>) -> std::collections::HashMap<String, SettingValue> {
+fn typed(settings: Map<String, Value>) -> std::collections::HashMap<String, SettingValue> {
     let choice = |value: Value| match value {
         Value::Bool(value) => setting_value::ParameterChoice::BoolParam(value),
         Value::String(value) => setting_value::ParameterChoice::StringParam(value),

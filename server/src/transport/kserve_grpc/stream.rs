@@ -1,4 +1,4 @@
-//! `ModelStreamInfer`: requests of one stream run side by side and are answered in their order, errors too.
+//! `ModelStreamInfer`: the requests of a stream run side by side; responses and errors keep their order.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,14 +15,14 @@ use super::{infer, limits::Limits, reply, request};
 use crate::{
     kserve::{
         self,
-        trace::{Arrival, Carrier, Trace},
+        trace::{Arrival, Protocol, Trace},
     },
     service::Service,
     transport::traced,
 };
 
-/// The answers to `requests`, of which no more are begun at once than `limits` allow. At `stop` no more are read:
-/// those begun are answered, and the stream ends. `headers` are the stream's.
+/// The responses to `requests`, which run side by side as far as `limits` allow. At `stop` no more requests are read:
+/// the running ones finish, and the stream ends. `headers` are the stream's.
 pub(super) fn infer<S>(
     service: Arc<Service>,
     headers: HeaderMap,
@@ -37,13 +37,16 @@ where
     let max_input = limits.max_input;
     let answers = move |request: Result<ModelInferRequest, Status>| {
         let (service, headers) = (Arc::clone(&service), Arc::clone(&headers));
-        // What is no message ends the stream: nothing behind it can be read.
-        async move { Ok(answer(&service, &headers, request.map_err(|status| reply::worded(status, max_input))?).await) }
+        // A message that cannot be decoded ends the stream: nothing after it can be read.
+        async move {
+            let request = request.map_err(|status| reply::stream_status(status, max_input))?;
+            Ok(answer(&service, &headers, request).await)
+        }
     };
     requests.take_until(stop.cancelled_owned()).map(answers).buffered(limits.max_stream_requests.max(1))
 }
 
-/// One answer. An error says to which request it belongs, and the stream goes on.
+/// The response to one request. An error has the request's id, and the stream continues.
 async fn answer(service: &Service, headers: &HeaderMap, request: ModelInferRequest) -> ModelStreamInferResponse {
     let (error, mut response) = match carry_out(service, headers, &request).await {
         Ok(response) => (String::new(), response),
@@ -52,25 +55,24 @@ async fn answer(service: &Service, headers: &HeaderMap, request: ModelInferReque
             (message, ModelInferResponse { id: request.id.clone(), ..ModelInferResponse::default() })
         }
     };
-    // Each request has one answer, so the first is the last, and there is no empty one behind it.
+    // Each request has one response, so the first is the final one.
     let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
     response.parameters.insert("triton_final_response".to_owned(), last);
     ModelStreamInferResponse { error_message: error, infer_response: Some(response) }
 }
 
-/// `headers` are the stream's.
 async fn carry_out(
     service: &Service,
     headers: &HeaderMap,
     request: &ModelInferRequest,
 ) -> Result<ModelInferResponse, InferError> {
-    // When tonic began to read the message, it does not tell.
+    // Tonic does not report when it began to read the message.
     let started = Instant::now();
     let model = kserve::resolve(service.catalog(), &request.model_name, &request.model_version)?;
-    let arrival = Arrival { carrier: Carrier::Grpc, started, received: started, headers };
+    let arrival = Arrival { protocol: Protocol::Grpc, started, received: started, headers };
     let mut trace = service.traces().begin(model.spec(), arrival);
     let outcome = infer_traced(service, model, request, started, trace.as_mut()).await;
-    traced::hand_over(&outcome, trace);
+    traced::finish(&outcome, trace);
     outcome
 }
 

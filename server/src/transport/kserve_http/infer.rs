@@ -19,7 +19,7 @@ use super::{
 use crate::{
     kserve::{
         self,
-        trace::{Arrival, Carrier, Trace},
+        trace::{Arrival, Protocol, Trace},
     },
     service::Service,
     transport::{
@@ -39,7 +39,7 @@ pub(super) async fn infer(
     let started = plain::arrived(&head.extensions);
     let json_length = json_length(&head.headers)?;
     let limits = service.catalog().limits();
-    let accepted = Encoding::for_answer(&head.headers);
+    let accepted = Encoding::for_response(&head.headers);
     let body = body::receive(&head.headers, sent, json_length.unwrap_or(0), limits.max_input, service.catalog().pool())
         .await?;
     let received = Instant::now();
@@ -47,19 +47,21 @@ pub(super) async fn infer(
     timings[Stage::Receive] = received - started;
 
     let model = metadata::find(&service, &path)?;
-    let arrival = Arrival { carrier: Carrier::Http, started, received, headers: &head.headers };
+    let arrival = Arrival { protocol: Protocol::Http, started, received, headers: &head.headers };
     let mut trace = service.traces().begin(model.spec(), arrival);
-    let read = Read { body, json_length, started, received, timings };
-    let outcome = carry_out(&service, model, read, accepted, trace.as_mut()).await;
+    let request = Received { body, json_length, started, received, timings };
+    let outcome = carry_out(&service, model, request, accepted, trace.as_mut()).await;
     Ok(traced::send(outcome.map_err(|Failure(error)| error), trace, |error| Failure(error).into_response(), Body::new))
 }
 
-/// A request that was read.
-struct Read {
+/// A request whose body was received.
+struct Received {
     body: Bytes,
+    /// Length of the JSON in front of binary tensors; `None` if the whole body is JSON.
     json_length: Option<usize>,
-    /// When its first byte was there, and its last.
+    /// When its first byte was received.
     started: Instant,
+    /// When its last byte was received.
     received: Instant,
     timings: StageTimings,
 }
@@ -67,11 +69,11 @@ struct Read {
 async fn carry_out(
     service: &Service,
     model: Arc<Model>,
-    read: Read,
+    request: Received,
     accepted: Option<Encoding>,
     trace: Option<&mut Trace>,
 ) -> Result<Response, Failure> {
-    let Read { body, json_length, started, received, mut timings } = read;
+    let Received { body, json_length, started, received, mut timings } = request;
     let (json, binary) = split(&body, json_length)?;
     let refused = |error: InferError| {
         model.refused(error.kind());
@@ -79,13 +81,13 @@ async fn carry_out(
     };
     if json_length == Some(0) {
         let call = raw_call(&model, binary, started, timings).map_err(refused)?;
-        let binary = OutputForm::all_binary();
-        return answer(kserve::infer(Arc::clone(&model), call, trace).await?, "", &binary, accepted).await;
+        let form = OutputForm::all_binary();
+        return answer(kserve::infer(Arc::clone(&model), call, trace).await?, "", &form, accepted).await;
     }
     let parsed: rest::InferRequest<'_> = serde_json::from_slice(json).map_err(|error| {
         refused(InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
     })?;
-    let form = OutputForm::of(&parsed).map_err(refused)?;
+    let form = OutputForm::requested(&parsed).map_err(refused)?;
     let mut call =
         json_call(&parsed, &binary, model.spec().name(), started, service.shared_memory()).map_err(refused)?;
     timings[Stage::Parse] = received.elapsed();

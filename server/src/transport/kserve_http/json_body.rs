@@ -1,4 +1,4 @@
-//! Small JSON bodies: those of all requests but inference.
+//! Reads the JSON bodies of all requests but inference.
 
 use axum::extract::Request;
 use quintet_engine::InferError;
@@ -9,7 +9,7 @@ use crate::{
     transport::http1::{body, reply::Failure},
 };
 
-/// Reads a body; an empty one is as good as `{}`.
+/// Reads a body. An empty body stands for `{}`.
 pub(super) async fn read<T: DeserializeOwned>(service: &Service, request: Request) -> Result<T, Failure> {
     let (head, sent) = request.into_parts();
     let body =

@@ -1,4 +1,4 @@
-//! Health, metadata, configuration and metrics over HTTP.
+//! Health, metadata, configuration and statistics over HTTP.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -62,15 +62,15 @@ pub(super) async fn model_ready(
     State(service): State<Arc<Service>>,
     Path(path): Path<HashMap<String, String>>,
 ) -> Result<Response, Failure> {
-    match find(&service, &path) {
+    let version = version(&path)?;
+    match kserve::resolve(service.catalog(), part(&path, "model"), version) {
         Ok(_) => Ok(reply::empty(StatusCode::OK)),
-        Err(Failure(error)) if error.to_string() == reply::NOT_FOUND => Err(Failure(error)),
-        // Triton's answer whatever the reason, so that clients that wait for a model can poll.
+        // As Triton: the same answer for every reason.
         Err(_) => Err(Failure(InferError::invalid("Model version not ready"))),
     }
 }
 
-/// `GET /v2/models/{model}[/versions/{version}]/config`: the configuration in force.
+/// `GET /v2/models/{model}[/versions/{version}]/config`: the effective configuration.
 pub(super) async fn config(
     State(service): State<Arc<Service>>,
     Path(path): Path<HashMap<String, String>>,
@@ -87,8 +87,8 @@ pub(super) async fn statistics(
     Path(path): Path<HashMap<String, String>>,
 ) -> Result<Response, Failure> {
     find(&service, &path)?;
-    let part = |name| path.get(name).map_or("", String::as_str);
-    Ok(Json(kserve::statistics::read_json(service.catalog(), part("model"), part("version"))?).into_response())
+    let (model, version) = (part(&path, "model"), part(&path, "version"));
+    Ok(Json(kserve::statistics::read_json(service.catalog(), model, version)?).into_response())
 }
 
 /// `GET /v2/models/stats`.
@@ -96,12 +96,27 @@ pub(super) async fn all_statistics(State(service): State<Arc<Service>>) -> Resul
     Ok(Json(kserve::statistics::read_json(service.catalog(), "", "")?).into_response())
 }
 
-/// The model of a path. A version that is not a number is not a path of the protocol.
+/// The model that a path names.
+///
+/// # Errors
+/// As [`version`] and [`kserve::resolve`].
 pub(super) fn find(service: &Service, path: &HashMap<String, String>) -> Result<Arc<Model>, Failure> {
-    let part = |name| path.get(name).map_or("", String::as_str);
-    let version = part("version");
-    if !version.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Failure(InferError::new(ErrorKind::NotFound, reply::NOT_FOUND)));
+    Ok(kserve::resolve(service.catalog(), part(path, "model"), version(path)?)?)
+}
+
+/// The version in a path; empty if it names none.
+///
+/// # Errors
+/// "Not Found" for a version that is not a number: the protocol has no such path.
+fn version(path: &HashMap<String, String>) -> Result<&str, Failure> {
+    let version = part(path, "version");
+    if version.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(version)
+    } else {
+        Err(Failure(InferError::new(ErrorKind::NotFound, reply::NOT_FOUND)))
     }
-    Ok(kserve::resolve(service.catalog(), part("model"), version)?)
+}
+
+fn part<'a>(path: &'a HashMap<String, String>, name: &str) -> &'a str {
+    path.get(name).map_or("", String::as_str)
 }

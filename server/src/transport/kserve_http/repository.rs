@@ -93,7 +93,7 @@ pub(super) async fn unload(
     Ok(reply::empty(StatusCode::OK))
 }
 
-/// Triton has the paths, but no names for repositories.
+/// As Triton: the paths exist, but a repository's name is not supported.
 fn refuse_repository_name(path: &HashMap<String, String>) -> Result<(), Failure> {
     match path.get("repository") {
         Some(_) => {

@@ -1,4 +1,4 @@
-//! An inference request over HTTP as a call: JSON, JSON with binary tensors after it, or one raw tensor.
+//! Translates an inference request over HTTP to a call: JSON, JSON with binary tensors after it, or one raw tensor.
 
 use std::time::Instant;
 
@@ -15,10 +15,13 @@ use crate::kserve::{
     shared_memory::{SharedMemory, SharedRange},
 };
 
-/// What some editors and languages put in front of UTF-8.
+/// The byte order mark of UTF-8, which some clients put in front of JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Length of the JSON in front of binary tensors; `None` where the whole body is JSON.
+/// Length of the JSON in front of binary tensors; `None` if the whole body is JSON.
+///
+/// # Errors
+/// [`quintet_engine::ErrorKind::InvalidInput`] for a header that is not a number of at least 0.
 pub(super) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferError> {
     let Some(value) = headers.get(INFERENCE_HEADER_CONTENT_LENGTH) else {
         return Ok(None);
@@ -26,7 +29,7 @@ pub(super) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferErr
     let text = String::from_utf8_lossy(value.as_bytes());
     match text.parse::<i64>() {
         Ok(length) => usize::try_from(length).map(Some).map_err(|_| {
-            // The body's length is Content-Length's; Triton's words name it.
+            // Triton's text names the length of the body.
             let body = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).unwrap_or("?");
             InferError::invalid(format_args!("inference header size should be in range (0, {body}), got: {length}"))
         }),
@@ -36,7 +39,7 @@ pub(super) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferErr
     }
 }
 
-/// The JSON, without a byte order mark, and the binary part of a body.
+/// Splits a body into its JSON, without a byte order mark, and its binary part.
 pub(super) fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], Bytes), InferError> {
     let at = json_length.unwrap_or(body.len());
     if at > body.len() {
@@ -49,7 +52,7 @@ pub(super) fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], 
     Ok((json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json), body.slice(at..)))
 }
 
-/// A raw request: header length 0 and one tensor, whose shape follows from the model's configuration.
+/// The call of a raw binary request: header length 0 and one tensor, with the shape of the model's configuration.
 pub(super) fn raw_call(
     model: &Model,
     data: Bytes,
@@ -69,7 +72,7 @@ pub(super) fn raw_call(
     if spec.batches() {
         shape[0] = 1;
     }
-    // One dynamic dimension follows from the size.
+    // A single dynamic dimension follows from the size of the data.
     let known: i64 = shape.iter().filter(|&&dim| dim >= 0).product();
     let size = input.data_type.size().unwrap_or(1) as i64;
     let mut dynamic = shape.iter_mut().filter(|dim| **dim < 0);
@@ -83,10 +86,10 @@ pub(super) fn raw_call(
     Ok(Call { id: "", inputs, outputs: Vec::new(), priority: 0, timeout: None, deadline: None, started, timings })
 }
 
-/// A request in JSON, its binary tensors in `binary`.
+/// The call of a request in JSON. Its binary tensors are in `binary`.
 ///
 /// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for tensors and parameters that are wrong.
+/// [`quintet_engine::ErrorKind::InvalidInput`] for wrong tensors and parameters.
 pub(super) fn json_call<'a>(
     request: &'a rest::InferRequest<'_>,
     binary: &Bytes,
@@ -100,7 +103,7 @@ pub(super) fn json_call<'a>(
     let left = binary.left();
     if left > 0 {
         return Err(InferError::invalid(format_args!(
-            "unexpected additional input data: {left} bytes behind the last input's binary_data_size"
+            "unexpected additional input data: {left} bytes after the binary data of the last input"
         )));
     }
     let outputs = request.outputs.iter().flatten();
@@ -139,7 +142,7 @@ impl Binary<'_> {
     }
 }
 
-/// One input. `binary` is what the inputs before it have left.
+/// One input. `binary` has the data that the inputs before it did not take.
 fn sent_input<'a>(
     input: &'a rest::InferInput<'_>,
     binary: &mut Binary<'_>,
@@ -156,15 +159,15 @@ fn sent_input<'a>(
         )));
     }
     let size = unsigned(&input.parameters, "binary_data_size").map_err(|error| {
-        // Triton calls a negative size a failure of its own, and its clients have to live with that.
+        // As Triton: a negative size is an internal error.
         let negative = input.parameters.get("binary_data_size").and_then(Value::as_i64).is_some_and(|size| size < 0);
         if negative { InferError::internal(error) } else { error }
     })?;
     let data = match (size, input.data, shared) {
         (None, None, Some(shared)) => shared.read(Some(data_type)),
         (None, Some(data), None) => {
-            // A shape without elements (or whose count of elements wraps, as Triton's does) takes no
-            // data; admission refuses a wrong shape.
+            // As Triton: data is ignored if the shape has no elements, or if their number wraps to 0. Admission refuses
+            // a wrong shape.
             match input.shape.iter().copied().reduce(i64::wrapping_mul).unwrap_or(0) {
                 0 => Bytes::new(),
                 count => json::parse(name, data_type, data.get(), usize::try_from(count).unwrap_or(usize::MAX))?,
@@ -181,7 +184,7 @@ fn sent_input<'a>(
     Ok(SentInput { name, data_type: Some(data_type), shape: input.shape.clone(), data })
 }
 
-/// The refusal of an input whose data comes from nowhere, or from more than one place.
+/// The refusal of an input that has no data, or more than one source of data.
 fn not_one_source(size: Option<u64>, data: Option<&RawValue>, shared: Option<&SharedRange>) -> InferError {
     let fields = "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
                   'shared_memory_region' in 'parameters'. But";
@@ -197,7 +200,7 @@ fn not_one_source(size: Option<u64>, data: Option<&RawValue>, shared: Option<&Sh
     InferError::invalid(format_args!("{fields} set{set}"))
 }
 
-/// Parameters as JSON has them.
+/// The parameters in JSON.
 struct Sent<'a>(&'a rest::Parameters);
 
 impl Parameters for Sent<'_> {
@@ -229,7 +232,7 @@ fn boolean(parameters: &rest::Parameters, name: &str) -> Result<Option<bool>, In
     })
 }
 
-/// Which outputs go out as binary data.
+/// Which outputs are sent as binary data.
 pub(super) struct OutputForm {
     by_default: bool,
     named: Vec<(String, bool)>,
@@ -241,11 +244,11 @@ impl OutputForm {
         Self { by_default: true, named: Vec::new() }
     }
 
-    /// As a request asks for them.
+    /// The form that a request asks for.
     ///
     /// # Errors
-    /// For a parameter of a wrong type.
-    pub(super) fn of(request: &rest::InferRequest<'_>) -> Result<Self, InferError> {
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for a parameter of a wrong type.
+    pub(super) fn requested(request: &rest::InferRequest<'_>) -> Result<Self, InferError> {
         for (name, value) in &request.parameters {
             if !matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_)) {
                 return Err(InferError::invalid(format_args!(
@@ -263,7 +266,7 @@ impl OutputForm {
         Ok(Self { by_default, named })
     }
 
-    /// Whether the output called `name` goes out as binary data.
+    /// Whether the output called `name` is sent as binary data.
     pub(super) fn is_binary(&self, name: &str) -> bool {
         self.named.iter().find(|(named, _)| named == name).map_or(self.by_default, |(_, binary)| *binary)
     }

@@ -1,4 +1,4 @@
-//! The response to an inference request over HTTP.
+//! Writes the response to an inference request over HTTP.
 
 use std::{borrow::Cow, time::Instant};
 
@@ -24,19 +24,39 @@ use crate::{
     },
 };
 
-/// Writes the response: JSON, then the binary outputs as they are.
+/// Writes the response: JSON, then the binary outputs, which are sent without a copy unless they are encoded.
 pub(super) async fn answer(
     answer: Answer,
     id: &str,
     form: &OutputForm,
     accepted: Option<Encoding>,
 ) -> Result<Response, Failure> {
-    let encoding = Instant::now();
+    let started = Instant::now();
+    let (outputs, binary) = describe(&answer.outputs, form)?;
+    let spec = answer.model.spec();
+    let json = serde_json::to_vec(&rest::InferResponse {
+        id: (!id.is_empty()).then(|| id.into()),
+        model_name: spec.name().into(),
+        model_version: spec.version().to_string().into(),
+        outputs,
+    })
+    .map_err(InferError::internal)?;
+    let response = assemble(json, binary, accepted).await?;
+    let mut timings = answer.timings;
+    timings[Stage::Encode] = started.elapsed();
+    Ok(reply::with_timing(response, &timings))
+}
+
+/// The outputs as the JSON describes them, and the data of the binary ones.
+fn describe<'a>(
+    outputs: &'a [AnsweredOutput],
+    form: &OutputForm,
+) -> Result<(Vec<rest::InferOutput<'a>>, Vec<Bytes>), InferError> {
     let mut binary = Vec::new();
-    let mut outputs = Vec::with_capacity(answer.outputs.len());
-    for AnsweredOutput { name, tensor, shared } in &answer.outputs {
+    let mut described = Vec::with_capacity(outputs.len());
+    for AnsweredOutput { name, tensor, shared } in outputs {
         let mut parameters = Parameters::new();
-        // In shared memory it has no parameters: Triton's C++ client takes any for those of binary data.
+        // An output in shared memory has no parameters: Triton's C++ client reads any as those of binary data.
         let data = if shared.is_some() {
             None
         } else if form.is_binary(name) {
@@ -47,7 +67,7 @@ pub(super) async fn answer(
             let text = RawValue::from_string(json::print(tensor)?).map_err(InferError::internal)?;
             Some(Cow::Owned(text))
         };
-        outputs.push(rest::InferOutput {
+        described.push(rest::InferOutput {
             name: name.into(),
             datatype: tensor.data_type().name().into(),
             shape: tensor.shape().dims().iter().map(|&dim| dim as i64).collect(),
@@ -55,14 +75,11 @@ pub(super) async fn answer(
             data,
         });
     }
-    let spec = answer.model.spec();
-    let json = serde_json::to_vec(&rest::InferResponse {
-        id: (!id.is_empty()).then(|| id.into()),
-        model_name: spec.name().into(),
-        model_version: spec.version().to_string().into(),
-        outputs,
-    })
-    .map_err(InferError::internal)?;
+    Ok((described, binary))
+}
+
+/// The response with this JSON and these binary outputs, in the encoding that the client accepts.
+async fn assemble(json: Vec<u8>, binary: Vec<Bytes>, accepted: Option<Encoding>) -> Result<Response, InferError> {
     let json_length = json.len();
     let is_binary = !binary.is_empty();
     let parts = [Bytes::from(json)].into_iter().chain(binary);
@@ -82,7 +99,5 @@ pub(super) async fn answer(
             .headers_mut()
             .insert(HeaderName::from_static(INFERENCE_HEADER_CONTENT_LENGTH), HeaderValue::from(json_length));
     }
-    let mut timings = answer.timings;
-    timings[Stage::Encode] = encoding.elapsed();
-    Ok(reply::with_timing(response, &timings))
+    Ok(response)
 }

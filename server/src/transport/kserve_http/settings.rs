@@ -1,4 +1,4 @@
-//! `/v2/trace/setting`, `/v2/models/{model}/trace/setting` and `/v2/logging`: read, and changed.
+//! `/v2/trace/setting`, `/v2/models/{model}/trace/setting` and `/v2/logging`: returns and changes settings.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -23,7 +23,7 @@ pub(super) async fn trace(
     State(service): State<Arc<Service>>,
     Path(path): Path<HashMap<String, String>>,
 ) -> Result<Response, Failure> {
-    Ok(Json(told(service.trace_settings(model(&path))?)).into_response())
+    Ok(Json(to_json(service.trace_settings(model(&path))?)).into_response())
 }
 
 /// `POST .../trace/setting`.
@@ -35,7 +35,7 @@ pub(super) async fn update_trace(
     let body: Map<String, Value> = json_body::read(&service, request).await?;
     let update = body.iter().map(|(name, value)| Ok((name.clone(), values(name, value)?)));
     let update = update.collect::<Result<Update, InferError>>()?;
-    Ok(Json(told(service.update_trace_settings(model(&path), &update)?)).into_response())
+    Ok(Json(to_json(service.update_trace_settings(model(&path), &update)?)).into_response())
 }
 
 /// `GET /v2/logging`.
@@ -54,7 +54,7 @@ fn model(path: &HashMap<String, String>) -> Option<&str> {
     path.get("model").map(String::as_str)
 }
 
-/// The values of a setting: levels are a list, the others texts; `null` goes back to the default.
+/// The values of a setting: `trace_level` is a list, the others are strings; `null` resets it to the default.
 fn values(name: &str, value: &Value) -> Result<Vec<String>, InferError> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let values = match value {
@@ -67,7 +67,7 @@ fn values(name: &str, value: &Value) -> Result<Vec<String>, InferError> {
     values.ok_or_else(|| InferError::invalid(format_args!("trace setting '{name}' is {value}; it must be {expected}")))
 }
 
-fn told(settings: TraceSettings) -> Map<String, Value> {
+fn to_json(settings: TraceSettings) -> Map<String, Value> {
     let value = |name: &str, values: Vec<String>| match name {
         "trace_level" => Value::from(values),
         _ => values.join(",").into(),

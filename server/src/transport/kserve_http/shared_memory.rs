@@ -1,4 +1,4 @@
-//! `/v2/systemsharedmemory` and `/v2/cudasharedmemory`: which regions there are.
+//! `/v2/systemsharedmemory` and `/v2/cudasharedmemory`: registers regions, and returns their status.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -75,7 +75,7 @@ pub(super) async fn cuda_register() -> Failure {
     Failure(shared_memory::cuda_unsupported())
 }
 
-/// `POST /v2/cudasharedmemory[/region/{region}]/unregister`: what is not there is unregistered.
+/// `POST /v2/cudasharedmemory[/region/{region}]/unregister`: succeeds, as for any unknown region.
 pub(super) async fn cuda_unregister() -> Response {
     reply::empty(StatusCode::OK)
 }

@@ -12,7 +12,7 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-/// An accepted connection; dropping it makes room for another.
+/// An accepted connection. Dropping it releases its permit, so that another can be accepted.
 pub struct Connection {
     stream: Stream,
     _permit: Option<OwnedSemaphorePermit>,
@@ -24,7 +24,7 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// The same call on either kind of stream.
+/// Makes the same call on either kind of stream.
 macro_rules! on_stream {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream {
@@ -40,7 +40,7 @@ impl Connection {
         Self { stream, _permit: permit }
     }
 
-    /// From the event loop that accepted it to that of the current thread.
+    /// Moves the connection from the event loop that accepted it to that of the current thread.
     pub(super) fn move_here(self) -> io::Result<Self> {
         let stream = match self.stream {
             Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),

@@ -1,4 +1,4 @@
-//! Listeners on TCP and on Unix domain sockets: bound before anything is loaded, with a limit on connections.
+//! Listeners on TCP ports and Unix domain sockets, bound before models are loaded, with a limit on connections.
 
 mod connection;
 mod socket_file;
@@ -20,20 +20,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::connection::Connection;
 use self::{
     connection::Stream,
-    socket_file::{Occupied, SocketFile, vacate},
+    socket_file::{SocketFile, Taken, remove_stale},
 };
 use super::io_threads::IoThreads;
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// On a TCP port.
+    /// A TCP port.
     Tcp(SocketAddr),
-    /// On a Unix domain socket.
+    /// A Unix domain socket.
     Unix {
-        /// Its file, which is made when it is bound and removed when the listener ends.
+        /// Its file, which is created when it is bound and removed when the listener ends.
         path: PathBuf,
-        /// The flag that chose it.
+        /// The flag that sets it.
         flag: &'static str,
     },
 }
@@ -56,7 +56,7 @@ enum Socket {
     Unix { listener: UnixListener, _file: SocketFile },
 }
 
-/// An address that cannot be had.
+/// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A TCP port.
@@ -64,9 +64,9 @@ pub enum BindError {
     Port {
         /// The listener.
         name: &'static str,
-        /// Where it was to be.
+        /// The address.
         address: SocketAddr,
-        /// The system's words.
+        /// The system's error.
         error: io::Error,
     },
     /// A Unix domain socket.
@@ -74,33 +74,33 @@ pub enum BindError {
     Unix {
         /// The listener.
         name: &'static str,
-        /// Where it was to be.
+        /// The path of the socket.
         path: PathBuf,
-        /// What stands against it.
+        /// Why it cannot be used.
         reason: String,
-        /// What would help.
+        /// What to do about it.
         remedy: &'static str,
-        /// The flag that chose it.
+        /// The flag that sets the path.
         flag: &'static str,
     },
 }
 
 impl Listener {
-    /// Binds the listener called `name` (its flag is `--<name>-port`). At most `max_connections` are open
-    /// at once; more wait in the system's backlog.
+    /// Binds the listener called `name` (its flag is `--<name>-port`). At most `max_connections` are open at once; further
+    /// ones wait in the system's backlog.
     ///
     /// # Errors
-    /// When the port is taken or not allowed; the message names it, and the flag.
+    /// When the port is in use or not permitted. The message names the port and its flag.
     pub async fn bind(name: &'static str, address: SocketAddr, max_connections: usize) -> Result<Self, BindError> {
         let listener = TcpListener::bind(address).await.map_err(|error| BindError::Port { name, address, error })?;
         Ok(Self::new(name, Socket::Tcp(listener), max_connections))
     }
 
-    /// The same on a Unix domain socket that `flag` chose. A socket file that a process has left is
-    /// replaced. Who may connect is up to the folder's and the file's permissions, which follow the umask.
+    /// Binds the listener called `name` to a Unix domain socket, whose path `flag` sets. Replaces the socket file of a
+    /// process that has ended. The permissions of folder and file, which follow the umask, decide who may connect.
     ///
     /// # Errors
-    /// When the path is taken, by another server or by what is no socket, or not allowed.
+    /// When a process listens on the path, when the file is not a socket, or when the path is not permitted.
     pub fn bind_unix(
         name: &'static str,
         path: &Path,
@@ -108,15 +108,15 @@ impl Listener {
         max_connections: usize,
     ) -> Result<Self, BindError> {
         let refused = |reason: String, remedy| BindError::Unix { name, path: path.to_owned(), reason, remedy, flag };
-        match vacate(path) {
+        match remove_stale(path) {
             Ok(()) => {}
-            Err(Occupied::Alive) => return Err(refused("another process listens there".into(), "Stop it")),
-            Err(Occupied::NoSocket) => return Err(refused("it exists and is no socket".into(), "Remove it")),
-            Err(Occupied::Unknown(error)) => return Err(refused(error.to_string(), "Remove it")),
+            Err(Taken::InUse) => return Err(refused("another process listens on it".into(), "Stop that process")),
+            Err(Taken::NotASocket) => return Err(refused("the file is not a socket".into(), "Remove the file")),
+            Err(Taken::Unknown(error)) => return Err(refused(error.to_string(), "Remove the file")),
         }
         let (listener, _file) = UnixListener::bind(path)
             .and_then(|listener| Ok((listener, SocketFile::new(path)?)))
-            .map_err(|error| refused(error.to_string(), "Make the folder, and the path short,"))?;
+            .map_err(|error| refused(error.to_string(), "Create the folder, shorten the path,"))?;
         Ok(Self::new(name, Socket::Unix { listener, _file }, max_connections))
     }
 
@@ -129,10 +129,10 @@ impl Listener {
         self.name
     }
 
-    /// The port that it really has.
+    /// The port that the listener is bound to.
     ///
     /// # Errors
-    /// When the system does not tell, and for a Unix domain socket, which has none.
+    /// When the system cannot report it, and for a Unix domain socket, which has no port.
     pub fn port(&self) -> io::Result<u16> {
         match &self.socket {
             Socket::Tcp(listener) => Ok(listener.local_addr()?.port()),
@@ -140,7 +140,7 @@ impl Listener {
         }
     }
 
-    /// Hands each connection to `serve`, on one of the threads, until `stop`; then waits for those that are open.
+    /// Runs `serve` for each connection on one of the threads until `stop`; then waits for the open connections.
     pub async fn serve<S, F>(self, threads: &IoThreads, stop: &CancellationToken, serve: S)
     where
         S: Fn(Connection) -> F + Clone + Send + 'static,
@@ -168,8 +168,8 @@ impl Listener {
         connections.wait().await;
     }
 
-    /// The next connection, with `TCP_NODELAY` set. Failures to accept are logged and waited out: they
-    /// concern one connection, or pass.
+    /// Accepts the next connection and sets `TCP_NODELAY`. After an error it logs and tries again: the error concerns one
+    /// connection, or is temporary (too many open files).
     async fn accept(&self) -> Connection {
         loop {
             // The semaphore is never closed.
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_taken_port_is_named_with_its_flag() {
+    async fn a_port_in_use_is_named_with_its_flag() {
         let first = Listener::bind("onnx-http", ([127, 0, 0, 1], 0).into(), 1).await.unwrap();
         let address = ([127, 0, 0, 1], first.port().unwrap()).into();
         let error = Listener::bind("trt-http", address, 1).await.err().unwrap().to_string();
@@ -216,34 +216,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_goes_with_its_listener() {
+    async fn a_listener_removes_its_socket() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let listener = Listener::bind_unix("http", &path, "--http-uds", 1).unwrap();
         assert!(listener.port().is_err());
-        let taken = refusal(&path);
+        let in_use = refusal(&path);
         assert!(
-            taken.starts_with(&format!("cannot listen on {} for http: another process", path.display())),
-            "{taken}"
+            in_use.starts_with(&format!("cannot listen on {} for http: another process", path.display())),
+            "{in_use}"
         );
-        assert!(taken.ends_with("Stop it or choose another with --http-uds"), "{taken}");
+        assert!(in_use.ends_with("Stop that process or choose another with --http-uds"), "{in_use}");
         drop(listener);
         assert!(!path.exists());
     }
 
     #[tokio::test]
-    async fn what_a_dead_process_left_is_replaced_and_anything_else_is_not() {
+    async fn a_stale_socket_is_replaced_and_another_file_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let listener = Listener::bind_unix("http", &path, "--http-uds", 1).unwrap();
-        // Somebody else's by now.
+        // Another file has taken its path: it must not be removed.
         fs::remove_file(&path).unwrap();
         fs::write(&path, "").unwrap();
         drop(listener);
         assert!(path.exists());
-        assert!(refusal(&path).contains("it exists and is no socket. Remove it"), "{}", refusal(&path));
+        assert!(refusal(&path).contains("the file is not a socket. Remove the file"), "{}", refusal(&path));
         assert!(refusal(&folder.path().join("none/s")).contains("No such file"), "{}", refusal(&path));
     }
 }

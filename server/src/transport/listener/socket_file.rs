@@ -1,4 +1,4 @@
-//! The file of a Unix domain socket.
+//! The file of a Unix domain socket: stale ones are replaced, and a listener removes its own.
 
 use std::{
     fs, io,
@@ -10,33 +10,40 @@ use std::{
 };
 
 /// Why a socket's path is not free.
-pub(super) enum Occupied {
-    Alive,
-    NoSocket,
+pub(super) enum Taken {
+    /// A process listens on it.
+    InUse,
+    /// The file is not a socket.
+    NotASocket,
+    /// The file cannot be checked or removed.
     Unknown(io::Error),
 }
 
-/// Removes the socket file of a process that is gone.
-pub(super) fn vacate(path: &Path) -> Result<(), Occupied> {
+/// Removes the socket file of a process that has ended.
+///
+/// # Errors
+/// When the path is not free.
+pub(super) fn remove_stale(path: &Path) -> Result<(), Taken> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Occupied::Unknown(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(Occupied::NoSocket),
+        Err(error) => return Err(Taken::Unknown(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(Taken::NotASocket),
         Ok(_) => {}
     }
     match BlockingUnixStream::connect(path) {
-        Ok(_) => Err(Occupied::Alive),
+        Ok(_) => Err(Taken::InUse),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "replacing the socket of a process that is gone");
-            fs::remove_file(path).map_err(Occupied::Unknown)
+            tracing::info!(path = %path.display(), "replacing the socket of a process that has ended");
+            fs::remove_file(path).map_err(Taken::Unknown)
         }
-        Err(error) => Err(Occupied::Unknown(error)),
+        Err(error) => Err(Taken::Unknown(error)),
     }
 }
 
-/// A bound socket's file; it goes with this, unless another has taken its place.
+/// The file of a bound socket. It is removed on drop, unless another file has replaced it.
 pub(super) struct SocketFile {
     path: PathBuf,
+    /// Device and inode, which identify the file.
     id: (u64, u64),
 }
 

@@ -1,4 +1,4 @@
-//! Plain connections, as a client sees them.
+//! Plain connections: requests in order, unusual requests, chunks, disconnects, shutdown.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use super::*;
 
 type End = io::Result<Option<(DuplexStream, Bytes)>>;
 
-/// `/echo` answers the body, `/place` whether it lies as it should, `/stream` in chunks; `/wait` never
-/// answers, and tells when it is given up.
+/// `/echo` returns the body, `/alignment` the remainder of its address, `/stream` a chunked body. `/wait` never responds,
+/// and sends a message when its request is cancelled.
 fn start() -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::UnboundedReceiver<()>) {
-    let (dropped, given_up) = mpsc::unbounded_channel();
+    let (dropped, cancelled) = mpsc::unbounded_channel();
     struct Guard(mpsc::UnboundedSender<()>);
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -25,7 +25,7 @@ fn start() -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::Unbounded
     let chunks = || Body::from_stream(stream::iter(["ab", "", "c"].map(Ok::<_, io::Error>)));
     let router = Router::new()
         .route("/echo", any(|body: Bytes| async move { body }))
-        .route("/place", post(|body: Bytes| async move { format!("{}", body[3..].as_ptr() as usize % ALIGNMENT) }))
+        .route("/alignment", post(|body: Bytes| async move { format!("{}", body[3..].as_ptr() as usize % ALIGNMENT) }))
         .route("/stream", any(move || async move { chunks() }))
         .route(
             "/wait",
@@ -37,14 +37,14 @@ fn start() -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::Unbounded
     let stop = CancellationToken::new();
     let settings = Settings { router, pool: BufferPool::new(1 << 20), max_body_bytes: 100_000, stop: stop.clone() };
     let (client, server) = tokio::io::duplex(1 << 20);
-    (client, tokio::spawn(Plain::new(server, settings).serve()), stop, given_up)
+    (client, tokio::spawn(Plain::new(server, settings).serve()), stop, cancelled)
 }
 
-fn post_of(path: &str, body: &str) -> String {
+fn post_request(path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Everything up to `end`.
+/// Reads everything up to `end`.
 async fn read_until(client: &mut DuplexStream, end: &str) -> String {
     let mut text = Vec::new();
     while !text.ends_with(end.as_bytes()) {
@@ -56,18 +56,19 @@ async fn read_until(client: &mut DuplexStream, end: &str) -> String {
 #[tokio::test]
 async fn requests_on_one_connection_are_answered_in_order() {
     let (mut client, serving, ..) = start();
-    let sent = post_of("/echo", "one") + "GET /echo HTTP/1.1\r\n\r\n" + &post_of("/echo", "three");
+    let sent = post_request("/echo", "one") + "GET /echo HTTP/1.1\r\n\r\n" + &post_request("/echo", "three");
     client.write_all(sent.as_bytes()).await.unwrap();
-    let told = read_until(&mut client, "three").await;
-    let bodies: Vec<_> = told.split("HTTP/1.1 200 OK\r\n").filter_map(|text| text.split("\r\n\r\n").nth(1)).collect();
+    let responses = read_until(&mut client, "three").await;
+    let bodies: Vec<_> =
+        responses.split("HTTP/1.1 200 OK\r\n").filter_map(|text| text.split("\r\n\r\n").nth(1)).collect();
     assert_eq!(bodies, ["one", "", "three"]);
-    assert!(told.contains("content-length: 3\r\n") && told.contains("\r\ndate: "), "{told}");
+    assert!(responses.contains("content-length: 3\r\n") && responses.contains("\r\ndate: "), "{responses}");
     drop(client);
     assert!(serving.await.unwrap().unwrap().is_none());
 }
 
 #[tokio::test]
-async fn what_is_unusual_comes_back_unread() {
+async fn unusual_requests_are_returned_unread() {
     for request in [
         "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         "POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
@@ -80,8 +81,8 @@ async fn what_is_unusual_comes_back_unread() {
         "nonsense\r\n\r\n",
     ] {
         let (mut client, serving, ..) = start();
-        // Behind a plain request: nothing of it may be lost.
-        client.write_all((post_of("/echo", "x") + request).as_bytes()).await.unwrap();
+        // After a plain request: none of its bytes may be lost.
+        client.write_all((post_request("/echo", "x") + request).as_bytes()).await.unwrap();
         read_until(&mut client, "\r\n\r\nx").await;
         let (_, rest) = serving.await.unwrap().unwrap().unwrap();
         assert_eq!(rest, request);
@@ -92,36 +93,37 @@ async fn what_is_unusual_comes_back_unread() {
 async fn a_body_of_unknown_length_is_chunked() {
     let (mut client, ..) = start();
     client.write_all(b"GET /stream HTTP/1.1\r\n\r\n").await.unwrap();
-    let told = read_until(&mut client, "0\r\n\r\n").await;
+    let response = read_until(&mut client, "0\r\n\r\n").await;
     assert!(
-        told.contains("transfer-encoding: chunked\r\n") && told.ends_with("\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
-        "{told}"
+        response.contains("transfer-encoding: chunked\r\n")
+            && response.ends_with("\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
+        "{response}"
     );
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_its_request_along() {
-    let (mut client, serving, _, mut given_up) = start();
+async fn a_request_is_cancelled_when_its_client_disconnects() {
+    let (mut client, serving, _, mut cancelled) = start();
     client.write_all(b"GET /wait HTTP/1.1\r\n\r\n").await.unwrap();
-    // Too early to have been given up.
-    assert!(tokio::time::timeout(Duration::from_millis(20), given_up.recv()).await.is_err());
+    // The client is still connected.
+    assert!(tokio::time::timeout(Duration::from_millis(20), cancelled.recv()).await.is_err());
     drop(client);
-    given_up.recv().await.unwrap();
+    cancelled.recv().await.unwrap();
     assert!(serving.await.unwrap().unwrap().is_none());
 }
 
 #[tokio::test]
-async fn the_end_closes_idle_connections_and_lets_requests_finish() {
+async fn shutdown_closes_idle_connections_and_lets_requests_finish() {
     let (mut client, serving, stop, _) = start();
-    let sent = post_of("/echo", "late");
+    let sent = post_request("/echo", "late");
     let (first, second) = sent.split_at(sent.len() - 2);
     client.write_all(first.as_bytes()).await.unwrap();
     tokio::task::yield_now().await;
     stop.cancel();
     client.write_all(second.as_bytes()).await.unwrap();
-    let mut told = String::new();
-    client.read_to_string(&mut told).await.unwrap();
-    assert!(told.contains("connection: close\r\n") && told.ends_with("late"), "{told}");
+    let mut response = String::new();
+    client.read_to_string(&mut response).await.unwrap();
+    assert!(response.contains("connection: close\r\n") && response.ends_with("late"), "{response}");
     assert!(serving.await.unwrap().unwrap().is_none());
 
     let (_client, serving, stop, _) = start();
@@ -131,15 +133,15 @@ async fn the_end_closes_idle_connections_and_lets_requests_finish() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
-    /// However a request is cut on its way, its body is the same, and what stands behind its header aligned.
+    /// The body does not depend on the pieces that the request arrives in, and the bytes after its header are aligned.
     #[test]
-    fn cuts_do_not_matter(length in 3usize..20_000, cuts in prop::collection::vec(1usize..4000, 0..6)) {
+    fn any_pieces_give_the_same_aligned_body(length in 3usize..20_000, cuts in prop::collection::vec(1usize..4000, 0..6)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (mut client, ..) = start();
             let body = "b".repeat(length);
-            for path in ["/echo", "/place"] {
-                let sent = post_of(path, &body).replace("Host: x", "Inference-Header-Content-Length: 3");
+            for path in ["/echo", "/alignment"] {
+                let sent = post_request(path, &body).replace("Host: x", "Inference-Header-Content-Length: 3");
                 let mut rest = sent.as_bytes();
                 for &cut in &cuts {
                     let (now, later) = rest.split_at(cut.min(rest.len()));

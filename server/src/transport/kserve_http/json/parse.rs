@@ -1,18 +1,17 @@
-//! Tensor data as JSON: nested or flat arrays to the wire's bytes, and back as flat arrays.
+//! Reads the elements of a tensor from a JSON array, flat or nested.
 
-use std::{
-    fmt::{self, Write as _},
-    marker::PhantomData,
-};
+use std::{fmt, marker::PhantomData};
 
 use bytes::Bytes;
-use quintet_engine::{DataType, InferError, Tensor};
-use quintet_proto::{Float, Integer, Number, elements};
+use quintet_engine::{DataType, InferError};
+use quintet_proto::{Float, Integer, elements};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+
+use super::carried::is_carried;
 
 /// One element of a tensor as JSON has it.
 trait Element: Sized {
-    /// What Triton says of a value of another kind: "attempt to access JSON non-`kind` as `kind`".
+    /// The kind in Triton's error text: "attempt to access JSON non-`kind` as `kind`".
     fn kind() -> &'static str;
 
     fn from_bool(_: bool) -> Option<Self> {
@@ -30,8 +29,8 @@ trait Element: Sized {
     fn from_str(_: &str) -> Option<Self> {
         None
     }
-    /// Appends the element in the wire's form.
-    fn put(self, out: &mut Vec<u8>);
+    /// Appends the element as raw tensor bytes.
+    fn append(self, out: &mut Vec<u8>);
 }
 
 struct Whole<T>(T);
@@ -46,7 +45,7 @@ impl<T: Integer> Element for Whole<T> {
     fn from_i64(value: i64) -> Option<Self> {
         T::from(value).map(Self)
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::bytes_of(&self.0));
     }
 }
@@ -64,10 +63,10 @@ impl<T: Float> Element for Floating<T> {
         T::from(value).map(Self)
     }
     fn from_f64(value: f64) -> Option<Self> {
-        // Over the range: refuse, never send infinity instead.
+        // A finite value out of the type's range is refused, not turned into infinity.
         T::from(value).filter(|narrowed| narrowed.is_finite() || !value.is_finite()).map(Self)
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::bytes_of(&self.0));
     }
 }
@@ -79,7 +78,7 @@ impl Element for bool {
     fn from_bool(value: bool) -> Option<Self> {
         Some(value)
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.push(u8::from(self));
     }
 }
@@ -93,7 +92,7 @@ impl Element for Text {
     fn from_str(value: &str) -> Option<Self> {
         Some(Self(value.to_owned()))
     }
-    fn put(self, out: &mut Vec<u8>) {
+    fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&elements::encode([self.0]));
     }
 }
@@ -109,7 +108,7 @@ impl<T: Element> Flatten<'_, T> {
     fn push<E: serde::de::Error>(self, element: Option<T>) -> Result<(), E> {
         let kind = T::kind();
         let element = element.ok_or_else(|| E::custom(format_args!("attempt to access JSON non-{kind} as {kind}")))?;
-        element.put(self.out);
+        element.append(self.out);
         *self.count += 1;
         Ok(())
     }
@@ -155,7 +154,7 @@ impl<'de, T: Element> Visitor<'de> for Flatten<'_, T> {
     }
 }
 
-/// Reads a JSON array: the elements in the wire's form, and how many there are.
+/// Parses a JSON array to raw tensor bytes and the number of elements.
 struct Parse<'a>(&'a str);
 
 impl Parse<'_> {
@@ -188,17 +187,17 @@ impl quintet_proto::Visitor for Parse<'_> {
     }
 }
 
-/// Whether JSON carries the type: it has no floats of 16 bits.
-fn is_carried(data_type: DataType) -> bool {
-    !matches!(data_type, DataType::Fp16 | DataType::Bf16)
-}
-
-/// The elements of `text`, a JSON array, in the wire's form. There must be `expected` of them.
+/// The elements of `text`, a JSON array, as raw tensor bytes. There must be `expected` elements.
 ///
 /// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for a value of the wrong kind or out of range, a wrong count, and for FP16
-/// and BF16, which JSON does not carry.
-pub(super) fn parse(input: &str, data_type: DataType, text: &str, expected: usize) -> Result<Bytes, InferError> {
+/// [`quintet_engine::ErrorKind::InvalidInput`] for a value of the wrong kind or out of range, for a wrong number of
+/// elements, and for FP16 and BF16.
+pub(in crate::transport::kserve_http) fn parse(
+    input: &str,
+    data_type: DataType,
+    text: &str,
+    expected: usize,
+) -> Result<Bytes, InferError> {
     if !is_carried(data_type) {
         return Err(InferError::invalid(format_args!(
             "receiving {data_type} data via JSON is not supported. Please use the binary data format for input {input}"
@@ -216,75 +215,9 @@ pub(super) fn parse(input: &str, data_type: DataType, text: &str, expected: usiz
     Ok(data.into())
 }
 
-/// Prints a tensor's data as a flat JSON array. NaN and infinities, which JSON does not have, are strings.
-struct Print<'a>(&'a [u8]);
-
-impl Print<'_> {
-    fn list<T: Number>(self, mut print: impl FnMut(&mut String, T)) -> String {
-        let mut out = String::with_capacity(self.0.len() / size_of::<T>() * 4 + 2);
-        out.push('[');
-        for (index, element) in T::read(self.0).enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            print(&mut out, element);
-        }
-        out.push(']');
-        out
-    }
-}
-
-impl quintet_proto::Visitor for Print<'_> {
-    type Output = Result<String, InferError>;
-
-    fn integer<T: Integer>(self) -> Self::Output {
-        Ok(self.list::<T>(|out, value| {
-            let _ = write!(out, "{value}");
-        }))
-    }
-    fn float<T: Float>(self) -> Self::Output {
-        Ok(self.list::<T>(|out, value| {
-            let _ = match (value.is_finite(), value.is_nan()) {
-                (true, _) => write!(out, "{value:?}"),
-                (false, true) => write!(out, "\"NaN\""),
-                (false, false) => write!(out, "\"{}Infinity\"", if value.is_sign_negative() { "-" } else { "" }),
-            };
-        }))
-    }
-    fn boolean(self) -> Self::Output {
-        Ok(self.list::<u8>(|out, byte| out.push_str(if byte == 0 { "false" } else { "true" })))
-    }
-    fn bytes(self) -> Self::Output {
-        let strings: Vec<&str> = elements::iter(self.0)
-            .map(|element| element.ok().and_then(|element| std::str::from_utf8(element).ok()))
-            .collect::<Option<_>>()
-            .ok_or_else(|| {
-                InferError::invalid(
-                    "the output has strings that are not UTF-8, which JSON cannot carry. Please use the binary data format for output",
-                )
-            })?;
-        serde_json::to_string(&strings).map_err(InferError::internal)
-    }
-}
-
-/// A tensor's elements as a flat JSON array.
-///
-/// # Errors
-/// [`quintet_engine::ErrorKind::InvalidInput`] for what JSON does not carry: FP16, BF16, and strings that are not UTF-8.
-pub(super) fn print(tensor: &Tensor) -> Result<String, InferError> {
-    let data_type = tensor.data_type();
-    if !is_carried(data_type) {
-        return Err(InferError::invalid(format_args!(
-            "sending {data_type} data via JSON is not supported. Please use the binary data format for output"
-        )));
-    }
-    data_type.visit(Print(tensor.data()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use quintet_engine::Shape;
 
     use super::*;
 
@@ -301,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_never_bent() {
+    fn rejects_values_that_the_type_cannot_hold() {
         for (data_type, text) in [
             (DataType::Int32, "[1.5]"),
             (DataType::Int32, "[null]"),
@@ -323,14 +256,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn floats_survive_the_way_there_and_back(values in prop::collection::vec(any::<f32>().prop_filter("finite", |x| x.is_finite()), 0..20)) {
-            let data: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            let tensor = Tensor::new(DataType::Fp32, Shape::new([values.len()]), Bytes::from(data.clone())).unwrap();
-            let text = print(&tensor).unwrap();
-            prop_assert_eq!(parse("x", DataType::Fp32, &text, values.len()).unwrap(), data);
-        }
-
         #[test]
         fn arbitrary_text_never_panics(text in "\\PC{0,40}") {
             let _ = parse("x", DataType::Fp64, &text, 1);
