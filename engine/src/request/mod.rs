@@ -50,7 +50,7 @@ pub struct InferResponse {
 
 impl InferRequest {
     /// The outputs that can be written to the client's memory. Not among them are those of unknown size, those that do
-    /// not fit, and those whose memory is also an input's.
+    /// not fit, and those whose memory is also an input's or an earlier output's.
     pub(crate) fn output_placements(&self, spec: &ModelSpec, inputs: &[Option<Tensor>]) -> Vec<OutputPlacement> {
         let place = |(index, memory): &(usize, Arc<dyn OutputMemory>)| {
             let output = spec.outputs().get(*index)?;
@@ -60,7 +60,13 @@ impl InferRequest {
             let is_apart = inputs.iter().flatten().all(|input| are_apart((**memory).as_ref(), input.data()));
             is_apart.then(|| OutputPlacement::new(*index, output.data_type, shape, Arc::clone(memory)))?
         };
-        self.output_memory.iter().filter(|(index, _)| self.outputs.contains(*index)).filter_map(place).collect()
+        let wanted = self.output_memory.iter().filter(|(index, _)| self.outputs.contains(*index)).filter_map(place);
+        wanted.fold(Vec::new(), |mut placed: Vec<OutputPlacement>, next| {
+            if placed.iter().all(|other| are_apart((*other.memory).as_ref(), (*next.memory).as_ref())) {
+                placed.push(next);
+            }
+            placed
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // Helpers of tests may, too.
 
+mod alias;
 mod ensemble;
 mod errors;
 mod follow;

@@ -38,20 +38,21 @@ impl Bound {
         })
     }
 
-    /// Binds, runs, and takes the outputs that are wanted, in the order of `names`.
+    /// Binds, runs, and takes the outputs that are wanted, in the order of `names`. The inputs come with the values that
+    /// view them.
     pub(super) fn run(
         &mut self,
         session: &mut Session,
-        inputs: &[(&str, SessionInputValue<'_>)],
+        (inputs, values): (&[Option<Tensor>], &[(&str, SessionInputValue<'_>)]),
         wanted: Wanted<'_>,
         cancel: &Cancel,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let started = Instant::now();
-        let bound = self.bind(inputs, wanted);
+        let bound = self.bind(values, wanted);
         timings.copy_in += started.elapsed();
         let outcome =
-            bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, wanted, cancel, timings));
+            bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, inputs, wanted, cancel, timings));
         // Neither the batch nor its answers are held until the next one comes.
         self.binding.clear();
         if cancel.is_cancelled() {
@@ -99,6 +100,7 @@ impl Bound {
     fn run_bound(
         &mut self,
         session: &mut Session,
+        inputs: &[Option<Tensor>],
         wanted: Wanted<'_>,
         cancel: &Cancel,
         timings: &mut RunTimings,
@@ -120,7 +122,7 @@ impl Bound {
         let results = results.map_err(InferError::internal)?;
         self.binding.synchronize_outputs().map_err(InferError::internal)?;
         timings.infer = started.elapsed();
-        take(results, wanted, timings)
+        take(results, inputs, wanted, timings)
     }
 }
 
@@ -314,7 +316,7 @@ mod tests {
         bound.bind(&[("x", x.into())], wanted).unwrap();
         // SAFETY: the second number; nothing reads it meanwhile.
         unsafe { start.add(1).write(3.0) };
-        let answers = bound.run_bound(&mut session, wanted, &Cancel::new(1), &mut RunTimings::default()).unwrap();
+        let answers = bound.run_bound(&mut session, &[], wanted, &Cancel::new(1), &mut RunTimings::default()).unwrap();
         let answer = bytemuck::pod_collect_to_vec::<u8, f32>(answers[0].as_ref().unwrap().data());
         assert_eq!(answer, [1.0, 3.0]);
     }

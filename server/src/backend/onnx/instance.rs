@@ -78,10 +78,13 @@ impl OnnxInstance {
         timings.copy_in = started.elapsed();
         match &mut self.bound {
             Some(bound) if self.is_bound || !places.is_empty() => {
-                bound.run(&mut self.session, &values, wanted, cancel, timings)
+                bound.run(&mut self.session, (inputs, &values), wanted, cancel, timings)
             }
             // Without a binding nothing is written to a place, so no answer may be read there.
-            _ => self.plain.run(&mut self.session, values, Wanted { places: &[], ..wanted }, cancel, timings),
+            _ => {
+                let wanted = Wanted { places: &[], ..wanted };
+                self.plain.run(&mut self.session, (inputs, values), wanted, cancel, timings)
+            }
         }
     }
 }
@@ -96,7 +99,7 @@ impl Plain {
     fn run(
         &mut self,
         session: &mut Session,
-        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        (inputs, values): (&[Option<Tensor>], Vec<(&str, SessionInputValue<'_>)>),
         wanted: Wanted<'_>,
         cancel: &Cancel,
         timings: &mut RunTimings,
@@ -114,14 +117,14 @@ impl Plain {
             move || options.stop()
         });
         let started = Instant::now();
-        let results = session.run_with_options(inputs, &options.0);
+        let results = session.run_with_options(values, &options.0);
         timings.infer = started.elapsed();
         drop(guard);
         if cancel.is_cancelled() {
             // Options that were told to stop would stop every later run, too.
             self.selected = None;
         }
-        take(results.map_err(InferError::internal)?, wanted, timings)
+        take(results.map_err(InferError::internal)?, inputs, wanted, timings)
     }
 }
 

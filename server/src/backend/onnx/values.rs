@@ -135,11 +135,17 @@ fn strings(tensor: &Tensor) -> ort::Result<DynTensor> {
     Ok(value)
 }
 
-/// A tensor over an output's memory, without copying it; only BYTES are copied.
+/// A tensor over an output's memory, without copying it; BYTES are copied, and so is an output in `lent` memory, unless it
+/// is in its own `place`.
 ///
 /// # Errors
 /// When the output is not a tensor of a type that the protocol has, in memory that the CPU reaches.
-pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> {
+pub(super) fn output(
+    name: &str,
+    value: DynValue,
+    place: Option<&OutputPlacement>,
+    lent: Lent<'_>,
+) -> Result<Tensor, InferError> {
     let ValueType::Tensor { ty, .. } = value.dtype().clone() else {
         return Err(InferError::internal(format_args!("output '{name}' is not a tensor")));
     };
@@ -151,14 +157,51 @@ pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> 
     if !value.memory_info().is_cpu_accessible() {
         return Err(InferError::internal(format_args!("output '{name}' is not in the CPU's memory")));
     }
+    // An output that is also an input is not written to its place.
+    let is_there = |place: &&OutputPlacement| {
+        place.data_type == data_type && (place.bytes() == 0 || ptr::addr_eq(value.data_ptr(), place.memory.start()))
+    };
+    if let Some(place) = place.filter(is_there) {
+        return place.tensor();
+    }
     let dims: Vec<usize> = value.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
     let shape = Shape::new(dims);
     let count = shape.elements().unwrap_or(0);
     let data = match data_type.size() {
-        Some(size) => Bytes::from_owner(RuntimeOutput { value, len: count * size }),
+        Some(size) => {
+            let output = RuntimeOutput { value, len: count * size };
+            match lent.contains(output.as_ref()) {
+                true => Bytes::copy_from_slice(output.as_ref()),
+                false => Bytes::from_owner(output),
+            }
+        }
         None => output_strings(&value, count).map_err(InferError::internal)?,
     };
     Tensor::new(data_type, shape, data).map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))
+}
+
+/// Memory that a run was lent, and that is somebody else's after it: its inputs, and the places of its outputs.
+///
+/// ONNX Runtime returns the tensor that it was given for an output that is also an input of the graph. Such a value
+/// does not own its memory.
+#[derive(Clone, Copy)]
+pub(super) struct Lent<'a> {
+    pub(super) inputs: &'a [Option<Tensor>],
+    pub(super) places: &'a [OutputPlacement],
+}
+
+impl Lent<'_> {
+    /// Whether any of `bytes` are lent.
+    fn contains(self, bytes: &[u8]) -> bool {
+        let wanted = bytes.as_ptr_range();
+        let overlaps = |lent: &[u8]| {
+            let lent = lent.as_ptr_range();
+            wanted.start < lent.end && lent.start < wanted.end
+        };
+        !bytes.is_empty()
+            && (self.inputs.iter().flatten().any(|input| overlaps(input.data()))
+                || self.places.iter().any(|place| overlaps((*place.memory).as_ref())))
+    }
 }
 
 /// An output that stays in ONNX Runtime's memory for as long as a response needs it.
@@ -168,8 +211,8 @@ struct RuntimeOutput {
 }
 
 // SAFETY: the value is only read, through a pointer that never changes, and freed once; ONNX Runtime's
-// CPU allocators may be called from any thread. The value has no Rust owner behind it (`_backing` is
-// for inputs), so nothing else is moved along.
+// CPU allocators may be called from any thread. The value owns its memory: `output` copies what was lent to the
+// run. It has no Rust owner behind it (`_backing` is for inputs), so nothing else is moved along.
 unsafe impl Send for RuntimeOutput {}
 // SAFETY: as above: shared access is reading plain numbers.
 unsafe impl Sync for RuntimeOutput {}

@@ -17,7 +17,7 @@ use super::{
 use crate::backend::onnx::{
     outputs::Wanted,
     run_options::{graph_options, run_options},
-    values,
+    values::{self, Lent},
 };
 
 /// What was recorded for inputs of one shape.
@@ -102,7 +102,9 @@ impl Graph {
         let pairs = self.outputs.iter().zip(&made).filter_map(|((from, ..), to)| Some((from, to.as_ref()?)));
         device.copy(pairs).map_err(InferError::internal)?;
         let named = wanted.names.iter().zip(made);
-        named.map(|(name, made)| made.map(|value| values::output(name, value)).transpose()).collect()
+        // What was copied to belongs to nobody else.
+        let lent = Lent { inputs: &[], places: &[] };
+        named.map(|(name, made)| made.map(|value| values::output(name, value, None, lent)).transpose()).collect()
     }
 }
 
@@ -116,9 +118,11 @@ fn run(
     let values = inputs.iter().zip(given).map(|(name, tensor)| Ok((name.as_str(), values::input(tensor)?)));
     let values = values.collect::<Result<Vec<_>, InferError>>()?;
     let mut results = session.run_with_options(values, &options)?;
+    let lent: Vec<_> = given.iter().cloned().map(Some).collect();
+    let lent = Lent { inputs: &lent, places: &[] };
     let tensors = outputs.iter().map(|name| {
         let value = results.remove(name).with_context(|| format!("the model gave no output '{name}'"))?;
-        let tensor = values::output(name, value)?;
+        let tensor = values::output(name, value, None, lent)?;
         ensure!(tensor.data_type().size().is_some(), "output '{name}' has no fixed size");
         Ok(tensor)
     });
