@@ -138,4 +138,28 @@ mod tests {
         assert_eq!(placed(100, 12, true), [], "over the input");
         assert_eq!(placed(100, 16, true), fixed, "right after the input");
     }
+
+    #[test]
+    fn outputs_do_not_share_a_place() {
+        let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(2)]);
+        let policy = BatchPolicy::default();
+        let spec =
+            ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y"), tensor("z")], policy, 1, vec![]).unwrap();
+        let memory = crate::BufferPool::new(0).take(64).freeze();
+        let placed = |second: usize| {
+            let of = |range: std::ops::Range<usize>| Arc::new(Shared(memory.slice(range), 0)) as Arc<dyn OutputMemory>;
+            let request = InferRequest {
+                started: Instant::now(),
+                inputs: Vec::new(),
+                rows: 1,
+                outputs: OutputSet::all(2),
+                output_memory: vec![(0, of(0..8)), (1, of(second..second + 8))],
+                priority: 0,
+                deadline: None,
+                timings: StageTimings::default(),
+            };
+            request.output_placements(&spec, &[]).iter().map(|output| output.index).collect::<Vec<_>>()
+        };
+        assert_eq!((placed(0), placed(4), placed(8)), (vec![0], vec![0], vec![0, 1]));
+    }
 }
