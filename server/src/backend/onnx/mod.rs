@@ -18,7 +18,7 @@ mod values;
 
 pub use engine_cache::EngineCache;
 pub use loaded::{LoadError, LoadOptions, LoadedSession};
-pub use options::{Accelerator, OptionError, ProviderOptions};
+pub use options::{Accelerator, OptionError, ProviderOptions, touches_files};
 pub use pinned::pinned;
 pub use profile::Profile;
 pub use provider::{Provider, ProviderPolicy};

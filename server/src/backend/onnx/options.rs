@@ -113,6 +113,28 @@ const RENAMED: [(&str, &str); 3] = [
     ("int8_use_native_calibration_table", "trt_int8_use_native_calibration_table"),
 ];
 
+/// Options that make a provider read or write files, or load code.
+const OF_FILES: [&str; 11] = [
+    "int8_calibration_table_name",
+    "trt_dump_ep_context_model",
+    "trt_dump_subgraphs",
+    "trt_engine_cache_enable",
+    "trt_engine_cache_path",
+    "trt_engine_cache_prefix",
+    "trt_ep_context_file_path",
+    "trt_extra_plugin_lib_paths",
+    "trt_int8_calibration_table_name",
+    "trt_timing_cache_enable",
+    "trt_timing_cache_path",
+];
+
+/// Whether an option with this value makes a provider read or write files, or load code.
+pub fn touches_files(name: &str, value: &str) -> bool {
+    let is_flag = TENSORRT.iter().any(|(known, takes)| *known == name && matches!(takes, Flag));
+    let is_off = is_flag && read(Flag, value.trim()).is_ok_and(|flag| flag == "0");
+    OF_FILES.contains(&name) && !is_off
+}
+
 impl Accelerator {
     /// Its name in `gpu_execution_accelerator`, if there is one of that name.
     pub fn named(name: &str) -> Option<Self> {
@@ -340,6 +362,21 @@ mod tests {
         options.prefer_fp16();
         assert_eq!(options.precision(), None);
         assert_eq!(ProviderOptions::cuda().precision(), Some("TF32"));
+    }
+
+    #[test]
+    fn every_text_is_known_to_be_of_files_or_not() {
+        const OTHERS: [&str; 4] =
+            ["trt_profile_max_shapes", "trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_tactic_sources"];
+        let texts = CUDA.iter().chain(TENSORRT).filter(|(_, takes)| matches!(takes, Text)).map(|(name, _)| *name);
+        for name in texts {
+            assert_ne!(OTHERS.contains(&name), touches_files(name, "x"), "{name}");
+        }
+        for name in OF_FILES {
+            assert!(Accelerator::TensorRt.option_names().any(|known| known == name), "{name}");
+        }
+        assert!(touches_files("trt_dump_subgraphs", "1") && !touches_files("trt_dump_subgraphs", " false"));
+        assert!(touches_files("trt_engine_cache_path", "0"));
     }
 
     #[test]
