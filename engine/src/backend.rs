@@ -1,6 +1,7 @@
 //! The traits of a backend, which runs models, and of a composite, which calls other models.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -77,6 +78,11 @@ pub trait Composite: Send + Sync {
     /// # Errors
     /// Those of the models that it calls.
     fn infer(&self, request: InferRequest) -> InferFuture<'_>;
+
+    /// Adds the generations of the models that it would call now, and of those that these call
+    /// ([`crate::Model::generations`]). Returns whether all of them are in service; the response cache keeps nothing
+    /// otherwise.
+    fn generations(&self, found: &mut BTreeSet<u64>) -> bool;
 
     /// Whether the models that it calls are all in service and have not changed since it was made.
     fn is_current(&self) -> bool {

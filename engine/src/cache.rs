@@ -1,5 +1,7 @@
 //! The response cache: a request gets the response of an equal earlier one, without a run.
 
+use std::collections::BTreeSet;
+
 use lru::LruCache;
 use parking_lot::Mutex;
 
@@ -17,16 +19,20 @@ const OMITTED: u64 = u64::MAX;
 pub struct Key([u8; blake3::OUT_LEN]);
 
 impl Key {
-    /// The key of a request to a model; `generation` is unique to each load of a model, so that no response
-    /// outlives its model, even if the next one has the same name and version.
+    /// The key of a request. `generations` are those of the model and of all models that it calls: each is unique to
+    /// one load of one model, so no response outlives a model that made it, even if the next one has the same name and
+    /// version.
+    ///
+    /// The inputs must not change while the request runs: the response is kept for what is hashed here.
     ///
     /// Every part has a fixed size or follows its size, so that different requests never hash the same bytes.
-    pub fn new(generation: u64, request: &InferRequest) -> Self {
+    pub fn new(generations: &BTreeSet<u64>, request: &InferRequest) -> Self {
         let mut hasher = blake3::Hasher::new();
         let mut number = |value: u64| {
             hasher.update(&value.to_le_bytes());
         };
-        number(generation);
+        number(generations.len() as u64);
+        generations.iter().for_each(|&generation| number(generation));
         number(request.outputs.bits());
         for input in &request.inputs {
             // Names and types are the model's, and the order of inputs is the model's.
@@ -159,7 +165,9 @@ mod tests {
             a in (0u64..2, inputs(), 1usize..3),
             b in (0u64..2, inputs(), 1usize..3),
         ) {
-            let key = |(generation, inputs, outputs): &(u64, Vec<_>, usize)| Key::new(*generation, &request(inputs, *outputs));
+            let key = |(generation, inputs, outputs): &(u64, Vec<_>, usize)| {
+                Key::new(&[*generation].into(), &request(inputs, *outputs))
+            };
             // A tensor without elements does not contain its mark.
             let seen = |(generation, inputs, outputs): &(u64, Vec<Sent>, usize)| (*generation, sent(inputs), *outputs);
             prop_assert_eq!(key(&a), key(&a));
@@ -174,7 +182,7 @@ mod tests {
             const LEN: usize = 100;
             let max_bytes = max_entries * (LEN + ENTRY_BYTES);
             let cache = Cache::new(max_bytes);
-            let key = |name: u64| Key::new(name, &request(&[], 1));
+            let key = |name: u64| Key::new(&[name].into(), &request(&[], 1));
             // Most recently used last.
             let mut model: Vec<(u64, u8)> = Vec::new();
             for (put, name, mark) in steps {
@@ -200,14 +208,22 @@ mod tests {
     fn the_key_depends_on_which_input_is_omitted() {
         let input = || Some((vec![1, 2], 7));
         let keys = [vec![input(), None], vec![None, input()], vec![input(), input()], vec![input()]];
-        let keys: std::collections::HashSet<_> = keys.iter().map(|inputs| Key::new(0, &request(inputs, 1))).collect();
+        let keys: std::collections::HashSet<_> =
+            keys.iter().map(|inputs| Key::new(&[0].into(), &request(inputs, 1))).collect();
         assert_eq!(keys.len(), 4);
+    }
+
+    #[test]
+    fn the_key_depends_on_every_model() {
+        let sets = [&[][..], &[1], &[2], &[1, 2], &[1, 2, 3]].map(|set| set.iter().copied().collect::<BTreeSet<_>>());
+        let keys: std::collections::HashSet<_> = sets.iter().map(|set| Key::new(set, &request(&[], 1))).collect();
+        assert_eq!(keys.len(), sets.len());
     }
 
     #[test]
     fn a_response_larger_than_the_cache_evicts_nothing() {
         let cache = Cache::new(1000);
-        let key = |name| Key::new(name, &request(&[], 1));
+        let key = |name| Key::new(&[name].into(), &request(&[], 1));
         cache.insert(key(0), &[(0, tensor(&[10], 1))]);
         cache.insert(key(1), &[(0, tensor(&[1000], 1))]);
         assert!(cache.get(&key(0)).is_some() && cache.get(&key(1)).is_none());
@@ -218,7 +234,7 @@ mod tests {
         let batch = Bytes::from(vec![7; 1 << 20]);
         let slice = Tensor::new(DataType::Uint8, Shape::new([4]), batch.slice(8..12)).unwrap();
         let cache = Cache::new(1 << 20);
-        let key = Key::new(0, &request(&[], 1));
+        let key = Key::new(&[0].into(), &request(&[], 1));
         cache.insert(key, &[(0, slice.clone())]);
         drop(slice);
         assert!(batch.is_unique(), "no part of it is shared any more");

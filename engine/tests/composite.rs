@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests may, too.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
 };
@@ -40,6 +41,10 @@ impl Composite for Both {
             }
             Ok(InferResponse { timings, ..first })
         })
+    }
+
+    fn generations(&self, found: &mut BTreeSet<u64>) -> bool {
+        self.0.generations(found) & self.1.generations(found)
     }
 }
 
@@ -124,4 +129,88 @@ async fn responses_of_a_composite_can_be_cached() {
         model.infer(request()).await.unwrap();
     }
     assert_eq!((runs.runs.load(SeqCst), model.stats().cache_hits, model.stats().success), (1, 2, 3));
+}
+
+/// Calls the model of this name that is in service.
+struct Latest(Arc<Registry>, &'static str);
+
+impl Composite for Latest {
+    fn infer(&self, request: InferRequest) -> InferFuture<'_> {
+        Box::pin(async move { self.0.resolve(self.1, None)?.infer(request).await })
+    }
+
+    fn generations(&self, found: &mut BTreeSet<u64>) -> bool {
+        self.0.resolve(self.1, None).is_ok_and(|model| model.generations(found))
+    }
+}
+
+fn latest(registry: &Arc<Registry>, name: &'static str) -> Model {
+    let placement = Placement { provider: "latest".into(), nodes: Vec::new(), precision: None, reason: None };
+    let composite = Box::new(Latest(Arc::clone(registry), name));
+    Model::compose(spec("latest"), composite, placement, BufferPool::new(0), Duration::ZERO)
+}
+
+#[tokio::test]
+async fn a_cached_response_goes_with_the_load_of_any_model_that_made_it() {
+    let registry = Arc::new(Registry::default());
+    let put = |name: &str, model| registry.set(name, 1, VersionState::Ready(model));
+    let cache = Arc::new(Cache::new(1 << 20));
+    put("inner", Arc::new(latest(&registry, "echo")));
+    let outer = latest(&registry, "inner").with_cache(cache);
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        let (model, counted) = echo(Duration::ZERO);
+        put("echo", model);
+        for _ in 0..2 {
+            outer.infer(request()).await.unwrap();
+        }
+        runs.push(counted.runs.load(SeqCst));
+    }
+    assert_eq!(
+        (runs, outer.stats().cache_hits),
+        (vec![1, 1, 1], 3),
+        "each load of the step two ensembles below runs once"
+    );
+    registry.set("echo", 1, VersionState::Unloaded);
+    assert!(outer.infer(request()).await.is_err(), "no answer of a model that is out of service");
+}
+
+#[tokio::test]
+async fn composites_in_a_circle_have_generations() {
+    let registry = Arc::new(Registry::default());
+    let model = Arc::new(latest(&registry, "self"));
+    registry.set("self", 1, VersionState::Ready(Arc::clone(&model)));
+    let mut found = BTreeSet::new();
+    assert!(model.generations(&mut found));
+    assert_eq!(found.len(), 1);
+}
+
+/// Loads its step anew while it runs.
+struct Reloading(Arc<Registry>);
+
+impl Composite for Reloading {
+    fn infer(&self, request: InferRequest) -> InferFuture<'_> {
+        Box::pin(async move {
+            let before = self.0.resolve("echo", None)?;
+            self.0.set("echo", 1, VersionState::Ready(echo(Duration::ZERO).0));
+            before.infer(request).await
+        })
+    }
+
+    fn generations(&self, found: &mut BTreeSet<u64>) -> bool {
+        self.0.resolve("echo", None).is_ok_and(|model| model.generations(found))
+    }
+}
+
+#[tokio::test]
+async fn a_response_is_not_kept_if_a_model_was_loaded_anew_while_it_was_made() {
+    let registry = Arc::new(Registry::default());
+    registry.set("echo", 1, VersionState::Ready(echo(Duration::ZERO).0));
+    let cache = Arc::new(Cache::new(1 << 20));
+    let placement = Placement { provider: "reloading".into(), nodes: Vec::new(), precision: None, reason: None };
+    let composite = Box::new(Reloading(registry));
+    let model = Model::compose(spec("reloading"), composite, placement, BufferPool::new(0), Duration::ZERO);
+    let model = model.with_cache(Arc::clone(&cache));
+    model.infer(request()).await.unwrap();
+    assert!(cache.is_empty());
 }

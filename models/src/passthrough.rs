@@ -1,7 +1,7 @@
 //! Writes models that compute almost nothing, to measure the overhead around a model.
 //!
 //! `identity` returns its input. `head` returns the first 1000 elements of each row, as many as a classifier returns.
-//! `scaled` has an optional input.
+//! `scaled` has an optional input, and `aliases` has outputs that are inputs, or other outputs under another name.
 
 use std::{fs, io, path::Path};
 
@@ -15,6 +15,9 @@ use crate::{
 
 /// Elements of a row that `head` returns.
 const HEAD: i64 = 1000;
+
+/// ONNX's number of the type STRING, which no other model here has.
+const STRING: i32 = 8;
 
 /// The factor of `scaled` if the request has none.
 pub const DEFAULT_FACTOR: f32 = 2.0;
@@ -79,6 +82,62 @@ input [
 ]
 output { name: \"y\" data_type: TYPE_FP32 dims: [ -1 ] }
 ";
+    atomic::write(&folder.join("config.pbtxt"), config.as_bytes())
+}
+
+/// Outputs of `aliases` that are the input `x`, or that ONNX Runtime may take for it.
+pub const SAME: [&str; 5] = ["x", "same", "same_too", "dropped", "reshaped"];
+
+/// Outputs of `aliases` that are `-x`, under several names.
+pub const NEGATED: [&str; 4] = ["negated", "negated_too", "negated_three", "negated_reshaped"];
+
+/// Writes `aliases` into the model repository `root`, with `config` for its `config.pbtxt`: [`SAME`] and [`NEGATED`] of
+/// input `x` (FP32, `[batch, any]`). With `has_more`, inputs `text` (BYTES, `[batch, any]`) and `factor` (FP32 `[1,1]`,
+/// optional) are outputs, too, and so is the constant `constant`, which is [`DEFAULT_FACTOR`].
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_aliases(root: &Path, config: &str, has_more: bool) -> io::Result<()> {
+    let folder = root.join("aliases");
+    fs::create_dir_all(&folder)?;
+    let node = |kind, input, output| onnx::node(kind, &[input], output, Vec::new());
+    let reshape = |input, output| onnx::node("Reshape", &[input, "as_it_is"], output, Vec::new());
+    let mut graph = GraphProto {
+        name: "aliases".into(),
+        node: vec![
+            node("Identity", "x", "same"),
+            node("Identity", "x", "same_too"),
+            node("Dropout", "x", "dropped"),
+            reshape("x", "reshaped"),
+            node("Neg", "x", "negated"),
+            node("Identity", "negated", "negated_too"),
+            node("Identity", "negated", "negated_three"),
+            reshape("negated", "negated_reshaped"),
+        ],
+        // In a shape, 0 stands for the dimension that is there.
+        initializer: vec![TensorProto {
+            dims: vec![2],
+            data_type: DataType::Int64.into(),
+            name: "as_it_is".into(),
+            raw_data: vec![0; 16].into(),
+        }],
+        input: vec![rows("x")],
+        output: SAME.into_iter().chain(NEGATED).map(rows).collect(),
+    };
+    if has_more {
+        let text = || {
+            let mut info = rows("text");
+            if let Some(tensor) = info.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) {
+                tensor.elem_type = STRING;
+            }
+            info
+        };
+        graph.initializer.push(onnx::constant("factor", &[1, 1], &[DEFAULT_FACTOR]));
+        graph.initializer.push(onnx::constant("constant", &[1, 1], &[DEFAULT_FACTOR]));
+        graph.input.extend([text(), onnx::batched("factor", DataType::Float, &[1])]);
+        graph.output.extend([text(), rows("factor"), rows("constant")]);
+    }
+    atomic::write(&folder.join(MODEL_FILE), &onnx::model(graph, &[]).encode_to_vec())?;
     atomic::write(&folder.join("config.pbtxt"), config.as_bytes())
 }
 

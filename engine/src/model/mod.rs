@@ -6,6 +6,7 @@ mod steps;
 mod warmup;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -39,7 +40,7 @@ pub struct Model {
     placement: Placement,
     load_time: Duration,
     cache: Option<Arc<Cache>>,
-    /// Unique to each load of a model: part of its keys in the cache.
+    /// Unique to each load of a model: part of the keys in the cache of its responses.
     generation: u64,
 }
 
@@ -220,6 +221,25 @@ impl Model {
         }
     }
 
+    /// Adds its generation, which is unique to each load of a model, and those of all models that it calls. Returns
+    /// whether all of them are in service.
+    pub fn generations(&self, found: &mut BTreeSet<u64>) -> bool {
+        // What is known already has been followed: models may call each other in a circle.
+        if !found.insert(self.generation) {
+            return true;
+        }
+        match &self.runner {
+            Runner::Instances(_) => true,
+            Runner::Steps(steps) => steps.generations(found),
+        }
+    }
+
+    /// The models that answer a request at this time; `None` if one is not in service.
+    fn answering(&self) -> Option<BTreeSet<u64>> {
+        let mut found = BTreeSet::new();
+        self.generations(&mut found).then_some(found)
+    }
+
     /// The pool for its batches and its clients' bodies.
     pub fn pool(&self) -> &BufferPool {
         &self.pool
@@ -245,11 +265,12 @@ impl Model {
 
     /// Answers from the cache, or runs the request and keeps the response there.
     async fn infer_cached(&self, cache: &Cache, mut request: InferRequest) -> Result<InferResponse, InferError> {
+        let Some(models) = self.answering() else { return self.run(request).await };
         let stats = &self.stats;
         let started = request.started;
         let refused = |error: &InferError| stats.failed(error.kind(), started.elapsed());
         let lookup_started = std::time::Instant::now();
-        let key = Key::new(self.generation, &request);
+        let key = Key::new(&models, &request);
         let found = cache.get(&key);
         let lookup = lookup_started.elapsed();
         if let Some(outputs) = found {
@@ -277,7 +298,10 @@ impl Model {
         let mut outcome = self.run(request).await;
         let answered = std::time::Instant::now();
         if let Ok(response) = &mut outcome {
-            cache.insert(key, &response.outputs);
+            // If a model was loaded anew meanwhile, the response may be of either.
+            if self.answering() == Some(models) {
+                cache.insert(key, &response.outputs);
+            }
             response.timings[Stage::Queue] += lookup;
         }
         stats.cache_miss(lookup + answered.elapsed());

@@ -1,6 +1,9 @@
 //! Models that call other models. They have no queue and no threads: a request is a future that calls the others.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -32,6 +35,11 @@ impl Steps {
     /// As [`Composite::is_current`].
     pub(crate) fn is_current(&self) -> bool {
         self.composite.is_current()
+    }
+
+    /// As [`Composite::generations`].
+    pub(crate) fn generations(&self, found: &mut BTreeSet<u64>) -> bool {
+        self.composite.generations(found)
     }
 
     /// Number of open requests.

@@ -50,7 +50,7 @@ pub struct InferResponse {
 
 impl InferRequest {
     /// The outputs that can be written to the client's memory. Not among them are those of unknown size, those that do
-    /// not fit, and those whose memory is also an input's.
+    /// not fit, and those whose memory is also an input's or an earlier output's.
     pub(crate) fn output_placements(&self, spec: &ModelSpec, inputs: &[Option<Tensor>]) -> Vec<OutputPlacement> {
         let place = |(index, memory): &(usize, Arc<dyn OutputMemory>)| {
             let output = spec.outputs().get(*index)?;
@@ -60,7 +60,13 @@ impl InferRequest {
             let is_apart = inputs.iter().flatten().all(|input| are_apart((**memory).as_ref(), input.data()));
             is_apart.then(|| OutputPlacement::new(*index, output.data_type, shape, Arc::clone(memory)))?
         };
-        self.output_memory.iter().filter(|(index, _)| self.outputs.contains(*index)).filter_map(place).collect()
+        let wanted = self.output_memory.iter().filter(|(index, _)| self.outputs.contains(*index)).filter_map(place);
+        wanted.fold(Vec::new(), |mut placed: Vec<OutputPlacement>, next| {
+            if placed.iter().all(|other| are_apart((*other.memory).as_ref(), (*next.memory).as_ref())) {
+                placed.push(next);
+            }
+            placed
+        })
     }
 }
 
@@ -131,5 +137,28 @@ mod tests {
         assert_eq!(placed(100, 2, false), [], "not aligned");
         assert_eq!(placed(100, 12, true), [], "over the input");
         assert_eq!(placed(100, 16, true), fixed, "right after the input");
+    }
+
+    #[test]
+    fn outputs_do_not_share_a_place() {
+        let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(2)]);
+        let policy = BatchPolicy::default();
+        let spec = ModelSpec::new("m", 1, vec![tensor("x")], vec![tensor("y"), tensor("z")], policy).unwrap();
+        let memory = crate::BufferPool::new(0).take(64).freeze();
+        let placed = |second: usize| {
+            let of = |range: std::ops::Range<usize>| Arc::new(Shared(memory.slice(range), 0)) as Arc<dyn OutputMemory>;
+            let request = InferRequest {
+                started: Instant::now(),
+                inputs: Vec::new(),
+                rows: 1,
+                outputs: OutputSet::all(2),
+                output_memory: vec![(0, of(0..8)), (1, of(second..second + 8))],
+                priority: 0,
+                deadline: None,
+                timings: StageTimings::default(),
+            };
+            request.output_placements(&spec, &[]).iter().map(|output| output.index).collect::<Vec<_>>()
+        };
+        assert_eq!((placed(0), placed(4), placed(8)), (vec![0], vec![0], vec![0, 1]));
     }
 }

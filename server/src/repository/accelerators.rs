@@ -47,6 +47,17 @@ fn configured(config: &ModelConfig) -> impl Iterator<Item = &Configured> {
     accelerators.into_iter().flat_map(|accelerators| &accelerators.gpu_execution_accelerator)
 }
 
+/// The options of all accelerators, each as name and value.
+pub(super) fn options(config: &ModelConfig) -> impl Iterator<Item = (&str, &str)> {
+    let parameters = configured(config).flat_map(|accelerator| &accelerator.parameters);
+    parameters.map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// The field of an accelerator's option.
+pub(super) fn option_field(name: &str) -> String {
+    format!("gpu_execution_accelerator.parameters[\"{name}\"]")
+}
+
 /// Applies the options of accelerators to the tuning. Returns the fields that have no effect.
 ///
 /// # Errors
@@ -75,7 +86,7 @@ pub(super) fn tune(config: &ModelConfig, tuning: &mut Tuning) -> Result<Vec<Stri
         };
         let parameters: BTreeMap<_, _> = accelerator.parameters.iter().collect();
         for (name, value) in parameters {
-            let field = format!("gpu_execution_accelerator.parameters[\"{name}\"]");
+            let field = option_field(name);
             without_effect.extend(set(options, kind, name, value, &field)?);
         }
     }

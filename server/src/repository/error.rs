@@ -98,6 +98,26 @@ pub enum ConfigError {
         /// The field.
         field: String,
     },
+    /// A file outside of the model's folder, in a configuration that came over the wire.
+    #[error(
+        "field '{field}': {found:?} leads out of the model's folder, and a configuration that comes with a load request may only name files inside: put the file there, or set the field in config.pbtxt"
+    )]
+    WireFile {
+        /// The field.
+        field: String,
+        /// The name in it.
+        found: String,
+    },
+    /// An option that uses files or loads code, in a configuration that came over the wire.
+    #[error(
+        "field '{field}': {found:?} makes a provider use files or load code, which a configuration that comes with a load request may not: set the option in config.pbtxt"
+    )]
+    WireOption {
+        /// The option.
+        field: String,
+        /// Its value.
+        found: String,
+    },
     /// The file contradicts the model file, or itself.
     #[error("{0}")]
     Contradiction(String),
@@ -121,7 +141,7 @@ impl ConfigError {
             | Self::Unsupported { at, .. }
             | Self::Backend { at, .. }
             | Self::Ensemble { at, .. } => at.is_some(),
-            Self::Json(_) | Self::Contradiction(_) => false,
+            Self::Json(_) | Self::WireFile { .. } | Self::WireOption { .. } | Self::Contradiction(_) => false,
         }
     }
 }

@@ -88,7 +88,11 @@ pub fn find_in(folder: &Path, name: &str, config: Option<ModelConfig>) -> Result
     Ok(sources)
 }
 
-fn version_folders(folder: &Path) -> Result<Vec<u64>, RepositoryError> {
+/// The versions in a model's folder, in any order.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(super) fn version_folders(folder: &Path) -> Result<Vec<u64>, RepositoryError> {
     Ok(folders(folder)?.iter().filter_map(|folder| folder.parse().ok()).collect())
 }
 

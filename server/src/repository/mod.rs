@@ -19,6 +19,7 @@ mod tensors;
 mod text_format;
 mod tuning;
 mod warmup;
+mod wire;
 
 pub use self::{
     config::{from_json as config_from_json, parse as parse_config, to_json as config_to_json},

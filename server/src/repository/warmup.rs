@@ -17,7 +17,10 @@ use super::error::ConfigError;
 /// Maximum bytes of one warm-up tensor.
 const MAX_BYTES: usize = 1 << 30;
 
-/// The warm-up requests of a configuration; data files are in `<folder>/warmup`.
+/// The folder of data files in a model's folder.
+pub(super) const WARMUP_FOLDER: &str = "warmup";
+
+/// The warm-up requests of a configuration; data files are in [`WARMUP_FOLDER`] of `folder`.
 ///
 /// # Errors
 /// When a sample does not fit the model, or a file cannot be read.
@@ -69,7 +72,7 @@ fn tensor(data_type: DataType, shape: Shape, given: &Input, folder: &Path) -> Re
         None | Some(InputDataType::ZeroData(_)) => Bytes::from(vec![0; bytes]),
         Some(InputDataType::RandomData(_)) => data_type.visit(Noise::new(count)),
         Some(InputDataType::InputDataFile(file)) => {
-            let path = folder.join("warmup").join(file);
+            let path = folder.join(WARMUP_FOLDER).join(file);
             Bytes::from(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?)
         }
     };

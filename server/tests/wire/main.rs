@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // Helpers of tests may, too.
 
+mod alias;
+mod confined;
 mod ensemble;
 mod errors;
 mod follow;

@@ -101,7 +101,7 @@ impl Plain {
     fn run(
         &mut self,
         session: &mut Session,
-        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        values: Vec<(&str, SessionInputValue<'_>)>,
         run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -119,7 +119,7 @@ impl Plain {
             move || options.stop()
         });
         let started = Instant::now();
-        let results = session.run_with_options(inputs, &options.0);
+        let results = session.run_with_options(values, &options.0);
         timings.infer = started.elapsed();
         drop(guard);
         if cancel.is_cancelled() {

@@ -19,7 +19,7 @@ mod values;
 
 pub use engine_cache::EngineCache;
 pub use loaded::{LoadError, LoadOptions, LoadedSession};
-pub use option_table::OptionError;
+pub use option_table::{OptionError, touches_files};
 pub use options::{Accelerator, ProviderOptions};
 pub use pinned::pinned;
 pub use profile::Profile;

@@ -95,6 +95,28 @@ pub(super) const RENAMED: [(&str, &str); 3] = [
     ("int8_use_native_calibration_table", "trt_int8_use_native_calibration_table"),
 ];
 
+/// Options that make a provider read or write files, or load code.
+pub(super) const FILE_OPTIONS: [&str; 11] = [
+    "int8_calibration_table_name",
+    "trt_dump_ep_context_model",
+    "trt_dump_subgraphs",
+    "trt_engine_cache_enable",
+    "trt_engine_cache_path",
+    "trt_engine_cache_prefix",
+    "trt_ep_context_file_path",
+    "trt_extra_plugin_lib_paths",
+    "trt_int8_calibration_table_name",
+    "trt_timing_cache_enable",
+    "trt_timing_cache_path",
+];
+
+/// Whether an option with this value makes a provider read or write files, or load code.
+pub fn touches_files(name: &str, value: &str) -> bool {
+    let is_flag = TENSORRT.iter().any(|(known, kind)| *known == name && matches!(kind, Flag));
+    let is_off = is_flag && read(Flag, value.trim()).is_ok_and(|flag| flag == "0");
+    FILE_OPTIONS.contains(&name) && !is_off
+}
+
 /// A value in ONNX Runtime's spelling.
 pub(super) fn read(kind: ValueKind, value: &str) -> Result<String, OptionError> {
     match kind {

@@ -143,6 +143,7 @@ impl fmt::Display for ProviderOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::onnx::option_table::{FILE_OPTIONS, ValueKind::Text, touches_files};
 
     fn set(accelerator: Accelerator, pairs: &[(&str, &str)]) -> String {
         let mut options = match accelerator {
@@ -224,6 +225,21 @@ mod tests {
         options.prefer_fp16();
         assert_eq!(options.precision(), None);
         assert_eq!(ProviderOptions::cuda().precision(), Some("TF32"));
+    }
+
+    #[test]
+    fn lists_every_option_that_names_a_file() {
+        const OTHERS: [&str; 4] =
+            ["trt_profile_max_shapes", "trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_tactic_sources"];
+        let texts = CUDA.iter().chain(TENSORRT).filter(|(_, takes)| matches!(takes, Text)).map(|(name, _)| *name);
+        for name in texts {
+            assert_ne!(OTHERS.contains(&name), touches_files(name, "x"), "{name}");
+        }
+        for name in FILE_OPTIONS {
+            assert!(Accelerator::TensorRt.option_names().any(|known| known == name), "{name}");
+        }
+        assert!(touches_files("trt_dump_subgraphs", "1") && !touches_files("trt_dump_subgraphs", " false"));
+        assert!(touches_files("trt_engine_cache_path", "0"));
     }
 
     #[test]

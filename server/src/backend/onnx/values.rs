@@ -135,11 +135,17 @@ fn strings(tensor: &Tensor) -> ort::Result<DynTensor> {
     Ok(value)
 }
 
-/// A tensor over an output's memory, without copying it; only BYTES are copied.
+/// A tensor over an output's memory, without copying it; BYTES are copied, and so is an output in `borrowed` memory,
+/// unless it is in its own placement.
 ///
 /// # Errors
 /// When the output is not a tensor of one of the protocol's types in memory that the CPU can access.
-pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> {
+pub(super) fn output(
+    name: &str,
+    value: DynValue,
+    placement: Option<&OutputPlacement>,
+    borrowed: Borrowed<'_>,
+) -> Result<Tensor, InferError> {
     let ValueType::Tensor { ty, .. } = value.dtype().clone() else {
         return Err(InferError::internal(format_args!("output '{name}' is not a tensor")));
     };
@@ -151,14 +157,52 @@ pub(super) fn output(name: &str, value: DynValue) -> Result<Tensor, InferError> 
     if !value.memory_info().is_cpu_accessible() {
         return Err(InferError::internal(format_args!("output '{name}' is not in the CPU's memory")));
     }
+    // An output that is also an input is not written to its placement.
+    let is_there = |placement: &&OutputPlacement| {
+        placement.data_type == data_type
+            && (placement.bytes() == 0 || ptr::addr_eq(value.data_ptr(), placement.memory.start()))
+    };
+    if let Some(placement) = placement.filter(is_there) {
+        return placement.tensor();
+    }
     let dims: Vec<usize> = value.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
     let shape = Shape::new(dims);
     let count = shape.elements().unwrap_or(0);
     let data = match data_type.size() {
-        Some(size) => Bytes::from_owner(RuntimeOutput { value, len: count * size }),
+        Some(size) => {
+            let output = RuntimeOutput { value, len: count * size };
+            match borrowed.contains(output.as_ref()) {
+                true => Bytes::copy_from_slice(output.as_ref()),
+                false => Bytes::from_owner(output),
+            }
+        }
         None => output_strings(&value, count).map_err(InferError::internal)?,
     };
     Tensor::new(data_type, shape, data).map_err(|error| InferError::internal(format_args!("output '{name}': {error}")))
+}
+
+/// Memory that a run borrows, and that others use after it: its inputs, and the placements of its outputs.
+///
+/// For an output that is also an input of the graph, ONNX Runtime returns the tensor that it was given. Such a value does
+/// not own its memory.
+#[derive(Clone, Copy)]
+pub(super) struct Borrowed<'a> {
+    pub(super) inputs: &'a [Option<Tensor>],
+    pub(super) placements: &'a [OutputPlacement],
+}
+
+impl Borrowed<'_> {
+    /// Whether any of `bytes` are borrowed.
+    fn contains(self, bytes: &[u8]) -> bool {
+        let range = bytes.as_ptr_range();
+        let overlaps = |borrowed: &[u8]| {
+            let borrowed = borrowed.as_ptr_range();
+            range.start < borrowed.end && borrowed.start < range.end
+        };
+        !bytes.is_empty()
+            && (self.inputs.iter().flatten().any(|input| overlaps(input.data()))
+                || self.placements.iter().any(|placement| overlaps((*placement.memory).as_ref())))
+    }
 }
 
 /// An output that stays in ONNX Runtime's memory while a response needs it.
@@ -168,8 +212,8 @@ struct RuntimeOutput {
 }
 
 // SAFETY: the value is only read, through a pointer that never changes, and freed once; ONNX Runtime's
-// CPU allocators may be called from any thread. The value has no Rust owner (`_backing` is
-// for inputs), so nothing else is moved along.
+// CPU allocators may be called from any thread. The value owns its memory: `output` copies what the run borrowed.
+// It has no Rust owner (`_backing` is for inputs), so nothing else is moved along.
 unsafe impl Send for RuntimeOutput {}
 // SAFETY: as above: shared access is reading plain numbers.
 unsafe impl Sync for RuntimeOutput {}

@@ -6,7 +6,7 @@
 mod plan;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Weak},
     time::Instant,
 };
@@ -161,6 +161,14 @@ impl Composite for Ensemble {
                 let message = message::for_client(&error);
                 InferError::new(error.kind(), format_args!("in ensemble '{}', {message}", self.name))
             })
+        })
+    }
+
+    fn generations(&self, found: &mut BTreeSet<u64>) -> bool {
+        let Some(catalog) = self.catalog.upgrade() else { return false };
+        self.steps.iter().all(|step| {
+            let model = catalog.registry().resolve(&step.model, step.version);
+            model.is_ok_and(|model| model.generations(found))
         })
     }
 

@@ -22,13 +22,22 @@ pub struct Limits {
 pub struct SharedMemory {
     /// `None` if clients cannot register regions.
     limits: Option<Limits>,
+    copies_inputs: bool,
     regions: Mutex<BTreeMap<String, Arc<Region>>>,
 }
 
 impl SharedMemory {
     /// Starts without regions. Clients cannot register any without `limits`.
     pub fn new(limits: Option<Limits>) -> Self {
-        Self { limits, regions: Mutex::default() }
+        Self { limits, copies_inputs: false, regions: Mutex::default() }
+    }
+
+    /// Copies every input that is read from it. Needed with a response cache: a client could change an input after
+    /// its hash was taken, and another client would get the answer.
+    #[must_use]
+    pub fn copying_inputs(mut self, copies_inputs: bool) -> Self {
+        self.copies_inputs = copies_inputs;
+        self
     }
 
     /// Whether clients may register regions.
@@ -125,7 +134,9 @@ impl SharedMemory {
             .ok_or_else(|| InferError::invalid(format_args!("Unable to find shared memory region: '{name}'")))?;
         let is_alone = regions.iter().all(|(other, mapped)| other == name || !mapped.overlaps(&region));
         drop(regions);
-        region.range(name, offset, byte_size, is_alone)
+        let mut range = region.range(name, offset, byte_size, is_alone)?;
+        range.copies_inputs = self.copies_inputs;
+        Ok(range)
     }
 }
 
@@ -201,6 +212,18 @@ mod tests {
         memory.unregister(Some("r")).unwrap();
         drop((object, range));
         assert_eq!(view[12..], [7; 4]);
+    }
+
+    #[test]
+    fn copies_inputs_if_responses_are_cached() {
+        let (object, key) = Object::new("copied", &[7; 4096]);
+        let memory = memory().copying_inputs(true);
+        memory.register("r", &key, 0, 4096).unwrap();
+        let range = memory.range("r", 0, 16).unwrap();
+        let copy = range.read(Some(DataType::Fp32));
+        range.write("y", &[9; 16]).unwrap();
+        assert_eq!(copy[..], [7; 16]);
+        drop(object);
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Region {
             offset: offset as usize,
             byte_size: byte_size as usize,
             is_alone,
+            copies_inputs: false,
         })
     }
 }
@@ -100,6 +101,7 @@ pub struct SharedRange {
     offset: usize,
     byte_size: usize,
     is_alone: bool,
+    pub(super) copies_inputs: bool,
 }
 
 impl SharedRange {
@@ -113,11 +115,13 @@ impl SharedRange {
         self.offset
     }
 
-    /// The elements of an input. Numbers are not copied: a client that changes them while the request runs gets an
-    /// answer to a mixture. BYTES and BOOL are copied, because their bytes must stay valid after the check.
+    /// The elements of an input. Numbers are not copied unless [`super::SharedMemory::copying_inputs`] is set: a client
+    /// that changes them while the request runs gets an answer to a mixture. BYTES and BOOL are copied, because their
+    /// bytes must stay valid after the check.
     pub fn read(&self, data_type: Option<DataType>) -> Bytes {
         match data_type {
             Some(DataType::Bytes | DataType::Bool) | None => Bytes::copy_from_slice(self.as_ref()),
+            Some(_) if self.copies_inputs => Bytes::copy_from_slice(self.as_ref()),
             Some(data_type) => {
                 let aligned = (self.as_ref().as_ptr() as usize).is_multiple_of(data_type.size().unwrap_or(1));
                 if aligned { Bytes::from_owner(self.clone()) } else { Bytes::copy_from_slice(self.as_ref()) }

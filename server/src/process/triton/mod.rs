@@ -42,7 +42,8 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     };
     let catalog = Catalog::new(ServiceName::Triton, BufferPool::new(common.buffer_pool_bytes), limits)
         .with_metrics(flags.metrics_options()?);
-    let service = Service::new(catalog).with_shared_memory(common.shared_memory()).with_traces(flags.trace.traces()?);
+    let shared_memory = common.shared_memory().copying_inputs(flags.response_cache_bytes().is_some());
+    let service = Service::new(catalog).with_shared_memory(shared_memory).with_traces(flags.trace.traces()?);
     let service = Arc::new(service);
     let grpc = kserve_grpc::Limits {
         max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },

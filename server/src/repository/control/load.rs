@@ -20,6 +20,7 @@ use crate::repository::{
     folders::{find, find_in, versions_on_disk},
     overrides::Overrides,
     source::ModelSource,
+    wire,
 };
 
 /// The versions to load, and the folder of files from the load request.
@@ -160,6 +161,14 @@ impl Repository {
     fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, RepositoryError>, InferError> {
         let config = overrides.config(name)?;
         let files = overrides.write_files(name)?;
+        if let Some(config) = &config {
+            let roots = &self.options.roots;
+            let in_repository = || roots.iter().map(|root| root.join(name)).find(|folder| folder.is_dir());
+            let folder = files.as_ref().map(|folder| folder.path().to_owned()).or_else(in_repository);
+            let own = wire::own_config(roots, name);
+            wire::check(config, own.as_ref(), &folder.unwrap_or_default())
+                .map_err(|error| InferError::invalid(format_args!("failed to load '{name}': config: {error}")))?;
+        }
         Ok(match &files {
             Some(folder) => find_in(folder.path(), name, config),
             None => find(&self.options.roots, name, config),

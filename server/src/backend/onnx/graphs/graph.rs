@@ -17,7 +17,7 @@ use super::{
 use crate::backend::onnx::{
     outputs::Run,
     run_options::{graph_options, run_options},
-    values,
+    values::{self, Borrowed},
 };
 
 /// A graph recorded for inputs of one shape.
@@ -105,7 +105,9 @@ impl Graph {
         let pairs = self.outputs.iter().zip(&made).filter_map(|((from, ..), to)| Some((from, to.as_ref()?)));
         device.copy(pairs).map_err(InferError::internal)?;
         let named = run.output_names.iter().zip(made);
-        named.map(|(name, made)| made.map(|value| values::output(name, value)).transpose()).collect()
+        // The copies belong to this run alone.
+        let borrowed = Borrowed { inputs: &[], placements: &[] };
+        named.map(|(name, made)| made.map(|value| values::output(name, value, None, borrowed)).transpose()).collect()
     }
 }
 
@@ -119,9 +121,11 @@ fn run(
     let values = inputs.iter().zip(given).map(|(name, tensor)| Ok((name.as_str(), values::input(tensor)?)));
     let values = values.collect::<Result<Vec<_>, InferError>>()?;
     let mut results = session.run_with_options(values, &options)?;
+    let given: Vec<_> = given.iter().cloned().map(Some).collect();
+    let borrowed = Borrowed { inputs: &given, placements: &[] };
     let tensors = outputs.iter().map(|name| {
         let value = results.remove(name).with_context(|| format!("the model gave no output '{name}'"))?;
-        let tensor = values::output(name, value)?;
+        let tensor = values::output(name, value, None, borrowed)?;
         ensure!(tensor.data_type().size().is_some(), "output '{name}' has no fixed size");
         Ok(tensor)
     });
