@@ -157,7 +157,7 @@ mod tests {
         where is `old`? write old=onnx-http=http://HOST:PORT,onnx-grpc=...; only triton's lanes have defaults
         `onnx=h:1` is no LANE=URL; lanes are jpeg, onnx-http, onnx-grpc, trt-http and trt-grpc, and a service's counters are at onnx-metrics or trt-metrics
         `h:1` is no LANE=URL; lanes are jpeg, onnx-http, onnx-grpc, trt-http and trt-grpc, and a service's counters are at onnx-metrics or trt-metrics
-        `onnx` cannot be a server's name: up to 16 of a-z, 0-9 and -, and no lane's or service's
+        `onnx` cannot be a server's name: use up to 16 of a-z, 0-9 and -, but not the name of a lane or service
         `h` is not an address: the port is missing; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
         `jpeg-metrics=h:1` is no LANE=URL; lanes are jpeg, onnx-http, onnx-grpc, trt-http and trt-grpc, and a service's counters are at onnx-metrics or trt-metrics
         ");
