@@ -1,4 +1,5 @@
-//! A made-up report for tests: five lanes on a machine that slows down, with one source of server times each.
+//! An invented report for tests: five lanes on a machine that slows down, with stage times, counters or no server
+//! times.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::{
     },
 };
 
-/// Time on the way and in the model for one image, in µs, and bytes of a request.
+/// Network and model time of one image, in µs, and the bytes of a request.
 fn truth(lane: Lane) -> (u64, u64, usize) {
     match lane.kind {
         Kind::Jpeg => (300, 9_000, 90_000),
@@ -39,13 +40,13 @@ fn truth(lane: Lane) -> (u64, u64, usize) {
 }
 
 pub(crate) fn sample(lane: Lane, start: Duration, batch: u64, slow: f64, rng: &mut ChaCha8Rng) -> Sample {
-    let (way, model, _) = truth(lane);
+    let (network, model, _) = truth(lane);
     let jitter = 1.0 + 0.05 * rng.random::<f64>() + if rng.random_ratio(1, 40) { 0.4 } else { 0.0 };
     let us = |us: u64| (us as f64 * slow * jitter) as u64;
-    let (way, model) = (us(way) * batch, us(model) * (batch + 1) / 2);
+    let (network, model) = (us(network) * batch, us(model) * (batch + 1) / 2);
     let at = Duration::from_micros;
     let server = 40 * batch + model + 60;
-    let (sent, first, last) = (10 + way / 2, 10 + way / 2 + way / 2 + server, 30 + way + server);
+    let (sent, first, last) = (10 + network / 2, 10 + network / 2 + network / 2 + server, 30 + network + server);
     Sample {
         start,
         latency: at(last + 3),
@@ -162,7 +163,7 @@ fn settings() -> Settings {
     }
 }
 
-/// The report; always the same.
+/// The report; it is always the same.
 pub(crate) fn report() -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let settings = settings();

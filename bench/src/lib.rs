@@ -1,17 +1,15 @@
 //! Drives the five lanes side by side and reports where the time of a request goes.
 //!
-//! Every folder is a layer and imports only from those below it:
+//! Every folder is a layer and imports only from those in lower rows:
 //!
 //! ```text
-//! cli                    arguments, one file a command, progress
-//! selftest, floor        users of the layers beside `run`
-//! run                    preflight, plan, loops that send and time, journal, search for a rate
+//! cli                    arguments, one file for each command, progress
+//! selftest               proofs against servers whose behaviour is known
+//! run, floor             preflight, plan, loops that send and time, journal, SLO search; the bare socket
 //! study                  the study's raw data, its tables, its hypotheses
 //! report                 tables, HTML, SVG, Markdown, CSV, JSON, samples
-//! link                   a link, emulated or measured
-//! analysis               statistics, pairing, waterfall, claims, checks, comparisons: pure functions of `model`
-//! server                 what a server says of itself: counters
-//! client                 connections, protocols, payload
+//! server, link           what a server reports of itself; the emulated and the measured link
+//! analysis, client       statistics, pairing, waterfall, claims, checks; connections, protocols, payload
 //! model                  plain data that all layers share
 //! ```
 

@@ -196,7 +196,7 @@ fn the_selftest_passes_in_virtual_time() {
     let output = Command::new(env!("CARGO_BIN_EXE_quintet-bench")).args(["selftest", "--fast"]).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");
-    assert!(stdout.contains("| ok | identical lanes: differences are called"), "{stdout}");
+    assert!(stdout.contains("| ok | identical lanes: a difference is reported"), "{stdout}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

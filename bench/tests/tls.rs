@@ -161,7 +161,7 @@ async fn the_handshake_is_measured_on_each_new_connection() {
             }
         }
         let text = Markdown.export(&report).unwrap();
-        assert!(text.contains("| tls (client) |") && text.contains("of it TLS (ms)"), "{text}");
+        assert!(text.contains("| tls (client) |") && text.contains("TLS part (ms)"), "{text}");
     }
 }
 

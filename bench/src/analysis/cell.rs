@@ -23,8 +23,7 @@ use crate::{
 const WINDOW_SLICES: u32 = 10;
 
 impl Cell {
-    /// Computes a cell. `preprocess_ms` is the client's preprocessing of one image.
-    /// `None` when nothing was sent at all.
+    /// Computes a cell. `preprocess_ms` is the client's preprocessing of one image. `None` if nothing was sent.
     pub fn new(measured: Measured, preprocess_ms: Option<Estimate>, seed: u64) -> Option<Self> {
         let Measured { variant, load, request_bytes, warm_up, blocks } = measured;
         let lane = variant.lane;
@@ -32,7 +31,7 @@ impl Cell {
         let open = OpenLoopFigures::new(&blocks, seed);
         let throughput = throughput(load, &blocks, seed);
         let server = server_side(&blocks);
-        // Counters that are not of this run's requests tell nothing of their parts.
+        // Counters of other requests do not describe the parts of these.
         let counters: Vec<Counters> = match &server {
             Ok(_) => blocks.iter().filter_map(|block| block.server.as_ref().ok().copied()).collect(),
             Err(_) => Vec::new(),
@@ -91,7 +90,7 @@ struct Merged {
     outside: u64,
     connections: u64,
     reconnects: u64,
-    /// CPU time of this program, where it is known of every block.
+    /// CPU time of this program, if it is known for every block.
     cpu: Option<Duration>,
     recorder: Recorder,
 }
@@ -123,16 +122,17 @@ impl Merged {
     }
 }
 
-/// Completed images by time on the clock. One after the other, the interval is that of the mean
-/// latency, which the rate is the inverse of; in a window, that of the rates of its slices.
+/// Completed images divided by elapsed time. For a serial load the interval comes from the mean latency, because the
+/// rate is its inverse; for a window, from the rates of its slices.
 fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimate> {
     let wall: Duration = blocks.iter().map(|block| block.wall).sum();
     let samples = || blocks.iter().flat_map(|block| block.recorder.samples());
-    // An open loop's samples are those that were to be sent in the window: what was completed in it is counted apart.
-    let meanwhile = |block: &MeasuredBlock| {
+    // An open loop's samples are the requests scheduled in the window; completions in the window are counted
+    // separately.
+    let completed_in = |block: &MeasuredBlock| {
         block.offered.map_or(block.recorder.samples().len() as u64, |offered| offered.completed_meanwhile)
     };
-    let completed = blocks.iter().map(meanwhile).sum::<u64>() as usize;
+    let completed = blocks.iter().map(completed_in).sum::<u64>() as usize;
     if wall.is_zero() || completed == 0 {
         return None;
     }
@@ -172,7 +172,7 @@ fn server_side(blocks: &[MeasuredBlock]) -> Result<ServerSide, String> {
     }
     let mean_ms = |us: u64| if counters.requests == 0 { 0.0 } else { us as f64 / counters.requests as f64 / 1e3 };
     if counters.requests == 0 && expected > 0 && counted == Some(0) {
-        return Err("the server's counters stood still".to_owned());
+        return Err("the server's counters did not change".to_owned());
     }
     Ok(ServerSide {
         requests: counters.requests,
@@ -234,7 +234,7 @@ mod tests {
         let image = Estimate::new(2.0, 1.5, 2.5, 20);
         let cell = Cell::new(measured(Load::Serial { batch: 4 }, blocks), Some(image), 1).unwrap();
         assert_eq!((cell.sent, cell.completed), (3, 3));
-        // 3 requests of 4 images in 80 ms on the clock; not 4 / p50.
+        // 3 requests of 4 images in 80 ms of elapsed time; not 4 / p50.
         assert_eq!(cell.images_per_s.unwrap().value, 150.0);
         assert_eq!(cell.latency_ms.as_ref().unwrap().p50.value, 20.0);
         assert_eq!(cell.charged_p50_ms.unwrap().value, 28.0);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_windows_rate_is_completed_work_by_its_length() {
+    fn a_windows_rate_is_completed_images_divided_by_its_length() {
         let counters = Counters { requests: 100, ..Counters::default() };
         let block = block(1_000, &[10; 100], 1_001, counters);
         let cell = Cell::new(measured(Load::Concurrent { concurrency: 1, batch: 1 }, vec![block]), None, 1).unwrap();
@@ -255,10 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_stand_still_are_not_zero_time() {
+    fn unchanged_counters_are_not_zero_time() {
         let cell =
             Cell::new(measured(Load::Serial { batch: 1 }, vec![block(0, &[5], 5, Counters::default())]), None, 1);
         let cell = cell.unwrap();
-        assert_eq!((cell.server, cell.server_missing.unwrap().as_str()), (None, "the server's counters stood still"));
+        assert_eq!(
+            (cell.server, cell.server_missing.unwrap().as_str()),
+            (None, "the server's counters did not change")
+        );
     }
 }

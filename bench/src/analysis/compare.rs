@@ -1,7 +1,7 @@
-//! Several runs beside each other, layer by layer: what the client measured, what the server counted. Pure.
+//! Compares several runs layer by layer: the client's measurements, the server's time, compute time. Pure functions.
 //!
-//! A run's latency is that of its link as much as of its server. So nothing is compared at one layer
-//! only, and a difference that turns around between layers is said out loud.
+//! A run's latency depends on its link as much as on its server. So runs are compared at every layer, and a warning
+//! names each difference that changes direction between layers.
 
 use serde::Serialize;
 
@@ -21,24 +21,24 @@ use crate::{
     },
 };
 
-/// One run with what is known about it besides.
+/// One run and the price of its machine.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Its figures.
     pub summary: Summary,
-    /// What its machine costs, in dollars an hour.
+    /// Price of its machine, in dollars per hour.
     pub price_per_hour: Option<f64>,
 }
 
-/// Which part of an image's way is looked at.
+/// Which part of an image's time is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
-    /// All that the client saw: by throughput.
+    /// All that the client saw, by throughput.
     Measured,
-    /// The stay in the server.
+    /// The time in the server.
     Server,
-    /// The model alone.
+    /// The model's compute time.
     Compute,
 }
 
@@ -46,7 +46,7 @@ impl Layer {
     /// All of them, from the outside in.
     pub const ALL: [Self; 3] = [Self::Measured, Self::Server, Self::Compute];
 
-    /// The layer in a word.
+    /// The layer's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Measured => "measured",
@@ -56,8 +56,8 @@ impl Layer {
     }
 }
 
-/// Seconds that an image takes at a layer, with one request at a time; `None` where the server's counters do not
-/// tell, or tell of something else.
+/// Seconds that an image takes at a layer, with one request at a time; `None` if the server's counters are missing or
+/// cover other requests.
 pub fn seconds_per_image(summary: &Summary, cell: &Cell, layer: Layer) -> Option<f64> {
     let server = cell.server.filter(|_| foreign_compute(summary, cell).is_none());
     match layer {
@@ -72,7 +72,7 @@ pub fn dollars_per_million(run: &Run, cell: &Cell, layer: Layer) -> Option<f64> 
     Some(run.price_per_hour? / 3_600.0 * seconds_per_image(&run.summary, cell, layer)? * 1e6)
 }
 
-/// A lane and load that the first run and another turn around between layers.
+/// A lane and load for which the client and the server's compute time disagree on which of two runs is faster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reversal {
     /// The lane.
@@ -81,9 +81,9 @@ pub struct Reversal {
     pub load: Load,
     /// Name of the other run.
     pub run: String,
-    /// How many times as long as in the first run an image takes there by the client.
+    /// Time of an image relative to the first run, measured by the client.
     pub measured: f64,
-    /// And by the server's compute time.
+    /// The same by the server's compute time.
     pub compute: f64,
 }
 
@@ -108,21 +108,21 @@ pub fn reversals(runs: &[Run]) -> Vec<Reversal> {
     found
 }
 
-/// What a reader of the comparison should know.
+/// The warnings about a comparison.
 pub fn warnings(runs: &[Run]) -> Vec<Warning> {
     let found = reversals(runs).into_iter().map(|reversal| {
         let Reversal { lane, load, run, measured, compute } = reversal;
-        (lane, load, format!("{run}: {measured:.2}× by the client, {compute:.2}× in compute"))
+        (lane, load, format!("{run} / first: {measured:.2}× by the client, {compute:.2}× in compute"))
     });
-    let found = per_lane("client and server disagree on which run is faster, by the time of an image", found);
+    let found = per_lane("client and server disagree on which run takes less time for an image", found);
     let remedy =
-        "The client's figures hold the link and the client's machine: judge servers by the server's own times.";
+        "The client's figures include the link and the client's machine: compare servers by the servers' own times.";
     let warning = |finding: Finding| finding.warning("order-differs-by-layer", Severity::Warning, remedy);
     let mut warnings: Vec<Warning> = found.into_iter().map(warning).collect();
     let unknown = runs.iter().filter(|run| run.summary.link.is_none()).map(|run| run.summary.name.as_str());
     let unknown = list(unknown);
     if !unknown.is_empty() {
-        let message = format!("the link of {unknown} is not known, so latency is not normalised for it");
+        let message = format!("the link of {unknown} is unknown, so its latency is not corrected for the link");
         let remedy = "Measure it with `quintet-bench link` and give it with --link, once for each file.";
         warnings.push(Finding { lanes: Vec::new(), message }.warning("link-unknown", Severity::Note, remedy));
     }

@@ -50,8 +50,8 @@ fn lane_differences(report: &Report) -> Vec<LaneDifference> {
     differences
 }
 
-/// Whether two cells differ by their lanes alone, or are the same lane of two servers: form and way of the
-/// images are the same, or each lane's first.
+/// Whether two cells differ only in the lane, or are the same lane of two servers: payload and transport are equal, or
+/// each is the first of its lane.
 fn comparable(report: &Report, a: &Cell, b: &Cell) -> bool {
     let first = |cell: &Cell| {
         let same = |c: &&Cell| (c.lane, c.load, c.connection) == (cell.lane, cell.load, cell.connection);
@@ -67,7 +67,7 @@ fn comparable(report: &Report, a: &Cell, b: &Cell) -> bool {
         && ((a.payload, a.transport) == (b.payload, b.transport) || first(a) && first(b))
 }
 
-/// The speedups that the serial cells show, paired like every difference.
+/// gRPC's speedup over HTTP in the serial cells, paired like every difference.
 fn serial_speedups(report: &Report) -> Vec<Speedup> {
     let pairs = [(Lane::ONNX_HTTP, Lane::ONNX_GRPC), (Lane::TRT_HTTP, Lane::TRT_GRPC)];
     let speedup = |(http, grpc): (Lane, Lane), batch| {

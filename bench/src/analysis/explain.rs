@@ -1,7 +1,7 @@
-//! How long a request should take on a link, from round trips and byte counts alone. Pure.
+//! Predicts how long a request takes on a link from round trips and byte counts. Pure functions.
 //!
-//! A request costs its connection's handshakes, the round trips that the window needs to open as far as the
-//! request is long, its length at the link's rate, and the server's own time.
+//! The prediction is the sum of the connection's handshakes, the round trips until the congestion window has opened for
+//! all of the request, its bytes at the link's rate, and the server's time.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-/// Round trips before the first byte of a request can leave on a fresh connection: TCP's handshake, that of TLS where it
-/// is spoken, and for gRPC the wait for the server's SETTINGS, as gRPC's own libraries do it.
+/// Round trips before the first byte of a request can leave on a fresh connection: TCP's handshake, that of TLS if it
+/// is used, and for gRPC the wait for the server's SETTINGS, as in gRPC's own libraries.
 pub fn handshakes(protocol: Protocol, tls: Option<TlsVersion>) -> u32 {
     let tcp_and_http = match protocol {
         Protocol::Jpeg | Protocol::KserveHttp => 1,
@@ -27,8 +27,8 @@ pub fn handshakes(protocol: Protocol, tls: Option<TlsVersion>) -> u32 {
     tcp_and_http + tls.map_or(0, TlsVersion::round_trips)
 }
 
-/// Round trips that `bytes` need when the first window is `window` bytes, each one doubles it, and it
-/// stays at `largest` at most. The last one brings the first byte of the answer.
+/// Round trips to send `bytes` if the first window is `window` bytes and each round trip doubles it up to `largest`.
+/// The last one brings the first byte of the response.
 pub fn rounds(bytes: u64, window: u64, largest: u64) -> u32 {
     let (mut left, mut window, mut rounds) = (bytes, window.max(1), 1);
     while left > window {
@@ -39,35 +39,35 @@ pub fn rounds(bytes: u64, window: u64, largest: u64) -> u32 {
     rounds
 }
 
-/// One request and its answer.
+/// One request and its response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exchange {
-    /// Round trips before the first byte leaves; `None` on a connection that is kept, whose window is open.
+    /// Round trips before the first byte leaves; `None` on a reused connection, whose window is open.
     pub handshakes: Option<u32>,
     /// Bytes of the request.
     pub request_bytes: u64,
-    /// Bytes of the answer.
+    /// Bytes of the response.
     pub response_bytes: u64,
-    /// The request's stay in the server.
+    /// Time of the request in the server.
     pub server: Duration,
 }
 
-/// What an exchange should take, part by part.
+/// The predicted time of an exchange, in parts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// Round trips before the first byte leaves.
     pub handshakes: u32,
-    /// Round trips until the answer is there, waiting for windows to open included.
+    /// Round trips until the response is complete, including those that wait for a window to open.
     pub rounds: u32,
-    /// Both ways' bytes at the link's rates, in ms.
+    /// The bytes of both directions at the link's rates, in ms.
     pub serialisation_ms: f64,
-    /// In the server, in ms.
+    /// Time in the server, in ms.
     pub server_ms: f64,
-    /// All of it, in ms.
+    /// The sum, in ms.
     pub total_ms: f64,
 }
 
-/// What an exchange should take on a link without other traffic.
+/// Predicts an exchange on a link without other traffic.
 pub fn predict(link: &LinkSpec, exchange: &Exchange) -> Prediction {
     let one_way = |direction, bytes| {
         let largest = link.largest_window(direction);
@@ -77,28 +77,28 @@ pub fn predict(link: &LinkSpec, exchange: &Exchange) -> Prediction {
     let (up_rounds, up_s) = one_way(Direction::Up, exchange.request_bytes);
     let (down_rounds, down_s) = one_way(Direction::Down, exchange.response_bytes);
     let handshakes = exchange.handshakes.unwrap_or(0);
-    // The last round of the request brings the first window of the answer.
+    // The last round trip of the request brings the first window of the response.
     let rounds = up_rounds + down_rounds - 1;
     let (serialisation_ms, server_ms) = ((up_s + down_s) * 1e3, exchange.server.as_secs_f64() * 1e3);
     let total_ms = link.rtt.as_secs_f64() * 1e3 * f64::from(handshakes + rounds) + serialisation_ms + server_ms;
     Prediction { handshakes, rounds, serialisation_ms, server_ms, total_ms }
 }
 
-/// The rate of a link, in bits per second both ways, on which two requests on kept connections take the same time: on slower
-/// ones the one with fewer bytes is ahead, on faster ones the one with less of the server's time. `None` where one is ahead
-/// in both.
+/// The link rate, in bits per second in both directions, at which two requests on reused connections take the same
+/// time. On a slower link the request with fewer bytes is faster, on a faster link the one with less server time.
+/// `None` if one request has fewer bytes and less server time.
 pub fn crossover(a: &Exchange, b: &Exchange) -> Option<f64> {
     let bits = |exchange: &Exchange| (exchange.request_bytes + exchange.response_bytes) as f64 * 8.0;
     let rate = (bits(b) - bits(a)) / (a.server.as_secs_f64() - b.server.as_secs_f64());
     Some(rate).filter(|rate| rate.is_finite() && *rate > 0.0)
 }
 
-/// Round trips and seconds of serialisation of `bytes` one way.
+/// Round trips and seconds of serialisation of `bytes` in one direction.
 fn transfer(bytes: u64, mut window: u64, largest: u64, bytes_per_s: Option<f64>, rtt_s: f64) -> (u32, f64) {
     let Some(rate) = bytes_per_s else { return (rounds(bytes, window, largest), 0.0) };
     let (mut left, mut rounds) = (bytes, 1);
-    // From the window on that fills the link, the rest goes out without a pause. Until then, each round
-    // begins with the acknowledgement of a segment, one segment's length later.
+    // Once a window fills the link, the rest is sent without a pause. Until then, each round trip begins with the
+    // acknowledgement of a segment, one segment's length later.
     while left > window && (window as f64) < rate * rtt_s {
         left -= window;
         window = window.saturating_mul(2).min(largest);
@@ -107,16 +107,16 @@ fn transfer(bytes: u64, mut window: u64, largest: u64, bytes_per_s: Option<f64>,
     (rounds, (left + SEGMENT_BYTES * u64::from(rounds - 1)) as f64 / rate)
 }
 
-/// One cell, predicted.
+/// A cell and its prediction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explained<'a> {
     /// What was measured.
     pub cell: &'a Cell,
-    /// What was to be expected of it.
+    /// What was predicted.
     pub prediction: Prediction,
 }
 
-/// Predicts the serial cells whose bytes are known, by the server's own counters where they are plausible.
+/// Predicts the serial cells whose bytes are known, with the server's own times where they are plausible.
 pub fn explain<'a>(link: &LinkSpec, summary: &'a Summary) -> Vec<Explained<'a>> {
     let serial = summary.cells.iter().filter(|cell| matches!(cell.load, Load::Serial { .. }));
     serial
@@ -134,7 +134,7 @@ pub fn explain<'a>(link: &LinkSpec, summary: &'a Summary) -> Vec<Explained<'a>> 
         .collect()
 }
 
-/// Round trips that each request of a cell spends on opening a connection, if it does.
+/// Round trips that each request of a cell spends on opening a connection; `None` if connections are reused.
 fn opening(form: Form, cell: &Cell) -> Option<u32> {
     match form {
         // The study made a new client for every request.
@@ -157,7 +157,7 @@ mod tests {
 
     /// The column "predicted" of the study's batch-1 row: one round trip of 35 ms explains it.
     #[test]
-    fn the_studys_batch_1_row() {
+    fn one_round_trip_time_explains_the_studys_batch_1_row() {
         let predicted = |protocol, request_bytes, server_ms| {
             let server = Duration::from_millis(server_ms);
             let handshakes = Some(handshakes(protocol, None));
@@ -173,14 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn tls_costs_round_trips_of_its_own() {
-        let of = |protocol| [None, Some(TlsVersion::V1_3), Some(TlsVersion::V1_2)].map(|tls| handshakes(protocol, tls));
-        assert_eq!(of(Protocol::KserveHttp), [1, 2, 3]);
-        assert_eq!(of(Protocol::KserveGrpc), [2, 3, 4]);
+    fn tls_adds_round_trips() {
+        let round_trips =
+            |protocol| [None, Some(TlsVersion::V1_3), Some(TlsVersion::V1_2)].map(|tls| handshakes(protocol, tls));
+        assert_eq!(round_trips(Protocol::KserveHttp), [1, 2, 3]);
+        assert_eq!(round_trips(Protocol::KserveGrpc), [2, 3, 4]);
     }
 
     #[test]
-    fn a_kept_connection_costs_one_round_trip() {
+    fn a_reused_connection_costs_one_round_trip() {
         let exchange =
             Exchange { handshakes: None, request_bytes: 602_112, response_bytes: 4_000, server: Duration::ZERO };
         assert_eq!(predict(&link("rtt=35ms"), &exchange).total_ms, 35.0);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn where_payload_and_compute_weigh_the_same() {
+    fn at_the_crossover_both_requests_take_the_same_time() {
         let exchange = |request_bytes, ms| Exchange {
             handshakes: None,
             request_bytes,
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_those_of_the_doubling() {
+    fn the_window_doubles_with_each_round_trip() {
         let rounds = |bytes| rounds(bytes, INITIAL_WINDOW * SEGMENT_BYTES, u64::MAX);
         assert_eq!([1, 14_600, 14_601, 51_350, 602_112, 2_408_448].map(rounds), [1, 1, 2, 3, 6, 8]);
     }

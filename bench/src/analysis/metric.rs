@@ -1,4 +1,4 @@
-//! A cell's values of a metric, block by block. Pure.
+//! Finds a cell's values of a metric, block by block. Pure functions.
 
 use crate::model::{
     cell::{BlockSpan, Cell},
@@ -6,7 +6,7 @@ use crate::model::{
     metric::Metric,
 };
 
-/// Slices of a window whose rates stand for it.
+/// Slices of a window; the rate of each slice is one value of its throughput.
 const WINDOW_SLICES: usize = 10;
 
 fn rates(cell: &Cell, block: &BlockSpan) -> Vec<f64> {
@@ -20,7 +20,7 @@ fn rates(cell: &Cell, block: &BlockSpan) -> Vec<f64> {
             let mut counts = [0.0; WINDOW_SLICES];
             for (start, latency) in start_us.iter().zip(latency_us) {
                 let at = ((start + latency) / 1e6 - block.start_s) / block.wall_s;
-                // In an open loop some are completed after the window.
+                // In an open loop some requests complete after the window.
                 if at <= 1.0 || matches!(cell.load, Load::Concurrent { .. }) {
                     counts[((at * WINDOW_SLICES as f64) as usize).min(WINDOW_SLICES - 1)] += 1.0;
                 }
@@ -32,18 +32,18 @@ fn rates(cell: &Cell, block: &BlockSpan) -> Vec<f64> {
 }
 
 impl Metric {
-    /// A cell's values, block by block; `None` where the cell does not know the metric. A block's
-    /// throughput is one value, or one for each slice of a window.
+    /// A cell's values, block by block; `None` if the cell does not have the metric. The throughput of a block is one
+    /// value; of a window, one for each slice.
     pub fn values(self, cell: &Cell) -> Option<Vec<Vec<f64>>> {
         let column = match self {
             Self::Latency(_) => &cell.samples.latency_us,
             Self::Part(part) => cell.samples.parts_us.get(&part)?,
             Self::Throughput => return Some(cell.blocks.iter().map(|block| rates(cell, block)).collect()),
         };
-        let of = |block: &BlockSpan| {
+        let values = |block: &BlockSpan| {
             let us = column.get(block.first..block.first + block.samples)?;
             Some(us.iter().map(|us| us / 1e3).collect())
         };
-        cell.blocks.iter().map(of).collect()
+        cell.blocks.iter().map(values).collect()
     }
 }

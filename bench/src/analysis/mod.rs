@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! measurements -> cell (timing, waterfall, samples) -> conclude: pairing, claims, checks -> report
-//! report -> summary -> suspicions, explain, compare
+//! report -> summary -> checks, explain, compare
 //! ```
-//! A new warning goes into [`checks`].
+//! To add a warning, see [`checks`].
 
 pub mod cell;
 pub mod checks;

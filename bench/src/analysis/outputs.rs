@@ -1,4 +1,4 @@
-//! Whether the lanes give the same answers: compared before anything is timed.
+//! Compares the outputs of the lanes before anything is timed.
 
 use crate::model::{
     lane::Lane,
@@ -63,7 +63,7 @@ mod tests {
         assert!(agreement(reference.clone(), vec![vec![100.0, 0.59]]).agree);
         let pair = agreement(reference, vec![vec![100.0, 0.7]]);
         assert!(!pair.agree && pair.max_abs_difference.unwrap() > 0.19);
-        assert!(pair.min_cosine.unwrap() > 0.99999, "the cosine alone would not have noticed");
+        assert!(pair.min_cosine.unwrap() > 0.99999, "the cosine alone would not show it");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Differences of two lanes, paired over interleaved blocks: pure functions.
+//! Calculates differences of two lanes, paired over interleaved blocks. Pure functions.
 //!
-//! Block i of one lane ran next to block i of the other, so what the machine did meanwhile is in both and
-//! falls out of their difference. Blocks, not requests, are the independent observations: requests of one
-//! block are alike.
+//! Block i of one lane ran next to block i of the other, so a disturbance of the machine affects both and cancels out
+//! in their difference. Blocks, not requests, are the independent observations, because requests of one block resemble
+//! each other.
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -26,10 +26,9 @@ pub type Pair<'a> = (&'a [f64], &'a [f64]);
 
 /// The difference `statistic(a) - factor × statistic(b)` over blocks in the order in which they ran.
 ///
-/// For the mean and the median each block gives one difference, and the estimate is their mean; a tail
-/// percentile has too few samples in one block and is taken over all of them. The interval is the
-/// bootstrap's standard error over resampled blocks times Student's t for that many blocks. `None` without a
-/// block that both lanes have samples in.
+/// For the mean and the median each block gives one difference, and the estimate is their mean; a tail percentile has
+/// too few samples in one block and is taken over all of them. The interval is the bootstrap's standard error over
+/// resampled blocks times Student's t for that many blocks. `None` if no block has samples of both lanes.
 pub fn paired(blocks: &[Pair<'_>], statistic: Statistic, factor: f64, seed: u64) -> Option<Difference> {
     let blocks: Vec<Pair<'_>> = blocks.iter().copied().filter(|(a, b)| !a.is_empty() && !b.is_empty()).collect();
     let n = blocks.iter().map(|(a, b)| a.len().min(b.len())).sum();
@@ -38,32 +37,32 @@ pub fn paired(blocks: &[Pair<'_>], statistic: Statistic, factor: f64, seed: u64)
     let (difference, log_ratio) = match (&blocks[..], statistic) {
         ([], _) => return None,
         ([(a, b)], _) => {
-            let alone = |of: &dyn Fn(f64, f64) -> Option<f64>| {
-                let of = |a: &mut [f64], b: &mut [f64]| of(statistic.of(a)?, statistic.of(b)?);
-                bootstrap_with(a, b, of, seed)
+            let single = |compare: &dyn Fn(f64, f64) -> Option<f64>| {
+                let compared = |a: &mut [f64], b: &mut [f64]| compare(statistic.of(a)?, statistic.of(b)?);
+                bootstrap_with(a, b, compared, seed)
             };
-            (alone(&by_difference)?, alone(&by_log_ratio))
+            (single(&by_difference)?, single(&by_log_ratio))
         }
         (_, Statistic::Mean | Statistic::Median) => {
-            let values = |of: &dyn Fn(f64, f64) -> Option<f64>| -> Option<Vec<f64>> {
-                let one = |(a, b): &Pair<'_>| of(statistic.of(&mut a.to_vec())?, statistic.of(&mut b.to_vec())?);
+            let values = |compare: &dyn Fn(f64, f64) -> Option<f64>| -> Option<Vec<f64>> {
+                let one = |(a, b): &Pair<'_>| compare(statistic.of(&mut a.to_vec())?, statistic.of(&mut b.to_vec())?);
                 blocks.iter().map(one).collect()
             };
             let mean = |values: Vec<f64>| {
-                let of = |draw: &[usize]| Some(draw.iter().map(|&i| values[i]).sum::<f64>() / draw.len() as f64);
-                over_blocks(values.len(), n, of, seed)
+                let mean = |draw: &[usize]| Some(draw.iter().map(|&i| values[i]).sum::<f64>() / draw.len() as f64);
+                over_blocks(values.len(), n, mean, seed)
             };
             (mean(values(&by_difference)?)?, values(&by_log_ratio).and_then(mean))
         }
         (_, Statistic::P95 | Statistic::P99) => {
-            let pooled = |of: &dyn Fn(f64, f64) -> Option<f64>| {
-                let of = |draw: &[usize]| {
+            let pooled = |compare: &dyn Fn(f64, f64) -> Option<f64>| {
+                let compared = |draw: &[usize]| {
                     let pool = |side: fn(&Pair<'_>) -> Vec<f64>| -> Vec<f64> {
                         draw.iter().flat_map(|&i| side(&blocks[i])).collect()
                     };
-                    of(statistic.of(&mut pool(|p| p.0.to_vec()))?, statistic.of(&mut pool(|p| p.1.to_vec()))?)
+                    compare(statistic.of(&mut pool(|p| p.0.to_vec()))?, statistic.of(&mut pool(|p| p.1.to_vec()))?)
                 };
-                over_blocks(blocks.len(), n, of, seed)
+                over_blocks(blocks.len(), n, compared, seed)
             };
             (pooled(&by_difference)?, pooled(&by_log_ratio))
         }
@@ -73,16 +72,16 @@ pub fn paired(blocks: &[Pair<'_>], statistic: Statistic, factor: f64, seed: u64)
 }
 
 /// A statistic of all blocks with its interval over resampled blocks.
-fn over_blocks(blocks: usize, n: usize, of: impl Fn(&[usize]) -> Option<f64>, seed: u64) -> Option<Estimate> {
+fn over_blocks(blocks: usize, n: usize, statistic: impl Fn(&[usize]) -> Option<f64>, seed: u64) -> Option<Estimate> {
     let mut draw: Vec<usize> = (0..blocks).collect();
-    let value = of(&draw)?;
+    let value = statistic(&draw)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
     for _ in 0..RESAMPLES {
         draw.fill_with(|| rng.random_range(0..blocks));
-        if let Some(replicate) = of(&draw) {
-            let off = replicate - value;
-            (count, sum, squares) = (count + 1.0, sum + off, squares + off * off);
+        if let Some(replicate) = statistic(&draw) {
+            let deviation = replicate - value;
+            (count, sum, squares) = (count + 1.0, sum + deviation, squares + deviation * deviation);
         }
     }
     let variance = if count > 0.0 { (squares - sum * sum / count) / count } else { 0.0 };
@@ -90,8 +89,8 @@ fn over_blocks(blocks: usize, n: usize, of: impl Fn(&[usize]) -> Option<f64>, se
     Some(Estimate::new(value, value - half, value + half, n))
 }
 
-/// From a bootstrap's standard error over `blocks` blocks to half an interval: Student's t, and the
-/// bootstrap's own bias (it divides by n where the sample variance divides by n - 1).
+/// Factor from a bootstrap's standard error over `blocks` blocks to half an interval: Student's t times a correction,
+/// because the bootstrap divides by n where the sample variance divides by n - 1.
 fn widening(blocks: usize) -> f64 {
     let k = blocks.max(2) as f64;
     students_t(blocks.max(2) - 1) * (k / (k - 1.0)).sqrt()
@@ -103,19 +102,19 @@ fn students_t(degrees_of_freedom: usize) -> f64 {
     debug_assert!((CONFIDENCE - 0.95).abs() < 1e-12);
     let df = degrees_of_freedom.max(1);
     TABLE.get(df - 1).copied().unwrap_or_else(|| {
-        // Cornish and Fisher's expansion, good to 0.003 from here on.
+        // Cornish and Fisher's expansion, accurate to 0.003 from here on.
         let (z, n) = (Z_CONFIDENCE, df as f64);
         z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
     })
 }
 
-/// How many blocks would show an effect that far from its bound with 80 % power, given what `blocks` blocks
-/// left as an interval; `None` when the effect is too small for any practical number.
-pub fn blocks_to_settle(interval: Estimate, bound: f64, blocks: usize) -> Option<usize> {
+/// The number of blocks that would show the effect with 80 % power, given its interval from `blocks` blocks and the
+/// bound of the claim; `None` if the effect is too small for any practical number.
+pub fn blocks_needed(interval: Estimate, bound: f64, blocks: usize) -> Option<usize> {
     let effect = (interval.value - bound).abs();
     let deviation = (interval.high - interval.low) / 2.0 / widening(blocks) * (blocks.max(2) as f64).sqrt();
     let needed = ((Z_CONFIDENCE + Z_POWER) * deviation / effect).powi(2);
-    // Two more make up for not knowing the deviation.
+    // Two more, because the deviation is an estimate.
     (needed.is_finite() && needed < 1e6).then(|| needed.ceil() as usize + 2)
 }
 
@@ -124,14 +123,14 @@ mod tests {
     use super::*;
     use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_assert_eq, proptest};
 
-    /// Blocks of two lanes on a machine that slows down by 30 %: noise, a shared drift, and the second lane's
-    /// surplus.
+    /// Blocks of two lanes on a machine that slows down by 30 %: noise, a shared drift, and a surplus of the second
+    /// lane.
     fn trial(rng: &mut ChaCha8Rng, blocks: usize, size: usize, surplus: f64) -> Vec<(Vec<f64>, Vec<f64>)> {
         let mut lane = |block: usize, surplus: f64| {
             let drift = 1.0 + 0.3 * block as f64 / blocks as f64;
             (0..size)
                 .map(|_| {
-                    // Skewed like latencies: the sum of two exponentials on a floor.
+                    // Skewed like latencies: a constant plus the sum of two exponentials.
                     let tail: f64 = (0..2).map(|_| -(1.0 - rng.random::<f64>()).ln()).sum();
                     (40.0 + tail) * drift + surplus
                 })
@@ -145,20 +144,20 @@ mod tests {
         paired(&pairs, statistic, 1.0, 1).unwrap()
     }
 
-    /// Identical lanes under drift: differences are called in 5 % of trials, within what 400 trials can tell.
+    /// Identical lanes under drift: a difference is reported in 5 % of trials, within the sampling error of 400 trials.
     #[test]
     fn identical_lanes_rarely_differ() {
         for (blocks, size) in [(3, 5), (5, 6), (10, 3)] {
             let mut rng = ChaCha8Rng::seed_from_u64(2);
-            let called = (0..400)
+            let reported = (0..400)
                 .filter(|_| difference(&trial(&mut rng, blocks, size, 0.0), Statistic::Median).is_clear())
                 .count();
-            assert!(called <= 33, "{blocks} blocks of {size}: {called} of 400");
+            assert!(reported <= 33, "{blocks} blocks of {size}: {reported} of 400");
         }
     }
 
     #[test]
-    fn the_interval_holds_an_injected_difference() {
+    fn the_interval_contains_an_injected_difference() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let (mut found, mut held) = (0, 0);
         for _ in 0..400 {
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_of_student() {
+    fn students_quantiles_match_the_tables() {
         // From the tables.
         for (df, t) in [(1, 12.706), (10, 2.228), (11, 2.201), (20, 2.086), (60, 2.000), (1_000_000, 1.960)] {
             assert!((students_t(df) - t).abs() < 3e-3, "{df}: {}", students_t(df));
@@ -204,12 +203,12 @@ mod tests {
 
     #[test]
     fn a_clearer_effect_needs_fewer_blocks() {
-        let needed = |value: f64| blocks_to_settle(Estimate::new(value, value - 2.0, value + 2.0, 50), 0.0, 10);
+        let needed = |value: f64| blocks_needed(Estimate::new(value, value - 2.0, value + 2.0, 50), 0.0, 10);
         assert!(needed(2.0).unwrap() < needed(1.0).unwrap());
         assert_eq!(needed(0.0), None);
         // An effect of one standard deviation of the blocks: (1.96 + 0.84)² is 7.85.
         let deviation_1 = Estimate::new(1.0, 1.0 - widening(10) / 10_f64.sqrt(), 1.0 + widening(10) / 10_f64.sqrt(), 1);
-        assert_eq!(blocks_to_settle(deviation_1, 0.0, 10), Some(10));
+        assert_eq!(blocks_needed(deviation_1, 0.0, 10), Some(10));
     }
 
     fn lanes() -> impl Strategy<Value = Vec<(Vec<f64>, Vec<f64>)>> {
@@ -220,7 +219,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn swapping_the_lanes_turns_the_sign(trial in lanes()) {
+        fn swapping_the_lanes_changes_the_sign(trial in lanes()) {
             let swapped: Vec<_> = trial.iter().cloned().map(|(a, b)| (b, a)).collect();
             for statistic in [Statistic::Mean, Statistic::Median, Statistic::P95] {
                 let (d, s) = (difference(&trial, statistic).difference, difference(&swapped, statistic).difference);
@@ -232,7 +231,7 @@ mod tests {
         }
 
         #[test]
-        fn a_drift_common_to_both_does_not_matter(trial in lanes(), drifts in proptest::collection::vec(0.0..1e3_f64, 6)) {
+        fn a_drift_of_both_lanes_cancels_out(trial in lanes(), drifts in proptest::collection::vec(0.0..1e3_f64, 6)) {
             let drifted: Vec<_> = trial.iter().zip(&drifts)
                 .map(|((a, b), drift)| {
                     let add = |lane: &Vec<f64>| lane.iter().map(|x| x + drift).collect::<Vec<_>>();

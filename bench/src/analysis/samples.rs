@@ -1,4 +1,4 @@
-//! Samples as columns.
+//! Turns samples into columns.
 
 use crate::{
     analysis::waterfall,
@@ -6,7 +6,7 @@ use crate::{
 };
 
 impl Samples {
-    /// The columns of some samples.
+    /// The columns of `samples`.
     pub fn new(samples: &[Sample]) -> Self {
         let us = |duration: std::time::Duration| duration.as_nanos() as f64 / 1e3;
         Self {

@@ -1,5 +1,4 @@
-//! Statistics as pure functions: percentiles and bootstrap intervals. Differences of lanes are in
-//! [`crate::analysis::pairing`].
+//! Percentiles and bootstrap intervals as pure functions. Differences of lanes are in [`crate::analysis::pairing`].
 //!
 //! Every result is an [`Estimate`]: a value, a 95 % interval and the number of samples.
 
@@ -114,28 +113,28 @@ pub fn bootstrap(samples: &[f64], statistic: Statistic, seed: u64) -> Option<Est
             statistic.of(&mut scratch)
         })
         .collect();
-    Some(middle(value, replicates, samples.len()))
+    Some(from_replicates(value, replicates, samples.len()))
 }
 
-/// A figure of two independent samples with its percentile-bootstrap interval: each is resampled on its own.
-/// `None` where `of` gives none for the samples themselves.
+/// A statistic of two independent samples with its percentile-bootstrap interval: each is resampled separately. `None`
+/// if `statistic` is `None` for the samples themselves.
 pub fn bootstrap_with(
     a: &[f64],
     b: &[f64],
-    of: impl Fn(&mut [f64], &mut [f64]) -> Option<f64>,
+    statistic: impl Fn(&mut [f64], &mut [f64]) -> Option<f64>,
     seed: u64,
 ) -> Option<Estimate> {
-    let value = of(&mut a.to_vec(), &mut b.to_vec())?;
+    let value = statistic(&mut a.to_vec(), &mut b.to_vec())?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut x, mut y) = (vec![0.0; a.len()], vec![0.0; b.len()]);
     let replicates = (0..resamples(a.len() + b.len()))
         .filter_map(|_| {
             resample(a, &mut x, &mut rng);
             resample(b, &mut y, &mut rng);
-            of(&mut x, &mut y)
+            statistic(&mut x, &mut y)
         })
         .collect();
-    Some(middle(value, replicates, a.len().min(b.len())))
+    Some(from_replicates(value, replicates, a.len().min(b.len())))
 }
 
 fn resamples(n: usize) -> usize {
@@ -149,7 +148,7 @@ fn resample(samples: &[f64], into: &mut [f64], rng: &mut impl Rng) {
 }
 
 /// An estimate from a statistic and its replicates: the middle 95 % of them.
-pub fn middle(value: f64, mut replicates: Vec<f64>, n: usize) -> Estimate {
+pub fn from_replicates(value: f64, mut replicates: Vec<f64>, n: usize) -> Estimate {
     replicates.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - CONFIDENCE) / 2.0;
     let end = |p| quantile(&replicates, p).unwrap_or(value);
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_numpys() {
+    fn quantiles_match_numpy() {
         // numpy.percentile([1, 2, 3, 4], [0, 25, 50, 95, 100])
         let s = [1.0, 2.0, 3.0, 4.0];
         let got: Vec<_> = [0.0, 0.25, 0.5, 0.95, 1.0].map(|p| quantile(&s, p).unwrap()).to_vec();
@@ -202,7 +201,7 @@ mod tests {
 
     /// Tables of the binomial confidence interval for the median give ranks 40 and 61 of 100 (1-based).
     #[test]
-    fn ranks_are_those_of_the_tables() {
+    fn ranks_match_published_tables() {
         assert_eq!(quantile_ranks(100, 0.5), (39, 60));
         assert_eq!(quantile_ranks(10, 0.5), (1, 8));
     }

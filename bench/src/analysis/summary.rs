@@ -1,6 +1,6 @@
-//! The figures of a report, ours or the study's: one row for each lane and load.
+//! The figures of a report, ours or the study's: one cell for each lane and load.
 //!
-//! Rules, tables and comparisons that need no raw samples work on this, so they hold for both alike.
+//! Rules, tables and comparisons that need no raw samples work on these figures, so they apply to both.
 
 use serde::Serialize;
 
@@ -13,12 +13,12 @@ use crate::model::{
     report::Report,
 };
 
-/// One run in figures.
+/// The figures of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// What to call it: the name of its file or folder.
+    /// The name of its file or folder.
     pub name: String,
-    /// Whose form it was read from.
+    /// The format that it was read from.
     pub form: Form,
     /// When the run began.
     pub started_at: String,
@@ -30,7 +30,7 @@ pub struct Summary {
     pub cells: Vec<Cell>,
 }
 
-/// Whose form a summary was read from.
+/// The format that a summary was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
@@ -40,7 +40,7 @@ pub enum Form {
     Report,
 }
 
-/// One lane under one load. Times are in ms; what the file does not tell is `None`.
+/// One lane under one load. Times are in ms; values that the file lacks are `None`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
     /// The lane.
@@ -63,13 +63,13 @@ pub struct Cell {
     pub min_ms: Option<f64>,
     /// Largest latency.
     pub max_ms: Option<f64>,
-    /// Images by time, as the file has it.
+    /// Images per second, as the file states it.
     pub images_per_s: f64,
     /// Its 95 % interval.
     pub images_interval: Option<Interval>,
     /// Bytes of a request.
     pub request: Bytes,
-    /// Bytes of an answer.
+    /// Bytes of a response.
     pub response_bytes: Option<u64>,
     /// The connection policy, where known.
     pub connection: Option<Policy>,
@@ -84,20 +84,20 @@ pub struct Cell {
 /// Both ends of an interval.
 pub type Interval = (f64, f64);
 
-/// How far a number of bytes can be trusted.
+/// A number of bytes, and whether it was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "bytes", rename_all = "kebab-case")]
 pub enum Bytes {
-    /// Counted, or following from the tensor's shape.
+    /// Counted, or calculated from the tensor's shape.
     Exact(u64),
-    /// A round figure, not counted.
+    /// A rounded estimate, not a count.
     Nominal(u64),
     /// Not known.
     Unknown,
 }
 
 impl Bytes {
-    /// The number, if it can be calculated with.
+    /// The number if it is exact.
     pub fn exact(self) -> Option<u64> {
         match self {
             Self::Exact(bytes) => Some(bytes),
@@ -113,22 +113,21 @@ pub struct Server {
     pub requests: f64,
     /// Time in the server, without reading the request where that is known.
     pub request_ms: f64,
-    /// The model alone.
+    /// Compute time of the model.
     pub compute_ms: f64,
     /// Time in the queue, where known.
     pub queue_ms: Option<f64>,
 }
 
 impl Server {
-    /// Time in the server outside the model: the queue where it is known, else all the rest.
+    /// Time in the server outside the model: the queue time if it is known, otherwise everything except compute.
     pub fn waiting_ms(&self) -> f64 {
         self.queue_ms.unwrap_or(self.request_ms - self.compute_ms)
     }
 }
 
 impl Cell {
-    /// Whether the server's mean stay can be that of the measured requests: it cannot be longer than
-    /// what the client saw of them.
+    /// Whether the server's mean time can be that of the measured requests: it cannot exceed the client's mean latency.
     pub fn server_is_plausible(&self) -> bool {
         self.server.is_some_and(|server| server.request_ms <= self.mean_ms)
     }
@@ -168,7 +167,7 @@ impl Summary {
         self.sorted(|cell| cell.lane == lane && matches!(cell.load, Load::Concurrent { .. }), |c| c.load.workers())
     }
 
-    /// All loads that some lane ran under, in the order of tables.
+    /// All loads of all lanes, in the order of tables.
     pub fn loads(&self) -> Vec<Load> {
         let mut loads: Vec<Load> = self.cells.iter().map(|cell| cell.load).collect();
         loads.sort_unstable();
@@ -183,21 +182,21 @@ impl Summary {
     }
 
     /// The figures of one of our reports.
-    pub fn of(name: &str, report: &Report) -> Self {
+    pub fn from_report(name: &str, report: &Report) -> Self {
         Self {
             name: name.to_owned(),
             form: Form::Report,
             started_at: report.started_at.clone(),
             iterations: report.settings.iterations,
             link: report.settings.link,
-            cells: report.cells.iter().filter_map(|cell| Cell::of(cell, report)).collect(),
+            cells: report.cells.iter().filter_map(|cell| Cell::from_report(cell, report)).collect(),
         }
     }
 }
 
 impl Cell {
-    /// `None` when nothing was completed.
-    fn of(cell: &cell::Cell, report: &Report) -> Option<Self> {
+    /// `None` if no request was completed.
+    fn from_report(cell: &cell::Cell, report: &Report) -> Option<Self> {
         let latency = cell.latency_ms.as_ref()?;
         let images_per_s = cell.images_per_s?;
         Some(Self {

@@ -1,4 +1,4 @@
-//! Figures of samples: latency percentiles, connection times, open loops.
+//! Calculates figures from samples: latency percentiles, connection times, open loops.
 
 use crate::{
     analysis::stats::{bootstrap, quantile, tail_percentile},
@@ -11,10 +11,10 @@ use crate::{
 };
 
 impl Times {
-    /// The times of some samples; `None` without any.
+    /// The median times of `samples`; `None` without samples.
     pub fn new(samples: &[Sample], seed: u64) -> Option<Self> {
-        let median = |of: fn(&Sample) -> Option<std::time::Duration>| {
-            let ms: Option<Vec<f64>> = samples.iter().map(|sample| Some(of(sample)?.as_secs_f64() * 1e3)).collect();
+        let median = |time: fn(&Sample) -> Option<std::time::Duration>| {
+            let ms: Option<Vec<f64>> = samples.iter().map(|sample| Some(time(sample)?.as_secs_f64() * 1e3)).collect();
             bootstrap(&ms?, Statistic::Median, seed)
         };
         Some(Self {
@@ -27,7 +27,7 @@ impl Times {
 }
 
 impl OpenLoopFigures {
-    /// What some windows say; `None` when they are of a closed loop.
+    /// The figures of an open loop's windows; `None` for a closed loop.
     pub fn new(blocks: &[MeasuredBlock], seed: u64) -> Option<Self> {
         let mut schedule = Offered::default();
         for offered in blocks.iter().map(|block| block.offered) {

@@ -1,10 +1,10 @@
-//! Where the time of a request goes: the client's marks and the server's stage times laid end to end. Pure.
+//! Splits latency into parts: the client's marks and the server's stage times end to end. Pure functions.
 //!
-//! The two clocks are not compared: the server's stages are a length that fits between the client's last
-//! byte out and first byte in, and what is left there is the network, both ways together. The body is read
-//! while it is sent, so only the sending that no stage of the server overlaps counts as `send`: on a slow
-//! link, the upload shows up as `receive`.
-//! Time that no stage accounts for is one part, `unknown`: it is never spread over others.
+//! The two clocks are not compared. The server's stages have a total length, which fits between the client's last byte
+//! out and first byte in; the rest of that time is the network, both directions together. The server reads the body
+//! while the client sends it, so only sending that no server stage overlaps counts as `send`: on a slow link, the
+//! upload appears as `receive`. Time that no stage accounts for is one part, `unknown`. It is never distributed over
+//! other parts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    analysis::stats::{mean, middle},
+    analysis::stats::{from_replicates, mean},
     model::{
         counters::Counters,
         estimate::Estimate,
@@ -22,13 +22,13 @@ use crate::{
     },
 };
 
-/// Draws and resamples of the intervals.
+/// Most draws of a bootstrap; many samples get fewer resamples, within [`RESAMPLES`].
 const MAX_DRAWS: usize = 500_000;
 const RESAMPLES: std::ops::RangeInclusive<usize> = 200..=1_000;
 
-/// The parts of each sample, in µs, column by column: with `network` and the stages where every sample has
-/// stage times, else with `unknown` in their place; with `tls` where every sample has it. `network` is negative where the
-/// server claims more time than the client saw.
+/// The parts of each sample, in µs, as columns. There is `network` and the stages if every sample has stage times,
+/// otherwise `unknown` instead; `tls` if every sample has it. `network` is negative if the server reports more time
+/// than the client saw.
 pub fn columns(samples: &[Sample]) -> BTreeMap<Part, Vec<f64>> {
     let complete = samples.iter().all(|sample| sample.stages.is_some());
     let tls = samples.iter().all(|sample| sample.marks.tls.is_some());
@@ -58,7 +58,7 @@ fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool) -> Vec<(Part, i
     match stages {
         Some(stages) => {
             let server: i64 = Part::STAGES.iter().map(|stage| stages.ns(*stage)).sum();
-            // The client may learn late, while the server is past reading, that all was sent.
+            // The client may learn only after the server has read everything that all was sent.
             let send = (sending - stages.ns(Part::Receive)).clamp(0, (answered - server).max(0));
             parts.extend([(Part::Send, send), (Part::Network, answered - send - server)]);
             parts.extend(Part::STAGES.map(|stage| (stage, stages.ns(stage))));
@@ -69,8 +69,9 @@ fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool) -> Vec<(Part, i
 }
 
 impl Waterfall {
-    /// Takes a cell's mean latency apart. `columns` are those of [`columns()`], `latency_us` the samples' since the send,
-    /// `blocks` the server's counters over each block, if it has any. `None` without samples.
+    /// Splits a cell's mean latency into parts. `columns` are those of [`columns()`], `latency_us` has the latency of
+    /// each sample since it was sent, `blocks` the server's counters for each block, if there are any. `None` without
+    /// samples.
     pub fn new(columns: &BTreeMap<Part, Vec<f64>>, latency_us: &[f64], blocks: &[Counters], seed: u64) -> Option<Self> {
         let latency_ms = mean(latency_us)? / 1e3;
         let mut known: BTreeMap<Part, Estimate> = means(columns, latency_us.len(), seed);
@@ -79,15 +80,15 @@ impl Waterfall {
             Some(unknown) => match by_counters(blocks, seed) {
                 Some(counted) => {
                     let rest = *unknown;
-                    let told: f64 = counted.values().map(|ms| ms.value).sum();
-                    known.insert(Part::Unknown, shifted(rest, -told));
+                    let counted_ms: f64 = counted.values().map(|ms| ms.value).sum();
+                    known.insert(Part::Unknown, shifted(rest, -counted_ms));
                     known.extend(counted);
                     Source::Counters
                 }
                 None => Source::Client,
             },
         };
-        // Less than nothing cannot be drawn: the sum then exceeds the latency, which the gap shows.
+        // A negative part cannot be drawn. With 0 instead, the sum exceeds the latency, which the gap shows.
         for part in [Part::Network, Part::Unknown] {
             if let Some(ms) = known.get_mut(&part) {
                 *ms = Estimate { value: ms.value.max(0.0), low: ms.low.max(0.0), high: ms.high.max(0.0), n: ms.n };
@@ -107,7 +108,7 @@ fn shifted(estimate: Estimate, by: f64) -> Estimate {
     Estimate::new(estimate.value + by, estimate.low + by, estimate.high + by, estimate.n)
 }
 
-/// Means with bootstrap intervals, in ms: whole requests are drawn, so that the parts of one stay together.
+/// Means with bootstrap intervals, in ms. Complete requests are resampled, so the parts of a request stay together.
 fn means(columns: &BTreeMap<Part, Vec<f64>>, n: usize, seed: u64) -> BTreeMap<Part, Estimate> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut replicates: Vec<Vec<f64>> = vec![Vec::new(); columns.len()];
@@ -118,16 +119,16 @@ fn means(columns: &BTreeMap<Part, Vec<f64>>, n: usize, seed: u64) -> BTreeMap<Pa
         }
     }
     let estimate = |(replicates, (&part, column)): (Vec<f64>, (&Part, &Vec<f64>))| {
-        Some((part, middle(mean(column)? / 1e3, replicates, n)))
+        Some((part, from_replicates(mean(column)? / 1e3, replicates, n)))
     };
     replicates.into_iter().zip(columns).filter_map(estimate).collect()
 }
 
-/// What Triton's counters tell of the server's parts, in ms for each request: blocks are resampled, so a
-/// single block has no interval (n = 1). `None` without counted requests.
+/// The server's parts from Triton's counters, in ms for each request. Blocks are resampled, so a single block has no
+/// interval (n = 1). `None` if no request was counted.
 fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate>> {
     type Counter = fn(&Counters) -> u64;
-    let told: [(Part, Counter); 4] = [
+    let counters: [(Part, Counter); 4] = [
         (Part::Queue, |c| c.queue_us),
         (Part::CopyIn, |c| c.compute_input_us),
         (Part::Infer, |c| c.compute_infer_us),
@@ -146,9 +147,9 @@ fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate
         .map(|_| (0..blocks.len()).map(|_| blocks[rng.random_range(0..blocks.len())]).collect())
         .collect();
     let estimate = |(part, us): (Part, Counter)| {
-        (part, middle(ms(&blocks, us), draws.iter().map(|draw| ms(draw, us)).collect(), blocks.len()))
+        (part, from_replicates(ms(&blocks, us), draws.iter().map(|draw| ms(draw, us)).collect(), blocks.len()))
     };
-    Some(told.into_iter().map(estimate).collect())
+    Some(counters.into_iter().map(estimate).collect())
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ mod tests {
         `old` has no address: write old=onnx-http=http://HOST:PORT,onnx-grpc=...; only `triton` has default addresses
         `onnx=h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
         `h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
-        `onnx` cannot be a server's name: up to 16 of a-z, 0-9 and -, and no lane's or service's
+        `onnx` cannot be a server's name: use up to 16 of a-z, 0-9 and -, but not the name of a lane or service
         `h` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
         `jpeg-metrics=h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
         ");

@@ -1,4 +1,4 @@
-//! When requests are to be sent in an open loop: intended times, drawn before anything is sent. Pure.
+//! The schedule of an open loop: intended send times, calculated before anything is sent.
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ const MAX_RATE: f64 = 1_000_000.0;
 /// Largest trace that is read, in bytes and in requests.
 const MAX_TRACE_BYTES: u64 = 64 << 20;
 
-/// Requests per second, kept in thousandths so that it can be compared.
+/// Requests per second, stored in thousandths so that rates can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
 #[schemars(with = "f64")]
@@ -25,7 +25,7 @@ impl Rate {
     /// A message when it is not between 0.001 and 1,000,000.
     pub fn per_second(rate: f64) -> Result<Self, String> {
         if !(0.001..=MAX_RATE).contains(&rate) {
-            return Err(format!("a rate is between 0.001 and {MAX_RATE} requests per second, not {rate}"));
+            return Err(format!("{rate} is not a rate: use 0.001 to {MAX_RATE} requests per second"));
         }
         Ok(Self((rate * 1e3).round() as u32))
     }
@@ -54,7 +54,8 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.trim().parse::<f64>().map_err(|_| format!("`{text}` is not a rate in requests per second"))?.try_into()
+        let rate = text.trim().parse::<f64>();
+        rate.map_err(|_| format!("`{text}` is not a rate: use a number of requests per second, e.g. 50"))?.try_into()
     }
 }
 
@@ -64,13 +65,13 @@ impl fmt::Display for Rate {
     }
 }
 
-/// How the intended times follow each other.
+/// How the intended send times are distributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrivals {
-    /// At equal distances.
+    /// At equal intervals.
     Constant,
-    /// As if each came from another of many independent users: exponential gaps.
+    /// As from many independent users (a Poisson process): exponential gaps.
     Poisson,
     /// As in a recorded trace.
     Replay,
@@ -86,8 +87,8 @@ impl fmt::Display for Arrivals {
     }
 }
 
-/// The intended times of `length`, ascending, at most `most`; the first is at 0. Random ones follow from `seed`.
-/// There is none for [`Arrivals::Replay`]: a trace has its own.
+/// The intended send times within `length`, ascending, at most `most`; the first is 0. `seed` determines random times.
+/// Empty for [`Arrivals::Replay`]: a trace has its own times.
 pub fn intended(arrivals: Arrivals, rate: Rate, length: Duration, most: usize, seed: u64) -> Vec<Duration> {
     let gap = 1.0 / rate.get();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -109,13 +110,13 @@ pub fn intended(arrivals: Arrivals, rate: Rate, length: Duration, most: usize, s
 pub struct Trace {
     /// The file.
     pub path: PathBuf,
-    /// The times; not repeated in the report.
+    /// The times; not stored in the report.
     #[serde(skip)]
     pub times: Arc<[Duration]>,
 }
 
 impl Trace {
-    /// Reads a trace: a line for each request, its time in seconds; empty lines and `#` comments are skipped.
+    /// Reads a trace: a line for each request with its time in seconds. Empty lines and `#` comments are skipped.
     ///
     /// # Errors
     /// A message that names the file and the line.
@@ -140,7 +141,7 @@ impl Trace {
             let time = line.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             let time = time.ok_or_else(|| format!("line {}: `{line}` is not a time in seconds", number + 1))?;
             if times.last().is_some_and(|last| *last > time) {
-                return Err(format!("line {}: the times go back; sort them", number + 1));
+                return Err(format!("line {}: the time is before the previous one; sort the trace", number + 1));
             }
             times.push(time);
         }
@@ -150,7 +151,7 @@ impl Trace {
         }
     }
 
-    /// Its length: up to its last request, and as long again as one request takes on average.
+    /// Its length: the time of its last request plus one mean gap.
     pub fn length(&self) -> Duration {
         self.times.last().map_or(Duration::ZERO, |last| *last + last.div_f64(self.times.len() as f64))
     }
@@ -162,20 +163,20 @@ impl Trace {
     }
 }
 
-/// How a lane is loaded, as `--load` says it.
+/// The load of a lane, as given by `--load`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoadSpec {
     /// Workers with one request in flight each: `--batches` and `--concurrency`.
     Closed,
-    /// Requests at these rates, whatever the server does; one cell for each rate.
+    /// Requests at these rates, independent of the responses; one cell for each rate.
     Open {
-        /// How they follow each other.
+        /// How the send times are distributed.
         arrivals: Arrivals,
         /// The rates.
         rates: Vec<Rate>,
     },
-    /// Requests as a trace has them.
+    /// Requests at the times of a trace.
     Replay(Trace),
 }
 
@@ -194,7 +195,7 @@ impl FromStr for LoadSpec {
             }
             Some(("replay", path)) => Trace::read(path.into()).map(Self::Replay),
             _ => Err(format!(
-                "`{text}` is no load; write closed, constant:RATE, poisson:RATE, steps:RATE,RATE,... or replay:FILE"
+                "`{text}` is not a load; write closed, constant:RATE, poisson:RATE, steps:RATE,RATE,... or replay:FILE"
             )),
         }
     }
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn loads_are_read() {
+    fn loads_are_parsed() {
         let open =
             |arrivals, rates: &[f64]| LoadSpec::Open { arrivals, rates: rates.iter().map(|r| rate(*r)).collect() };
         assert_eq!("closed".parse(), Ok(LoadSpec::Closed));
@@ -220,10 +221,10 @@ mod tests {
         let errors = ["open", "constant:", "constant:0", "steps:1,x", "replay:/no/such/file"]
             .map(|text| text.parse::<LoadSpec>().unwrap_err());
         insta::assert_snapshot!(errors.join("\n"), @r"
-        `open` is no load; write closed, constant:RATE, poisson:RATE, steps:RATE,RATE,... or replay:FILE
-        `` is not a rate in requests per second
-        a rate is between 0.001 and 1000000 requests per second, not 0
-        `x` is not a rate in requests per second
+        `open` is not a load; write closed, constant:RATE, poisson:RATE, steps:RATE,RATE,... or replay:FILE
+        `` is not a rate: use a number of requests per second, e.g. 50
+        0 is not a rate: use 0.001 to 1000000 requests per second
+        `x` is not a rate: use a number of requests per second, e.g. 50
         cannot read /no/such/file: No such file or directory (os error 2)
         ");
     }
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!((trace.length(), trace.rate()), (Duration::from_millis(1_875), rate(2.133)));
         let errors = ["1\n0.5", "now", "-1", "", "0\n0"].map(|text| Trace::parse(text).unwrap_err());
         insta::assert_snapshot!(errors.join("\n"), @r"
-        line 2: the times go back; sort them
+        line 2: the time is before the previous one; sort the trace
         line 1: `now` is not a time in seconds
         line 1: `-1` is not a time in seconds
         a trace needs at least two requests at different times
@@ -268,7 +269,7 @@ mod tests {
             }
         }
 
-        /// The count of a Poisson process varies by its square root; six of them are never seen.
+        /// The standard deviation of a Poisson process's count is its square root; six of them never occur.
         #[test]
         fn poisson_times_keep_their_rate(seed: u64) {
             let times = intended(Arrivals::Poisson, rate(100.0), Duration::from_secs(40), usize::MAX, seed);

@@ -18,7 +18,7 @@ use crate::model::{
 pub struct MeasuredBlock {
     /// Start of the block, since the start of the run.
     pub start: Duration,
-    /// Its length on the clock.
+    /// Its elapsed time.
     pub wall: Duration,
     /// The requests completed in it, and its failures.
     pub recorder: Recorder,
@@ -26,17 +26,17 @@ pub struct MeasuredBlock {
     pub outside: u64,
     /// TCP connections used.
     pub connections: u64,
-    /// Connections opened anew within the block.
+    /// Connections reopened within the block.
     pub reconnects: u64,
     /// CPU time of this program in the block, where known.
     pub cpu: Option<Duration>,
-    /// What the connections carried in the block, a window's ramp and drain included.
+    /// Traffic of the connections in the block, including a window's ramp and drain.
     pub traffic: Traffic,
-    /// What became of the schedule, in an open loop.
+    /// The outcome of the schedule, in an open loop.
     pub offered: Option<Offered>,
     /// The server's counters over the block.
     pub server: Result<Counters, String>,
-    /// Requests answered according to the server, from idle to idle; `None` when not comparable.
+    /// Requests answered by the server's count, from idle to idle; `None` if not comparable.
     pub counted: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ pub struct WarmUp {
     pub sent: u64,
     /// How many failed.
     pub failures: Failures,
-    /// Latency of the very first, in µs.
+    /// Latency of the first request, in µs.
     #[serde(default)]
     pub first_us: Option<u64>,
     /// Median latency of the last group, in µs.
@@ -59,7 +59,7 @@ pub struct WarmUp {
 }
 
 impl WarmUp {
-    /// Adds what was sent before the run was stopped: the very first request was then.
+    /// Adds the warm-up from before the run was stopped, which has the first request.
     pub fn follows(&mut self, mut first: Self) {
         first.failures.merge(std::mem::take(&mut self.failures));
         self.failures = first.failures;
@@ -83,16 +83,16 @@ pub struct Measured {
     pub blocks: Vec<MeasuredBlock>,
 }
 
-/// What became of an open loop's schedule within the window.
+/// The outcome of an open loop's schedule within the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Offered {
-    /// Requests that the schedule had in the window.
+    /// Requests scheduled in the window.
     pub scheduled: u64,
-    /// Requests that were completed while the window was open, whenever they were to be sent.
+    /// Requests completed while the window was open, regardless of their scheduled time.
     pub completed_meanwhile: u64,
     /// Requests of the schedule that were not sent before the window ended.
     pub unsent: u64,
-    /// Requests that had to wait because no more might be in flight.
+    /// Requests that waited because --max-in-flight requests were in flight.
     pub waited: u64,
 }
 

@@ -24,13 +24,13 @@ pub struct Cell {
     pub lane: Lane,
     /// The load.
     pub load: Load,
-    /// Whose connections the requests went out on.
+    /// The connection policy.
     #[serde(default)]
     pub connection: Policy,
-    /// The form of the images; in reports of before there was a choice, none.
+    /// The form of the images; `None` (null) in older reports.
     #[serde(default)]
     pub payload: Option<Encoding>,
-    /// The way of the tensors.
+    /// The transport of the tensors.
     #[serde(default)]
     pub transport: Transport,
     /// Requests sent: completed, failed, abandoned, and completed outside the window.
@@ -45,12 +45,12 @@ pub struct Cell {
     pub failures: Failures,
     /// Requests before the measurement.
     pub warm_up: WarmUp,
-    /// Measured time on the clock, in seconds.
+    /// Elapsed measured time, in seconds.
     pub wall_s: f64,
-    /// CPU time of this program meanwhile, in seconds, where known.
+    /// CPU time of this program while measuring, in seconds, where known.
     #[serde(default)]
     pub client_cpu_s: Option<f64>,
-    /// Completed images by measured time.
+    /// Completed images divided by measured time.
     pub images_per_s: Option<Estimate>,
     /// Completion minus send.
     pub latency_ms: Option<Latency>,
@@ -58,30 +58,30 @@ pub struct Cell {
     pub charged_p50_ms: Option<Estimate>,
     /// Bytes of a request's body.
     pub request_bytes: usize,
-    /// Bytes of an answer's body.
+    /// Bytes of a response's body.
     pub response_bytes: usize,
-    /// TCP connections used at a time.
+    /// TCP connections used at once.
     pub connections: u64,
-    /// Connections opened anew while measuring.
+    /// Connections reopened while measuring.
     pub reconnects: u64,
-    /// What the connections carried while measuring, a window's ramp and drain included.
+    /// Traffic of the connections while measuring, including a window's ramp and drain.
     #[serde(default)]
     pub traffic: Traffic,
-    /// How a request went on, seen from the client.
+    /// When the steps of a request were reached, seen from the client.
     #[serde(default)]
     pub times: Option<Times>,
-    /// What an open loop is about.
+    /// The figures of an open loop.
     #[serde(default)]
     pub open: Option<OpenLoopFigures>,
     /// The server's view of the measured window.
     pub server: Option<ServerSide>,
-    /// Why there is none.
+    /// The reason if there are no server times.
     pub server_missing: Option<String>,
-    /// Where the mean latency goes.
+    /// The mean latency in parts.
     pub waterfall: Option<Waterfall>,
     /// Which samples belong to which block.
     pub blocks: Vec<BlockSpan>,
-    /// Every measured request; in a file of its own.
+    /// Every measured request; stored in a separate file.
     #[serde(skip)]
     pub samples: Samples,
     /// Filled buckets of the latency histogram: upper bound in µs, count.
@@ -105,7 +105,7 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// What the server's counters say about the measured window; times are means for each request, in ms.
+/// The server's counters over the measured window; times are means for each request, in ms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerSide {
     /// Requests answered in the window.
@@ -114,19 +114,19 @@ pub struct ServerSide {
     pub images: u64,
     /// Batches run.
     pub executions: u64,
-    /// The whole stay in the server.
+    /// Total time in the server.
     pub request_ms: f64,
-    /// Waiting for an instance or for batch mates.
+    /// Waiting for an instance or for other requests of the batch.
     pub queue_ms: f64,
-    /// Inputs to the device.
+    /// Copying inputs to the device.
     pub compute_input_ms: f64,
-    /// The model.
+    /// Running the model.
     pub compute_infer_ms: f64,
-    /// Outputs from the device.
+    /// Copying outputs from the device.
     pub compute_output_ms: f64,
-    /// Requests that the client saw answered, idle to idle.
+    /// Requests answered by the client's count, from idle to idle.
     pub expected: u64,
-    /// Requests that the server counted meanwhile; `None` when not comparable.
+    /// The same by the server's count; `None` (null) if not comparable.
     pub counted: Option<u64>,
 }
 
@@ -140,43 +140,43 @@ pub struct BlockSpan {
     pub first: usize,
     /// Number of samples.
     pub samples: usize,
-    /// Length on the clock, in seconds.
+    /// Elapsed time, in seconds.
     pub wall_s: f64,
 }
 
-/// How a request went on since it was sent, seen from the client: medians in ms.
+/// When the steps of a request were reached, in ms since it was sent, seen from the client: medians.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Times {
-    /// There was a connection.
+    /// The connection was open.
     pub connect_ms: Estimate,
-    /// The TLS handshake, which is a part of that; `None` (null) where TLS is not spoken.
+    /// Length of the TLS handshake, which `connect_ms` includes; `None` (null) without TLS.
     #[serde(default)]
     pub tls_ms: Option<Estimate>,
-    /// The head of the answer was there.
+    /// The response's head arrived.
     pub first_byte_ms: Estimate,
-    /// The answer was complete.
+    /// The response was complete.
     pub last_byte_ms: Estimate,
 }
 
-/// What an open loop is about; the cell's latency is from the intended time.
+/// The figures of an open loop; the cell's latency counts from the intended send time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OpenLoop")]
 pub struct OpenLoopFigures {
-    /// Requests per second that the schedule had.
+    /// Scheduled requests per second.
     pub offered_per_s: f64,
-    /// Requests per second that were completed meanwhile.
+    /// Requests completed per second while the window was open.
     pub achieved_per_s: f64,
-    /// What became of the schedule.
+    /// The outcome of the schedule.
     pub schedule: Offered,
     /// Completion minus send: what a closed loop would call latency.
     pub service_ms: Option<Latency>,
-    /// How much later than intended requests were sent, in ms: median, 99th percentile and most.
+    /// How much later than intended requests were sent, in ms: median, 99th percentile and maximum.
     pub lag_ms: Option<[f64; 3]>,
 }
 
 impl Cell {
-    /// The server's work on a request in ms; reading the body goes at the link's pace and does not count, where it is
-    /// told apart.
+    /// The server's work on a request, in ms. Reading the body is not included if it is known separately, because it
+    /// waits for the link.
     pub fn server_ms(&self) -> Option<f64> {
         let staged = self.waterfall.as_ref().and_then(|w| Some(w.at(Location::Server)? - w.ms(Part::Receive)?));
         staged.or_else(|| self.server.as_ref().map(|server| server.request_ms))

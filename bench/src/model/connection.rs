@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum Policy {
-    /// A connection for each request: opening it is a part of the latency, closing it is not.
+    /// A connection for each request. The latency includes opening it, but not closing it.
     Fresh,
-    /// A connection for each worker, kept.
+    /// A connection for each worker, which all its requests reuse.
     #[default]
     Reused,
     /// A number of connections that all workers share. HTTP/1.1 requests wait for a free one, HTTP/2 requests run side by
@@ -38,7 +38,7 @@ impl FromStr for Policy {
             "fresh" => Ok(Self::Fresh),
             "reused" => Ok(Self::Reused),
             number => number.parse().map(Self::Shared).map_err(|_| {
-                format!("`{text}` is no connection policy; write fresh, reused or a number of connections")
+                format!("`{text}` is not a connection policy; write fresh, reused or a number of connections")
             }),
         }
     }
@@ -82,21 +82,21 @@ impl fmt::Display for TlsVersion {
     }
 }
 
-/// What went over some connections: the protocol's framing included, TCP's and IP's own headers not.
+/// Connections and bytes, counted at the socket: with the protocol's framing, without the headers of TCP and IP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Connections opened.
     pub opened: u64,
-    /// Connections open at a time, at most.
+    /// Most connections open at once.
     pub most_open: u64,
-    /// Bytes that the sockets took.
+    /// Bytes sent.
     pub sent_bytes: u64,
-    /// Bytes that the sockets gave.
+    /// Bytes received.
     pub received_bytes: u64,
 }
 
 impl Traffic {
-    /// What was added since an earlier reading; the most open at a time stays.
+    /// The traffic since an earlier reading; `most_open` is kept.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Traffic {
         }
     }
 
-    /// This and what another block saw.
+    /// The sum of the traffic of two blocks.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_are_read_as_they_are_written() {
+    fn policies_parse_from_their_names() {
         for text in ["fresh", "reused", "4"] {
             assert_eq!(text.parse::<Policy>().unwrap().to_string(), text);
         }

@@ -27,7 +27,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// What was counted since `earlier`; `None` when a counter fell, that is, the server restarted.
+    /// The counts since `earlier`; `None` if a counter decreased, because the server restarted.
     pub fn since(&self, earlier: &Self) -> Option<Self> {
         self.zip(earlier, u64::checked_sub)
     }

@@ -10,17 +10,17 @@ use crate::model::estimate::Estimate;
 pub struct Difference {
     /// First minus factor times second, in the samples' unit.
     pub difference: Estimate,
-    /// First by second; `None` where the second is not positive.
+    /// First divided by second; `None` if the second is not positive.
     pub ratio: Option<Estimate>,
     /// Blocks that both lanes have.
     pub blocks: usize,
-    /// Whether the interval is of pairs. With a single block there are no pairs: the requests of each lane
-    /// are resampled on their own, and drift between the two is not accounted for.
+    /// Whether the interval is of pairs of blocks. A single block is not paired: the requests of each lane are
+    /// resampled separately, and drift between the two stays in the difference.
     pub paired: bool,
 }
 
 impl Difference {
-    /// Whether the interval leaves out 0.
+    /// Whether the interval excludes 0.
     pub fn is_clear(&self) -> bool {
         self.difference.low > 0.0 || self.difference.high < 0.0
     }

@@ -1,8 +1,8 @@
-//! Durations: parsed from the command line, and as seconds in reports.
+//! Parses durations of the command line, and writes them as seconds in reports.
 
 use std::time::Duration;
 
-/// Reads a duration as people write it: `500ms`, `10s`, `1.5s`, `2m`.
+/// Parses a duration such as `500ms`, `10s`, `1.5s` or `2m`.
 ///
 /// # Errors
 /// A message with the accepted forms.
@@ -24,7 +24,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a duration of at most a day; write 500ms, 10s or 2m"))
 }
 
-/// Serde form of a duration: seconds.
+/// Serialises a duration as seconds.
 pub mod seconds {
     use std::time::Duration;
 
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_durations() {
+    fn durations_are_parsed() {
         let read = |text| parse_duration(text).unwrap().as_millis();
         assert_eq!([read("500ms"), read("10s"), read("1.5s"), read("2m")], [500, 10_000, 1_500, 120_000]);
         for bad in ["", "10", "-1s", "s", "1h", "2d", "nan s", "infs", "99999999s"] {

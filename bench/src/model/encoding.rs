@@ -21,12 +21,12 @@ pub enum Encoding {
     Fp16,
     /// UINT8 `[N,224,224,3]`, plain pixels, to the model NAME_u8: 150,528 bytes an image. KServe lanes.
     U8,
-    /// The FP32 tensor as JSON numbers, the answer too. KServe over HTTP.
+    /// The FP32 tensor as JSON numbers, and the response too. KServe over HTTP.
     Json,
 }
 
 impl Encoding {
-    /// What a protocol carries when nothing else is asked for.
+    /// The default form of a protocol.
     pub fn default_of(protocol: Protocol) -> Self {
         match protocol {
             Protocol::Jpeg => Self::JpegBase64,
@@ -43,7 +43,7 @@ impl Encoding {
         }
     }
 
-    /// The model that takes it, of a family's plain name.
+    /// The name of the model that takes it, given the model's plain name.
     pub fn model(self, name: &str) -> String {
         match self {
             Self::Fp16 => format!("{name}_fp16"),
@@ -52,7 +52,7 @@ impl Encoding {
         }
     }
 
-    /// KServe's name of its elements' type.
+    /// KServe's data type of its elements.
     pub fn datatype(self) -> &'static str {
         match self {
             Self::Fp16 => "FP16",

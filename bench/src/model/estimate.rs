@@ -15,7 +15,7 @@ pub struct Estimate {
     pub low: f64,
     /// Upper end of the interval, at least `value`.
     pub high: f64,
-    /// Samples that it rests on.
+    /// Number of samples.
     pub n: usize,
 }
 
@@ -30,7 +30,7 @@ impl Estimate {
         Self { value: self.value * factor, low: self.low * factor, high: self.high * factor, n: self.n }
     }
 
-    /// The same estimate with its sign turned.
+    /// The same estimate with the opposite sign.
     pub fn negated(self) -> Self {
         Self { value: -self.value, low: -self.high, high: -self.low, n: self.n }
     }
@@ -56,7 +56,7 @@ pub enum Percentile {
     Unknown {
         /// Always `None` (null in JSON), so that a reader never takes the reason for a figure.
         value: Option<f64>,
-        /// What is missing.
+        /// Why it is unknown.
         reason: String,
     },
 }

@@ -9,16 +9,16 @@ use crate::model::{difference::Difference, lane::Lane, load::Load, metric::Metri
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The interval lies within what is claimed.
+    /// The interval lies within the claim.
     Supported,
-    /// The interval leaves out the claim or its contrary nowhere: more samples are needed, or it was not measured.
+    /// The interval excludes neither the claim nor its opposite, so more samples are needed; or it was not measured.
     Inconclusive,
-    /// The interval lies outside of what is claimed.
+    /// The interval lies outside the claim.
     Refuted,
 }
 
 impl Verdict {
-    /// The verdict in a word.
+    /// The verdict as a word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Supported => "supported",
@@ -38,11 +38,11 @@ impl Verdict {
 pub struct SampleSize {
     /// Blocks for each lane.
     pub blocks: usize,
-    /// Requests for each lane, in blocks of the present size.
+    /// Requests for each lane, in blocks of the same size.
     pub requests: usize,
 }
 
-/// One claim, judged.
+/// A claim and its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// The claim.
@@ -51,9 +51,10 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Left minus right, where both were measured.
     pub effect: Option<Difference>,
-    /// The sample that would settle it with 80 % power if the effect is what it seems; for inconclusive ones.
+    /// For inconclusive claims: the samples that would give a verdict with 80 % power if the effect is as large as
+    /// measured.
     pub needs: Option<SampleSize>,
-    /// What stands in the way, if anything.
+    /// The reason if the claim is inconclusive.
     pub reason: Option<String>,
 }
 
@@ -62,17 +63,17 @@ pub struct Judged {
 pub struct Finding {
     /// `H1` to `H5`, or `user`.
     pub name: String,
-    /// In words.
+    /// The hypothesis in words.
     pub statement: String,
     /// The verdict on all claims together.
     pub verdict: Verdict,
-    /// Why there is none, where nothing could be judged.
+    /// The reason if nothing could be judged.
     pub reason: Option<String>,
     /// The claims.
     pub claims: Vec<Judged>,
 }
 
-/// How two lanes are claimed to compare.
+/// The relation of two lanes that a claim states.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Relation {
     /// `<`: the left side is smaller.
@@ -98,6 +99,6 @@ pub struct Hypothesis {
     pub factor: f64,
     /// The right lane.
     pub right: Lane,
-    /// Under which load.
+    /// The load.
     pub load: Load,
 }

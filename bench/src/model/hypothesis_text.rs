@@ -4,18 +4,18 @@ use std::{fmt, str::FromStr};
 
 use crate::model::{
     hypothesis::{Hypothesis, Relation},
-    lane::{Lane, NoLane},
+    lane::{Lane, UnknownLane},
     load::Load,
     metric::Metric,
 };
 
-/// Margin of `~` where none is written.
+/// Default margin of `~`.
 const MARGIN: f64 = 0.05;
-/// Largest batch, concurrency and factor that are taken for meant.
+/// Largest batch, concurrency and factor that are accepted.
 const MAX_COUNT: usize = 1_000_000;
 const MAX_FACTOR: f64 = 1e6;
 
-/// A claim that cannot be read.
+/// A claim that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}\n  {input}\n  {:>width$}\nwrite METRIC(LANE) < METRIC(LANE) @ batch=N, with <, > or ~ 5% and batch or concurrency", '^', width = at + 1)]
 pub struct HypothesisError {
@@ -28,7 +28,7 @@ impl FromStr for Hypothesis {
     type Err = HypothesisError;
 
     fn from_str(input: &str) -> Result<Self, Self::Err> {
-        // One line, so that the mark stands below what it means.
+        // One line, so that the mark is below the mistake.
         let input: String = input.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let mut reader = Reader { input: &input, at: 0 };
         reader.hypothesis().map_err(|(at, reason)| {
@@ -74,7 +74,7 @@ impl fmt::Display for Hypothesis {
     }
 }
 
-/// Where, and what.
+/// The byte offset of a mistake, and the reason.
 type Error = (usize, String);
 
 struct Reader<'a> {
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
         let right_at = self.skip_spaces();
         let (right_factor, metric, right) = self.side()?;
         if metric != left_metric {
-            return Err((right_at, format!("both sides must be the same metric, not {left_metric} and {metric}")));
+            return Err((right_at, format!("both sides must have the same metric, not {left_metric} and {metric}")));
         }
         if right == left {
             return Err((right_at, format!("{left} is compared with itself")));
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         self.expect("(")?;
         let at = self.skip_spaces();
         let name = self.word("a lane, such as onnx-http")?;
-        let lane = name.parse().map_err(|error: NoLane| (at, error.to_string()))?;
+        let lane = name.parse().map_err(|error: UnknownLane| (at, error.to_string()))?;
         self.expect(")")?;
         Ok((factor, metric, lane))
     }
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         Ok(relation)
     }
 
-    /// `[@ batch=N, concurrency=N]` and the end; batch 1, one at a time, where nothing is written.
+    /// `[@ batch=N, concurrency=N]` and the end; the default is batch 1, one request at a time.
     fn load(&mut self) -> Result<Load, Error> {
         let (mut batch, mut concurrency) = (None, None);
         self.skip_spaces();
@@ -165,11 +165,12 @@ impl<'a> Reader<'a> {
                     "batch" => &mut batch,
                     "concurrency" => &mut concurrency,
                     other => {
-                        return Err((at, format!("no condition `{other}`; conditions are batch=N and concurrency=N")));
+                        let reason = format!("`{other}` is not a condition; conditions are batch=N and concurrency=N");
+                        return Err((at, reason));
                     }
                 };
                 if slot.is_some() {
-                    return Err((at, "this condition was given before".into()));
+                    return Err((at, "this condition is given twice".into()));
                 }
                 self.expect("=")?;
                 *slot = Some(self.count()?);
@@ -241,7 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_cannot_be_read_is_pointed_at() {
+    fn errors_point_at_the_mistake() {
         let errors: Vec<_> = [
             "p50(onnx) < p50(onnx-grpc)",
             "p50(onnx-http) < p95(onnx-grpc)",
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_read() {
+    fn claims_are_parsed() {
         let text = |text: &str| text.parse::<Hypothesis>().unwrap().to_string();
         assert_eq!(text("p50(onnx-http)<p50(onnx-grpc)"), "p50(onnx-http) < p50(onnx-grpc) @ batch=1");
         assert_eq!(
@@ -299,14 +300,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(hypothesis in hypotheses()) {
+        fn a_written_claim_parses_to_the_same(hypothesis in hypotheses()) {
             let read: Hypothesis = hypothesis.to_string().parse().unwrap();
             prop_assert_eq!(read.to_string(), hypothesis.to_string());
             prop_assert_eq!((read.left, read.right, read.load, read.factor), (hypothesis.left, hypothesis.right, hypothesis.load, hypothesis.factor));
         }
 
         #[test]
-        fn any_text_is_survived(text: String, cut in 0..60_usize, claim in hypotheses()) {
+        fn any_text_parses_without_panic(text: String, cut in 0..60_usize, claim in hypotheses()) {
             let _ = text.parse::<Hypothesis>();
             let claim: String = claim.to_string().chars().take(cut).chain(text.chars()).collect();
             if let Err(error) = claim.parse::<Hypothesis>() {

@@ -1,4 +1,4 @@
-//! A lane of a server: one of the suite's five, or the same lane of a server beside it.
+//! A lane: one of the suite's five, or the same lane of a peer.
 
 use std::{fmt, str::FromStr};
 
@@ -6,17 +6,17 @@ use quintet_proto::lanes::Lane as Kind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One protocol in front of one service of one server.
+/// One protocol of one service of one server.
 ///
-/// Written `onnx-http`, or `triton/onnx-http` where it is not the suite's own. Ordered as in tables: the suite's
-/// lanes first.
+/// Written `onnx-http`, or `triton/onnx-http` for a lane of the peer `triton`. Ordered as in tables: the suite's lanes
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
 #[schemars(with = "String", extend("pattern" = "^([a-z0-9][a-z0-9-]*/)?(jpeg|onnx-http|onnx-grpc|trt-http|trt-grpc)$"))]
 pub struct Lane {
-    /// The server, unless it is the suite itself.
+    /// The peer; `None` for the suite's own lane.
     pub peer: Option<Peer>,
-    /// Which of the five.
+    /// One of the five kinds.
     pub kind: Kind,
 }
 
@@ -49,7 +49,7 @@ impl Lane {
         self.kind.service()
     }
 
-    /// Whether a name stands for it: its own, its service's, either with its server's, or its server's.
+    /// Whether `name` selects it: LANE, SERVICE, PEER/LANE, PEER/SERVICE or PEER.
     pub fn is_named(self, name: &str) -> bool {
         let plain = |name: &str| name == self.kind.name() || name == self.service();
         match (name.split_once('/'), self.peer) {
@@ -70,29 +70,29 @@ impl fmt::Display for Lane {
     }
 }
 
-/// What is no lane.
+/// A text that is not a lane.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no lane `{name}`; lanes are {}", Lane::ALL.map(|lane| lane.to_string()).join(", "))]
-pub struct NoLane {
+#[error("`{name}` is not a lane; lanes are {}", Lane::ALL.map(|lane| lane.to_string()).join(", "))]
+pub struct UnknownLane {
     name: String,
 }
 
 impl FromStr for Lane {
-    type Err = NoLane;
+    type Err = UnknownLane;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let no_lane = || NoLane { name: name.to_owned() };
+        let unknown = || UnknownLane { name: name.to_owned() };
         let (peer, kind) = match name.split_once('/') {
             None => (None, name),
-            Some((peer, kind)) => (Some(peer.parse().map_err(|_| no_lane())?), kind),
+            Some((peer, kind)) => (Some(peer.parse().map_err(|_| unknown())?), kind),
         };
-        let kind = Kind::ALL.into_iter().find(|lane| lane.name() == kind).ok_or_else(no_lane)?;
+        let kind = Kind::ALL.into_iter().find(|lane| lane.name() == kind).ok_or_else(unknown)?;
         Ok(Self { peer, kind })
     }
 }
 
 impl TryFrom<String> for Lane {
-    type Error = NoLane;
+    type Error = UnknownLane;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         name.parse()
@@ -105,13 +105,16 @@ impl From<Lane> for String {
     }
 }
 
-/// Name of a server beside the suite: up to 16 of a-z, 0-9 and `-`. Held in place, so that lanes are copied like numbers.
+/// Name of a peer: up to 16 characters of a-z, 0-9 and `-`. Stored inline, so that lanes are `Copy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Peer([u8; Self::MOST]);
 
-/// A name that no server beside the suite can have.
+/// A text that cannot be a peer's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` cannot be a server's name: up to {} of a-z, 0-9 and -, and no lane's or service's", Peer::MOST)]
+#[error(
+    "`{name}` cannot be a server's name: use up to {} of a-z, 0-9 and -, but not the name of a lane or service",
+    Peer::MOST
+)]
 pub struct BadPeer {
     name: String,
 }
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn lanes_parse_from_their_names() {
         for lane in Lane::ALL.into_iter().flat_map(|lane| [lane, lane.of(triton())]) {
             assert_eq!(lane.to_string().parse(), Ok(lane));
         }
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_stand_for_several_lanes() {
+    fn a_name_may_select_several_lanes() {
         let lanes: Vec<_> = Lane::ALL.into_iter().chain(Lane::ALL.map(|lane| lane.of(triton()))).collect();
         let named = |name: &str| lanes.iter().filter(|lane| lane.is_named(name)).count();
         assert_eq!(
@@ -189,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_is_survived(name in "[a-z0-9/-]{0,20}|.*") {
+        fn any_name_parses_without_panic(name in "[a-z0-9/-]{0,20}|.*") {
             if let Ok(peer) = name.parse::<Peer>() {
                 prop_assert_eq!(peer.to_string(), name.clone());
                 prop_assert!(!name.is_empty() && name.len() <= 16);

@@ -14,15 +14,16 @@ pub struct Limits {
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub connect_timeout: Duration,
-    /// Longest time for one request, from send to the last byte of the answer.
+    /// Longest time for one request, from send to the last byte of the response.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub request_timeout: Duration,
-    /// Largest answer that is read, in bytes.
+    /// Largest response that is read, in bytes.
     pub max_response_bytes: usize,
-    /// Most requests that one concurrent window sends; the window ends early there.
+    /// Most requests that one concurrent window sends; at this number the window ends early.
     pub max_window_requests: usize,
-    /// Most requests in flight, and so connections, in an open loop; further ones wait, which counts.
+    /// Most requests in flight, and so connections, in an open loop; further requests wait, and their latency includes
+    /// the wait.
     #[serde(default = "max_in_flight")]
     pub max_in_flight: usize,
 }

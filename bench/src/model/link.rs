@@ -9,7 +9,7 @@ use crate::model::duration::parse_duration;
 
 /// Longest round trip that is emulated.
 const MAX_RTT: Duration = Duration::from_secs(10);
-/// Largest window and queue: each connection may hold this much of each way in memory.
+/// Largest window and queue: each connection may hold this much in memory in each direction.
 const MAX_BUFFER_BYTES: u64 = 256 << 20;
 /// Most segments in an initial window.
 const MAX_INITIAL_WINDOW: u64 = 1_000;
@@ -19,19 +19,19 @@ const MAX_INITIAL_WINDOW: u64 = 1_000;
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct LinkSpec {
-    /// Round trip without queues; half of it each way.
+    /// Round trip without queues; each direction takes half of it.
     pub rtt: Duration,
-    /// Client to server, in bits per second, shared by all connections; `None` is as fast as it goes.
+    /// Client to server, in bits per second, shared by all connections; `None` is unlimited.
     pub up: Option<u64>,
     /// Server to client.
     pub down: Option<u64>,
-    /// Each way's delay varies by up to half of this in both directions.
+    /// The delay of each direction varies by up to half of this, up and down.
     pub jitter: Duration,
     /// Segments of 1,460 bytes that a connection may send before the first acknowledgement (RFC 6928).
     pub initial_window: u64,
-    /// What the bottleneck holds when it is busy, in bytes, each way.
+    /// Size of the bottleneck's queue in each direction, in bytes.
     pub queue_bytes: u64,
-    /// Largest window of a connection, as its socket buffers would bound it, in bytes.
+    /// Largest window of a connection, in bytes, as its socket buffers would limit it.
     pub window_bytes: u64,
 }
 
@@ -49,7 +49,7 @@ impl Default for LinkSpec {
     }
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Client to server.
@@ -59,7 +59,7 @@ pub enum Direction {
 }
 
 impl LinkSpec {
-    /// Bytes per second of one way.
+    /// Bytes per second in one direction; `None` if unlimited.
     pub fn bytes_per_s(&self, direction: Direction) -> Option<f64> {
         let bits = match direction {
             Direction::Up => self.up,
@@ -73,8 +73,8 @@ impl LinkSpec {
         (self.initial_window * SEGMENT_BYTES).min(self.window_bytes)
     }
 
-    /// The largest window that a connection reaches: what the link holds in flight and in its queue,
-    /// where losses would stop a real one, and what its buffers hold.
+    /// The largest window that a connection reaches: the bytes that the link holds in flight and in its queue, after
+    /// which a real one would lose packets, but at most the size of its buffers.
     pub fn largest_window(&self, direction: Direction) -> u64 {
         let in_flight = self.bytes_per_s(direction).map(|rate| (rate * self.rtt.as_secs_f64()) as u64);
         in_flight
@@ -99,7 +99,7 @@ impl FromStr for LinkSpec {
         let mut seen = Vec::new();
         for part in text.split(',').map(str::trim) {
             let error = |reason: String| LinkSpecError { part: part.to_owned(), reason };
-            let (key, value) = part.split_once('=').ok_or_else(|| error("no `=`".into()))?;
+            let (key, value) = part.split_once('=').ok_or_else(|| error("`=` is missing".into()))?;
             if seen.contains(&key) {
                 return Err(error("given twice".into()));
             }
@@ -116,9 +116,9 @@ impl FromStr for LinkSpec {
             }
             let in_range = [
                 (spec.rtt <= MAX_RTT, "the round trip is at most 10s"),
-                ((1..=MAX_INITIAL_WINDOW).contains(&spec.initial_window), "1 to 1000 segments"),
-                ((SEGMENT_BYTES..=MAX_BUFFER_BYTES).contains(&spec.window_bytes), "a segment to 256mib"),
-                (spec.queue_bytes <= MAX_BUFFER_BYTES, "at most 256mib"),
+                ((1..=MAX_INITIAL_WINDOW).contains(&spec.initial_window), "iw is 1 to 1000 segments"),
+                ((SEGMENT_BYTES..=MAX_BUFFER_BYTES).contains(&spec.window_bytes), "the window is 1460b to 256mib"),
+                (spec.queue_bytes <= MAX_BUFFER_BYTES, "the queue is at most 256mib"),
             ];
             if let Some((_, reason)) = in_range.iter().find(|(fine, _)| !fine) {
                 return Err(error((*reason).to_owned()));
@@ -133,7 +133,7 @@ impl FromStr for LinkSpec {
 }
 
 impl fmt::Display for LinkSpec {
-    /// The form that [`LinkSpec::from_str`] reads, with what differs from the defaults.
+    /// The form that [`LinkSpec::from_str`] parses, without most defaults.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Self::default();
         let ms = |duration: Duration| duration.as_nanos() as f64 / 1e6;
@@ -171,7 +171,7 @@ impl From<LinkSpec> for String {
     }
 }
 
-/// `20mbit`: bits per second, in powers of ten as networks count.
+/// Parses `20mbit`: bits per second, in powers of ten.
 fn parse_rate(text: &str) -> Result<u64, String> {
     let units = [("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9)];
     let bits = scaled(text, &units).filter(|bits| (1e3..=1e12).contains(bits));
@@ -201,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_link_is_read_as_people_write_it() {
+    fn a_link_is_parsed() {
         let spec: LinkSpec = "rtt=35ms,up=20mbit,down=0.1gbit,jitter=2ms,iw=10".parse().unwrap();
         let expected = LinkSpec {
             rtt: Duration::from_millis(35),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_link_is_said() {
+    fn errors_name_the_part_and_the_problem() {
         let messages: Vec<_> = [
             "",
             "rtt",
@@ -240,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn a_written_link_parses_to_the_same(
             rtt_us in 0_u64..10_000_000, up in proptest::option::of(1_000_u64..1_000_000_000_000),
             down in proptest::option::of(1_000_u64..1_000_000_000_000), initial_window in 1_u64..1000,
             queue_bytes in 0_u64..(256 << 20), window_bytes in 1_460_u64..(256 << 20)
@@ -254,7 +254,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_survived(text: String) {
+        fn any_text_parses_without_panic(text: String) {
             let _ = text.parse::<LinkSpec>();
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::arrivals::{Arrivals, Rate};
 
-/// How a lane is loaded in one cell of the report.
+/// The load of a lane in one cell of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Load {
@@ -21,11 +21,11 @@ pub enum Load {
         /// Images in a request.
         batch: usize,
     },
-    /// Requests at their own times, whatever became of those before (open loop).
+    /// Requests at scheduled times, independent of earlier responses (open loop).
     Open {
-        /// How they follow each other.
+        /// How the send times are distributed.
         arrivals: Arrivals,
-        /// Requests per second; of a trace, its mean.
+        /// Requests per second; the mean for a trace.
         rate: Rate,
         /// Images in a request.
         batch: usize,
@@ -40,7 +40,7 @@ impl Load {
         }
     }
 
-    /// Workers; an open loop takes as many as it needs.
+    /// Workers; 1 for an open loop, which uses as many as it needs.
     pub fn workers(self) -> usize {
         match self {
             Self::Serial { .. } | Self::Open { .. } => 1,

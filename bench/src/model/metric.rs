@@ -45,7 +45,7 @@ impl Metric {
         if self == Self::Throughput { "img/s" } else { "ms" }
     }
 
-    /// How its values are summed up.
+    /// The statistic that summarises its values.
     pub fn statistic(self) -> Statistic {
         match self {
             Self::Latency(statistic) => statistic,
@@ -66,7 +66,7 @@ impl FromStr for Metric {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::all().find(|metric| metric.name() == name).ok_or_else(|| {
             let known: Vec<_> = Self::all().map(Self::name).collect();
-            format!("no metric `{name}`; metrics are {}", known.join(", "))
+            format!("`{name}` is not a metric; metrics are {}", known.join(", "))
         })
     }
 }

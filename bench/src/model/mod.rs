@@ -1,4 +1,4 @@
-//! Plain data that every layer shares: lanes, loads, settings, samples, reports.
+//! Plain data that all layers share: lanes, loads, settings, samples, reports.
 
 pub mod arrivals;
 pub mod block;

@@ -1,4 +1,4 @@
-//! Whether the lanes compute the same outputs.
+//! The comparison of the lanes' outputs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct PairAgreement {
 pub struct NoOutputs {
     /// The lane.
     pub lane: Lane,
-    /// What happened instead.
+    /// Why it gave none.
     pub reason: String,
 }
 
@@ -36,8 +36,8 @@ pub struct NoOutputs {
 pub struct Comparison {
     /// The tolerance, relative to the scale.
     pub tolerance: f64,
-    /// All pairs of lanes that answered.
+    /// All pairs of lanes that gave outputs.
     pub pairs: Vec<PairAgreement>,
-    /// Lanes that did not answer.
+    /// Lanes that gave none.
     pub missing: Vec<NoOutputs>,
 }

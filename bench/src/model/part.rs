@@ -3,41 +3,41 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A part of a request's latency. The order is that of its way.
+/// A part of a request's latency, in the order of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Client: opening the connection; next to nothing when it is kept.
+    /// Client: opening the connection; close to 0 if it is reused.
     Connect,
-    /// Client: the TLS handshake on it, where TLS is spoken.
+    /// Client: the TLS handshake, with TLS.
     Tls,
-    /// Client: the request from its prepared pieces. (Preprocessing is charged apart.)
+    /// Client: assembling the request from prepared pieces. (Preprocessing is charged separately.)
     ClientEncode,
-    /// Client: handing the request to the system, where the server does not read it meanwhile.
+    /// Client: handing the request to the system, without the time in which the server reads it.
     Send,
-    /// Both ways together, with the operating systems on both sides.
+    /// Network: both directions together, including the operating systems on both sides.
     Network,
     /// Server: reading the body from the socket, as fast as it arrives.
     Receive,
-    /// Server: protocol to tensors; on the jpeg lane also decoding and preprocessing.
+    /// Server: decoding the protocol into tensors; on the jpeg lane also decoding and preprocessing images.
     Parse,
-    /// Server: waiting for an instance and for batch mates.
+    /// Server: waiting for an instance and for other requests of the batch.
     Queue,
-    /// Server: requests to one batch.
+    /// Server: combining requests into one batch.
     Gather,
-    /// Server: batch to the backend's input.
+    /// Server: copying the batch to the backend's input.
     CopyIn,
-    /// Server: the model.
+    /// Server: running the model.
     Infer,
-    /// Server: the backend's output to the server's buffers.
+    /// Server: copying the backend's output to the server's buffers.
     CopyOut,
-    /// Server: tensors to protocol.
+    /// Server: encoding tensors for the protocol.
     Encode,
     /// Time between the client's last byte out and first byte in that no stage accounts for.
     Unknown,
-    /// Client: the answer from its first byte to its last.
+    /// Client: reading the response from its first byte to its last.
     Download,
-    /// Client: whether the answer is a success.
+    /// Client: checking that the response is a success.
     ClientDecode,
 }
 
@@ -106,7 +106,7 @@ impl Part {
 pub enum Location {
     /// In the client.
     Client,
-    /// On the way.
+    /// On the network.
     Network,
     /// In the server.
     Server,
@@ -119,8 +119,8 @@ pub enum Location {
 pub struct StageTimes(pub(crate) [u32; Part::STAGES.len()]);
 
 impl StageTimes {
-    /// Reads `queue;dur=0.041, infer;dur=18.2`. Stages may be in any order and have further parameters, other
-    /// metrics may stand between them; `None` unless all eight stages are there.
+    /// Reads `queue;dur=0.041, infer;dur=18.2`. Stages may be in any order and have further parameters, and other
+    /// metrics may be between them. `None` unless all eight stages are present.
     pub fn parse(value: &str) -> Option<Self> {
         let mut times = [None; Part::STAGES.len()];
         for metric in value.split(',') {
@@ -140,7 +140,7 @@ impl StageTimes {
         Some(Self(known))
     }
 
-    /// The time of a stage in ns; 0 for a part that is no stage.
+    /// The time of a stage in ns; 0 for a part that is not a stage.
     pub fn ns(self, part: Part) -> i64 {
         let stage = Part::STAGES.iter().position(|stage| *stage == part);
         stage.map_or(0, |index| i64::from(self.0[index]) * 1_000)

@@ -1,4 +1,4 @@
-//! The recorder of a worker: each request's start and latency, and each failure.
+//! Records each request's start and latency and each failure of a worker.
 //!
 //! One recorder belongs to one worker, so recording takes no lock; recorders are merged afterwards.
 
@@ -43,7 +43,7 @@ impl Failures {
 
 /// The record of one worker, or of several merged.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Recorder {
     histogram: Histogram<u64>,
     samples: Vec<Sample>,
@@ -51,31 +51,31 @@ pub struct Recorder {
     pub failures: Failures,
     /// Requests given up in flight because the run was interrupted: neither completed nor failed.
     pub abandoned: u64,
-    /// Bytes of the last answer's body.
+    /// Bytes of the last response's body.
     pub response_bytes: usize,
 }
 
-/// A record without its histogram, which follows from the samples.
+/// A record without its histogram, which is rebuilt from the samples.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Stored {
     samples: Vec<Sample>,
     failures: Failures,
     abandoned: u64,
     response_bytes: usize,
 }
 
-impl From<Recorder> for Written {
+impl From<Recorder> for Stored {
     fn from(Recorder { samples, failures, abandoned, response_bytes, .. }: Recorder) -> Self {
         Self { samples, failures, abandoned, response_bytes }
     }
 }
 
-impl TryFrom<Written> for Recorder {
+impl TryFrom<Stored> for Recorder {
     type Error = CreationError;
 
-    fn try_from(written: Written) -> Result<Self, CreationError> {
+    fn try_from(stored: Stored) -> Result<Self, CreationError> {
         let mut recorder = Self::new()?;
-        let Written { samples, failures, abandoned, response_bytes } = written;
+        let Stored { samples, failures, abandoned, response_bytes } = stored;
         samples.into_iter().for_each(|sample| recorder.add(sample));
         Ok(Self { failures, abandoned, response_bytes, ..recorder })
     }
@@ -96,7 +96,7 @@ impl Recorder {
         })
     }
 
-    /// Writes down a completed request.
+    /// Records a completed request.
     pub fn add(&mut self, sample: Sample) {
         // It grows as needed; only a failed allocation would lose the value here, and the sample stays.
         let _ = self.histogram.record(sample.latency.as_nanos().try_into().unwrap_or(u64::MAX));
@@ -112,7 +112,7 @@ impl Recorder {
         self.response_bytes = self.response_bytes.max(other.response_bytes);
     }
 
-    /// The completed requests, in the order written.
+    /// The completed requests, in the order recorded.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_keeps_its_words() {
+    fn the_message_of_the_first_failure_is_kept() {
         let mut failures = Failures::default();
         failures.add("status", &"status 503: queue is full");
         failures.add("timeout", &"no answer within 2.0 s");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_takes_what_was_completed_in_it() {
+    fn a_window_has_the_requests_completed_in_it() {
         let recorder = recorder(&[500, 500, 9_000, 500]); // end at 0.5, 1.5, 11 and 3.5 ms
         let within = recorder.completed_within(Duration::from_millis(1), Duration::from_millis(11)).unwrap();
         let ends: Vec<_> = within.samples().iter().map(|s| s.end().as_micros()).collect();
@@ -179,9 +179,9 @@ mod tests {
     }
 
     proptest! {
-        /// The histogram holds every latency, three digits of it.
+        /// The histogram has every latency to three digits.
         #[test]
-        fn buckets_are_where_the_latencies_are(mut us in proptest::collection::vec(1_u32.., 1..50)) {
+        fn buckets_contain_the_latencies(mut us in proptest::collection::vec(1_u32.., 1..50)) {
             let buckets = recorder(&us).buckets_us();
             us.sort_unstable();
             let counted = buckets.iter().flat_map(|&(bound, count)| std::iter::repeat_n(bound, count as usize));
@@ -192,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn a_record_is_read_as_it_was_written(us: Vec<u32>) {
+        fn a_record_survives_serialisation(us: Vec<u32>) {
             let before = recorder(&us);
             let after: Recorder = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
             prop_assert_eq!(after.samples(), before.samples());

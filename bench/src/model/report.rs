@@ -20,7 +20,7 @@ use crate::model::{
     warning::Warning,
 };
 
-/// Version of the JSON form. Fields may be added under one version; none changes its meaning.
+/// Version of the JSON format. A version may gain fields, but no field changes its meaning.
 pub const SCHEMA: &str = "quintet-report/1";
 
 /// A lane as its server describes it.
@@ -30,9 +30,9 @@ pub struct LaneInfo {
     pub lane: Lane,
     /// Its service.
     pub service: String,
-    /// Where it was reached.
+    /// Its address.
     pub url: String,
-    /// Where its counters were read.
+    /// The address of its counters.
     pub metrics_url: String,
     /// The model that answered.
     pub model: String,
@@ -47,36 +47,36 @@ pub struct LaneInfo {
     /// `max_queue_delay_microseconds` of the model's batcher, where known.
     #[serde(default)]
     pub max_queue_delay_us: Option<u64>,
-    /// The version of TLS that was spoken with it, if it was.
+    /// The TLS version of its connections; `None` (null) without TLS.
     #[serde(default)]
     pub tls: Option<TlsVersion>,
-    /// Why there are no server counters, if there are none.
+    /// The reason if there are no server counters.
     pub counters_missing: Option<String>,
 }
 
-/// How much faster gRPC is than HTTP in front of one service: p50 over HTTP divided by p50 over gRPC.
+/// How much faster gRPC is than HTTP for one service: p50 over HTTP divided by p50 over gRPC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Speedup {
     /// The service.
     pub service: String,
     /// Images in a request.
     pub batch: usize,
-    /// Above 1 gRPC is faster.
+    /// Above 1, gRPC is faster.
     pub speedup: Estimate,
 }
 
-/// Two lanes under one load, by the metric that the load is about: p50 one after the other, throughput together.
+/// The difference of two lanes under one load: of throughput for a concurrent load, of p50 for others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneDifference {
     /// The load.
     pub load: Load,
-    /// Whose connections both lanes' requests went out on.
+    /// The connection policy of both lanes.
     #[serde(default)]
     pub connection: Policy,
-    /// The forms of both lanes' images.
+    /// The payloads of both lanes.
     #[serde(default)]
     pub payloads: [Option<Encoding>; 2],
-    /// The ways of both lanes' tensors.
+    /// The transports of both lanes.
     #[serde(default)]
     pub transports: [Transport; 2],
     /// What is compared.
@@ -101,32 +101,32 @@ pub struct Report {
     pub elapsed_s: f64,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
-    /// When it went on after it had been stopped, in UTC.
+    /// When it was resumed, in UTC.
     #[serde(default)]
     pub resumed_at: Vec<String>,
-    /// What was asked for.
+    /// The settings of the run.
     pub settings: Settings,
-    /// Where it was asked from.
+    /// The client's machine and program.
     pub environment: Environment,
-    /// The lanes and what their servers say about themselves.
+    /// The lanes as their servers describe them.
     pub lanes: Vec<LaneInfo>,
     /// The photographs sent.
     pub photographs: Vec<PhotographInfo>,
     /// Preprocessing of one image on the client, in ms: work that tensor lanes leave to the client.
     pub client_preprocess_ms: Option<Estimate>,
-    /// Whether the lanes gave the same answers.
+    /// The comparison of the lanes' outputs.
     pub outputs: Comparison,
     /// The measurements.
     pub cells: Vec<Cell>,
-    /// Every pair of lanes, under every load.
+    /// The differences of every pair of lanes under every load.
     #[serde(default)]
     pub differences: Vec<LaneDifference>,
-    /// HTTP against gRPC in front of the same service.
+    /// gRPC's speedup over HTTP for the same service.
     pub speedups: Vec<Speedup>,
-    /// The study's hypotheses and the user's own, judged.
+    /// Verdicts on the study's hypotheses and the user's own.
     #[serde(default)]
     pub hypotheses: Vec<Finding>,
-    /// What a reader should know before believing the figures.
+    /// Reasons to distrust figures.
     pub warnings: Vec<Warning>,
 }
 
@@ -140,12 +140,12 @@ pub struct PhotographInfo {
 }
 
 impl Report {
-    /// The cells that stand for their lanes: of several under one load, the first.
+    /// The cells that represent their lanes: the first of several under one load.
     pub fn plain_cells(&self) -> impl Iterator<Item = &Cell> {
         self.cells.iter().filter(|cell| self.cell(cell.lane, cell.load).is_some_and(|first| std::ptr::eq(first, *cell)))
     }
 
-    /// The cell of a lane under a load; of several, the first connection policy and payload stand for it.
+    /// The cell of a lane under a load; the first if there are several variants.
     pub fn cell(&self, lane: Lane, load: Load) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.lane == lane && cell.load == load)
     }

@@ -6,39 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::part::StageTimes;
 
-/// When a call had got how far, since its start, on the client's clock. Each mark but `tls`, which is a length, is at or
-/// after the one before.
+/// When the steps of a request were reached, since its start, on the client's clock. Each mark is at or after the one
+/// before, except `tls`, which is a length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
-    /// There was a connection, opened or kept.
+    /// The connection was ready, opened or reused.
     pub connected: Duration,
-    /// How much of that was the TLS handshake; `None` where TLS is not spoken.
+    /// Length of the TLS handshake, which `connected` includes; `None` without TLS.
     #[serde(default)]
     pub tls: Option<Duration>,
-    /// The request was made and handed to the connection.
+    /// The request was encoded and handed to the connection.
     pub encoded: Duration,
-    /// The system had taken the last byte of the request.
+    /// The system accepted the last byte of the request.
     pub sent: Duration,
-    /// The head of the answer was there.
+    /// The response's head arrived.
     pub first_byte: Duration,
-    /// The answer was complete.
+    /// The response was complete.
     pub last_byte: Duration,
-    /// The answer was found to be a success.
+    /// The response was checked to be a success.
     pub decoded: Duration,
 }
 
 /// One completed request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// When it was to be sent, since the start of the run; in a closed loop that is when it was sent.
+    /// Intended send time since the start of the run; in a closed loop, the actual send time.
     pub start: Duration,
     /// Completion minus start.
     pub latency: Duration,
-    /// How much later than intended it was sent; 0 in a closed loop. The rest of the latency is service time.
+    /// Delay from the intended to the actual send; 0 in a closed loop. The rest of the latency is service time.
     pub lag: Duration,
-    /// How it went on from when it was sent, as the client saw it.
+    /// The client's marks since it was sent.
     pub marks: Marks,
-    /// What the server says about its part, if anything.
+    /// The server's stage times, if it sent them.
     pub stages: Option<StageTimes>,
 }
 

@@ -7,18 +7,18 @@ use crate::model::part::Part;
 /// Raw samples, column by column, in the order of the cell's blocks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
-    /// When each was to be sent, in µs since the start of the run.
+    /// Intended send time of each request, in µs since the start of the run.
     pub start_us: Vec<f64>,
     /// Completion minus start, in µs.
     pub latency_us: Vec<f64>,
-    /// How much later than at its start each was sent, in µs; 0 in a closed loop.
+    /// Delay from the intended to the actual send, in µs; 0 in a closed loop.
     pub lag_us: Vec<f64>,
     /// The parts of the latency without the lag, in µs.
     pub parts_us: BTreeMap<Part, Vec<f64>>,
 }
 
 impl Samples {
-    /// Completion minus send, in µs: what the parts add up to.
+    /// Completion minus send, in µs: the sum of the parts.
     pub fn service_us(&self) -> Vec<f64> {
         self.latency_us.iter().zip(&self.lag_us).map(|(latency, lag)| latency - lag).collect()
     }

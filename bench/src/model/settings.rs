@@ -16,9 +16,9 @@ use crate::model::{
 pub enum Preset {
     /// Five lanes within five minutes on two CPU cores with a ResNet-18.
     Quick,
-    /// The study's: 30 iterations for each batch size, windows for well over 60 requests.
+    /// The study's size: 30 iterations for each batch size, windows for well over 60 requests.
     ///
-    /// Both deal them into many blocks: differences are paired by block, and few blocks make wide intervals.
+    /// Both presets use many blocks, because differences are paired by block and few blocks give wide intervals.
     Seed,
 }
 
@@ -37,7 +37,7 @@ impl Preset {
 pub struct Settings {
     /// The preset that the rest started from.
     pub preset: Preset,
-    /// Model asked for.
+    /// The model.
     pub model: String,
     /// Batch sizes of the serial part, in images.
     pub batches: Vec<usize>,
@@ -45,12 +45,13 @@ pub struct Settings {
     pub concurrency: Vec<usize>,
     /// Measured requests for each lane and batch size.
     pub iterations: usize,
-    /// Requests before each batch size's measurement, for each lane, at least.
+    /// Fewest warm-up requests for each lane before each batch size is measured.
     pub warmup: usize,
-    /// Most of them: warm-up goes on until it is steady (the medians of two groups in a row within 10 %), or up to here.
+    /// Most warm-up requests: warm-up continues until latency is steady (the medians of two groups in a row within
+    /// 10 %) or this number is reached.
     #[serde(default)]
     pub max_warmup: usize,
-    /// Blocks that the iterations are dealt into; lanes alternate block by block.
+    /// Blocks that the iterations are divided into; lanes alternate block by block.
     pub blocks: usize,
     /// Length of a concurrent window.
     #[serde(with = "seconds")]
@@ -68,13 +69,13 @@ pub struct Settings {
     /// The loads.
     #[serde(default = "closed")]
     pub loads: Vec<LoadSpec>,
-    /// Whose connections requests go out on; each is measured.
+    /// Connection policies; each is measured.
     #[serde(default = "reused")]
     pub connections: Vec<Policy>,
-    /// In which forms images are sent; each lane is measured with those it can carry. Empty: its usual one.
+    /// Forms of the images; each lane is measured with those that it can carry. Empty: its default.
     #[serde(default)]
     pub payloads: Vec<Encoding>,
-    /// On which ways tensors reach the server; each lane is measured with those it can use. None: TCP.
+    /// Transports of the tensors; each lane is measured with those that it can use. Empty: TCP.
     #[serde(default)]
     pub transports: Vec<Transport>,
     /// Folder of the lanes' Unix domain sockets.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{encoding::Encoding, lane::Lane, protocol::Protocol};
 
-/// The way of a request's tensors. The protocol, HTTP/1.1 or gRPC, is the lane's matter.
+/// The transport of a request's tensors. The lane determines the protocol, HTTP/1.1 or gRPC.
 #[derive(
     Clone,
     Copy,
@@ -30,13 +30,13 @@ pub enum Transport {
     Tcp,
     /// In messages on the lane's Unix domain socket in --uds-dir.
     Uds,
-    /// In system shared memory; messages on the lane's address only say where. KServe lanes of servers on this
+    /// In system shared memory; messages on the lane's address only refer to it. KServe lanes of servers on this
     /// machine that allow it.
     Shm,
 }
 
 impl Transport {
-    /// Whether a lane can use it for images in this form: the sockets are the suite's, and JSON is in messages.
+    /// Whether a lane can use it for images in this form: only the suite has sockets, and JSON is always in messages.
     pub fn fits(self, lane: Lane, payload: Encoding) -> bool {
         match self {
             Self::Tcp => true,
@@ -56,7 +56,7 @@ impl std::fmt::Display for Transport {
     }
 }
 
-/// A lane's socket in the folder that the suite's `--uds-dir` names.
+/// The path of a lane's socket in the suite's `--uds-dir`.
 pub fn socket(folder: &Path, lane: Lane) -> std::path::PathBuf {
     folder.join(format!("{}.sock", lane.kind.name()))
 }

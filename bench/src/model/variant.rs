@@ -9,22 +9,22 @@ use crate::model::{
 pub struct Variant {
     /// The lane.
     pub lane: Lane,
-    /// Whose connections its requests go out on.
+    /// The connection policy of its requests.
     pub connection: Policy,
     /// The form of its images.
     pub payload: Encoding,
-    /// The way of its tensors.
+    /// The transport of its tensors.
     pub transport: Transport,
 }
 
 impl Variant {
-    /// A lane as it is measured when nothing else is asked for.
+    /// A lane with all defaults.
     pub fn plain(lane: Lane) -> Self {
         let payload = Encoding::default_of(Protocol::of(lane));
         Self { lane, connection: Policy::Reused, payload, transport: Transport::Tcp }
     }
 
-    /// Every combination that a run asks for, lane by lane: the first of a lane stands for it in tables of lanes.
+    /// Every combination that the settings select, lane by lane. The first of a lane represents it in tables of lanes.
     pub fn all(settings: &Settings, lanes: &[Lane]) -> Vec<Self> {
         let mut variants = Vec::new();
         for &lane in lanes {

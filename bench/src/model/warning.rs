@@ -1,11 +1,11 @@
-//! A warning: what a reader should know before believing a figure.
+//! A warning: a reason to distrust figures.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{lane::Lane, words::list};
 
-/// How bad it is.
+/// How severe it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -13,7 +13,7 @@ pub enum Severity {
     Note,
     /// Figures may mislead.
     Warning,
-    /// Figures are not what they seem.
+    /// Figures are not what they appear to be.
     Error,
 }
 
@@ -32,7 +32,7 @@ impl std::fmt::Display for Severity {
 pub struct Warning {
     /// Stable name of the kind.
     pub code: String,
-    /// How bad it is.
+    /// How severe it is.
     pub severity: Severity,
     /// The lanes concerned.
     pub lanes: Vec<Lane>,

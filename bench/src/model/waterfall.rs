@@ -12,7 +12,7 @@ use crate::model::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// Stage times with every answer (`Server-Timing`).
+    /// Stage times in every response (`Server-Timing`).
     StageTimes,
     /// Triton's counters over the window: queue, copies and compute; the rest is unknown.
     Counters,
@@ -27,7 +27,7 @@ pub struct PartTime {
     pub part: Part,
     /// Where it is spent.
     pub place: Location,
-    /// Its mean for each request, in ms; `None` (null) when it is not known apart from others.
+    /// Its mean for each request, in ms; `None` (null) if it is not known separately.
     pub ms: Option<Estimate>,
 }
 
@@ -36,17 +36,17 @@ pub struct PartTime {
 pub struct Waterfall {
     /// Where the server's parts come from.
     pub source: Source,
-    /// The parts in order. Where some are not known, `unknown` holds all of these together.
+    /// The parts in order. `unknown` is the sum of those that are not known separately.
     pub parts: Vec<PartTime>,
     /// The measured mean latency since the request was sent, in ms.
     pub latency_ms: f64,
     /// The sum of the parts, in ms.
     pub sum_ms: f64,
-    /// How far the sum is off the latency, as a share of it.
+    /// Deviation of the sum from the latency, as a share of the latency.
     pub gap: f64,
 }
 
-/// How far the parts may miss the measured latency before a report says so.
+/// Largest deviation of the parts' sum from the measured latency without a warning, as a share of the latency.
 pub const TOLERANCE: f64 = 0.03;
 
 impl Waterfall {
@@ -55,12 +55,12 @@ impl Waterfall {
         self.parts.iter().find(|time| time.part == part)?.ms.map(|ms| ms.value)
     }
 
-    /// The mean time spent at a place, in ms; `None` where a part of it is not known.
+    /// The mean time spent at a place, in ms; `None` if a part of it is not known.
     pub fn at(&self, place: Location) -> Option<f64> {
         self.parts.iter().filter(|time| time.place == place).map(|time| time.ms.map(|ms| ms.value)).sum()
     }
 
-    /// The parts that `unknown` holds.
+    /// The parts whose sum is `unknown`.
     pub fn unknown(&self) -> impl Iterator<Item = Part> {
         self.parts.iter().filter(|time| time.ms.is_none()).map(|time| time.part)
     }

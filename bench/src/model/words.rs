@@ -1,4 +1,4 @@
-//! Lists in messages.
+//! Writes lists in messages.
 
 /// Items separated by commas.
 pub fn list(items: impl IntoIterator<Item = impl ToString>) -> String {

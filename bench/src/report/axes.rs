@@ -1,4 +1,4 @@
-//! Tables of open loops, connections, payloads and transports.
+//! Builds the tables of open loops, connections, payloads and transports.
 
 use std::fmt::Write as _;
 
@@ -17,14 +17,14 @@ use crate::{
     report::table::{NOTHING, Table, label, number, signed},
 };
 
-/// A table of cells: a row for each cell that has one.
+/// A table with a row for each cell for which `row` returns one.
 fn table(report: &Report, title: &str, columns: &[&str], row: impl Fn(&Cell) -> Option<Vec<String>>) -> Table {
     let row = |cell: &Cell| Some((label(cell.lane), row(cell)?));
     let columns = columns.iter().map(|&column| column.to_owned()).collect();
     Table::new(title, "Lane", columns, report.cells.iter().filter_map(row).collect())
 }
 
-/// The open loops: what was asked of each lane and what came of it.
+/// Open loops: the offered and the achieved rate of each lane, with latencies.
 pub(super) fn open_loop(report: &Report) -> Table {
     let columns = [
         "load",
@@ -63,7 +63,7 @@ pub(super) fn open_loop(report: &Report) -> Table {
         .note("Service time is completion minus send. Unsent requests were still waiting when the window ended.")
 }
 
-/// What sets a cell, or two of two lanes, apart from others under the same load, where the run varies it:
+/// The connection policy, payload and transport of a cell or of a pair of cells, as far as the run varies them:
 /// `, fresh, fp16`.
 pub(super) fn variant(
     report: &Report,
@@ -71,7 +71,7 @@ pub(super) fn variant(
     payloads: [Option<Encoding>; 2],
     transports: [Transport; 2],
 ) -> String {
-    let text = on_one_way(report, connection, payloads);
+    let text = without_transport(report, connection, payloads);
     match transports {
         _ if report.settings.transports.len() < 2 => text,
         [a, b] if a != b => format!("{text}, {a} and {b}"),
@@ -79,8 +79,8 @@ pub(super) fn variant(
     }
 }
 
-/// The same without the way of the tensors.
-fn on_one_way(report: &Report, connection: Policy, payloads: [Option<Encoding>; 2]) -> String {
+/// The same without the transport.
+fn without_transport(report: &Report, connection: Policy, payloads: [Option<Encoding>; 2]) -> String {
     let mut text = String::new();
     if report.settings.connections.len() > 1 {
         let _ = write!(text, ", {connection}");
@@ -97,21 +97,22 @@ fn on_one_way(report: &Report, connection: Policy, payloads: [Option<Encoding>; 
     text
 }
 
-/// KB on the wire each way for each request; the connections of a window carry its ramp and drain too, so these count.
+/// KB on the wire in each direction for each request. The connections of a window also carry its ramp and drain, so
+/// their requests count too.
 fn kb_each_way(cell: &Cell) -> [String; 2] {
     let requests = (cell.completed + cell.outside_window) as f64;
     [cell.traffic.sent_bytes, cell.traffic.received_bytes].map(|bytes| format!("{:.1}", bytes as f64 / requests / 1e3))
 }
 
-/// The connection axis: what a connection costs, and how many there really were.
+/// Connections: the time to open one, and how many were really opened.
 pub(super) fn connections(report: &Report) -> Table {
     let columns = [
         "load",
         "connection",
         "TCP opened",
-        "at a time",
+        "open at once",
         "connect (ms)",
-        "of it TLS (ms)",
+        "TLS part (ms)",
         "first byte (ms)",
         "last byte (ms)",
         "KB/request out",
@@ -135,12 +136,13 @@ pub(super) fn connections(report: &Report) -> Table {
         ])
     };
     table(report, "Connections", &columns, row).note(
-        "Medians since the request was sent; the TLS handshake is a part of connecting. Connections that were open before do not count as opened. Bytes are those \
-         that the sockets took and gave: the protocol's framing and TLS's are in them, TCP's and IP's headers are not.",
+        "Times are medians since the request was sent; connecting includes the TLS handshake. Connections that were \
+         already open do not count as opened. Bytes are counted at the socket: they include the framing of the \
+         protocol and of TLS, but not the headers of TCP and IP.",
     )
 }
 
-/// The payload axis: the same images in several forms; without rows when there was no choice.
+/// Payloads: the same images in several forms; no rows if the run has only one.
 pub(super) fn payloads(report: &Report) -> Table {
     let columns = ["load", "payload", "KB/request out", "KB/request in", "p50 (ms)", "img/s"];
     let varied = report.settings.payloads.len() > 1;
@@ -159,7 +161,7 @@ pub(super) fn payloads(report: &Report) -> Table {
     table(report, "Payloads", &columns, row)
 }
 
-/// The transport axis: the same request on several ways, each beside its lane's first; without rows where all is TCP.
+/// Transports: the same request over several transports, each compared with its lane's first; no rows if all use TCP.
 pub(super) fn transports(report: &Report) -> Table {
     let columns = [
         "load",
@@ -169,7 +171,7 @@ pub(super) fn transports(report: &Report) -> Table {
         "KB/request in",
         "p50 (ms)",
         "img/s",
-        "p50 − the first's (ms)",
+        "p50 − first transport's (ms)",
     ];
     let varied = report.cells.iter().any(|cell| cell.transport != Transport::Tcp);
     let first = |cell: &Cell| {
@@ -182,13 +184,13 @@ pub(super) fn transports(report: &Report) -> Table {
         let p50 = cell.latency_ms.as_ref().filter(|_| varied)?.p50;
         let [sent, received] = kb_each_way(cell);
         let seed = report.settings.seed;
-        let apart = first(cell)
+        let from_first = first(cell)
             .and_then(|first| difference(cell, first, Metric::Latency(Statistic::Median), 1.0, seed))
             .map_or(NOTHING.into(), |found| {
                 format!("{}{}", signed(found.difference, 2), if found.is_clear() { " *" } else { "" })
             });
         Some(vec![
-            format!("{}{}", cell.load, on_one_way(report, cell.connection, [cell.payload; 2])),
+            format!("{}{}", cell.load, without_transport(report, cell.connection, [cell.payload; 2])),
             if Protocol::of(cell.lane) == Protocol::KserveGrpc { "gRPC" } else { "HTTP/1.1" }.into(),
             match cell.transport {
                 Transport::Tcp => "TCP",
@@ -200,9 +202,9 @@ pub(super) fn transports(report: &Report) -> Table {
             received,
             number(p50, 2),
             number(cell.images_per_s?, 1),
-            apart,
+            from_first,
         ])
     };
     table(report, "Transports", &columns, row)
-        .note("* The interval of the difference, paired over blocks, leaves out 0.")
+        .note("* The interval of the difference, paired over blocks, does not include 0.")
 }

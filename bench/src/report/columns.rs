@@ -1,4 +1,4 @@
-//! Columns and rows of the tables of lanes by loads.
+//! Builds the columns and rows of tables of lanes by loads.
 
 use crate::{
     model::{cell::Cell, lane::Lane, load::Load, report::Report},

@@ -1,4 +1,4 @@
-//! The comparison of several runs in Markdown.
+//! Writes the comparison of several runs in Markdown.
 
 use crate::{
     analysis::{
@@ -34,8 +34,8 @@ pub fn markdown(runs: &[Run]) -> String {
         head(runs),
         section(runs, "Serial p50 latency (ms)", 1, serial, &p50),
         section(runs, "Serial p50 latency that the link does not explain (ms)", 1, serial, &off_link),
-        section(runs, "In the server, for each request (mean, ms)", 2, serial, &layer(Layer::Server)),
-        section(runs, "Server compute, for each request (mean, ms)", 2, serial, &layer(Layer::Compute)),
+        section(runs, "Time in the server for each request (mean, ms)", 2, serial, &layer(Layer::Server)),
+        section(runs, "Server compute time for each request (mean, ms)", 2, serial, &layer(Layer::Compute)),
         section(runs, "Serial throughput (img/s)", 1, serial, &rate),
         section(runs, "Concurrent throughput (img/s)", 1, |cell| !serial(cell), &rate),
     ];
@@ -48,7 +48,7 @@ pub fn markdown(runs: &[Run]) -> String {
 }
 
 fn head(runs: &[Run]) -> String {
-    let columns = ["Began", "Serial requests", "Link", "$/h"].map(str::to_owned);
+    let columns = ["Started", "Serial requests", "Link", "$/h"].map(str::to_owned);
     let rows: Vec<_> = runs
         .iter()
         .map(|run| {
@@ -75,14 +75,14 @@ fn section(
     keep: impl Fn(&Cell) -> bool,
     value: &dyn Fn(&Run, &Cell) -> Option<Figure>,
 ) -> String {
-    let mut places: Vec<(Lane, Load)> = runs
+    let mut keys: Vec<(Lane, Load)> = runs
         .iter()
         .flat_map(|run| run.summary.cells.iter().filter(|cell| keep(cell)).map(|cell| (cell.lane, cell.load)))
         .collect();
-    places.sort_unstable();
-    places.dedup();
+    keys.sort_unstable();
+    keys.dedup();
     let mut rows = Vec::new();
-    for (lane, load) in places {
+    for (lane, load) in keys {
         let values: Vec<_> =
             runs.iter().map(|run| run.summary.cell(lane, load).and_then(|cell| value(run, cell))).collect();
         if values.iter().all(Option::is_none) {
@@ -98,7 +98,7 @@ fn section(
     if rows.is_empty() { String::new() } else { table(title, "Lane and load", &columns, &rows) }
 }
 
-/// How many times the first's, with the widest interval that both allow.
+/// The ratio to the first run's value, with the widest interval that both allow.
 fn ratio(value: Option<Figure>, first: Option<Figure>) -> Option<String> {
     let ((value, interval), (first, first_interval)) = (value?, first?);
     let text = format!("{:.2}×", value / first);

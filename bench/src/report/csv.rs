@@ -1,11 +1,11 @@
-//! `report.csv`: one line for each cell, unrounded, for spreadsheets and data frames.
+//! Writes `report.csv`: one line for each cell, unrounded, for spreadsheets and data frames.
 
 use crate::{
     model::{cell::Cell, estimate::Estimate, part::Part, report::Report},
     report::exporter::{ExportError, Exporter},
 };
 
-/// The CSV form.
+/// The CSV format.
 pub struct Csv;
 
 impl Exporter for Csv {

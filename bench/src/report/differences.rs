@@ -1,4 +1,4 @@
-//! Tables of differences between two lanes.
+//! Builds the tables of differences between two lanes.
 
 use crate::{
     model::{
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What sets the two sides of a difference apart.
+/// What the two sides of a difference are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Between {
     /// The same lane of two servers.
@@ -24,7 +24,8 @@ pub(crate) enum Between {
     Lanes,
 }
 
-/// Lanes in pairs under some loads, each pair once for every variant of connections and payload.
+/// Pairs of lanes under the loads of `columns`: one row for each pair and each variant of connection, payload and
+/// transport.
 pub(crate) fn differences(
     report: &Report,
     between: Between,
@@ -33,10 +34,10 @@ pub(crate) fn differences(
     columns: Vec<(String, Load)>,
 ) -> Table {
     let variant = |d: &LaneDifference| (d.a, d.b, d.connection, d.payloads, d.transports);
-    let of = |d: &&LaneDifference| {
+    let shown = |d: &&LaneDifference| {
         (d.a.peer != d.b.peer) == (between == Between::Servers) && columns.iter().any(|(_, load)| *load == d.load)
     };
-    let mut pairs: Vec<_> = report.differences.iter().filter(of).map(variant).collect();
+    let mut pairs: Vec<_> = report.differences.iter().filter(shown).map(variant).collect();
     pairs.sort_unstable();
     pairs.dedup();
     let cell = |pair, load: Load| {
@@ -59,6 +60,7 @@ pub(crate) fn differences(
         Between::Lanes => format!("Differences in {what}, paired over interleaved blocks"),
     };
     Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(
-        "* The interval leaves out 0. Each stands alone: of 20 pairs that do not differ, one is expected to have a star.",
+        "* The interval does not include 0. Each interval has 95 % confidence: of 20 pairs that do not differ, one is \
+         expected to have a star by chance.",
     )
 }

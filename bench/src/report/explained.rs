@@ -1,4 +1,4 @@
-//! Latency predicted from round trips and bytes beside the measured one.
+//! Builds the table that compares predicted latency with measured latency.
 
 use crate::{
     analysis::{
@@ -9,7 +9,7 @@ use crate::{
     report::table::{NOTHING, Table, label},
 };
 
-/// The table, without rows when no cell can be predicted.
+/// The table; it has no rows if no cell can be predicted.
 pub(super) fn table(summary: &Summary, link: &LinkSpec) -> Table {
     let rows = explain(link, summary)
         .into_iter()

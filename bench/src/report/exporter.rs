@@ -1,8 +1,8 @@
-//! The trait of the forms that a report is written in.
+//! The trait of the formats that a report is written in.
 
 use crate::{model::report::Report, report::samples};
 
-/// Writes a report in one form.
+/// Writes a report in one format.
 pub trait Exporter {
     /// Name of the file, e.g. `report.md`.
     fn file_name(&self) -> &'static str;
@@ -10,20 +10,20 @@ pub trait Exporter {
     /// The file's contents.
     ///
     /// # Errors
-    /// When the report cannot be expressed in the form.
+    /// If the report cannot be written in the format.
     fn export(&self, report: &Report) -> Result<String, ExportError>;
 }
 
-/// A report that cannot be expressed in a form.
+/// Why a report cannot be written in a format.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// Not as JSON.
+    /// As JSON.
     #[error("cannot write the report: {0}")]
     Json(#[from] serde_json::Error),
-    /// Not as CSV.
+    /// As CSV.
     #[error("cannot write the report: {0}")]
     Csv(#[from] ::csv::Error),
-    /// Not its samples.
+    /// Its samples.
     #[error("cannot write the report: {0}")]
     Samples(#[from] samples::SamplesError),
 }

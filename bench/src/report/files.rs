@@ -1,4 +1,4 @@
-//! A report's folder: what is written into it, and how it is read back.
+//! The files of a report: their contents, and how a report is read from them.
 
 use std::{
     fs, io,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// All forms that a run writes.
+/// All formats that a run writes.
 pub fn exporters() -> [&'static dyn Exporter; 4] {
     [&Json, &Markdown, &Csv, &Html]
 }
@@ -28,15 +28,15 @@ pub enum ReadError {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
     /// It is not a report.
-    #[error("{path} is not a report of the form {SCHEMA}: {reason}")]
-    Form {
-        /// Which file.
+    #[error("{path} is not a report in the format {SCHEMA}: {reason}")]
+    Format {
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
@@ -44,7 +44,7 @@ pub enum ReadError {
     /// Its samples cannot be used.
     #[error("{path}: {source}")]
     Samples {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         source: SamplesError,
@@ -55,7 +55,7 @@ impl Report {
     /// All files of the report: names and contents.
     ///
     /// # Errors
-    /// When it cannot be expressed in one of the forms.
+    /// If it cannot be written in one of the formats.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, ExportError> {
         let mut files = vec![(samples::FILE, samples::pack(self)?)];
         for exporter in exporters() {
@@ -64,17 +64,17 @@ impl Report {
         Ok(files)
     }
 
-    /// Reads `report.json`, or the one in a folder, with its samples where their file stands beside it.
+    /// Reads `report.json`, or the one in a folder, with its samples if their file is beside it.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let path = if path.is_dir() { path.join(Json.file_name()) } else { path.to_owned() };
         let text = fs::read(&path).map_err(|source| ReadError::File { path: path.clone(), source })?;
-        let form = |reason| ReadError::Form { path: path.clone(), reason };
-        let mut report: Self = serde_json::from_slice(&text).map_err(|error| form(error.to_string()))?;
+        let wrong_format = |reason| ReadError::Format { path: path.clone(), reason };
+        let mut report: Self = serde_json::from_slice(&text).map_err(|error| wrong_format(error.to_string()))?;
         if report.schema != SCHEMA {
-            return Err(form(format!("it says `{}`", report.schema)));
+            return Err(wrong_format(format!("its schema is `{}`", report.schema)));
         }
         let beside = path.with_file_name(samples::FILE);
         match fs::read(&beside) {

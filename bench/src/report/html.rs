@@ -1,4 +1,4 @@
-//! `report.html`: one page that needs nothing else, with plots; readable on a telephone, in print, by day and night.
+//! Writes `report.html`: one self-contained page with plots, for phones, print, and light and dark mode.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The HTML form.
+/// The HTML format.
 pub struct Html;
 
 /// Colours and layout.
@@ -61,7 +61,7 @@ fn head(report: &Report) -> String {
     let Report { environment, settings, .. } = report;
     let mut text = String::new();
     if report.interrupted {
-        text.push_str("<p class=\"stop\">Interrupted: what follows was measured up to then.</p>\n");
+        text.push_str("<p class=\"stop\">Interrupted: this report covers only what was measured before.</p>\n");
     }
     if !report.resumed_at.is_empty() {
         let times = escape(&list(&report.resumed_at));
@@ -84,13 +84,13 @@ fn head(report: &Report) -> String {
     text
 }
 
-/// The question that the suite is for, answered for the smallest batch: one card for each lane.
+/// Transport or compute, for the smallest batch: one card for each lane.
 fn answer(report: &Report) -> String {
     let Some(&load) = waterfall_loads(report).first() else { return String::new() };
     let mut cards = String::new();
     for (lane, waterfall) in waterfalls_at(report, load) {
         let staged = waterfall.at(Location::Server);
-        // Triton's own count of the stay, where single stages are unknown: reading and writing are not in it.
+        // Without stage times: Triton's request duration, which does not include reading and writing.
         let server = staged.or_else(|| report.cell(lane, load)?.server.as_ref().map(|server| server.request_ms));
         let known = if staged.is_some() { "share" } else { "share unknown" };
         let (text, width) = match server {
@@ -119,12 +119,12 @@ fn answer(report: &Report) -> String {
     )
 }
 
-/// The warnings, those of one kind together: with ten lanes they would fill pages otherwise.
+/// The warnings, grouped by kind: with ten lanes they would fill pages otherwise.
 fn warnings(warnings: &[Warning]) -> String {
     if warnings.is_empty() {
         return String::new();
     }
-    let mut text = "<h2>Before you believe it</h2>\n<ul class=\"warnings\">\n".to_owned();
+    let mut text = "<h2>Warnings</h2>\n<ul class=\"warnings\">\n".to_owned();
     let same = |a: &Warning, b: &Warning| (&a.code, a.severity, &a.remedy) == (&b.code, b.severity, &b.remedy);
     for warnings in warnings.chunk_by(same) {
         let Warning { code, severity, remedy, .. } = &warnings[0];
@@ -176,21 +176,20 @@ fn hypotheses(findings: &[Finding]) -> String {
             let _ = write!(text, "<br><span class=\"quiet\">{}</span>", escape(reason));
         }
         if !finding.claims.is_empty() {
-            let (effect, more) = decider(finding);
-            let more = if more == NOTHING { String::new() } else { format!(" · {}", escape(&more)) };
+            let (effect, needed) = decider(finding);
+            let needed = if needed == NOTHING { String::new() } else { format!(" · {}", escape(&needed)) };
             let claims = if finding.claims.len() == 1 { "claim" } else { "claims" };
             let _ = write!(
                 text,
-                "<br><span class=\"quiet\">{}{more}</span><details><summary>{} {claims}</summary><ul>",
+                "<br><span class=\"quiet\">{}{needed}</span><details><summary>{} {claims}</summary><ul>",
                 escape(&effect.replace('`', "")),
                 finding.claims.len()
             );
             for judged in &finding.claims {
                 let unit = judged.claim.metric.unit();
                 let effect = judged.effect.map_or(NOTHING.into(), |e| format!("{} {unit}", signed(e.difference, 2)));
-                let needs = judged
-                    .needs
-                    .map(|needs| format!("would take {} requests in {} blocks", needs.requests, needs.blocks));
+                let needs =
+                    judged.needs.map(|needs| format!("needs {} requests in {} blocks", needs.requests, needs.blocks));
                 let more = needs
                     .or_else(|| judged.reason.clone())
                     .map_or(String::new(), |more| format!(" · {}", escape(&more)));
@@ -229,7 +228,7 @@ fn table(Table { title, first, columns, rows, note }: &Table) -> String {
     text
 }
 
-/// The interval below the value, and quieter.
+/// Puts the interval below the value, in small type.
 fn value_with_interval(value: &str) -> String {
     match value.split_once(" (") {
         Some((value, interval)) => format!("{} <small>({}</small>", escape(value), escape(interval)),
@@ -237,7 +236,7 @@ fn value_with_interval(value: &str) -> String {
     }
 }
 
-/// Where the figures come from.
+/// The origin of the figures: machine, program, command line.
 fn origin(report: &Report) -> String {
     let environment = &report.environment;
     let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
@@ -257,7 +256,7 @@ fn origin(report: &Report) -> String {
         ("GPU driver", or_unknown(&environment.gpu_driver)),
         ("Photographs", photographs.join(", ")),
         ("Seed", report.settings.seed.to_string()),
-        ("Form", report.schema.clone()),
+        ("Format", report.schema.clone()),
     ];
     let mut text = "<h2>Where the figures come from</h2>\n<dl>\n".to_owned();
     for (name, value) in rows {
@@ -272,7 +271,7 @@ mod tests {
     use crate::fixture;
 
     #[test]
-    fn the_page_needs_nothing_else_and_text_stays_text() {
+    fn the_page_is_self_contained_and_its_text_is_escaped() {
         let page = Html.export(&fixture::report()).unwrap();
         for outside in ["<script", "http-equiv", "<link", "@import", "url(http", "src="] {
             assert!(!page.contains(outside), "{outside}");
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_of_one_kind_stand_together() {
+    fn warnings_of_one_kind_are_grouped() {
         let warning = |lane, message: &str| Warning {
             code: "link-bound".into(),
             severity: Severity::Warning,
@@ -302,9 +301,9 @@ mod tests {
         assert_eq!(warnings(&[far[0].clone(), other]).matches("<li class").count(), 2);
     }
 
-    /// Triton's count of a request's stay leaves out reading and writing it: the rest of the latency is not all the way's.
+    /// Triton's request duration does not include reading and writing, so the rest of the latency is not all network.
     #[test]
-    fn a_count_of_the_stay_is_a_least() {
+    fn tritons_request_duration_is_a_lower_bound() {
         let page = answer(&fixture::report());
         let card =
             |name: &str| page.split(&format!(">{name}</b>")).nth(1).unwrap().split("</div>").next().unwrap().to_owned();

@@ -1,11 +1,11 @@
-//! `report.json`: the whole report but for the raw samples, which are in a file beside it.
+//! Writes `report.json`: the report without the raw samples, which are in a file beside it.
 
 use crate::{
     model::report::Report,
     report::exporter::{ExportError, Exporter},
 };
 
-/// The JSON form.
+/// The JSON format.
 pub struct Json;
 
 impl Exporter for Json {

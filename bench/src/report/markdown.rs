@@ -1,4 +1,4 @@
-//! `report.md`: a head, the tables and the warnings in Markdown.
+//! Writes `report.md`: a head, the tables and the warnings in Markdown.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The Markdown form.
+/// The Markdown format.
 pub struct Markdown;
 
 impl Exporter for Markdown {
@@ -51,7 +51,7 @@ pub(crate) fn table(title: &str, first: &str, columns: &[String], rows: &[(Strin
     text
 }
 
-/// Text that keeps a table in one piece, and is text but for its code.
+/// Escapes text for a cell of a table; code in backticks stays as it is.
 fn cell(text: &str) -> String {
     let plain = |text: &str| text.replace('*', "\\*").replace('<', "&lt;");
     let pieces = text.split('`').enumerate();
@@ -59,7 +59,7 @@ fn cell(text: &str) -> String {
     pieces.join("`").replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
-/// The section that says what round trips and bytes on a link make one expect; empty when there is nothing to say.
+/// The section that compares predicted latency with measured latency; empty if no cell can be predicted.
 pub(crate) fn explained(summary: &Summary, link: &LinkSpec) -> String {
     let table = super::explained::table(summary, link);
     if table.rows.is_empty() { String::new() } else { markdown(&table) }
@@ -69,7 +69,7 @@ fn head(report: &Report) -> String {
     let Report { environment, settings, .. } = report;
     let mut text = format!("# Five lanes side by side: {}\n\n", settings.model);
     if report.interrupted {
-        text.push_str("**Interrupted: what follows was measured up to then.**\n\n");
+        text.push_str("**Interrupted: this report covers only what was measured before.**\n\n");
     }
     if !report.resumed_at.is_empty() {
         let _ = writeln!(text, "**Stopped, and resumed at {}.**\n", list(&report.resumed_at));
@@ -103,7 +103,7 @@ fn warnings(report: &Report) -> String {
     warning_list(&report.warnings)
 }
 
-/// The section that ends every report.
+/// The section of warnings, which ends every report.
 pub(crate) fn warning_list(warnings: &[Warning]) -> String {
     if warnings.is_empty() {
         return "## Warnings\n\nNone.\n".into();

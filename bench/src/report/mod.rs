@@ -1,8 +1,8 @@
-//! The forms that a report is written in: tables, HTML, SVG, Markdown, CSV, JSON, samples. Renders `model`, drives nothing.
+//! Writes reports as HTML, SVG, Markdown, CSV and JSON.
 //!
-//! [`tables`] has the tables in their order, and [`table`] how values are written; [`markdown`], [`html`], [`csv`] and
-//! [`json`] write them; [`files`] is a report's folder. A new column goes into the function of its table: in [`tables`],
-//! [`axes`], [`differences`], [`waterfalls`] or [`verdicts`].
+//! [`tables`] builds the tables in their order and [`table`] formats values; [`markdown`], [`html`], [`csv`] and
+//! [`json`] write them; [`files`] writes and reads a report's files. To add a column, change the function of its table
+//! in [`tables`], [`axes`], [`differences`], [`waterfalls`] or [`verdicts`].
 
 pub mod axes;
 pub mod columns;

@@ -1,4 +1,4 @@
-//! Plots of the page: waterfalls, latency and throughput, payload against link, distributions.
+//! Draws the plots of the HTML page: waterfalls, latency and throughput, predictions for other links, distributions.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// Requests that differ less in bytes than by this factor do not change places by them, but by chance.
+/// If two requests differ in bytes by less than this factor, the link rate does not decide which one is faster.
 const FEWER_BYTES: f64 = 1.1;
 /// Rates of the links for which requests are predicted, in Mbit/s.
 const LINKS_MBIT: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, MOST_MBIT];
-/// The fastest of them.
+/// The fastest of these links, in Mbit/s.
 const MOST_MBIT: f64 = 10_000.0;
 fn figure(caption: &str, svg: Option<String>, legend: &str) -> String {
     svg.map_or(String::new(), |svg| {
@@ -68,18 +68,19 @@ pub(crate) fn waterfalls(report: &Report) -> String {
         return figures;
     }
     format!(
-        "<h2>Where the time goes</h2>\n<p class=\"quiet\">Grey is the client, purple its connecting, orange the way, \
-         blue and green the server; hatched is time that nobody accounts for.</p>\n<div class=\"figures\">\n{figures}</div>\n"
+        "<h2>Where the time goes</h2>\n<p class=\"quiet\">Grey is the client, purple is connecting, orange is the \
+         network, blue and green are the server. Hatched time cannot be split further.</p>\n<div \
+         class=\"figures\">\n{figures}</div>\n"
     )
 }
 
-/// The page's classes of a lane.
+/// The CSS classes of a lane.
 pub(crate) fn class(lane: Lane) -> String {
     let peer = if lane.peer.is_some() { " peer" } else { "" };
     format!("{}{peer}", lane.kind)
 }
 
-/// One line for each lane; its values of the cells, in their order.
+/// One line for each lane through the points of its cells.
 fn lines(report: &Report, points: impl Fn(&Cell) -> Option<Point>, keep: impl Fn(Load) -> bool) -> Vec<Series> {
     let line = |lane: Lane| Series {
         class: class(lane),
@@ -106,7 +107,7 @@ fn is_concurrent(load: Load) -> bool {
     matches!(load, Load::Concurrent { .. })
 }
 
-/// Latency and throughput by batch, by bytes and by each other: captions and drawings.
+/// The plots of latency and throughput by batch, by bytes and against each other, with captions.
 fn latency_figures(report: &Report) -> [(&'static str, Option<String>); 4] {
     let p50 = |cell: &Cell| Some(cell.latency_ms.as_ref()?.p50);
     let batches = report.settings.batches.iter().map(|&batch| batch as f64).collect();
@@ -131,7 +132,7 @@ fn latency_figures(report: &Report) -> [(&'static str, Option<String>); 4] {
             ),
         ),
         (
-            "Throughput against latency, together",
+            "Throughput against latency under concurrent load",
             plot(
                 "p50 latency by throughput under concurrent load",
                 &axis("images/s", Scale::Linear),
@@ -140,7 +141,7 @@ fn latency_figures(report: &Report) -> [(&'static str, Option<String>); 4] {
             ),
         ),
         (
-            "Throughput by batch, one after the other",
+            "Serial throughput by batch",
             plot(
                 "throughput by batch size",
                 &Axis {
@@ -169,13 +170,13 @@ pub(crate) fn plots(report: &Report) -> String {
     for (caption, svg) in latency_figures(report) {
         text += &figure(caption, svg, "");
     }
-    text += &figure("Payload against link, as predicted", payload_against_link(report), &crossovers(report));
+    text += &figure("Predicted latency by link rate", latency_by_link_rate(report), &crossovers(report));
     text += "</div>\n<h2 class=\"page\">Distributions of latency</h2>\n";
     let _ = writeln!(text, "{legend}\n<div class=\"figures\">");
     for load in distribution_loads(report) {
         let caption = format!("{load}");
         let svg = plot(
-            &format!("share of requests that took at most so long, {load}"),
+            &format!("share of requests up to each latency, {load}"),
             &axis("latency, ms", Scale::Log),
             &Axis { label: "share of requests", scale: Scale::Linear, ticks: vec![0.0, 0.25, 0.5, 0.75, 1.0] },
             &distributions(report, load),
@@ -185,8 +186,7 @@ pub(crate) fn plots(report: &Report) -> String {
     text + "</div>\n"
 }
 
-/// What a request of each lane would be on a kept connection of another link, by its bytes and the server's time for it;
-/// for the smallest batch.
+/// A request of each lane on a reused connection, by its bytes and the server's time; for the smallest batch.
 fn exchanges(report: &Report) -> Vec<(Lane, Exchange)> {
     let Some(&load) = waterfall_loads(report).first() else { return Vec::new() };
     let exchange = |cell: &Cell| {
@@ -200,8 +200,8 @@ fn exchanges(report: &Report) -> Vec<(Lane, Exchange)> {
     report.plain_cells().filter(|c| c.load == load).filter_map(|c| Some((c.lane, exchange(c)?))).collect()
 }
 
-/// What the same requests would take on links of other rates.
-fn payload_against_link(report: &Report) -> Option<String> {
+/// The predicted latency of the same requests on links of other rates.
+fn latency_by_link_rate(report: &Report) -> Option<String> {
     let line = |(lane, exchange): &(Lane, Exchange)| {
         let point = |&mbit: &f64| {
             let bits = Some((mbit * 1e6) as u64);
@@ -217,39 +217,40 @@ fn payload_against_link(report: &Report) -> Option<String> {
     };
     plot(
         "predicted latency by the rate of the link",
-        &axis("link, Mbit/s both ways", Scale::Log),
-        &axis("bytes on the link and server, ms", Scale::Log),
+        &axis("link rate in both directions, Mbit/s", Scale::Log),
+        &axis("transfer and server time, ms", Scale::Log),
         &exchanges(report).iter().map(line).collect::<Vec<_>>(),
     )
 }
 
-/// What the prediction is made of, and between which lanes the order turns with the rate of the link.
+/// Explains the prediction and lists the pairs of lanes whose order depends on the link rate.
 fn crossovers(report: &Report) -> String {
     let exchanges = exchanges(report);
     if exchanges.is_empty() {
         return String::new();
     }
-    let mut turns = String::new();
+    let mut items = String::new();
     let pairs = exchanges.iter().enumerate().flat_map(|(i, a)| exchanges[i + 1..].iter().map(move |b| (a, b)));
     for ((a, first), (b, second)) in pairs {
         let [few, many] = if first.request_bytes < second.request_bytes { [first, second] } else { [second, first] };
         let apart = many.request_bytes as f64 > FEWER_BYTES * few.request_bytes as f64;
         let rate = crossover(first, second).map(|bits| bits / 1e6).filter(|mbit| apart && *mbit <= MOST_MBIT);
         if let Some(mbit) = rate {
-            let ahead = if few == first { a } else { b };
-            let (a, b, ahead) = (label(*a), label(*b), label(*ahead));
-            let _ = writeln!(turns, "<li>{a} and {b}: below {} Mbit/s {ahead} is ahead</li>", short(mbit));
+            let faster = if few == first { a } else { b };
+            let (a, b, faster) = (label(*a), label(*b), label(*faster));
+            let _ = writeln!(items, "<li>{a} and {b}: below {} Mbit/s {faster} is faster</li>", short(mbit));
         }
     }
-    if !turns.is_empty() {
-        turns = format!(
-            "<details><summary>Where lanes change places</summary><ul class=\"quiet\">\n{turns}</ul></details>\n"
+    if !items.is_empty() {
+        items = format!(
+            "<details><summary>Link rates at which the faster lane changes</summary><ul \
+             class=\"quiet\">\n{items}</ul></details>\n"
         );
     }
     format!(
-        "<p class=\"quiet\">A request's bytes at the rate, and the server's time measured here. Round \
-         trips, which are the same for all lanes on kept connections, are left out, and so is preprocessing on the \
-         client.</p>\n{turns}"
+        "<p class=\"quiet\">The prediction is the time to transfer a request's bytes at the link rate plus the \
+         server's time measured here. It does not include round trips, which are the same for all lanes on reused \
+         connections, or preprocessing on the client.</p>\n{items}"
     )
 }
 
@@ -286,9 +287,9 @@ mod tests {
         report::{exporter::Exporter as _, html::Html},
     };
 
-    /// Stock Triton tells no stage times: what it does not tell is one hatched piece that says what it holds.
+    /// Stock Triton sends no stage times: the unknown parts are one hatched piece whose title lists them.
     #[test]
-    fn what_nobody_tells_is_hatched() {
+    fn unknown_parts_are_hatched() {
         let page = Html.export(&fixture::report()).unwrap();
         let piece =
             page.split(">TRT HTTP</text>").nth(1).unwrap().split("<rect class=\"part unknown\"").nth(1).unwrap();
@@ -298,12 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn lanes_change_places_with_the_rate_of_the_link() {
+    fn the_faster_lane_depends_on_the_link_rate() {
         let mut report = fixture::report();
         let onnx = report.cells[1].server.clone().unwrap();
         report.cells[0].server = Some(ServerSide { request_ms: onnx.request_ms * 2.0, ..onnx });
         let page = Html.export(&report).unwrap();
-        assert!(page.contains("<figcaption>Payload against link, as predicted</figcaption><svg"));
+        assert!(page.contains("<figcaption>Predicted latency by link rate</figcaption><svg"));
         assert!(page.contains("<li>JPEG HTTP and ONNX HTTP: below "), "fewer bytes and more of the server's time");
         assert!(!page.contains("<li>ONNX HTTP and"), "the others send nearly the same bytes");
     }

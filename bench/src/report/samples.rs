@@ -1,7 +1,7 @@
-//! `samples.json.gz`: every measured request, beside a `report.json` that stays small.
+//! Reads and writes `samples.json.gz`: every measured request, in a file beside `report.json`.
 //!
-//! gzip of JSON, so that `zcat` and `jq` read it too. Each column of a cell is integers of nanoseconds, each but
-//! the first as its difference to the one before.
+//! It is gzipped JSON, so `zcat` and `jq` read it too. Each column of a cell has integers in nanoseconds; each value
+//! but the first is stored as its difference from the one before.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,9 @@ use crate::model::{
 
 /// Name of the file.
 pub const FILE: &str = "samples.json.gz";
-/// Version of its form.
+/// Version of its format.
 const SCHEMA: &str = "quintet-samples/1";
-/// Largest file that is read, unpacked.
+/// Largest file that is read, in bytes after unpacking.
 const MAX_BYTES: u64 = 4 << 30;
 
 #[derive(Serialize, Deserialize)]
@@ -47,20 +47,20 @@ struct Columns {
     parts_ns: BTreeMap<Part, Vec<i64>>,
 }
 
-/// Why a file of samples cannot be used.
+/// Why samples cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SamplesError {
-    /// It cannot be packed or unpacked.
-    #[error("cannot (un)pack the samples: {0}")]
+    /// They cannot be packed or unpacked.
+    #[error("cannot compress or decompress the samples: {0}")]
     Pack(#[from] std::io::Error),
-    /// It is not the form's JSON.
-    #[error("the samples are not of the form {SCHEMA}: {0}")]
-    Form(#[from] serde_json::Error),
-    /// It is another report's.
-    #[error("the samples are not of this report: their cells differ")]
-    Stranger,
-    /// It is of another version.
-    #[error("the samples are of the form `{0}`, not {SCHEMA}")]
+    /// The file is not JSON of this format.
+    #[error("the samples are not in the format {SCHEMA}: {0}")]
+    Format(#[from] serde_json::Error),
+    /// The file belongs to another report.
+    #[error("the samples belong to another report: the cells differ")]
+    OtherReport,
+    /// The file has another version.
+    #[error("the samples have the format `{0}`, not {SCHEMA}")]
     Version(String),
 }
 
@@ -86,7 +86,7 @@ pub fn pack(report: &Report) -> Result<Vec<u8>, SamplesError> {
     Ok(gzip.finish()?)
 }
 
-/// Gives a report's cells their samples back.
+/// Fills in the samples of a report's cells.
 ///
 /// # Errors
 /// When the bytes are not a file of samples.
@@ -97,12 +97,12 @@ pub fn unpack(bytes: &[u8], report: &mut Report) -> Result<(), SamplesError> {
     if file.schema != SCHEMA {
         return Err(SamplesError::Version(file.schema));
     }
-    let same = |(cell, of): (&Cell, &Columns)| {
+    let same = |(cell, columns): (&Cell, &Columns)| {
         (cell.lane, cell.load, cell.connection, cell.payload, cell.transport)
-            == (of.lane, of.load, of.connection, of.payload, of.transport)
+            == (columns.lane, columns.load, columns.connection, columns.payload, columns.transport)
     };
     if file.cells.len() != report.cells.len() || !report.cells.iter().zip(&file.cells).all(same) {
-        return Err(SamplesError::Stranger);
+        return Err(SamplesError::OtherReport);
     }
     for (cell, columns) in report.cells.iter_mut().zip(file.cells) {
         cell.samples = Samples {
@@ -149,8 +149,8 @@ mod tests {
         unpack(&packed, &mut bare).unwrap();
         assert!(bare == report, "packing loses nothing");
         bare.cells.swap(0, 1);
-        assert!(matches!(unpack(&packed, &mut bare), Err(SamplesError::Stranger)));
-        assert!(unpack(&packed[..packed.len() / 2], &mut bare).is_err(), "a torn file is noticed");
+        assert!(matches!(unpack(&packed, &mut bare), Err(SamplesError::OtherReport)));
+        assert!(unpack(&packed[..packed.len() / 2], &mut bare).is_err(), "a truncated file is an error");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! The published form of `report.json`, made from the types that write it.
+//! The JSON schema of `report.json`, generated from the report's types.
 
 use crate::model::report::Report;
 
@@ -17,9 +17,9 @@ pub fn schema() -> serde_json::Result<String> {
 mod tests {
     use super::*;
 
-    /// Writes the schema when told to; else checks that what is published is what the types say.
+    /// Compares the published schema with the types; with QUINTET_WRITE_SCHEMA set, writes it first.
     #[test]
-    fn the_published_schema_is_that_of_the_types() {
+    fn the_published_schema_matches_the_types() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FILE);
         let schema = schema().unwrap();
         if std::env::var_os("QUINTET_WRITE_SCHEMA").is_some() {
@@ -29,7 +29,7 @@ mod tests {
         let differing = published.lines().zip(schema.lines()).position(|(a, b)| a != b);
         assert!(
             published == schema,
-            "{FILE} is not what the types say (line {:?}); run this test with QUINTET_WRITE_SCHEMA=1",
+            "{FILE} does not match the types (line {:?}); run this test with QUINTET_WRITE_SCHEMA=1",
             differing.map(|line| line + 1)
         );
     }

@@ -1,6 +1,6 @@
-//! Small plots as inline SVG: lines with intervals, steps, stacked bars. Colours are the page's classes.
+//! Draws small plots as inline SVG: lines with intervals, steps, stacked bars. Colours are CSS classes of the page.
 //!
-//! Drawn for a width of 420 units, so that text stays readable on a telephone.
+//! The width is 420 units, so that text stays readable on a phone.
 
 pub mod bars;
 pub mod frame;
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_is_no_drawing() {
+    fn without_values_there_is_no_drawing() {
         assert!(plot("t", &axis(Scale::Log), &axis(Scale::Log), &[series(vec![(0.0, 1.0), (-1.0, 1.0)])]).is_none());
         assert!(plot("t", &axis(Scale::Linear), &axis(Scale::Linear), &[]).is_none());
         assert!(file("t", &axis(Scale::Linear), &axis(Scale::Linear), &[]).is_none());
@@ -61,7 +61,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Any values draw within the picture, and no text breaks out of its place.
+        /// Any values are drawn within the picture, and all text is escaped.
         #[test]
         fn drawings_are_well_formed(points in proptest::collection::vec((1e-6..1e9_f64, 1e-6..1e9_f64), 1..20), log: bool) {
             let scale = if log { Scale::Log } else { Scale::Linear };

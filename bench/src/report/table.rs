@@ -1,23 +1,23 @@
-//! A table without markup, and the format of its values.
+//! A table without markup, and the formats of its values.
 
 use quintet_proto::lanes::Lane as Kind;
 
 use crate::model::{estimate::Estimate, lane::Lane};
 
-/// What stands where nothing was measured.
+/// Shown where nothing was measured.
 pub(crate) const NOTHING: &str = "–";
 
 /// A table in plain text.
 pub(crate) struct Table {
-    /// What it shows.
+    /// Its title.
     pub title: String,
     /// Head of the first column.
     pub first: &'static str,
-    /// The other heads.
+    /// Heads of the other columns.
     pub columns: Vec<String>,
     /// Rows: the first column, and the others.
     pub rows: Vec<(String, Vec<String>)>,
-    /// What to know about it.
+    /// Text below the table.
     pub note: Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn signed(estimate: Estimate, digits: usize) -> String {
     format!("{} ({} to {})", minus(estimate.value), minus(estimate.low), minus(estimate.high))
 }
 
-/// A time with three digits or so.
+/// A time with about three digits.
 pub(crate) fn milliseconds(ms: f64) -> String {
     let digits = match ms {
         ms if ms >= 100.0 => 0,

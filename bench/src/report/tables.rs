@@ -1,4 +1,4 @@
-//! The tables of a report, without markup, in their order.
+//! Builds the tables of a report, without markup, in their order.
 
 use crate::{
     analysis::summary::Summary,
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// All tables with something in them, in order.
+/// All tables that have rows, in order.
 pub(crate) fn tables(report: &Report) -> Vec<Table> {
     let serial =
         |title: &str, value: &dyn Fn(&Cell) -> Option<String>| by_load(report, title, serial_columns(report), value);
@@ -36,7 +36,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         axes::payloads(report),
         axes::transports(report),
     ]);
-    tables.extend(report.settings.link.map(|link| explained::table(&Summary::of("", report), &link)));
+    tables.extend(report.settings.link.map(|link| explained::table(&Summary::from_report("", report), &link)));
     for between in [Between::Servers, Between::Lanes] {
         let (latency, throughput) = ("p50 latency (ms)", "throughput (img/s)");
         tables.extend([
@@ -74,7 +74,7 @@ fn lanes(report: &Report) -> Table {
         })
         .collect();
     let columns =
-        ["Address", "Server", "Effective provider", "KB/image out / in", "TCP connections (most)", "Failed requests"];
+        ["Address", "Server", "Effective provider", "KB/image out / in", "TCP connections (max)", "Failed requests"];
     Table::new("Lanes", "Lane", columns.map(str::to_owned).to_vec(), rows)
 }
 
@@ -84,7 +84,7 @@ fn concurrent(report: &Report) -> Table {
     })
 }
 
-/// The first table again with the work that tensor lanes leave to the client.
+/// Serial latency including the preprocessing that tensor lanes leave to the client.
 fn charged(report: &Report) -> Table {
     let title = "Serial p50 latency with client preprocessing charged (ms)";
     let columns = if report.client_preprocess_ms.is_some() { serial_columns(report) } else { Vec::new() };
@@ -92,8 +92,8 @@ fn charged(report: &Report) -> Table {
         Some(number(cell.charged_p50_ms.or_else(|| Some(cell.latency_ms.as_ref()?.p50))?, 1))
     });
     table.note(format!(
-        "The JPEG lane decodes, resizes and normalises on the server; for the tensor lanes the client does, in {} ms for \
-         each image here.",
+        "On the JPEG lane the server decodes, resizes and normalises the image. On the tensor lanes the client does \
+         this, which took {} ms for each image here; this table adds that time.",
         report.client_preprocess_ms.map_or(NOTHING.into(), |ms| number(ms, 2))
     ))
 }
@@ -116,7 +116,7 @@ fn speedups(report: &Report) -> Table {
     Table::new("gRPC speedup vs HTTP (same service, p50; >1.00× = gRPC faster)", "Pair", columns, rows)
 }
 
-/// How far the outputs agree, in a sentence; `None` where none were compared.
+/// How well the outputs agree, in a sentence; `None` if none were compared.
 pub(crate) fn outputs(report: &Report) -> Option<String> {
     let pairs = &report.outputs.pairs;
     if pairs.is_empty() {

@@ -1,4 +1,4 @@
-//! The table of hypotheses, each with the claim that decides it.
+//! Builds the table of hypotheses, each with the claim that decides it.
 
 use crate::{
     model::hypothesis::{Finding, Verdict},
@@ -15,18 +15,18 @@ pub(crate) fn hypotheses(findings: &[Finding]) -> Table {
             .filter(|(count, _)| *count > 0)
             .map(|(count, verdict)| format!("{count} {}", verdict.name()))
             .collect::<Vec<_>>();
-        let (effect, settle) = decider(finding);
-        let row = [finding.verdict.name().to_owned(), counts.join(", "), effect, settle];
-        // A claim is code.
+        let (effect, needed) = decider(finding);
+        let row = [finding.verdict.name().to_owned(), counts.join(", "), effect, needed];
+        // The user's claim is code.
         let mark = if finding.name == "user" { "`" } else { "" };
         (format!("{}: {mark}{}{mark}", finding.name, finding.statement), row.to_vec())
     };
     let columns =
-        ["Verdict", "Claims", "Deciding claim: left − right", "What would settle it"].map(str::to_owned).to_vec();
+        ["Verdict", "Claims", "Deciding claim: left − right", "Needed for a verdict"].map(str::to_owned).to_vec();
     Table::new("Hypotheses", "Hypothesis", columns, findings.iter().map(row).collect())
 }
 
-/// The claim that decides a hypothesis with its effect, and what would settle it.
+/// The claim that decides a hypothesis with its effect, and what a verdict needs.
 pub(crate) fn decider(finding: &Finding) -> (String, String) {
     let decider = finding.claims.iter().find(|claim| claim.verdict == finding.verdict);
     let effect = decider.map_or(NOTHING.to_owned(), |judged| {
@@ -38,9 +38,9 @@ pub(crate) fn decider(finding: &Finding) -> (String, String) {
     let needs = decider
         .and_then(|judged| judged.needs)
         .map(|needs| format!("{} requests for each lane in {} blocks", needs.requests, needs.blocks));
-    let settle = needs
+    let needed = needs
         .or_else(|| finding.reason.clone())
         .or_else(|| decider.and_then(|judged| judged.reason.clone()))
         .unwrap_or_else(|| NOTHING.into());
-    (effect, settle)
+    (effect, needed)
 }

@@ -1,4 +1,4 @@
-//! Tables of the waterfalls: latency part by part.
+//! Builds the tables of the waterfalls: latency part by part.
 
 use crate::{
     model::{
@@ -55,8 +55,8 @@ pub(crate) fn waterfalls(report: &Report) -> Vec<Table> {
         let columns = found.iter().map(|(lane, _)| label(*lane)).collect();
         let title = format!("Where the time of a request goes, {load} (mean, ms)");
         Table::new(&title, "Part", columns, rows).note(
-            "Server parts by its stage times, or by Triton's statistics where it sends none; `network` is both ways together; \
-             behind a slow link the upload is in `receive`.",
+            "Server parts come from the server's stage times, or from Triton's statistics if it sends none. `network` \
+             is both directions together. On a slow link the upload is in `receive`.",
         )
     };
     waterfall_loads(report).into_iter().map(table).collect()

@@ -1,7 +1,7 @@
-//! Proofs that the benchmark measures right, against servers whose truth is known.
+//! Proves that the benchmark measures correctly, against servers whose behaviour is known.
 //!
-//! Statistics are proved in virtual time ([`simulate`]): the same plan, pairing and open loop, thousands of requests in
-//! a moment. What only real sockets can show runs against a [`server`] on loopback.
+//! Statistics are proved in virtual time ([`simulate`]) with the real plan, pairing and open loop, thousands of
+//! requests in a moment. Proofs that need real sockets run against a [`server`] on loopback.
 
 pub mod server;
 pub mod simulate;
@@ -66,14 +66,14 @@ pub fn fast(trials: usize, seed: u64) -> Vec<Proof> {
     let (factor, extra) = (run(LATENCY, Surplus::Factor(1.05)), run(LATENCY, Surplus::Extra(2.0)));
     let rises = |d: &Difference| d.difference.low > 0.0;
     vec![
-        rarely("identical lanes: differences are called in at most 5 % of trials, and sampling error", &same),
-        rarely("identical lanes on a machine that slows down by 30 %: the same", &drifted),
-        often("5 % more is found in at least 95 % of trials", &factor, rises),
-        often("2 ms more are found in at least 95 % of trials", &extra, rises),
-        covers("the interval of the ratio holds 1.05 in 95 ± 3 % of trials", &factor, |d| {
+        rarely("identical lanes: a difference is reported in at most 5 % of trials, plus sampling error", &same),
+        rarely("identical lanes on a machine that slows down by 30 %: the same limit", &drifted),
+        often("a lane that is 5 % slower is found in at least 95 % of trials", &factor, rises),
+        often("a lane that is 2 ms slower is found in at least 95 % of trials", &extra, rises),
+        covers("the interval of the ratio contains 1.05 in 95 ± 3 % of trials", &factor, |d| {
             d.ratio.is_some_and(|ratio| ratio.low <= 1.05 && 1.05 <= ratio.high)
         }),
-        covers("the interval of the difference holds 2 ms in 95 ± 3 % of trials", &extra, |d| {
+        covers("the interval of the difference contains 2 ms in 95 ± 3 % of trials", &extra, |d| {
             d.difference.low <= 2.0 && 2.0 <= d.difference.high
         }),
         virtual_stall(seed),
@@ -96,7 +96,7 @@ fn rarely(claim: &str, differences: &[Difference]) -> Proof {
     Proof {
         claim: claim.into(),
         held: n > 0 && part <= 0.05 + sampling_error(n),
-        found: format!("called in {count} of {n}"),
+        found: format!("reported in {count} of {n}"),
     }
 }
 
@@ -108,14 +108,14 @@ fn often(claim: &str, differences: &[Difference], what: impl Fn(&Difference) -> 
 fn covers(claim: &str, differences: &[Difference], what: impl Fn(&Difference) -> bool) -> Proof {
     let (count, part) = share(differences, what);
     let held = (part - 0.95).abs() <= 0.03;
-    Proof { claim: claim.into(), held, found: format!("held in {count} of {}", differences.len()) }
+    Proof { claim: claim.into(), held, found: format!("contained in {count} of {}", differences.len()) }
 }
 
-const STALL_CLAIM: &str = "a server that stalls for 1 s in an open loop shows in p99 and in the largest latency";
+const STALL_CLAIM: &str = "in an open loop, a stall of the server for 1 s appears in p99 and in the largest latency";
 
 fn stall_proof(form: &str, latencies_ms: &[f64]) -> Proof {
     let (p50, p99, most) = (quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99), quantile(latencies_ms, 1.0));
-    // A second of the schedule stalls: its first request for the whole second, its last one hardly.
+    // One second of the schedule stalls: its first request waits for a full second, its last one hardly at all.
     let held = p99.is_some_and(|ms| ms >= 900.0) && most.is_some_and(|ms| ms >= 950.0);
     let ms = |value: Option<f64>| value.map_or("none".into(), |ms| format!("{ms:.0} ms"));
     let found = format!("p50 {}, p99 {}, max {} of {}", ms(p50), ms(p99), ms(most), latencies_ms.len());
@@ -138,10 +138,12 @@ fn virtual_stall(seed: u64) -> Proof {
 /// When no server can be started, or no request made.
 pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
     let same = real_trials(Duration::ZERO, seed).await?;
-    let more = real_trials(Duration::from_millis(2), seed).await?;
+    let slower = real_trials(Duration::from_millis(2), seed).await?;
     Ok(vec![
-        rarely("identical lanes on real sockets: as in virtual time", &same),
-        often("2 ms more on real sockets are found in at least 95 % of trials", &more, |d| d.difference.low > 0.0),
+        rarely("identical lanes on real sockets: the same limit as in virtual time", &same),
+        often("on real sockets, a lane that is 2 ms slower is found in at least 95 % of trials", &slower, |d| {
+            d.difference.low > 0.0
+        }),
         stages(seed).await?,
         real_stall(seed).await?,
         overhead(seed).await?,
@@ -191,10 +193,11 @@ fn latencies_ms(block: &MeasuredBlock) -> Vec<f64> {
     block.recorder.samples().iter().map(|sample| sample.latency.as_secs_f64() * 1e3).collect()
 }
 
-/// How far a part may be off the delay injected into it.
+/// Largest relative deviation of a part from the delay injected into it.
 const PART_TOLERANCE: f64 = 0.05;
 
-/// A delay in one stage after the other, on top of 1 ms in each: how much more the waterfall shows in that part.
+/// Injects a delay into one stage at a time, in addition to 1 ms in each, and compares it with the increase of that
+/// part.
 async fn stages(seed: u64) -> anyhow::Result<Proof> {
     let (base, extra) = (Duration::from_millis(1), Duration::from_millis(100));
     let plain = Stages { receive: base, queue: base, infer: base, send: base };
@@ -208,19 +211,19 @@ async fn stages(seed: u64) -> anyhow::Result<Proof> {
     let (mut held, mut found) = (true, Vec::new());
     for (part, stages) in injected {
         let with = waterfall(stages, seed).await?;
-        let more = |part| with.ms(part).zip(without.ms(part)).map_or(f64::NAN, |(with, without)| with - without);
+        let increase = |part| with.ms(part).zip(without.ms(part)).map_or(f64::NAN, |(with, without)| with - without);
         let expected = extra.as_secs_f64() * 1e3;
-        let others = Part::ALL.into_iter().filter(|other| *other != part).map(more).filter(|ms| ms.is_finite());
-        held &= (more(part) / expected - 1.0).abs() <= PART_TOLERANCE && with.adds_up();
+        let others = Part::ALL.into_iter().filter(|other| *other != part).map(increase).filter(|ms| ms.is_finite());
+        held &= (increase(part) / expected - 1.0).abs() <= PART_TOLERANCE && with.adds_up();
         held &= others.map(f64::abs).fold(0.0, f64::max) <= PART_TOLERANCE * expected;
-        found.push(format!("{} {:.1} ms", part.name(), more(part)));
+        found.push(format!("{} {:.1} ms", part.name(), increase(part)));
     }
-    let claim = "100 ms injected into receive, queue, compute or send show in that part of the waterfall (send: in the \
-                 download) within 5 %, and in no other";
+    let claim = "a delay of 100 ms in receive, queue, compute or send appears in that part of the waterfall (send: in \
+                 the download) within 5 %, and in no other part";
     Ok(Proof { claim: claim.into(), held, found: found.join(", ") })
 }
 
-/// Where the time of a few requests goes, with delays in the server's stages.
+/// The waterfall of a few requests with delays in the server's stages.
 async fn waterfall(stages: Stages, seed: u64) -> anyhow::Result<Waterfall> {
     let script = Script { stages: Some(stages), ..Script::default() };
     let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
@@ -251,7 +254,7 @@ async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
     Ok(stall_proof("real sockets", &latencies))
 }
 
-/// Whether intended times are kept at 5,000 requests per second; or else, whether the report says so.
+/// Whether requests are sent on schedule at 5,000 per second, or otherwise whether the report warns.
 async fn overhead(seed: u64) -> anyhow::Result<Proof> {
     let length = Duration::from_secs(3);
     let block = open_window(Script::default(), 5_000.0, length, Duration::from_millis(500), seed).await?;
@@ -261,12 +264,13 @@ async fn overhead(seed: u64) -> anyhow::Result<Proof> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let found = match lag < checks::load::LAG_BOUND_MS {
         true => format!("p99 lag {lag:.2} ms on {cores} cores"),
-        false => format!("NOT kept: p99 lag {lag:.2} ms on {cores} cores, and runs say so: {warned}"),
+        false => {
+            let warns = if warned { "warns" } else { "does not warn" };
+            format!("not on schedule: p99 lag {lag:.2} ms on {cores} cores; the report {warns}")
+        }
     };
     Ok(Proof {
-        claim:
-            "at 5,000 requests/s intended times are kept with p99 lag under 1 ms, or the report says that they are not"
-                .into(),
+        claim: "at 5,000 requests/s requests are sent on schedule (p99 lag under 1 ms), or the report warns".into(),
         held: lag < checks::load::LAG_BOUND_MS || warned,
         found,
     })
@@ -292,9 +296,9 @@ mod tests {
         assert!(failed.is_empty(), "{}", table(&failed));
     }
 
-    /// A delay is never shorter than scripted. How close it comes is for the command to show, on an idle machine.
+    /// A delay is never shorter than scripted. The command shows how close it comes, on an idle machine.
     #[tokio::test(flavor = "multi_thread")]
-    async fn delays_show_in_their_part() {
+    async fn delays_appear_in_their_part() {
         for (part, stages) in [
             (Part::Receive, Stages { receive: Duration::from_millis(60), ..Stages::default() }),
             (Part::Queue, Stages { queue: Duration::from_millis(60), ..Stages::default() }),
@@ -307,9 +311,9 @@ mod tests {
         }
     }
 
-    /// A closed loop asks once and waits: a second's stall is one sample of its hundreds.
+    /// A closed loop sends one request and waits, so a stall of a second would be one sample of hundreds.
     #[test]
-    fn few_in_flight_is_told_as_unsent_not_left_out() {
+    fn requests_above_the_limit_count_as_unsent() {
         let seconds = Duration::from_secs;
         let schedule = intended(Arrivals::Constant, Rate::per_second(100.0).unwrap(), seconds(2), usize::MAX, 1);
         let (latencies, unsent) = stalled(&schedule, Duration::from_millis(50), (seconds(1), seconds(3)), 1);

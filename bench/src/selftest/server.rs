@@ -21,12 +21,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// What the server does besides answering at once.
+/// Delays of the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Script {
-    /// Wait before each answer.
+    /// Wait before each response.
     pub delay: Duration,
-    /// From when to when, since its start, nothing is answered.
+    /// Begin and end of the time, since its start, in which nothing is answered.
     pub stall: Option<(Duration, Duration)>,
     /// Delays in its stages, reported in `Server-Timing`.
     pub stages: Option<Stages>,
@@ -41,11 +41,11 @@ pub struct Stages {
     pub queue: Duration,
     /// While it runs.
     pub infer: Duration,
-    /// Between the two halves of the answer's body: on the wire, so not in the server's own times.
+    /// Between the two halves of the response's body: on the wire, so not part of the server's own times.
     pub send: Duration,
 }
 
-/// A running server; it ends when it is dropped.
+/// A running server; it stops when it is dropped.
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
@@ -56,14 +56,14 @@ impl Server {
     /// Starts on a free port.
     ///
     /// # Errors
-    /// The system's.
+    /// If no port can be bound.
     pub async fn start(script: Script) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let started = Instant::now();
         let task = tokio::spawn(async move {
             let script = Arc::new(script);
-            // A connection that cannot be accepted shows at the client.
+            // If a connection cannot be accepted, the client reports it.
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let script = Arc::clone(&script);

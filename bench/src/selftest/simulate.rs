@@ -1,5 +1,5 @@
-//! Runs in virtual time: the plan's own order of blocks against a server whose latency is known, written down by the
-//! recorder. Thousands of trials take a second, and nothing else on the machine is in them.
+//! Simulates runs in virtual time: the plan's order of blocks against a server whose latency is known. Thousands of
+//! trials take a second, and nothing else on the machine affects them.
 
 use std::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::{
     },
 };
 
-/// What a scripted server's latency is made of.
+/// Parameters of a scripted server's latency.
 #[derive(Clone, Copy, Debug)]
 pub struct Latency {
-    /// Without noise, drift and what a lane has on top, in ms.
+    /// Latency without noise, drift and a lane's surplus, in ms.
     pub base_ms: f64,
-    /// Standard deviation of the noise, as a part of the base; skewed as latencies are, with a mean of 0.
+    /// Standard deviation of the noise, as a share of the base; skewed like latencies, with a mean of 0.
     pub noise: f64,
-    /// By how much the machine is slower at the end of the run than at its beginning, as a part.
+    /// Slowdown of the machine from the beginning to the end of the run, as a share.
     pub drift: f64,
 }
 
 impl Latency {
-    /// One latency, at a part of the run (0 to 1).
-    fn draw(self, part: f64, rng: &mut ChaCha8Rng) -> f64 {
+    /// One latency, at `progress` through the run (0 to 1).
+    fn draw(self, progress: f64, rng: &mut ChaCha8Rng) -> f64 {
         let exponential = -(1.0 - rng.random::<f64>()).ln();
-        self.base_ms * (1.0 + self.noise * (exponential - 1.0)) * (1.0 + self.drift * part)
+        self.base_ms * (1.0 + self.noise * (exponential - 1.0)) * (1.0 + self.drift * progress)
     }
 }
 
-/// What the second of two lanes has over the first.
+/// Extra latency of the second of two lanes.
 #[derive(Clone, Copy, Debug)]
 pub enum Surplus {
     /// Nothing: the lanes are identical.
@@ -84,9 +84,9 @@ pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64)
     paired(&pairs, Statistic::Median, 1.0, seed)
 }
 
-/// An open loop in virtual time: the schedule and the loop of the real one, against a server that takes any
-/// number of requests at once, each for `service`, and answers none during the stall (begin, end). The latencies
-/// from the intended time, in ms, and how many requests were never sent by the end of the schedule.
+/// Simulates an open loop with the real schedule and loop, against a server that takes any number of requests at once,
+/// each for `service`, and answers none during the stall (begin, end). Returns the ascending latencies from the
+/// intended send time, in ms, and the number of requests not sent by the end of the schedule.
 pub fn stalled(
     schedule: &[Duration],
     service: Duration,

@@ -1,7 +1,7 @@
-//! The study's five hypotheses, as claims about what was measured here.
+//! The study's five hypotheses as claims about a report.
 //!
-//! They are those of its section "Hypotheses vs Actual"; where that names a batch size or a concurrency, the
-//! largest one measured stands for "large" and "high".
+//! They come from the study's section "Hypotheses vs Actual". For its "large" batches and "high" concurrency, the
+//! largest measured value is used.
 
 use crate::{
     analysis::conclude,
@@ -16,9 +16,9 @@ use crate::{
     },
 };
 
-/// HTTP and gRPC in front of one service.
+/// The HTTP and the gRPC lane of each service.
 const PAIRS: [(Lane, Lane); 2] = [(Lane::ONNX_HTTP, Lane::ONNX_GRPC), (Lane::TRT_HTTP, Lane::TRT_GRPC)];
-/// What the study called "≈".
+/// The study's "≈": within 5 %.
 const ABOUT: Relation = Relation::Within(0.05);
 const P50: Metric = Metric::Latency(Statistic::Median);
 
@@ -69,7 +69,7 @@ pub fn findings(report: &Report) -> Vec<Finding> {
             name: "H5".into(),
             statement: "A slower GPU makes the transport's share of the latency smaller".into(),
             verdict: Verdict::Inconclusive,
-            reason: Some("it is about two GPUs: compare this report with one of another GPU".into()),
+            reason: Some("this needs two GPUs: compare this report with one of another GPU".into()),
             claims: Vec::new(),
         },
     ]
@@ -78,17 +78,17 @@ pub fn findings(report: &Report) -> Vec<Finding> {
 fn finding(report: &Report, name: &str, statement: &str, claims: Vec<Hypothesis>) -> Finding {
     let claims: Vec<Judged> = claims.iter().map(|claim| claim.judge(report)).collect();
     let verdict = Verdict::all(claims.iter().map(|judged| judged.verdict));
-    let reason = claims.is_empty().then(|| "the lanes or loads that it is about were not measured".into());
+    let reason = claims.is_empty().then(|| "its lanes or loads were not measured".into());
     Finding { name: name.into(), statement: statement.into(), verdict, reason, claims }
 }
 
-/// H5 from two reports: of each lane's batch-1 cells, does the slower model have the smaller share of
-/// transport? Judged by the stage times (or counters) of both; `None` for a lane that either lacks.
+/// H5 from two reports: whether, in a lane's batch-1 cells, the slower model has the smaller share of transport. Judged
+/// by the stage times or counters of both; `None` if either report lacks the lane.
 pub fn slower_gpu_smaller_transport(a: &Report, b: &Report, lane: Lane) -> Option<Verdict> {
     let figures = |report: &Report| {
         let waterfall = report.cell(lane, Load::Serial { batch: 1 })?.waterfall.as_ref()?;
         let infer = waterfall.parts.iter().find(|time| time.part == Part::Infer)?.ms?;
-        // The body is read at the link's pace: receiving is transport, too.
+        // The server reads the body as fast as the link delivers it, so receiving is transport too.
         let server = waterfall.at(Location::Server)? - waterfall.ms(Part::Receive)?;
         Some((infer, 1.0 - server / waterfall.latency_ms))
     };
@@ -101,7 +101,7 @@ pub fn slower_gpu_smaller_transport(a: &Report, b: &Report, lane: Lane) -> Optio
     })
 }
 
-/// Works out what a report's cells mean, the study's five hypotheses included.
+/// Completes a report from its cells, including verdicts on the study's five hypotheses.
 pub fn conclude(report: &mut Report) {
     let findings = findings(report);
     conclude::conclude(report, findings);

@@ -1,4 +1,4 @@
-//! Reads results: our `report.json`, and the raw JSON of the study.
+//! Reads files of results: our `report.json` and the raw JSON of the study.
 
 use std::{
     collections::BTreeMap,
@@ -29,38 +29,38 @@ pub enum Results {
     Report(String, Box<Report>),
 }
 
-/// A file that is not results.
+/// Why a file of results cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// It cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
     /// It is too large.
     #[error("{0} is larger than {MAX_FILE_BYTES} bytes")]
     TooLarge(PathBuf),
-    /// It is not JSON, or not in the form that it says.
+    /// It is not JSON, or lacks fields of its format.
     #[error("{path}: {source}")]
     Json {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong, and where.
         source: serde_json::Error,
     },
     /// It is JSON of another kind.
     #[error(
-        "{0} is neither a report ({SCHEMA}) nor the study's raw form (`backends`); give the report.json that \
-         `quintet-bench run` wrote"
+        "{0} is neither a report ({SCHEMA}) nor the study's raw data (`backends`); use a report.json written by \
+         `quintet-bench run`"
     )]
     Unknown(PathBuf),
-    /// It is the study's form with a name in it that means nothing.
-    #[error("{path}: `{name}` is no {kind}")]
+    /// It is the study's data with an unknown name.
+    #[error("{path}: `{name}` is not a {kind}")]
     Name {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The name.
         name: String,
@@ -70,7 +70,7 @@ pub enum ImportError {
 }
 
 impl Results {
-    /// Reads a file and finds out what it is.
+    /// Reads a file in either format.
     ///
     /// # Errors
     /// [`ImportError`], with the file's name.
@@ -101,23 +101,23 @@ impl Results {
         Ok(Self::Study(study.summary(name, path)?))
     }
 
-    /// The figures alone.
+    /// The figures without samples.
     pub fn summary(&self) -> Summary {
         match self {
             Self::Study(summary) => summary.clone(),
-            Self::Report(name, report) => Summary::of(name, report),
+            Self::Report(name, report) => Summary::from_report(name, report),
         }
     }
 }
 
-/// The file's name, or its folder's where the file is called as in every folder.
+/// The name of the file, or of its folder for `report.json`.
 fn name_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default();
     let folder = path.parent().and_then(Path::file_name).filter(|_| stem == "report");
     folder.unwrap_or(stem).to_string_lossy().into_owned()
 }
 
-/// The study's raw form.
+/// The study's raw JSON.
 #[derive(Deserialize)]
 struct Study {
     timestamp: String,
@@ -189,7 +189,7 @@ impl Study {
     }
 }
 
-/// The lane that the study calls so.
+/// The lane for the study's name.
 fn lane(backend: &str) -> Option<Lane> {
     Some(match backend {
         "pytorch" => Lane::JPEG,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_studys_form_is_read() {
+    fn the_studys_json_is_parsed() {
         let text = r#"{"timestamp": "2026-02-20T22:46:52", "config": {"iterations": 30}, "backends": {"trt_grpc": {
             "serial": {"batch_4": {"n": 30, "p50_ms": 2.0, "mean_ms": 3.0, "imgs_per_sec": 2000.0, "payload_kb": 2352.0,
                 "server_metrics": {"gpu_compute_ms": 1.0, "server_request_ms": 1.5, "request_count": 35.0}}},
@@ -258,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_called_like_its_folder() {
+    fn a_report_is_named_after_its_folder() {
         let names = ["results/20261125T020000Z/report.json", "report.json", "seed/step7.json"];
         assert_eq!(names.map(|path| name_of(Path::new(path))), ["20261125T020000Z", "report", "step7"]);
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said() {
+    fn errors_name_the_file_and_the_problem() {
         let study = |backend: &str, key: &str| {
             format!(
                 r#"{{"timestamp": "", "config": {{"iterations": 1}}, "backends": {{"{backend}": {{"serial": {{"{key}":

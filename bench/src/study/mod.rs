@@ -1,4 +1,4 @@
-//! The study that this suite redoes: raw data, tables, hypotheses H1 to H5.
+//! The study that this project repeats: its raw data, tables and hypotheses H1 to H5.
 
 pub mod hypotheses;
 pub mod import;

@@ -1,4 +1,4 @@
-//! The study's five tables from figures, each with the digits that the study printed, warnings, and its plot.
+//! Prints figures as the study does: its five tables with the same digits, warnings, and its plot.
 
 use quintet_proto::lanes::Lane as Kind;
 
@@ -73,7 +73,7 @@ fn column(load: Load) -> String {
     }
 }
 
-/// Serial p50 by batch size, drawn in a file of its own; `None` where nothing was measured one after the other.
+/// Serial p50 by batch size as a standalone SVG; `None` without serial cells.
 pub fn svg(summary: &Summary) -> Option<String> {
     let name = |lane| match summary.form {
         Form::Study => label(lane).to_owned(),
@@ -138,7 +138,7 @@ struct Row<'a> {
     server_queue_ms: Option<f64>,
 }
 
-/// All cells as CSV, one a line, unrounded; what is unknown is empty.
+/// All cells as CSV, one in each line, unrounded; unknown values are empty.
 ///
 /// # Errors
 /// When a value cannot be written.

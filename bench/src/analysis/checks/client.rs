@@ -1,4 +1,4 @@
-//! Rules about the client: its own work must not be what was measured.
+//! Rules about the client: whether its own work distorts the figures.
 
 use super::rule::{Evidence, Finding, Rule, per_lane};
 use crate::model::warning::Severity;
@@ -11,7 +11,7 @@ pub const SATURATED: Rule = Rule {
     code: "client-saturated",
     severity: Severity::Warning,
     meaning: "The client used nearly all the CPU time that its workers can use.",
-    remedy: "Its own work is in the latency: give it more CPUs, fewer workers, or a machine of its own.",
+    remedy: "The latency includes the client's own work: give the client more CPUs, fewer workers, or its own machine.",
     imported: None,
     find: saturated,
 };
@@ -23,7 +23,7 @@ fn saturated(evidence: &Evidence) -> Vec<Finding> {
         let share = cell.client_cpu_s? / cell.wall_s / workers as f64;
         (share > SATURATED_SHARE).then(|| (cell.lane, cell.load, format!("{:.0} %", share * 100.0)))
     });
-    per_lane("the client worked most of the time, of the CPU time that its workers can use", found)
+    per_lane("the client used most of the CPU time that its workers can use", found)
 }
 
 /// The client is a debug build.
@@ -34,7 +34,8 @@ pub const UNOPTIMISED: Rule = Rule {
     remedy: "Build it with --release.",
     imported: None,
     find: |evidence| {
-        let message = "quintet-bench was built without optimisation: its own work weighs on every figure".to_owned();
+        let message =
+            "quintet-bench was built without optimisation: the client's own work distorts every figure".to_owned();
         let unoptimised = evidence.report.is_some_and(|report| !report.environment.optimised);
         if unoptimised { vec![Finding { lanes: Vec::new(), message }] } else { Vec::new() }
     },

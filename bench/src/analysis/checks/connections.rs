@@ -1,4 +1,4 @@
-//! Rules about connections: opened anew while measuring, for each request, or shared by workers.
+//! Rules about connections: reopened while measuring, opened for each request, or shared by workers.
 
 use super::rule::{Evidence, Finding, Rule, by_lane};
 use crate::{
@@ -16,18 +16,18 @@ use crate::{
     },
 };
 
-/// Round trips of all lanes within this factor are one constant: that of the link.
+/// If the round trips of all lanes lie within this factor, they are one constant: the link's round trip.
 const CONSTANT: f64 = 1.2;
-/// How many times as long as a whole smaller request the first bytes must take to suspect slow start.
+/// Slow start is suspected if the time before the size matters exceeds the quickest request by this factor.
 const SLOW_START_FACTOR: f64 = 1.25;
-/// How many times as much as gRPC's HTTP's throughput must grow with concurrency to suspect a shared connection.
+/// A shared connection is suspected if HTTP's throughput grows with concurrency by this factor more than gRPC's.
 const SHARED_FACTOR: f64 = 2.0;
 
-/// Connections that should have been kept were opened anew.
+/// Connections that should have been reused were reopened.
 pub const RECONNECTED: Rule = Rule {
     code: "reconnected",
     severity: Severity::Warning,
-    meaning: "Connections that are reused were opened anew while measuring.",
+    meaning: "Connections that should be reused were reopened while measuring.",
     remedy: "Find out why the server closes connections (keep-alive limits, errors).",
     imported: None,
     find: |evidence| {
@@ -37,21 +37,21 @@ pub const RECONNECTED: Rule = Rule {
             let count: u64 = cells.iter().map(|(reconnects, _)| reconnects).sum();
             let loads = list(cells.iter().map(|(_, load)| load));
             let message =
-                format!("{count} connections were opened while measuring, in {loads}: their latency includes it");
+                format!("{count} connections were reopened while measuring, in {loads}: the latency includes this");
             Finding { lanes: vec![lane], message }
         };
         lanes.map(finding).collect()
     },
 };
 
-/// The first bytes take longest, and one round trip explains all lanes if each request pays for a handshake and for
+/// The first bytes take longest, and one round-trip time explains all lanes if each request includes a handshake and
 /// TCP's slow start.
 pub const FRESH: Rule = Rule {
     code: "fresh-connections",
     severity: Severity::Warning,
     meaning: "In imported figures, each request seems to open a connection of its own.",
-    remedy: "Lanes then differ by their round trips, not by protocol or server: reuse connections, or measure both \
-             ways.",
+    remedy: "The lanes then differ by round trips, not by protocol or server: reuse connections, or measure with and \
+             without reuse.",
     imported: None,
     find: fresh,
 };
@@ -59,8 +59,8 @@ pub const FRESH: Rule = Rule {
 /// A lane whose requests seem to open connections.
 struct Suspect {
     lane: Lane,
-    /// What a request takes before its size matters, in ms.
-    before_size_ms: f64,
+    /// The part of a request's time that does not depend on its size, in ms.
+    fixed_ms: f64,
     /// The link's round trip that would explain it, in ms.
     round_trip_ms: f64,
 }
@@ -72,34 +72,34 @@ fn fresh(evidence: &Evidence) -> Vec<Finding> {
     let Some(quickest_ms) = quickest.min_ms else { return Vec::new() };
     let suspects = summary.lanes().into_iter().filter_map(|lane| suspect(summary, lane));
     let suspects: Vec<Suspect> =
-        suspects.filter(|suspect| suspect.before_size_ms > SLOW_START_FACTOR * quickest_ms).collect();
+        suspects.filter(|suspect| suspect.fixed_ms > SLOW_START_FACTOR * quickest_ms).collect();
     let low = suspects.iter().map(|suspect| suspect.round_trip_ms).fold(f64::INFINITY, f64::min);
     let high = suspects.iter().map(|suspect| suspect.round_trip_ms).fold(0.0, f64::max);
     if suspects.is_empty() || high > CONSTANT * low {
         return Vec::new();
     }
-    let paid = list(suspects.iter().map(|suspect| format!("{} {:.0} ms", suspect.lane, suspect.before_size_ms)));
+    let fixed = list(suspects.iter().map(|suspect| format!("{} {:.0} ms", suspect.lane, suspect.fixed_ms)));
     let message = format!(
-        "each request seems to open a connection: before its size matters it pays {paid}, where a whole request of {} \
-         takes {quickest_ms:.0} ms; a handshake and slow start from {INITIAL_WINDOW} segments explain all of these \
-         with one round trip of {low:.0} to {high:.0} ms",
+        "each request seems to open a connection: the time that does not depend on its size is {fixed}, although a \
+         complete request of {} takes {quickest_ms:.0} ms; a handshake and slow start from {INITIAL_WINDOW} segments \
+         explain all of these with a round trip of {low:.0} to {high:.0} ms",
         quickest.lane
     );
     vec![Finding { lanes: suspects.iter().map(|suspect| suspect.lane).collect(), message }]
 }
 
-/// The line through a lane's two smallest batches, at no bytes.
+/// Extrapolates a lane's two smallest batches to a request of 0 bytes.
 fn suspect(summary: &Summary, lane: Lane) -> Option<Suspect> {
     let serial = summary.serial(lane);
     let [small, large] = serial.get(..2)? else { return None };
     let (few, many) = (small.request.exact()? as f64, large.request.exact()? as f64);
     let (quick, slow) = (on_the_link_ms(small)?, on_the_link_ms(large)?);
-    let before_size_ms = quick - (slow - quick) * few / (many - few);
+    let fixed_ms = quick - (slow - quick) * few / (many - few);
     let round_trip_ms = quick / f64::from(fresh_round_trips(small)?);
-    Some(Suspect { lane, before_size_ms, round_trip_ms })
+    Some(Suspect { lane, fixed_ms, round_trip_ms })
 }
 
-/// Latency without the server's share: the smallest, because queues on the link only add.
+/// The smallest latency without the server's share; the smallest, because queues on the link only add to it.
 fn on_the_link_ms(cell: &Cell) -> Option<f64> {
     Some(cell.min_ms? - cell.plausible_server()?.request_ms)
 }
@@ -110,13 +110,13 @@ fn fresh_round_trips(cell: &Cell) -> Option<u32> {
     Some(handshakes(Protocol::of(cell.lane), cell.tls) + rounds(cell.request.exact()?, first_window, u64::MAX))
 }
 
-/// HTTP's throughput grows with concurrency where gRPC's, in front of the same service, does not.
+/// With concurrency, HTTP's throughput grows and gRPC's, for the same service, does not.
 pub const SHARED: Rule = Rule {
     code: "connections-shared",
     severity: Severity::Warning,
     meaning: "In imported figures, all gRPC workers seem to share one TCP connection.",
-    remedy: "gRPC channels to one target share a connection unless told otherwise: count real connections and \
-             compare at equal numbers.",
+    remedy: "gRPC channels to one target share a connection by default: count the real connections and compare lanes \
+             with equal numbers.",
     imported: None,
     find: shared,
 };
@@ -134,8 +134,8 @@ fn shared(evidence: &Evidence) -> Vec<Finding> {
         let ((http_growth, _), (grpc_growth, workers)) = (growth(http)?, growth(grpc)?);
         let message = || {
             format!(
-                "with up to {workers} at once the throughput of {http} grows {http_growth:.1}-fold, that of {grpc} \
-                 {grpc_growth:.1}-fold: its workers seem to share one TCP connection"
+                "with up to {workers} workers the throughput of {http} grows {http_growth:.1}-fold and that of {grpc} \
+                 {grpc_growth:.1}-fold: the workers of {grpc} seem to share one TCP connection"
             )
         };
         (http_growth > SHARED_FACTOR * grpc_growth).then(|| Finding { lanes: vec![grpc], message: message() })

@@ -1,4 +1,4 @@
-//! Rules about the load: whether the server was under the one that the figures claim.
+//! Rules about the load: whether the server received the load that the result states.
 
 use super::rule::{Evidence, Finding, Rule, per_lane};
 use crate::{
@@ -11,12 +11,12 @@ use crate::{
     },
 };
 
-/// Largest 99th percentile of the schedule's lag that goes unmentioned, in ms.
+/// 99th percentile of the schedule's lag, in ms, from which on there is a warning.
 pub const LAG_BOUND_MS: f64 = 1.0;
-/// Mean number of requests in flight by concurrency below which the concurrency was not reached.
+/// Mean number of requests in flight, divided by the concurrency, below which the concurrency was not reached.
 const CONCURRENCY_REACHED: f64 = 0.95;
 
-/// Whether the client itself did not keep the schedule.
+/// Whether the client fell behind its own schedule.
 pub fn is_late(open: &OpenLoopFigures) -> bool {
     open.lag_ms.is_some_and(|[_, p99, _]| p99 >= LAG_BOUND_MS)
 }
@@ -26,13 +26,13 @@ pub const SCHEDULE_LAG: Rule = Rule {
     code: "schedule-lag",
     severity: Severity::Warning,
     meaning: "In an open loop, the client sent requests later than intended.",
-    remedy: "The client is too busy for the rate: use another machine or more cores for it, or a lower rate.",
+    remedy: "The client cannot keep up with the rate: give it more cores or its own machine, or lower the rate.",
     imported: None,
     find: |evidence| {
         let found = evidence.cells().iter().filter_map(|cell| {
             let open = cell.open.as_ref().filter(|open| is_late(open) && open.schedule.waited == 0)?;
             let [_, p99, most] = open.lag_ms?;
-            Some((cell.lane, cell.load, format!("p99 {p99:.1} ms, most {most:.1} ms")))
+            Some((cell.lane, cell.load, format!("p99 {p99:.1} ms, max {most:.1} ms")))
         });
         per_lane("requests were sent later than intended", found)
     },
@@ -42,8 +42,8 @@ pub const SCHEDULE_LAG: Rule = Rule {
 pub const IN_FLIGHT_LIMIT: Rule = Rule {
     code: "in-flight-limit",
     severity: Severity::Warning,
-    meaning: "In an open loop, requests waited because --max-in-flight others were in flight.",
-    remedy: "The server does not keep up with the rate, or --max-in-flight is too low: latency includes the wait.",
+    meaning: "In an open loop, requests waited because --max-in-flight requests were already in flight.",
+    remedy: "Latency includes this wait. The server cannot keep up with the rate, or --max-in-flight is too low.",
     imported: None,
     find: |evidence| {
         let found = evidence.cells().iter().filter_map(|cell| {
@@ -51,7 +51,7 @@ pub const IN_FLIGHT_LIMIT: Rule = Rule {
             let detail = || format!("{} of {} waited, {} unsent", schedule.waited, schedule.scheduled, schedule.unsent);
             (schedule.waited > 0 || schedule.unsent > 0).then(|| (cell.lane, cell.load, detail()))
         });
-        per_lane("no more requests might be in flight", found)
+        per_lane("requests waited because too many were in flight", found)
     },
 };
 
@@ -59,9 +59,9 @@ pub const IN_FLIGHT_LIMIT: Rule = Rule {
 pub const CONCURRENCY_NOT_REACHED: Rule = Rule {
     code: "concurrency-not-reached",
     severity: Severity::Warning,
-    meaning: "On average, fewer requests were in flight than the concurrency says.",
-    remedy: "The workers were busy between their requests: give the client more CPUs, or a machine of its own.",
-    imported: Some((Severity::Warning, "Ramp and tail are averaged in: measure a timed window and drop both.")),
+    meaning: "On average, fewer requests were in flight than the load has workers.",
+    remedy: "The workers spent time between requests: give the client more CPUs or its own machine.",
+    imported: Some((Severity::Warning, "The figures include ramp and tail: measure a timed window without them.")),
     find: concurrency_not_reached,
 };
 
@@ -75,9 +75,9 @@ fn concurrency_not_reached(evidence: &Evidence) -> Vec<Finding> {
     let found = cells.into_iter().filter_map(|(lane, load, in_flight, requests)| {
         let Load::Concurrent { concurrency, .. } = load else { return None };
         let reached = in_flight >= CONCURRENCY_REACHED * concurrency as f64;
-        (!reached).then(|| (lane, load, format!("{in_flight:.1} in {requests} requests")))
+        (!reached).then(|| (lane, load, format!("mean {in_flight:.1} over {requests} requests")))
     });
-    per_lane("fewer requests were in flight than the concurrency says", found)
+    per_lane("fewer requests were in flight than the load has workers", found)
 }
 
 /// Requests in flight on average, by Little's law (L = λW): their rate times their mean latency.
@@ -88,9 +88,9 @@ fn littles_law(cell: &summary::Cell) -> f64 {
 /// Requests in flight on average, counted from the samples of a cell's windows.
 ///
 /// A request that was still in flight when its window ended has no sample, so rate times mean latency is too low in a
-/// window of few requests. Each window is therefore cut by its longest latency at both ends: every request in flight in
-/// the rest has a sample, and without a ramp all workers have begun by then. `None` where nothing is left of the windows,
-/// or where requests failed, which have no samples either.
+/// window of few requests. Each window is therefore shortened by its longest latency at both ends: in the rest, every
+/// request in flight has a sample, and all workers have begun even without a ramp. `None` if nothing is left of the
+/// windows, or if requests failed, because failed requests have no samples.
 fn in_flight(cell: &Cell) -> Option<f64> {
     if cell.failures.count > 0 {
         return None;

@@ -1,7 +1,7 @@
-//! Checks: what a reader should know before believing a figure, each warning from one rule in [`RULES`].
+//! Rules that look for reasons to distrust a result. Each finding is a warning with the code of its rule.
 //!
-//! Our own reports and imported figures go through the same rules. A new warning is a [`Rule`] in the file for what it
-//! looks at, and a line in [`RULES`]. A rule holds by arithmetic on any result, never by a file or a name.
+//! Our own reports and imported figures go through the same rules. To add a warning, add a [`Rule`] to the file of its
+//! subject and a line to [`RULES`]. A rule decides by arithmetic alone, so it works on any result.
 
 pub mod client;
 pub mod connections;
@@ -58,36 +58,36 @@ pub const RULES: [Rule; 31] = [
     client::UNOPTIMISED,
 ];
 
-/// Judges a report, whose samples must be there; the worst first.
+/// The warnings about a report, the most severe first. The report's samples must be loaded.
 pub fn judge(report: &Report) -> Vec<Warning> {
-    by_severity(warnings(&Evidence { summary: &Summary::of("", report), report: Some(report) }))
+    by_severity(warnings(&Evidence { summary: &Summary::from_report("", report), report: Some(report) }))
 }
 
-/// Judges imported figures, the worst first; one warning for all lanes with the same message.
+/// The warnings about imported figures, the most severe first. Lanes with the same message share one warning.
 pub fn judge_imported(summary: &Summary) -> Vec<Warning> {
-    by_severity(together(warnings(&Evidence { summary, report: None })))
+    by_severity(merge_lanes(warnings(&Evidence { summary, report: None })))
 }
 
 fn warnings(evidence: &Evidence) -> Vec<Warning> {
     RULES.iter().flat_map(|rule| rule.judge(evidence)).collect()
 }
 
-/// The worst first, in their order otherwise.
+/// Sorts the most severe first and keeps the order otherwise.
 fn by_severity(mut warnings: Vec<Warning>) -> Vec<Warning> {
     warnings.sort_by_key(|warning| Reverse(warning.severity));
     warnings
 }
 
-/// One warning for all lanes with the same message.
-fn together(warnings: Vec<Warning>) -> Vec<Warning> {
-    let mut once: Vec<Warning> = Vec::new();
+/// Merges warnings that differ only in their lanes.
+fn merge_lanes(warnings: Vec<Warning>) -> Vec<Warning> {
+    let mut merged: Vec<Warning> = Vec::new();
     for warning in warnings {
-        match once.iter_mut().find(|other| (&other.code, &other.message) == (&warning.code, &warning.message)) {
+        match merged.iter_mut().find(|other| (&other.code, &other.message) == (&warning.code, &warning.message)) {
             Some(same) => same.lanes.extend(warning.lanes),
-            None => once.push(warning),
+            None => merged.push(warning),
         }
     }
-    once
+    merged
 }
 
 #[cfg(test)]

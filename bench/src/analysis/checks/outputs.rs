@@ -1,4 +1,4 @@
-//! Rules about what the lanes computed: only lanes with the same outputs can be compared.
+//! Rules about outputs: only lanes that compute the same can be compared.
 
 use super::rule::{Evidence, Finding, Rule};
 use crate::model::warning::Severity;
@@ -30,18 +30,20 @@ fn differ(evidence: &Evidence) -> Vec<Finding> {
 pub const NOT_COMPARED: Rule = Rule {
     code: "outputs-not-compared",
     severity: Severity::Error,
-    meaning: "A lane gave no outputs to compare; imported figures never hold a comparison.",
-    remedy: "Check that the model has input `image` and output `embedding`, and look into the server's log.",
+    meaning: "A lane gave no outputs to compare; imported figures never include a comparison.",
+    remedy: "Check that the model has input `image` and output `embedding`, and read the server's log.",
     imported: Some((
         Severity::Note,
-        "Compare the lanes' outputs before timing, and charge the client's preprocessing.",
+        "Compare the lanes' outputs before timing, and include the client's preprocessing in the latency.",
     )),
     find: not_compared,
 };
 
 fn not_compared(evidence: &Evidence) -> Vec<Finding> {
     let Some(report) = evidence.report else {
-        let message = "nothing shows that the lanes computed the same, nor what the client did before sending".into();
+        let message = "nothing shows that the lanes computed the same outputs, or how long the client prepared the \
+                       requests"
+            .into();
         return vec![Finding { lanes: evidence.summary.lanes(), message }];
     };
     let missing = report.outputs.missing.iter().map(|missing| Finding {

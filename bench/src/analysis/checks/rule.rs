@@ -1,4 +1,4 @@
-//! What every rule is made of: the evidence that it looks at, and what it finds there.
+//! The type of a rule, the evidence that rules look at, and their findings.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ use crate::{
     },
 };
 
-/// A rule: what it looks for, and what to do where it finds it.
+/// A rule: how to detect a problem, and what the user should do about it.
 pub struct Rule {
     /// Stable name, in kebab case.
     pub code: &'static str,
-    /// How bad a finding is.
+    /// How severe a finding is.
     pub severity: Severity,
     /// What a finding means, in one line of the documentation.
     pub meaning: &'static str,
     /// What to do about a finding.
     pub remedy: &'static str,
-    /// Severity and remedy where imported figures are the only evidence, if they are others.
+    /// Severity and remedy for imported figures, if they differ.
     pub imported: Option<(Severity, &'static str)>,
-    /// Looks for it. Finds nothing where the evidence that it needs is missing.
+    /// Returns the findings; none if the evidence that the rule needs is missing.
     pub find: fn(&Evidence) -> Vec<Finding>,
 }
 
 impl Rule {
-    /// What this rule finds, as warnings.
+    /// The findings of this rule, as warnings.
     pub(super) fn judge(&self, evidence: &Evidence) -> Vec<Warning> {
         let own = (self.severity, self.remedy);
         let (severity, remedy) = if evidence.report.is_some() { own } else { self.imported.unwrap_or(own) };
@@ -42,9 +42,9 @@ impl Rule {
 
 /// What is known about a result.
 pub struct Evidence<'a> {
-    /// Its figures: every result has them.
+    /// Its figures, which every result has.
     pub summary: &'a Summary,
-    /// The whole report, with samples, blocks and what the servers say about themselves; `None` for imported figures.
+    /// The full report with samples, blocks and the servers' counters; `None` for imported figures.
     pub report: Option<&'a Report>,
 }
 
@@ -54,13 +54,13 @@ impl<'a> Evidence<'a> {
         self.report.map_or(&[], |report| &report.cells)
     }
 
-    /// The figures, where there is no report: for rules that infer what a report states or looks at more closely.
+    /// The figures if there is no report: for rules that infer what a report would state.
     pub(super) fn imported(&self) -> Option<&'a Summary> {
         self.report.is_none().then_some(self.summary)
     }
 }
 
-/// What a rule found.
+/// A problem that a rule found.
 pub struct Finding {
     /// The lanes concerned.
     pub lanes: Vec<Lane>,
@@ -69,14 +69,14 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The warning of it.
+    /// The finding as a warning.
     pub(crate) fn warning(self, code: &str, severity: Severity, remedy: &str) -> Warning {
         let Self { lanes, message } = self;
         Warning { code: code.into(), severity, lanes, message, remedy: remedy.into() }
     }
 }
 
-/// One finding for each lane, whose message lists the lane's cells with what was found in each.
+/// One finding for each lane; its message lists the lane's cells with the detail of each.
 pub(crate) fn per_lane(message: &str, found: impl Iterator<Item = (Lane, Load, String)>) -> Vec<Finding> {
     by_lane(found.map(|(lane, load, detail)| (lane, format!("{load} ({detail})"))))
         .into_iter()
@@ -84,7 +84,7 @@ pub(crate) fn per_lane(message: &str, found: impl Iterator<Item = (Lane, Load, S
         .collect()
 }
 
-/// Items lane by lane.
+/// Groups items by lane.
 pub(super) fn by_lane<T>(items: impl Iterator<Item = (Lane, T)>) -> BTreeMap<Lane, Vec<T>> {
     let mut lanes: BTreeMap<Lane, Vec<T>> = BTreeMap::new();
     for (lane, item) in items {

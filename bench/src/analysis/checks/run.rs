@@ -1,4 +1,4 @@
-//! Rules about the run as a whole: stopped, resumed, failing, without turns, badly built.
+//! Rules about the whole run: stopped, resumed, with failed requests, or with lanes that did not alternate.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,28 @@ pub const INTERRUPTED: Rule = Rule {
     code: "interrupted",
     severity: Severity::Warning,
     meaning: "The run was stopped before its end.",
-    remedy: "Let it go on with --resume.",
+    remedy: "Continue the run with --resume.",
     imported: None,
     find: |evidence| {
-        let message = "the run was stopped before its end: cells are missing or short".to_owned();
+        let message = "the run was stopped before its end: some cells are missing or incomplete".to_owned();
         let stopped = evidence.report.is_some_and(|report| report.interrupted);
         if stopped { vec![Finding { lanes: Vec::new(), message }] } else { Vec::new() }
     },
 };
 
-/// The run went on later.
+/// The run was resumed.
 pub const RESUMED: Rule = Rule {
     code: "resumed",
     severity: Severity::Note,
     meaning: "The run was stopped and resumed later.",
-    remedy: "Where that matters, measure again in one go.",
+    remedy: "If this matters, repeat the run without a break.",
     imported: None,
     find: |evidence| {
         let resumed = evidence.report.filter(|report| !report.resumed_at.is_empty());
         let finding = resumed.map(|report| Finding {
             lanes: Vec::new(),
             message: format!(
-                "the run was stopped and went on at {}: machine and network may differ since",
+                "the run was stopped and resumed at {}: the machine or the network may have changed in between",
                 list(&report.resumed_at)
             ),
         });
@@ -67,12 +67,13 @@ fn request_errors(evidence: &Evidence) -> Vec<Finding> {
         .collect()
 }
 
-/// The lanes took no turns.
+/// The lanes did not alternate.
 pub const NOT_PAIRED: Rule = Rule {
     code: "not-paired",
     severity: Severity::Note,
-    meaning: "Each lane has a single block, so a difference of lanes may be drift of the machine.",
-    remedy: "Read no difference out of these figures: the lanes must take turns, several times.",
+    meaning: "Each lane has only one block, so a difference between lanes may be drift of the machine.",
+    remedy: "Do not conclude from these figures that lanes differ: repeat the run, or compare serial loads with \
+             several blocks.",
     imported: None,
     find: not_paired,
 };
@@ -87,7 +88,9 @@ fn not_paired(evidence: &Evidence) -> Vec<Finding> {
     if loads.is_empty() {
         return Vec::new();
     }
-    let message =
-        format!("each lane has one block in {}: drift of the machine cannot be told from the lanes", list(loads));
+    let message = format!(
+        "each lane has only one block in {}: a difference between lanes may be drift of the machine",
+        list(loads)
+    );
     vec![Finding { lanes: lanes.into_iter().collect(), message }]
 }

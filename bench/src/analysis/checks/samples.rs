@@ -1,4 +1,4 @@
-//! Rules about the figures themselves: whether enough was measured, and whether it was measured at all.
+//! Rules about the samples: whether there are enough, and whether the figures were measured at all.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::{
 
 /// Fewer samples than this have no distribution-free 95 % interval of the median.
 const FEWEST_SAMPLES: usize = 6;
-/// Relative difference up to which two figures are one, calculated twice.
+/// Relative difference up to which two figures count as equal.
 const ROUNDING: f64 = 1e-9;
 
 /// Too few samples for any interval.
@@ -27,7 +27,7 @@ pub const TOO_FEW: Rule = Rule {
         let short = evidence.cells().iter().filter(|cell| (cell.completed as usize) < FEWEST_SAMPLES);
         let lanes = by_lane(short.map(|cell| (cell.lane, cell.load))).into_iter();
         let message =
-            |loads| format!("fewer than {FEWEST_SAMPLES} samples in {}: the intervals mean little", list(loads));
+            |loads| format!("fewer than {FEWEST_SAMPLES} samples in {}: the intervals are unreliable", list(loads));
         lanes.map(|(lane, loads)| Finding { lanes: vec![lane], message: message(loads) }).collect()
     },
 };
@@ -36,17 +36,17 @@ pub const TOO_FEW: Rule = Rule {
 pub const TOO_FEW_FOR_P99: Rule = Rule {
     code: "too-few-samples-for-p99",
     severity: Severity::Note,
-    meaning: "Cells have too few samples for an interval of p99: a report leaves p99 out, imported figures give it all \
-              the same.",
+    meaning: "Cells have too few samples for an interval of p99: a report omits p99, imported figures state it \
+              nevertheless.",
     remedy: "Raise --iterations or --duration if the tail matters.",
-    imported: Some((Severity::Warning, "Take more samples, and give intervals.")),
+    imported: Some((Severity::Warning, "Measure more samples and report intervals.")),
     find: |evidence| match evidence.report {
-        Some(report) => p99_left_out(report),
+        Some(report) => p99_omitted(report),
         None => p99_of_few(evidence.summary),
     },
 };
 
-fn p99_left_out(report: &Report) -> Vec<Finding> {
+fn p99_omitted(report: &Report) -> Vec<Finding> {
     let needed = samples_needed(0.99);
     let short = || report.cells.iter().filter(|cell| (cell.completed as usize) < needed);
     let loads: BTreeSet<Load> = short().map(|cell| cell.load).collect();
@@ -54,7 +54,7 @@ fn p99_left_out(report: &Report) -> Vec<Finding> {
     if lanes.is_empty() {
         return Vec::new();
     }
-    let message = format!("p99 is not given with fewer than {needed} samples: {}", list(loads));
+    let message = format!("p99 is omitted because there are fewer than {needed} samples: {}", list(loads));
     vec![Finding { lanes: lanes.into_iter().collect(), message }]
 }
 
@@ -66,7 +66,8 @@ fn p99_of_few(summary: &Summary) -> Vec<Finding> {
     };
     let samples = if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") };
     let message = format!(
-        "p99 of {samples} samples is next to the largest of them; with an interval it needs {needed}, p95 {}",
+        "p99 of {samples} samples is close to the largest of them; an interval needs {needed} samples for p99 and {} \
+         for p95",
         samples_needed(0.95)
     );
     let lanes: BTreeSet<_> = short().map(|cell| cell.lane).collect();
@@ -78,7 +79,7 @@ pub const THROUGHPUT_NOT_MEASURED: Rule = Rule {
     code: "throughput-not-measured",
     severity: Severity::Warning,
     meaning: "In imported figures, serial throughput is calculated from the median, not measured.",
-    remedy: "Divide completed images by time on the clock.",
+    remedy: "Divide the completed images by the elapsed time.",
     imported: None,
     find: throughput_not_measured,
 };
@@ -96,24 +97,24 @@ fn throughput_not_measured(evidence: &Evidence) -> Vec<Finding> {
     let overstated = serial.iter().map(|cell| cell.mean_ms / cell.p50_ms - 1.0).fold(0.0, f64::max);
     let lower = (1.0 - 1.0 / (1.0 + overstated)) * 100.0;
     let message = format!(
-        "serial throughput is the batch size divided by p50, not work by time; by the mean it would be up to {lower:.0} \
-         % lower"
+        "serial throughput is the batch size divided by p50, not the completed images divided by the elapsed time; \
+         with the mean latency it would be up to {lower:.0} % lower"
     );
     vec![Finding { lanes: summary.lanes(), message }]
 }
 
-/// The bytes of a request are a round figure.
+/// The size of the requests is a rounded estimate.
 pub const BYTES_NOT_COUNTED: Rule = Rule {
     code: "bytes-not-counted",
     severity: Severity::Warning,
-    meaning: "The size of the requests is a round figure that was not counted.",
-    remedy: "Count bytes both ways on the wire; base64 alone adds a third.",
+    meaning: "The size of the requests is a rounded estimate, not a count.",
+    remedy: "Count the bytes in both directions on the wire; base64 alone adds a third.",
     imported: None,
     find: |evidence| {
         let found = evidence.summary.cells.iter().filter_map(|cell| match cell.request {
             Bytes::Nominal(bytes) => Some((cell.lane, cell.load, format!("{} KB", bytes as f64 / 1e3))),
             Bytes::Exact(_) | Bytes::Unknown => None,
         });
-        per_lane("the size of the requests is a round figure that nobody counted", found)
+        per_lane("the size of the requests is a rounded estimate, not a count", found)
     },
 };

@@ -1,4 +1,4 @@
-//! Rules about the servers: what they run on, what they counted, how long they let requests wait.
+//! Rules about the servers: their execution providers, their counters, their queues.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -8,11 +8,11 @@ use crate::{
     model::{lane::Lane, load::Load, part::Part, report::Report, warning::Severity, words::list},
 };
 
-/// Queue time between these multiples of the batcher's delay is that delay.
+/// Queue time within these multiples of the batcher's delay is attributed to that delay.
 const DELAY_RANGE: RangeInclusive<f64> = 0.9..=1.5;
-/// Waiting below this is not a batcher's delay worth a warning, in ms.
+/// Shortest wait that is reported as a batcher's delay, in ms.
 const SHORTEST_DELAY_MS: f64 = 1.0;
-/// Waiting times of all lanes within this factor are one constant: the batcher's delay.
+/// If the waiting times of all lanes lie within this factor, they are one constant: the batcher's delay.
 const CONSTANT: f64 = 1.2;
 
 /// Several services run on one execution provider.
@@ -20,8 +20,7 @@ pub const SHARED_PROVIDER: Rule = Rule {
     code: "shared-provider",
     severity: Severity::Warning,
     meaning: "Lanes of different services run on the same execution provider.",
-    remedy: "Read no difference between backends out of these lanes; use a machine with the providers they are meant \
-             for.",
+    remedy: "Do not compare backends by these lanes; use a machine that has the provider of each lane.",
     imported: None,
     find: shared_providers,
 };
@@ -45,21 +44,21 @@ fn shared_providers(evidence: &Evidence) -> Vec<Finding> {
         .collect()
 }
 
-/// The server counted other requests than the client sent.
+/// The server's count of requests differs from the client's.
 pub const COUNT_MISMATCH: Rule = Rule {
     code: "server-count-mismatch",
     severity: Severity::Error,
-    meaning: "From idle to idle, the server counted other requests than this run sent.",
-    remedy: "Something else uses the server, or the metrics belong to another one: server-side times are not this \
-             run's.",
+    meaning: "From idle to idle, the server's count of requests differs from what this run sent.",
+    remedy: "Something else uses the server, or the metrics belong to another server: do not trust the server-side \
+             times.",
     imported: None,
     find: |evidence| {
         let mismatches = evidence.cells().iter().filter_map(|cell| {
             let server = cell.server.as_ref()?;
             let counted = server.counted.filter(|&counted| counted != server.expected)?;
-            Some((cell.lane, cell.load, format!("{} answered, {counted} counted", server.expected)))
+            Some((cell.lane, cell.load, format!("client {}, server {counted}", server.expected)))
         });
-        per_lane("the server counted other requests than were sent", mismatches)
+        per_lane("the server's count of requests differs from the client's", mismatches)
     },
 };
 
@@ -67,17 +66,18 @@ pub const COUNT_MISMATCH: Rule = Rule {
 pub const COUNTERS_OUTSIDE_WINDOW: Rule = Rule {
     code: "counters-outside-window",
     severity: Severity::Error,
-    meaning: "In imported figures, the server's counters cover other requests than the latencies do.",
-    remedy: "Warm-up, or somebody else's load, is averaged in: bracket the measured requests with the counters.",
+    meaning: "In imported figures, the server's counters and the latencies do not cover the same requests.",
+    remedy: "The counters include warm-up or the load of another client: read them right before and right after the \
+             measured requests.",
     imported: None,
     find: |evidence| {
         let cells = evidence.imported().into_iter().flat_map(|summary| &summary.cells);
         let found = cells.filter_map(|cell| {
             let counted = cell.server?.requests;
             let differs = counted != cell.samples as f64;
-            differs.then(|| (cell.lane, cell.load, format!("{counted} for {}", cell.samples)))
+            differs.then(|| (cell.lane, cell.load, format!("{counted} counted, {} measured", cell.samples)))
         });
-        per_lane("the server's counters cover other requests than were measured", found)
+        per_lane("the server's counters do not cover exactly the measured requests", found)
     },
 };
 
@@ -86,7 +86,7 @@ pub const NO_COUNTERS: Rule = Rule {
     code: "no-server-counters",
     severity: Severity::Note,
     meaning: "The server's counters could not be read, so its times are unknown.",
-    remedy: "Point the service's metrics flag at its Prometheus page.",
+    remedy: "Set the service's metrics flag to its Prometheus page.",
     imported: None,
     find: |evidence| {
         let missing = evidence.cells().iter().filter_map(|cell| Some((cell.lane, cell.server_missing.as_deref()?)));
@@ -98,7 +98,7 @@ pub const NO_COUNTERS: Rule = Rule {
     },
 };
 
-/// With one request in flight, nothing is ahead in the queue: what waits, waits for the batcher.
+/// With one request in flight the queue is empty, so a request that waits is held back by the batcher.
 pub const QUEUE_EQUALS_DELAY: Rule = Rule {
     code: "queue-equals-delay",
     severity: Severity::Warning,
@@ -107,7 +107,7 @@ pub const QUEUE_EQUALS_DELAY: Rule = Rule {
     imported: Some((
         Severity::Warning,
         "That is the batcher's max_queue_delay, not overhead: look it up in the model's configuration, set it to 0 to \
-         measure latency, and show queue time apart.",
+         measure latency, and report queue time separately.",
     )),
     find: |evidence| match evidence.report {
         Some(report) => known_delays(report),
@@ -115,7 +115,7 @@ pub const QUEUE_EQUALS_DELAY: Rule = Rule {
     },
 };
 
-/// Queue times that are the delay which the model's configuration names.
+/// Queue times that equal the delay in the model's configuration.
 fn known_delays(report: &Report) -> Vec<Finding> {
     let serial = report.cells.iter().filter(|cell| matches!(cell.load, Load::Serial { .. }));
     let found = serial.filter_map(|cell| {
@@ -125,7 +125,7 @@ fn known_delays(report: &Report) -> Vec<Finding> {
         let waits = DELAY_RANGE.contains(&(queue_ms / delay_ms));
         waits.then(|| (cell.lane, cell.load, format!("{queue_ms:.2} ms, max_queue_delay {delay_ms:.2} ms")))
     });
-    per_lane("lone requests wait for batch mates that cannot come", found)
+    per_lane("single requests wait for a batch although no other request is in flight", found)
 }
 
 /// Waiting times that are the same in every lane, where no configuration is known.
@@ -138,7 +138,8 @@ fn inferred_delays(summary: &Summary) -> Vec<Finding> {
         return Vec::new();
     }
     let message = format!(
-        "lone requests wait {smallest:.1} to {largest:.1} ms in the server besides computing, in every lane alike"
+        "single requests wait {smallest:.1} to {largest:.1} ms in the server in addition to computing, about the same \
+         in every lane"
     );
     vec![Finding { lanes: delays.into_iter().map(|(lane, _)| lane).collect(), message }]
 }
@@ -147,8 +148,8 @@ fn inferred_delays(summary: &Summary) -> Vec<Finding> {
 fn lone_wait_ms(summary: &Summary, lane: Lane) -> Option<f64> {
     let serial = summary.serial(lane);
     let queue_ms = serial.iter().find_map(|cell| cell.server?.queue_ms.filter(|&ms| ms >= SHORTEST_DELAY_MS));
-    // Without a queue time: the time in the server besides compute grows with the bytes. If it falls instead, it
-    // holds a delay that a larger batch is spared.
+    // Without a queue time: the time in the server outside compute grows with the bytes. If it falls instead, it
+    // contains a delay that a larger batch does not have.
     queue_ms.or_else(|| {
         let (small, large) = (serial.first()?.server?, serial.get(1)?.server?);
         let waits = small.queue_ms.is_none() && small.waiting_ms() > 2.0 * large.waiting_ms();

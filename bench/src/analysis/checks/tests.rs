@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// The codes that a change to an unremarkable report brings about, with their lanes.
+/// The codes that a change to the fixture adds, with their lanes.
 fn codes(change: impl FnOnce(&mut Report)) -> Vec<(String, Vec<&'static str>)> {
     let mut report = fixture::report();
     let before: Vec<Warning> = report.warnings.clone();
@@ -24,28 +24,28 @@ fn one(code: &str, lane: &'static str) -> Vec<(String, Vec<&'static str>)> {
 }
 
 #[test]
-fn an_unremarkable_report() {
+fn the_fixture_has_three_warnings() {
     let shown: Vec<_> = fixture::report().warnings.iter().map(|w| format!("{} {:?}", w.code, w.severity)).collect();
     insta::assert_snapshot!(shown.join("\n"));
 }
 
 #[test]
-fn an_engine_build_in_the_window() {
+fn an_engine_build_in_the_window_is_reported() {
     let change = |report: &mut Report| report.cells[3].server.as_mut().unwrap().compute_infer_ms = 1_169.6;
     assert_eq!(codes(change), one("engine-build-in-window", "trt-http"));
 }
 
 #[test]
-fn a_queue_that_equals_the_delay() {
+fn a_queue_time_equal_to_the_delay_is_reported() {
     let change = |delay| move |report: &mut Report| report.lanes[4].max_queue_delay_us = Some(delay);
-    // The made-up counters say 0.1 ms for every request.
+    // The fixture's counters have 0.1 ms for every request.
     assert_eq!(codes(change(100)), one("queue-equals-delay", "trt-grpc"));
     assert_eq!(codes(change(10_000)), []);
     assert_eq!(codes(change(0)), []);
 }
 
 #[test]
-fn a_link_that_takes_all_the_time() {
+fn a_link_that_takes_nearly_all_the_time_is_reported() {
     let change = |report: &mut Report| {
         let latency = report.cells[1].latency_ms.as_mut().unwrap();
         latency.mean = latency.mean.scaled(20.0);
@@ -54,19 +54,19 @@ fn a_link_that_takes_all_the_time() {
 }
 
 #[test]
-fn a_client_at_its_limit() {
+fn a_saturated_client_is_reported() {
     let change = |report: &mut Report| report.cells[0].client_cpu_s = Some(report.cells[0].wall_s * 0.9);
     assert_eq!(codes(change), one("client-saturated", "jpeg"));
 }
 
 #[test]
-fn parts_that_do_not_add_up() {
+fn parts_that_do_not_add_up_are_reported() {
     let change = |report: &mut Report| report.cells[2].waterfall.as_mut().unwrap().gap = -0.2;
     assert_eq!(codes(change), one("parts-do-not-add-up", "onnx-grpc"));
 }
 
 #[test]
-fn a_median_that_moves() {
+fn a_median_that_changes_is_reported() {
     let change = |report: &mut Report| {
         let cell = &mut report.cells[2];
         let last = cell.blocks[5];
@@ -76,7 +76,7 @@ fn a_median_that_moves() {
 }
 
 #[test]
-fn lanes_without_turns_are_not_paired() {
+fn lanes_with_one_block_are_not_paired() {
     let change = |report: &mut Report| report.differences[0].difference.paired = false;
     assert_eq!(codes(change), [("not-paired".to_owned(), vec!["jpeg", "onnx-http"])]);
 }
@@ -87,7 +87,7 @@ fn window(cell: &mut Cell, period_ms: f64, latency_ms: f64) {
     cell.samples = Samples::default();
     let rounds = (0..).map(|round| f64::from(round) * period_ms * 1e3).take_while(|at| *at < wall_us);
     for (number, at) in rounds.flat_map(|at| vec![at; cell.load.workers()]).enumerate() {
-        // Each a little slower than the one before: the first is no cold start.
+        // Each is a little slower than the one before, so the first is not a cold start.
         let latency_us = latency_ms * 1e3 + number as f64;
         if at + latency_us <= wall_us {
             cell.samples.start_us.push(start_us + at);
@@ -110,7 +110,7 @@ fn workers_that_pause_do_not_reach_their_concurrency() {
     let mut report = fixture::report();
     pausing(&mut report);
     let found = judge(&report).into_iter().find(|warning| warning.code == "concurrency-not-reached").unwrap();
-    assert!(found.message.contains("concurrent c=8 (6.4 in "), "{}", found.message);
+    assert!(found.message.contains("concurrent c=8 (mean 6.4 over "), "{}", found.message);
 }
 
 /// 3 rounds of 1.1 s end in a window of 4 s: rate times mean latency would be 6.6.
@@ -129,10 +129,10 @@ fn concurrency_is_not_judged_from_a_short_window_or_beside_failures() {
     assert_eq!(codes(failing), one("request-errors", "onnx-http"));
 }
 
-/// The same code, from blocks where they are known and from single latencies where they are not.
+/// A report is judged by its blocks, imported figures by single latencies.
 #[test]
 fn imported_figures_are_unstable_by_their_extremes() {
-    let mut summary = Summary::of("", &fixture::report());
+    let mut summary = Summary::from_report("", &fixture::report());
     let unstable = |summary: &Summary| {
         let found = judge_imported(summary).into_iter().filter(|warning| warning.code == "unstable");
         found.map(|warning| warning.message).collect::<Vec<_>>()
@@ -143,7 +143,7 @@ fn imported_figures_are_unstable_by_their_extremes() {
 }
 
 #[test]
-fn every_code_stands_once() {
+fn every_code_is_unique() {
     let codes: HashSet<_> = RULES.iter().map(|rule| rule.code).collect();
     assert_eq!(codes.len(), RULES.len());
     for rule in &RULES {

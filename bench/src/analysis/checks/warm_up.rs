@@ -1,4 +1,4 @@
-//! Rules about what only the first requests pay for: engine builds, cold starts, warm-up that did not settle.
+//! Rules about first requests: engine builds, cold starts, warm-up that did not become steady.
 
 use super::rule::{Evidence, Finding, Rule, per_lane};
 use crate::{
@@ -10,25 +10,27 @@ use crate::{
 const COLD_SAMPLE_FACTOR: f64 = 3.0;
 /// A first request of the warm-up above this multiple of its last ones is a cold start.
 const COLD_REQUEST_FACTOR: u64 = 3;
-/// Both lanes of a service compute the same: a mean compute time this many times the other's has a cold call in it.
+/// Both lanes of a service compute the same: a mean compute time above this multiple of the other's includes a cold
+/// call.
 const COLD_MEAN_FACTOR: f64 = 2.0;
-/// And above this many times, it is not a cold call but an engine build.
+/// Above this multiple it includes an engine build.
 const BUILD_FACTOR: f64 = 10.0;
 /// A largest latency above this multiple of the median is an outlier...
 const OUTLIER_FACTOR: f64 = 3.0;
-/// ...where the 95th percentile is below this multiple of it, so that no more than a few are.
+/// ...if the 95th percentile is below this multiple of it, so that only a few requests are slow.
 const OUTLIER_P95_FACTOR: f64 = 2.0;
 
 /// The server's mean time cannot be that of the measured requests.
 pub const ENGINE_BUILD: Rule = Rule {
     code: "engine-build-in-window",
     severity: Severity::Error,
-    meaning: "The server's mean compute time is longer than the measured requests can have computed.",
-    remedy: "An engine was built, or other requests ran, while the counters did: warm every shape before measuring.",
+    meaning: "The server's mean compute time is longer than the measured requests allow.",
+    remedy: "An engine was built, or other requests ran, while the counters were running: warm up every shape before \
+             measuring.",
     imported: Some((
         Severity::Error,
-        "An engine was built while the counters ran: build every profile before the lane is ready, warm every shape, \
-         and read the counters right before and right after the measured requests.",
+        "An engine was built while the counters were running: build every profile before the lane is ready, warm up \
+         every shape, and read the counters right before and right after the measured requests.",
     )),
     find: engine_builds,
 };
@@ -54,35 +56,36 @@ fn mean_above_slowest(cell: &Cell) -> Option<(Lane, Load, String)> {
     (mean > max).then(|| (cell.lane, cell.load, detail()))
 }
 
-/// Why a cell's server times are not those of the measured requests, if they are not: a mean in the server is above
-/// the client's, or far above that of the same model behind the service's other lane.
+/// Why a cell's server times cannot be those of the measured requests: the server's mean is above the client's, or far
+/// above that of the same model on the service's other lane. `None` if they can be.
 pub fn foreign_compute(summary: &Summary, cell: &summary::Cell) -> Option<String> {
     let server = cell.server?;
     match cell.max_ms {
         Some(max) if server.request_ms > max => Some(format!("the client's largest is {max:.1} ms")),
         _ if !cell.server_is_plausible() => Some(format!("the client's mean is {:.1} ms", cell.mean_ms)),
         _ => above_other_lane(summary, cell, BUILD_FACTOR)
-            .map(|(other, ms)| format!("{ms:.1} ms for the same model behind {other}")),
+            .map(|(other, ms)| format!("{ms:.1} ms for the same model on {other}")),
     }
 }
 
-/// The service's other lane and its mean compute time in ms, where the cell's is more than `factor` times that.
+/// The service's other lane and its mean compute time in ms, if the cell's is more than `factor` times that.
 fn above_other_lane(summary: &Summary, cell: &summary::Cell, factor: f64) -> Option<(Lane, f64)> {
     let other = Lane::ALL.into_iter().find(|l| *l != cell.lane && l.service() == cell.lane.service())?;
     let compute_ms = summary.cell(other, cell.load)?.server?.compute_ms;
     (cell.server?.compute_ms > factor * compute_ms).then_some((other, compute_ms))
 }
 
-/// A request paid for a start.
+/// The first request includes a cold start.
 pub const COLD_START: Rule = Rule {
     code: "cold-start",
     severity: Severity::Warning,
     meaning: "The first measured request was far slower than the rest; in imported figures, one lane's mean compute \
-              time is far above that of the same model behind the other lane.",
+              time is far above that of the same model on the other lane.",
     remedy: "Something was still warming up (an engine build, a cache): raise --warmup.",
     imported: Some((
         Severity::Warning,
-        "The lane that ran first paid for it: warm up every shape and interleave the lanes in random order.",
+        "The lane that ran first includes the cold start: warm up every shape, and interleave the lanes in random \
+         order.",
     )),
     find: |evidence| match evidence.report {
         Some(report) => {
@@ -90,7 +93,7 @@ pub const COLD_START: Rule = Rule {
             per_lane(message, report.cells.iter().filter_map(cold_sample))
         }
         None => {
-            let message = "a cold call is averaged into the server's compute time";
+            let message = "the server's mean compute time includes a cold call";
             per_lane(message, evidence.summary.cells.iter().filter_map(|cell| cold_mean(evidence.summary, cell)))
         }
     },
@@ -107,13 +110,14 @@ fn cold_sample(cell: &Cell) -> Option<(Lane, Load, String)> {
     Some((cell.lane, cell.load, format!("{:.1} ms, p50 {:.1} ms", first / 1e3, median_us / 1e3)))
 }
 
-/// A mean compute time well above that of the same model behind the other lane: what ran first paid for both.
+/// A mean compute time well above that of the same model on the other lane: the lane that ran first includes the cold
+/// start.
 fn cold_mean(summary: &Summary, cell: &summary::Cell) -> Option<(Lane, Load, String)> {
     let server = cell.plausible_server()?;
     let (other, ms) = above_other_lane(summary, cell, COLD_MEAN_FACTOR)?;
     let (mean, n) = (server.compute_ms, server.requests);
     let excess = (mean - ms) * n;
-    let detail = || format!("mean {mean:.2} ms, {ms:.2} ms behind {other}: {excess:.0} ms more in {n} requests");
+    let detail = || format!("mean {mean:.2} ms, {ms:.2} ms on {other}: {excess:.0} ms more in {n} requests");
     (mean <= BUILD_FACTOR * ms).then(|| (cell.lane, cell.load, detail()))
 }
 
@@ -122,7 +126,7 @@ pub const OUTLIER: Rule = Rule {
     code: "outlier",
     severity: Severity::Warning,
     meaning: "In imported figures, single requests were far slower than the rest.",
-    remedy: "Whether it was the first one (a cold start) cannot be told: keep the samples in their order.",
+    remedy: "It may have been the first one (a cold start): keep the samples in their order to find out.",
     imported: None,
     find: |evidence| {
         let cells = evidence.imported().into_iter().flat_map(|summary| &summary.cells);
@@ -149,12 +153,12 @@ pub const UNSTEADY: Rule = Rule {
     },
 };
 
-/// Warm-up took a cold start away from the figures.
+/// The warm-up contains a cold start.
 pub const COLD_START_IN_WARM_UP: Rule = Rule {
     code: "cold-start-in-warm-up",
     severity: Severity::Note,
-    meaning: "The first request of the warm-up, which is not in the figures, was far slower than its last ones.",
-    remedy: "It is not in the figures; a service that scales up will see it.",
+    meaning: "The first request of the warm-up was far slower than the last ones.",
+    remedy: "The figures do not include the warm-up. Expect such a request after every start of the server.",
     imported: None,
     find: |evidence| {
         let found = evidence.cells().iter().filter_map(|cell| {
@@ -163,6 +167,6 @@ pub const COLD_START_IN_WARM_UP: Rule = Rule {
             let detail = || format!("{:.1} ms, then {:.1} ms", ms(first), ms(last));
             (first > COLD_REQUEST_FACTOR * last).then(|| (cell.lane, cell.load, detail()))
         });
-        per_lane("the first request was far slower", found)
+        per_lane("the first request of the warm-up was far slower than the last ones", found)
     },
 };

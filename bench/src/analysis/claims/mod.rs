@@ -1,10 +1,11 @@
-//! Verdicts on hypotheses about two lanes: supported, refuted or inconclusive, with the effect and what would settle it. Pure.
+//! Judges hypotheses about two lanes: supported, refuted or inconclusive. Pure functions.
 //!
-//! A verdict needs a paired interval: where it does not exclude the contrary, the answer is "inconclusive", never "the
-//! same". [`crate::model::hypothesis`] has the types, [`crate::model::hypothesis_text`] parses them.
+//! A verdict needs a paired interval. If the interval does not exclude the opposite of the claim, the verdict is
+//! "inconclusive", never "the same", and states how many samples are needed. [`crate::model::hypothesis`] has the
+//! types, [`crate::model::hypothesis_text`] parses them.
 
 use crate::{
-    analysis::pairing::{Pair, blocks_to_settle, paired},
+    analysis::pairing::{Pair, blocks_needed, paired},
     model::{
         cell::Cell,
         difference::Difference,
@@ -36,7 +37,7 @@ pub fn judge(report: &Report) -> Vec<Finding> {
 pub fn difference(left: &Cell, right: &Cell, metric: Metric, factor: f64, seed: u64) -> Option<Difference> {
     let (a, b) = (metric.values(left)?, metric.values(right)?);
     let blocks: Vec<Pair<'_>> = a.iter().zip(&b).map(|(a, b)| (&a[..], &b[..])).collect();
-    // A single value on either side has no spread at all.
+    // A single value on either side has no spread.
     if let [(a, b)] = blocks[..]
         && a.len().min(b.len()) < 2
     {
@@ -46,7 +47,7 @@ pub fn difference(left: &Cell, right: &Cell, metric: Metric, factor: f64, seed: 
 }
 
 impl Hypothesis {
-    /// Judges the claim by what was measured.
+    /// Judges the claim by the report's measurements.
     pub fn judge(&self, report: &Report) -> Judged {
         let open = |effect, needs, reason: String| Judged {
             claim: self.clone(),
@@ -65,7 +66,7 @@ impl Hypothesis {
             return open(None, None, format!("{} is not known on both lanes", self.metric));
         };
         if !effect.paired {
-            let reason = "one block for each lane: what the machine did meanwhile cannot be told from the lanes";
+            let reason = "one block for each lane: the difference may be drift of the machine";
             return open(Some(effect), None, reason.into());
         }
         let (verdict, interval, bound) = self.relation.decide(&effect);
@@ -73,19 +74,19 @@ impl Hypothesis {
             return Judged { claim: self.clone(), verdict, effect: Some(effect), needs: None, reason: None };
         }
         let per_block = |cell: &Cell| cell.completed.div_ceil(cell.blocks.len().max(1) as u64) as usize;
-        let needs = interval.and_then(|interval| blocks_to_settle(interval, bound, effect.blocks)).map(|blocks| {
-            // Fewer than there are would not do: the effect is smaller than it seems.
+        let needs = interval.and_then(|interval| blocks_needed(interval, bound, effect.blocks)).map(|blocks| {
+            // At least one block more than were measured, because those were not enough.
             let blocks = blocks.max(effect.blocks + 1);
             SampleSize { blocks, requests: blocks * per_block(left).max(per_block(right)) }
         });
         let reason =
-            if needs.is_some() { "too few samples" } else { "the effect is too close to the bound to be settled" };
+            if needs.is_some() { "too few samples" } else { "the effect is too close to the bound for a verdict" };
         open(Some(effect), needs, reason.into())
     }
 }
 
 impl Relation {
-    /// The verdict, the interval that it rests on, and the bound nearest to its value.
+    /// The verdict, the interval that it is based on, and the bound nearest to its value.
     fn decide(self, effect: &Difference) -> (Verdict, Option<Estimate>, f64) {
         let Difference { difference, ratio, .. } = *effect;
         let below = |e: Estimate, bound: f64| match e {

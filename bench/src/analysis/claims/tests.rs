@@ -11,7 +11,7 @@ fn judged(claim: &str) -> Judged {
 #[test]
 fn the_studys_hypotheses_are_judged() {
     let report = fixture::report();
-    let told: Vec<_> = report
+    let verdicts: Vec<_> = report
         .hypotheses
         .iter()
         .map(|f| {
@@ -24,18 +24,18 @@ fn the_studys_hypotheses_are_judged() {
             )
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
+    insta::assert_snapshot!(verdicts.join("\n"), @r"
     H1: refuted (2 claims)
     H2: inconclusive (2 claims)
     H3: inconclusive (2 claims)
     H4: refuted (16 claims)
-    H5: inconclusive (0 claims), it is about two GPUs: compare this report with one of another GPU
+    H5: inconclusive (0 claims), this needs two GPUs: compare this report with one of another GPU
     user: supported (1 claims)
     ");
 }
 
 #[test]
-fn claims_with_clear_differences_are_settled() {
+fn claims_with_clear_differences_get_a_verdict() {
     assert_eq!(judged("p50(onnx-http) < p50(onnx-grpc) @ batch=8").verdict, Verdict::Supported);
     assert_eq!(judged("p50(onnx-http) > p50(onnx-grpc) @ batch=8").verdict, Verdict::Refuted);
     assert_eq!(judged("p50(trt-http) < 0.6 * p50(onnx-http)").verdict, Verdict::Supported);
@@ -47,7 +47,7 @@ fn claims_with_clear_differences_are_settled() {
 }
 
 #[test]
-fn what_cannot_be_settled_says_what_would() {
+fn an_inconclusive_claim_states_the_samples_needed() {
     let close = judged("p50(trt-http) < p50(trt-grpc)");
     assert_eq!(close.verdict, Verdict::Inconclusive);
     let effect = close.effect.unwrap().difference;
@@ -64,7 +64,7 @@ fn what_was_not_measured_is_not_judged() {
 }
 
 #[test]
-fn one_block_settles_nothing() {
+fn one_block_gives_no_verdict() {
     let mut report = fixture::report();
     for cell in &mut report.cells {
         cell.blocks.truncate(1);
@@ -86,7 +86,7 @@ fn all_claims_must_hold() {
 
 /// Two GPUs: the same transport, a model that takes half the time.
 #[test]
-fn h5_takes_two_reports() {
+fn h5_needs_two_reports() {
     let slow = fixture::report();
     let mut fast = slow.clone();
     assert_eq!(fast.cells[1].lane, Lane::ONNX_HTTP);

@@ -29,20 +29,20 @@ fn waterfall(samples: &[Sample], blocks: &[Counters]) -> Waterfall {
 }
 
 fn shown(waterfall: &Waterfall) -> String {
-    let of = |time: &PartTime| {
+    let text = |time: &PartTime| {
         format!("{}={}", time.part.name(), time.ms.map_or("?".into(), |ms| format!("{:.2}", ms.value)))
     };
-    waterfall.parts.iter().map(of).collect::<Vec<_>>().join(" ")
+    waterfall.parts.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn stage_times_are_read() {
+fn stage_times_are_parsed() {
     let value = "receive;dur=0.081, parse;dur=0.004, queue;dur=0.041, gather;dur=0, copy_in;dur=0.1, infer;dur=18.25, copy_out;dur=1, encode;dur=0.02";
     assert_eq!(StageTimes::parse(value), Some(StageTimes([81, 4, 41, 0, 100, 18_250, 1_000, 20])));
     // Another order, other metrics and parameters, as the syntax allows.
     let mixed = "cache;desc=\"hit\", encode;desc=x;dur=0.02,copy_out;dur=1,infer;dur=18.25,copy_in;dur=0.1,gather;dur=0,queue;dur=0.041,parse;dur=0.004,receive;dur=0.081";
     assert_eq!(StageTimes::parse(mixed), StageTimes::parse(value));
-    assert_eq!(StageTimes::parse("infer;dur=18.25"), None, "what is not told is not zero");
+    assert_eq!(StageTimes::parse("infer;dur=18.25"), None, "a missing stage is not zero");
     assert_eq!(StageTimes::parse(&value.replace("18.25", "-1")), None);
 }
 
@@ -56,13 +56,13 @@ fn parts_with_stage_times_add_up() {
     assert!((w.at(Location::Server).unwrap() - 1.0).abs() < 1e-9);
 }
 
-/// A handshake is a part of its own, where TLS is spoken, and is not counted as opening the connection too.
+/// With TLS the handshake is a separate part and is not counted in `connect` too.
 #[test]
-fn the_tls_handshake_is_told_apart() {
+fn the_tls_handshake_is_a_separate_part() {
     let mut plain = sample([100, 110, 120, 900, 950, 960], None);
     let plainly = waterfall(&[plain], &[]);
     assert_eq!((plainly.ms(Part::Connect), plainly.ms(Part::Tls)), (Some(0.1), None));
-    assert!(plainly.parts.iter().all(|time| time.part != Part::Tls), "there is none, not an unknown one");
+    assert!(plainly.parts.iter().all(|time| time.part != Part::Tls), "the part is absent, not unknown");
     plain.marks.tls = Some(Duration::from_micros(60));
     let secure = waterfall(&[plain], &[]);
     assert_eq!((secure.ms(Part::Connect), secure.ms(Part::Tls)), (Some(0.04), Some(0.06)));
@@ -70,7 +70,7 @@ fn the_tls_handshake_is_told_apart() {
     assert_eq!(secure.sum_ms, plainly.sum_ms);
 }
 
-/// The client was held up after its last byte went out: the server's work is not the client's sending.
+/// The client was delayed after its last byte was sent: the server's work does not count as sending.
 #[test]
 fn sending_that_overlaps_the_server_is_not_counted_twice() {
     let samples = [sample([0, 0, 900, 1_000, 1_000, 1_000], Some([100, 0, 0, 0, 0, 700, 0, 0]))];
@@ -98,20 +98,20 @@ fn stock_triton_leaves_the_rest_unknown() {
 }
 
 #[test]
-fn without_any_word_of_the_server_its_parts_are_unknown() {
+fn without_server_times_the_servers_parts_are_unknown() {
     let w = waterfall(&[sample([10, 20, 320, 1_520, 1_600, 1_610], None)], &[Counters::default()]);
     assert_eq!((w.source, w.ms(Part::Unknown), w.ms(Part::Infer)), (Source::Client, Some(1.2), None));
 }
 
 #[test]
-fn one_answer_without_stage_times_makes_all_unknown() {
+fn one_response_without_stage_times_makes_all_unknown() {
     let with = sample([0, 0, 10, 1_000, 1_000, 1_000], Some([10; 8]));
     let without = sample([0, 0, 10, 1_000, 1_000, 1_000], None);
     assert_eq!(waterfall(&[with, without], &[]).source, Source::Client);
 }
 
 #[test]
-fn a_server_that_claims_more_than_was_seen_does_not_add_up() {
+fn a_server_that_reports_more_than_the_latency_does_not_add_up() {
     let w = waterfall(&[sample([0, 0, 10, 1_000, 1_000, 1_000], Some([10, 0, 0, 0, 0, 1_500, 0, 0]))], &[]);
     assert_eq!(w.ms(Part::Network), Some(0.0));
     assert!(!w.adds_up() && (w.gap - 0.51).abs() < 1e-9, "{}", w.gap);
@@ -120,7 +120,7 @@ fn a_server_that_claims_more_than_was_seen_does_not_add_up() {
     assert!(!w.adds_up() && w.ms(Part::Unknown) == Some(0.0));
 }
 
-/// Time that the client spends outside of its marks is missing from the sum.
+/// Time that the client spends outside its marks is missing from the sum.
 #[test]
 fn time_outside_of_the_marks_is_a_gap() {
     let mut late = sample([0, 0, 10, 900, 950, 1_000], None);
@@ -156,12 +156,12 @@ proptest! {
     }
 
     #[test]
-    fn any_header_is_survived(value: String) {
+    fn any_header_parses_without_panic(value: String) {
         let _ = StageTimes::parse(&value);
     }
 
     #[test]
-    fn what_the_server_writes_is_read(us in proptest::array::uniform8(0_u32..100_000_000)) {
+    fn the_servers_header_is_parsed(us in proptest::array::uniform8(0_u32..100_000_000)) {
         let value: Vec<_> = Part::STAGES.iter().zip(us)
             .map(|(stage, us)| format!("{};dur={:.3}", stage.name(), f64::from(us) / 1e3))
             .collect();

@@ -1,4 +1,4 @@
-//! Stacked bars.
+//! Draws stacked bars.
 
 use std::fmt::Write as _;
 
@@ -10,14 +10,14 @@ use crate::report::svg::{
 /// Height of a bar with its gap.
 const BAR: f64 = 34.0;
 
-/// What `.part.unknown` is filled with.
+/// The pattern that fills `.part.unknown`.
 const HATCH: &str = r#"<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch-ground" width="6" height="6"/><rect class="hatch" width="2.5" height="6"/></pattern></defs>"#;
 
 /// A piece of a bar.
 pub(crate) struct Segment {
-    /// The page's class for its colour.
+    /// The CSS class for its colour.
     pub class: String,
-    /// What it is, with its value.
+    /// Its name and value.
     pub label: String,
     /// Its length.
     pub value: f64,
@@ -25,7 +25,7 @@ pub(crate) struct Segment {
 
 /// A bar of pieces laid end to end.
 pub(crate) struct Bar {
-    /// What it is.
+    /// Its name.
     pub label: String,
     /// The text at its end.
     pub total: String,
@@ -33,7 +33,7 @@ pub(crate) struct Bar {
     pub segments: Vec<Segment>,
 }
 
-/// Bars below each other on one scale from 0; `None` without anything to draw.
+/// Draws bars below each other on one scale from 0; `None` if there is nothing to draw.
 pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> Option<String> {
     let length = |bar: &Bar| bar.segments.iter().map(|segment| segment.value.max(0.0)).sum::<f64>();
     let across = Mapped::new(Scale::Linear, bars.iter().map(length), (0.0, WIDTH - RIGHT))?;

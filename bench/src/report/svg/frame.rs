@@ -1,4 +1,4 @@
-//! Size and frame of a drawing, and escaped text.
+//! The size and opening tag of a drawing, and escaped text.
 
 pub(crate) const WIDTH: f64 = 420.0;
 

@@ -1,4 +1,4 @@
-//! Line plots.
+//! Draws line plots.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,18 @@ use crate::report::svg::{
     scale::{Axis, Mapped, short},
 };
 
-/// Height of a caption, and of a row of a key.
+/// Height of a caption, and of a row of the legend.
 const ROW: f64 = 18.0;
 
-/// Entries of a key beside each other, and their width.
+/// Entries in a row of the legend, and their width below.
 const KEYS: usize = 2;
 
 const KEY: f64 = 184.0;
 
-/// Colours of what is drawn.
+/// Colours of the drawing.
 const STYLE: &str = include_str!("../plots.css");
 
-/// A point, with its interval upwards and downwards.
+/// A point, with the interval of its y value.
 pub(crate) struct Point {
     pub x: f64,
     pub y: f64,
@@ -27,22 +27,22 @@ pub(crate) struct Point {
 
 /// A line through points.
 pub(crate) struct Series {
-    /// The page's class for its colour and dashes.
+    /// The CSS class for its colour and dashes.
     pub class: String,
-    /// What it is.
+    /// Its name.
     pub label: String,
     /// Its points, in order.
     pub points: Vec<Point>,
-    /// Whether points are marked.
+    /// Whether its points are marked.
     pub marks: bool,
 }
 
-/// Lines over two axes; `None` without a point to draw.
+/// Draws lines over two axes; `None` if there is no point to draw.
 pub(crate) fn plot(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
     Some(open(title, HEIGHT) + &lines(x, y, series)? + "</svg>")
 }
 
-/// The same as a file of its own, which has its colours, caption and key in it.
+/// The same as a standalone file with its own colours, caption and legend.
 pub(crate) fn file(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
     let drawn: Vec<&Series> = series.iter().filter(|series| !series.points.is_empty()).collect();
     let height = ROW + HEIGHT + ROW * drawn.len().div_ceil(KEYS) as f64;
@@ -76,7 +76,7 @@ pub(crate) fn file(title: &str, x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -
     Some(svg)
 }
 
-/// What [`plot`] draws.
+/// The axes and lines of [`plot`].
 fn lines(x: &Axis<'_>, y: &Axis<'_>, series: &[Series]) -> Option<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     let bounds = |point: &Point| [Some(point.y), point.interval.map(|i| i.0), point.interval.map(|i| i.1)];

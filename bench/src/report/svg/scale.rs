@@ -1,11 +1,11 @@
-//! Axes and scales: from values to coordinates.
+//! Maps values to coordinates along an axis.
 
 /// How values are laid out along an axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// From 0, evenly.
+    /// Linear, from 0.
     Linear,
-    /// By ratio.
+    /// Logarithmic.
     Log,
 }
 
@@ -13,9 +13,9 @@ pub(crate) enum Scale {
 pub(crate) struct Axis<'a> {
     /// What it shows, with its unit.
     pub label: &'a str,
-    /// How.
+    /// Its scale.
     pub scale: Scale,
-    /// Where marks are wanted; chosen when empty.
+    /// The values to mark; round values if empty.
     pub ticks: Vec<f64>,
 }
 
@@ -60,7 +60,7 @@ impl Mapped {
         (self.low - slack..=self.high + slack).contains(&value)
     }
 
-    /// The values that an axis marks: its own, where something was measured near them, or round ones.
+    /// The values to mark on an axis: its own values that lie on the scale, or round ones.
     pub(crate) fn marks(&self, axis: &Axis<'_>) -> Vec<f64> {
         if axis.ticks.is_empty() {
             return self.ticks();
@@ -86,7 +86,7 @@ impl Mapped {
     }
 }
 
-/// A number as an axis shows it.
+/// A number as the text of an axis.
 pub(crate) fn short(value: f64) -> String {
     if value.abs() >= 10_000.0 {
         return format!("{:.0}k", value / 1e3);
