@@ -183,7 +183,7 @@ mod tests {
     fn checks_run_again_on_the_samples() {
         let folder = stored();
         for format in [Format::Markdown, Format::Html, Format::Json] {
-            assert!(shown(folder.path(), format).contains("the median moves from block to block"), "{format:?}");
+            assert!(shown(folder.path(), format).contains("the median changes from block to block"), "{format:?}");
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
         let folder = stored();
         std::fs::remove_file(folder.path().join(samples::FILE)).unwrap();
         let text = shown(folder.path(), Format::Markdown);
-        assert!(!text.contains("the median moves"), "the fixture was judged before it moved");
+        assert!(!text.contains("the median changes"), "the fixture was judged before it moved");
         let warnings = fixture::report().warnings;
         assert!(!warnings.is_empty() && warnings.iter().all(|warning| text.contains(&warning.to_string())), "{text}");
     }
