@@ -1,4 +1,4 @@
-//! `quintet-bench`: drives the five lanes side by side.
+//! The program `quintet-bench`: its entry point.
 
 use std::process::ExitCode;
 

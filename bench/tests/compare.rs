@@ -1,4 +1,4 @@
-//! The study's two runs beside each other: its own cross-GPU tables, and the conclusion that they hide.
+//! Compares the study's two runs: its cross-GPU tables, and the conclusion that they hide.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic in its helpers too")]
 
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ fn args(prices: Vec<f64>) -> CompareArgs {
 
 /// The study's tables "Serial p50 latency, batch=1" and "Peak throughput, batch=32 serial".
 #[test]
-fn the_studys_cross_gpu_tables() {
+fn the_cross_gpu_tables_of_the_study_are_reproduced() {
     let study = std::fs::read_to_string(file("STEP_7_RTX_4090.md")).unwrap();
     let ours = compare(&args(Vec::new())).unwrap();
     let names = [
@@ -78,7 +78,7 @@ fn the_conclusion_depends_on_the_layer() {
     for batch in [1, 4, 8, 16, 32] {
         assert!(reversed.iter().any(|r| r.lane == Lane::TRT_GRPC && r.load == Load::Serial { batch }), "b={batch}");
     }
-    assert!(reversed.iter().all(|reversal| reversal.lane != Lane::TRT_HTTP), "an engine build is no compute time");
+    assert!(reversed.iter().all(|reversal| reversal.lane != Lane::TRT_HTTP), "an engine build is not compute time");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_price_is_needed_for_each_file() {
     insta::assert_snapshot!(error, @"--price-per-hour needs a value for each of the 2 files; 1 are given");
 }
 
-/// Two runs over different links: what the link explains is taken off, and the rest is the servers'.
+/// Two runs over different links: the latency that the link explains is subtracted.
 #[test]
 fn latency_is_normalised_for_known_links() {
     let link = |text: &str| text.parse().unwrap();

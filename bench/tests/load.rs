@@ -1,4 +1,4 @@
-//! Connections, open loops and payloads against a scripted suite: what the report says about each.
+//! Connections, open loops, payloads and transports against a scripted suite.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic in its helpers too")]
 
 mod support;
@@ -60,7 +60,7 @@ fn cell(report: &Report, lane: Lane, connection: Policy) -> &Cell {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fresh_connection_for_each_request_is_one_in_fact() {
+async fn the_fresh_policy_opens_a_connection_for_each_request() {
     let suite = Suite::start(Script::default()).await;
     let connections = vec![Policy::Fresh, Policy::Reused];
     let report = run(&suite, Settings { connections, ..settings() }).await;
@@ -77,7 +77,7 @@ async fn a_fresh_connection_for_each_request_is_one_in_fact() {
             assert!(times(cell).first_byte_ms.value <= times(cell).last_byte_ms.value);
         }
     }
-    // The server saw: the lane's questions, warm-up and outputs, and a connection for each fresh request.
+    // The server accepted those of preflight, warm-up and outputs, and one for each fresh request.
     let accepted = suite.lanes[&Lane::ONNX_HTTP].accepted.load(Ordering::SeqCst);
     assert!(accepted > 1 + 6, "{accepted}");
     let text = Markdown.export(&report).unwrap();
@@ -85,7 +85,7 @@ async fn a_fresh_connection_for_each_request_is_one_in_fact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shared_connections_are_as_many_as_asked_for() {
+async fn the_number_of_shared_connections_is_as_requested() {
     let suite = Suite::start(Script::default()).await;
     let two = Policy::Shared(NonZeroU16::new(2).unwrap());
     let limits = Limits { max_window_requests: 30, ..Limits::default() };
@@ -134,23 +134,23 @@ async fn a_trace_is_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forms_of_the_same_image_give_the_same_answer() {
+async fn all_payloads_of_an_image_give_the_same_output() {
     let suite = Suite::start(Script::default()).await;
     let payloads = vec![Encoding::Jpeg, Encoding::JpegBase64, Encoding::Fp32, Encoding::Json];
     let report = run(&suite, Settings { payloads, ..settings() }).await;
-    let of = |lane| {
+    let payloads_of = |lane| {
         report.cells.iter().filter(|c| c.lane == lane).map(|c| (c.payload, c.failures.count)).collect::<Vec<_>>()
     };
-    assert_eq!(of(Lane::JPEG), [(Some(Encoding::Jpeg), 0), (Some(Encoding::JpegBase64), 0)]);
-    assert_eq!(of(Lane::ONNX_HTTP), [(Some(Encoding::Fp32), 0), (Some(Encoding::Json), 0)]);
-    assert_eq!(of(Lane::ONNX_GRPC), [(Some(Encoding::Fp32), 0)]);
+    assert_eq!(payloads_of(Lane::JPEG), [(Some(Encoding::Jpeg), 0), (Some(Encoding::JpegBase64), 0)]);
+    assert_eq!(payloads_of(Lane::ONNX_HTTP), [(Some(Encoding::Fp32), 0), (Some(Encoding::Json), 0)]);
+    assert_eq!(payloads_of(Lane::ONNX_GRPC), [(Some(Encoding::Fp32), 0)]);
     assert!(report.outputs.pairs.iter().all(|pair| pair.agree), "{:?}", report.outputs);
     assert!(Markdown.export(&report).unwrap().contains("## Payloads"));
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_unix_domain_socket_is_spoken_to_like_a_port() {
+async fn http_works_over_a_unix_domain_socket() {
     use quintet_bench::client::{call::HttpVersion, connection::Connection, http};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quintet.sock");
@@ -175,9 +175,9 @@ async fn each_transport_carries_the_same_request() {
     let loads = [Load::Serial { batch: 1 }, Load::Concurrent { concurrency: 3, batch: 1 }];
     for (lane, load) in LANES.into_iter().flat_map(|lane| loads.map(|load| (lane, load))) {
         let cells = cells(lane, load);
-        let ways: Vec<_> = cells.iter().map(|cell| cell.transport).collect();
+        let transports: Vec<_> = cells.iter().map(|cell| cell.transport).collect();
         let all = [Transport::Tcp, Transport::Uds, Transport::Shm];
-        assert_eq!(ways, if lane == Lane::JPEG { &all[..2] } else { &all[..] }, "{lane}");
+        assert_eq!(transports, if lane == Lane::JPEG { &all[..2] } else { &all[..] }, "{lane}");
         for cell in &cells {
             assert_eq!((cell.failures.count, cell.reconnects), (0, 0), "{lane} {} {:?}", cell.transport, cell.failures);
             assert!(cell.completed >= 6);
@@ -187,7 +187,7 @@ async fn each_transport_carries_the_same_request() {
             assert!(bytes(cells[0]) > 602_112 && bytes(cells[1]) > 602_112 && bytes(cells[2]) < 1_000, "{lane} {load}");
         }
     }
-    // The first way of each lane answers in the comparison; what was registered is forgotten.
+    // The first transport of each lane answers the comparison; all regions are unregistered.
     assert!(report.outputs.pairs.iter().all(|pair| pair.agree), "{:?}", report.outputs);
     assert!(suite.lanes.values().all(|state| state.regions.count() == 0));
     let tables = Markdown.export(&report).unwrap();
@@ -202,16 +202,16 @@ async fn each_transport_carries_the_same_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_are_read_out_of_shared_memory() {
+async fn outputs_are_read_from_shared_memory() {
     let suite = Suite::start(Script { skew: Some((Lane::ONNX_GRPC, 1.5)), ..Script::default() }).await;
     let report = run(&suite, Settings { transports: vec![Transport::Shm], ..settings() }).await;
     assert!(report.outputs.missing.is_empty(), "{:?}", report.outputs);
     let agree = |a, b| report.outputs.pairs.iter().find(|pair| (pair.a, pair.b) == (a, b)).unwrap().agree;
     assert!(agree(Lane::JPEG, Lane::ONNX_HTTP), "by TCP and by memory");
-    assert!(!agree(Lane::ONNX_HTTP, Lane::ONNX_GRPC), "what was written is what is read");
+    assert!(!agree(Lane::ONNX_HTTP, Lane::ONNX_GRPC), "the output in shared memory is compared");
 }
 
-/// The window ends with its requests.
+/// Ends the window after 30 requests.
 fn short_window(settings: Settings) -> Settings {
     let limits = Limits { max_window_requests: 30, ..settings.limits };
     Settings { limits, duration: Duration::from_secs(60), ..settings }

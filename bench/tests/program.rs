@@ -18,7 +18,7 @@ fn program(suite: &Suite, output: &std::path::Path) -> Command {
     command
 }
 
-/// Runs it beside the suite, which needs this runtime's threads.
+/// Runs the program on another thread: the suite needs those of this runtime.
 async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
@@ -29,7 +29,7 @@ fn report(folder: &std::path::Path) -> Report {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_on_stdout_progress_on_stderr_no_colour() {
+async fn tables_go_to_stdout_and_progress_to_stderr_without_colour() {
     let suite = Suite::start(Script::default()).await;
     let folder = tempfile::tempdir().unwrap();
     let output = output(program(&suite, folder.path())).await;
@@ -50,15 +50,15 @@ async fn tables_on_stdout_progress_on_stderr_no_colour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_tell_the_ways_of_a_lane_apart() {
+async fn lines_name_the_variants_of_a_lane() {
     let suite = Suite::start(Script::default()).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(&suite, folder.path());
     command.args(["--connection=fresh,reused", "--skip=trt,jpeg"]);
     let stderr = String::from_utf8(output(command).await.stderr).unwrap();
-    for way in ["(fresh, fp32, tcp)", "(reused, fp32, tcp)"] {
+    for variant in ["(fresh, fp32, tcp)", "(reused, fp32, tcp)"] {
         assert_eq!(
-            stderr.matches(&format!(" requests {way}; time left: ")).count(),
+            stderr.matches(&format!(" requests {variant}; time left: ")).count(),
             4,
             "two lanes, two loads: {stderr}"
         );
@@ -91,7 +91,7 @@ async fn a_report_is_shown_again() {
     let first = String::from_utf8(first.stdout).unwrap();
     let tables = |text: &str| text.split("## Warnings").next().unwrap().to_owned();
     assert_eq!(tables(&again), tables(&first));
-    // The scripted counters claim more time than the client saw.
+    // The scripted counters claim more time than the client measured.
     assert!(again.contains("`engine-build-in-window`"), "{again}");
     assert!(!again.contains("`throughput-not-measured`") && !again.contains("`fresh-connections`"), "{again}");
     let csv = String::from_utf8(show("csv").await.stdout).unwrap();
@@ -147,7 +147,7 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
     let suite = Suite::start(Script { cancel: Some((Lane::TRT_HTTP, 5, reached.clone())), ..Script::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(&suite, folder.path());
-    // Endless, were it not for the signal.
+    // Only the signal ends it.
     command.args(["--iterations=1000000", "--blocks=1000"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while !reached.is_cancelled() {
@@ -162,12 +162,12 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
     assert!(stopped.interrupted);
     let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains(&format!("to go on: quintet-bench run --resume {}", run.display())), "{stderr}");
+    assert!(stderr.contains(&format!("to continue: quintet-bench run --resume {}", run.display())), "{stderr}");
 
-    // It goes on with the flags that it was started with, and no others.
-    let resume = |more: &[&str]| {
+    // A resumed run uses its original flags and refuses others.
+    let resume = |flags: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
-        command.args(["run", "--resume"]).arg(&run).args(more).stdin(Stdio::null());
+        command.args(["run", "--resume"]).arg(&run).args(flags).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let refused = resume(&["--batches=2"]).wait_with_output().unwrap();
@@ -178,7 +178,7 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    // Twice: it does not wait for the block's end.
+    // The second signal stops it without waiting for the end of the block.
     for _ in 0..2 {
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -192,7 +192,7 @@ async fn ctrl_c_ends_with_a_report_and_exit_status_130() {
 }
 
 #[test]
-fn the_selftest_holds_in_virtual_time() {
+fn the_selftest_passes_in_virtual_time() {
     let output = Command::new(env!("CARGO_BIN_EXE_quintet-bench")).args(["selftest", "--fast"]).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");

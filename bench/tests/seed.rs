@@ -1,4 +1,4 @@
-//! The study's raw data, read back: its tables to the last digit, and the warnings that they deserve.
+//! Imports the study's raw data: its tables to the last digit, and the warnings for them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic in its helpers too")]
 
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ struct Table {
     rows: Vec<(String, Vec<String>)>,
 }
 
-/// The first table behind the first heading that begins with `heading`.
+/// The first table after the first heading that begins with `heading`.
 fn table(markdown: &str, heading: &str) -> Table {
     let is_heading = |line: &&str| line.trim_start_matches('#').trim().to_lowercase().starts_with(heading);
     let lines = markdown.lines().skip_while(|line| !(line.starts_with('#') && is_heading(line)));
@@ -56,7 +56,7 @@ fn figure(cell: &str) -> String {
     plain.trim().split(' ').next().unwrap().trim_end_matches("ms").to_owned()
 }
 
-/// The plot in the documentation is what this program draws of the study's figures.
+/// The plot in the documentation equals the one drawn from the study's figures.
 #[test]
 fn the_studys_plot_is_drawn() {
     let drawn = shown(&[RTX_4090], Format::Svg);
@@ -66,7 +66,7 @@ fn the_studys_plot_is_drawn() {
     }
     assert!(
         std::fs::read_to_string(&published).unwrap_or_default() == drawn,
-        "{} is not what is drawn; run this test with QUINTET_WRITE_SVG=1",
+        "{} is out of date; run this test with QUINTET_WRITE_SVG=1",
         published.display()
     );
     let summary = Results::read(&file(RTX_4090)).unwrap().summary();
@@ -82,18 +82,18 @@ fn the_studys_plot_is_drawn() {
 }
 
 #[test]
-fn a_form_that_a_file_does_not_have_is_refused() {
+fn a_format_that_does_not_fit_the_file_is_refused() {
     let refused = |files: &[&str], format| {
         let files = files.iter().map(|name| file(name)).collect();
         report(&ReportArgs { files, format, link: None }).unwrap_err().to_string()
     };
     assert!(refused(&[RTX_4090, A100], Format::Svg).contains("2 are given"));
     let error = refused(&[A100], Format::Html);
-    assert!(error.contains(A100) && error.contains("ask for markdown or svg"), "{error}");
+    assert!(error.contains(A100) && error.contains("use --format markdown or svg"), "{error}");
 }
 
 #[test]
-fn every_cell_is_the_one_that_the_study_printed() {
+fn every_cell_equals_the_one_in_the_study() {
     let study = std::fs::read_to_string(file("STEP_7_RTX_4090.md")).unwrap();
     let ours = shown(&[RTX_4090], Format::Markdown);
     let mut compared = 0;
@@ -137,9 +137,9 @@ fn a_link_explains_the_batch_1_row() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// Both runs made the same mistakes.
+/// Both runs have the same mistakes.
 #[test]
-fn the_same_rules_find_the_mistakes_of_both_runs() {
+fn the_checks_find_the_mistakes_of_both_runs() {
     for name in [RTX_4090, A100] {
         let found = warnings(name);
         for code in [
@@ -159,11 +159,11 @@ fn the_same_rules_find_the_mistakes_of_both_runs() {
         ] {
             assert!(found.iter().any(|w| w.code == code), "{name}: {code} is missing");
         }
-        let concerned = |code: &str| -> Vec<&str> {
+        let lanes_of = |code: &str| -> Vec<&str> {
             found.iter().filter(|w| w.code == code).flat_map(|w| &w.lanes).map(|lane| lane.kind.name()).collect()
         };
-        assert_eq!(concerned("engine-build-in-window"), ["trt-http"], "{name}");
-        assert_eq!(concerned("cold-start"), ["onnx-http"], "{name}: the lane that always ran first");
+        assert_eq!(lanes_of("engine-build-in-window"), ["trt-http"], "{name}");
+        assert_eq!(lanes_of("cold-start"), ["onnx-http"], "{name}: the lane that always ran first");
         assert!(found.iter().all(|w| !w.remedy.is_empty()));
     }
 }

@@ -1,4 +1,4 @@
-//! The commands, and which file runs each.
+//! Lists the commands and calls the file that runs each.
 
 use std::process::ExitCode;
 
@@ -19,59 +19,62 @@ use crate::{
     report::schema,
 };
 
-/// Drives the five lanes of an image-inference service side by side and reports where the time goes.
+/// Measures the five lanes of an image-inference service side by side and reports where the time goes.
 #[derive(Debug, Parser)]
 #[command(name = "quintet-bench", version)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Measure the lanes: serially for each batch size, then concurrently.
+    /// Measure the lanes: serial requests at each batch size, then concurrent requests.
     ///
-    /// Prints the tables to stdout and writes report.json, .md, .csv, .html and every sample into a new
-    /// folder under --output. Ctrl-C stops the run after the current block and keeps what was measured; --resume goes
-    /// on with it.
+    /// Prints tables to stdout. Writes report.json, .md, .csv, .html and all samples to a new folder under --output.
+    /// Ctrl-C stops the run after the current block and keeps what was measured; --resume continues it.
     ///
-    /// Exit status: 0 measured, 1 some requests failed, 2 bad usage or a lane cannot be reached,
+    /// Exit status: 0 all requests succeeded, 1 some requests failed, 2 bad usage or a lane cannot be reached,
     /// 130 interrupted.
     #[command(args_override_self = true)]
     Run(Box<RunCommand>),
     /// Print the JSON schema of report.json.
     Schema,
-    /// Hold servers against a bare socket that carries the same bytes, in one run.
+    /// Compare servers with a bare socket that carries the same bytes (the floor), in one run.
     ///
-    /// Prints ratios to the bare socket with 95 % intervals. Exit status: 0 measured, 2 bad usage or a
-    /// request failed.
+    /// Prints each server's latency and rate as ratios to the bare socket, with 95 % intervals.
+    ///
+    /// Exit status: 0 measured, 2 bad usage or a request failed.
     Floor(FloorArgs),
-    /// Show results again: tables and warnings of a report.json, or of the study's raw JSON.
+    /// Show saved results again: tables and warnings of a report.json or of the study's raw JSON.
     Report(ReportArgs),
-    /// Put two or more results beside each other: latency, throughput, the server's own time, the latency
-    /// that the link does not explain, and what a million images cost by each of them.
+    /// Compare two or more results: latency, throughput, time in the server, cost of a million images.
+    ///
+    /// For runs over a known link it also shows the latency that the link does not explain.
     Compare(CompareArgs),
-    /// Measure the link to a server: round trip, rates both ways, signs of loss.
+    /// Measure the network link to a server: round trip, rate in each direction, signs of loss.
     Link(LinkArgs),
-    /// Search the highest rate at which p99, from the intended send time, stays under a bound.
+    /// Find the highest request rate at which p99 latency stays within a bound.
     ///
-    /// Each lane is sent an open loop of single images at a constant rate; the rate is doubled while the bound holds,
-    /// then the bracket is halved down to 5 %. Windows, lanes and limits are set as for `run`.
+    /// Sends single images to each lane at a constant rate (an open loop); latency counts from the intended send time.
+    /// The rate doubles while p99 is within the bound. Then the interval between the highest rate within the bound and
+    /// the lowest rate above it is halved until it is at most 5 % wide. Windows, lanes and limits are set as for `run`.
     ///
-    /// Exit status: 0 found for every lane, 1 not for some, 2 bad usage or a lane cannot be reached, 130 interrupted.
+    /// Exit status: 0 a rate was found for every lane, 1 for some lanes only, 2 bad usage or a lane cannot be reached,
+    /// 130 interrupted.
     #[command(args_override_self = true)]
     Slo(Box<SloArgs>),
-    /// Prove that this program measures right, against servers whose truth is known.
+    /// Check that this program measures correctly, against servers with known behaviour.
     ///
-    /// Exit status: 0 everything held, 1 something did not.
+    /// Exit status: 0 all checks passed, 1 a check failed.
     Selftest(SelftestArgs),
 }
 
-/// Does what the command line says; the message of an error is on stderr.
+/// Runs the command line; errors go to stderr.
 pub async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args).await,
         Command::Slo(args) => slo::slo(&args).await,
         Command::Selftest(args) => selftest::selftest(&args).await,
@@ -81,7 +84,7 @@ pub async fn main() -> ExitCode {
         Command::Link(args) => show(link::link(&args).await),
         Command::Floor(args) => floor::floor(args).await,
     };
-    match done {
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -105,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_consistent() {
+    fn the_command_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn other_servers_are_measured_beside_the_suite() {
+    fn peers_add_lanes() {
         let lanes = |flags: &[&str]| args(flags).lanes.targets().map(|targets| list(targets.iter().map(|t| t.lane)));
         assert_eq!(
             lanes(&["--against", "triton", "--skip", "trt,triton/jpeg"]).unwrap(),
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn axes_are_lists() {
+    fn lists_are_deduplicated_in_order() {
         let settings = args(&[
             "--connection",
             "fresh,reused,fresh,2",
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn slo_refuses_flags_that_it_cannot_honour() {
+    fn slo_refuses_flags_of_run_alone() {
         let slo = |flags: &[&str]| Cli::try_parse_from(["quintet-bench", "slo", "--p99", "50ms"].iter().chain(flags));
         slo(&["--preset", "seed", "--connection", "fresh", "--link", "rtt=5ms", "--max-in-flight", "8"]).unwrap();
         for flag in ["batches", "concurrency", "iterations", "load", "warmup", "max-warmup", "blocks", "hypothesis"] {

@@ -1,4 +1,4 @@
-//! `quintet-bench compare`: compares several results.
+//! `quintet-bench compare`: compares two or more results.
 
 use std::path::PathBuf;
 
@@ -10,26 +10,26 @@ use crate::{analysis::compare::Run, model::link::LinkSpec, report::compare::mark
 /// Flags of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Results (report.json of `run`, or the study's raw JSON); ratios are to the first.
+    /// Results to compare: report.json of `run`, or the study's raw JSON. Ratios are relative to the first.
     #[arg(value_name = "FILE", required = true, num_args = 2..)]
     pub files: Vec<PathBuf>,
-    /// Price of each file's server in dollars an hour, in the order of the files.
+    /// Price of each file's server in dollars per hour, in the order of the files.
     #[arg(long, value_name = "X,Y", value_delimiter = ',', value_parser = price)]
     pub price_per_hour: Vec<f64>,
-    /// Link of each file's run, in the order of the files; a run over an emulated link knows its own.
+    /// Link of each file's run, in the order of the files; not needed for runs over an emulated link.
     #[arg(long, value_name = "rtt=35ms,up=20mbit,...")]
     pub link: Vec<LinkSpec>,
 }
 
 fn price(text: &str) -> Result<f64, String> {
     let price = text.trim().parse::<f64>().ok().filter(|price| price.is_finite() && *price >= 0.0);
-    price.ok_or_else(|| format!("`{text}` is not a price in dollars an hour"))
+    price.ok_or_else(|| format!("`{text}` is not a price: use dollars per hour, e.g. 0.89"))
 }
 
 /// Reads the files and compares them.
 ///
 /// # Errors
-/// When a file is not results, or prices or links are not one for each file.
+/// When a file holds no results, or the number of prices or links differs from the number of files.
 pub fn compare(args: &CompareArgs) -> anyhow::Result<String> {
     let files = args.files.len();
     for (flag, given) in [("--price-per-hour", args.price_per_hour.len()), ("--link", args.link.len())] {

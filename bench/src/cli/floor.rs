@@ -1,4 +1,4 @@
-//! `quintet-bench floor`: servers against a bare socket.
+//! `quintet-bench floor`: compares servers with a bare socket.
 
 use std::process::ExitCode;
 
@@ -9,13 +9,14 @@ use crate::{
     floor::{args::FloorArgs, measure},
 };
 
-/// Measures and prints. Threads of its own do the measuring: no task of this runtime gets in between.
+/// Measures and prints. Separate threads measure, so that tasks of this runtime do not disturb them.
 ///
 /// # Errors
 /// When a server cannot be reached, or a request fails.
 pub async fn floor(args: FloorArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
-    let report = tokio::task::spawn_blocking(move || measure::run(&args)).await.context("the run broke off")??;
+    let report =
+        tokio::task::spawn_blocking(move || measure::run(&args)).await.context("the measurement panicked")??;
     let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.markdown() };
     write_stdout(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -12,19 +12,19 @@ use crate::{
 /// Limits of the client.
 #[derive(Debug, Args)]
 pub struct LimitArgs {
-    /// Longest time to open a connection.
+    /// Time limit for opening a connection.
     #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Limits", value_parser = parse_duration)]
     pub connect_timeout: Duration,
-    /// Longest time for one request.
+    /// Time limit for one request.
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Limits", value_parser = parse_duration)]
     pub request_timeout: Duration,
-    /// Largest answer that is read.
+    /// Largest response accepted, in bytes; a larger one counts as a failure.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_response_bytes, help_heading = "Limits")]
     pub max_response_bytes: usize,
-    /// Most requests in one concurrent window.
+    /// Most requests to send in one concurrent window; the window ends when they are sent.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_window_requests, help_heading = "Limits")]
     pub max_window_requests: usize,
-    /// Most requests in flight, and so connections, in an open loop; further ones wait, and their wait counts.
+    /// Most requests in flight in an open loop; further ones wait, and the wait counts as latency.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_in_flight as u16, help_heading = "Limits",
           value_parser = counts(MAX_CONCURRENCY))]
     pub max_in_flight: u16,

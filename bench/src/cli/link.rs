@@ -14,18 +14,18 @@ use crate::{
 /// Flags of `link`.
 #[derive(Debug, Args)]
 pub struct LinkArgs {
-    /// A lane or a Triton server: http://HOST:PORT, or grpc://HOST:PORT; repeatable.
+    /// Address of a lane or of Triton: http://HOST:PORT or grpc://HOST:PORT; repeatable.
     #[arg(long, value_name = "URL", required = true, value_parser = LinkTarget::read)]
     pub url: Vec<LinkTarget>,
-    /// Longest time to open a connection.
+    /// Time limit for opening a connection.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
-    /// Longest time for one request; the largest has 16 MiB.
+    /// Time limit for one request; the largest has 16 MiB.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub request_timeout: Duration,
 }
 
-/// Where to, and in which protocol.
+/// An address and the protocol spoken there.
 #[derive(Clone, Debug)]
 pub struct LinkTarget {
     endpoint: Endpoint,
@@ -37,16 +37,18 @@ impl LinkTarget {
         let version = if text.starts_with("grpc://") { HttpVersion::Http2 } else { HttpVersion::Http1 };
         let endpoint: Endpoint = text.parse().map_err(|e: crate::client::endpoint::EndpointError| e.to_string())?;
         if endpoint.trust().is_some() {
-            return Err("a link is measured under TLS: give a port without it, http:// or grpc://".into());
+            return Err(
+                "the link is measured without TLS: use the http:// or grpc:// address of a port without TLS".into()
+            );
         }
         Ok(Self { endpoint, version })
     }
 }
 
-/// Measures the link to each place.
+/// Measures the link to each address.
 ///
 /// # Errors
-/// When one does not answer.
+/// When a server does not answer.
 pub async fn link(args: &LinkArgs) -> anyhow::Result<String> {
     let limits =
         Limits { connect_timeout: args.connect_timeout, request_timeout: args.request_timeout, ..Limits::default() };
@@ -58,8 +60,15 @@ pub async fn link(args: &LinkArgs) -> anyhow::Result<String> {
         rows.push((endpoint.to_string(), row(&measured)));
         links.push_str(&format!("\n{endpoint}: `--link {}`\n", spec(&measured)));
     }
-    let columns =
-        ["Connect (ms)", "Small request (ms)", "Up", "Down", "Sent again", "Out of order", "Kernel's round trip (ms)"];
+    let columns = [
+        "Connect (ms)",
+        "Small request (ms)",
+        "Up",
+        "Down",
+        "Retransmitted",
+        "Out of order",
+        "Kernel's round trip (ms)",
+    ];
     Ok(format!("{}{links}", table("Link", "To", &columns.map(str::to_owned), &rows)))
 }
 
@@ -89,7 +98,7 @@ fn rate(rate: &Rate) -> String {
     }
 }
 
-/// The link as `--link` takes it; a rate that is only known from below is left out.
+/// The link in the form of `--link`; a rate with only a lower bound is left out.
 fn spec(measured: &Measured) -> LinkSpec {
     let bits = |rate: &Rate| match rate {
         Rate::About(bits) => Some((bits.round() as u64).max(1_000)),

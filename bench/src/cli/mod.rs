@@ -1,7 +1,7 @@
-//! The command line: flags, one file a command, progress on stderr.
+//! The command line: flags, one file for each command, progress on stderr.
 //!
-//! [`command`] lists the commands. Flags that commands share are in [`lane_args`], [`load_args`] and [`limit_args`]; those of
-//! `run` alone in [`plan_args`]; those of one other command in its file.
+//! [`command`] lists the commands. Flags that commands share are in [`lane_args`], [`load_args`] and [`limit_args`]; flags of
+//! `run` alone are in [`plan_args`]; flags of another command are in its file.
 
 pub mod command;
 pub mod compare;

@@ -1,4 +1,4 @@
-//! Writes to stdout.
+//! Writes a command's result to stdout.
 
 use std::process::ExitCode;
 
@@ -11,16 +11,16 @@ use anyhow::Context as _;
 pub(crate) fn write_stdout(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough (`| head`) is no failure.
+        // A reader that stops early (`| head`) is not a failure.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
         _ => Ok(()),
     }
 }
 
-/// Writes what a command found to stdout.
+/// Writes a command's result to stdout.
 ///
 /// # Errors
-/// The command's, or when stdout cannot be written.
+/// The command's error, or when stdout cannot be written.
 pub(crate) fn show(text: anyhow::Result<String>) -> anyhow::Result<ExitCode> {
     write_stdout(&text?).map(|()| ExitCode::SUCCESS)
 }

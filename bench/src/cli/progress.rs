@@ -1,5 +1,4 @@
-//! Progress on stderr: one line for each lane and the time left; where it is no terminal a plain line for each cell, with
-//! the time left too.
+//! Shows progress and the time left on stderr: a bar for each lane on a terminal, else a line for each cell.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,25 +14,25 @@ use crate::{
     run::{effort::Effort, plan::Plan, progress::Progress},
 };
 
-/// What one image is taken to cost before anything was measured.
+/// Assumed time for one image until something was measured.
 pub const ASSUMED_IMAGE: Duration = Duration::from_millis(20);
 
 /// Shows the progress of a run.
 pub enum Terminal {
-    /// Lines that are redrawn.
+    /// Bars that are redrawn.
     Bars(Box<Bars>),
-    /// One line for each thing that happened.
+    /// One line for each event.
     Lines(Box<Lines>),
 }
 
 /// Plain lines.
 pub struct Lines {
     time_left: Mutex<TimeLeft>,
-    /// Whether a lane is measured in several ways, which lines must tell apart.
+    /// Whether a lane has several variants, which the lines must name.
     varied: bool,
 }
 
-/// The redrawn lines.
+/// Bars that are redrawn.
 pub struct Bars {
     all: MultiProgress,
     lanes: BTreeMap<Lane, ProgressBar>,
@@ -51,7 +50,7 @@ impl Terminal {
             return Self::Lines(Box::new(Lines { time_left, varied: variants.len() > lanes.len() }));
         }
         let all = MultiProgress::new();
-        // Without a valid template indicatif's own would do.
+        // If the template is not valid, use indicatif's default.
         let style = |template: &str| {
             ProgressStyle::with_template(template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -99,7 +98,7 @@ impl Progress for Terminal {
             if let Some(bar) = bars.lanes.get(&lane) {
                 bar.inc(units(done));
             }
-            bars.total.set_message(format!("time left: {}", words(time_left.estimate())));
+            bars.total.set_message(format!("time left: {}", duration_text(time_left.estimate())));
         }
     }
 
@@ -116,9 +115,13 @@ impl Progress for Terminal {
             }
             Self::Lines(lines) => {
                 let payload = cell.payload.map_or(String::new(), |payload| format!(", {payload}"));
-                let way = format!(" ({}{payload}, {})", cell.connection, cell.transport);
-                let way = if lines.varied { way } else { String::new() };
-                eprintln!("{:<10} {text}{way}; time left: {}", cell.lane, words(lines.time_left.lock().estimate()));
+                let variant = format!(" ({}{payload}, {})", cell.connection, cell.transport);
+                let variant = if lines.varied { variant } else { String::new() };
+                eprintln!(
+                    "{:<10} {text}{variant}; time left: {}",
+                    cell.lane,
+                    duration_text(lines.time_left.lock().estimate())
+                );
             }
         }
     }
@@ -136,15 +139,15 @@ fn units(effort: Effort) -> u64 {
     effort.at(ASSUMED_IMAGE).as_millis() as u64
 }
 
-/// A duration as people say it.
-pub fn words(duration: Duration) -> String {
+/// A duration in seconds, or in minutes and seconds.
+pub fn duration_text(duration: Duration) -> String {
     match duration.as_secs() {
         0..=99 => format!("{} s", duration.as_secs()),
         seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
     }
 }
 
-/// How long the rest will take, from what images have cost so far.
+/// Estimates the time left from the time that images took so far.
 #[derive(Debug)]
 pub struct TimeLeft {
     lanes: BTreeMap<Lane, (Effort, usize, Duration)>,
@@ -184,19 +187,19 @@ mod tests {
     }
 
     #[test]
-    fn time_left_learns_from_what_was_measured() {
+    fn time_left_follows_the_measured_times() {
         let window = Effort { windows: Duration::from_secs(10), ..images(100) };
         let mut left = TimeLeft::new([(Lane::JPEG, window), (Lane::ONNX_HTTP, images(100))].into_iter());
-        assert_eq!(left.estimate(), Duration::from_secs(10) + ASSUMED_IMAGE * 200, "nothing is known yet");
+        assert_eq!(left.estimate(), Duration::from_secs(10) + ASSUMED_IMAGE * 200, "nothing was measured yet");
         left.advance(Lane::JPEG, images(50), Duration::from_secs(5));
-        assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10), "the other lane is taken to be like this one");
+        assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10), "the other lane is assumed to be equal");
         left.advance(Lane::ONNX_HTTP, images(50), Duration::from_secs(10));
         assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10));
     }
 
     #[test]
-    fn durations_in_words() {
-        assert_eq!(words(Duration::from_secs(42)), "42 s");
-        assert_eq!(words(Duration::from_secs(185)), "3 min 05 s");
+    fn durations_are_shown_in_minutes_and_seconds() {
+        assert_eq!(duration_text(Duration::from_secs(42)), "42 s");
+        assert_eq!(duration_text(Duration::from_secs(185)), "3 min 05 s");
     }
 }

@@ -1,4 +1,4 @@
-//! `quintet-bench report`: shows results again, in any form.
+//! `quintet-bench report`: shows saved results in a chosen format.
 
 use std::path::{Path, PathBuf};
 
@@ -20,31 +20,30 @@ use crate::{
 /// Flags of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A report.json of `run`, or the study's raw JSON; several are shown one after the other.
+    /// Results to show: report.json of `run`, or the study's raw JSON. Several are shown one after another.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// markdown: tables and warnings. csv: one line for each cell, unrounded; warnings go to stderr.
-    /// json: the figures and warnings of each file. html: the page of a report.json. svg: p50 by batch size, drawn.
+    /// Format of the output.
     #[arg(long, value_enum, default_value = "markdown")]
     pub format: Format,
-    /// Link that the requests went over, as `quintet-bench link` finds it: shows what it explains. Reports
-    /// of runs over an emulated link tell theirs anyway.
+    /// Link between client and servers, as `quintet-bench link` prints it: adds the latency that it explains. Not needed
+    /// for runs over an emulated link.
     #[arg(long, value_name = "rtt=35ms,up=20mbit,...")]
     pub link: Option<LinkSpec>,
 }
 
-/// Forms of the output.
+/// Formats of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Tables.
+    /// Tables and warnings.
     Markdown,
-    /// Cells.
+    /// One line for each cell, unrounded; warnings go to stderr.
     Csv,
-    /// Figures and warnings.
+    /// Figures and warnings of each file.
     Json,
-    /// The page.
+    /// The page of one report.json.
     Html,
-    /// A plot.
+    /// A plot of p50 by batch size, of one file.
     Svg,
 }
 
@@ -58,7 +57,7 @@ struct Judged {
 /// Reads the files and shows them.
 ///
 /// # Errors
-/// When a file is not results, or cannot be shown in the form.
+/// When a file holds no results, or cannot be shown in the format.
 pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
     match args.format {
         Format::Markdown => {
@@ -79,12 +78,17 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
         Format::Svg => {
             let file = one(args)?;
             let drawn = tables::svg(&Results::read(file)?.summary());
-            drawn.with_context(|| format!("{} has nothing to draw: no lane was measured by batch size", file.display()))
+            drawn.with_context(|| {
+                format!(
+                    "{} has nothing to plot: no lane was measured by batch size; use --format markdown",
+                    file.display()
+                )
+            })
         }
     }
 }
 
-/// Results with the samples that stand beside them: some rules look at single requests.
+/// Results with the samples next to them, which some checks need.
 fn read(file: &Path) -> anyhow::Result<Results> {
     Ok(match Results::read(file)? {
         Results::Report(name, _) => Results::Report(name, Box::new(Report::read(file)?)),
@@ -92,11 +96,11 @@ fn read(file: &Path) -> anyhow::Result<Results> {
     })
 }
 
-/// The only file of a form that has one.
+/// The only file, for formats that show one.
 fn one(args: &ReportArgs) -> anyhow::Result<&Path> {
     match &args.files[..] {
         [file] => Ok(file),
-        files => bail!("html and svg are of one file, and {} are given: ask for each by itself", files.len()),
+        files => bail!("html and svg show one file, but {} are given: run the command once for each file", files.len()),
     }
 }
 
@@ -108,10 +112,10 @@ fn markdown(file: &Path, link: Option<LinkSpec>) -> anyhow::Result<String> {
         Results::Study(summary) => tables::markdown(&summary, &warnings, link.as_ref()),
         Results::Report(_, mut report) => {
             report.warnings = warnings;
-            let told = Markdown.export(&report)?;
+            let text = Markdown.export(&report)?;
             match &link {
-                Some(link) => format!("{told}\n{}", markdown::explained(&summary, link)),
-                None => told,
+                Some(link) => format!("{text}\n{}", markdown::explained(&summary, link)),
+                None => text,
             }
         }
     })
@@ -126,7 +130,7 @@ fn page(file: &Path) -> anyhow::Result<String> {
             Ok(Html.export(&report)?)
         }
         Results::Study(_) => {
-            bail!("{}: the study's raw JSON has no parts to draw a page of: ask for markdown or svg", file.display())
+            bail!("{}: the study's raw JSON cannot be shown as html: use --format markdown or svg", file.display())
         }
     }
 }
@@ -141,11 +145,11 @@ fn figures(files: &[PathBuf]) -> anyhow::Result<Vec<Judged>> {
     files.iter().map(judged).collect()
 }
 
-/// What the checks find in a report, or in imported figures.
+/// The warnings of the checks for a report or for imported figures.
 fn judge(results: &Results, summary: &Summary) -> Vec<Warning> {
     match results {
         Results::Study(_) => checks::judge_imported(summary),
-        // Without samples they cannot be found again: the run found them.
+        // The checks need samples: without them, keep the warnings of the run.
         Results::Report(_, report) if report.cells.iter().all(|cell| cell.samples.latency_us.is_empty()) => {
             report.warnings.clone()
         }
@@ -158,7 +162,7 @@ mod tests {
     use super::*;
     use crate::{fixture, report::samples};
 
-    /// A report in its folder, in which the median of one lane moves: its samples alone show that.
+    /// A report in a folder, in which the median of one lane moves; only the samples show that.
     fn stored() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let mut report = fixture::report();
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_judged_again() {
+    fn checks_run_again_on_the_samples() {
         let folder = stored();
         for format in [Format::Markdown, Format::Html, Format::Json] {
             assert!(shown(folder.path(), format).contains("the median moves from block to block"), "{format:?}");
@@ -184,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn without_samples_the_runs_own_warnings_stand() {
+    fn without_samples_the_warnings_of_the_run_are_kept() {
         let folder = stored();
         std::fs::remove_file(folder.path().join(samples::FILE)).unwrap();
         let text = shown(folder.path(), Format::Markdown);
         assert!(!text.contains("the median moves"), "the fixture was judged before it moved");
-        let told = fixture::report().warnings;
-        assert!(!told.is_empty() && told.iter().all(|warning| text.contains(&warning.to_string())), "{text}");
+        let warnings = fixture::report().warnings;
+        assert!(!warnings.is_empty() && warnings.iter().all(|warning| text.contains(&warning.to_string())), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! `quintet-bench run`: one run, from its flags to its exit status.
+//! `quintet-bench run`: measures the lanes, from flags to exit status.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
         load_args::{LoadArgs, check_transports},
         output::write_stdout,
         plan_args::PlanArgs,
-        progress::{ASSUMED_IMAGE, Terminal, words},
+        progress::{ASSUMED_IMAGE, Terminal, duration_text},
         setup::{emulate, payload, stop_at_ctrl_c},
     },
     client::target::Target,
@@ -29,14 +29,14 @@ use crate::{
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunCommand {
-    /// What is measured.
+    /// What to measure.
     #[command(flatten)]
     pub args: RunArgs,
-    /// Go on with a run that was stopped, in its folder, with the flags it was started with. Refused when the lanes or
-    /// this machine are not what they were.
+    /// Continue the stopped run in this folder, with the flags it was started with. Refused if the lanes or this machine
+    /// have changed.
     #[arg(long, value_name = "DIR", exclusive = true)]
     pub resume: Option<PathBuf>,
-    /// Print the plan and how long it may take; send nothing.
+    /// Print the plan and an estimate of its duration; send nothing.
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -47,28 +47,28 @@ pub struct RunArgs {
     /// The lanes.
     #[command(flatten)]
     pub lanes: LaneArgs,
-    /// What they are sent.
+    /// The load.
     #[command(flatten)]
     pub load: LoadArgs,
-    /// In which sizes.
+    /// Sizes and claims.
     #[command(flatten)]
     pub plan: PlanArgs,
     /// Limits of the client.
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Folder for results; each run gets its own folder in it.
+    /// Folder for results; each run makes a new folder in it.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
 }
 
 impl RunArgs {
-    /// The settings: the preset, and what overrides it.
+    /// The settings: the preset, overridden by the flags.
     pub fn settings(&self) -> Settings {
         self.plan.apply(self.load.settings(&self.lanes, &self.limits))
     }
 }
 
-/// Measures what the flags say and prints the tables.
+/// Measures and prints the tables.
 ///
 /// # Errors
 /// When nothing can be measured; failed requests are in the report.
@@ -102,11 +102,14 @@ fn flags_of(unfinished: &Unfinished) -> anyhow::Result<RunArgs> {
     let line = &unfinished.head.environment.command_line;
     match RunLine::try_parse_from(line) {
         Ok(RunLine { command: OnlyRun::Run(run) }) => Ok(run.args),
-        Err(_) => bail!("cannot resume: `{}` is no command line of this version's `run`", line.join(" ")),
+        Err(_) => bail!(
+            "cannot resume: this version does not accept the command line of the stopped run, `{}`",
+            line.join(" ")
+        ),
     }
 }
 
-/// The plan, and whether it can be carried out.
+/// The plan and the lanes, after checking that the plan can be carried out.
 fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
     let (settings, targets) = (args.settings(), args.lanes.targets()?);
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
@@ -119,7 +122,7 @@ fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
         if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
             bail!(
                 "{rate} for {} are more requests than --max-window-requests; raise it or shorten --duration",
-                words(time)
+                duration_text(time)
             );
         }
     }
@@ -139,12 +142,12 @@ async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<E
     write_stdout(&Markdown.export(&outcome.report)?)?;
     eprintln!("report: {}", outcome.folder.join("report.json").display());
     if outcome.report.interrupted {
-        eprintln!("to go on: quintet-bench run --resume {}", outcome.folder.display());
+        eprintln!("to continue: quintet-bench run --resume {}", outcome.folder.display());
     }
     Ok(ExitCode::from(exit_status(&outcome.report)))
 }
 
-/// The exit status that a report deserves.
+/// The exit status for a report.
 pub fn exit_status(report: &Report) -> u8 {
     if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
 }
@@ -163,10 +166,10 @@ fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
             target.url(),
             effort.requests,
             effort.images,
-            words(effort.windows)
+            duration_text(effort.windows)
         );
     }
-    let _ = writeln!(text, "\nAbout {} if one image takes {} ms.", words(time), ASSUMED_IMAGE.as_millis());
+    let _ = writeln!(text, "\nAbout {} if one image takes {} ms.", duration_text(time), ASSUMED_IMAGE.as_millis());
     text
 }
 
@@ -175,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plan_is_told_in_words() {
+    fn the_plan_is_described_as_a_table() {
         let RunLine { command: OnlyRun::Run(run) } =
             RunLine::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap();
         let (plan, targets) = plan(&run.args).unwrap();

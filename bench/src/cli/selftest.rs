@@ -1,4 +1,4 @@
-//! `quintet-bench selftest`: the proofs that this program measures right.
+//! `quintet-bench selftest`: checks that this program measures correctly.
 
 use std::process::ExitCode;
 
@@ -12,18 +12,18 @@ use crate::{
 /// Flags of `selftest`.
 #[derive(Debug, Args)]
 pub struct SelftestArgs {
-    /// Only what is proved in virtual time.
+    /// Run only the checks in virtual time.
     #[arg(long)]
     pub fast: bool,
-    /// Trials of each statistical claim.
+    /// Number of trials of each statistical check.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = counts(10_000))]
     pub trials: u16,
-    /// Seed of everything that is drawn.
+    /// Seed for all random values.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 }
 
-/// Proves it and prints the proofs.
+/// Runs the checks and prints their results.
 ///
 /// # Errors
 /// When no server can be started on loopback.
@@ -31,7 +31,7 @@ pub async fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
     let (trials, seed) = (usize::from(args.trials), args.seed);
     let mut proofs = tokio::task::spawn_blocking(move || selftest::fast(trials, seed)).await?;
     if !args.fast {
-        eprintln!("virtual time is done; real sockets take half a minute");
+        eprintln!("checks in virtual time are done; checks on real sockets take half a minute");
         proofs.extend(selftest::real(seed).await?);
     }
     write_stdout(&selftest::table(&proofs))?;

@@ -1,4 +1,4 @@
-//! Set-up that `run` and `slo` share: the emulated link, the photographs, Ctrl-C.
+//! Set-up shared by `run` and `slo`: emulated link, photographs, Ctrl-C.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
     run::setup::Stop,
 };
 
-/// Puts the link that is asked for in front of the lanes.
+/// Puts the emulated link of `--link` in front of the lanes.
 pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyhow::Result<Vec<Proxy>> {
     match settings.link {
         Some(link) => link::between(link, settings.seed, targets).await.context("--link"),
@@ -40,7 +40,7 @@ fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
 /// The first Ctrl-C ends the run after the current block, the second at once; a third does not wait for the report.
 pub(crate) async fn stop_at_ctrl_c(stop: Stop) {
     if tokio::signal::ctrl_c().await.is_ok() {
-        eprintln!("\nstopping after this block; the report keeps what was measured (Ctrl-C again to stop at once)");
+        eprintln!("\nstopping after this block; the report keeps what was measured (press Ctrl-C again to stop now)");
         stop.soon.cancel();
     }
     if tokio::signal::ctrl_c().await.is_ok() {

@@ -1,4 +1,4 @@
-//! `quintet-bench slo`: the highest rate that keeps a bound on p99.
+//! `quintet-bench slo`: finds the highest rate at which p99 stays within a bound.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -26,33 +26,33 @@ use crate::{
 /// Flags of `slo`.
 #[derive(Debug, Args)]
 pub struct SloArgs {
-    /// Bound on p99.
+    /// Bound on p99 latency.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub p99: Duration,
-    /// First rate tried, in requests per second.
+    /// First rate to try, in requests per second.
     #[arg(long, value_name = "RATE", default_value = "10")]
     pub start_rate: Rate,
-    /// Highest rate tried.
+    /// Highest rate to try, in requests per second.
     #[arg(long, value_name = "RATE", default_value = "10000")]
     pub max_rate: Rate,
-    /// Most windows for each lane.
+    /// Most windows to measure for each lane.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
     pub probes: u16,
     /// The lanes.
     #[command(flatten)]
     pub lanes: LaneArgs,
-    /// What they are sent, and for how long.
+    /// The load.
     #[command(flatten)]
     pub load: LoadArgs,
     /// Limits of the client.
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Folder for results; each search gets its own folder in it.
+    /// Folder for results; each search makes a new folder in it.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
 }
 
-/// Searches and prints what was found.
+/// Searches and prints the rates found.
 ///
 /// # Errors
 /// As `run`.

@@ -1,7 +1,7 @@
-//! A scripted suite on loopback: five lanes and three metrics pages that answer as they are told.
+//! A scripted suite on loopback: five lanes and three metrics pages.
 //!
-//! An image's embedding follows from its tensor's first element, which [`preprocess`] makes from the encoded
-//! file; so all lanes agree exactly when they were sent the same photographs.
+//! An image's embedding depends on the first element of its tensor, which [`preprocess`] computes from the encoded file. So
+//! all lanes agree exactly when they receive the same photographs.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::{
@@ -39,23 +39,23 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod service;
-mod ways;
+mod transports;
 
 /// The only model served.
 pub const MODEL: &str = "scripted";
 /// Width of an embedding.
 const WIDTH: usize = 4;
-/// What the counters claim that each request spent in the model, in µs.
+/// Time in the model that the counters claim for each request, in µs.
 pub const INFER_US: u64 = 2_500;
 
-/// What stage times claim, in µs: less than any answer takes.
+/// Time in the model that stage times claim, in µs; shorter than any response takes.
 pub const STAGED_INFER_US: u64 = 3;
 
-/// What a stock server's statistics claim of each request, in ns: queue, compute input, infer and output; less than
-/// any answer takes.
+/// Times that a stock server's statistics claim for each request, in ns: queue, compute input, infer and output; shorter
+/// than any response takes.
 pub const STATISTICS_NS: [u64; 4] = [11_000, 13_000, 17_000, 19_000];
 
-/// What the suite does besides answering.
+/// Deviations from a plain suite.
 #[derive(Clone, Default)]
 pub struct Script {
     /// Every n-th request of a lane fails.
@@ -64,13 +64,13 @@ pub struct Script {
     pub ghosts: u64,
     /// A lane whose embeddings are off by this factor.
     pub skew: Option<(Lane, f32)>,
-    /// Raised when this lane has answered so many requests.
+    /// Cancelled when this lane has received this number of requests.
     pub cancel: Option<(Lane, u64, CancellationToken)>,
-    /// No provider is told, as stock Triton does.
+    /// Sends no provider, like stock Triton.
     pub anonymous: bool,
-    /// Answers carry stage times.
+    /// Responses carry stage times.
     pub stage_times: bool,
-    /// As stock Triton: counters by the statistics extension alone, a request counted only after its answer; no
+    /// Behaves like stock Triton: counters only in the statistics extension, and a request is counted after its response; no
     /// provider, no stage times, no metrics page.
     pub stock: bool,
 }
@@ -83,31 +83,31 @@ pub struct LaneState {
     counted: Arc<Counted>,
     /// TCP connections accepted.
     pub accepted: AtomicU64,
-    /// Shared memory that was registered and not forgotten.
-    pub regions: ways::Regions,
+    /// Registered shared memory.
+    pub regions: transports::Regions,
 }
 
 #[derive(Default)]
 struct Counted {
     requests: AtomicU64,
     images: AtomicU64,
-    /// Requests at the last asking: a request is in the statistics from the second asking on.
-    asked_at: AtomicU64,
+    /// Requests at the last call: a request is in the statistics from the second call on.
+    last_seen: AtomicU64,
 }
 
 impl Counted {
     fn statistics(&self) -> pb::ModelStatistics {
         let requests = self.requests.load(Ordering::SeqCst);
-        let count = self.asked_at.swap(requests, Ordering::SeqCst);
-        let over = |ns: u64| Some(pb::StatisticDuration { count, ns: count * ns });
-        let [queue, input, infer, output] = STATISTICS_NS.map(over);
+        let count = self.last_seen.swap(requests, Ordering::SeqCst);
+        let duration = |ns: u64| Some(pb::StatisticDuration { count, ns: count * ns });
+        let [queue, input, infer, output] = STATISTICS_NS.map(duration);
         pb::ModelStatistics {
             name: MODEL.into(),
             version: "1".into(),
             inference_count: self.images.load(Ordering::SeqCst),
             execution_count: count,
             inference_stats: Some(pb::InferStatistics {
-                success: over(STATISTICS_NS.iter().sum::<u64>() + 5_000),
+                success: duration(STATISTICS_NS.iter().sum::<u64>() + 5_000),
                 queue,
                 compute_input: input,
                 compute_infer: infer,
@@ -136,7 +136,7 @@ impl Suite {
                 requests: AtomicU64::new(0),
                 counted: Arc::clone(&counted[lane.service()]),
                 accepted: AtomicU64::new(0),
-                regions: ways::Regions::default(),
+                regions: transports::Regions::default(),
             });
             let address = match lane {
                 Lane::ONNX_GRPC | Lane::TRT_GRPC => serve_grpc(Arc::clone(&state)).await,
@@ -148,21 +148,21 @@ impl Suite {
         }
         for (metrics, lane) in [("onnx-metrics", Lane::ONNX_HTTP), ("trt-metrics", Lane::TRT_HTTP)] {
             let state = Arc::clone(&suite.lanes[&lane]);
-            // Not the lane's connections: counted on a state of their own.
+            // Connections to the metrics page do not count as the lane's.
             let own = Arc::new(LaneState {
                 lane,
                 script: Script { stock: script.stock, ..Script::default() },
                 requests: AtomicU64::new(0),
                 counted: Arc::clone(&state.counted),
                 accepted: AtomicU64::new(0),
-                regions: ways::Regions::default(),
+                regions: transports::Regions::default(),
             });
             suite.addresses.insert(metrics, serve_http(metrics_routes(Arc::clone(&own)), own).await);
         }
         suite
     }
 
-    /// The same lane of another server is at the same place in it.
+    /// The lanes as targets; with `peer`, as those of another server.
     pub fn targets(&self, peer: Option<Peer>) -> Vec<Target> {
         let target = |lane: Lane| Target {
             lane: Lane { peer, ..lane },
@@ -188,7 +188,7 @@ impl Suite {
     }
 }
 
-/// The test's preprocessing: an image's tensor is full of one number, made from the file's bytes.
+/// The preprocessing of the tests: all elements are one number, computed from the file's bytes.
 pub fn preprocess(encoded: &[u8], out: &mut [f32]) -> Result<(), Infallible> {
     out.fill(brightness(encoded));
     Ok(())
@@ -199,12 +199,12 @@ fn brightness(encoded: &[u8]) -> f32 {
 }
 
 impl LaneState {
-    /// Requests that came so far.
+    /// Requests received so far.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// Answers the images of one request, or fails as the script says.
+    /// Answers the images of one request, or fails by the script.
     fn infer(&self, firsts: &[f32]) -> Result<Vec<Vec<f32>>, String> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some((lane, at, cancel)) = &self.script.cancel
@@ -229,7 +229,7 @@ impl LaneState {
         self.infer(&firsts)
     }
 
-    /// The stage times of an answer, in a header: [`STAGED_INFER_US`] in the model, nothing elsewhere.
+    /// The stage times of a response as a header: [`STAGED_INFER_US`] in the model, 0 elsewhere.
     fn server_timing(&self) -> Option<String> {
         let ms = STAGED_INFER_US as f64 / 1e3;
         let rest =
@@ -340,7 +340,7 @@ fn kserve_routes(state: Arc<LaneState>) -> Router {
         .route("/v2/models/{model}/ready", get(ready))
         .route("/v2/models/{model}/stats", get(statistics))
         .route("/v2/models/{model}/infer", post(infer))
-        .route("/v2/systemsharedmemory/region/{region}/{what}", post(ways::region))
+        .route("/v2/systemsharedmemory/region/{region}/{action}", post(transports::region))
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(state)
 }
@@ -357,14 +357,14 @@ async fn statistics(State(state): State<Arc<LaneState>>) -> Response {
     if !state.script.stock {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let of = state.counted.statistics();
-    let stats = of.inference_stats.unwrap_or_default();
+    let counted = state.counted.statistics();
+    let stats = counted.inference_stats.unwrap_or_default();
     let duration = |d: Option<pb::StatisticDuration>| d.map(|d| json!({"count": d.count, "ns": d.ns}));
     let stats = json!({"success": duration(stats.success), "fail": {"count": 0, "ns": 0}, "queue": duration(stats.queue),
         "compute_input": duration(stats.compute_input), "compute_infer": duration(stats.compute_infer),
         "compute_output": duration(stats.compute_output)});
-    Json(json!({"model_stats": [{"name": of.name, "version": of.version, "last_inference": 0, "inference_count":
-        of.inference_count, "execution_count": of.execution_count, "inference_stats": stats, "batch_stats": []}]}))
+    Json(json!({"model_stats": [{"name": counted.name, "version": counted.version, "last_inference": 0, "inference_count":
+        counted.inference_count, "execution_count": counted.execution_count, "inference_stats": stats, "batch_stats": []}]}))
     .into_response()
 }
 
@@ -379,7 +379,7 @@ async fn metadata(State(state): State<Arc<LaneState>>) -> Response {
 
 async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(json_bytes) = headers.get(INFERENCE_HEADER_CONTENT_LENGTH) else {
-        return ways::infer(&state, &body).unwrap_or_else(|| infer_json(&state, &body));
+        return transports::infer(&state, &body).unwrap_or_else(|| infer_json(&state, &body));
     };
     let json_bytes: usize = json_bytes.to_str().unwrap().parse().unwrap();
     let request: Value = serde_json::from_slice(&body[..json_bytes]).unwrap();
@@ -398,7 +398,7 @@ async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: By
     }
 }
 
-/// The same with numbers in JSON both ways.
+/// The same with numbers in JSON in request and response.
 fn infer_json(state: &LaneState, body: &[u8]) -> Response {
     let request: Value = serde_json::from_slice(body).unwrap();
     let first = request["inputs"][0]["data"][0].as_f64().unwrap() as f32;
@@ -411,9 +411,9 @@ fn infer_json(state: &LaneState, body: &[u8]) -> Response {
     }
 }
 
-/// The answer of `ModelInfer`.
+/// The response of `ModelInfer`.
 fn grpc_answer(state: &LaneState, request: &pb::ModelInferRequest) -> Result<pb::ModelInferResponse, tonic::Status> {
-    if let Some(answer) = ways::grpc_answer(state, request) {
+    if let Some(answer) = transports::grpc_answer(state, request) {
         return answer;
     }
     let rows = state.tensor_infer(&request.raw_input_contents[0]).map_err(tonic::Status::unavailable)?;

@@ -1,4 +1,4 @@
-//! The gRPC side of the scripted suite, on a genuine tonic server.
+//! The gRPC side of the scripted suite, on a tonic server.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{LaneState, MODEL, grpc_answer};
 
 pub struct Scripted(pub Arc<LaneState>);
 
-/// Implements the service: what the benchmark calls is scripted, the methods named are UNIMPLEMENTED.
+/// Implements the service: the methods that the benchmark calls are scripted, the listed ones are UNIMPLEMENTED.
 macro_rules! service {
     ($($method:ident: $request:ident => $response:ident),* $(,)?) => {
         #[tonic::async_trait]
@@ -74,7 +74,7 @@ macro_rules! service {
                 &self,
                 r: Request<SystemSharedMemoryUnregisterRequest>,
             ) -> Result<Response<SystemSharedMemoryUnregisterResponse>, Status> {
-                self.0.regions.forget(&r.get_ref().name);
+                self.0.regions.unregister(&r.get_ref().name);
                 Ok(Response::new(SystemSharedMemoryUnregisterResponse {}))
             }
 

@@ -1,4 +1,4 @@
-//! Other ways to the scripted suite: tensors in shared memory, and Unix domain sockets.
+//! The scripted suite over Unix domain sockets, and with tensors in shared memory.
 
 use std::{collections::HashMap, fs::File, os::unix::fs::FileExt as _, path::Path as FilePath, sync::Arc, sync::Mutex};
 
@@ -17,7 +17,7 @@ use tokio::net::UnixListener;
 
 use super::{LaneState, MODEL, Suite, WIDTH, bytes_of, jpeg_routes, kserve_routes, service};
 
-/// Shared memory by its name at the server.
+/// Shared memory by its name at the suite.
 #[derive(Default)]
 pub struct Regions(Mutex<HashMap<String, File>>);
 
@@ -30,7 +30,7 @@ impl Regions {
         }
     }
 
-    pub fn forget(&self, name: &str) {
+    pub fn unregister(&self, name: &str) {
         self.0.lock().unwrap().remove(name).unwrap();
     }
 
@@ -40,10 +40,10 @@ impl Regions {
 }
 
 /// Region, offset and length of a tensor.
-type Place = (String, u64, usize);
+type Placement = (String, u64, usize);
 
-/// Answers a request whose tensors are elsewhere; how many images it had.
-fn answer(state: &LaneState, input: &Place, output: &Place) -> Result<usize, String> {
+/// Answers a request with its tensors in shared memory; returns the number of images.
+fn answer(state: &LaneState, input: &Placement, output: &Placement) -> Result<usize, String> {
     let regions = state.regions.0.lock().unwrap();
     let mut tensor = vec![0; input.2];
     regions[&input.0].read_exact_at(&mut tensor, input.1).map_err(|e| e.to_string())?;
@@ -57,11 +57,11 @@ fn answer(state: &LaneState, input: &Place, output: &Place) -> Result<usize, Str
 
 pub async fn region(
     State(state): State<Arc<LaneState>>,
-    Path((region, what)): Path<(String, String)>,
+    Path((region, action)): Path<(String, String)>,
     Json(body): Json<Value>,
 ) -> Response {
-    if what == "unregister" {
-        state.regions.forget(&region);
+    if action == "unregister" {
+        state.regions.unregister(&region);
         return StatusCode::OK.into_response();
     }
     match state.regions.register(&region, body["key"].as_str().unwrap()) {
@@ -70,16 +70,16 @@ pub async fn region(
     }
 }
 
-/// The answer to a request over HTTP, if its tensors are in shared memory.
+/// The response to a request over HTTP, if its tensors are in shared memory.
 pub fn infer(state: &LaneState, body: &[u8]) -> Option<Response> {
     let request: Value = serde_json::from_slice(body).unwrap();
-    let place = |tensor: &Value| {
+    let placement = |tensor: &Value| {
         let parameters = &tensor["parameters"];
         let number = |name: &str| parameters[name].as_u64().unwrap();
         let region = parameters["shared_memory_region"].as_str()?;
         Some((region.to_owned(), number("shared_memory_offset"), number("shared_memory_byte_size") as usize))
     };
-    let (input, output) = (place(&request["inputs"][0])?, place(&request["outputs"][0])?);
+    let (input, output) = (placement(&request["inputs"][0])?, placement(&request["outputs"][0])?);
     Some(match answer(state, &input, &output) {
         Ok(rows) => {
             let parameters = json!({"shared_memory_region": output.0, "shared_memory_byte_size": rows * WIDTH * 4});
@@ -96,7 +96,7 @@ pub fn grpc_answer(
     state: &LaneState,
     request: &pb::ModelInferRequest,
 ) -> Option<Result<pb::ModelInferResponse, tonic::Status>> {
-    let place = |parameters: &HashMap<String, pb::InferParameter>| {
+    let placement = |parameters: &HashMap<String, pb::InferParameter>| {
         let value = |name: &str| parameters.get(name)?.parameter_choice.clone();
         let number = |name: &str| match value(name) {
             Some(ParameterChoice::Int64Param(number)) => number as u64,
@@ -105,7 +105,7 @@ pub fn grpc_answer(
         let Some(ParameterChoice::StringParam(region)) = value("shared_memory_region") else { return None };
         Some((region, number("shared_memory_offset"), number("shared_memory_byte_size") as usize))
     };
-    let (input, output) = (place(&request.inputs[0].parameters)?, place(&request.outputs[0].parameters)?);
+    let (input, output) = (placement(&request.inputs[0].parameters)?, placement(&request.outputs[0].parameters)?);
     Some(answer(state, &input, &output).map_err(tonic::Status::unavailable).map(|rows| pb::ModelInferResponse {
         model_name: MODEL.into(),
         outputs: vec![pb::model_infer_response::InferOutputTensor {
@@ -119,7 +119,7 @@ pub fn grpc_answer(
 }
 
 impl Suite {
-    /// Serves all lanes on sockets in a folder, too.
+    /// Also serves all lanes on Unix domain sockets in a folder.
     pub fn listen_in(&self, folder: &FilePath) {
         for (lane, state) in &self.lanes {
             let (listener, state) = (UnixListener::bind(socket(folder, *lane)).unwrap(), Arc::clone(state));
