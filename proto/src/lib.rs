@@ -17,7 +17,7 @@ pub use visitor::{Float, Integer, Number, Visitor};
 
 /// Messages and services of the protobuf package `inference`, as Triton declares them.
 #[cfg(feature = "wire")]
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines, clippy::excessive_nesting)]
 pub mod inference {
     tonic::include_proto!("inference");
 

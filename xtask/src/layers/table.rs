@@ -38,7 +38,7 @@ pub(super) struct Row {
     pub(super) layers: Vec<String>,
     /// What the layers are for.
     pub(super) purpose: String,
-    /// Layers of lower rows that these must not import all the same.
+    /// Layers of lower rows that these must not import.
     pub(super) forbidden: Vec<String>,
 }
 
