@@ -69,7 +69,7 @@ class Kubernetes(unittest.TestCase):
                 self.assertTrue(container["image"].endswith(f":{overlay}"))
             self.assertEqual("tensorrt,cuda" if overlay == "gpu" else "cpu", settings["QUINTET_ONNX_PROVIDERS"])
             metric = kinds["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
-            self.assertIn(f'"{metric}"', read("server/src/observe/metrics/mod.rs"))
+            self.assertIn(f'"{metric}"', read("server/src/observe/metrics/names.rs"))
 
     def check_pod(self, pod, timeout):
         self.assertFalse(pod["enableServiceLinks"])
