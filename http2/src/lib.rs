@@ -6,7 +6,7 @@
 //! * [`frame`]: frame headers, settings and error codes;
 //! * `message`: fields to a request's head, and a response's head to fields (RFC 9113 §8);
 //! * [`connection`]: the state machine of a server's connection: bytes in, events out; responses in, bytes out;
-//! * [`serve`]: drives a connection, its socket and its requests as one task.
+//! * [`mod@serve`]: drives a connection, its socket and its requests as one task.
 //!
 //! Lines that meet a requirement of a server cite it: `RFC 9113 §6.5.3: ...`. These requirements are not met yet:
 //!

@@ -51,8 +51,9 @@ impl Repository {
     /// Loads or reloads a model for a client.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] unless the mode is explicit; [`ErrorKind::Internal`] with Triton's message when the
-    /// load fails; [`ErrorKind::InvalidInput`] for invalid overrides.
+    /// [`quintet_engine::ErrorKind::Unavailable`] unless the mode is explicit;
+    /// [`quintet_engine::ErrorKind::Internal`] with Triton's message when the load fails;
+    /// [`quintet_engine::ErrorKind::InvalidInput`] for invalid overrides.
     pub async fn load(self: &Arc<Self>, name: &str, overrides: Overrides) -> Result<(), InferError> {
         self.allow_control()?;
         self.load_model(name, overrides).await
@@ -62,7 +63,7 @@ impl Repository {
     /// is not loaded has no effect.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] unless the mode is explicit.
+    /// [`quintet_engine::ErrorKind::Unavailable`] unless the mode is explicit.
     pub async fn unload(self: &Arc<Self>, name: &str, dependents: bool) -> Result<(), InferError> {
         self.allow_control()?;
         let steps = if dependents { steps_of(&self.catalog, name) } else { Vec::new() };
