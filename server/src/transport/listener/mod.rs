@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::connection::Connection;
 use self::{
     connection::Stream,
-    socket_file::{SocketFile, Taken, remove_stale},
+    socket_file::{RemoveError, SocketFile, remove_stale},
 };
 use super::io_threads::IoThreads;
 
@@ -110,9 +110,11 @@ impl Listener {
         let refused = |reason: String, remedy| BindError::Unix { name, path: path.to_owned(), reason, remedy, flag };
         match remove_stale(path) {
             Ok(()) => {}
-            Err(Taken::InUse) => return Err(refused("another process listens on it".into(), "Stop that process")),
-            Err(Taken::NotASocket) => return Err(refused("the file is not a socket".into(), "Remove the file")),
-            Err(Taken::Unknown(error)) => return Err(refused(error.to_string(), "Remove the file")),
+            Err(RemoveError::InUse) => {
+                return Err(refused("another process listens on it".into(), "Stop that process"));
+            }
+            Err(RemoveError::NotASocket) => return Err(refused("the file is not a socket".into(), "Remove the file")),
+            Err(RemoveError::Unknown(error)) => return Err(refused(error.to_string(), "Remove the file")),
         }
         let (listener, _file) = UnixListener::bind(path)
             .and_then(|listener| Ok((listener, SocketFile::new(path)?)))

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Why a socket's path is not free.
-pub(super) enum Taken {
+pub(super) enum RemoveError {
     /// A process listens on it.
     InUse,
     /// The file is not a socket.
@@ -23,20 +23,20 @@ pub(super) enum Taken {
 ///
 /// # Errors
 /// When the path is not free.
-pub(super) fn remove_stale(path: &Path) -> Result<(), Taken> {
+pub(super) fn remove_stale(path: &Path) -> Result<(), RemoveError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Taken::Unknown(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(Taken::NotASocket),
+        Err(error) => return Err(RemoveError::Unknown(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(RemoveError::NotASocket),
         Ok(_) => {}
     }
     match BlockingUnixStream::connect(path) {
-        Ok(_) => Err(Taken::InUse),
+        Ok(_) => Err(RemoveError::InUse),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             tracing::info!(path = %path.display(), "replacing the socket of a process that has ended");
-            fs::remove_file(path).map_err(Taken::Unknown)
+            fs::remove_file(path).map_err(RemoveError::Unknown)
         }
-        Err(error) => Err(Taken::Unknown(error)),
+        Err(error) => Err(RemoveError::Unknown(error)),
     }
 }
 

@@ -33,9 +33,9 @@ trait Element: Sized {
     fn append(self, out: &mut Vec<u8>);
 }
 
-struct Whole<T>(T);
+struct IntegerElement<T>(T);
 
-impl<T: Integer> Element for Whole<T> {
+impl<T: Integer> Element for IntegerElement<T> {
     fn kind() -> &'static str {
         if T::min_value() < T::zero() { "signed-integer" } else { "unsigned-integer" }
     }
@@ -174,7 +174,7 @@ impl quintet_proto::Visitor for Parse<'_> {
     type Output = serde_json::Result<(Vec<u8>, usize)>;
 
     fn integer<T: Integer>(self) -> Self::Output {
-        self.all::<Whole<T>>()
+        self.all::<IntegerElement<T>>()
     }
     fn float<T: Float>(self) -> Self::Output {
         self.all::<Floating<T>>()
