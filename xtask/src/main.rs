@@ -14,6 +14,7 @@ mod server;
 mod setup;
 mod suite;
 mod test_torch;
+mod under_fire;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -95,6 +96,21 @@ enum Command {
         #[arg(long)]
         without_gpu: bool,
     },
+    /// Attack the server as strangers would: announced bodies, many inputs, silent connections, overload
+    UnderFire {
+        /// The model for overload
+        #[arg(long, default_value = "resnet50")]
+        arch: String,
+        /// Make only the attacks whose names match this regular expression
+        #[arg(long, default_value = "", value_name = "REGEX")]
+        only: String,
+        /// Seconds of each load
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// Another build of quintet-server to attack in turn, as NAME=PATH; may be repeated
+        #[arg(long, value_name = "NAME=PATH")]
+        against: Vec<String>,
+    },
     /// Check the imports against the tables of docs/architecture.md: they point down the layers, without cycles
     Layers,
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
@@ -115,6 +131,7 @@ fn main() -> ExitCode {
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestTorch => test_torch::test_torch(),
         Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
+        Command::UnderFire { arch, only, seconds, against } => under_fire::under_fire(&arch, &only, seconds, &against),
         Command::Layers => layers::layers(),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };

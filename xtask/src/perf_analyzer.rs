@@ -30,7 +30,7 @@ pub(crate) fn measure(arch: &str, extra_args: &[String]) -> anyhow::Result<ExitC
     let mut command = Command::new(server);
     command.args(["--model-repository", MODELS, "--model-control-mode=explicit", "--load-model", arch]);
     command.arg("--allow-client-shm=true").current_dir(crate::project::root());
-    let mut server = Server::start(command, TRITON)?;
+    let mut server = Server::start(command, &TRITON)?;
     println!("| protocol | tensors | load | inferences/s | p50 us | p99 us | queue us | in us | infer us | out us |");
     println!("|---|---|---|--:|--:|--:|--:|--:|--:|--:|");
     for protocol in ["http", "grpc"] {

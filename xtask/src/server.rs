@@ -21,7 +21,7 @@ pub(crate) const SUITE: &[&str] =
     &["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"];
 
 /// The listeners of a Triton repository.
-pub(crate) const TRITON: &[&str] = &["http", "grpc", "metrics"];
+pub(crate) const TRITON: [&str; 3] = ["http", "grpc", "metrics"];
 
 /// A running server; dropping it kills the process.
 pub(crate) struct Server {
@@ -50,6 +50,11 @@ impl Server {
     /// The listeners' ports by name, e.g. `onnx-http`.
     pub(crate) fn ports(&self) -> &BTreeMap<String, u16> {
         &self.ports
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     fn wait_for_ports(&mut self, file: &Path) -> anyhow::Result<BTreeMap<String, u16>> {
