@@ -26,21 +26,23 @@ mod send;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::{collections::HashMap, io::IoSlice};
 
 use http::request;
 
-pub use self::output::{DataSent, SendBuffer};
 use self::{
     flow::{RecvWindow, SendWindow},
-    limits::{
-        CONNECTION_WINDOW_BYTES, MAX_CONCURRENT_STREAMS, MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES,
-        STREAM_WINDOW_BYTES,
-    },
+    limits::{CONNECTION_WINDOW_BYTES, MAX_CONTROL_BYTES, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES},
     output::SendQueue,
     parser::FrameParser,
     stream::Stream,
+};
+pub use self::{
+    limits::{Allowance, FRAMES_PER_SENT, Limits},
+    output::{DataSent, SendBuffer},
+    timers::{RAPID_RESET, Timeouts},
 };
 use crate::frame::{self, DEFAULT_WINDOW_BYTES, ErrorCode, StreamId, kind, setting};
 
@@ -96,6 +98,7 @@ enum Shutdown {
 /// A server's connection.
 pub struct Connection {
     parser: FrameParser,
+    limits: Limits,
     output: SendQueue,
     /// The streams that are open or half-closed (remote).
     streams: HashMap<StreamId, Stream>,
@@ -111,27 +114,22 @@ pub struct Connection {
     error: Option<ErrorCode>,
 }
 
-impl Default for Connection {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Connection {
     /// A connection on which nothing was received. The server's preface is queued.
-    pub fn new() -> Self {
+    pub fn new(limits: Limits) -> Self {
         let mut output = SendQueue::new();
         // RFC 9113 §3.4: the server's preface, a SETTINGS frame, MUST be the first frame that it sends.
         output.control(frame::settings(&[
-            (setting::MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS),
+            (setting::MAX_CONCURRENT_STREAMS, limits.concurrent_streams),
             (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
             (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
-            (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES),
+            (setting::MAX_HEADER_LIST_SIZE, limits.header_list_bytes),
         ]));
         // RFC 9113 §6.9.2: the connection's window can only be changed with WINDOW_UPDATE.
         output.control(frame::window_update(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES));
         Self {
-            parser: FrameParser::new(),
+            parser: FrameParser::new(limits),
+            limits,
             output,
             streams: HashMap::new(),
             last_stream: 0,

@@ -1,10 +1,6 @@
 //! Splits received bytes into frames, and field blocks into fields (RFC 9113 §3.4, §4 and §6).
 
-use super::{
-    buffer::RecvBuffer,
-    limits::{MAX_FIELD_BLOCK_BYTES, MAX_HEADER_LIST_BYTES},
-    rules,
-};
+use super::{buffer::RecvBuffer, limits::Limits, rules};
 use crate::{
     frame::{self, ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
     hpack::{DEFAULT_TABLE_BYTES, Decoder},
@@ -88,6 +84,7 @@ struct FieldBlock {
 /// Received bytes, and how far they are parsed.
 pub(super) struct FrameParser {
     pub(super) buffer: RecvBuffer,
+    limits: Limits,
     next: Next,
     /// Of a frame other than DATA, as far as it has come.
     payload: Vec<u8>,
@@ -96,9 +93,10 @@ pub(super) struct FrameParser {
 }
 
 impl FrameParser {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             buffer: RecvBuffer::new(),
+            limits,
             next: Next::Preface,
             payload: Vec::new(),
             field_block: None,
@@ -242,7 +240,7 @@ impl FrameParser {
             }
             kind::HEADERS..=kind::CONTINUATION => {
                 let before = self.field_block.as_ref().map_or(0, |block| block.bytes.len());
-                if before + length as usize > MAX_FIELD_BLOCK_BYTES {
+                if before + length as usize > self.limits.field_block_bytes {
                     return Err(ErrorCode::EnhanceYourCalm);
                 }
                 Ok(Next::Payload(header))
@@ -295,7 +293,7 @@ impl FrameParser {
 
     /// Decodes a complete field block.
     fn field_section(&mut self, stream: StreamId, is_last: bool, block: &[u8]) -> Result<Frame, ErrorCode> {
-        let mut head = RequestBuilder::new(MAX_HEADER_LIST_BYTES as usize);
+        let mut head = RequestBuilder::new(self.limits.header_list_bytes as usize);
         // RFC 9113 §4.3: a field block MUST be decompressed; one that cannot be MUST be treated as a COMPRESSION_ERROR.
         // RFC 9113 §5.1, §6.8 and §10.5.1: so MUST that of an ignored stream, or one that is too large, as it changes
         // the state of the decoder.

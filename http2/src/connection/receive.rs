@@ -4,7 +4,6 @@ use http::{HeaderMap, StatusCode};
 
 use super::{
     Connection, Event, SHUTDOWN_PING, Shutdown, Step,
-    limits::MAX_CONCURRENT_STREAMS,
     parser::Frame,
     stream::{Stream, StreamState},
 };
@@ -136,7 +135,7 @@ impl Connection {
         // RFC 9113 §5.1.2: HEADERS beyond the advertised limit MUST be treated as a stream error of type PROTOCOL_ERROR
         // or REFUSED_STREAM.
         // RFC 9113 §8.7: REFUSED_STREAM MUST NOT be sent for a stream that the application has seen.
-        if self.streams.len() >= MAX_CONCURRENT_STREAMS as usize {
+        if self.streams.len() >= self.limits.concurrent_streams as usize {
             return self.reset_stream(stream, ErrorCode::RefusedStream);
         }
         let state = if is_last { StreamState::HalfClosedRemote } else { StreamState::Open };

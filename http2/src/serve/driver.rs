@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     error::Error,
     handler::{Admission, Handler, ResponseFuture},
+    options::Options,
     request::{Request, Sink},
     request_body::{self, ReadSignal},
     response::{ResponseSender, Sent, StreamResponse},
@@ -59,11 +60,11 @@ pub(super) struct Driver<S, H: Handler> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
-    pub(super) fn new(socket: S, handler: H) -> Self {
+    pub(super) fn new(socket: S, handler: H, options: Options) -> Self {
         Self {
             socket,
             handler,
-            connection: Connection::new(),
+            connection: Connection::new(options.limits),
             requests: HashMap::new(),
             responses: FuturesUnordered::new(),
             sending: Vec::new(),

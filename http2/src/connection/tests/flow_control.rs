@@ -178,7 +178,7 @@ fn a_full_queue_takes_no_more_data() {
 
 #[test]
 fn nothing_is_received_while_control_frames_pile_up() {
-    let mut connection = Connection::new();
+    let mut connection = Connection::new(Limits::default());
     let ping = frame::frame(kind::PING, 0, 0, &[0; 8]);
     let mut sent = 0;
     let send = |connection: &mut Connection, bytes: &[u8]| {

@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{Connection, DataSent, Event, SendBuffer};
+use super::{Connection, DataSent, Event, Limits, SendBuffer};
 use crate::{
     frame::{self, ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
     hpack::{self, DEFAULT_TABLE_BYTES},
@@ -68,7 +68,7 @@ impl Peer {
     /// Before the preface.
     fn new() -> Self {
         Self {
-            connection: Connection::new(),
+            connection: Connection::new(Limits::default()),
             encoder: hpack::Encoder::default(),
             answers: HashMap::new(),
             responses: BTreeMap::new(),

@@ -116,6 +116,7 @@ fn start() -> Server {
     let (client, server) = tokio::io::duplex(100_000);
     let (sender, cancelled) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(server, Echo { cancelled: sender }, shutdown.clone().cancelled_owned()));
+    let serving =
+        tokio::spawn(serve(server, Echo { cancelled: sender }, Options::default(), shutdown.clone().cancelled_owned()));
     Server { client, serving, shutdown, cancelled }
 }
