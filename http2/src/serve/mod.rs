@@ -5,13 +5,16 @@
 
 mod driver;
 mod error;
+mod exchange;
 mod handler;
 mod options;
 mod request;
 mod request_body;
 mod response;
+mod signal;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
