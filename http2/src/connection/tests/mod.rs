@@ -1,5 +1,6 @@
 //! The state machine alone: bytes in, frames and events out. No socket, no runtime, no clock.
 
+mod abuse;
 mod connection_errors;
 mod flow_control;
 mod properties;
@@ -7,6 +8,7 @@ mod responses;
 mod settings;
 mod shutdown;
 mod streams;
+mod timers;
 
 use std::{
     collections::{BTreeMap, HashMap},
