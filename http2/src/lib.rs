@@ -25,4 +25,6 @@ pub mod hpack;
 mod message;
 pub mod serve;
 
-pub use self::serve::{Admission, Error, Handler, Intake, RequestBody, RequestCancelled, ResponseFuture, serve};
+pub use self::serve::{
+    Activity, Admission, Error, Handler, Intake, Options, RequestBody, RequestCancelled, ResponseFuture, serve,
+};

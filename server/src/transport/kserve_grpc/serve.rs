@@ -32,7 +32,8 @@ pub async fn serve(
     let stopped = stop.clone();
     listener
         .serve(&threads, &stop, move |connection| {
-            http2::serve(connection, front.clone(), stopped.clone().cancelled_owned()).map_err(Into::into)
+            let stopped = stopped.clone().cancelled_owned();
+            http2::serve(connection, front.clone(), http2::Options::default(), stopped).map_err(Into::into)
         })
         .await;
 }
@@ -47,7 +48,8 @@ pub async fn serve_connection(
     limits: Limits,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    Ok(http2::serve(stream, Front::new(service, limits, &stop), stop.cancelled_owned()).await?)
+    let front = Front::new(service, limits, &stop);
+    Ok(http2::serve(stream, front, http2::Options::default(), stop.cancelled_owned()).await?)
 }
 
 /// The services that tonic serves.
