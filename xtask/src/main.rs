@@ -5,6 +5,7 @@ mod check_deploy;
 mod conformance;
 mod demo;
 mod floor;
+mod fuzz;
 mod gpu_check;
 mod layers;
 mod perf_analyzer;
@@ -54,6 +55,17 @@ enum Command {
         #[arg(long)]
         head: bool,
         /// More flags for `quintet-bench floor`
+        #[arg(last = true)]
+        extra_args: Vec<String>,
+    },
+    /// Search for inputs that break a parser, with libFuzzer
+    Fuzz {
+        /// The target, a folder of fuzz/corpus; all of them one after the other if it is left out
+        target: Option<String>,
+        /// Seconds for each target
+        #[arg(default_value_t = 60)]
+        seconds: u64,
+        /// More flags for libFuzzer
         #[arg(last = true)]
         extra_args: Vec<String>,
     },
@@ -125,6 +137,7 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, extra_args } => demo::demo(&arch, &extra_args),
         Command::Floor { head, extra_args } => floor::floor(head, &extra_args),
+        Command::Fuzz { target, seconds, extra_args } => fuzz::fuzz(target.as_deref(), seconds, &extra_args),
         Command::Conformance { recordings, extra_args } => conformance::conformance(&recordings, &extra_args),
         Command::Serve { arch, extra_args } => demo::serve(&arch, &extra_args),
         Command::PerfAnalyzer { arch, extra_args } => perf_analyzer::measure(&arch, &extra_args),

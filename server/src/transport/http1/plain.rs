@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{body::padding, head};
+use crate::service::Service;
 
 /// The time limit for a request's head, and thus for an idle connection.
 pub(super) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(300);
@@ -45,6 +46,14 @@ pub(super) struct Settings {
     /// The longest body of a plain request. A longer one is left to hyper.
     pub(super) max_body_bytes: usize,
     pub(super) stop: CancellationToken,
+}
+
+impl Settings {
+    /// Bodies are received into the service's pool, up to its limit.
+    pub(super) fn new(router: Router, service: &Service, stop: CancellationToken) -> Self {
+        let (pool, limits) = (service.catalog().pool().clone(), service.catalog().limits());
+        Self { router, pool, max_body_bytes: limits.max_input.bytes, stop }
+    }
 }
 
 /// A connection whose requests have all been plain so far.

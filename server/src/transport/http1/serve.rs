@@ -19,10 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::plain::{HEADER_READ_TIMEOUT, Plain, Settings};
 use crate::{
     service::Service,
-    transport::{
-        io_threads::IoThreads,
-        listener::{Connection, Listener},
-    },
+    transport::{io_threads::IoThreads, listener::Listener},
 };
 
 /// The buffer of one read by hyper: large for few reads, small enough to stay in the CPU's cache until it is copied.
@@ -37,13 +34,25 @@ pub async fn serve(
     threads: IoThreads,
     stop: CancellationToken,
 ) {
-    let (pool, max_body_bytes) = (service.catalog().pool().clone(), service.catalog().limits().max_input.bytes);
-    let settings = Settings { router, pool, max_body_bytes, stop: stop.clone() };
-    listener.serve(&threads, &stop, move |connection| serve_connection(connection, settings.clone())).await;
+    let settings = Settings::new(router, &service, stop.clone());
+    listener.serve(&threads, &stop, move |connection| carry(connection, settings.clone())).await;
+}
+
+/// Serves one connection until it ends, or until `stop`.
+///
+/// # Errors
+/// When the connection breaks, or the client does not speak HTTP/1.
+pub async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    service: &Service,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    carry(stream, Settings::new(router, service, stop)).await
 }
 
 /// Serves plain requests here, and lets hyper serve the connection from the first unusual request on.
-async fn serve_connection(connection: Connection, settings: Settings) -> anyhow::Result<()> {
+async fn carry(connection: impl AsyncRead + AsyncWrite + Unpin, settings: Settings) -> anyhow::Result<()> {
     let (router, stop) = (settings.router.clone(), settings.stop.clone());
     let Some((connection, read)) = Plain::new(connection, settings).serve().await? else { return Ok(()) };
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -61,12 +70,12 @@ async fn serve_connection(connection: Connection, settings: Settings) -> anyhow:
 }
 
 /// A connection with bytes that were read from it before, which are read again first.
-struct Rewound {
+struct Rewound<S> {
     read: Bytes,
-    connection: Connection,
+    connection: S,
 }
 
-impl AsyncRead for Rewound {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
             return Pin::new(&mut self.connection).poll_read(cx, buf);
@@ -78,7 +87,7 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncWrite for Rewound {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.connection).poll_write(cx, buf)
     }

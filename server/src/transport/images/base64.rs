@@ -2,7 +2,7 @@
 
 /// Text that is not base64. Positions are bytes from the start of the text as sent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Base64Error {
+pub enum Base64Error {
     /// No data.
     #[error("it is empty")]
     Empty,
@@ -11,23 +11,42 @@ pub(super) enum Base64Error {
     Uri,
     /// Whitespace, usually line breaks.
     #[error("whitespace in base64 at position {position}: send it in one piece, without line breaks")]
-    Whitespace { position: usize },
+    Whitespace {
+        /// Where it is.
+        position: usize,
+    },
     /// A character outside the standard alphabet, such as `-` and `_` of the URL-safe one.
     #[error("{character:?} at position {position} is not a base64 character (A-Z a-z 0-9 + /)")]
-    Character { character: char, position: usize },
+    Character {
+        /// The character.
+        character: char,
+        /// Where it is.
+        position: usize,
+    },
     /// The end is missing.
     #[error("base64 of {characters} characters ends in the middle of a byte: it is truncated")]
-    CutOff { characters: usize },
+    CutOff {
+        /// The characters that there are, without padding.
+        characters: usize,
+    },
     /// A wrong number of `=`.
     #[error("base64 ends with {got} '=' of padding instead of {expected}")]
-    Padding { got: usize, expected: usize },
+    Padding {
+        /// How many there are.
+        got: usize,
+        /// How many there must be.
+        expected: usize,
+    },
     /// The last character has bits that belong to no byte.
     #[error("the last base64 character has bits after the last byte: the text is damaged")]
     TrailingBits,
 }
 
 /// Decodes `text`: standard base64 with padding, or a `data:` URI (RFC 2397) of it.
-pub(super) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
+///
+/// # Errors
+/// For any other text, with the place of the first error.
+pub fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
     let at = data_start(text)?;
     let data = &text[at..];
     if data.is_empty() {

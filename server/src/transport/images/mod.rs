@@ -1,7 +1,7 @@
 //! The jpeg lane: takes encoded images over HTTP/1.1, returns embeddings and classes as JSON.
 
 mod answer;
-mod base64;
+pub mod base64;
 mod decode;
 mod infer;
 mod info;

@@ -40,8 +40,8 @@ pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// Field number of `ModelInferResponse.raw_output_contents`.
 const RAW_OUTPUT_CONTENTS: u32 = 6;
 
-/// A call whose message is being received.
-pub(super) struct Incoming {
+/// A call whose message is being received: the [`Intake`] of `ModelInfer`.
+pub struct Incoming {
     service: Arc<Service>,
     headers: HeaderMap,
     started: Instant,
@@ -53,7 +53,7 @@ impl Incoming {
     ///
     /// # Errors
     /// The response to a call with an unknown `grpc-encoding`.
-    pub(super) fn new(service: Arc<Service>, max_input: InputLimit, headers: HeaderMap) -> Result<Self, Refusal> {
+    pub fn new(service: Arc<Service>, max_input: InputLimit, headers: HeaderMap) -> Result<Self, Refusal> {
         let started = Instant::now();
         let encoding = Encoding::of_call(&headers).map_err(refusal)?;
         let message = frame::Receiver::new(encoding, max_input, service.catalog().pool().clone());
@@ -77,7 +77,7 @@ impl Incoming {
 }
 
 /// A response that refuses a call before its message is complete. Boxed, because it is rare and large.
-type Refusal = Box<Response<tonic::body::Body>>;
+pub type Refusal = Box<Response<tonic::body::Body>>;
 
 fn refusal(error: InferError) -> Refusal {
     Box::new(reply::failure(&error))

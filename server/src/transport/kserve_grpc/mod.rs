@@ -15,6 +15,7 @@ mod settings;
 mod stream;
 
 pub use self::{
+    infer::{Incoming, Refusal},
     limits::{Limits, MAX_STREAM_REQUESTS},
     serve::{serve, serve_connection},
 };
