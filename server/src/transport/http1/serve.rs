@@ -9,14 +9,14 @@ use std::{
 
 use axum::Router;
 use bytes::{Buf as _, Bytes};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::plain::{HEADER_READ_TIMEOUT, Plain, Settings};
+use super::{
+    checked::Checked,
+    plain::{HEADER_READ_TIMEOUT, Plain, Settings},
+};
 use crate::{
     service::Service,
     transport::{
@@ -38,18 +38,19 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let (pool, max_body_bytes) = (service.catalog().pool().clone(), service.catalog().limits().max_input.bytes);
-    let settings = Settings { router, pool, max_body_bytes, stop: stop.clone() };
+    let settings = Settings { router, access: listener.access().clone(), pool, max_body_bytes, stop: stop.clone() };
     listener.serve(&threads, &stop, move |connection| serve_connection(connection, settings.clone())).await;
 }
 
 /// Serves plain requests here, and lets hyper serve the connection from the first unusual request on.
 async fn serve_connection(connection: Connection, settings: Settings) -> anyhow::Result<()> {
-    let (router, stop) = (settings.router.clone(), settings.stop.clone());
+    let stop = settings.stop.clone();
+    let checked = Checked::new(settings.router.clone(), settings.access.clone());
     let Some((connection, read)) = Plain::new(connection, settings).serve().await? else { return Ok(()) };
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
     let io = TokioIo::new(Rewound { read, connection });
-    let mut serving = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    let mut serving = std::pin::pin!(builder.serve_connection(io, checked));
     tokio::select! {
         outcome = serving.as_mut() => outcome?,
         () = stop.cancelled() => {
