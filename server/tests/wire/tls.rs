@@ -1,10 +1,14 @@
 //! TLS on HTTP and gRPC, on real sockets.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
+use clap::Parser as _;
 use hyper_util::rt::TokioIo;
 use quintet_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use quintet_server::transport::access::{Access, Named, Reload as _, Rules, Tls, TlsFiles};
+use quintet_server::{
+    process::check::{self, Check},
+    transport::access::{Access, Named, Reload as _, Rules, Tls, TlsFiles},
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::{
@@ -143,6 +147,36 @@ async fn a_large_answer_reaches_a_slow_reader() {
         assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
     }
     assert!(answer.len() > text.len());
+}
+
+#[derive(clap::Parser)]
+struct Health {
+    #[command(flatten)]
+    check: Check,
+}
+
+/// The exit status of `quintet-server health` with these flags.
+async fn health(flags: Vec<String>) -> ExitCode {
+    let check = Health::try_parse_from(std::iter::once("health".to_owned()).chain(flags)).unwrap().check;
+    tokio::task::spawn_blocking(move || check::run(&check).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_health_check_speaks_tls() {
+    let (server, authority) = (start().await, Authority::new());
+    let [http, _] = guarded(&server, access(authority.tls("http/1.1", false)), Access::default()).await;
+    let file = |name| authority.file(name).display().to_string();
+    let url = |host| vec!["--url".into(), format!("https://{host}:{http}")];
+    let with = |host, more: &[&str]| [url(host), more.iter().map(|&flag| flag.to_owned()).collect()].concat();
+    assert_eq!(health(url("127.0.0.1")).await, ExitCode::SUCCESS);
+    assert_eq!(health(with("localhost", &["--ca-file", &file("ca.pem")])).await, ExitCode::SUCCESS);
+    let stranger = Authority::new();
+    let other = stranger.file("ca.pem").display().to_string();
+    assert_eq!(health(with("localhost", &["--ca-file", &other])).await, ExitCode::FAILURE);
+    assert_eq!(health(vec!["--url".into(), format!("127.0.0.1:{http}")]).await, ExitCode::FAILURE);
+    // A token is not sent to a server that nobody vouches for.
+    fs::write(authority.file("tokens"), "0123456789abcdef").unwrap();
+    assert_eq!(health(with("localhost", &["--auth-token-file", &file("tokens")])).await, ExitCode::FAILURE);
 }
 
 #[tokio::test]

@@ -97,10 +97,10 @@ pub struct Flags {
     #[arg(long, value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,
     /// Address of the HTTP listener; 0.0.0.0 accepts connections from other machines [default: 127.0.0.1, or 0.0.0.0 if requests need a token or a client certificate]
-    #[arg(long, value_name = "ADDRESS", help_heading = "Security")]
+    #[arg(long, env = "QUINTET_HTTP_ADDRESS", value_name = "ADDRESS", help_heading = "Security")]
     pub http_address: Option<IpAddr>,
     /// Address of the gRPC listener [default: as for --http-address]
-    #[arg(long, value_name = "ADDRESS", help_heading = "Security")]
+    #[arg(long, env = "QUINTET_GRPC_ADDRESS", value_name = "ADDRESS", help_heading = "Security")]
     pub grpc_address: Option<IpAddr>,
     /// Address of the metrics listener [default: the HTTP listener's]
     #[arg(long, value_name = "ADDRESS", help_heading = "Security")]
