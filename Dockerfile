@@ -29,7 +29,9 @@ COPY --from=programs /out /usr/local/bin
 COPY --from=onnxruntime --chown=65532:65532 /folders /
 USER 65532:65532
 WORKDIR /
-ENV QUINTET_ADDRESS=0.0.0.0 QUINTET_MODEL_REPOSITORY=/models
+# The suite's address, and Triton mode's: outside a container both are on loopback by default.
+ENV QUINTET_ADDRESS=0.0.0.0 QUINTET_HTTP_ADDRESS=0.0.0.0 QUINTET_GRPC_ADDRESS=0.0.0.0 \
+    QUINTET_MODEL_REPOSITORY=/models
 EXPOSE 8002 8010 8011 8012 8020 8021 8022
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=20s --start-period=10m --retries=3 CMD ["quintet-server", "health"]

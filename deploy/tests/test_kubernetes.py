@@ -1,6 +1,9 @@
 """Checks the Kubernetes and KServe manifests against Kubernetes' schemas, and rules that the schemas do not have."""
 
+import shutil
+import tempfile
 import unittest
+from pathlib import Path
 
 import kubernetes_validate
 from support import ROOT, documents, on_path, read, run
@@ -12,11 +15,16 @@ BASE = ROOT / "deploy/kubernetes/base"
 OVERLAYS = ["cpu", "gpu"]
 
 
-def rendered(overlay):
-    """The objects of an overlay."""
-    folder = ROOT / "deploy/kubernetes/overlays" / overlay
+def rendered(overlay, component=None):
+    """The objects of an overlay, with a component if one is named."""
     kubectl, kustomize = on_path("kubectl"), on_path("kustomize")
-    return documents(run(kubectl, "kustomize", folder) if kubectl else run(kustomize, "build", folder))
+    with tempfile.TemporaryDirectory() as root:
+        shutil.copytree(ROOT / "deploy/kubernetes", f"{root}/kubernetes")
+        folder = Path(root, "kubernetes/overlays", overlay)
+        if component:
+            with Path(folder, "kustomization.yaml").open("a", encoding="utf-8") as file:
+                file.write(f"components: [../../components/{component}]\n")
+        return documents(run(kubectl, "kustomize", folder) if kubectl else run(kustomize, "build", folder))
 
 
 def max_shutdown_seconds(pod, timeout):
@@ -80,6 +88,35 @@ class Kubernetes(unittest.TestCase):
         self.assertEqual(paths, {"startup": ready, "readiness": ready, "liveness": "/v2/health/live"})
         for container in pod["containers"] + pod.get("initContainers", []):
             self.assertTrue(container["securityContext"]["readOnlyRootFilesystem"], container["name"])
+
+
+class Guarded(unittest.TestCase):
+    """The component with tokens and TLS."""
+
+    def test_its_settings_name_files_of_the_mounted_secret(self):
+        folder = ROOT / "deploy/kubernetes/components/guarded"
+        [component] = documents((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+        [settings] = component["configMapGenerator"]
+        [deployment] = documents((folder / "deployment.yaml").read_text(encoding="utf-8"))
+        pod = deployment["spec"]["template"]["spec"]
+        [server] = pod["containers"]
+        [mount] = server["volumeMounts"]
+        [volume] = pod["volumes"]
+        self.assertEqual((mount["name"], mount["readOnly"]), (volume["name"], True))
+        self.assertEqual(volume["secret"]["defaultMode"], 0o440)
+        files = [literal.split("=")[1] for literal in settings["literals"] if literal.endswith(("tokens", ".crt", ".key"))]
+        self.assertEqual({file.rsplit("/", 1)[0] for file in files}, {mount["mountPath"]})
+        [base] = documents((BASE / "deployment.yaml").read_text(encoding="utf-8"))
+        [unguarded] = base["spec"]["template"]["spec"]["containers"]
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
+            self.assertEqual(server[probe]["httpGet"], unguarded[probe]["httpGet"] | {"scheme": "HTTPS"})
+
+    @unittest.skipUnless(on_path("kubectl") or on_path("kustomize"), "neither kubectl nor kustomize on PATH")
+    def test_it_fits_the_overlays(self):
+        for overlay in OVERLAYS:
+            for document in rendered(overlay, component="guarded"):
+                for version in VERSIONS:
+                    kubernetes_validate.validate(document, version, strict=True)
 
 
 class KServe(unittest.TestCase):

@@ -13,8 +13,9 @@ KUBERNETES_OWN = {"QUINTET_SERVICE_HOST"}
 
 
 def known():
-    """The variables in `quintet-server suite --help`."""
-    return set(re.findall(r"\[env: (QUINTET_[A-Z_]+)=", run(quintet("quintet-server"), "suite", "--help"))) | NOT_FLAGS
+    """The variables in the help of the suite and of Triton mode."""
+    helps = run(quintet("quintet-server"), "suite", "--help") + run(quintet("quintet-server"), "--help")
+    return set(re.findall(r"\[env: (QUINTET_[A-Z_]+)=", helps)) | NOT_FLAGS
 
 
 def flags(*command):

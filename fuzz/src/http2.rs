@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::IoSlice,
+    time::Instant,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use quintet_http2::{
-    connection::{Connection, DataSent, Event, SendBuffer},
+    connection::{Connection, DataSent, Event, Limits, SendBuffer, Timeouts},
     frame::{self, ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
     hpack::{DEFAULT_TABLE_BYTES, Decoder},
 };
@@ -45,6 +46,8 @@ struct Server {
     sent: Vec<u8>,
     /// Whether requests are answered.
     responds: bool,
+    /// The time, which does not pass.
+    now: Instant,
 }
 
 /// The input: flags, how the bytes are cut, and frames or bytes.
@@ -80,8 +83,10 @@ fn frames(mut input: Input<'_>) -> Vec<u8> {
 
 impl Server {
     fn receive(mut bytes: &[u8], mut pieces: Pieces, responds: bool, shut_down_at: Option<usize>) -> Self {
+        let now = Instant::now();
         let mut server = Self {
-            connection: Connection::new(),
+            connection: Connection::new(Limits::default(), Timeouts::default(), now),
+            now,
             answers: BTreeMap::new(),
             events: Vec::new(),
             error: None,
@@ -94,11 +99,11 @@ impl Server {
             assert!(!room.is_empty(), "no room to receive");
             let (piece, rest) = bytes.split_at(pieces.next().min(room.len()).min(bytes.len()));
             room[..piece.len()].copy_from_slice(piece);
-            server.connection.received(piece.len());
+            server.connection.received(piece.len(), now);
             bytes = rest;
             server.act();
             if shut_down_at.take_if(|left| bytes.len() <= *left).is_some() {
-                server.connection.shut_down();
+                server.connection.shut_down(now);
             }
         }
         server.transmit();
@@ -184,7 +189,7 @@ impl Server {
             while !answer.data.is_empty() {
                 match connection.send_data(stream, &mut answer.data, false) {
                     DataSent::Frame => {}
-                    DataSent::Blocked => return true,
+                    DataSent::StreamBlocked | DataSent::Blocked => return true,
                     DataSent::Last | DataSent::Closed => return false,
                 }
             }
@@ -203,7 +208,7 @@ impl Server {
             slices[..used].iter().for_each(|slice| self.sent.extend_from_slice(slice));
             let bytes = self.sent.len() - before;
             assert!(bytes > 0, "queued bytes that are not sent");
-            self.connection.transmitted(bytes);
+            self.connection.transmitted(bytes, self.now);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         endpoint::Endpoint,
         target::{Target, default_endpoint, default_metrics},
         tls::Trust,
+        token,
     },
     model::{lane::Lane, words::list},
 };
@@ -43,6 +44,10 @@ pub struct LaneArgs {
     /// PEM file of the certificate authorities to trust at https:// and grpcs:// addresses, instead of the public ones.
     #[arg(long, value_name = "FILE", help_heading = "Lanes")]
     pub ca_file: Option<PathBuf>,
+    /// File with bearer tokens, as for the server's --auth-token-file; the first is sent to all addresses, except those of
+    /// --against.
+    #[arg(long, value_name = "FILE", help_heading = "Lanes")]
+    pub auth_token_file: Option<PathBuf>,
     /// Measure another server in the same run, in turns with the suite; repeatable.
     ///
     /// The name `triton` alone means stock Triton as docker compose's profile `triton` starts it: ports 8110 to 8122, and
@@ -67,7 +72,8 @@ impl LaneArgs {
     /// The lanes that are not skipped, the suite's first.
     ///
     /// # Errors
-    /// When a name in `--skip` fits no lane, two servers have one name, no lane is left, or `--ca-file` has no certificate.
+    /// When a name in `--skip` fits no lane, two servers have one name, no lane is left, `--ca-file` has no certificate, or
+    /// `--auth-token-file` no token.
     pub fn targets(&self) -> anyhow::Result<Vec<Target>> {
         let own = |kind: Kind| Target {
             lane: Lane::own(kind),
@@ -100,6 +106,13 @@ impl LaneArgs {
             for target in &mut targets {
                 target.endpoint = target.endpoint.clone().trusting(&trust);
                 target.metrics = target.metrics.clone().trusting(&trust);
+            }
+        }
+        if let Some(file) = &self.auth_token_file {
+            let authorization = token::authorization(file).context("--auth-token-file")?;
+            for target in targets.iter_mut().filter(|target| target.lane.peer.is_none()) {
+                target.endpoint = target.endpoint.clone().authorised(&authorization);
+                target.metrics = target.metrics.clone().authorised(&authorization);
             }
         }
         Ok(targets)

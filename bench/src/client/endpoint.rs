@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use http::uri::Authority;
+use http::{HeaderValue, uri::Authority};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
@@ -24,12 +24,21 @@ pub struct Endpoint {
     socket: Option<PathBuf>,
     /// Trusted authorities, if TLS is used.
     trust: Option<Trust>,
+    /// `Bearer TOKEN`, if requests bring a token; not shown.
+    authorization: Option<HeaderValue>,
 }
 
 impl Endpoint {
     /// A port on this machine.
     pub fn local(port: u16) -> Self {
-        Self { authority: Authority::from_static("127.0.0.1"), port, via: None, socket: None, trust: None }
+        Self {
+            authority: Authority::from_static("127.0.0.1"),
+            port,
+            via: None,
+            socket: None,
+            trust: None,
+            authorization: None,
+        }
     }
 
     /// A Unix domain socket.
@@ -60,6 +69,16 @@ impl Endpoint {
     /// The same endpoint with other trusted authorities, if it uses TLS.
     pub fn trusting(self, trust: &Trust) -> Self {
         Self { trust: self.trust.map(|_| trust.clone()), ..self }
+    }
+
+    /// The same endpoint, whose requests bring this value of `Authorization`.
+    pub fn authorised(self, authorization: &HeaderValue) -> Self {
+        Self { authorization: Some(authorization.clone()), ..self }
+    }
+
+    /// The value of `Authorization` that requests bring.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     /// The address with a scheme, `http` or `grpc`; with TLS, `https` or `grpcs`.
@@ -131,7 +150,7 @@ impl FromStr for Endpoint {
         }
         let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
         let trust = tls.then(Trust::public).transpose().map_err(|e| error(&e.to_string()))?;
-        Ok(Self { authority, port, via: None, socket: None, trust })
+        Ok(Self { authority, port, via: None, socket: None, trust, authorization: None })
     }
 }
 

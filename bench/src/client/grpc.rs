@@ -95,6 +95,9 @@ fn call(endpoint: &Endpoint, method: &str, head: Vec<u8>, tail: Option<Bytes>) -
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("quintet-bench/", env!("CARGO_PKG_VERSION"))));
+    if let Some(authorization) = endpoint.authorization() {
+        headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
     Ok(Prepared {
         method: Method::POST,
         uri,

@@ -58,6 +58,9 @@ fn request(
         let name: HeaderName = name.parse().map_err(|_| invalid(name))?;
         map.insert(name, HeaderValue::from_str(value).map_err(|_| invalid(value))?);
     }
+    if let Some(authorization) = endpoint.authorization() {
+        map.insert(header::AUTHORIZATION, authorization.clone());
+    }
     Ok(Prepared { method, uri, headers: map, chunks: chunks.into(), output: None })
 }
 

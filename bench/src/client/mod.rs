@@ -23,4 +23,5 @@ pub mod stream;
 pub mod target;
 pub mod tensor;
 pub mod tls;
+pub mod token;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod guards;
 pub mod memory;
 pub mod serve;
 pub mod settings;

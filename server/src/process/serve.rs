@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    process::settings::or_cores,
+    process::{guards::Guards, settings::or_cores},
     service::Service,
     transport::{
         http1,
@@ -43,8 +43,10 @@ pub struct ListenerSpec {
     pub address: Address,
 }
 
-/// Limits of the process, and where it writes its ports.
+/// Limits and guards of the process, and where it writes its ports.
 pub struct Limits<'a> {
+    /// What guards the listeners.
+    pub guards: &'a Guards,
     /// Maximum number of connections of one listener.
     pub max_connections: usize,
     /// How long accepted requests may take to finish after a signal.
@@ -64,7 +66,8 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let mut signals = signals()?;
     // Every listener is bound before anything slow happens.
-    let Bound { listeners, ports, sockets } = bind(listeners, limits.max_connections).await?;
+    let Bound { listeners, ports, sockets } = bind(listeners, &limits).await?;
+    tokio::spawn(limits.guards.watch());
     let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
     let services = serve(listeners, &serving, &stop)?;
 
@@ -103,9 +106,14 @@ struct Bound {
     sockets: Vec<String>,
 }
 
-async fn bind(specs: Vec<ListenerSpec>, max_connections: usize) -> anyhow::Result<Bound> {
+async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<Bound> {
+    let max_connections = limits.max_connections;
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
     for ListenerSpec { service, name, protocol, address } in specs {
+        let access = match &protocol {
+            Protocol::Http(_) => limits.guards.http(&address)?,
+            Protocol::Grpc(_) => limits.guards.grpc()?,
+        };
         let listener = match address {
             Address::Tcp(address) => {
                 let listener = Listener::bind(name, address, max_connections).await?;
@@ -118,7 +126,7 @@ async fn bind(specs: Vec<ListenerSpec>, max_connections: usize) -> anyhow::Resul
                 listener
             }
         };
-        bound.listeners.push((service, protocol, listener));
+        bound.listeners.push((service, protocol, listener.with_access(access)));
     }
     Ok(bound)
 }

@@ -1,6 +1,7 @@
-//! The transports: KServe over HTTP and over gRPC, images over HTTP. They share listeners, I/O threads and content
-//! encodings, and depend neither on each other nor on backends.
+//! The transports: KServe over HTTP and over gRPC, images over HTTP. They share listeners, access control, I/O
+//! threads and content encodings, and depend neither on each other nor on backends.
 
+pub mod access;
 pub mod encoding;
 pub mod http1;
 pub mod images;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // Helpers of tests may, too.
 
+mod access;
 mod alias;
 mod confined;
 mod ensemble;
@@ -13,5 +14,6 @@ mod loading;
 mod optional;
 mod stream;
 mod support;
+mod tls;
 mod trace;
 mod uds;

@@ -4,15 +4,28 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 
+use super::{
+    access::{Access, AccessFlags},
+    boolean::boolean,
+};
 use crate::{
     backend::onnx::ProviderPolicy,
     kserve::shared_memory::{self, SharedMemory},
 };
 
 settings! {
-    CommonFlags {}
-    Common {}
-    defaults {}
+    CommonFlags {
+        /// Who may do what.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub access: AccessFlags,
+    }
+    Common {
+        /// Who may do what.
+        #[serde(flatten)]
+        pub access: Access,
+    }
+    defaults { access: Access::default(), }
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";
@@ -71,18 +84,6 @@ impl Common {
     /// How long accepted requests may take to finish after a signal.
     pub fn exit_timeout(&self) -> Duration {
         Duration::from_secs(self.exit_timeout_secs)
-    }
-}
-
-/// A boolean in one of Triton's spellings.
-///
-/// # Errors
-/// Names the accepted spellings.
-pub fn boolean(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "on" | "yes" => Ok(true),
-        "false" | "0" | "off" | "no" => Ok(false),
-        _ => Err("use true, false, 1 or 0".into()),
     }
 }
 

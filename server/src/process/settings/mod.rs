@@ -2,13 +2,17 @@
 
 #[macro_use]
 mod declare;
+mod access;
+mod boolean;
 mod common;
 mod endpoint;
 mod log_format;
 mod suite;
 
 pub use self::{
-    common::{Common, CommonFlags, boolean, or_cores},
+    access::{Access, AccessFlags},
+    boolean::boolean,
+    common::{Common, CommonFlags, or_cores},
     endpoint::{Endpoint, NotAnEndpoint},
     log_format::LogFormat,
     suite::{Flags, Settings},

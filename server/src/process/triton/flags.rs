@@ -1,9 +1,6 @@
 //! Triton's command line: each flag is honoured, reported as having no effect, or refused.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-};
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
 
@@ -99,14 +96,14 @@ pub struct Flags {
     /// Port for Prometheus metrics over HTTP
     #[arg(long, value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,
-    /// Address of the HTTP listener
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
-    pub http_address: IpAddr,
-    /// Address of the gRPC listener
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
-    pub grpc_address: IpAddr,
+    /// Address of the HTTP listener; 0.0.0.0 accepts connections from other machines [default: 127.0.0.1, or 0.0.0.0 if requests need a token or a client certificate]
+    #[arg(long, env = "QUINTET_HTTP_ADDRESS", value_name = "ADDRESS", help_heading = "Security")]
+    pub http_address: Option<IpAddr>,
+    /// Address of the gRPC listener [default: as for --http-address]
+    #[arg(long, env = "QUINTET_GRPC_ADDRESS", value_name = "ADDRESS", help_heading = "Security")]
+    pub grpc_address: Option<IpAddr>,
     /// Address of the metrics listener [default: the HTTP listener's]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Security")]
     pub metrics_address: Option<IpAddr>,
     /// Serve KServe over HTTP
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
@@ -266,7 +263,7 @@ mod tests {
         );
         assert!(!flags.strict_readiness && !flags.exit_on_error && !flags.allow_metrics);
         assert_eq!((flags.http_port, flags.grpc_port, flags.auto_complete()), (9000, 8001, None));
-        assert_eq!(flags.grpc_address, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(flags.grpc_address, Some(IpAddr::from([127, 0, 0, 1])));
         assert!(flags.check().is_ok());
         let given: Vec<_> = flags.without_effect.given().into_iter().map(|(flag, _)| flag).collect();
         assert_eq!(given, ["--pinned-memory-pool-byte-size", "--cuda-memory-pool-byte-size"]);
@@ -295,9 +292,12 @@ mod tests {
     fn refuses_flags_that_must_not_be_ignored() {
         let refusal = |line: &str| read(line).unwrap().check().unwrap_err().to_string();
         assert!(refusal("").starts_with("--model-repository is missing"));
-        assert!(refusal("--model-repository /a --grpc-use-ssl=true").starts_with("--grpc-use-ssl is not supported"));
+        assert!(
+            refusal("--model-repository /a --model-namespacing=true")
+                .starts_with("--model-namespacing is not supported")
+        );
         assert!(refusal("--model-repository /a --load-model x").contains("--model-control-mode=explicit"));
-        assert!(read("--model-repository /a --grpc-use-ssl=false").unwrap().check().is_ok());
+        assert!(read("--model-repository /a --model-namespacing=false").unwrap().check().is_ok());
         assert!(read("--strict-readiness=maybe").unwrap_err().contains("use true, false, 1 or 0"));
     }
 }

@@ -1,5 +1,6 @@
 //! Triton mode: one service for a model repository, with Triton's ports and flags.
 
+mod addresses;
 mod flags;
 mod other_flags;
 mod trace_flags;
@@ -13,6 +14,7 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
+        guards::Guards,
         serve::{self, ListenerSpec, Protocol},
         settings::{Common, Settings},
     },
@@ -34,6 +36,8 @@ const EVERY_MODEL: &str = "*";
 pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     flags.check()?;
     let common = flags.common.resolve()?;
+    let guards = Guards::new(&common.access)?;
+    let addresses = flags.addresses(&guards);
     let images = Settings::default();
     let limits = Limits {
         max_input: InputLimit { bytes: flags.http_max_input_size, flag: "--http-max-input-size" },
@@ -54,15 +58,15 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
             flags.allow_http,
             "http",
             Protocol::Http(kserve_http::router(Arc::clone(&service))),
-            flags.http_address,
+            addresses.http,
             flags.http_port,
         ),
-        (flags.allow_grpc, "grpc", Protocol::Grpc(grpc), flags.grpc_address, flags.grpc_port),
+        (flags.allow_grpc, "grpc", Protocol::Grpc(grpc), addresses.grpc, flags.grpc_port),
         (
             flags.allow_metrics,
             "metrics",
             Protocol::Http(http1::metrics::router(Arc::clone(&service))),
-            flags.metrics_address.unwrap_or(flags.http_address),
+            addresses.metrics,
             flags.metrics_port,
         ),
     ];
@@ -79,6 +83,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     });
     let specs = ports.chain(sockets).collect();
     let limits = serve::Limits {
+        guards: &guards,
         max_connections: common.max_connections,
         exit_timeout: common.exit_timeout(),
         ports_file: &common.ports_file,

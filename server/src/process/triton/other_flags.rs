@@ -42,8 +42,7 @@ flags! {
 }
 
 flags! {
-    /// Triton's flags that must not be ignored: they restrict access, or change the meaning of names.
+    /// Triton's flags that must not be ignored: they change the meaning of names, or serve another protocol.
     Refused:
-    grpc_use_ssl grpc_use_ssl_mutual grpc_server_cert grpc_server_key grpc_root_cert grpc_restricted_protocol
-    http_restricted_api model_namespacing allow_sagemaker allow_vertex_ai
+    model_namespacing allow_sagemaker allow_vertex_ai
 }

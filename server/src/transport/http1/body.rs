@@ -106,7 +106,7 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads and discards a refused body, at most `max_bytes`. A client that is still sending reads the response, and can
 /// reuse its connection, only after it has sent its body.
-async fn discard(mut body: axum::body::Body, max_bytes: usize) {
+pub(super) async fn discard(mut body: axum::body::Body, max_bytes: usize) {
     let mut left = max_bytes;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {

@@ -1,6 +1,6 @@
 //! Serves plain HTTP/1.1 requests without a library: a body is read from the socket into one aligned, pooled buffer, and
 //! the parts of a response are written to the socket without a copy. Unusual requests (chunked, `Expect`,
-//! `Connection: close`, malformed) are left to hyper.
+//! `Connection: close`, malformed, refused) are left to hyper.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{body::padding, head};
-use crate::service::Service;
+use crate::{service::Service, transport::access::Access};
 
 /// The time limit for a request's head, and thus for an idle connection.
 pub(super) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(300);
@@ -42,6 +42,7 @@ pub(in crate::transport) fn arrived(extensions: &http::Extensions) -> Instant {
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) router: Router,
+    pub(super) access: Access,
     pub(super) pool: BufferPool,
     /// The longest body of a plain request. A longer one is left to hyper.
     pub(super) max_body_bytes: usize,
@@ -50,9 +51,9 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Bodies are received into the service's pool, up to its limit.
-    pub(super) fn new(router: Router, service: &Service, stop: CancellationToken) -> Self {
+    pub(super) fn new(router: Router, access: Access, service: &Service, stop: CancellationToken) -> Self {
         let (pool, limits) = (service.catalog().pool().clone(), service.catalog().limits());
-        Self { router, pool, max_body_bytes: limits.max_input.bytes, stop }
+        Self { router, access, pool, max_body_bytes: limits.max_input.bytes, stop }
     }
 }
 
@@ -109,7 +110,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
         tokio::pin!(timeout);
         loop {
             match head::parse(&self.read) {
-                head::Parsed::Plain { parts, length, end } if length <= self.settings.max_body_bytes => {
+                head::Parsed::Plain { parts, length, end }
+                    if length <= self.settings.max_body_bytes && self.is_permitted(&parts) =>
+                {
                     self.read.advance(end);
                     return Ok(Next::Request(parts, length));
                 }
@@ -125,6 +128,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
                 () = &mut timeout => return Ok(Next::End),
             }
         }
+    }
+
+    /// Whether a request may be answered here. Those that are refused, and those of a browser's page, are left to
+    /// hyper before their body is read.
+    fn is_permitted(&self, head: &http::request::Parts) -> bool {
+        let access = &self.settings.access;
+        access.check(head).is_ok() && access.origin(head).is_none()
     }
 
     /// Reads a body of `length` bytes so that its byte `aligned_at` is aligned.
@@ -203,7 +213,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
                 queue.pop_front();
             }
         }
-        Ok(())
+        // TLS may hold bytes back that the socket did not take.
+        self.stream.flush().await
     }
 }
 

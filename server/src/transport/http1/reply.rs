@@ -12,7 +12,7 @@ use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON, SERVER_TIMIN
 use crate::{
     kserve::message,
     status::{RETRY_AFTER_SECONDS, Status},
-    transport::server_timing,
+    transport::{access::Refusal, server_timing},
 };
 
 /// A failed request as an HTTP response: `{"error": "..."}`.
@@ -41,6 +41,15 @@ impl IntoResponse for Failure {
 
 fn error(status: StatusCode, message: &str) -> Response {
     (status, Json(ErrorBody { error: message.to_owned() })).into_response()
+}
+
+/// The response to a request that may not be carried out.
+pub(super) fn refused(refusal: &Refusal) -> Response {
+    let mut response = error(refusal.http(), &refusal.to_string());
+    if let Some(challenge) = refusal.challenge() {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response
 }
 
 /// The error text for a path that does not exist.

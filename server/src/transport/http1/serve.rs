@@ -9,17 +9,17 @@ use std::{
 
 use axum::Router;
 use bytes::{Buf as _, Bytes};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::plain::{HEADER_READ_TIMEOUT, Plain, Settings};
+use super::{
+    checked::Checked,
+    plain::{HEADER_READ_TIMEOUT, Plain, Settings},
+};
 use crate::{
     service::Service,
-    transport::{io_threads::IoThreads, listener::Listener},
+    transport::{access::Access, io_threads::IoThreads, listener::Listener},
 };
 
 /// The buffer of one read by hyper: large for few reads, small enough to stay in the CPU's cache until it is copied.
@@ -34,11 +34,11 @@ pub async fn serve(
     threads: IoThreads,
     stop: CancellationToken,
 ) {
-    let settings = Settings::new(router, &service, stop.clone());
+    let settings = Settings::new(router, listener.access().clone(), &service, stop.clone());
     listener.serve(&threads, &stop, move |connection| carry(connection, settings.clone())).await;
 }
 
-/// Serves one connection until it ends, or until `stop`.
+/// Serves one connection until it ends, or until `stop`. Nothing guards it.
 ///
 /// # Errors
 /// When the connection breaks, or the client does not speak HTTP/1.
@@ -48,17 +48,18 @@ pub async fn serve_connection(
     service: &Service,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    carry(stream, Settings::new(router, service, stop)).await
+    carry(stream, Settings::new(router, Access::default(), service, stop)).await
 }
 
 /// Serves plain requests here, and lets hyper serve the connection from the first unusual request on.
 async fn carry(connection: impl AsyncRead + AsyncWrite + Unpin, settings: Settings) -> anyhow::Result<()> {
-    let (router, stop) = (settings.router.clone(), settings.stop.clone());
+    let stop = settings.stop.clone();
+    let checked = Checked::new(settings.router.clone(), settings.access.clone());
     let Some((connection, read)) = Plain::new(connection, settings).serve().await? else { return Ok(()) };
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
     let io = TokioIo::new(Rewound { read, connection });
-    let mut serving = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    let mut serving = std::pin::pin!(builder.serve_connection(io, checked));
     tokio::select! {
         outcome = serving.as_mut() => outcome?,
         () = stop.cancelled() => {

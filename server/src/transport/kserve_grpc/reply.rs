@@ -14,7 +14,7 @@ use quintet_engine::{ErrorKind, InferError, Placement};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
-use crate::{catalog::InputLimit, kserve::message, status};
+use crate::{catalog::InputLimit, kserve::message, status, transport::access::Refusal};
 
 /// The longest `grpc-message`. Clients limit the size of headers, and error texts quote requests.
 const MAX_MESSAGE_BYTES: usize = 2048;
@@ -32,6 +32,11 @@ pub(super) fn status(error: &InferError) -> tonic::Status {
 /// A failure as a response without a message, with its status in the headers (Trailers-Only).
 pub(super) fn failure(error: &InferError) -> Response<tonic::body::Body> {
     status(error).into_http()
+}
+
+/// The response to a request that may not be carried out.
+pub(super) fn refused(refusal: &Refusal) -> Response<tonic::body::Body> {
+    tonic::Status::new(refusal.grpc(), refusal.to_string()).into_http()
 }
 
 /// Tonic's code for a message over the limit. Nothing else in this server has that code.

@@ -17,7 +17,7 @@ use super::{health::Reporter, infer, limits::Limits, reply, rpc::Rpc};
 use crate::{
     catalog::InputLimit,
     service::Service,
-    transport::{io_threads::IoThreads, listener::Listener},
+    transport::{access::Access, io_threads::IoThreads, listener::Listener},
 };
 
 /// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
@@ -28,7 +28,7 @@ pub async fn serve(
     threads: IoThreads,
     stop: CancellationToken,
 ) {
-    let front = Front::new(service, limits, &stop);
+    let front = Front { access: listener.access().clone(), ..Front::new(service, limits, &stop) };
     let stopped = stop.clone();
     listener
         .serve(&threads, &stop, move |connection| {
@@ -75,17 +75,19 @@ fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> R
     routes.prepare()
 }
 
-/// Handles requests before tonic: answers `ModelInfer` itself, passes the others on.
+/// Handles requests before tonic: refuses those that may not be carried out, answers `ModelInfer` itself, passes the others on.
 #[derive(Clone)]
 struct Front {
     service: Arc<Service>,
     max_input: InputLimit,
     routes: Routes,
+    access: Access,
 }
 
 impl Front {
     fn new(service: Arc<Service>, limits: Limits, stop: &CancellationToken) -> Self {
-        Self { routes: routes(&service, limits, stop), service, max_input: limits.max_input }
+        let routes = routes(&service, limits, stop);
+        Self { routes, service, max_input: limits.max_input, access: Access::default() }
     }
 }
 
@@ -97,6 +99,9 @@ impl http2::Handler for Front {
             let mut response = Response::new(tonic::body::Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Admission::Answered(response);
+        }
+        if let Err(refusal) = self.access.check(&head) {
+            return Admission::Answered(reply::refused(&refusal));
         }
         if head.uri.path() == infer::PATH {
             return match infer::Incoming::new(Arc::clone(&self.service), self.max_input, head.headers) {

@@ -1,4 +1,4 @@
-//! An accepted connection, on TCP or on a Unix domain socket.
+//! An accepted connection, on TCP, with or without TLS, or on a Unix domain socket.
 
 use std::{
     io,
@@ -11,6 +11,9 @@ use tokio::{
     net::{TcpStream, UnixStream},
     sync::OwnedSemaphorePermit,
 };
+use tokio_rustls::server::TlsStream;
+
+use crate::transport::access::Tls;
 
 /// An accepted connection. Dropping it releases its permit, so that another can be accepted.
 pub struct Connection {
@@ -21,6 +24,8 @@ pub struct Connection {
 /// The socket of a connection.
 pub(super) enum Stream {
     Tcp(TcpStream),
+    /// TCP after the handshake.
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -29,6 +34,7 @@ macro_rules! on_stream {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream {
             Stream::Tcp($inner) => $call,
+            Stream::Tls($inner) => $call,
             Stream::Unix($inner) => $call,
         }
     };
@@ -45,6 +51,17 @@ impl Connection {
         let stream = match self.stream {
             Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),
             Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into_std()?)?),
+            // Its handshake was on the current thread.
+            Stream::Tls(stream) => Stream::Tls(stream),
+        };
+        Ok(Self { stream, ..self })
+    }
+
+    /// Performs the TLS handshake. A Unix domain socket has none: the permissions of its file decide who may connect.
+    pub(super) async fn handshake(self, tls: &Tls) -> io::Result<Self> {
+        let stream = match self.stream {
+            Stream::Tcp(stream) => Stream::Tls(Box::new(tls.accept(stream).await?)),
+            other => other,
         };
         Ok(Self { stream, ..self })
     }
@@ -52,6 +69,11 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Stream::Tls(stream) = &mut self.stream {
+            // A write may leave encrypted bytes that the socket did not take. Whoever waits for input sends them, too, so
+            // that an answer is complete without a call of `flush`.
+            let _ = Pin::new(stream).poll_flush(cx)?;
+        }
         on_stream!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }

@@ -22,7 +22,7 @@ use self::{
     connection::Stream,
     socket_file::{RemoveError, SocketFile, remove_stale},
 };
-use super::io_threads::IoThreads;
+use super::{access::Access, io_threads::IoThreads};
 
 /// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub struct Listener {
     name: &'static str,
     socket: Socket,
     permits: Arc<Semaphore>,
+    access: Access,
 }
 
 enum Socket {
@@ -123,7 +124,19 @@ impl Listener {
     }
 
     fn new(name: &'static str, socket: Socket, max_connections: usize) -> Self {
-        Self { name, socket, permits: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))) }
+        let permits = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        Self { name, socket, permits, access: Access::default() }
+    }
+
+    /// Guards the listener.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// What guards the listener. The protocols check each request with it.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The listener's name, e.g. `onnx-http`.
@@ -154,9 +167,9 @@ impl Listener {
                 () = stop.cancelled() => break,
                 connection = self.accept() => connection,
             };
-            let (serve, name) = (serve.clone(), self.name);
+            let (serve, name, access) = (serve.clone(), self.name, self.access.clone());
             let serving = async move {
-                let outcome = match connection.move_here() {
+                let outcome = match open(connection, &access).await {
                     Ok(connection) => serve(connection).await,
                     Err(error) => Err(error.into()),
                 };
@@ -195,6 +208,15 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+/// Moves an accepted connection to the current thread, and performs the TLS handshake there.
+async fn open(connection: Connection, access: &Access) -> io::Result<Connection> {
+    let connection = connection.move_here()?;
+    match access.tls() {
+        Some(tls) => connection.handshake(tls).await,
+        None => Ok(connection),
     }
 }
 

@@ -35,7 +35,8 @@ fn start() -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::Unbounded
             }),
         );
     let stop = CancellationToken::new();
-    let settings = Settings { router, pool: BufferPool::new(1 << 20), max_body_bytes: 100_000, stop: stop.clone() };
+    let (access, pool) = (Access::default(), BufferPool::new(1 << 20));
+    let settings = Settings { router, access, pool, max_body_bytes: 100_000, stop: stop.clone() };
     let (client, server) = tokio::io::duplex(1 << 20);
     (client, tokio::spawn(Plain::new(server, settings).serve()), stop, cancelled)
 }

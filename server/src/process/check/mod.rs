@@ -1,16 +1,21 @@
 //! `quintet-server health`: asks a running server whether it is ready, for containers without curl.
 
+mod tls;
+
 use std::{
-    io::{Read as _, Write as _},
+    fs,
+    io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser};
-use http::Uri;
+use http::{Uri, uri::Authority};
 
+use self::tls::TlsArgs;
 use crate::{
     catalog::ServiceName,
     process::settings::{Flags, Settings},
@@ -32,13 +37,20 @@ pub struct Check {
     /// Seconds to wait for each connection and response
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout_secs: u64,
+    /// File with bearer tokens, the first of which is sent; health needs none unless a proxy demands it. Over https:// it needs --ca-file
+    #[arg(long, value_name = "FILE")]
+    auth_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// One server to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
+    /// Whether TLS is used.
+    tls: bool,
     /// `host:port`; an IPv6 address is in brackets.
-    authority: String,
+    authority: Authority,
     /// Empty if none was given.
     path: String,
 }
@@ -49,12 +61,17 @@ impl std::str::FromStr for Target {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let uri: Uri =
             text.parse().with_context(|| format!("'{text}' is neither HOST:PORT nor a URL, such as 127.0.0.1:8010"))?;
-        ensure!(uri.scheme_str().is_none_or(|scheme| scheme == "http"), "'{text}': only http:// is supported");
+        let tls = match uri.scheme_str() {
+            None | Some("http") => false,
+            Some("https") => true,
+            Some(_) => bail!("'{text}': only http:// and https:// are supported"),
+        };
         let authority =
             uri.authority().with_context(|| format!("'{text}' has no host: use HOST:PORT, such as 127.0.0.1:8010"))?;
+        let authority = authority.clone();
         ensure!(authority.port_u16().is_some(), "'{text}' has no port: use HOST:PORT, such as 127.0.0.1:8010");
         let path = uri.path_and_query().map_or("", |path| path.as_str());
-        Ok(Self { authority: authority.to_string(), path: if path == "/" { String::new() } else { path.to_owned() } })
+        Ok(Self { tls, authority, path: if path == "/" { String::new() } else { path.to_owned() } })
     }
 }
 
@@ -64,11 +81,11 @@ impl std::str::FromStr for Target {
 /// When the settings are wrong.
 pub fn run(check: &Check) -> anyhow::Result<ExitCode> {
     let targets = if check.url.is_empty() { configured(&from_environment()?, check.live) } else { check.url.clone() };
-    let timeout = Duration::from_secs(check.timeout_secs);
+    let asker = Asker::new(check)?;
     let mut healthy = true;
     for target in &targets {
         let path = if target.path.is_empty() { path(ServiceName::Onnx, check.live) } else { target.path.as_str() };
-        let answer = match ask(&target.authority, path, timeout) {
+        let answer = match asker.ask(target, path) {
             Ok(status) => {
                 healthy &= status == 200;
                 status.to_string()
@@ -78,7 +95,8 @@ pub fn run(check: &Check) -> anyhow::Result<ExitCode> {
                 format!("{error:#}")
             }
         };
-        writeln!(std::io::stdout(), "http://{}{path}: {answer}", target.authority).context("stdout")?;
+        let s = if target.tls { "s" } else { "" };
+        writeln!(std::io::stdout(), "http{s}://{}{path}: {answer}", target.authority).context("stdout")?;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -95,6 +113,7 @@ fn from_environment() -> anyhow::Result<Settings> {
 
 /// The HTTP listener of each service that runs.
 fn configured(settings: &Settings, live: bool) -> Vec<Target> {
+    let tls = !settings.common.access.http_tls_cert.as_os_str().is_empty();
     let target = |&service: &ServiceName| {
         let endpoint = match service {
             ServiceName::Jpeg => settings.jpeg_port,
@@ -103,8 +122,8 @@ fn configured(settings: &Settings, live: bool) -> Vec<Target> {
             // Triton mode is not part of the suite, so settings cannot name it.
             ServiceName::Triton => return None,
         };
-        let authority = reachable(endpoint.on(settings.address)).to_string();
-        Some(Target { authority, path: path(service, live).to_owned() })
+        let authority = reachable(endpoint.on(settings.address)).to_string().parse().ok()?;
+        Some(Target { tls, authority, path: path(service, live).to_owned() })
     };
     settings.service.iter().filter_map(target).collect()
 }
@@ -128,19 +147,56 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The HTTP status of `GET path`. Each step may take `timeout`.
-fn ask(authority: &str, path: &str, timeout: Duration) -> anyhow::Result<u16> {
-    let address = authority.to_socket_addrs().context("unknown host")?.next().context("the host has no address")?;
-    let mut stream = TcpStream::connect_timeout(&address, timeout).context("cannot connect")?;
-    stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout))).context("timeout")?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+/// Asks servers.
+struct Asker<'a> {
+    timeout: Duration,
+    token: Option<String>,
+    tls: &'a TlsArgs,
+}
+
+impl<'a> Asker<'a> {
+    fn new(check: &'a Check) -> anyhow::Result<Self> {
+        let token = check.auth_token_file.as_deref().map(first_token).transpose()?;
+        Ok(Self { timeout: Duration::from_secs(check.timeout_secs), token, tls: &check.tls })
+    }
+
+    /// The HTTP status of `GET path`. Each step may take the timeout.
+    fn ask(&self, target: &Target, path: &str) -> anyhow::Result<u16> {
+        let Target { tls, authority, .. } = target;
+        ensure!(
+            !tls || self.token.is_none() || self.tls.ca_file.is_some(),
+            "the token would be sent to a server that nobody vouches for: give --ca-file"
+        );
+        let addresses = authority.as_str().to_socket_addrs();
+        let address = addresses.context("unknown host")?.next().context("the host has no address")?;
+        let stream = TcpStream::connect_timeout(&address, self.timeout).context("cannot connect")?;
+        let timeout = Some(self.timeout);
+        stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)).context("timeout")?;
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n{token}Connection: close\r\n\r\n");
+        match tls {
+            true => exchange(self.tls.connect(authority, stream)?, &request),
+            false => exchange(stream, &request),
+        }
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<u16> {
     stream.write_all(request.as_bytes()).context("cannot send the request")?;
     let mut answer = Vec::new();
-    stream.take(STATUS_LINE_BYTES).read_to_end(&mut answer).context("no response")?;
-    match status(&answer) {
-        Some(status) => Ok(status),
-        None => bail!("the response is not HTTP"),
+    match stream.take(STATUS_LINE_BYTES).read_to_end(&mut answer) {
+        Err(error) if !tls::is_unannounced_end(&error) => return Err(error).context("no response"),
+        _ => {}
     }
+    status(&answer).context("the response is not HTTP")
+}
+
+/// The first token of a file.
+fn first_token(file: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut lines = text.lines().map(str::trim);
+    let token = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(token.with_context(|| format!("{} has no token", file.display()))?.to_owned())
 }
 
 /// The status in `HTTP/1.1 200 OK`.
@@ -233,7 +289,7 @@ mod tests {
     #[test]
     fn rejects_targets_without_host_port_or_http() {
         for (text, word) in
-            [("localhost", "no port"), ("https://a:1", "only http"), ("/health", "no host"), ("a b:1", "neither")]
+            [("localhost", "no port"), ("ftp://a:1", "only http"), ("/health", "no host"), ("a b:1", "neither")]
         {
             let error = text.parse::<Target>().unwrap_err();
             assert!(format!("{error:#}").contains(word), "{text}: {error:#}");
