@@ -171,7 +171,7 @@ pub(super) fn transports(report: &Report) -> Table {
         "KB/request in",
         "p50 (ms)",
         "img/s",
-        "p50 − first transport's (ms)",
+        "latency − first transport's (Hodges-Lehmann, ms)",
     ];
     let varied = report.cells.iter().any(|cell| cell.transport != Transport::Tcp);
     let first = |cell: &Cell| {
@@ -187,7 +187,7 @@ pub(super) fn transports(report: &Report) -> Table {
         let from_first = first(cell)
             .and_then(|first| difference(cell, first, Metric::Latency(Statistic::Median), 1.0, seed))
             .map_or(NOTHING.into(), |found| {
-                format!("{}{}", signed(found.difference, 2), if found.is_clear() { " *" } else { "" })
+                format!("{}{}", signed(found.difference, 2), if found.is_significant() { " *" } else { "" })
             });
         Some(vec![
             format!("{}{}", cell.load, without_transport(report, cell.connection, [cell.payload; 2])),

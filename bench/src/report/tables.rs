@@ -6,7 +6,7 @@ use crate::{
     report::{
         axes,
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
-        differences::{Between, differences},
+        differences::{Between, LATENCY, differences},
         explained,
         table::{NOTHING, Table, label, number},
         verdicts::hypotheses,
@@ -38,7 +38,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
     ]);
     tables.extend(report.settings.link.map(|link| explained::table(&Summary::from_report("", report), &link)));
     for between in [Between::Servers, Between::Lanes] {
-        let (latency, throughput) = ("p50 latency (ms)", "throughput (img/s)");
+        let (latency, throughput) = (LATENCY, "throughput (img/s)");
         tables.extend([
             differences(report, between, latency, 2, serial_columns(report)),
             differences(report, between, throughput, 1, concurrent_columns(report)),
@@ -113,7 +113,12 @@ fn speedups(report: &Report) -> Table {
         })
         .collect();
     let columns = report.settings.batches.iter().map(|batch| format!("b={batch}")).collect();
-    Table::new("gRPC speedup vs HTTP (same service, p50; >1.00× = gRPC faster)", "Pair", columns, rows)
+    Table::new(
+        "gRPC speedup vs HTTP (same service, Hodges-Lehmann ratio of latencies; >1.00× = gRPC faster)",
+        "Pair",
+        columns,
+        rows,
+    )
 }
 
 /// How well the outputs agree, in a sentence; `None` if none were compared.
