@@ -26,6 +26,7 @@ use crate::{
         settings::{Preset, Settings},
         variant::Variant,
     },
+    run::plan::{Plan, Work},
 };
 
 /// Network and model time of one image, in µs, and the bytes of a request.
@@ -163,16 +164,24 @@ fn settings() -> Settings {
     }
 }
 
+/// The number of blocks of a lane that the real plan measures under a load.
+fn measured_blocks(plan: &Plan, lane: Lane, load: Load) -> u64 {
+    let blocks = plan.stages.iter().filter(|stage| stage.load == load).flat_map(|stage| &stage.blocks);
+    blocks.filter(|block| block.variant.lane == lane && !matches!(block.work, Work::WarmUp { .. })).count() as u64
+}
+
 /// The report; it is always the same.
 pub(crate) fn report() -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let settings = settings();
     let serial = settings.batches.iter().map(|&batch| Load::Serial { batch });
     let concurrent = settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
+    let plan = Plan::new(&settings, &Lane::ALL);
     let mut cells = Vec::new();
     for load in serial.chain(concurrent) {
         for lane in Lane::ALL {
-            let blocks = (0..6).map(|index| block(lane, load, index, &mut rng)).collect();
+            let blocks =
+                (0..measured_blocks(&plan, lane, load)).map(|index| block(lane, load, index, &mut rng)).collect();
             let request_bytes = truth(lane).2 * load.batch();
             let measured =
                 Measured { variant: Variant::plain(lane), load, request_bytes, warm_up: WarmUp::default(), blocks };

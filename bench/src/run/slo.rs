@@ -14,7 +14,7 @@ use crate::{
         load::Load,
         report::Report,
     },
-    run::{clock::RunClock, error::RunError, folder::save, lane_client::LaneClient, setup::Run},
+    run::{clock::RunClock, error::RunError, folder::save, lane_client::LaneClient, setup::Run, timed::Timed},
 };
 
 /// The search ends when the bracket is at most this wide, relative to its lower end.
@@ -150,8 +150,8 @@ impl Run<'_> {
     ) -> Result<Option<Cell>, RunError> {
         let load = Load::Open { arrivals: Arrivals::Constant, rate, batch: 1 };
         self.progress.begin(client.variant.lane, load);
-        let window = (self.settings.ramp, self.settings.duration);
-        let schedule = self.schedule(load, window.0 + window.1);
+        let window = Timed::single(self.settings.ramp, self.settings.duration);
+        let schedule = self.schedule(load, window);
         let block = client.open_window(Arc::clone(requests), schedule, window, |_| {}).await?;
         let mut measured = Run::empty_cell(client, load, requests);
         measured.blocks.push(block);

@@ -32,7 +32,7 @@ use crate::{
         variant::Variant,
         waterfall::Waterfall,
     },
-    run::{clock::RunClock, lane_client::LaneClient},
+    run::{clock::RunClock, lane_client::LaneClient, timed::Timed},
     selftest::{
         server::{Script, Server, Stages},
         simulate::{Latency, Surplus, stalled, trial},
@@ -242,7 +242,7 @@ async fn open_window(
     let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
     let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
-    Ok(client.open_window(requests, schedule, (ramp, length), |_| {}).await?)
+    Ok(client.open_window(requests, schedule, Timed::single(ramp, length), |_| {}).await?)
 }
 
 async fn real_stall(seed: u64) -> anyhow::Result<Proof> {

@@ -61,7 +61,7 @@ pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64)
         let (requests, measured) = match block.work {
             Work::WarmUp { least, .. } => (least, false),
             Work::Requests(n) => (n, true),
-            Work::Window { .. } => continue,
+            Work::Window(_) => continue,
         };
         let mut samples = Vec::with_capacity(requests);
         for _ in 0..requests {
