@@ -31,7 +31,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "LOAD", default_value = "closed", help_heading = "Load")]
     pub load: Vec<LoadSpec>,
     /// Minimum number of warm-up requests for each lane and batch size [quick: 2, seed: 5]. Warm-up continues until the
-    /// medians of two successive groups of this size differ by at most 10 %.
+    /// medians of three successive groups of this size differ by at most 10 %.
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub warmup: Option<u32>,
     /// Maximum number of warm-up requests for each lane and batch size [five times --warmup].

@@ -47,7 +47,7 @@ pub struct Settings {
     pub iterations: usize,
     /// Fewest warm-up requests for each lane before each batch size is measured.
     pub warmup: usize,
-    /// Most warm-up requests: warm-up continues until latency is steady (the medians of two groups in a row within
+    /// Most warm-up requests: warm-up continues until latency is steady (the medians of three groups in a row within
     /// 10 %) or this number is reached.
     #[serde(default)]
     pub max_warmup: usize,
