@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    analysis::outputs::compare,
+    analysis::outputs::{LaneOutputs, compare},
     model::{
         block::{Measured, MeasuredBlock, WarmUp},
         cell::Cell,
@@ -20,6 +20,7 @@ use crate::{
         limits::Limits,
         load::Load,
         part::StageTimes,
+        precision::Precision,
         record::Recorder,
         report::{LaneInfo, PhotographInfo, Report, SCHEMA},
         sample::{Marks, Sample},
@@ -55,6 +56,7 @@ pub(crate) fn sample(lane: Lane, start: Duration, batch: u64, slow: f64, rng: &m
         marks: Marks {
             connected: at(1),
             tls: None,
+            round_trip: None,
             encoded: at(4),
             sent: at(sent),
             first_byte: at(first),
@@ -94,6 +96,7 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
         recorder.add(sample);
         recorder.response_bytes = 4_000 * load.batch();
     }
+    let first = recorder.samples()[0].latency;
     let wall = recorder.samples().iter().map(Sample::end).max().unwrap() - start;
     MeasuredBlock {
         start,
@@ -103,7 +106,9 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
         reconnects: 0,
         counted: Some(counters.requests),
         recorder,
+        after_idle: matches!(load, Load::Serial { .. }).then(|| first * 2),
         cpu: Some(wall / 10),
+        busiest_thread: Some(wall / 20),
         traffic: Traffic::default(),
         offered: None,
         server: if lane == Lane::JPEG { Err("no metrics page".into()) } else { Ok(counters) },
@@ -120,6 +125,7 @@ fn info(lane: Lane) -> LaneInfo {
         model_versions: vec!["1".into()],
         server: Some("triton <2.51.0>".into()),
         effective_provider: (lane.service() != "trt").then(|| "CPUExecutionProvider".into()),
+        precision: None,
         provider_reason: None,
         max_queue_delay_us: None,
         tls: None,
@@ -188,7 +194,7 @@ pub(crate) fn report() -> Report {
             cells.extend(Cell::new(measured, Some(Estimate::new(2.0, 1.9, 2.1, 20)), 1));
         }
     }
-    let outputs: Vec<_> = Lane::ALL.into_iter().map(|lane| (lane, vec![vec![1.0, 2.0]])).collect();
+    let outputs = Lane::ALL.map(|lane| LaneOutputs { lane, precision: Precision::Fp32, rows: vec![vec![1.0, 2.0]] });
     let mut report = Report {
         schema: SCHEMA.into(),
         started_at: "20261125T000000Z".into(),

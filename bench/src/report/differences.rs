@@ -51,7 +51,8 @@ pub(crate) fn differences(
         found.map_or(NOTHING.into(), |d| {
             let text = signed(d.difference.difference, digits);
             let text = if d.difference.paired { text } else { format!("{text} unpaired") };
-            if d.difference.is_significant() { format!("{text} *") } else { text }
+            let enough = d.difference.difference.n >= d.metric.statistic().fewest_for_verdict();
+            if d.difference.is_significant() && enough { format!("{text} *") } else { text }
         })
     };
     let row = |pair: (Lane, Lane, Policy, [Option<Encoding>; 2], [Transport; 2])| {
@@ -68,6 +69,7 @@ pub(crate) fn differences(
     let estimator = if what == LATENCY { format!("{ESTIMATOR} ") } else { String::new() };
     Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(format!(
         "{estimator}* The interval does not include 0. Each interval has 95 % confidence: of 20 pairs that do not \
-         differ, one is expected to have a star by chance. A difference that is not paired has no star.",
+         differ, one is expected to have a star by chance. A difference that is not paired, or of fewer \
+         than 11 requests, has no star.",
     ))
 }
