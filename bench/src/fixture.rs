@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    analysis::outputs::compare,
+    analysis::outputs::{LaneOutputs, compare},
     model::{
         block::{Measured, MeasuredBlock, WarmUp},
         cell::Cell,
@@ -20,12 +20,14 @@ use crate::{
         limits::Limits,
         load::Load,
         part::StageTimes,
+        precision::Precision,
         record::Recorder,
         report::{LaneInfo, PhotographInfo, Report, SCHEMA},
         sample::{Marks, Sample},
         settings::{Preset, Settings},
         variant::Variant,
     },
+    run::plan::{Plan, Work},
 };
 
 /// Network and model time of one image, in µs, and the bytes of a request.
@@ -54,6 +56,7 @@ pub(crate) fn sample(lane: Lane, start: Duration, batch: u64, slow: f64, rng: &m
         marks: Marks {
             connected: at(1),
             tls: None,
+            round_trip: None,
             encoded: at(4),
             sent: at(sent),
             first_byte: at(first),
@@ -93,6 +96,7 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
         recorder.add(sample);
         recorder.response_bytes = 4_000 * load.batch();
     }
+    let first = recorder.samples()[0].latency;
     let wall = recorder.samples().iter().map(Sample::end).max().unwrap() - start;
     MeasuredBlock {
         start,
@@ -102,7 +106,9 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
         reconnects: 0,
         counted: Some(counters.requests),
         recorder,
+        after_idle: matches!(load, Load::Serial { .. }).then(|| first * 2),
         cpu: Some(wall / 10),
+        busiest_thread: Some(wall / 20),
         traffic: Traffic::default(),
         offered: None,
         server: if lane == Lane::JPEG { Err("no metrics page".into()) } else { Ok(counters) },
@@ -119,6 +125,7 @@ fn info(lane: Lane) -> LaneInfo {
         model_versions: vec!["1".into()],
         server: Some("triton <2.51.0>".into()),
         effective_provider: (lane.service() != "trt").then(|| "CPUExecutionProvider".into()),
+        precision: None,
         provider_reason: None,
         max_queue_delay_us: None,
         tls: None,
@@ -163,23 +170,31 @@ fn settings() -> Settings {
     }
 }
 
+/// The number of blocks of a lane that the real plan measures under a load.
+fn measured_blocks(plan: &Plan, lane: Lane, load: Load) -> u64 {
+    let blocks = plan.stages.iter().filter(|stage| stage.load == load).flat_map(|stage| &stage.blocks);
+    blocks.filter(|block| block.variant.lane == lane && !matches!(block.work, Work::WarmUp { .. })).count() as u64
+}
+
 /// The report; it is always the same.
 pub(crate) fn report() -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let settings = settings();
     let serial = settings.batches.iter().map(|&batch| Load::Serial { batch });
     let concurrent = settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
+    let plan = Plan::new(&settings, &Lane::ALL);
     let mut cells = Vec::new();
     for load in serial.chain(concurrent) {
         for lane in Lane::ALL {
-            let blocks = (0..6).map(|index| block(lane, load, index, &mut rng)).collect();
+            let blocks =
+                (0..measured_blocks(&plan, lane, load)).map(|index| block(lane, load, index, &mut rng)).collect();
             let request_bytes = truth(lane).2 * load.batch();
             let measured =
                 Measured { variant: Variant::plain(lane), load, request_bytes, warm_up: WarmUp::default(), blocks };
             cells.extend(Cell::new(measured, Some(Estimate::new(2.0, 1.9, 2.1, 20)), 1));
         }
     }
-    let outputs: Vec<_> = Lane::ALL.into_iter().map(|lane| (lane, vec![vec![1.0, 2.0]])).collect();
+    let outputs = Lane::ALL.map(|lane| LaneOutputs { lane, precision: Precision::Fp32, rows: vec![vec![1.0, 2.0]] });
     let mut report = Report {
         schema: SCHEMA.into(),
         started_at: "20261125T000000Z".into(),

@@ -148,6 +148,19 @@ async fn all_payloads_of_an_image_give_the_same_output() {
     assert!(Markdown.export(&report).unwrap().contains("## Payloads"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tolerance_follows_the_stated_precision() {
+    let skew = Some((Lane::ONNX_GRPC, 1.005));
+    for (precision, agree) in [(None, false), (Some("FP16"), true)] {
+        let suite = Suite::start(Script { skew, precision, ..Script::default() }).await;
+        let report = run(&suite, settings()).await;
+        assert!(report.lanes.iter().all(|info| info.precision.as_deref() == precision), "{:?}", report.lanes);
+        assert_eq!(report.outputs.pairs.iter().all(|pair| pair.agree), agree, "{:?}", report.outputs);
+        assert!(report.outputs.pairs.iter().all(|pair| pair.top1 == Some(1.0)));
+        assert!(Markdown.export(&report).unwrap().contains("## Outputs"));
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn http_works_over_a_unix_domain_socket() {

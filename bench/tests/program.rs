@@ -204,12 +204,12 @@ async fn the_search_shows_every_probe() {
     let suite = Suite::start(Script::default()).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
-    command.args(["slo", "--p99=60s", "--start-rate=20", "--max-rate=40", "--duration=300ms", "--ramp=0s"]);
+    command.args(["slo", "--p99=60s", "--start-rate=100", "--max-rate=200", "--duration=300ms", "--ramp=0s"]);
     command.args(["--skip=trt"]).args(suite.flags()).arg("--output").arg(folder.path()).stdin(Stdio::null());
     let output = output(command).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(stdout.contains("| onnx-grpc | 40.0 | – |"), "{stdout}");
+    assert!(stdout.contains("| onnx-grpc | 200.0 | – |"), "{stdout}");
     assert_eq!(stdout.lines().filter(|line| line.ends_with("| yes |")).count(), 3 * 2, "{stdout}");
     assert_eq!(report(folder.path()).cells.len(), 3 * 2);
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    analysis::{stats::bootstrap, timing::latency},
+    analysis::{batches::of_independent, stats::bootstrap, timing::latency},
     model::{
         block::{Measured, MeasuredBlock},
-        cell::{BlockSpan, Cell, OpenLoopFigures, ServerSide, Times},
+        cell::{AfterIdle, BlockSpan, Cell, OpenLoopFigures, ServerSide, Times},
         connection::Traffic,
         counters::Counters,
         estimate::{Estimate, Statistic},
@@ -28,7 +28,9 @@ impl Cell {
         let Measured { variant, load, request_bytes, warm_up, blocks } = measured;
         let lane = variant.lane;
         let traffic = blocks.iter().fold(Traffic::default(), |sum, block| sum.plus(block.traffic));
-        let open = OpenLoopFigures::new(&blocks, seed);
+        let open = OpenLoopFigures::new(&blocks, load, seed);
+        let after_idle = AfterIdle::new(&blocks, seed);
+        let latency = latency(&blocks, load, |sample| sample.latency, seed);
         let throughput = throughput(load, &blocks, seed);
         let server = server_side(&blocks);
         // Counters of other requests do not describe the parts of these.
@@ -36,9 +38,9 @@ impl Cell {
             Ok(_) => blocks.iter().filter_map(|block| block.server.as_ref().ok().copied()).collect(),
             Err(_) => Vec::new(),
         };
+        let busiest = blocks.iter().map(|block| block.busiest_thread).sum::<Option<Duration>>();
         let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
-        let latency = latency(&samples.latency_us, seed);
         let charged_p50_ms = match (&latency, preprocess_ms) {
             (Some(latency), Some(image)) if Protocol::of(lane) != Protocol::Jpeg => {
                 Some(latency.p50.plus(image.scaled(load.batch() as f64)))
@@ -57,6 +59,7 @@ impl Cell {
             transport: variant.transport,
             traffic,
             times: Times::new(recorder.samples(), seed),
+            after_idle,
             open,
             sent: recorder.sent() + outside,
             completed: recorder.samples().len() as u64,
@@ -65,6 +68,7 @@ impl Cell {
             warm_up,
             wall_s: wall.as_secs_f64(),
             client_cpu_s: cpu.map(|cpu| cpu.as_secs_f64()),
+            client_busiest_thread_s: busiest.map(|cpu| cpu.as_secs_f64()),
             images_per_s: throughput,
             latency_ms: latency,
             charged_p50_ms,
@@ -107,6 +111,7 @@ impl Merged {
                 start_s: block.start.as_secs_f64(),
                 first: recorder.as_ref().map_or(0, |r| r.samples().len()),
                 samples: block.recorder.samples().len(),
+                completed: block.offered.map(|offered| offered.completed_meanwhile),
                 wall_s: block.wall.as_secs_f64(),
             });
             wall += block.wall;
@@ -123,8 +128,8 @@ impl Merged {
 }
 
 /// Completed images divided by elapsed time. For a serial load the interval comes from the mean latency, because the
-/// rate is its inverse; for a window, from the rates of its slices.
-fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimate> {
+/// rate is its inverse; for windows, from the rates of several of them, or else of their slices.
+pub(crate) fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimate> {
     let wall: Duration = blocks.iter().map(|block| block.wall).sum();
     let samples = || blocks.iter().flat_map(|block| block.recorder.samples());
     // An open loop's samples are the requests scheduled in the window; completions in the window are counted
@@ -145,6 +150,11 @@ fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimat
             Some(Estimate::new(rate, rate * mean.value / mean.high, rate * mean.value / mean.low, completed))
         }
         Load::Concurrent { .. } | Load::Open { .. } => {
+            let of_window = |block: &MeasuredBlock| completed_in(block) as f64 * batch / block.wall.as_secs_f64();
+            let windows: Vec<f64> = blocks.iter().filter(|block| !block.wall.is_zero()).map(of_window).collect();
+            if let Some(mean) = of_independent(&windows) {
+                return Some(Estimate::new(rate, mean.low, mean.high, completed));
+            }
             let rates: Vec<f64> = blocks
                 .iter()
                 .flat_map(|block| {
@@ -165,7 +175,12 @@ fn throughput(load: Load, blocks: &[MeasuredBlock], seed: u64) -> Option<Estimat
 fn server_side(blocks: &[MeasuredBlock]) -> Result<ServerSide, String> {
     let mut counters = Counters::default();
     let (mut expected, mut counted) = (0, Some(0));
-    for block in blocks {
+    // A block without counters does not end those of the others.
+    let (known, unknown): (Vec<_>, Vec<_>) = blocks.iter().partition(|block| block.server.is_ok());
+    if let (true, Some(Err(reason))) = (known.is_empty(), unknown.first().map(|block| &block.server)) {
+        return Err(reason.clone());
+    }
+    for block in known {
         counters = counters.plus(block.server.as_ref().map_err(Clone::clone)?);
         expected += block.recorder.samples().len() as u64 + block.outside;
         counted = counted.zip(block.counted).map(|(a, b)| a + b);
@@ -191,7 +206,12 @@ fn server_side(blocks: &[MeasuredBlock]) -> Result<ServerSide, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{block::WarmUp, lane::Lane, variant::Variant};
+    use crate::model::{
+        arrivals::{Arrivals, Rate},
+        block::{Offered, WarmUp},
+        lane::Lane,
+        variant::Variant,
+    };
 
     fn block(start_ms: u64, latencies_ms: &[u64], wall_ms: u64, server: Counters) -> MeasuredBlock {
         let mut recorder = Recorder::new().unwrap();
@@ -209,7 +229,9 @@ mod tests {
             outside: 0,
             connections: 1,
             reconnects: 0,
+            after_idle: None,
             cpu: None,
+            busiest_thread: None,
             traffic: Traffic::default(),
             offered: None,
             server: Ok(server),
@@ -252,6 +274,34 @@ mod tests {
         let rate = cell.images_per_s.unwrap();
         assert!((rate.value - 100.0 / 1.001).abs() < 1e-9);
         assert!(rate.low >= 89.0 && rate.high <= 110.0, "steady work has a narrow interval: {rate:?}");
+    }
+
+    /// Under backlog a request completes long after the window in which it was scheduled.
+    #[test]
+    fn throughput_under_backlog_counts_the_completions_of_each_window() {
+        let open = |i: u64, completed_meanwhile| {
+            let mut block = block(1_000 * i, &[60_000; 80], 1_000, Counters::default());
+            block.offered = Some(Offered { scheduled: 80, completed_meanwhile, ..Offered::default() });
+            block
+        };
+        let blocks: Vec<_> = [50, 52, 48, 51, 49].into_iter().zip(0..).map(|(n, i)| open(i, n)).collect();
+        let rate = Rate::per_second(80.0).unwrap();
+        let load = Load::Open { arrivals: Arrivals::Constant, rate, batch: 1 };
+        let rate = throughput(load, &blocks, 1).unwrap();
+        assert_eq!(rate.value, 50.0);
+        assert!((rate.high - 51.96).abs() < 0.01 && (rate.low - 48.04).abs() < 0.01, "{rate:?}");
+    }
+
+    #[test]
+    fn a_failed_reading_ends_only_the_counters_of_its_block() {
+        let counters = Counters { requests: 2, compute_infer_us: 10_000, ..Counters::default() };
+        let mut blocks = vec![block(0, &[10, 20], 40, counters), block(100, &[30], 40, counters)];
+        blocks[1].server = Err("no answer within 5.0 s".into());
+        let cell = |blocks| Cell::new(measured(Load::Serial { batch: 1 }, blocks), None, 1).unwrap();
+        let server = cell(blocks.clone()).server.unwrap();
+        assert_eq!((server.requests, server.expected, server.counted, server.compute_infer_ms), (2, 2, Some(2), 5.0));
+        blocks.remove(0);
+        assert_eq!(cell(blocks).server_missing.unwrap(), "no answer within 5.0 s");
     }
 
     #[test]

@@ -14,6 +14,9 @@ fn rates(cell: &Cell, block: &BlockSpan) -> Vec<f64> {
         return Vec::new();
     }
     let images = cell.load.batch() as f64;
+    if let Some(completed) = block.completed {
+        return vec![completed as f64 * images / block.wall_s];
+    }
     let samples = block.first..block.first + block.samples;
     match (cell.load, cell.samples.start_us.get(samples.clone()), cell.samples.latency_us.get(samples)) {
         (Load::Concurrent { .. } | Load::Open { .. }, Some(start_us), Some(latency_us)) => {

@@ -6,6 +6,7 @@
 //! ```
 //! To add a warning, see [`checks`].
 
+pub mod batches;
 pub mod cell;
 pub mod checks;
 pub mod claims;
@@ -16,6 +17,7 @@ pub mod metric;
 pub mod outputs;
 pub mod pairing;
 pub mod samples;
+pub mod sequence;
 pub mod stats;
 pub mod summary;
 pub mod timing;

@@ -3,25 +3,33 @@
 use crate::model::{
     lane::Lane,
     outputs::{Comparison, NoOutputs, PairAgreement},
+    precision::Precision,
 };
-
-/// Largest difference, relative to the largest element, at which two lanes still agree.
-pub const TOLERANCE: f64 = 1e-3;
 
 /// One lane's outputs: a row for each photograph.
 pub type Outputs = Vec<Vec<f32>>;
 
-/// Compares every pair of lanes.
-pub fn compare(outputs: &[(Lane, Outputs)], missing: Vec<NoOutputs>) -> Comparison {
-    let pairs = outputs
-        .iter()
-        .enumerate()
-        .flat_map(|(i, (a, x))| outputs[i + 1..].iter().map(move |(b, y)| pair(*a, x, *b, y)))
-        .collect();
-    Comparison { tolerance: TOLERANCE, pairs, missing }
+/// A lane's outputs and the precision in which they were computed.
+#[derive(Clone, Debug)]
+pub struct LaneOutputs {
+    /// The lane.
+    pub lane: Lane,
+    /// The precision that its server states.
+    pub precision: Precision,
+    /// A row for each photograph.
+    pub rows: Outputs,
 }
 
-fn pair(a: Lane, x: &Outputs, b: Lane, y: &Outputs) -> PairAgreement {
+/// Compares every pair of lanes.
+pub fn compare(outputs: &[LaneOutputs], missing: Vec<NoOutputs>) -> Comparison {
+    let pairs: Vec<PairAgreement> =
+        outputs.iter().enumerate().flat_map(|(i, a)| outputs[i + 1..].iter().map(move |b| pair(a, b))).collect();
+    let tolerance = pairs.iter().filter_map(|pair| pair.tolerance).fold(Precision::Fp32.tolerance(), f64::max);
+    Comparison { tolerance, pairs, missing }
+}
+
+fn pair(a: &LaneOutputs, b: &LaneOutputs) -> PairAgreement {
+    let (x, y) = (&a.rows, &b.rows);
     let elements = || x.iter().chain(y).flatten().map(|&e| f64::from(e));
     let scale = elements().map(f64::abs).fold(0.0, f64::max);
     let same_shape = x.len() == y.len() && x.iter().zip(y).all(|(p, q)| p.len() == q.len());
@@ -30,8 +38,19 @@ fn pair(a: Lane, x: &Outputs, b: Lane, y: &Outputs) -> PairAgreement {
     let max_abs_difference = comparable.then(|| difference().fold(0.0, f64::max));
     let cosines: Option<Vec<f64>> = x.iter().zip(y).map(|(p, q)| cosine(p, q)).collect();
     let min_cosine = cosines.filter(|_| comparable).map(|c| c.into_iter().fold(1.0, f64::min));
-    let agree = max_abs_difference.is_some_and(|difference| difference <= TOLERANCE * scale);
-    PairAgreement { a, b, max_abs_difference, scale, min_cosine, agree }
+    let same_top = || x.iter().zip(y).filter(|(p, q)| top(p) == top(q)).count();
+    let top1 = (comparable && !x.is_empty()).then(|| same_top() as f64 / x.len() as f64);
+    // The less precise of the two decides how far they may be apart.
+    let precisions = [a.precision, b.precision];
+    let tolerance = a.precision.tolerance().max(b.precision.tolerance());
+    let agree = max_abs_difference.is_some_and(|difference| difference <= tolerance * scale);
+    let tolerance = Some(tolerance);
+    PairAgreement { a: a.lane, b: b.lane, precisions, tolerance, max_abs_difference, scale, min_cosine, top1, agree }
+}
+
+/// The index of the largest element.
+fn top(row: &[f32]) -> Option<usize> {
+    (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j]))
 }
 
 fn cosine(x: &[f32], y: &[f32]) -> Option<f64> {
@@ -45,13 +64,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn outputs(lane: Lane, precision: Precision, rows: Outputs) -> LaneOutputs {
+        LaneOutputs { lane, precision, rows }
+    }
+
     fn agreement(x: Outputs, y: Outputs) -> PairAgreement {
-        compare(&[(Lane::JPEG, x), (Lane::ONNX_HTTP, y)], Vec::new()).pairs.remove(0)
+        agreement_in([Precision::Fp32; 2], x, y)
+    }
+
+    fn agreement_in([p, q]: [Precision; 2], x: Outputs, y: Outputs) -> PairAgreement {
+        compare(&[outputs(Lane::JPEG, p, x), outputs(Lane::ONNX_HTTP, q, y)], Vec::new()).pairs.remove(0)
     }
 
     #[test]
     fn five_lanes_make_ten_pairs() {
-        let outputs: Vec<_> = Lane::ALL.into_iter().map(|lane| (lane, vec![vec![1.0, -2.0]])).collect();
+        let outputs: Vec<_> =
+            Lane::ALL.into_iter().map(|lane| outputs(lane, Precision::Fp32, vec![vec![1.0, -2.0]])).collect();
         let comparison = compare(&outputs, Vec::new());
         assert_eq!(comparison.pairs.len(), 10);
         assert!(comparison.pairs.iter().all(|pair| pair.agree));
@@ -64,6 +92,26 @@ mod tests {
         let pair = agreement(reference, vec![vec![100.0, 0.7]]);
         assert!(!pair.agree && pair.max_abs_difference.unwrap() > 0.19);
         assert!(pair.min_cosine.unwrap() > 0.99999, "the cosine alone would not show it");
+    }
+
+    /// On a GPU, products in TF32 and FP16 differ from FP32 by more than 0.1 %.
+    #[test]
+    fn the_tolerance_follows_the_less_precise_lane() {
+        use Precision::{Bf16, Fp16, Fp32, Int8, Tf32};
+        let agree = |precisions| agreement_in(precisions, vec![vec![10.0, 0.5]], vec![vec![10.0, 0.55]]).agree;
+        assert!(!agree([Fp32, Fp32]), "0.5 % are too much for FP32");
+        for less in [Tf32, Fp16, Bf16, Int8] {
+            assert!(agree([Fp32, less]) && agree([less, Fp32]), "{less}");
+        }
+        let pair = agreement_in([Fp32, Fp16], vec![vec![10.0, 0.5]], vec![vec![10.0, 0.7]]);
+        assert_eq!((pair.agree, pair.tolerance, pair.precisions), (false, Some(1e-2), [Fp32, Fp16]));
+    }
+
+    #[test]
+    fn the_top_elements_are_compared() {
+        let pair = agreement(vec![vec![1.0, 2.0], vec![3.0, 1.0]], vec![vec![1.0, 2.0], vec![1.0, 3.0]]);
+        assert_eq!(pair.top1, Some(0.5));
+        assert_eq!(agreement(vec![vec![1.0]], vec![vec![1.0, 2.0]]).top1, None);
     }
 
     #[test]
@@ -79,6 +127,7 @@ mod tests {
             let pair = agreement(rows.clone(), rows);
             prop_assert!(pair.agree);
             prop_assert_eq!(pair.max_abs_difference, Some(0.0));
+            prop_assert_eq!(pair.top1, Some(1.0));
         }
     }
 }

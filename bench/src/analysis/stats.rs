@@ -45,6 +45,55 @@ pub fn samples_needed(p: f64) -> usize {
     (((1.0 - CONFIDENCE) / 2.0).ln() / p.ln()).ceil() as usize
 }
 
+/// The normal distribution's quantile for 95 % confidence.
+pub(crate) const Z_CONFIDENCE: f64 = 1.959_964;
+
+/// Probability that a true quantile is at most its conservative estimate, as in MLPerf's early stopping.
+const CONSERVATIVE: f64 = 0.99;
+
+/// Fewest samples for a verdict on the `p`-quantile: 11 for the median, 64 for p90, 130 for p95, 662 for p99 (MLPerf
+/// inference rules, early stopping). From that number on, at least two samples exceed the true quantile with 99 %
+/// probability.
+pub fn fewest_for_verdict(p: f64) -> usize {
+    (1..).find(|&n| most_below(n, p).is_some()).unwrap_or(usize::MAX)
+}
+
+/// A value that the true `p`-quantile does not exceed with 99 % probability: an order statistic of ascending samples
+/// (MLPerf inference rules, early stopping). `None` below [`fewest_for_verdict`].
+pub fn conservative_quantile(sorted: &[f64], p: f64) -> Option<f64> {
+    let above = most_below(sorted.len(), p)?;
+    sorted.get(sorted.len().checked_sub(1 + above)?).copied()
+}
+
+/// Whether the true `p`-quantile exceeds a bound with 99 % probability, given that `above` of `n` samples exceed it.
+pub fn quantile_exceeds(n: usize, above: usize, p: f64) -> bool {
+    // Otherwise each sample would exceed it with at most 1 - p.
+    let fewer: f64 = binomial(n, 1.0 - p).take(above).sum();
+    above > 0 && 1.0 - fewer <= 1.0 - CONSERVATIVE
+}
+
+/// The largest t of at least 1 such that at most t of `n` samples exceed the `p`-quantile with 1 % probability.
+fn most_below(n: usize, p: f64) -> Option<usize> {
+    let mut cumulative = 0.0;
+    let unlikely = binomial(n, 1.0 - p).take_while(|mass| {
+        cumulative += mass;
+        cumulative <= 1.0 - CONSERVATIVE
+    });
+    unlikely.count().checked_sub(1).filter(|&t| t >= 1)
+}
+
+/// The probabilities of 0, 1, ... successes in `n` trials.
+fn binomial(n: usize, p: f64) -> impl Iterator<Item = f64> {
+    // In logarithms, because (1 - p)^n underflows early.
+    let odds = (p / (1.0 - p)).ln();
+    let first = n as f64 * (1.0 - p).ln();
+    (0..n).scan(first, move |log_mass, k| {
+        let mass = log_mass.exp();
+        *log_mass += ((n - k) as f64 / (k + 1) as f64).ln() + odds;
+        Some(mass)
+    })
+}
+
 /// The `p`-quantile of ascending samples with its distribution-free interval: the pair of order
 /// statistics that holds the quantile with 95 % (binomial) probability.
 pub fn tail_percentile(sorted: &[f64], p: f64) -> Percentile {
@@ -65,13 +114,10 @@ pub fn tail_percentile(sorted: &[f64], p: f64) -> Percentile {
 /// Zero-based ranks of the order statistics around the `p`-quantile of `n` samples.
 fn quantile_ranks(n: usize, p: f64) -> (usize, usize) {
     let tail = (1.0 - CONFIDENCE) / 2.0;
-    // Walk the binomial distribution (n, p) in logarithms: (1 - p)^n underflows early.
-    let odds = (p / (1.0 - p)).ln();
-    let mut log_mass = n as f64 * (1.0 - p).ln();
     let mut cumulative = 0.0;
     let (mut low, mut high) = (0, n - 1);
-    for k in 0..n {
-        cumulative += log_mass.exp();
+    for (k, mass) in binomial(n, p).enumerate() {
+        cumulative += mass;
         // P(at most k samples lie below the quantile) is `cumulative`.
         if cumulative <= tail {
             low = k;
@@ -80,12 +126,26 @@ fn quantile_ranks(n: usize, p: f64) -> (usize, usize) {
             high = k;
             break;
         }
-        log_mass += ((n - k) as f64 / (k + 1) as f64).ln() + odds;
     }
     (low, high)
 }
 
 impl Statistic {
+    /// Fewest samples for a verdict on it.
+    pub fn fewest_for_verdict(self) -> usize {
+        self.quantile().map_or(1, fewest_for_verdict)
+    }
+
+    /// The quantile that it is; `None` for the mean.
+    fn quantile(self) -> Option<f64> {
+        match self {
+            Self::Mean => None,
+            Self::Median => Some(0.5),
+            Self::P95 => Some(0.95),
+            Self::P99 => Some(0.99),
+        }
+    }
+
     /// The statistic of samples in any order, which are reordered; `None` without samples.
     pub fn of(self, samples: &mut [f64]) -> Option<f64> {
         let mut tail = |p| {
@@ -155,10 +215,22 @@ pub fn from_replicates(value: f64, mut replicates: Vec<f64>, n: usize) -> Estima
     Estimate::new(value, end(tail), end(1.0 - tail), n)
 }
 
+/// The two-sided 95 % quantile of Student's distribution, for at least one degree of freedom.
+pub fn students_t(degrees_of_freedom: usize) -> f64 {
+    const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    debug_assert!((CONFIDENCE - 0.95).abs() < 1e-12);
+    let df = degrees_of_freedom.max(1);
+    TABLE.get(df - 1).copied().unwrap_or_else(|| {
+        // Cornish and Fisher's expansion, accurate to 0.003 from here on.
+        let (z, n) = (Z_CONFIDENCE, df as f64);
+        z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 
     fn sorted(mut samples: Vec<f64>) -> Vec<f64> {
         samples.sort_unstable_by(f64::total_cmp);
@@ -180,10 +252,54 @@ mod tests {
     }
 
     #[test]
+    fn students_quantiles_match_the_tables() {
+        // From the tables.
+        for (df, t) in [(1, 12.706), (10, 2.228), (11, 2.201), (20, 2.086), (60, 2.000), (1_000_000, 1.960)] {
+            assert!((students_t(df) - t).abs() < 3e-3, "{df}: {}", students_t(df));
+        }
+    }
+
+    #[test]
     fn medians_of_odd_and_even_counts() {
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&mut [4.0, 1.0, 3.0, 2.0]), Some(2.5));
         assert_eq!(median(&mut []), None);
+    }
+
+    /// The numbers of MLPerf's inference rules.
+    #[test]
+    fn verdicts_need_the_samples_of_early_stopping() {
+        let fewest = [(0.5, 11), (0.9, 64), (0.95, 130), (0.99, 662), (0.999, 6_636)];
+        for (p, n) in fewest {
+            assert_eq!(fewest_for_verdict(p), n, "p{p}");
+        }
+        let samples = |n: u32| (0..n).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(conservative_quantile(&samples(661), 0.99), None);
+        assert_eq!(conservative_quantile(&samples(662), 0.99), Some(660.0), "the second largest");
+        let many = samples(10_000);
+        let (empirical, conservative) = (quantile(&many, 0.99).unwrap(), conservative_quantile(&many, 0.99).unwrap());
+        assert!(empirical < conservative && conservative < 9_930.0, "{empirical} {conservative}");
+    }
+
+    /// With known truth: the conservative p99 is below the true one in at most 1 % of trials, within sampling error.
+    #[test]
+    fn the_conservative_quantile_is_rarely_too_low() {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let truth = -(0.01_f64).ln();
+        let too_low = (0..2_000).filter(|_| {
+            let exponential: Vec<f64> = (0..800).map(|_| -(1.0 - rng.random::<f64>()).ln()).collect();
+            conservative_quantile(&sorted(exponential), 0.99).unwrap() < truth
+        });
+        let count = too_low.count();
+        assert!(count <= 29, "{count} of 2,000");
+    }
+
+    #[test]
+    fn a_few_slow_requests_do_not_exceed_a_bound() {
+        assert!(!quantile_exceeds(40, 1, 0.99), "1 of 40 is 2.5 %, but may be chance");
+        assert!(quantile_exceeds(40, 5, 0.99));
+        assert!(!quantile_exceeds(1_000, 10, 0.99) && quantile_exceeds(1_000, 20, 0.99));
+        assert!(!quantile_exceeds(0, 0, 0.99));
     }
 
     #[test]

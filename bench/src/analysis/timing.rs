@@ -1,11 +1,18 @@
 //! Calculates figures from samples: latency percentiles, connection times, open loops.
 
+use std::time::Duration;
+
 use crate::{
-    analysis::stats::{bootstrap, quantile, tail_percentile},
+    analysis::{
+        batches::Batches,
+        pairing::{Pair, paired},
+        stats::{bootstrap, conservative_quantile, quantile, tail_percentile},
+    },
     model::{
         block::{MeasuredBlock, Offered},
-        cell::{Latency, OpenLoopFigures, Times},
+        cell::{AfterIdle, Latency, OpenLoopFigures, Times},
         estimate::Statistic,
+        load::Load,
         sample::Sample,
     },
 };
@@ -13,7 +20,7 @@ use crate::{
 impl Times {
     /// The median times of `samples`; `None` without samples.
     pub fn new(samples: &[Sample], seed: u64) -> Option<Self> {
-        let median = |time: fn(&Sample) -> Option<std::time::Duration>| {
+        let median = |time: fn(&Sample) -> Option<Duration>| {
             let ms: Option<Vec<f64>> = samples.iter().map(|sample| Some(time(sample)?.as_secs_f64() * 1e3)).collect();
             bootstrap(&ms?, Statistic::Median, seed)
         };
@@ -26,9 +33,27 @@ impl Times {
     }
 }
 
+impl AfterIdle {
+    /// The first requests of blocks, compared with the rest of their blocks; `None` without any.
+    pub fn new(blocks: &[MeasuredBlock], seed: u64) -> Option<Self> {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let pairs: Vec<([f64; 1], Vec<f64>)> = blocks
+            .iter()
+            .filter_map(|block| {
+                let rest = block.recorder.samples().iter().map(|sample| ms(sample.latency)).collect();
+                Some(([ms(block.after_idle?)], rest))
+            })
+            .collect();
+        let first: Vec<f64> = pairs.iter().map(|([first], _)| *first).collect();
+        let pairs: Vec<Pair<'_>> = pairs.iter().map(|(first, rest)| (&first[..], &rest[..])).collect();
+        let extra_ms = paired(&pairs, Statistic::Median, 1.0, seed)?.difference;
+        Some(Self { latency_ms: bootstrap(&first, Statistic::Median, seed)?, extra_ms })
+    }
+}
+
 impl OpenLoopFigures {
     /// The figures of an open loop's windows; `None` for a closed loop.
-    pub fn new(blocks: &[MeasuredBlock], seed: u64) -> Option<Self> {
+    pub fn new(blocks: &[MeasuredBlock], load: Load, seed: u64) -> Option<Self> {
         let mut schedule = Offered::default();
         for offered in blocks.iter().map(|block| block.offered) {
             let offered = offered?;
@@ -42,26 +67,38 @@ impl OpenLoopFigures {
         let mut lags: Vec<f64> = samples().map(|s| s.lag.as_secs_f64() * 1e3).collect();
         lags.sort_unstable_by(f64::total_cmp);
         let lag = |p| quantile(&lags, p);
-        let service: Vec<f64> = samples().map(|s| s.service().as_secs_f64() * 1e6).collect();
         (wall > 0.0).then(|| Self {
             offered_per_s: schedule.scheduled as f64 / wall,
             achieved_per_s: schedule.completed_meanwhile as f64 / wall,
             schedule,
-            service_ms: latency(&service, seed),
+            service_ms: latency(blocks, load, Sample::service, seed),
             lag_ms: lag(0.5).zip(lag(0.99)).zip(lag(1.0)).map(|((p50, p99), most)| [p50, p99, most]),
         })
     }
 }
 
-pub(crate) fn latency(latency_us: &[f64], seed: u64) -> Option<Latency> {
-    let mut sorted = latency_us.to_vec();
+/// The statistics of all blocks' latencies. Requests of a serial load are resampled; under other loads they wait for each
+/// other, and stretches of time give the intervals if there are enough of them.
+pub(crate) fn latency(
+    blocks: &[MeasuredBlock],
+    load: Load,
+    time: fn(&Sample) -> Duration,
+    seed: u64,
+) -> Option<Latency> {
+    let samples = blocks.iter().flat_map(|block| block.recorder.samples());
+    let mut sorted: Vec<f64> = samples.map(|sample| time(sample).as_secs_f64() * 1e3).collect();
     sorted.sort_unstable_by(f64::total_cmp);
-    let sorted: Vec<f64> = sorted.into_iter().map(|us| us / 1e3).collect();
+    let serial = matches!(load, Load::Serial { .. });
+    let batches = if serial { None } else { Batches::of_blocks(blocks, time) };
+    let tail = |p| batches.as_ref().map_or_else(|| tail_percentile(&sorted, p), |batches| batches.tail(p));
+    let resampled = |statistic| bootstrap(&sorted, statistic, seed);
     Some(Latency {
-        mean: bootstrap(&sorted, Statistic::Mean, seed)?,
-        p50: bootstrap(&sorted, Statistic::Median, seed)?,
-        p95: tail_percentile(&sorted, 0.95),
-        p99: tail_percentile(&sorted, 0.99),
+        mean: batches.as_ref().map_or_else(|| resampled(Statistic::Mean), Batches::mean)?,
+        p50: batches.as_ref().map_or_else(|| resampled(Statistic::Median), Batches::median)?,
+        p95: tail(0.95),
+        p99: tail(0.99),
+        p95_at_most: conservative_quantile(&sorted, 0.95),
+        p99_at_most: conservative_quantile(&sorted, 0.99),
         min: quantile(&sorted, 0.0)?,
         max: quantile(&sorted, 1.0)?,
     })

@@ -1,7 +1,8 @@
 //! Splits latency into parts: the client's marks and the server's stage times end to end. Pure functions.
 //!
 //! The two clocks are not compared. The server's stages have a total length, which fits between the client's last byte
-//! out and first byte in; the rest of that time is the network, both directions together. The server reads the body
+//! out and first byte in. Of the rest, at most the round trip of the connection is the network, both directions together;
+//! what is longer is `unaccounted`. Without a known round trip all of the rest is the network. The server reads the body
 //! while the client sends it, so only sending that no server stage overlaps counts as `send`: on a slow link, the
 //! upload appears as `receive`. Time that no stage accounts for is one part, `unknown`. It is never distributed over
 //! other parts.
@@ -27,14 +28,16 @@ const MAX_DRAWS: usize = 500_000;
 const RESAMPLES: std::ops::RangeInclusive<usize> = 200..=1_000;
 
 /// The parts of each sample, in µs, as columns. There is `network` and the stages if every sample has stage times,
-/// otherwise `unknown` instead; `tls` if every sample has it. `network` is negative if the server reports more time
+/// otherwise `unknown` instead; `tls` if every sample has it, and `unaccounted` if every sample has stage times and a
+/// round trip. `network` is negative if the server reports more time
 /// than the client saw.
 pub fn columns(samples: &[Sample]) -> BTreeMap<Part, Vec<f64>> {
     let complete = samples.iter().all(|sample| sample.stages.is_some());
     let tls = samples.iter().all(|sample| sample.marks.tls.is_some());
+    let round_trips = samples.iter().all(|sample| sample.marks.round_trip.is_some());
     let mut columns: BTreeMap<Part, Vec<f64>> = BTreeMap::new();
     for sample in samples {
-        for (part, ns) in split(sample, sample.stages.filter(|_| complete), tls) {
+        for (part, ns) in split(sample, sample.stages.filter(|_| complete), tls, round_trips) {
             columns.entry(part).or_insert_with(|| Vec::with_capacity(samples.len())).push(ns as f64 / 1e3);
         }
     }
@@ -42,7 +45,7 @@ pub fn columns(samples: &[Sample]) -> BTreeMap<Part, Vec<f64>> {
 }
 
 /// The parts of one sample in ns.
-fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool) -> Vec<(Part, i64)> {
+fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool, round_trips: bool) -> Vec<(Part, i64)> {
     let ns = |from: Duration, to: Duration| to.saturating_sub(from).as_nanos() as i64;
     let marks = sample.marks;
     let sending = ns(marks.encoded, marks.sent);
@@ -60,7 +63,11 @@ fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool) -> Vec<(Part, i
             let server: i64 = Part::STAGES.iter().map(|stage| stages.ns(*stage)).sum();
             // The client may learn only after the server has read everything that all was sent.
             let send = (sending - stages.ns(Part::Receive)).clamp(0, (answered - server).max(0));
-            parts.extend([(Part::Send, send), (Part::Network, answered - send - server)]);
+            let rest = answered - send - server;
+            let round_trip = marks.round_trip.filter(|_| round_trips).map(|time| time.as_nanos() as i64);
+            let network = round_trip.map_or(rest, |round_trip| rest.min(round_trip));
+            parts.extend([(Part::Send, send), (Part::Network, network)]);
+            parts.extend(round_trip.map(|_| (Part::Unaccounted, rest - network)));
             parts.extend(Part::STAGES.map(|stage| (stage, stages.ns(stage))));
         }
         None => parts.extend([(Part::Send, sending), (Part::Unknown, answered - sending)]),
@@ -97,7 +104,7 @@ impl Waterfall {
         let sum_ms = known.values().map(|ms| ms.value).sum::<f64>();
         let parts = Part::ALL
             .into_iter()
-            .filter(|part| !matches!(part, Part::Unknown | Part::Tls) || known.contains_key(part))
+            .filter(|part| !matches!(part, Part::Unknown | Part::Unaccounted | Part::Tls) || known.contains_key(part))
             .map(|part| PartTime { part, place: part.location(), ms: known.get(&part).copied() })
             .collect();
         Some(Self { source, parts, latency_ms, sum_ms, gap: sum_ms / latency_ms - 1.0 })

@@ -76,7 +76,7 @@ fn row(measured: &Measured) -> Vec<String> {
     let ms = |estimate: Option<Estimate>| {
         estimate.map_or(NOTHING.into(), |e| format!("{:.2} ({:.2}–{:.2})", e.value, e.low, e.high))
     };
-    let tcp = |value: &dyn Fn(&crate::link::tcp_info::TcpInfo) -> String| {
+    let tcp = |value: &dyn Fn(&crate::client::tcp_info::TcpInfo) -> String| {
         measured.tcp.as_ref().map_or("unknown".into(), value)
     };
     vec![

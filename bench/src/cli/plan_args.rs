@@ -31,13 +31,13 @@ pub struct PlanArgs {
     #[arg(long, value_name = "LOAD", default_value = "closed", help_heading = "Load")]
     pub load: Vec<LoadSpec>,
     /// Minimum number of warm-up requests for each lane and batch size [quick: 2, seed: 5]. Warm-up continues until the
-    /// medians of two successive groups of this size differ by at most 10 %.
+    /// medians of three successive groups of this size differ by at most 10 %.
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub warmup: Option<u32>,
     /// Maximum number of warm-up requests for each lane and batch size [five times --warmup].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub max_warmup: Option<u32>,
-    /// Number of blocks to divide the iterations into; lanes take turns block by block [quick: 8, seed: 10].
+    /// Number of blocks to divide the iterations and the duration into; lanes take turns block by block [quick: 8, seed: 10].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub blocks: Option<u32>,
     /// Claim to test, e.g. 'p50(onnx-http) < p50(onnx-grpc) @ batch=1'; repeatable.

@@ -38,6 +38,10 @@ pub struct SloArgs {
     /// Most windows to measure for each lane.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
     pub probes: u16,
+    /// Longest window. A window lasts until it has the 662 requests that a verdict on p99 needs, but no longer than this;
+    /// with fewer requests the rate is undecided.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub longest_window: Duration,
     /// The lanes.
     #[command(flatten)]
     pub lanes: LaneArgs,
@@ -60,7 +64,13 @@ pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings { loads: Vec::new(), ..args.load.settings(&args.lanes, &args.limits) };
     check_transports(&settings)?;
     let (goal, mut targets) = (
-        Goal { p99: args.p99, start: args.start_rate, most: args.max_rate, probes: args.probes.into() },
+        Goal {
+            p99: args.p99,
+            start: args.start_rate,
+            most: args.max_rate,
+            probes: args.probes.into(),
+            longest: args.longest_window,
+        },
         args.lanes.targets()?,
     );
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();

@@ -103,7 +103,7 @@ impl Client {
     pub async fn infer(&mut self, request: &Prepared) -> Result<Reply, CallError> {
         let mut reply = self.route.call(request).await?;
         match self.protocol {
-            Protocol::Jpeg | Protocol::KserveHttp => http::check(&reply)?,
+            Protocol::Jpeg | Protocol::KserveHttp => http::check_inference(&reply)?,
             Protocol::KserveGrpc => grpc::check(&reply)?,
         }
         reply.marks.decoded = reply.started.elapsed();

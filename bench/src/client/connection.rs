@@ -55,12 +55,34 @@ impl Sender {
         }
     }
 
-    async fn send(&mut self, request: Request<Chunks>) -> hyper::Result<http::Response<Incoming>> {
-        match self {
-            Self::Http1(sender) => sender.send_request(request).await,
-            Self::Http2(sender) => sender.send_request(request).await,
-        }
+    async fn send(&mut self, request: Request<Chunks>) -> Result<http::Response<Incoming>, Failure> {
+        let sent = match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => sender.try_send_request(request).await,
+        };
+        sent.map_err(|mut error| match error.take_message() {
+            Some(_) => Failure::NotSent(broke(error.error())),
+            None => Failure::Sent(broke(error.error())),
+        })
     }
+}
+
+/// Why an exchange failed.
+enum Failure {
+    /// No byte of the request was sent, because the server had closed the connection.
+    NotSent(CallError),
+    /// The server may have received the request.
+    Sent(CallError),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Sent(error)
+    }
+}
+
+fn broke(error: &hyper::Error) -> CallError {
+    CallError::Transport(root_cause(error))
 }
 
 /// The task that moves the bytes of an open connection; it ends with its last user.
@@ -90,6 +112,8 @@ struct Open {
     driver: Driver,
     /// The TLS handshake, if TLS is used.
     handshake: Option<Handshake>,
+    /// The round trip of a packet, where known.
+    round_trip: Option<Duration>,
 }
 
 impl Open {
@@ -130,14 +154,16 @@ impl Connection {
             return Ok(None);
         }
         self.connect().await?;
-        let Some(Open { sender: Sender::Http2(sender), driver, handshake }) = &self.open else { return Ok(None) };
+        let Some(Open { sender: Sender::Http2(sender), driver, handshake, round_trip }) = &self.open else {
+            return Ok(None);
+        };
         let (sender, driver) = (Sender::Http2(sender.clone()), Arc::clone(driver));
         Ok(Some(Self {
             endpoint: self.endpoint.clone(),
             version: self.version,
             limits: self.limits,
             wire: Arc::clone(&self.wire),
-            open: Some(Open { sender, driver, handshake: *handshake }),
+            open: Some(Open { sender, driver, handshake: *handshake, round_trip: *round_trip }),
         }))
     }
 
@@ -166,7 +192,7 @@ impl Connection {
 
     async fn dial(&self) -> Result<Open, Box<dyn std::error::Error + Send + Sync>> {
         let closed = CancellationToken::new();
-        let Dialed { stream, handshake } =
+        let Dialed { stream, handshake, round_trip } =
             dial(&self.endpoint, self.version, Arc::clone(&self.wire), closed.clone()).await?;
         let driver = |task| Arc::new(Task { handle: AbortOnDropHandle::new(task), closed });
         // The request in flight gets the driver's error; it is not needed here.
@@ -191,7 +217,7 @@ impl Connection {
                 (Sender::Http2(sender), driver(task))
             }
         };
-        Ok(Open { sender, driver, handshake })
+        Ok(Open { sender, driver, handshake, round_trip })
     }
 
     /// Sends a request and reads its complete response. After a failure the connection is dropped, and the next call opens
@@ -203,16 +229,26 @@ impl Connection {
         self.call_since(request, Instant::now()).await
     }
 
-    /// As [`Connection::call`], for a call that began earlier; waiting for the connection is part of its time.
+    /// As [`Connection::call`], for a call that began earlier; waiting for the connection is part of its time. If the server
+    /// closed the connection before anything was sent, it is opened again, once.
     ///
     /// # Errors
     /// As [`Connection::call`].
     pub async fn call_since(&mut self, request: &Prepared, started: Instant) -> Result<Reply, CallError> {
+        let kept = self.open.is_some();
+        match self.try_call(request, started).await {
+            Err(Failure::NotSent(_)) if kept => self.try_call(request, started).await,
+            result => result,
+        }
+        .map_err(|(Failure::NotSent(error) | Failure::Sent(error))| error)
+    }
+
+    async fn try_call(&mut self, request: &Prepared, started: Instant) -> Result<Reply, Failure> {
         self.connect().await?;
         let connected = started.elapsed();
         // Take it, so that a call dropped half-way leaves no connection in an unknown state.
         let Some(mut open) = self.open.take() else {
-            return Err(CallError::Transport("not connected".into()));
+            return Err(CallError::Transport("not connected".into()).into());
         };
         let limit = self.limits.request_timeout;
         let mut reply = timeout(limit, exchange(&mut open.sender, request, self.limits.max_response_bytes, started))
@@ -220,9 +256,19 @@ impl Connection {
             .map_err(|_| CallError::Timeout(limit))??;
         reply.marks.connected = connected;
         reply.marks.tls = open.tls_since(started);
-        self.open = Some(open);
+        reply.marks.round_trip = open.round_trip;
+        // Otherwise the next request may find the connection open, just before it is closed.
+        if !says_close(&reply.headers) {
+            self.open = Some(open);
+        }
         Ok(reply)
     }
+}
+
+/// Whether the server closes the connection after this response (RFC 9112, section 9.6).
+fn says_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(http::header::CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 async fn exchange(
@@ -230,13 +276,12 @@ async fn exchange(
     request: &Prepared,
     max_bytes: usize,
     started: Instant,
-) -> Result<Reply, CallError> {
-    let transport = |error: hyper::Error| CallError::Transport(root_cause(&error));
-    sender.ready().await.map_err(transport)?;
+) -> Result<Reply, Failure> {
+    sender.ready().await.map_err(|error| Failure::NotSent(broke(&error)))?;
     let sent = Arc::default();
     let prepared = request.request(Arc::clone(&sent));
     let encoded = started.elapsed();
-    let (head, mut body) = sender.send(prepared).await.map_err(transport)?.into_parts();
+    let (head, mut body) = sender.send(prepared).await?.into_parts();
     let first_byte = started.elapsed();
     // A server may respond before it has read the whole request.
     let sent = sent.get().map_or(encoded, |&at| (at - started).min(first_byte));
@@ -250,11 +295,11 @@ async fn exchange(
     };
     let mut received = 0;
     while let Some(frame) = body.frame().await {
-        match frame.map_err(transport)?.into_data() {
+        match frame.map_err(|error| broke(&error))?.into_data() {
             Ok(chunk) => {
                 received += chunk.len();
                 if received > max_bytes {
-                    return Err(CallError::TooLarge(max_bytes));
+                    return Err(CallError::TooLarge(max_bytes).into());
                 }
                 reply.chunks.push(chunk);
             }

@@ -1,6 +1,6 @@
 //! Opens a stream: TCP with or without TLS, or a Unix domain socket.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,8 @@ pub struct Dialed {
     pub stream: Box<dyn Stream>,
     /// The TLS handshake, if TLS is used.
     pub handshake: Option<Handshake>,
+    /// The round trip of a packet; `None` if it is unknown, and 0 for a Unix domain socket.
+    pub round_trip: Option<Duration>,
 }
 
 /// Opens a stream to an endpoint. Its bytes are counted on `wire`, including those of TLS; `closed` is cancelled when it
@@ -36,14 +38,16 @@ pub async fn dial(
 ) -> Result<Dialed, Box<dyn std::error::Error + Send + Sync>> {
     if let Some(path) = endpoint.socket() {
         let stream = Counted::new(unix(path).await?, wire, closed);
-        return Ok(Dialed { stream: Box::new(stream), handshake: None });
+        return Ok(Dialed { stream: Box::new(stream), handshake: None, round_trip: Some(Duration::ZERO) });
     }
-    let stream = Counted::new(endpoint.connect().await?, wire, closed);
+    let stream = endpoint.connect().await?;
+    let round_trip = endpoint.round_trip(&stream);
+    let stream = Counted::new(stream, wire, closed);
     Ok(match endpoint.trust() {
-        None => Dialed { stream: Box::new(stream), handshake: None },
+        None => Dialed { stream: Box::new(stream), handshake: None, round_trip },
         Some(trust) => {
             let (stream, handshake) = trust.handshake(endpoint.host(), version, stream).await?;
-            Dialed { stream: Box::new(stream), handshake: Some(handshake) }
+            Dialed { stream: Box::new(stream), handshake: Some(handshake), round_trip }
         }
     })
 }

@@ -5,13 +5,14 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use http::{HeaderValue, uri::Authority};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-use crate::client::tls::Trust;
+use crate::client::{tcp_info::tcp_info, tls::Trust};
 
 /// Where to connect: host and port, with or without TLS, or a Unix domain socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Endpoint {
     port: u16,
     /// Address to connect to instead, e.g. of an emulated link; not shown.
     via: Option<SocketAddr>,
+    /// Round trip that the emulated link adds.
+    emulated: Duration,
     socket: Option<PathBuf>,
     /// Trusted authorities, if TLS is used.
     trust: Option<Trust>,
@@ -35,6 +38,7 @@ impl Endpoint {
             authority: Authority::from_static("127.0.0.1"),
             port,
             via: None,
+            emulated: Duration::ZERO,
             socket: None,
             trust: None,
             authorization: None,
@@ -90,14 +94,19 @@ impl Endpoint {
         format!("{scheme}{s}://{}", self.authority())
     }
 
-    /// The same endpoint, reached through another address.
-    pub fn through(self, via: SocketAddr) -> Self {
-        Self { via: Some(via), ..self }
+    /// The same endpoint, reached through the address of an emulated link with this round trip.
+    pub fn through(self, via: SocketAddr, round_trip: Duration) -> Self {
+        Self { via: Some(via), emulated: round_trip, ..self }
     }
 
     /// The same endpoint, reached directly.
     pub fn direct(self) -> Self {
-        Self { via: None, ..self }
+        Self { via: None, emulated: Duration::ZERO, ..self }
+    }
+
+    /// The round trip of a new connection by the kernel's handshake, with that of an emulated link; `None` if it is unknown.
+    pub fn round_trip(&self, stream: &TcpStream) -> Option<Duration> {
+        Some(Duration::from_micros(tcp_info(stream)?.rtt_us.into()) + self.emulated)
     }
 
     /// Opens a TCP connection.
@@ -150,7 +159,8 @@ impl FromStr for Endpoint {
         }
         let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
         let trust = tls.then(Trust::public).transpose().map_err(|e| error(&e.to_string()))?;
-        Ok(Self { authority, port, via: None, socket: None, trust, authorization: None })
+        let emulated = Duration::ZERO;
+        Ok(Self { authority, port, via: None, emulated, socket: None, trust, authorization: None })
     }
 }
 

@@ -152,6 +152,23 @@ pub fn check(reply: &Reply) -> Result<(), CallError> {
     Err(CallError::Status { code: reply.status.as_u16().to_string(), message })
 }
 
+/// Checks that a response is a success and begins as the JSON object that every inference over HTTP answers with. A proxy's
+/// or a login's page with status 200 does not.
+///
+/// # Errors
+/// [`CallError::Status`], or [`CallError::Malformed`] with the beginning of the body.
+pub fn check_inference(reply: &Reply) -> Result<(), CallError> {
+    check(reply)?;
+    let mut bytes = reply.chunks.iter().flat_map(|chunk| chunk.iter().copied());
+    if bytes.find(|byte| !byte.is_ascii_whitespace()) == Some(b'{') {
+        return Ok(());
+    }
+    let quoted: String = String::from_utf8_lossy(&reply.body()).chars().take(MAX_QUOTED).collect();
+    let form =
+        reply.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type");
+    Err(CallError::Malformed(format!("not the JSON of an inference ({form}): {quoted}")))
+}
+
 /// The embedding in a response: binary after the JSON part, in JSON, or in shared memory.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ pub mod region;
 pub mod route;
 pub mod stream;
 pub mod target;
+pub mod tcp_info;
 pub mod tensor;
 pub mod tls;
 pub mod token;

@@ -18,13 +18,13 @@ use tokio::{
 
 use crate::{
     analysis::stats::bootstrap,
+    client::tcp_info::{TcpInfo, tcp_info},
     client::{
         call::{CallError, HttpVersion},
         connection::Connection,
         endpoint::Endpoint,
         grpc,
     },
-    link::tcp_info::{TcpInfo, tcp_info},
     model::{
         encoding::{Encoding, IMAGE_BYTES},
         estimate::{Estimate, Statistic},

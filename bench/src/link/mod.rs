@@ -11,7 +11,6 @@ pub mod clock;
 pub mod measure;
 pub mod model;
 pub mod proxy;
-pub mod tcp_info;
 
 /// Puts one emulated link between the client and all `targets`, which share its rates. It lasts as long as the proxies.
 ///
@@ -27,7 +26,7 @@ pub async fn between(spec: LinkSpec, seed: u64, targets: &mut [Target]) -> io::R
             return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
         }
         let proxy = Proxy::start(link.clone(), target.endpoint.clone()).await?;
-        target.endpoint = target.endpoint.clone().through(proxy.address);
+        target.endpoint = target.endpoint.clone().through(proxy.address, spec.rtt);
         proxies.push(proxy);
     }
     Ok(proxies)

@@ -22,6 +22,10 @@ pub struct MeasuredBlock {
     pub wall: Duration,
     /// The requests completed in it, and its failures.
     pub recorder: Recorder,
+    /// Latency of the request before the first counted one, which found the connection idle; `None` in windows, whose ramp
+    /// has it, and for connections that are not kept.
+    #[serde(default)]
+    pub after_idle: Option<Duration>,
     /// Requests completed outside the window (ramp and drain); 0 for serial blocks.
     pub outside: u64,
     /// TCP connections used.
@@ -30,6 +34,9 @@ pub struct MeasuredBlock {
     pub reconnects: u64,
     /// CPU time of this program in the block, where known.
     pub cpu: Option<Duration>,
+    /// That of its busiest thread.
+    #[serde(default)]
+    pub busiest_thread: Option<Duration>,
     /// Traffic of the connections in the block, including a window's ramp and drain.
     pub traffic: Traffic,
     /// The outcome of the schedule, in an open loop.
@@ -53,7 +60,7 @@ pub struct WarmUp {
     /// Median latency of the last group, in µs.
     #[serde(default)]
     pub last_us: Option<u64>,
-    /// Whether it became steady (the medians of two groups in a row within 10 %), where that was judged.
+    /// Whether it became steady (the medians of three groups in a row within 10 %), where that was judged.
     #[serde(default)]
     pub steady: Option<bool>,
 }

@@ -50,6 +50,9 @@ pub struct Cell {
     /// CPU time of this program while measuring, in seconds, where known.
     #[serde(default)]
     pub client_cpu_s: Option<f64>,
+    /// That of the busiest thread of each block.
+    #[serde(default)]
+    pub client_busiest_thread_s: Option<f64>,
     /// Completed images divided by measured time.
     pub images_per_s: Option<Estimate>,
     /// Completion minus send.
@@ -70,10 +73,13 @@ pub struct Cell {
     /// When the steps of a request were reached, seen from the client.
     #[serde(default)]
     pub times: Option<Times>,
+    /// What a request costs that finds its connection idle; for serial loads on kept connections.
+    #[serde(default)]
+    pub after_idle: Option<AfterIdle>,
     /// The figures of an open loop.
     #[serde(default)]
     pub open: Option<OpenLoopFigures>,
-    /// The server's view of the measured window.
+    /// The server's view of the measured blocks whose counters could be read.
     pub server: Option<ServerSide>,
     /// The reason if there are no server times.
     pub server_missing: Option<String>,
@@ -99,6 +105,13 @@ pub struct Latency {
     pub p95: Percentile,
     /// 99th percentile.
     pub p99: Percentile,
+    /// A value that the true 95th percentile does not exceed with 99 % probability; `None` (null) with fewer than 130
+    /// samples.
+    #[serde(default)]
+    pub p95_at_most: Option<f64>,
+    /// The same for the 99th percentile, with at least 662 samples.
+    #[serde(default)]
+    pub p99_at_most: Option<f64>,
     /// Smallest.
     pub min: f64,
     /// Largest.
@@ -142,6 +155,9 @@ pub struct BlockSpan {
     pub samples: usize,
     /// Elapsed time, in seconds.
     pub wall_s: f64,
+    /// Requests completed while an open loop's window was open, whenever they were scheduled; `None` (null) for other loads.
+    #[serde(default)]
+    pub completed: Option<u64>,
 }
 
 /// When the steps of a request were reached, in ms since it was sent, seen from the client: medians.
@@ -156,6 +172,15 @@ pub struct Times {
     pub first_byte_ms: Estimate,
     /// The response was complete.
     pub last_byte_ms: Estimate,
+}
+
+/// The requests that found their connection idle: the first of each block, not counted elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AfterIdle {
+    /// Their median latency, in ms.
+    pub latency_ms: Estimate,
+    /// How much longer they took than the other requests of their block, in ms (Hodges and Lehmann's estimate).
+    pub extra_ms: Estimate,
 }
 
 /// The figures of an open loop; the cell's latency counts from the intended send time.

@@ -24,4 +24,9 @@ impl Difference {
     pub fn is_clear(&self) -> bool {
         self.difference.low > 0.0 || self.difference.high < 0.0
     }
+
+    /// Whether the interval excludes 0 and is of pairs. Without pairs, drift of the machine can do the same.
+    pub fn is_significant(&self) -> bool {
+        self.paired && self.is_clear()
+    }
 }

@@ -20,7 +20,7 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Largest response that is read, in bytes.
     pub max_response_bytes: usize,
-    /// Most requests that one concurrent window sends; at this number the window ends early.
+    /// Most requests that the windows of one concurrent load send; a window ends early when its share is sent.
     pub max_window_requests: usize,
     /// Most requests in flight, and so connections, in an open loop; further requests wait, and their latency includes
     /// the wait.

@@ -19,6 +19,7 @@ pub mod load;
 pub mod metric;
 pub mod outputs;
 pub mod part;
+pub mod precision;
 pub mod protocol;
 pub mod record;
 pub mod report;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::lane::Lane;
+use crate::model::{lane::Lane, precision::Precision};
 
 /// How two lanes' outputs for the same photographs differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -12,12 +12,21 @@ pub struct PairAgreement {
     pub a: Lane,
     /// The other.
     pub b: Lane,
+    /// The precisions that the servers of both state; FP32 if one states none.
+    #[serde(default)]
+    pub precisions: [Precision; 2],
+    /// Largest difference, relative to the scale, at which they agree; `None` (null) in older reports.
+    #[serde(default)]
+    pub tolerance: Option<f64>,
     /// Largest absolute difference of two elements; `None` when the shapes differ or an element is not finite.
     pub max_abs_difference: Option<f64>,
     /// Largest absolute element of both lanes.
     pub scale: f64,
     /// Smallest cosine of two rows; `None` as above, or for a row of zeros.
     pub min_cosine: Option<f64>,
+    /// Share of the photographs whose largest element is the same; `None` (null) as above.
+    #[serde(default)]
+    pub top1: Option<f64>,
     /// Whether the difference is within the tolerance times the scale.
     pub agree: bool,
 }
@@ -34,7 +43,7 @@ pub struct NoOutputs {
 /// The comparison of all lanes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
-    /// The tolerance, relative to the scale.
+    /// The largest tolerance of a pair, relative to the scale.
     pub tolerance: f64,
     /// All pairs of lanes that gave outputs.
     pub pairs: Vec<PairAgreement>,

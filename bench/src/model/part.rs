@@ -15,8 +15,12 @@ pub enum Part {
     ClientEncode,
     /// Client: handing the request to the system, without the time in which the server reads it.
     Send,
-    /// Network: both directions together, including the operating systems on both sides.
+    /// Network: both directions together, including the operating systems on both sides. Where the round trip of the
+    /// connection is known, at most that.
     Network,
+    /// Time between the client's last byte out and first byte in beyond the round trip of the connection and the server's
+    /// stages: in proxies and queues, and in the server before its first stage, between stages and after its last.
+    Unaccounted,
     /// Server: reading the body from the socket, as fast as it arrives.
     Receive,
     /// Server: decoding the protocol into tensors; on the jpeg lane also decoding and preprocessing images.
@@ -43,12 +47,13 @@ pub enum Part {
 
 impl Part {
     /// All parts, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Connect,
         Self::Tls,
         Self::ClientEncode,
         Self::Send,
         Self::Network,
+        Self::Unaccounted,
         Self::Receive,
         Self::Parse,
         Self::Queue,
@@ -74,6 +79,7 @@ impl Part {
             Self::ClientEncode => "client_encode",
             Self::Send => "send",
             Self::Network => "network",
+            Self::Unaccounted => "unaccounted",
             Self::Receive => "receive",
             Self::Parse => "parse",
             Self::Queue => "queue",
@@ -93,7 +99,7 @@ impl Part {
         match self {
             Self::Connect | Self::Tls | Self::ClientEncode | Self::Send | Self::ClientDecode => Location::Client,
             Self::Network | Self::Download => Location::Network,
-            Self::Unknown => Location::Unknown,
+            Self::Unaccounted | Self::Unknown => Location::Unknown,
             _ => Location::Server,
         }
     }

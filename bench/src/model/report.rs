@@ -42,6 +42,9 @@ pub struct LaneInfo {
     pub server: Option<String>,
     /// The execution provider that the model runs on, where known (stock Triton does not say).
     pub effective_provider: Option<String>,
+    /// The precision that the server states, if it is lower than the model's own.
+    #[serde(default)]
+    pub precision: Option<String>,
     /// The reason for that provider, where known.
     pub provider_reason: Option<String>,
     /// `max_queue_delay_microseconds` of the model's batcher, where known.

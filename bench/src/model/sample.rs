@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::part::StageTimes;
 
 /// When the steps of a request were reached, since its start, on the client's clock. Each mark is at or after the one
-/// before, except `tls`, which is a length.
+/// before, except `tls` and `round_trip`, which are lengths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// The connection was ready, opened or reused.
@@ -15,6 +15,9 @@ pub struct Marks {
     /// Length of the TLS handshake, which `connected` includes; `None` without TLS.
     #[serde(default)]
     pub tls: Option<Duration>,
+    /// Round trip of a packet on its connection, by the handshake; `None` if it is unknown.
+    #[serde(default)]
+    pub round_trip: Option<Duration>,
     /// The request was encoded and handed to the connection.
     pub encoded: Duration,
     /// The system accepted the last byte of the request.

@@ -47,17 +47,17 @@ pub struct Settings {
     pub iterations: usize,
     /// Fewest warm-up requests for each lane before each batch size is measured.
     pub warmup: usize,
-    /// Most warm-up requests: warm-up continues until latency is steady (the medians of two groups in a row within
+    /// Most warm-up requests: warm-up continues until latency is steady (the medians of three groups in a row within
     /// 10 %) or this number is reached.
     #[serde(default)]
     pub max_warmup: usize,
-    /// Blocks that the iterations are divided into; lanes alternate block by block.
+    /// Blocks that the iterations and the duration are divided into; lanes alternate block by block.
     pub blocks: usize,
-    /// Length of a concurrent window.
+    /// Length of a load's windows, concurrent or of an open loop.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub duration: Duration,
-    /// Load before a concurrent window opens; not measured.
+    /// Load before the first window opens; the later windows share the same time. Not measured.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub ramp: Duration,

@@ -70,6 +70,9 @@ fn row(report: &Report, cell: &Cell) -> Vec<(String, String)> {
     estimate("p95_ms", latency.and_then(|l| l.p95.known()));
     estimate("p99_ms", latency.and_then(|l| l.p99.known()));
     estimate("charged_p50_ms", cell.charged_p50_ms);
+    let at_most = |ms: Option<f64>| ms.map_or(String::new(), |ms| ms.to_string());
+    put("p95_at_most_ms", at_most(latency.and_then(|l| l.p95_at_most)));
+    put("p99_at_most_ms", at_most(latency.and_then(|l| l.p99_at_most)));
     put("min_ms", latency.map_or(String::new(), |l| l.min.to_string()));
     put("max_ms", latency.map_or(String::new(), |l| l.max.to_string()));
     for part in Part::ALL {

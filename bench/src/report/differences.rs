@@ -15,6 +15,12 @@ use crate::{
     },
 };
 
+/// The name of the differences in latency, after their estimator.
+pub(crate) const LATENCY: &str = "latency (Hodges-Lehmann, ms)";
+/// What that estimator is.
+const ESTIMATOR: &str = "The Hodges-Lehmann estimate is the median of the differences of all pairs of requests of one \
+                         block. It is the shift of a typical request, and can deviate from the difference of two p50.";
+
 /// What the two sides of a difference are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Between {
@@ -45,7 +51,8 @@ pub(crate) fn differences(
         found.map_or(NOTHING.into(), |d| {
             let text = signed(d.difference.difference, digits);
             let text = if d.difference.paired { text } else { format!("{text} unpaired") };
-            if d.difference.is_clear() { format!("{text} *") } else { text }
+            let enough = d.difference.difference.n >= d.metric.statistic().fewest_for_verdict();
+            if d.difference.is_significant() && enough { format!("{text} *") } else { text }
         })
     };
     let row = |pair: (Lane, Lane, Policy, [Option<Encoding>; 2], [Transport; 2])| {
@@ -59,8 +66,10 @@ pub(crate) fn differences(
         }
         Between::Lanes => format!("Differences in {what}, paired over interleaved blocks"),
     };
-    Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(
-        "* The interval does not include 0. Each interval has 95 % confidence: of 20 pairs that do not differ, one is \
-         expected to have a star by chance.",
-    )
+    let estimator = if what == LATENCY { format!("{ESTIMATOR} ") } else { String::new() };
+    Table::new(&title, "Pair", columns.iter().map(|(name, _)| name.clone()).collect(), rows).note(format!(
+        "{estimator}* The interval does not include 0. Each interval has 95 % confidence: of 20 pairs that do not \
+         differ, one is expected to have a star by chance. A difference that is not paired, or of fewer \
+         than 11 requests, has no star.",
+    ))
 }

@@ -2,11 +2,11 @@
 
 use crate::{
     analysis::summary::Summary,
-    model::{cell::Cell, load::Load, report::Report},
+    model::{cell::Cell, load::Load, outputs::PairAgreement, report::Report},
     report::{
         axes,
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
-        differences::{Between, differences},
+        differences::{Between, LATENCY, differences},
         explained,
         table::{NOTHING, Table, label, number},
         verdicts::hypotheses,
@@ -33,19 +33,20 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
     tables.extend([
         axes::open_loop(report),
         axes::connections(report),
+        axes::after_idle(report),
         axes::payloads(report),
         axes::transports(report),
     ]);
     tables.extend(report.settings.link.map(|link| explained::table(&Summary::from_report("", report), &link)));
     for between in [Between::Servers, Between::Lanes] {
-        let (latency, throughput) = ("p50 latency (ms)", "throughput (img/s)");
+        let (latency, throughput) = (LATENCY, "throughput (img/s)");
         tables.extend([
             differences(report, between, latency, 2, serial_columns(report)),
             differences(report, between, throughput, 1, concurrent_columns(report)),
             differences(report, between, latency, 2, open_columns(report)),
         ]);
     }
-    tables.push(hypotheses(&report.hypotheses));
+    tables.extend([agreement(report), hypotheses(&report.hypotheses)]);
     tables.retain(|table| !table.columns.is_empty() && !table.rows.is_empty());
     tables
 }
@@ -113,7 +114,41 @@ fn speedups(report: &Report) -> Table {
         })
         .collect();
     let columns = report.settings.batches.iter().map(|batch| format!("b={batch}")).collect();
-    Table::new("gRPC speedup vs HTTP (same service, p50; >1.00× = gRPC faster)", "Pair", columns, rows)
+    Table::new(
+        "gRPC speedup vs HTTP (same service, Hodges-Lehmann ratio of latencies; >1.00× = gRPC faster)",
+        "Pair",
+        columns,
+        rows,
+    )
+}
+
+/// The largest difference of a pair's outputs, relative to their largest element.
+fn relative_difference(pair: &PairAgreement) -> Option<f64> {
+    Some(pair.max_abs_difference? / pair.scale).filter(|relative| relative.is_finite())
+}
+
+/// How well the outputs of each pair of lanes agree.
+fn agreement(report: &Report) -> Table {
+    let row = |pair: &PairAgreement| {
+        let shown = |value: Option<f64>, text: &dyn Fn(f64) -> String| value.map_or(NOTHING.into(), text);
+        let [a, b] = pair.precisions;
+        let row = [
+            if a == b { a.to_string() } else { format!("{a} and {b}") },
+            shown(relative_difference(pair), &|relative| format!("{relative:.1e}")),
+            shown(pair.tolerance, &|tolerance| format!("{tolerance:.0e}")),
+            shown(pair.top1, &|share| format!("{:.0} %", share * 100.0)),
+            shown(pair.min_cosine, &|cosine| format!("{cosine:.6}")),
+            if pair.agree { "yes" } else { "no" }.into(),
+        ];
+        (format!("{} and {}", label(pair.a), label(pair.b)), row.to_vec())
+    };
+    let columns = ["precision", "largest difference", "tolerance", "top-1 agreement", "smallest cosine", "agree"];
+    let rows = report.outputs.pairs.iter().map(row).collect();
+    Table::new("Outputs", "Pair", columns.map(str::to_owned).to_vec(), rows).note(
+        "Differences and tolerances are relative to the largest element. The tolerance is that of the less precise lane; \
+         FP32 stands for a server that states no precision. Top-1 agreement is the share of the photographs for which \
+         the largest element is at the same place.",
+    )
 }
 
 /// How well the outputs agree, in a sentence; `None` if none were compared.
@@ -123,15 +158,11 @@ pub(crate) fn outputs(report: &Report) -> Option<String> {
         return None;
     }
     let agree = pairs.iter().filter(|pair| pair.agree).count();
-    let relative = pairs
-        .iter()
-        .filter_map(|p| Some(p.max_abs_difference? / p.scale))
-        .filter(|r| r.is_finite())
-        .fold(0.0, f64::max);
+    let relative = pairs.iter().filter_map(relative_difference).fold(0.0, f64::max);
     let cosine = pairs.iter().filter_map(|p| p.min_cosine).fold(1.0, f64::min);
     Some(format!(
-        "Outputs: {agree} of {} pairs of lanes agree (largest difference {relative:.1e} of the largest element, tolerance \
-         {:.0e}; smallest cosine {cosine:.6}).",
+        "Outputs: {agree} of {} pairs of lanes agree (largest difference {relative:.1e} of the largest element, largest \
+         tolerance {:.0e}; smallest cosine {cosine:.6}).",
         pairs.len(),
         report.outputs.tolerance
     ))

@@ -24,6 +24,7 @@ pub(crate) fn hypotheses(findings: &[Finding]) -> Table {
     let columns =
         ["Verdict", "Claims", "Deciding claim: left − right", "Needed for a verdict"].map(str::to_owned).to_vec();
     Table::new("Hypotheses", "Hypothesis", columns, findings.iter().map(row).collect())
+        .note("A claim about p50 is decided by the Hodges-Lehmann estimate of the difference.")
 }
 
 /// The claim that decides a hypothesis with its effect, and what a verdict needs.

@@ -44,9 +44,9 @@ pub(crate) fn waterfalls(report: &Report) -> Vec<Table> {
                 if part == Part::Unknown { "unknown, together".into() } else { format!("{} ({place})", part.name()) };
             (name, found.iter().map(|(_, waterfall)| time(waterfall, part)).collect::<Vec<_>>())
         };
-        let parts = Part::ALL.into_iter().filter(|part| match part {
+        let parts = Part::ALL.into_iter().filter(|&part| match part {
             Part::Unknown => found.iter().any(|(_, waterfall)| waterfall.source != Source::StageTimes),
-            Part::Tls => found.iter().any(|(_, waterfall)| waterfall.ms(Part::Tls).is_some()),
+            Part::Tls | Part::Unaccounted => found.iter().any(|(_, waterfall)| waterfall.ms(part).is_some()),
             _ => true,
         });
         let of = |value: fn(&Waterfall) -> f64| found.iter().map(|(_, w)| format!("{:.2}", value(w))).collect();
@@ -56,7 +56,8 @@ pub(crate) fn waterfalls(report: &Report) -> Vec<Table> {
         let title = format!("Where the time of a request goes, {load} (mean, ms)");
         Table::new(&title, "Part", columns, rows).note(
             "Server parts come from the server's stage times, or from Triton's statistics if it sends none. `network` \
-             is both directions together. On a slow link the upload is in `receive`.",
+             is both directions together, at most the round trip of the connection; what is longer and in no stage of the \
+             server is `unaccounted`. On a slow link the upload is in `receive`.",
         )
     };
     waterfall_loads(report).into_iter().map(table).collect()

@@ -3,14 +3,19 @@
 use std::{path::PathBuf, time::SystemTime};
 
 use crate::{
-    analysis::{outputs::compare, stats::bootstrap},
+    analysis::{
+        outputs::{LaneOutputs, compare},
+        stats::bootstrap,
+    },
     client::{endpoint::Endpoint, target::Target},
     model::{
+        encoding::Encoding,
         environment::Environment,
         estimate::Statistic,
         lane::Lane,
         outputs::{Comparison, NoOutputs},
-        report::{Report, SCHEMA},
+        precision::Precision,
+        report::{LaneInfo, Report, SCHEMA},
         transport::{self, Transport},
         variant::Variant,
     },
@@ -52,7 +57,7 @@ impl Run<'_> {
             client.share(&self.payload).await.map_err(|reason| RunError::Shared { lane, reason })?;
         }
         self.progress.say("comparing the lanes' outputs");
-        report.outputs = self.compare_outputs(&mut clients).await?;
+        report.outputs = self.compare_outputs(&mut clients, &report.lanes).await?;
         Ok((report, folder, clients))
     }
 
@@ -113,7 +118,7 @@ impl Run<'_> {
     }
 
     /// Sends every photograph to the first variant of every lane and compares the outputs.
-    async fn compare_outputs(&self, clients: &mut [LaneClient]) -> Result<Comparison, RunError> {
+    async fn compare_outputs(&self, clients: &mut [LaneClient], infos: &[LaneInfo]) -> Result<Comparison, RunError> {
         let (mut outputs, mut missing) = (Vec::new(), Vec::new());
         let mut done = None;
         for client in clients {
@@ -138,10 +143,17 @@ impl Run<'_> {
                 }
             }
             match failure {
-                None => outputs.push((lane, rows)),
+                None => outputs.push(LaneOutputs { lane, precision: precision(client.variant, infos), rows }),
                 Some(reason) => missing.push(NoOutputs { lane, reason }),
             }
         }
         Ok(compare(&outputs, missing))
     }
+}
+
+/// The precision of a variant's outputs: that of its images if they are FP16, or what its server states.
+fn precision(variant: Variant, infos: &[LaneInfo]) -> Precision {
+    let stated = infos.iter().find(|info| info.lane == variant.lane).and_then(|info| info.precision.as_deref());
+    let stated = stated.and_then(|text| text.parse::<Precision>().ok()).unwrap_or_default();
+    if variant.payload == Encoding::Fp16 { stated.max(Precision::Fp16) } else { stated }
 }

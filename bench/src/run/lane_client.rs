@@ -14,6 +14,10 @@ use crate::{
     server::scrape::Scraper,
 };
 
+/// Connections that are opened at the same time, so that many of them over a slow link do not take many round trips and no
+/// server's backlog overflows.
+const CONNECTS_AT_ONCE: usize = 32;
+
 /// One variant with its clients, kept from cell to cell.
 pub struct LaneClient {
     /// The variant.
@@ -64,10 +68,16 @@ impl LaneClient {
         for mut client in self.clients.drain(n..) {
             client.close().await;
         }
-        for client in &mut self.clients {
-            let _ = client.connect().await;
-        }
+        self.open_connections(n).await;
         &mut self.clients
+    }
+
+    /// Opens the connections of the first `n` clients, some at a time; a failure shows when they send.
+    pub(super) async fn open_connections(&mut self, n: usize) {
+        let most = n.min(self.clients.len());
+        for clients in self.clients[..most].chunks_mut(CONNECTS_AT_ONCE) {
+            futures_util::future::join_all(clients.iter_mut().map(Client::connect)).await;
+        }
     }
 
     /// Sends one request and reads the embeddings of its response.

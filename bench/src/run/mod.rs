@@ -27,5 +27,6 @@ pub mod session;
 pub mod setup;
 pub mod slo;
 pub mod stage;
+pub mod timed;
 pub mod warm_up;
 pub mod window;

@@ -28,6 +28,7 @@ use crate::{
         lane_client::LaneClient,
         open_loop::{OpenLoop, Ticket},
         request::{between, counted, wait},
+        timed::Timed,
     },
 };
 
@@ -147,7 +148,8 @@ impl Pacer {
 
 impl LaneClient {
     /// Measures a window of an open loop. `schedule` holds the intended times since the start of the ramp. The requests
-    /// scheduled after the ramp are measured, even if they complete after the window.
+    /// scheduled after the ramp are measured, even if they complete after the window. Connections are opened before the
+    /// first request, as many as the requests of the window could use at once.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -155,10 +157,11 @@ impl LaneClient {
         &mut self,
         requests: Arc<[Prepared]>,
         schedule: Arc<[Duration]>,
-        (ramp, length): (Duration, Duration),
+        Timed { ramp, length, .. }: Timed,
         mut progress: impl FnMut(Effort),
     ) -> Result<MeasuredBlock, CreationError> {
         self.grow(self.limits.max_in_flight);
+        self.open_connections(schedule.len()).await;
         // Open connections are last, and so used first.
         self.clients.reverse();
         let traffic = self.wire().begin();
@@ -199,9 +202,10 @@ impl LaneClient {
             wall: closed_at - from,
             outside,
             connections: traffic.most_open,
-            // Connections are opened as they are needed.
-            reconnects: 0,
-            cpu,
+            reconnects: self.reopened(traffic.opened),
+            after_idle: None,
+            cpu: cpu.map(|cpu| cpu.total),
+            busiest_thread: cpu.map(|cpu| cpu.busiest),
             traffic,
             offered: Some(Offered { scheduled, completed_meanwhile, unsent, waited }),
             recorder,

@@ -16,7 +16,7 @@ use crate::{
         settings::Settings,
         variant::Variant,
     },
-    run::effort::Effort,
+    run::{effort::Effort, timed::Timed},
 };
 
 /// The work of a block.
@@ -32,12 +32,7 @@ pub enum Work {
     /// Measured requests, one after the other.
     Requests(usize),
     /// A timed window after a ramp.
-    Window {
-        /// Load before the window opens.
-        ramp: Duration,
-        /// The window's length.
-        length: Duration,
-    },
+    Window(Timed),
 }
 
 /// Work of one variant, without a pause.
@@ -74,7 +69,8 @@ impl Plan {
             order.shuffle(&mut rng);
             order.iter().map(|&variant| Block { variant, work }).collect()
         };
-        let window = Work::Window { ramp: settings.ramp, length: settings.duration };
+        let windows =
+            || Timed::deal(settings.duration, settings.ramp, settings.blocks).into_iter().map(Work::Window).collect();
         let warm_up = Work::WarmUp { least: settings.warmup, most: settings.max_warmup.max(settings.warmup) };
         let mut stages = Vec::new();
         let mut add = |load, works: Vec<Work>| {
@@ -88,18 +84,18 @@ impl Plan {
                         add(Load::Serial { batch }, std::iter::once(warm_up).chain(blocks).collect());
                     }
                     for &concurrency in &settings.concurrency {
-                        add(Load::Concurrent { concurrency, batch: 1 }, vec![window]);
+                        add(Load::Concurrent { concurrency, batch: 1 }, windows());
                     }
                 }
                 LoadSpec::Open { arrivals, rates } => {
                     for &rate in rates {
-                        add(Load::Open { arrivals: *arrivals, rate, batch: 1 }, vec![window]);
+                        add(Load::Open { arrivals: *arrivals, rate, batch: 1 }, windows());
                     }
                 }
                 LoadSpec::Replay(trace) => {
-                    let ramp = settings.ramp.min(trace.length() / 2);
-                    let work = Work::Window { ramp, length: trace.length() - ramp };
-                    add(Load::Open { arrivals: Arrivals::Replay, rate: trace.rate(), batch: 1 }, vec![work]);
+                    let windows = Timed::deal_trace(trace.length(), settings.ramp, settings.blocks);
+                    let load = Load::Open { arrivals: Arrivals::Replay, rate: trace.rate(), batch: 1 };
+                    add(load, windows.into_iter().map(Work::Window).collect());
                 }
             }
         }
@@ -117,11 +113,11 @@ impl Plan {
         effort
     }
 
-    /// The rate and length of each window of an open loop, ramp included.
+    /// The rate of each window of an open loop, and where it ends in the load's schedule.
     pub fn open_windows(&self) -> impl Iterator<Item = (Rate, Duration)> {
         self.stages.iter().flat_map(|stage| {
             stage.blocks.iter().filter_map(|block| match (stage.load, block.work) {
-                (Load::Open { rate, .. }, Work::Window { ramp, length }) => Some((rate, ramp + length)),
+                (Load::Open { rate, .. }, Work::Window(window)) => Some((rate, window.end())),
                 _ => None,
             })
         })
@@ -146,7 +142,7 @@ impl Block {
             Work::WarmUp { least: n, .. } | Work::Requests(n) => {
                 Effort { requests: n, images: n * load.batch(), windows: Duration::ZERO }
             }
-            Work::Window { ramp, length } => Effort { windows: ramp + length, ..Effort::default() },
+            Work::Window(window) => Effort { windows: window.time(), ..Effort::default() },
         }
     }
 }
@@ -154,7 +150,7 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{connection::Policy, encoding::Encoding};
+    use crate::model::{connection::Policy, encoding::Encoding, settings::Preset};
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -208,8 +204,28 @@ mod tests {
     #[test]
     fn effort_counts_warm_up_and_windows() {
         let effort = Plan::new(&settings(10, 3, 1), &Lane::ALL).effort(Lane::TRT_GRPC);
-        assert_eq!(effort, Effort { requests: 24, images: 12 + 48, windows: Duration::from_secs(5) });
-        assert_eq!(effort.at(Duration::from_millis(100)), Duration::from_secs(11));
+        let windows = Duration::from_secs(4 + 1) + 2 * (Duration::from_secs(1) / 3);
+        assert_eq!(effort.windows.as_millis(), windows.as_millis());
+        assert_eq!((effort.requests, effort.images), (24, 12 + 48));
+        assert_eq!(effort.at(Duration::from_millis(100)).as_millis(), windows.as_millis() + 6_000);
+    }
+
+    /// A single window of each variant would not be paired: whether a lane has more throughput could not be decided.
+    #[test]
+    fn all_loads_have_blocks_that_alternate() {
+        let loads = vec!["steps:10,20".parse().unwrap(), LoadSpec::Closed];
+        for preset in [Preset::Quick, Preset::Seed] {
+            let (iterations, warmup, blocks, duration) = preset.sizes();
+            let settings =
+                Settings { iterations, warmup, blocks, duration, loads: loads.clone(), ..Settings::default() };
+            for stage in Plan::new(&settings, &Lane::ALL).stages {
+                let measured = stage.blocks.iter().filter(|block| !matches!(block.work, Work::WarmUp { .. }));
+                let lanes: Vec<Lane> = measured.map(|block| block.variant.lane).collect();
+                assert_eq!(lanes.len(), blocks * Lane::ALL.len(), "{}", stage.load);
+                let complete = |round: &[Lane]| Lane::ALL.iter().all(|lane| round.contains(lane));
+                assert!(lanes.chunks(Lane::ALL.len()).all(complete), "{}", stage.load);
+            }
+        }
     }
 
     #[test]
@@ -242,7 +258,9 @@ mod tests {
                             prop_assert_eq!(parts.iter().sum::<usize>(), iterations);
                             prop_assert!(parts.iter().max().unwrap() - parts.iter().min().unwrap() <= 1);
                         }
-                        Load::Concurrent { .. } | Load::Open { .. } => prop_assert_eq!(works.len(), 1),
+                        Load::Concurrent { .. } | Load::Open { .. } => {
+                            prop_assert_eq!(works.len(), blocks.min(8), "windows of 500 ms, dealt like requests");
+                        }
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Preflight: checks that a lane is reachable and its model ready, and reads the lane's description.
 
 use quintet_proto::{
-    EFFECTIVE_PROVIDER, PROVIDER_REASON,
+    EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON,
     inference::{
         ModelConfigRequest, ModelConfigResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
         ModelReadyResponse, ServerMetadataRequest, ServerMetadataResponse, model_config::SchedulingChoice,
@@ -73,6 +73,8 @@ pub struct Description {
     pub server: Option<String>,
     /// The effective execution provider.
     pub effective_provider: Option<String>,
+    /// The precision, if it is lower than the model's own.
+    pub precision: Option<String>,
     /// Why that provider is used.
     pub provider_reason: Option<String>,
     /// Queue delay in µs, from the model's configuration.
@@ -93,6 +95,7 @@ impl Description {
             model_versions: self.model_versions,
             server: self.server,
             effective_provider: self.effective_provider,
+            precision: self.precision,
             provider_reason: self.provider_reason,
             max_queue_delay_us: self.max_queue_delay_us,
             tls: self.tls,
@@ -154,6 +157,7 @@ impl Description {
             Some(value.to_str().ok()?.to_owned())
         };
         self.effective_provider = text(EFFECTIVE_PROVIDER).or(self.effective_provider.take());
+        self.precision = text(PRECISION).or(self.precision.take());
         self.provider_reason = text(PROVIDER_REASON).or(self.provider_reason.take());
     }
 }
@@ -202,6 +206,7 @@ async fn jpeg(target: &Target, limits: Limits) -> Result<Description, LaneError>
         model_versions: Vec::new(),
         server: text("server"),
         effective_provider: text("effective_provider"),
+        precision: text("precision"),
         provider_reason: text("provider_reason"),
         max_queue_delay_us: None,
         tls: lane.tls(),

@@ -10,7 +10,7 @@ use crate::{
         load::Load,
         transport::Transport,
     },
-    run::{error::RunError, lane_client::LaneClient, setup::Run},
+    run::{error::RunError, lane_client::LaneClient, setup::Run, timed::Timed},
 };
 
 impl Run<'_> {
@@ -20,21 +20,22 @@ impl Run<'_> {
             .map_err(|reason| RunError::Request { lane: client.variant.lane, reason })
     }
 
-    /// The intended send times of an open loop's window; empty for other loads.
-    pub(super) fn schedule(&self, load: Load, length: Duration) -> Arc<[Duration]> {
+    /// The intended send times of an open loop's window, since the beginning of its ramp; empty for other loads.
+    pub(super) fn schedule(&self, load: Load, window: Timed) -> Arc<[Duration]> {
         let Load::Open { arrivals, rate, .. } = load else { return Arc::default() };
         let traces = self.settings.loads.iter().filter_map(|spec| match spec {
             LoadSpec::Replay(trace) => Some(trace),
             _ => None,
         });
         let trace = || traces.into_iter().find(|trace| trace.rate() == rate).map(|trace| Arc::clone(&trace.times));
-        match arrivals {
+        let whole = match arrivals {
             Arrivals::Replay => trace().unwrap_or_default(),
             _ => {
                 let most = self.settings.limits.max_window_requests;
-                arrivals::intended(arrivals, rate, length, most, self.settings.seed).into()
+                arrivals::intended(arrivals, rate, window.end(), most, self.settings.seed).into()
             }
-        }
+        };
+        window.part_of(&whole).into()
     }
 
     /// A cell without measurements.

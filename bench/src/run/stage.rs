@@ -110,12 +110,12 @@ impl Driver<'_> {
                 let first = measured.requests() % requests.len().max(1);
                 client.block(requests, first..first + n, &mut requests_done).await?
             }
-            (Work::Window { ramp, length }, Load::Open { .. }) => {
-                let schedule = self.run.schedule(load, ramp + length);
-                client.open_window(Arc::clone(requests), schedule, (ramp, length), &mut time_passed).await?
+            (Work::Window(window), Load::Open { .. }) => {
+                let schedule = self.run.schedule(load, window);
+                client.open_window(Arc::clone(requests), schedule, window, &mut time_passed).await?
             }
-            (Work::Window { ramp, length }, _) => {
-                client.window(Arc::clone(requests), load.workers(), (ramp, length), &mut time_passed).await?
+            (Work::Window(window), _) => {
+                client.window(Arc::clone(requests), load.workers(), window, &mut time_passed).await?
             }
         };
         // A window may end early, with its last request or at the limit of requests.

@@ -11,8 +11,10 @@ use crate::{
     run::{lane_client::LaneClient, request::send},
 };
 
-/// Latency is steady when the medians of the last two groups differ by at most this part of the smaller one.
+/// Latency is steady when the medians of the last groups differ by at most this part of the smallest one.
 const STEADY: f64 = 0.1;
+/// Groups that are compared: of two, each could be a little faster than the one before, without an end.
+const GROUPS: usize = 3;
 
 impl LaneClient {
     /// Sends at least `least` requests, then more until latency is steady, but at most `most`.
@@ -56,14 +58,12 @@ impl LaneClient {
     }
 }
 
-/// Whether the medians of the last two groups of `size` samples are within 10 % of each other.
+/// Whether the medians of the last three groups of `size` samples are within 10 % of each other.
 pub fn is_steady(samples: &[f64], size: usize) -> bool {
-    let Some(from) = samples.len().checked_sub(2 * size) else { return false };
-    let (mut before, mut last) = (samples[from..from + size].to_vec(), samples[from + size..].to_vec());
-    match (stats::median(&mut before), stats::median(&mut last)) {
-        (Some(a), Some(b)) => (a - b).abs() <= STEADY * a.min(b),
-        _ => false,
-    }
+    let Some(from) = samples.len().checked_sub(GROUPS * size).filter(|_| size > 0) else { return false };
+    let medians = samples[from..].chunks(size).filter_map(|group| stats::median(&mut group.to_vec()));
+    let (least, most) = medians.fold((f64::INFINITY, 0.0_f64), |(least, most), m| (least.min(m), most.max(m)));
+    most - least <= STEADY * least
 }
 
 #[cfg(test)]
@@ -71,10 +71,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steady_needs_two_similar_groups() {
-        assert!(!is_steady(&[10.0, 10.0, 10.0], 2), "one and a half groups are too few");
-        assert!(!is_steady(&[90.0, 30.0, 10.0, 10.0], 2), "still falling");
-        assert!(is_steady(&[90.0, 30.0, 10.0, 10.4, 10.5, 10.9], 2));
-        assert!(!is_steady(&[], 1));
+    fn steady_needs_three_similar_groups() {
+        assert!(!is_steady(&[10.0; 4], 2), "four requests are too few");
+        assert!(!is_steady(&[90.0, 30.0, 10.0, 10.0, 10.0, 10.0], 2), "still falling");
+        assert!(is_steady(&[90.0, 30.0, 10.0, 10.4, 10.5, 10.9, 10.2, 10.3], 2));
+        assert!(!is_steady(&[], 1) && !is_steady(&[], 0));
+    }
+
+    /// Each group is 8 % faster than the one before.
+    #[test]
+    fn a_steady_fall_is_not_steady() {
+        let falling: Vec<f64> = (0..12).map(|i| 100.0 * 0.92_f64.powi(i / 2)).collect();
+        assert!((1..=falling.len()).all(|n| !is_steady(&falling[..n], 2)));
     }
 }

@@ -9,7 +9,11 @@ use std::{
 };
 
 use hdrhistogram::CreationError;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +28,7 @@ use crate::{
         effort::Effort,
         lane_client::LaneClient,
         request::{between, counted, send, wait},
+        timed::Timed,
     },
 };
 
@@ -32,8 +37,9 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
 impl LaneClient {
     /// Measures a concurrent window: `workers` send without a pause; after the ramp, the requests that complete within
-    /// `length` are measured. The server's stage times are those of the window. Its count of requests is taken between
-    /// two idle moments, where it is exact.
+    /// its length are measured. The ramp lasts until each worker has completed a request, but at most `most_ramp`. The
+    /// server's stage times are those of the window. Its count of requests is taken between two idle moments, where it is
+    /// exact.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -41,7 +47,7 @@ impl LaneClient {
         &mut self,
         requests: Arc<[Prepared]>,
         workers: usize,
-        (ramp, length): (Duration, Duration),
+        Timed { ramp, most_ramp, length, windows, .. }: Timed,
         mut progress: impl FnMut(Effort),
     ) -> Result<MeasuredBlock, CreationError> {
         self.workers(workers).await;
@@ -49,17 +55,23 @@ impl LaneClient {
         let idle_before = self.scraper.read_idle().await;
         // `stop` ends the sending; a worker cancels it when the budget is used up.
         let stop = self.clock.cancel.child_token();
-        let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests));
+        let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests.div_ceil(windows)));
+        let warm = Arc::new(Semaphore::new(0));
         let mut tasks = JoinSet::new();
         // Without a ramp, open the window before the first request: this task may run late.
         let mut opening = (self.clock.elapsed(), idle_before.clone(), process_cpu());
         for (first, client) in self.clients.drain(..workers).enumerate() {
             let (requests, budget) = (Arc::clone(&requests), Arc::clone(&budget));
-            let worker = Worker { client, requests, first, budget, stop: stop.clone(), clock: self.clock.clone() };
-            tasks.spawn(worker.run());
+            let (warm, stop, clock) = (Arc::clone(&warm), stop.clone(), self.clock.clone());
+            tasks.spawn(Worker { client, requests, first, budget, warm, stop, clock }.run());
         }
-        if !ramp.is_zero() {
+        if !most_ramp.is_zero() {
             wait(ramp, &stop, &mut progress).await;
+            let all_are_warm = warm.acquire_many(workers as u32);
+            tokio::select! {
+                _ = timeout(most_ramp.saturating_sub(ramp), all_are_warm) => {}
+                () = stop.cancelled() => {}
+            }
             opening = (self.clock.elapsed(), self.scraper.read().await, process_cpu());
         }
         let (from, window_before, cpu) = opening;
@@ -79,7 +91,9 @@ impl LaneClient {
             outside: (all.samples().len() - recorder.samples().len()) as u64,
             connections: traffic.most_open,
             reconnects: self.reopened(traffic.opened),
-            cpu,
+            after_idle: None,
+            cpu: cpu.map(|cpu| cpu.total),
+            busiest_thread: cpu.map(|cpu| cpu.busiest),
             traffic,
             offered: None,
             recorder,
@@ -118,6 +132,8 @@ struct Worker {
     first: usize,
     /// Number of requests that all workers may still send.
     budget: Arc<AtomicUsize>,
+    /// Gets a permit when the first request is complete.
+    warm: Arc<Semaphore>,
     stop: CancellationToken,
     clock: RunClock,
 }
@@ -138,8 +154,11 @@ impl Worker {
                 self.stop.cancel();
                 break;
             }
-            let failures = recorder.failures.count;
+            let (failures, sent) = (recorder.failures.count, recorder.sent());
             send(&mut self.client, request, &mut recorder, &self.clock).await;
+            if sent == 0 {
+                self.warm.add_permits(1);
+            }
             if recorder.failures.count > failures {
                 sleep(FAILURE_PAUSE).await;
             }

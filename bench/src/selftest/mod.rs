@@ -3,6 +3,8 @@
 //! Statistics are proved in virtual time ([`simulate`]) with the real plan, pairing and open loop, thousands of
 //! requests in a moment. Proofs that need real sockets run against a [`server`] on loopback.
 
+pub mod null;
+pub mod queueing;
 pub mod server;
 pub mod simulate;
 
@@ -23,17 +25,20 @@ use crate::{
         block::MeasuredBlock,
         cell::OpenLoopFigures,
         difference::Difference,
-        estimate::Statistic,
+        estimate::{Estimate, Statistic},
         lane::Lane,
         limits::Limits,
+        load::Load,
         part::Part,
         samples::Samples,
         settings::Settings,
         variant::Variant,
         waterfall::Waterfall,
     },
-    run::{clock::RunClock, lane_client::LaneClient},
+    run::{clock::RunClock, lane_client::LaneClient, timed::Timed},
     selftest::{
+        null::{ClientCost, client_cost},
+        queueing::{Coverage, concurrent_trial, coverage},
         server::{Script, Server, Stages},
         simulate::{Latency, Surplus, stalled, trial},
     },
@@ -41,6 +46,8 @@ use crate::{
 
 /// Latency of the scripted server in trials.
 const LATENCY: Latency = Latency { base_ms: 20.0, noise: 0.03, drift: 0.0 };
+/// Service time of the scripted server under concurrent load.
+const SERVICE: Latency = Latency { base_ms: 5.0, noise: 0.1, drift: 0.0 };
 /// Trials on real sockets.
 const REAL_TRIALS: usize = 20;
 
@@ -64,8 +71,15 @@ pub fn fast(trials: usize, seed: u64) -> Vec<Proof> {
     let drifting = Latency { drift: 0.3, ..LATENCY };
     let (same, drifted) = (run(LATENCY, Surplus::None), run(drifting, Surplus::None));
     let (factor, extra) = (run(LATENCY, Surplus::Factor(1.05)), run(LATENCY, Surplus::Extra(2.0)));
+    let concurrent = |latency, surplus| -> Vec<Difference> {
+        let trial = |i| concurrent_trial(&settings, latency, surplus, seed.wrapping_add(i));
+        (0..trials as u64).filter_map(trial).collect()
+    };
+    let (same_8, drifted_8) =
+        (concurrent(SERVICE, Surplus::None), concurrent(Latency { drift: 0.3, ..SERVICE }, Surplus::None));
+    let slower_8 = concurrent(SERVICE, Surplus::Factor(1.05));
     let rises = |d: &Difference| d.difference.low > 0.0;
-    vec![
+    let mut proofs = vec![
         rarely("identical lanes: a difference is reported in at most 5 % of trials, plus sampling error", &same),
         rarely("identical lanes on a machine that slows down by 30 %: the same limit", &drifted),
         often("a lane that is 5 % slower is found in at least 95 % of trials", &factor, rises),
@@ -76,8 +90,19 @@ pub fn fast(trials: usize, seed: u64) -> Vec<Proof> {
         covers("the interval of the difference contains 2 ms in 95 ± 3 % of trials", &extra, |d| {
             d.difference.low <= 2.0 && 2.0 <= d.difference.high
         }),
+        rarely("identical lanes under 8 workers: the same limit for throughput", &same_8),
+        rarely("identical lanes under 8 workers on a machine that slows down by 30 %: the same limit", &drifted_8),
+        often("under 8 workers, a lane that is 5 % slower is found in at least 95 % of trials", &slower_8, |d| {
+            d.difference.high < 0.0
+        }),
         virtual_stall(seed),
-    ]
+    ];
+    proofs.extend(coverage(trials, seed).into_iter().map(|Coverage { quantity, covered }| Proof {
+        claim: format!("requests that queue (M/M/1, half the time busy): the interval of {quantity} contains the truth in 95 ± 3 % of trials"),
+        held: (covered - 0.95).abs() <= 0.03 + sampling_error(trials),
+        found: format!("contained in {:.1} % of {trials}", covered * 100.0),
+    }));
+    proofs
 }
 
 fn share(differences: &[Difference], what: impl Fn(&Difference) -> bool) -> (usize, f64) {
@@ -147,7 +172,26 @@ pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
         stages(seed).await?,
         real_stall(seed).await?,
         overhead(seed).await?,
+        cost(seed).await?,
     ])
+}
+
+/// States what the client costs over each protocol, so that a difference of that size between lanes is not taken for the
+/// server's.
+async fn cost(seed: u64) -> anyhow::Result<Proof> {
+    let ClientCost { http_ms, grpc_ms, difference } = client_cost(clock(), seed).await?;
+    let Estimate { value, low, high, .. } = difference.difference;
+    let ratio = grpc_ms / http_ms;
+    let charge =
+        if (0.9..=1.1).contains(&ratio) { "within 10 %" } else { "more than 10 % apart: charge the difference" };
+    Ok(Proof {
+        claim: "the cost of the client for a request with one image, at servers without a model, is known for HTTP and gRPC"
+            .into(),
+        held: http_ms > 0.0 && grpc_ms > 0.0,
+        found: format!(
+            "HTTP {http_ms:.3} ms, gRPC {grpc_ms:.3} ms ({charge}; gRPC − HTTP {value:+.3} ms, {low:+.3} to {high:+.3})"
+        ),
+    })
 }
 
 /// A lane of a scripted server.
@@ -242,7 +286,7 @@ async fn open_window(
     let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let rate = Rate::per_second(rate).map_err(anyhow::Error::msg)?;
     let schedule = intended(Arrivals::Constant, rate, ramp + length, usize::MAX, seed).into();
-    Ok(client.open_window(requests, schedule, (ramp, length), |_| {}).await?)
+    Ok(client.open_window(requests, schedule, Timed::single(ramp, length), |_| {}).await?)
 }
 
 async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
@@ -258,7 +302,9 @@ async fn real_stall(seed: u64) -> anyhow::Result<Proof> {
 async fn overhead(seed: u64) -> anyhow::Result<Proof> {
     let length = Duration::from_secs(3);
     let block = open_window(Script::default(), 5_000.0, length, Duration::from_millis(500), seed).await?;
-    let open = OpenLoopFigures::new(&[block], seed);
+    let rate = Rate::per_second(5_000.0).map_err(anyhow::Error::msg)?;
+    let load = Load::Open { arrivals: Arrivals::Constant, rate, batch: 1 };
+    let open = OpenLoopFigures::new(&[block], load, seed);
     let lag = open.as_ref().and_then(|open| open.lag_ms).map_or(f64::INFINITY, |[_, p99, _]| p99);
     let warned = open.as_ref().is_none_or(checks::load::is_late);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

@@ -113,7 +113,8 @@ async fn staged(request: Request<Incoming>, stages: Stages) -> Response<Body> {
         if half == 1 {
             sleep(stages.send).await;
         }
-        (half < 2).then(|| (Ok(Frame::data(Bytes::from_static(b" "))), half + 1))
+        let text = if half == 0 { "{" } else { "}" };
+        (half < 2).then(|| (Ok(Frame::data(Bytes::from_static(text.as_bytes()))), half + 1))
     });
     let mut response = Response::new(StreamBody::new(halves).boxed());
     if let Ok(timing) = timing.parse() {

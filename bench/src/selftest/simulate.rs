@@ -28,7 +28,7 @@ pub struct Latency {
 
 impl Latency {
     /// One latency, at `progress` through the run (0 to 1).
-    fn draw(self, progress: f64, rng: &mut ChaCha8Rng) -> f64 {
+    pub(super) fn draw(self, progress: f64, rng: &mut ChaCha8Rng) -> f64 {
         let exponential = -(1.0 - rng.random::<f64>()).ln();
         self.base_ms * (1.0 + self.noise * (exponential - 1.0)) * (1.0 + self.drift * progress)
     }
@@ -45,8 +45,19 @@ pub enum Surplus {
     Extra(f64),
 }
 
+impl Surplus {
+    /// A time of the first lane, or of the second with its surplus.
+    pub(super) fn of(self, ms: f64, second: bool) -> f64 {
+        match self {
+            Self::Factor(factor) if second => ms * factor,
+            Self::Extra(extra) if second => ms + extra,
+            _ => ms,
+        }
+    }
+}
+
 /// The two lanes of every trial.
-const LANES: [Lane; 2] = [Lane::ONNX_HTTP, Lane::TRT_HTTP];
+pub(super) const LANES: [Lane; 2] = [Lane::ONNX_HTTP, Lane::TRT_HTTP];
 
 /// One run of two lanes in virtual time, and the difference found: the second minus the first, in ms.
 pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64) -> Option<Difference> {
@@ -61,16 +72,12 @@ pub fn trial(settings: &Settings, latency: Latency, surplus: Surplus, seed: u64)
         let (requests, measured) = match block.work {
             Work::WarmUp { least, .. } => (least, false),
             Work::Requests(n) => (n, true),
-            Work::Window { .. } => continue,
+            Work::Window(_) => continue,
         };
         let mut samples = Vec::with_capacity(requests);
         for _ in 0..requests {
             let ms = latency.draw(number as f64 / planned.len() as f64, &mut rng);
-            let ms = match surplus {
-                Surplus::Factor(factor) if second => ms * factor,
-                Surplus::Extra(extra) if second => ms + extra,
-                _ => ms,
-            };
+            let ms = surplus.of(ms, second);
             let sample = Sample { start: clock, latency: Duration::from_secs_f64(ms / 1e3), ..Sample::default() };
             clock = sample.end();
             samples.push(sample.latency.as_secs_f64() * 1e3);

@@ -28,6 +28,8 @@ const MAX_READINGS: usize = 10;
 pub struct Scraper {
     /// Tried in order; the first that answers is kept.
     sources: VecDeque<Source>,
+    /// Whether the first source has answered.
+    answered: bool,
     /// Errors of the sources that were given up.
     errors: Vec<String>,
     model: String,
@@ -78,7 +80,7 @@ impl Scraper {
             .chain([page])
             .filter_map(|source| source.map_err(|e| errors.push(e.to_string())).ok());
         let sources = valid.collect();
-        Self { sources, errors, model: target.model.clone() }
+        Self { sources, answered: false, errors, model: target.model.clone() }
     }
 
     /// URL of the counters; empty if there is no source.
@@ -86,14 +88,17 @@ impl Scraper {
         self.sources.front().map_or("", |source| &source.url)
     }
 
-    /// The counters now. A source that does not answer is not tried again.
+    /// The counters now. A source that has never answered is not tried again; one that has is, because a single failure says
+    /// nothing about the next reading.
     pub async fn read(&mut self) -> Result<Counters, String> {
         while let Some(source) = self.sources.front_mut() {
             match source.read(&self.model).await {
                 Ok(counters) => {
                     self.sources.truncate(1);
+                    self.answered = true;
                     return Ok(counters);
                 }
+                Err(error) if self.answered => return Err(error.to_string()),
                 Err(error) if self.sources.len() > 1 || matches!(error, CallError::Connect { .. }) => {
                     let given_up = self.sources.pop_front().map(|source| source.url).unwrap_or_default();
                     self.errors.push(format!("{given_up}: {error}"));

@@ -31,7 +31,7 @@ use quintet_bench::{
     },
 };
 use quintet_proto::{
-    EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, SERVER_TIMING,
+    EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, PRECISION, SERVER_TIMING,
     inference::{self as pb, grpc_inference_service_server::GrpcInferenceServiceServer},
 };
 use serde_json::{Value, json};
@@ -64,6 +64,8 @@ pub struct Script {
     pub ghosts: u64,
     /// A lane whose embeddings are off by this factor.
     pub skew: Option<(Lane, f32)>,
+    /// The precision that the servers state.
+    pub precision: Option<&'static str>,
     /// Cancelled when this lane has received this number of requests.
     pub cancel: Option<(Lane, u64, CancellationToken)>,
     /// Sends no provider, like stock Triton.
@@ -301,7 +303,8 @@ fn jpeg_routes(state: Arc<LaneState>) -> Router {
         .route(
             "/model-info",
             get(|State(state): State<Arc<LaneState>>| async move {
-                Json(json!({"model": MODEL, "effective_provider": state.provider()}))
+                let precision = state.script.precision;
+                Json(json!({"model": MODEL, "effective_provider": state.provider(), "precision": precision}))
             }),
         )
         .route("/metrics", get(metrics))
@@ -371,10 +374,9 @@ async fn statistics(State(state): State<Arc<LaneState>>) -> Response {
 async fn metadata(State(state): State<Arc<LaneState>>) -> Response {
     let body =
         Json(json!({"name": MODEL, "versions": ["1"], "platform": "onnxruntime_onnx", "inputs": [], "outputs": []}));
-    match state.provider() {
-        Some(provider) => ([(EFFECTIVE_PROVIDER, provider)], body).into_response(),
-        None => body.into_response(),
-    }
+    let provider = state.provider().map(|provider| [(EFFECTIVE_PROVIDER, provider)]);
+    let precision = state.script.precision.map(|precision| [(PRECISION, precision)]);
+    (provider, precision, body).into_response()
 }
 
 async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: Bytes) -> Response {

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use quintet_proto::{
-    EFFECTIVE_PROVIDER, SERVER_TIMING,
+    EFFECTIVE_PROVIDER, PRECISION, SERVER_TIMING,
     inference::{grpc_inference_service_server::GrpcInferenceService, *},
 };
 use tonic::{Request, Response, Status};
@@ -47,6 +47,9 @@ macro_rules! service {
                 let mut response = Response::new(ModelMetadataResponse { versions, ..Default::default() });
                 if let Some(provider) = self.0.provider() {
                     response.metadata_mut().insert(EFFECTIVE_PROVIDER, provider.parse().unwrap());
+                }
+                if let Some(precision) = self.0.script.precision {
+                    response.metadata_mut().insert(PRECISION, precision.parse().unwrap());
                 }
                 Ok(response)
             }

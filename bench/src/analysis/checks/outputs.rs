@@ -17,7 +17,13 @@ fn differ(evidence: &Evidence) -> Vec<Finding> {
     let pairs = evidence.report.map_or(&[][..], |report| &report.outputs.pairs);
     let differing = pairs.iter().filter(|pair| !pair.agree).map(|pair| {
         let difference = match pair.max_abs_difference {
-            Some(difference) => format!("by up to {difference:.3e} (largest element {:.3e})", pair.scale),
+            Some(difference) => {
+                let [a, b] = pair.precisions;
+                let tolerance = pair
+                    .tolerance
+                    .map_or(String::new(), |tolerance| format!("; tolerance {tolerance:.0e} of that for {a} and {b}"));
+                format!("by up to {difference:.3e} (largest element {:.3e}{tolerance})", pair.scale)
+            }
             None => "in shape, or are not finite".into(),
         };
         let message = format!("the outputs of {} and {} differ {difference}", pair.a, pair.b);

@@ -59,6 +59,17 @@ fn a_saturated_client_is_reported() {
     assert_eq!(codes(change), one("client-saturated", "jpeg"));
 }
 
+/// With 64 cores, one busy thread is a small share of the CPU time that 8 workers can use.
+#[test]
+fn a_client_with_one_busy_thread_is_saturated() {
+    let change = |report: &mut Report| {
+        report.environment.cores = 64;
+        let cell = &mut report.cells[CONCURRENT];
+        (cell.client_cpu_s, cell.client_busiest_thread_s) = (Some(cell.wall_s), Some(cell.wall_s * 0.95));
+    };
+    assert_eq!(codes(change), one("client-saturated", "onnx-http"));
+}
+
 #[test]
 fn parts_that_do_not_add_up_are_reported() {
     let change = |report: &mut Report| report.cells[2].waterfall.as_mut().unwrap().gap = -0.2;
@@ -95,7 +106,8 @@ fn window(cell: &mut Cell, period_ms: f64, latency_ms: f64) {
         }
     }
     let samples = cell.samples.start_us.len();
-    cell.blocks = vec![BlockSpan { start_s: start_us / 1e6, first: 0, samples, wall_s: wall_us / 1e6 }];
+    cell.blocks =
+        vec![BlockSpan { start_s: start_us / 1e6, first: 0, samples, wall_s: wall_us / 1e6, completed: None }];
 }
 
 const CONCURRENT: usize = 16;

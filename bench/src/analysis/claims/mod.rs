@@ -69,6 +69,14 @@ impl Hypothesis {
             let reason = "one block for each lane: the difference may be drift of the machine";
             return open(Some(effect), None, reason.into());
         }
+        let (fewest, there) = (self.metric.statistic().fewest_for_verdict(), effect.difference.n);
+        if there < fewest {
+            let blocks = (effect.blocks * fewest).div_ceil(there.max(1));
+            let needs = SampleSize { blocks, requests: fewest };
+            let reason =
+                format!("a verdict on {} needs {fewest} requests for each lane, there are {there}", self.metric);
+            return open(Some(effect), Some(needs), reason);
+        }
         let (verdict, interval, bound) = self.relation.decide(&effect);
         if verdict != Verdict::Inconclusive {
             return Judged { claim: self.clone(), verdict, effect: Some(effect), needs: None, reason: None };

@@ -75,6 +75,17 @@ fn one_block_gives_no_verdict() {
     assert!(judged.reason.unwrap().starts_with("one block"));
 }
 
+/// 30 requests say nothing about the slowest 1 % of all.
+#[test]
+fn a_tail_gets_no_verdict_from_few_samples() {
+    for (claim, fewest) in [("p99(trt-http) < p99(onnx-http)", 662), ("p95(trt-http) < p95(onnx-http)", 130)] {
+        let judged = judged(claim);
+        assert!(judged.effect.unwrap().is_clear() && judged.verdict == Verdict::Inconclusive, "{claim}");
+        assert_eq!(judged.needs.unwrap().requests, fewest);
+        assert!(judged.reason.unwrap().ends_with("requests for each lane, there are 30"));
+    }
+}
+
 #[test]
 fn all_claims_must_hold() {
     use Verdict::{Inconclusive, Refuted, Supported};

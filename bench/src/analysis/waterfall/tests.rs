@@ -10,6 +10,7 @@ fn marks([connected, encoded, sent, first_byte, last_byte, decoded]: [u64; 6]) -
     Marks {
         connected: at(connected),
         tls: None,
+        round_trip: None,
         encoded: at(encoded),
         sent: at(sent),
         first_byte: at(first_byte),
@@ -54,6 +55,21 @@ fn parts_with_stage_times_add_up() {
     insta::assert_snapshot!(shown(&w), @"connect=0.01 client_encode=0.01 send=0.10 network=0.40 receive=0.20 parse=0.05 queue=0.00 gather=0.00 copy_in=0.00 infer=0.70 copy_out=0.00 encode=0.05 download=0.08 client_decode=0.01");
     assert!(w.adds_up() && w.gap.abs() < 1e-9 && w.source == Source::StageTimes);
     assert!((w.at(Location::Server).unwrap() - 1.0).abs() < 1e-9);
+}
+
+/// A proxy or the server held the request for 300 µs outside its stages: that is no time on the wire.
+#[test]
+fn time_that_the_server_does_not_stamp_is_not_the_network() {
+    let mut held = sample([10, 20, 320, 1_520, 1_600, 1_610], Some([200, 50, 0, 0, 0, 700, 0, 50]));
+    held.marks.round_trip = Some(Duration::from_micros(100));
+    let w = waterfall(&[held], &[]);
+    assert_eq!((w.ms(Part::Network), w.ms(Part::Unaccounted)), (Some(0.1), Some(0.3)));
+    assert!(w.gap.abs() < 1e-9);
+    held.marks.round_trip = Some(Duration::from_millis(5));
+    let w = waterfall(&[held], &[]);
+    assert_eq!((w.ms(Part::Network), w.ms(Part::Unaccounted)), (Some(0.4), Some(0.0)));
+    held.marks.round_trip = None;
+    assert_eq!(waterfall(&[held], &[]).ms(Part::Unaccounted), None, "without a round trip nothing is known");
 }
 
 /// With TLS the handshake is a separate part and is not counted in `connect` too.
