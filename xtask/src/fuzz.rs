@@ -15,7 +15,7 @@ use crate::{process::exit_code, project::root};
 const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
-     -Clink-dead-code -Zsanitizer=address --cfg fuzzing";
+     -Clink-dead-code --cfg fuzzing -Zsanitizer=address";
 
 /// Everything of this command below the project's folder: the build, the inputs that were found, and the failures.
 const FOLDER: &str = "target/fuzz";
