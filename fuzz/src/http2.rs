@@ -64,7 +64,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let pieces = Server::receive(&bytes, Pieces::new(seed), false, None);
     assert_eq!(whole.events, pieces.events, "other events in pieces");
     assert_eq!(whole.error, pieces.error, "another error in pieces");
-    let shut_down_at = (flags & 4 != 0).then(|| bytes.len() / 2);
+    let shut_down_at = (flags & 4 != 0).then_some(bytes.len() / 2);
     let answering = Server::receive(&bytes, Pieces::new(seed), true, shut_down_at);
     for server in [whole, pieces, answering] {
         check_frames(&server.sent);

@@ -15,7 +15,7 @@ use crate::{process::exit_code, project::root};
 const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
-     -Clink-dead-code -Zsanitizer=address --cfg fuzzing";
+     -Clink-dead-code --cfg fuzzing -Zsanitizer=address";
 
 /// Everything of this command below the project's folder: the build, the inputs that were found, and the failures.
 const FOLDER: &str = "target/fuzz";
@@ -76,7 +76,7 @@ fn run(program: &Path, name: &str, seconds: u64, extra_args: &[String]) -> anyho
     let more = MORE_INPUTS.iter().filter(|(target, _)| target == &name).map(|(_, folder)| root().join(folder));
     Command::new(program)
         .env("QUINTET_FUZZ_TARGET", name)
-        .args([&format!("-max_total_time={seconds}"), "-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=256"])
+        .args([&format!("-max_total_time={seconds}"), "-timeout=30", "-rss_limit_mb=2048", "-malloc_limit_mb=256"])
         .args(["-print_final_stats=1", &format!("-artifact_prefix={}/", failures.display())])
         .args(extra_args)
         // What is found goes into the first folder.

@@ -52,33 +52,38 @@ impl Writer {
         if frequency == 0 {
             // A numbered file that is not full is closed for good.
             self.index += u32::from(self.numbered.take().is_some());
-            let open = self.single.take();
-            self.single = Some(append(open, &self.path, entry)?);
-            return Ok(());
+            return append(&mut self.single, &self.path, entry);
         }
-        let (open, count) = self.numbered.take().map_or((None, 0), |(file, count)| (Some(file), count));
+        let (mut open, count) = self.numbered.take().map_or((None, 0), |(file, count)| (Some(file), count));
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{}", self.index));
-        let file = append(open, Path::new(&path), entry)?;
-        match count + 1 < frequency {
-            true => self.numbered = Some((file, count + 1)),
+        let appended = append(&mut open, Path::new(&path), entry);
+        let count = count + u32::from(appended.is_ok());
+        match count < frequency {
+            true => self.numbered = open.map(|file| (file, count)),
             false => self.index += 1,
         }
-        Ok(())
+        appended
     }
 }
 
-/// Appends an entry to the array in a file. Creates the file if it is not open.
-fn append(file: Option<File>, path: &Path, entry: &str) -> io::Result<File> {
-    let (mut file, separator) = match file {
-        Some(mut file) => {
-            file.seek(SeekFrom::End(-(END.len() as i64)))?;
-            (file, ",\n")
-        }
-        None => (File::create(path)?, "[\n"),
+/// Appends an entry to the array in a file. Creates the file if it is not open. If that fails, as on a full disk, the file
+/// keeps the entries that it has, and is still an array.
+fn append(file: &mut Option<File>, path: &Path, entry: &str) -> io::Result<()> {
+    let Some(file) = file else {
+        let mut new = File::create(path)?;
+        new.write_all(format!("[\n{entry}{END}").as_bytes())?;
+        *file = Some(new);
+        return Ok(());
     };
-    file.write_all(format!("{separator}{entry}{END}").as_bytes())?;
-    Ok(file)
+    let end = file.seek(SeekFrom::End(-(END.len() as i64)))?;
+    let written = file.write_all(format!(",\n{entry}{END}").as_bytes());
+    if written.is_err() {
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(end))?;
+        file.write_all(END.as_bytes())?;
+    }
+    written
 }
 
 #[cfg(test)]

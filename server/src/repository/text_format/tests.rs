@@ -21,6 +21,13 @@ fn refusal(text: &str) -> String {
     parse(text.as_bytes(), descriptor()).unwrap_err().to_string()
 }
 
+/// Minutes, if each field cost time for the text before it.
+#[test]
+fn reads_a_long_list() {
+    let fields = "instance_group { count: 1 }\n".repeat(100_000);
+    assert_eq!(read(&fields).instance_group.len(), 100_000);
+}
+
 #[test]
 fn reads_every_form() {
     let config = read(
