@@ -18,7 +18,7 @@ use crate::{
         http1,
         io_threads::IoThreads,
         kserve_grpc,
-        listener::{Address, Listener},
+        listener::{Address, ConnectionLimits, Listener},
     },
 };
 
@@ -45,8 +45,8 @@ pub struct ListenerSpec {
 
 /// Limits of the process, and where it writes its ports.
 pub struct Limits<'a> {
-    /// Maximum number of connections of one listener.
-    pub max_connections: usize,
+    /// Limits of the connections of each listener.
+    pub connections: ConnectionLimits,
     /// How long accepted requests may take to finish after a signal.
     pub exit_timeout: Duration,
     /// The file for the ports, written when the server is ready; empty for none.
@@ -64,7 +64,7 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let mut signals = signals()?;
     // Every listener is bound before anything slow happens.
-    let Bound { listeners, ports, sockets } = bind(listeners, limits.max_connections).await?;
+    let Bound { listeners, ports, sockets } = bind(listeners, limits.connections).await?;
     let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
     let services = serve(listeners, &serving, &stop)?;
 
@@ -103,17 +103,17 @@ struct Bound {
     sockets: Vec<String>,
 }
 
-async fn bind(specs: Vec<ListenerSpec>, max_connections: usize) -> anyhow::Result<Bound> {
+async fn bind(specs: Vec<ListenerSpec>, limits: ConnectionLimits) -> anyhow::Result<Bound> {
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
     for ListenerSpec { service, name, protocol, address } in specs {
         let listener = match address {
             Address::Tcp(address) => {
-                let listener = Listener::bind(name, address, max_connections).await?;
+                let listener = Listener::bind(name, address, limits).await?;
                 bound.ports.insert(name, listener.port().context("cannot read a listener's port")?);
                 listener
             }
             Address::Unix { path, flag } => {
-                let listener = Listener::bind_unix(name, &path, flag, max_connections)?;
+                let listener = Listener::bind_unix(name, &path, flag, limits)?;
                 bound.sockets.push(format!("{name} {}", path.display()));
                 listener
             }

@@ -89,7 +89,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         }
     }
     let limits = serve::Limits {
-        max_connections: settings.common.max_connections,
+        connections: settings.common.connections(),
         exit_timeout: settings.common.exit_timeout(),
         ports_file: &settings.common.ports_file,
     };

@@ -2,6 +2,7 @@
 //! encodings, and depend neither on each other nor on backends.
 
 pub mod encoding;
+pub mod guard;
 pub mod http1;
 pub mod images;
 pub mod io_threads;

@@ -4,15 +4,26 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 
+use super::guard::{GuardFlags, GuardSettings};
 use crate::{
     backend::onnx::ProviderPolicy,
     kserve::shared_memory::{self, SharedMemory},
+    transport::listener::ConnectionLimits,
 };
 
 settings! {
-    CommonFlags {}
-    Common {}
-    defaults {}
+    CommonFlags {
+        /// Limits of a connection.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub guard: GuardFlags,
+    }
+    Common {
+        /// Limits of a connection.
+        #[serde(flatten)]
+        pub guard: GuardSettings,
+    }
+    defaults { guard: GuardSettings::default(), }
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";
@@ -34,8 +45,8 @@ settings! {
     /// Threads for one operator, for models that do not set their own number; all services share them [default: 0, one for each core]
     #[arg(value_name = "N")]
     intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
-    /// Maximum number of connections of one listener; further ones wait to be accepted [default: 1024]
-    #[arg(value_name = "N")]
+    /// Maximum number of connections of one listener; at the limit the one that has been idle the longest makes room, and while all are busy only health and metrics are answered, on 16 more [default: 1024]
+    #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";
     /// Bytes of idle buffers that a service keeps for later requests [default: 268435456, 256 MiB]
     #[arg(value_name = "BYTES")]
@@ -66,6 +77,11 @@ impl Common {
             max_regions: self.shared_memory_max_regions,
             max_bytes: self.shared_memory_max_bytes,
         }))
+    }
+
+    /// The limits of a listener's connections.
+    pub fn connections(&self) -> ConnectionLimits {
+        ConnectionLimits { max: self.max_connections, timeouts: self.guard.timeouts(), tcp: self.guard.tcp() }
     }
 
     /// How long accepted requests may take to finish after a signal.

@@ -4,6 +4,7 @@
 mod declare;
 mod common;
 mod endpoint;
+mod guard;
 mod log_format;
 mod suite;
 

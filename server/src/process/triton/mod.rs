@@ -79,7 +79,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     });
     let specs = ports.chain(sockets).collect();
     let limits = serve::Limits {
-        max_connections: common.max_connections,
+        connections: common.connections(),
         exit_timeout: common.exit_timeout(),
         ports_file: &common.ports_file,
     };

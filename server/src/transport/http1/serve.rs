@@ -9,19 +9,23 @@ use std::{
 
 use axum::Router;
 use bytes::{Buf as _, Bytes};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use http::{Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use quintet_proto::rest::ErrorBody;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::plain::{HEADER_READ_TIMEOUT, Plain, Settings};
+use super::{
+    head,
+    plain::{Plain, Settings},
+    reporting, reserve,
+};
 use crate::{
     service::Service,
     transport::{
+        guard::{Guard, Guarded, Reason, linger},
         io_threads::IoThreads,
-        listener::{Connection, Listener},
+        listener::{Connection, Listener, Shared},
     },
 };
 
@@ -38,21 +42,47 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let (pool, max_body_bytes) = (service.catalog().pool().clone(), service.catalog().limits().max_input.bytes);
-    let settings = Settings { router, pool, max_body_bytes, stop: stop.clone() };
-    listener.serve(&threads, &stop, move |connection| serve_connection(connection, settings.clone())).await;
+    let settings = Settings { router, pool, max_body_bytes };
+    let counters = service.catalog().connections();
+    let shared = Shared { threads: &threads, stop: &stop, counters, refusal: reserve::REFUSAL };
+    let serve = move |stream: Guarded<Connection>| {
+        let guard = Arc::clone(stream.guard());
+        serve_connection(stream, guard, settings.clone())
+    };
+    listener.serve(shared, serve).await;
+}
+
+/// Serves a connection until it ends or a timer of its guard ends it. A request that is incomplete then gets 408.
+pub(super) async fn serve_connection(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    guard: Arc<Guard>,
+    settings: Settings,
+) -> anyhow::Result<()> {
+    let serving = serve_requests(&mut stream, &guard, settings);
+    let ended = guard.watch(serving).await;
+    if let Err(reason @ (Reason::Head | Reason::Body)) = ended {
+        linger(stream, &timed_out(reason)).await;
+    }
+    ended?
 }
 
 /// Serves plain requests here, and lets hyper serve the connection from the first unusual request on.
-async fn serve_connection(connection: Connection, settings: Settings) -> anyhow::Result<()> {
-    let (router, stop) = (settings.router.clone(), settings.stop.clone());
-    let Some((connection, read)) = Plain::new(connection, settings).serve().await? else { return Ok(()) };
+async fn serve_requests(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    guard: &Arc<Guard>,
+    settings: Settings,
+) -> anyhow::Result<()> {
+    let router = settings.router.clone();
+    let Some((stream, read)) = Plain::new(stream, Arc::clone(guard), settings).serve().await? else { return Ok(()) };
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
-    let io = TokioIo::new(Rewound { read, connection });
-    let mut serving = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    // The guard has the timers.
+    builder.header_read_timeout(None).max_buf_size(MAX_BUFFER_BYTES);
+    let answer =
+        hyper::service::service_fn(move |request| reporting::answer(request, router.clone(), Arc::clone(guard)));
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(Rewound { read, stream }), answer));
     tokio::select! {
         outcome = serving.as_mut() => outcome?,
-        () = stop.cancelled() => {
+        () = guard.leave().cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await?;
         }
@@ -60,16 +90,25 @@ async fn serve_connection(connection: Connection, settings: Settings) -> anyhow:
     Ok(())
 }
 
-/// A connection with bytes that were read from it before, which are read again first.
-struct Rewound {
-    read: Bytes,
-    connection: Connection,
+/// The response to a request that did not come in time (RFC 9110 §15.5.9).
+fn timed_out(reason: Reason) -> Vec<u8> {
+    let body = serde_json::to_vec(&ErrorBody { error: reason.to_string() }).unwrap_or_default();
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = StatusCode::REQUEST_TIMEOUT;
+    parts.headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    [&head::print(&parts, Some(body.len() as u64), false)[..], &body].concat()
 }
 
-impl AsyncRead for Rewound {
+/// A connection with bytes that were read from it before, which are read again first.
+struct Rewound<S> {
+    read: Bytes,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
-            return Pin::new(&mut self.connection).poll_read(cx, buf);
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         let length = self.read.len().min(buf.remaining());
         buf.put_slice(&self.read[..length]);
@@ -78,9 +117,9 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncWrite for Rewound {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -88,18 +127,21 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;
