@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cli;
+mod exit;
 pub mod memory;
 pub mod serve;
 pub mod settings;

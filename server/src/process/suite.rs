@@ -90,6 +90,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     let limits = serve::Limits {
         connections: settings.common.connections(),
+        exit_delay: settings.common.exit_delay(),
         exit_timeout: settings.common.exit_timeout(),
         ports_file: &settings.common.ports_file,
     };

@@ -54,6 +54,9 @@ settings! {
     /// Seconds that accepted requests may take to finish after SIGTERM or SIGINT [default: 30]
     #[arg(value_name = "SECONDS")]
     exit_timeout_secs: u64 = 30, "QUINTET_EXIT_TIMEOUT_SECS";
+    /// Seconds between the end of readiness after SIGTERM or SIGINT and the end of the listeners, so that load balancers stop sending requests first; they need none where something else waits, such as preStop in Kubernetes [default: 0]
+    #[arg(value_name = "SECONDS")]
+    exit_delay_secs: u64 = 0, "QUINTET_EXIT_DELAY_SECS";
     /// Write the ports of the listeners to this JSON file when the server is ready; useful with port 0
     #[arg(value_name = "FILE")]
     ports_file: PathBuf = PathBuf::new(), "QUINTET_PORTS_FILE";
@@ -82,6 +85,11 @@ impl Common {
     /// The limits of a listener's connections.
     pub fn connections(&self) -> ConnectionLimits {
         ConnectionLimits { max: self.max_connections, timeouts: self.guard.timeouts(), tcp: self.guard.tcp() }
+    }
+
+    /// How long the listeners stay open after a signal.
+    pub fn exit_delay(&self) -> Duration {
+        Duration::from_secs(self.exit_delay_secs)
     }
 
     /// How long accepted requests may take to finish after a signal.
