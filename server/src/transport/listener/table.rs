@@ -1,6 +1,9 @@
 //! The open connections of a listener, and which of them makes room when there are too many.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -25,6 +28,8 @@ struct Open {
     next_key: u64,
     ordinary: HashMap<u64, Arc<Guard>>,
     reserve: HashMap<u64, Arc<Guard>>,
+    /// Those that were told to leave and have not left yet: a client that goes on with its streams may stay for long.
+    leaving: HashSet<u64>,
 }
 
 /// The place of a connection; dropped, it is free.
@@ -36,14 +41,14 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.table.open.lock();
-        if open.ordinary.remove(&self.key).is_none() {
-            open.reserve.remove(&self.key);
+        if open.ordinary.remove(&self.key).is_none() && open.reserve.remove(&self.key).is_none() {
+            open.leaving.remove(&self.key);
         }
     }
 }
 
 impl Table {
-    /// A table of at most `max` connections, and a few in reserve.
+    /// A table of at most `max` connections, as many that are leaving, and a few in reserve.
     pub(super) fn new(max: usize, counters: Arc<ConnectionCounters>) -> Arc<Self> {
         Arc::new(Self { max, open: Mutex::default(), counters })
     }
@@ -52,28 +57,40 @@ impl Table {
     /// one is in reserve. `None` if the reserve is busy too.
     pub(super) fn admit(self: &Arc<Self>, guard: Guard) -> Option<(Arc<Guard>, Place)> {
         let mut open = self.open.lock();
+        let Open { next_key, ordinary, reserve, leaving } = &mut *open;
         let now = Instant::now();
-        let is_ordinary = self.make_room(&mut open.ordinary, self.max, now);
-        if !is_ordinary && !self.make_room(&mut open.reserve, RESERVE, now) {
+        let (connections, guard) = if self.make_room(ordinary, self.max, leaving, now) {
+            (ordinary, guard)
+        } else if self.make_room(reserve, RESERVE, leaving, now) {
+            (reserve, guard.in_reserve())
+        } else {
             self.counters.count(Closed::Refused);
             return None;
-        }
-        let guard = Arc::new(if is_ordinary { guard } else { guard.in_reserve() });
-        let key = open.next_key;
-        open.next_key += 1;
-        let connections = if is_ordinary { &mut open.ordinary } else { &mut open.reserve };
+        };
+        let (guard, key) = (Arc::new(guard), *next_key);
+        *next_key += 1;
         connections.insert(key, Arc::clone(&guard));
         Some((guard, Place { table: Arc::clone(self), key }))
     }
 
     /// Whether there is room for one more, or a connection rests that can make room.
-    fn make_room(&self, connections: &mut HashMap<u64, Arc<Guard>>, max: usize, now: Instant) -> bool {
+    fn make_room(
+        &self,
+        connections: &mut HashMap<u64, Arc<Guard>>,
+        max: usize,
+        leaving: &mut HashSet<u64>,
+        now: Instant,
+    ) -> bool {
         if connections.len() < max {
             return true;
+        }
+        if leaving.len() >= self.max + RESERVE {
+            return false;
         }
         let resting = connections.iter().filter_map(|(&key, guard)| Some((guard.rest(now)?, key)));
         let Some((_, key)) = resting.min() else { return false };
         if let Some(guard) = connections.remove(&key) {
+            leaving.insert(key);
             guard.leave().cancel();
             self.counters.count(Closed::Shed);
         }
@@ -142,6 +159,17 @@ mod tests {
         busy.push(table.admit(guard()).unwrap());
         // An ordinary place that is free is used first.
         admitted.clear();
+        busy.remove(0);
+        assert!(!table.admit(guard()).unwrap().0.is_reserve());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_do_not_leave_are_bounded() {
+        let table = Table::new(1, Arc::default());
+        // None of them leaves its place.
+        let admitted: Vec<_> = std::iter::from_fn(|| table.admit(guard())).take(1000).collect();
+        assert_eq!(admitted.len(), (1 + RESERVE) + (1 + RESERVE));
+        drop(admitted);
         assert!(!table.admit(guard()).unwrap().0.is_reserve());
     }
 }
