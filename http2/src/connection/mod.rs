@@ -10,44 +10,58 @@
 //! 3. respond: [`Connection::send_response`], then [`Connection::send_data`] and [`Connection::send_trailers`];
 //! 4. transmit: write [`Connection::transmit_slices`], and report it with [`Connection::transmitted`].
 //!
-//! There is no clock and no waker in here: a step that needs the time gets it as an argument. Limits are in `limits`.
+//! There is no clock and no waker in here: a step that needs the time gets it as an argument, and the caller calls
+//! [`Connection::handle_timeout`] at [`Connection::next_timeout`].
 //!
-//! The files: `buffer` and `parser` (bytes to frames, with `rules`), `receive` (frames to events), `send` (responses to
-//! frames), `output` (frames to bytes); `stream` and `flow` are the state of a stream and of the windows.
+//! The files: `buffer`, `parser` and `payload` (bytes to frames, with `rules`), `receive` and `settings` (frames to events), `send`
+//! (responses to frames), `output` (frames to bytes), `end` (timeouts and the end of a connection). `stream`, `closed`
+//! and `flow` are the state of streams and windows; `limits`, `calm` and `timers` bound what a client may do.
 
 mod buffer;
+mod calm;
+mod closed;
+mod end;
 mod flow;
 pub(crate) mod limits;
 mod output;
 mod parser;
+mod payload;
 mod receive;
 mod rules;
 mod send;
+mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod timers;
 
-use std::{collections::HashMap, io::IoSlice};
+use std::{collections::HashMap, io::IoSlice, time::Instant};
 
 use http::request;
 
-pub use self::output::{DataSent, SendBuffer};
 use self::{
+    calm::Allowed,
+    closed::ClosedStreams,
     flow::{RecvWindow, SendWindow},
-    limits::{
-        CONNECTION_WINDOW_BYTES, MAX_CONCURRENT_STREAMS, MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES,
-        STREAM_WINDOW_BYTES,
-    },
+    limits::{CONNECTION_WINDOW_BYTES, MAX_CONTROL_BYTES, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES},
     output::SendQueue,
     parser::FrameParser,
     stream::Stream,
+    timers::Timers,
 };
-use crate::frame::{self, DEFAULT_WINDOW_BYTES, ErrorCode, StreamId, kind, setting};
+pub use self::{
+    limits::{Allowance, FRAMES_PER_SENT, Limits},
+    output::{DataSent, SendBuffer},
+    timers::{RAPID_RESET, Timeouts},
+};
+use crate::frame::{self, DEFAULT_WINDOW_BYTES, ErrorCode, StreamId, setting};
 
 /// The last stream of a GOAWAY that refuses no stream yet (RFC 9113 §6.8).
 const LARGEST_STREAM: StreamId = frame::MAX_WINDOW_BYTES;
 /// Payload of the PING that follows such a GOAWAY. Its acknowledgement shows that the client has read the GOAWAY.
 const SHUTDOWN_PING: [u8; 8] = *b"shutdown";
+/// Payload of the PING to a client that is silent.
+const SILENCE_PING: [u8; 8] = *b"silence?";
 
 /// What a client did.
 // A head is moved twice on its way to the handler; a box would cost an allocation for each request.
@@ -96,9 +110,13 @@ enum Shutdown {
 /// A server's connection.
 pub struct Connection {
     parser: FrameParser,
+    limits: Limits,
     output: SendQueue,
     /// The streams that are open or half-closed (remote).
     streams: HashMap<StreamId, Stream>,
+    closed: ClosedStreams,
+    /// Streams whose send window was exhausted and is not any more.
+    unblocked: Vec<StreamId>,
     /// The largest stream that the client has opened.
     last_stream: StreamId,
     /// The largest stream that was not ignored after a GOAWAY.
@@ -107,40 +125,48 @@ pub struct Connection {
     send_window: SendWindow,
     /// The client's SETTINGS_INITIAL_WINDOW_SIZE.
     peer_stream_window_bytes: u32,
+    empty_frames: Allowed,
+    rapid_resets: Allowed,
+    timers: Timers,
     shutdown: Shutdown,
+    /// Whether the client has sent GOAWAY: the connection ends with its last request.
+    has_client_left: bool,
     error: Option<ErrorCode>,
-}
-
-impl Default for Connection {
-    fn default() -> Self {
-        Self::new()
-    }
+    is_given_up: bool,
 }
 
 impl Connection {
     /// A connection on which nothing was received. The server's preface is queued.
-    pub fn new() -> Self {
+    pub fn new(limits: Limits, timeouts: Timeouts, now: Instant) -> Self {
         let mut output = SendQueue::new();
         // RFC 9113 §3.4: the server's preface, a SETTINGS frame, MUST be the first frame that it sends.
         output.control(frame::settings(&[
-            (setting::MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS),
+            (setting::MAX_CONCURRENT_STREAMS, limits.concurrent_streams),
             (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
             (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
-            (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES),
+            (setting::MAX_HEADER_LIST_SIZE, limits.header_list_bytes),
         ]));
         // RFC 9113 §6.9.2: the connection's window can only be changed with WINDOW_UPDATE.
         output.control(frame::window_update(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES));
         Self {
-            parser: FrameParser::new(),
+            parser: FrameParser::new(limits),
+            limits,
             output,
             streams: HashMap::new(),
+            closed: ClosedStreams::new(limits.concurrent_streams as usize),
+            unblocked: Vec::new(),
             last_stream: 0,
             last_processed_stream: 0,
             recv_window: RecvWindow::new(CONNECTION_WINDOW_BYTES),
             send_window: SendWindow::new(DEFAULT_WINDOW_BYTES),
             peer_stream_window_bytes: DEFAULT_WINDOW_BYTES,
+            empty_frames: Allowed::new(limits.empty_frames, now),
+            rapid_resets: Allowed::new(limits.rapid_resets, now),
+            timers: Timers::new(timeouts, now),
             shutdown: Shutdown::No,
+            has_client_left: false,
             error: None,
+            is_given_up: false,
         }
     }
 
@@ -156,7 +182,8 @@ impl Connection {
     }
 
     /// The first `bytes` of [`Self::recv_buffer`] were received.
-    pub fn received(&mut self, bytes: usize) {
+    pub fn received(&mut self, bytes: usize, now: Instant) {
+        self.timers.received(now);
         self.parser.buffer.received(bytes);
     }
 
@@ -167,7 +194,8 @@ impl Connection {
     }
 
     /// `bytes` of [`Self::unbuffered_data`] were received to another place, and used: their capacity is released.
-    pub fn data_received(&mut self, bytes: usize) {
+    pub fn data_received(&mut self, bytes: usize, now: Instant) {
+        self.timers.received(now);
         if let Some((stream, left)) = self.parser.unbuffered_data() {
             let bytes = bytes.min(left);
             self.parser.data_taken(bytes);
@@ -215,30 +243,14 @@ impl Connection {
     }
 
     /// The first `bytes` of the queue were transmitted.
-    pub fn transmitted(&mut self, bytes: usize) {
+    pub fn transmitted(&mut self, bytes: usize, now: Instant) {
+        self.timers.transmitted(now);
         self.output.sent(bytes);
     }
 
-    /// Begins to end the connection gracefully: streams that the client opens before it knows are still served.
-    // RFC 9113 §6.8: a server that shuts down gracefully SHOULD send a GOAWAY with the largest stream, and after at
-    // least one round trip another one with the last stream that it serves. The PING measures the round trip.
-    pub fn shut_down(&mut self) {
-        if self.shutdown != Shutdown::No {
-            return;
-        }
-        if !self.parser.has_preface() {
-            self.shutdown = Shutdown::Refusing;
-            return;
-        }
-        self.shutdown = Shutdown::Announced;
-        self.output.control(frame::go_away(LARGEST_STREAM, ErrorCode::NoError));
-        self.output.control(frame::frame(kind::PING, 0, 0, &SHUTDOWN_PING));
-    }
-
-    /// Whether the caller must end the connection when all queued bytes are transmitted.
-    // RFC 9113 §5.4.1: after a GOAWAY for a connection error, the TCP connection MUST be closed.
-    pub fn is_closed(&self) -> bool {
-        self.error.is_some() || (self.shutdown == Shutdown::Refusing && self.streams.is_empty())
+    /// A stream for which [`Self::send_data`] returned [`DataSent::StreamBlocked`], and whose window is open again.
+    pub fn poll_unblocked(&mut self) -> Option<StreamId> {
+        self.unblocked.pop()
     }
 
     /// Ends all streams with a connection error.
@@ -248,6 +260,7 @@ impl Connection {
         if self.error.is_none() {
             self.output.control(frame::go_away(self.last_processed_stream, code));
             self.error = Some(code);
+            self.timers.failed = Some(self.timers.now);
             self.streams.clear();
         }
     }

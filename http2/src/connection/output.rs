@@ -46,16 +46,29 @@ pub enum DataSent {
     Frame,
     /// A frame with END_STREAM was queued; the stream is closed.
     Last,
-    /// Nothing was queued: a flow-control window is exhausted or the queue is full.
+    /// Nothing was queued: the stream's window is exhausted. [`Connection::poll_unblocked`] returns the stream when it
+    /// is not any more.
+    ///
+    /// [`Connection::poll_unblocked`]: super::Connection::poll_unblocked
+    StreamBlocked,
+    /// Nothing was queued: the connection's window is exhausted or the queue is full.
     Blocked,
     /// The stream is closed.
     Closed,
 }
 
+/// A queued frame, or a part of one.
+struct Part {
+    bytes: Bytes,
+    /// Whether it belongs to a DATA frame, which the client's windows bound.
+    is_data: bool,
+}
+
 /// Queued frames, as parts.
 pub(super) struct SendQueue {
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
     bytes: usize,
+    /// Bytes of parts that belong to no DATA frame.
     control_bytes: usize,
     encoder: Encoder,
     /// Where the headers of DATA frames are written.
@@ -86,15 +99,14 @@ impl SendQueue {
         self.bytes
     }
 
-    /// Bytes of control frames that were queued since the queue was last empty.
+    /// Queued bytes of frames other than DATA.
     pub(super) fn control_bytes(&self) -> usize {
         self.control_bytes
     }
 
     /// Queues a frame that is no part of a response.
     pub(super) fn control(&mut self, frame: Vec<u8>) {
-        self.control_bytes += frame.len();
-        self.push(frame.into());
+        self.push(frame.into(), false);
     }
 
     /// Queues a field section as HEADERS, with CONTINUATIONs if it exceeds one frame.
@@ -115,14 +127,14 @@ impl SendQueue {
             let flags = flag::END_HEADERS | end;
             let header = FrameHeader { length: length as u32, kind: kind::HEADERS, flags, stream };
             block[..frame::HEADER_BYTES].copy_from_slice(&header.bytes());
-            return self.push(block.into());
+            return self.push(block.into(), false);
         }
         // RFC 9113 §4.3 and §6.10: the frames of a field block MUST be contiguous; the last one has END_HEADERS.
         let mut fragments = block[frame::HEADER_BYTES..].chunks(max).peekable();
         let mut next = (kind::HEADERS, end);
         while let Some(fragment) = fragments.next() {
             let flags = next.1 | if fragments.peek().is_none() { flag::END_HEADERS } else { 0 };
-            self.push(frame::frame(next.0, flags, stream, fragment).into());
+            self.push(frame::frame(next.0, flags, stream, fragment).into(), false);
             next = (kind::CONTINUATION, 0);
         }
     }
@@ -136,33 +148,36 @@ impl SendQueue {
         }
         self.headers.extend_from_slice(&header.bytes());
         let header = self.headers.split().freeze();
-        self.push(header);
+        self.push(header, true);
         data.bytes -= length;
         let mut left = length;
         while left > 0 {
             let Some(part) = data.parts.front_mut() else { return };
             if part.len() > left {
                 let piece = part.split_to(left);
-                return self.push(piece);
+                return self.push(piece, true);
             }
             left -= part.len();
             if let Some(part) = data.parts.pop_front() {
-                self.push(part);
+                self.push(part, true);
             }
         }
     }
 
-    fn push(&mut self, part: Bytes) {
-        if !part.is_empty() {
-            self.bytes += part.len();
-            self.parts.push_back(part);
+    fn push(&mut self, bytes: Bytes, is_data: bool) {
+        if !bytes.is_empty() {
+            self.bytes += bytes.len();
+            if !is_data {
+                self.control_bytes += bytes.len();
+            }
+            self.parts.push_back(Part { bytes, is_data });
         }
     }
 
     /// Fills `slices` with what is sent next; returns how many it filled.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = IoSlice::new(part);
+            *slice = IoSlice::new(&part.bytes);
         }
         self.parts.len().min(slices.len())
     }
@@ -171,13 +186,16 @@ impl SendQueue {
     pub(super) fn sent(&mut self, mut bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         while let Some(part) = self.parts.front_mut() {
-            if bytes < part.len() {
-                part.advance(bytes);
+            let sent = bytes.min(part.bytes.len());
+            if !part.is_data {
+                self.control_bytes -= sent;
+            }
+            if sent < part.bytes.len() {
+                part.bytes.advance(sent);
                 return;
             }
-            bytes -= part.len();
+            bytes -= sent;
             self.parts.pop_front();
         }
-        self.control_bytes = 0;
     }
 }

@@ -1,17 +1,14 @@
-//! Splits received bytes into frames, and field blocks into fields (RFC 9113 §3.4, §4 and §6).
+//! Splits received bytes into frames (RFC 9113 §3.4, §4 and §6).
 
-use super::{
-    buffer::RecvBuffer,
-    limits::{MAX_FIELD_BLOCK_BYTES, MAX_HEADER_LIST_BYTES},
-    rules,
-};
+use super::{buffer::RecvBuffer, limits::Limits, rules};
 use crate::{
-    frame::{self, ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
+    frame::{ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
     hpack::{DEFAULT_TABLE_BYTES, Decoder},
-    message::RequestBuilder,
+    message::FieldSection,
 };
 
 /// A frame, or a part of a DATA frame.
+#[allow(clippy::large_enum_variant)] // A box would cost an allocation for each request.
 pub(super) enum Frame {
     /// The header of a DATA frame. All of `length` counts in the flow-control windows; `padding` of it, with the field
     /// that gives the padding's length, is no data.
@@ -34,10 +31,12 @@ pub(super) enum Frame {
     Headers {
         stream: StreamId,
         is_last: bool,
-        head: RequestBuilder,
+        fields: FieldSection,
     },
     /// Pairs of identifier and value.
     Settings(Vec<(u16, u32)>),
+    /// SETTINGS with ACK.
+    SettingsAck,
     /// PING without ACK.
     Ping([u8; 8]),
     /// PING with ACK.
@@ -50,6 +49,8 @@ pub(super) enum Frame {
         stream: StreamId,
         increment: u32,
     },
+    /// PRIORITY, or a frame of an unknown type.
+    Ignored,
 }
 
 /// What is left of a DATA frame.
@@ -76,29 +77,35 @@ enum Next {
     Discard(usize),
 }
 
+/// Bytes of one pair in a SETTINGS frame (RFC 9113 §6.5.1).
+const SETTING_BYTES: usize = 6;
 const NEXT_HEADER: Next = Next::Header { is_first: false };
 
 /// A field block whose END_HEADERS has not come.
-struct FieldBlock {
-    stream: StreamId,
-    is_last: bool,
-    bytes: Vec<u8>,
+pub(super) struct FieldBlock {
+    pub(super) stream: StreamId,
+    pub(super) is_last: bool,
+    pub(super) bytes: Vec<u8>,
+    /// CONTINUATION frames so far.
+    pub(super) continuations: u32,
 }
 
 /// Received bytes, and how far they are parsed.
 pub(super) struct FrameParser {
     pub(super) buffer: RecvBuffer,
+    pub(super) limits: Limits,
     next: Next,
     /// Of a frame other than DATA, as far as it has come.
     payload: Vec<u8>,
-    field_block: Option<FieldBlock>,
-    decoder: Decoder,
+    pub(super) field_block: Option<FieldBlock>,
+    pub(super) decoder: Decoder,
 }
 
 impl FrameParser {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             buffer: RecvBuffer::new(),
+            limits,
             next: Next::Preface,
             payload: Vec::new(),
             field_block: None,
@@ -147,14 +154,19 @@ impl FrameParser {
                 Next::Header { is_first } => {
                     let Some(bytes) = self.buffer.read::<HEADER_BYTES>() else { return Ok(None) };
                     let header = FrameHeader::parse(bytes);
-                    // RFC 9113 §3.4: the client's preface MUST be followed by a SETTINGS frame.
-                    if is_first && header.kind != kind::SETTINGS {
+                    // RFC 9113 §3.4: the client's preface MUST be followed by a SETTINGS frame, which is not an
+                    // acknowledgement.
+                    if is_first && (header.kind != kind::SETTINGS || header.has(flag::ACK)) {
                         return Err(ErrorCode::Protocol);
                     }
                     rules::check(header, self.field_block.as_ref().map(|block| block.stream))?;
                     self.next = self.after(header)?;
-                    if let Next::Data(Data { stream, is_last, .. }) = self.next {
-                        return Ok(Some(Frame::Data { stream, length: header.length, padding: 0, is_last }));
+                    match self.next {
+                        Next::Data(Data { stream, is_last, .. }) => {
+                            return Ok(Some(Frame::Data { stream, length: header.length, padding: 0, is_last }));
+                        }
+                        Next::Discard(_) => return Ok(Some(Frame::Ignored)),
+                        _ => {}
                     }
                 }
                 Next::Payload(header) => {
@@ -240,9 +252,12 @@ impl FrameParser {
                 let is_last = header.has(flag::END_STREAM);
                 Ok(Next::Data(Data { stream, left: length as usize, padding: 0, is_last }))
             }
+            kind::SETTINGS if length as usize > self.limits.settings_entries * SETTING_BYTES => {
+                Err(ErrorCode::EnhanceYourCalm)
+            }
             kind::HEADERS..=kind::CONTINUATION => {
                 let before = self.field_block.as_ref().map_or(0, |block| block.bytes.len());
-                if before + length as usize > MAX_FIELD_BLOCK_BYTES {
+                if before + length as usize > self.limits.field_block_bytes {
                     return Err(ErrorCode::EnhanceYourCalm);
                 }
                 Ok(Next::Payload(header))
@@ -250,56 +265,5 @@ impl FrameParser {
             // RFC 9113 §4.1 and §5.5: frames of unknown types MUST be discarded.
             _ => Ok(Next::Discard(length as usize)),
         }
-    }
-
-    /// A complete frame other than DATA; `None` if nothing follows from it.
-    fn payload_frame(&mut self, header: FrameHeader, payload: &[u8]) -> Result<Option<Frame>, ErrorCode> {
-        let stream = header.stream;
-        Ok(Some(match header.kind {
-            kind::HEADERS => {
-                // RFC 9113 §6.2: padding of the payload's length or more MUST be treated as a PROTOCOL_ERROR.
-                let fragment = frame::content(header, payload).ok_or(ErrorCode::Protocol)?;
-                let is_last = header.has(flag::END_STREAM);
-                if header.has(flag::END_HEADERS) {
-                    return self.field_section(stream, is_last, fragment).map(Some);
-                }
-                self.field_block = Some(FieldBlock { stream, is_last, bytes: fragment.to_vec() });
-                return Ok(None);
-            }
-            kind::CONTINUATION => {
-                let mut block = self.field_block.take().ok_or(ErrorCode::Protocol)?;
-                block.bytes.extend_from_slice(payload);
-                if header.has(flag::END_HEADERS) {
-                    return self.field_section(stream, block.is_last, &block.bytes).map(Some);
-                }
-                self.field_block = Some(block);
-                return Ok(None);
-            }
-            kind::SETTINGS if !header.has(flag::ACK) => Frame::Settings(frame::read_settings(payload).collect()),
-            kind::PING => {
-                let payload = *payload.first_chunk().ok_or(ErrorCode::FrameSize)?;
-                if header.has(flag::ACK) { Frame::PingAck(payload) } else { Frame::Ping(payload) }
-            }
-            kind::GOAWAY => Frame::GoAway,
-            // RFC 9113 §7: unknown error codes MUST NOT trigger any special behavior: none is read.
-            kind::RST_STREAM => Frame::RstStream { stream },
-            kind::WINDOW_UPDATE => {
-                let increment = u32::from_be_bytes(*payload.first_chunk().ok_or(ErrorCode::FrameSize)?);
-                // RFC 9113 §6.9: the reserved bit is ignored.
-                Frame::WindowUpdate { stream, increment: increment & frame::MAX_WINDOW_BYTES }
-            }
-            // SETTINGS with ACK, and PRIORITY, whose signals RFC 9113 §5.3.2 deprecates.
-            _ => return Ok(None),
-        }))
-    }
-
-    /// Decodes a complete field block.
-    fn field_section(&mut self, stream: StreamId, is_last: bool, block: &[u8]) -> Result<Frame, ErrorCode> {
-        let mut head = RequestBuilder::new(MAX_HEADER_LIST_BYTES as usize);
-        // RFC 9113 §4.3: a field block MUST be decompressed; one that cannot be MUST be treated as a COMPRESSION_ERROR.
-        // RFC 9113 §5.1, §6.8 and §10.5.1: so MUST that of an ignored stream, or one that is too large, as it changes
-        // the state of the decoder.
-        self.decoder.decode(block, |name, value| head.add(name, value)).map_err(|_| ErrorCode::Compression)?;
-        Ok(Frame::Headers { stream, is_last, head })
     }
 }

@@ -4,7 +4,8 @@ use http::{HeaderMap, StatusCode};
 
 use super::{
     Connection, Event,
-    limits::MAX_QUEUED_BYTES,
+    closed::ClosedBy,
+    limits::{FRAMES_PER_SENT, MAX_QUEUED_BYTES},
     output::{DataSent, SendBuffer},
     stream::StreamState,
 };
@@ -33,6 +34,7 @@ impl Connection {
     ) {
         if self.streams.contains_key(&stream) {
             self.output.fields(stream, is_last, fields);
+            self.empty_frames.give(FRAMES_PER_SENT);
             if is_last {
                 self.finish(stream);
             }
@@ -46,16 +48,23 @@ impl Connection {
         // RFC 9113 §6.9.1: a DATA frame MUST NOT exceed the window of the stream or of the connection; one without
         // data and with END_STREAM may always be sent.
         // RFC 9113 §4.2: a payload MUST NOT exceed the client's SETTINGS_MAX_FRAME_SIZE.
+        if !data.is_empty() {
+            if open.send_window.available() == 0 {
+                open.is_blocked = true;
+                return DataSent::StreamBlocked;
+            }
+            if self.send_window.available() == 0 || self.output.bytes() >= MAX_QUEUED_BYTES {
+                return DataSent::Blocked;
+            }
+        }
         let allowed =
             open.send_window.available().min(self.send_window.available()).min(self.output.max_frame_bytes as usize);
-        if !data.is_empty() && (allowed == 0 || self.output.bytes() >= MAX_QUEUED_BYTES) {
-            return DataSent::Blocked;
-        }
         let length = data.len().min(allowed);
         let is_last = is_last && length == data.len();
         open.send_window.consume(length);
         self.send_window.consume(length);
         self.output.data(stream, length, is_last, data);
+        self.empty_frames.give(FRAMES_PER_SENT);
         if is_last {
             self.finish(stream);
             return DataSent::Last;
@@ -78,7 +87,7 @@ impl Connection {
         if state == Some(StreamState::Open) {
             self.reset_stream(stream, ErrorCode::NoError);
         } else {
-            self.remove(stream);
+            self.remove(stream, ClosedBy::End);
         }
     }
 
@@ -87,15 +96,17 @@ impl Connection {
     // be sent for an idle stream: `last_stream` was raised to the stream before.
     pub(super) fn reset_stream(&mut self, stream: StreamId, code: ErrorCode) -> Option<Event<'static>> {
         self.output.control(frame::rst_stream(stream, code));
-        self.remove(stream).then_some(Event::Reset { stream })
+        self.remove(stream, ClosedBy::ServerReset).then_some(Event::Reset { stream })
     }
 
     /// Removes a stream, and releases what the application has of it; false if it was closed before.
-    pub(super) fn remove(&mut self, stream: StreamId) -> bool {
+    pub(super) fn remove(&mut self, stream: StreamId, by: ClosedBy) -> bool {
+        self.closed.add(stream, by);
         let removed = self.streams.remove(&stream);
         if let Some(stream) = &removed {
             self.release_connection(stream.unreleased);
         }
+        self.end_if_client_left();
         removed.is_some()
     }
 

@@ -1,31 +1,29 @@
-//! Polls the socket, the state machine and the responses of one connection.
+//! Polls the socket, the state machine and the responses of one connection. What happens to its requests is in
+//! [`exchange`](super::exchange).
 
 use std::{
-    collections::HashMap,
+    collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
-use futures_util::{
-    StreamExt as _,
-    future::{AbortHandle, Abortable},
-    stream::FuturesUnordered,
-};
-use http::{Response, request::Parts};
-use http_body::Body as _;
+use futures_util::{future::Abortable, stream::FuturesUnordered};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     error::Error,
-    handler::{Admission, Handler, ResponseFuture},
-    request::{Request, Sink},
-    request_body::{self, ReadSignal},
-    response::{ResponseSender, Sent, StreamResponse},
+    handler::{Activity, Handler},
+    options::Options,
+    request::{Request, Requests, Sink},
+    response::StreamResponse,
+    signal::StreamSignal,
+    timer::Timer,
 };
 use crate::{
-    connection::{Connection, Event},
+    connection::Connection,
     frame::{ErrorCode, StreamId},
 };
 
@@ -46,28 +44,41 @@ enum Input {
 /// A connection with its socket and its requests.
 pub(super) struct Driver<S, H: Handler> {
     socket: S,
-    handler: H,
-    connection: Connection,
-    requests: HashMap<StreamId, Request<H::ResponseBody>>,
-    responses: FuturesUnordered<Abortable<StreamResponse<H::ResponseBody>>>,
-    /// Streams whose response is being sent.
-    sending: Vec<StreamId>,
-    /// Set when a streaming request's body was read.
-    bodies_read: Arc<ReadSignal>,
+    pub(super) handler: H,
+    pub(super) connection: Connection,
+    pub(super) requests: Requests<H::ResponseBody>,
+    pub(super) responses: FuturesUnordered<Abortable<StreamResponse<H::ResponseBody>>>,
+    /// Streams whose response may be sent on.
+    pub(super) sending: VecDeque<StreamId>,
+    /// Streams whose response's body has more.
+    pub(super) bodies_ready: Arc<StreamSignal>,
+    /// Streams whose request's body was read.
+    pub(super) bodies_read: Arc<StreamSignal>,
+    /// Streams that were taken from either of them; empty between uses.
+    pub(super) signalled: Vec<StreamId>,
+    timer: Timer,
+    now: Instant,
+    activity: Activity,
     is_shutting_down: bool,
     error: Option<ErrorCode>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
-    pub(super) fn new(socket: S, handler: H) -> Self {
+    pub(super) fn new(socket: S, handler: H, options: Options) -> Self {
+        let now = clock();
         Self {
             socket,
             handler,
-            connection: Connection::new(),
-            requests: HashMap::new(),
+            connection: Connection::new(options.limits, options.timeouts, now),
+            requests: Requests::new(),
             responses: FuturesUnordered::new(),
-            sending: Vec::new(),
+            sending: VecDeque::new(),
+            bodies_ready: Arc::default(),
             bodies_read: Arc::default(),
+            signalled: Vec::new(),
+            timer: Timer::default(),
+            now,
+            activity: Activity::Idle,
             is_shutting_down: false,
             error: None,
         }
@@ -79,11 +90,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
         cx: &mut Context<'_>,
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Poll<Result<(), Error>> {
+        self.bodies_ready.register(cx.waker());
         self.bodies_read.register(cx.waker());
         loop {
+            self.now = clock();
             if !self.is_shutting_down && shutdown.as_mut().poll(cx).is_ready() {
                 self.is_shutting_down = true;
-                self.connection.shut_down();
+                self.connection.shut_down(self.now);
             }
             let mut progressed = false;
             if self.error.is_none() {
@@ -91,8 +104,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
                     Ok(Input::Pending) => {}
                     Ok(Input::Received) => progressed = true,
                     Ok(Input::End) => return Poll::Ready(Ok(())),
-                    Err(Error::Io(error)) => return Poll::Ready(Err(error.into())),
-                    Err(Error::Protocol(code)) => self.fail(code),
+                    Err(Failure::Io(error)) => return Poll::Ready(Err(error.into())),
+                    Err(Failure::Connection(code)) => self.fail(code),
                 }
                 progressed |= self.poll_responses(cx);
                 progressed |= self.poll_sending(cx);
@@ -100,16 +113,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
             let queued = self.connection.queued_bytes();
             match self.poll_write(cx) {
                 // An error of the socket does not matter after the client has received all responses.
-                Poll::Ready(_) if self.connection.is_closed() => {
-                    let _ = ready!(Pin::new(&mut self.socket).poll_shutdown(cx));
-                    return Poll::Ready(self.error.take().map_or(Ok(()), |code| Err(Error::Protocol(code))));
+                Poll::Ready(_)
+                    if self.connection.is_closed() && Pin::new(&mut self.socket).poll_shutdown(cx).is_ready() =>
+                {
+                    return Poll::Ready(self.result());
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 _ => {}
             }
             if !progressed && self.connection.queued_bytes() == queued {
-                return Poll::Pending;
+                self.report();
+                ready!(self.timer.poll(self.connection.next_timeout(), cx));
+                if let Err(code) = self.connection.handle_timeout(self.now) {
+                    self.fail(code);
+                }
+                if self.connection.is_given_up() {
+                    return Poll::Ready(self.result());
+                }
             }
+        }
+    }
+
+    /// How the connection has ended.
+    fn result(&mut self) -> Result<(), Error> {
+        self.error.take().map_or(Ok(()), |code| Err(code.into()))
+    }
+
+    /// Tells the handler what the connection does, if that has changed.
+    fn report(&mut self) {
+        let activity = self.requests.activity(self.connection.queued_bytes() > 0);
+        if std::mem::replace(&mut self.activity, activity) != activity {
+            self.handler.activity(activity);
         }
     }
 
@@ -122,21 +156,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
     }
 
     /// Reads once, and handles what was received.
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<Input, Error> {
-        if self.bodies_read.take() {
-            self.release_consumed();
-        }
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<Input, Failure> {
+        self.release_consumed();
         // RFC 9113 §5.2.2: frames MUST be read as soon as they are available; but while the client does not read the
         // control frames that its own cause, nothing is read, or they would pile up (RFC 9113 §10.5).
         if !self.connection.accepts_input() {
             return Ok(Input::Pending);
         }
-        match self.poll_read(cx)? {
+        match self.poll_read(cx).map_err(Failure::Io)? {
             Poll::Pending => return Ok(Input::Pending),
             Poll::Ready(0) => return Ok(Input::End),
             Poll::Ready(_) => {}
         }
-        self.handle_events()?;
+        self.handle_events().map_err(Failure::Connection)?;
         Ok(Input::Received)
     }
 
@@ -145,148 +177,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let Some((stream, left)) = self.connection.unbuffered_data()
             && left >= MIN_DIRECT_BYTES
-            && let Some(Request { sink: Sink::Buffered(intake), .. }) = self.requests.get_mut(&stream)
+            && let Some(Request { sink: Sink::Buffered(intake), .. }) = self.requests.get_mut(stream)
         {
             let buffer = intake.buffer();
             let length = buffer.len().min(left);
             if length > 0 {
                 let received = ready!(poll_read(&mut self.socket, &mut buffer[..length], cx))?;
                 intake.filled(received);
-                self.connection.data_received(received);
+                self.connection.data_received(received, self.now);
                 return Poll::Ready(Ok(received));
             }
         }
         let received = ready!(poll_read(&mut self.socket, self.connection.recv_buffer(), cx))?;
-        self.connection.received(received);
+        self.connection.received(received, self.now);
         Poll::Ready(Ok(received))
-    }
-
-    fn handle_events(&mut self) -> Result<(), Error> {
-        while let Some(event) = self.connection.poll_event().map_err(Error::Protocol)? {
-            match event {
-                Event::Request { stream, head, is_last } => self.begin(stream, head, is_last),
-                Event::EndStream { stream } => self.finish(stream),
-                Event::Reset { stream } => drop(self.requests.remove(&stream)),
-                Event::Data { stream, bytes } => {
-                    let length = bytes.len();
-                    let pushed = match self.requests.get_mut(&stream).map(|request| &mut request.sink) {
-                        Some(Sink::Buffered(intake)) => intake.push(bytes),
-                        // Its capacity is released when it is read.
-                        Some(Sink::Streaming(body)) => {
-                            body.push(bytes);
-                            continue;
-                        }
-                        Some(Sink::Discard) | None => Ok(()),
-                    };
-                    self.connection.release_capacity(stream, length);
-                    if let Err(refusal) = pushed {
-                        self.respond(stream, *refusal);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands a new request to the handler.
-    fn begin(&mut self, stream: StreamId, head: Parts, is_last: bool) {
-        match self.handler.handle(head) {
-            Admission::Buffered(intake) => {
-                self.requests.insert(stream, Request::new(Sink::Buffered(intake)));
-            }
-            Admission::Streaming(answer) => {
-                let (sender, body) = request_body::channel(&self.bodies_read);
-                self.requests.insert(stream, Request::new(Sink::Streaming(sender)));
-                self.spawn(stream, answer(body));
-            }
-            Admission::Answered(response) => {
-                self.requests.insert(stream, Request::new(Sink::Discard));
-                return self.respond(stream, response);
-            }
-        }
-        if is_last {
-            self.finish(stream);
-        }
-    }
-
-    /// The body of a request is complete.
-    fn finish(&mut self, stream: StreamId) {
-        let Some(request) = self.requests.get_mut(&stream) else { return };
-        if let Sink::Streaming(body) = &request.sink {
-            body.finish();
-        } else if let Sink::Buffered(intake) = std::mem::replace(&mut request.sink, Sink::Discard) {
-            self.spawn(stream, intake.finish());
-        }
-    }
-
-    /// Polls a response with this task from now on.
-    fn spawn(&mut self, stream: StreamId, response: ResponseFuture<H::ResponseBody>) {
-        let Some(request) = self.requests.get_mut(&stream) else { return };
-        let (handle, registration) = AbortHandle::new_pair();
-        request.response = Some(handle);
-        self.responses.push(Abortable::new(StreamResponse { stream, response }, registration));
-    }
-
-    /// Begins to send the responses that are ready; whether there were any.
-    fn poll_responses(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut progressed = false;
-        while let Poll::Ready(Some(response)) = self.responses.poll_next_unpin(cx) {
-            progressed = true;
-            // Aborted ones belong to streams that are closed.
-            if let Ok((stream, response)) = response {
-                self.respond(stream, response);
-            }
-        }
-        progressed
-    }
-
-    /// Begins to send a response.
-    fn respond(&mut self, stream: StreamId, response: Response<H::ResponseBody>) {
-        let Some(request) = self.requests.get_mut(&stream) else { return };
-        if let Sink::Buffered(_) = request.sink {
-            request.sink = Sink::Discard;
-        }
-        let (head, body) = response.into_parts();
-        let is_last = body.is_end_stream();
-        self.connection.send_response(stream, head.status, &head.headers, is_last);
-        if is_last {
-            self.requests.remove(&stream);
-        } else {
-            request.sender = Some(ResponseSender::new(body));
-            self.sending.push(stream);
-        }
-    }
-
-    /// Queues what responses have and the connection takes; whether there was anything.
-    fn poll_sending(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.connection.queued_bytes();
-        let Self { connection, requests, sending, .. } = self;
-        sending.retain(|&stream| {
-            let sender = requests.get_mut(&stream).and_then(|request| request.sender.as_mut());
-            let sent = sender.map(|sender| sender.poll(stream, connection, cx));
-            if sent == Some(Sent::Failed) {
-                connection.reset(stream, ErrorCode::Internal);
-            }
-            let is_pending = sent == Some(Sent::Pending);
-            if !is_pending {
-                requests.remove(&stream);
-            }
-            is_pending
-        });
-        // When the queue or the connection's window is full, another stream is the first next time.
-        if sending.len() > 1 {
-            sending.rotate_left(1);
-        }
-        connection.queued_bytes() > before
-    }
-
-    /// Releases the capacity of what was read from the bodies of streaming requests.
-    fn release_consumed(&mut self) {
-        for (&stream, request) in &self.requests {
-            if let Sink::Streaming(body) = &request.sink {
-                self.connection.release_capacity(stream, body.take_consumed());
-            }
-        }
     }
 
     /// Writes as much as the socket takes, many parts in one call. Ready when nothing is queued.
@@ -298,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.connection.transmitted(sent);
+            self.connection.transmitted(sent, self.now);
         }
         Poll::Ready(Ok(()))
     }
@@ -313,4 +217,16 @@ fn poll_read(
     let mut buffer = ReadBuf::new(buffer);
     ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
     Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// Why nothing more is received.
+enum Failure {
+    Io(io::Error),
+    /// A connection error.
+    Connection(ErrorCode),
+}
+
+/// The time, which tests can stop.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -5,18 +5,23 @@
 
 mod driver;
 mod error;
+mod exchange;
 mod handler;
+mod options;
 mod request;
 mod request_body;
 mod response;
+mod signal;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::{
     error::Error,
-    handler::{Admission, Handler, Intake, ResponseFuture},
+    handler::{Activity, Admission, Handler, Intake, ResponseFuture},
+    options::Options,
     request_body::{RequestBody, RequestCancelled},
 };
 
@@ -25,12 +30,17 @@ pub use self::{
 ///
 /// # Errors
 /// When the socket fails or the client breaks a rule of HTTP/2.
-pub async fn serve<S, H>(socket: S, handler: H, shutdown: impl Future<Output = ()>) -> Result<(), Error>
+pub async fn serve<S, H>(
+    socket: S,
+    handler: H,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    let mut driver = driver::Driver::new(socket, handler);
+    let mut driver = driver::Driver::new(socket, handler, options);
     let mut shutdown = std::pin::pin!(shutdown);
     std::future::poll_fn(|cx| driver.poll(cx, shutdown.as_mut())).await
 }

@@ -178,12 +178,12 @@ fn a_full_queue_takes_no_more_data() {
 
 #[test]
 fn nothing_is_received_while_control_frames_pile_up() {
-    let mut connection = Connection::new();
+    let mut connection = Connection::new(Limits::default(), Timeouts::default(), Instant::now());
     let ping = frame::frame(kind::PING, 0, 0, &[0; 8]);
     let mut sent = 0;
     let send = |connection: &mut Connection, bytes: &[u8]| {
         connection.recv_buffer()[..bytes.len()].copy_from_slice(bytes);
-        connection.received(bytes.len());
+        connection.received(bytes.len(), Instant::now());
         assert!(connection.poll_event().unwrap().is_none());
     };
     send(&mut connection, &[PREFACE, &frame::settings(&[])].concat());
@@ -193,6 +193,6 @@ fn nothing_is_received_while_control_frames_pile_up() {
     }
     assert!((3000..5000).contains(&sent), "{sent}");
     let queued = connection.queued_bytes();
-    connection.transmitted(queued);
+    connection.transmitted(queued, Instant::now());
     assert!(connection.accepts_input());
 }

@@ -1,5 +1,7 @@
 //! The state machine alone: bytes in, frames and events out. No socket, no runtime, no clock.
 
+mod abuse;
+mod conformance;
 mod connection_errors;
 mod flow_control;
 mod properties;
@@ -7,16 +9,18 @@ mod responses;
 mod settings;
 mod shutdown;
 mod streams;
+mod timers;
 
 use std::{
     collections::{BTreeMap, HashMap},
     io::IoSlice,
+    time::Instant,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{Connection, DataSent, Event, SendBuffer};
+use super::{Connection, DataSent, Event, Limits, SendBuffer, Timeouts};
 use crate::{
     frame::{self, ErrorCode, FrameHeader, HEADER_BYTES, PREFACE, StreamId, flag, kind},
     hpack::{self, DEFAULT_TABLE_BYTES},
@@ -62,19 +66,28 @@ struct Peer {
     error: Option<ErrorCode>,
     /// What the connection has sent and no test has read.
     output: Vec<u8>,
+    /// What the clock says: it stands unless a test moves it.
+    now: Instant,
 }
 
 impl Peer {
     /// Before the preface.
     fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    /// Before the preface, with other limits.
+    fn with(limits: Limits) -> Self {
+        let now = Instant::now();
         Self {
-            connection: Connection::new(),
+            connection: Connection::new(limits, Timeouts::default(), now),
             encoder: hpack::Encoder::default(),
             answers: HashMap::new(),
             responses: BTreeMap::new(),
             events: Vec::new(),
             error: None,
             output: Vec::new(),
+            now,
         }
     }
 
@@ -106,7 +119,7 @@ impl Peer {
             let length = buffer.len().min(bytes.len());
             assert!(length > 0, "no room to receive");
             buffer[..length].copy_from_slice(&bytes[..length]);
-            self.connection.received(length);
+            self.connection.received(length, self.now);
             bytes = &bytes[length..];
             self.act();
         }
@@ -122,7 +135,7 @@ impl Peer {
                 continue;
             };
             let (data, rest) = bytes.split_at(left.min(bytes.len()));
-            self.connection.data_received(data.len());
+            self.connection.data_received(data.len(), self.now);
             self.events.push(Record::Data { stream, bytes: data.to_vec() });
             bytes = rest;
             self.act();
@@ -237,7 +250,7 @@ impl Peer {
             let bytes = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>();
             let sent = &bytes[..bytes.len().min(10_007)];
             self.output.extend_from_slice(sent);
-            self.connection.transmitted(sent.len());
+            self.connection.transmitted(sent.len(), self.now);
         }
     }
 
@@ -309,7 +322,7 @@ fn send(connection: &mut Connection, stream: StreamId, response: &mut Response) 
         let is_last = response.is_complete && response.trailers.is_none();
         match connection.send_data(stream, &mut response.data, is_last) {
             DataSent::Frame => {}
-            DataSent::Blocked => return true,
+            DataSent::StreamBlocked | DataSent::Blocked => return true,
             DataSent::Last | DataSent::Closed => return false,
         }
     }

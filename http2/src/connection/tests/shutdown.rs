@@ -15,8 +15,8 @@ fn go_away(peer: &mut Peer) -> StreamId {
 fn open_streams_and_those_sent_before_the_goaway_are_served() {
     let mut peer = Peer::start();
     peer.send_head(flag::END_HEADERS, 1, "/whole");
-    peer.connection.shut_down();
-    peer.connection.shut_down();
+    peer.connection.shut_down(peer.now);
+    peer.connection.shut_down(peer.now);
     assert_eq!(go_away(&mut peer), LARGEST_STREAM);
     let (header, ping) = peer.next().unwrap();
     assert_eq!((header.kind, header.flags, &ping[..]), (kind::PING, 0, &SHUTDOWN_PING[..]));
@@ -47,7 +47,7 @@ fn open_streams_and_those_sent_before_the_goaway_are_served() {
 fn an_idle_connection_ends_with_the_acknowledgement() {
     let mut peer = Peer::start();
     peer.works(1);
-    peer.connection.shut_down();
+    peer.connection.shut_down(peer.now);
     assert_eq!(go_away(&mut peer), LARGEST_STREAM);
     let (_, ping) = peer.next().unwrap();
     assert!(!peer.connection.is_closed());
@@ -61,7 +61,7 @@ fn a_connection_without_preface_ends_at_once() {
     for received in [0, 5] {
         let mut peer = Peer::new();
         peer.send(&PREFACE[..received]);
-        peer.connection.shut_down();
+        peer.connection.shut_down(peer.now);
         assert!(peer.connection.is_closed());
         assert!(peer.next().is_none());
     }
@@ -93,7 +93,7 @@ fn a_reset_stream_does_not_delay_the_end() {
 fn an_error_after_the_last_go_away_names_no_larger_stream() {
     let mut peer = Peer::start();
     peer.works(1);
-    peer.connection.shut_down();
+    peer.connection.shut_down(peer.now);
     assert_eq!(go_away(&mut peer), LARGEST_STREAM);
     let (_, ping) = peer.next().unwrap();
     peer.send_head(flag::END_HEADERS, 3, "/wait");

@@ -1,7 +1,7 @@
 //! States of streams, field sections, padding and resets (RFC 9113 §5.1, §6.1 to §6.4, §6.10 and §8.1).
 
 use super::*;
-use crate::{connection::limits::MAX_CONCURRENT_STREAMS, frame::MAX_WINDOW_BYTES};
+use crate::frame::MAX_WINDOW_BYTES;
 
 #[test]
 fn events_of_a_request() {
@@ -137,10 +137,11 @@ fn a_head_that_is_too_large_is_answered() {
 #[test]
 fn streams_beyond_the_limit_are_refused() {
     let mut peer = Peer::start();
-    for stream in 0..MAX_CONCURRENT_STREAMS {
+    let limit = Limits::default().concurrent_streams;
+    for stream in 0..limit {
         peer.send_head(COMPLETE, 2 * stream + 1, "/wait");
     }
-    let beyond = 2 * MAX_CONCURRENT_STREAMS + 1;
+    let beyond = 2 * limit + 1;
     peer.send_head(COMPLETE, beyond, "/wait");
     assert_eq!(peer.stream_error(beyond), 7);
     // A closed one makes room.

@@ -1,5 +1,6 @@
 //! A served connection: with another library as the client, and with a client that sends whatever a test wants.
 
+mod hostile;
 mod library;
 mod raw;
 
@@ -7,10 +8,15 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
-use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
+use tokio::{
+    io::{AsyncWriteExt as _, DuplexStream},
+    sync::mpsc,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::frame::PREFACE;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -91,6 +97,11 @@ impl Handler for Echo {
                     std::future::pending().await
                 })
             })),
+            "/unread" => Admission::Streaming(Box::new(|body| {
+                drop(body);
+                let never = futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>();
+                Box::pin(async { Response::new(Body::new(StreamBody::new(never))) })
+            })),
             "/broken" => Admission::Streaming(Box::new(|_| {
                 let frames = [Ok(Frame::data("some".into())), Err(BoxError::from("broken"))];
                 Box::pin(async { Response::new(Body::new(StreamBody::new(futures_util::stream::iter(frames)))) })
@@ -116,6 +127,7 @@ fn start() -> Server {
     let (client, server) = tokio::io::duplex(100_000);
     let (sender, cancelled) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(server, Echo { cancelled: sender }, shutdown.clone().cancelled_owned()));
+    let serving =
+        tokio::spawn(serve(server, Echo { cancelled: sender }, Options::default(), shutdown.clone().cancelled_owned()));
     Server { client, serving, shutdown, cancelled }
 }

@@ -3,53 +3,69 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::{
-    frame::{self, FrameHeader, HEADER_BYTES, PREFACE, flag, kind},
+    frame::{self, FrameHeader, HEADER_BYTES, flag, kind},
     hpack,
 };
 
 /// Flags of HEADERS that are a complete request.
 const COMPLETE: u8 = flag::END_HEADERS | flag::END_STREAM;
 
-struct Raw {
-    client: DuplexStream,
+pub(super) struct Raw {
+    pub(super) client: DuplexStream,
     encoder: hpack::Encoder,
-    serving: JoinHandle<Result<(), Error>>,
+    pub(super) serving: JoinHandle<Result<(), Error>>,
+}
+
+/// A request's HEADERS frame.
+pub(super) fn head(encoder: &mut hpack::Encoder, flags: u8, stream: u32, path: &str) -> Vec<u8> {
+    let mut block = Vec::new();
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", path)];
+    encoder.encode(fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())), &mut block);
+    frame::frame(kind::HEADERS, flags, stream, &block)
 }
 
 impl Raw {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let Server { client, serving, .. } = start();
+        Self { serving, ..Self::with(client).await }
+    }
+
+    /// The client of a connection that something else serves.
+    pub(super) async fn with(client: DuplexStream) -> Self {
+        let serving = tokio::spawn(std::future::ready(Ok(())));
         let mut raw = Self { client, encoder: hpack::Encoder::default(), serving };
         raw.send(&[PREFACE, &frame::settings(&[])].concat()).await;
         raw
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
         self.client.write_all(bytes).await.unwrap();
     }
 
     /// A request's HEADERS frame.
-    fn head(&mut self, flags: u8, stream: u32, path: &str) -> Vec<u8> {
-        let mut block = Vec::new();
-        let fields = [(":method", "POST"), (":scheme", "http"), (":path", path)];
-        self.encoder.encode(fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())), &mut block);
-        frame::frame(kind::HEADERS, flags, stream, &block)
+    pub(super) fn head(&mut self, flags: u8, stream: u32, path: &str) -> Vec<u8> {
+        head(&mut self.encoder, flags, stream, path)
+    }
+
+    pub(super) async fn next_frame(&mut self) -> Option<(FrameHeader, Vec<u8>)> {
+        let mut header = [0; HEADER_BYTES];
+        self.client.read_exact(&mut header).await.ok()?;
+        let header = FrameHeader::parse(header);
+        let mut payload = vec![0; header.length as usize];
+        self.client.read_exact(&mut payload).await.ok()?;
+        Some((header, payload))
     }
 
     /// The next frame but for SETTINGS and WINDOW_UPDATE.
-    async fn next(&mut self) -> Option<(FrameHeader, Vec<u8>)> {
+    pub(super) async fn next(&mut self) -> Option<(FrameHeader, Vec<u8>)> {
         loop {
-            let mut header = [0; HEADER_BYTES];
-            self.client.read_exact(&mut header).await.ok()?;
-            let header = FrameHeader::parse(header);
-            let mut payload = vec![0; header.length as usize];
-            self.client.read_exact(&mut payload).await.ok()?;
-            if !matches!(header.kind, kind::SETTINGS | kind::WINDOW_UPDATE) {
-                return Some((header, payload));
+            let frame = self.next_frame().await?;
+            if !matches!(frame.0.kind, kind::SETTINGS | kind::WINDOW_UPDATE) {
+                return Some(frame);
             }
         }
     }

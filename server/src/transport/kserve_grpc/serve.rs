@@ -90,7 +90,8 @@ pub async fn serve_connection(
 async fn serve_guarded(stream: impl AsyncRead + AsyncWrite + Unpin, front: Front) -> anyhow::Result<()> {
     let guard = Arc::clone(&front.guard);
     guard.multiplex();
-    let mut serving = std::pin::pin!(http2::serve(stream, front, guard.leave().clone().cancelled_owned()));
+    let mut serving =
+        std::pin::pin!(http2::serve(stream, front, http2::Options::default(), guard.leave().clone().cancelled_owned()));
     let ended = guard.watch(serving.as_mut()).await;
     match ended {
         // A request that crosses the GOAWAY is still answered.
