@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observe::{
     device_metrics,
-    metrics::{MetricsOptions, ServiceMetrics},
+    metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
 };
 
 /// A service of this server.
@@ -111,6 +111,11 @@ impl Catalog {
     /// The models by name and version.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// The counters of connections that the server ended.
+    pub fn connections(&self) -> &Arc<ConnectionCounters> {
+        self.metrics.connections()
     }
 
     /// The limits of one request.

@@ -1,11 +1,9 @@
 //! What the transports of a service share: models, repository, shared memory, traces, readiness.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::sync::{Arc, OnceLock};
 
 use quintet_engine::InferError;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::Catalog,
@@ -21,7 +19,7 @@ pub struct Service {
     catalog: Arc<Catalog>,
     shared_memory: SharedMemory,
     traces: Traces,
-    draining: AtomicBool,
+    draining: CancellationToken,
     repository: OnceLock<Arc<Repository>>,
 }
 
@@ -32,7 +30,7 @@ impl Service {
             catalog: Arc::new(catalog),
             shared_memory: SharedMemory::new(None),
             traces: Traces::none(),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             repository: OnceLock::new(),
         }
     }
@@ -98,7 +96,7 @@ impl Service {
             Some(repository) => repository.has_started() && registry.are_all_ready(),
             None => registry.is_ready(),
         };
-        loaded && !self.draining.load(Relaxed)
+        loaded && !self.draining.is_cancelled()
     }
 
     /// The protocol extensions in `GET /v2` and `ServerMetadata`.
@@ -142,13 +140,23 @@ impl Service {
 
     /// Makes the service not ready; requests are still served.
     pub fn begin_drain(&self) {
-        self.draining.store(true, Relaxed);
+        self.draining.cancel();
+    }
+
+    /// Cancelled when the service is no longer ready because the server is to end.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
     }
 
     /// Finishes the accepted requests, stops the instances and writes the traces. Blocks.
     pub fn drain(&self) {
         self.begin_drain();
         self.catalog.registry().drain();
+        self.flush();
+    }
+
+    /// Writes the traces. Blocks.
+    pub fn flush(&self) {
         self.traces.flush();
     }
 }

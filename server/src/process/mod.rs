@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cli;
+mod exit;
 pub mod guards;
 pub mod memory;
 pub mod serve;

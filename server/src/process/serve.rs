@@ -12,13 +12,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    process::{guards::Guards, settings::or_cores},
+    process::{exit, guards::Guards, settings::or_cores},
     service::Service,
     transport::{
         http1,
         io_threads::IoThreads,
         kserve_grpc,
-        listener::{Address, Listener},
+        listener::{Address, ConnectionLimits, Listener},
     },
 };
 
@@ -47,8 +47,10 @@ pub struct ListenerSpec {
 pub struct Limits<'a> {
     /// What guards the listeners.
     pub guards: &'a Guards,
-    /// Maximum number of connections of one listener.
-    pub max_connections: usize,
+    /// Limits of the connections of each listener.
+    pub connections: ConnectionLimits,
+    /// How long the listeners stay open after a signal, while the services are not ready.
+    pub exit_delay: Duration,
     /// How long accepted requests may take to finish after a signal.
     pub exit_timeout: Duration,
     /// The file for the ports, written when the server is ready; empty for none.
@@ -70,31 +72,69 @@ pub async fn run(
     tokio::spawn(limits.guards.watch());
     let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
     let services = serve(listeners, &serving, &stop)?;
+    let server = Server { services, stop, serving };
 
-    tokio::select! {
-        loaded = load => loaded?,
-        _ = signals.recv() => return Ok(ExitCode::SUCCESS),
-    }
-    let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
-    tracing::info!(ports = list.join(", "), sockets = sockets.join(", "), "ready");
-    if !limits.ports_file.as_os_str().is_empty() {
-        write_ports(limits.ports_file, &ports)?;
-    }
-
-    signals.recv().await;
-    tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal stops at once");
-    tokio::select! {
-        () = drain(&services, &stop, &serving) => {
-            tracing::info!("every accepted request was answered");
-            Ok(ExitCode::SUCCESS)
+    let loaded = tokio::select! {
+        loaded = load => Some(loaded?),
+        _ = signals.recv() => None,
+    };
+    if loaded.is_some() {
+        let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
+        tracing::info!(ports = list.join(", "), sockets = sockets.join(", "), "ready");
+        if !limits.ports_file.as_os_str().is_empty() {
+            write_ports(limits.ports_file, &ports)?;
         }
-        () = tokio::time::sleep(limits.exit_timeout) => {
-            tracing::error!("exit timeout reached: some requests are left unanswered");
-            Ok(ExitCode::FAILURE)
-        }
+        signals.recv().await;
+    }
+    // A model that is being loaded has no requests, and its thread cannot be stopped: nothing waits for it.
+    let answered_all = tokio::select! {
+        answered_all = server.end(&limits, loaded.is_some()) => answered_all,
         _ = signals.recv() => {
             tracing::warn!("second signal: some requests are left unanswered");
-            Ok(ExitCode::FAILURE)
+            false
+        }
+    };
+    if loaded.is_none() || !answered_all {
+        exit::now(u8::from(!answered_all));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A server that serves.
+struct Server {
+    services: Vec<Arc<Service>>,
+    stop: CancellationToken,
+    serving: TaskTracker,
+}
+
+impl Server {
+    /// Ends the server: makes the services not ready, then stops accepting connections and lets open requests finish.
+    /// Returns whether they did.
+    async fn end(&self, limits: &Limits<'_>, is_loaded: bool) -> bool {
+        self.services.iter().for_each(|service| service.begin_drain());
+        tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal stops at once");
+        tokio::time::sleep(limits.exit_delay).await;
+        self.stop.cancel();
+        match tokio::time::timeout(limits.exit_timeout, self.drain(is_loaded)).await {
+            Ok(()) => {
+                tracing::info!("every accepted request was answered");
+                true
+            }
+            Err(_) => {
+                tracing::error!("exit timeout reached: some requests are left unanswered");
+                false
+            }
+        }
+    }
+
+    /// Waits until every open request is answered, then stops the instances if all models are loaded.
+    async fn drain(&self, is_loaded: bool) {
+        self.serving.wait().await;
+        let services = self.services.clone();
+        let end = if is_loaded { Service::drain } else { Service::flush };
+        let ended = tokio::task::spawn_blocking(move || services.iter().for_each(|service| end(service)));
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "an instance did not stop");
         }
     }
 }
@@ -107,7 +147,6 @@ struct Bound {
 }
 
 async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<Bound> {
-    let max_connections = limits.max_connections;
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
     for ListenerSpec { service, name, protocol, address } in specs {
         let access = match &protocol {
@@ -116,12 +155,12 @@ async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<B
         };
         let listener = match address {
             Address::Tcp(address) => {
-                let listener = Listener::bind(name, address, max_connections).await?;
+                let listener = Listener::bind(name, address, limits.connections).await?;
                 bound.ports.insert(name, listener.port().context("cannot read a listener's port")?);
                 listener
             }
             Address::Unix { path, flag } => {
-                let listener = Listener::bind_unix(name, &path, flag, max_connections)?;
+                let listener = Listener::bind_unix(name, &path, flag, limits.connections)?;
                 bound.sockets.push(format!("{name} {}", path.display()));
                 listener
             }
@@ -179,18 +218,6 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
         });
     }
     Ok(receiver)
-}
-
-/// Makes the services not ready, stops accepting connections, lets open requests finish, then stops the instances.
-async fn drain(services: &[Arc<Service>], stop: &CancellationToken, serving: &TaskTracker) {
-    services.iter().for_each(|service| service.begin_drain());
-    stop.cancel();
-    serving.wait().await;
-    let services = services.to_vec();
-    let drained = tokio::task::spawn_blocking(move || services.iter().for_each(|service| service.drain()));
-    if let Err(error) = drained.await {
-        tracing::error!(%error, "an instance did not stop");
-    }
 }
 
 /// Writes the ports. The file is renamed into place, so a reader never sees a part of it.

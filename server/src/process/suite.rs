@@ -92,7 +92,8 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     let limits = serve::Limits {
         guards: &guards,
-        max_connections: settings.common.max_connections,
+        connections: settings.common.connections(),
+        exit_delay: settings.common.exit_delay(),
         exit_timeout: settings.common.exit_timeout(),
         ports_file: &settings.common.ports_file,
     };

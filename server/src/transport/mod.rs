@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod encoding;
+pub mod guard;
 pub mod http1;
 pub mod images;
 pub mod io_threads;

@@ -5,9 +5,9 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     task::{Context, Poll},
     thread,
     time::Duration,
@@ -22,12 +22,14 @@ use quintet_proto::inference::{
     ModelInferRequest, ServerLiveRequest, ServerReadyRequest,
     grpc_inference_service_client::GrpcInferenceServiceClient, model_infer_request::InferInputTensor,
 };
+use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::transport::Endpoint;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     photo,
-    server::{MODEL, Suite, models, program},
+    server::{MODEL, Suite, models, program, signal},
 };
 
 /// The status of a GET on a new connection; `None` if the port is closed.
@@ -54,45 +56,162 @@ fn answer(connection: &mut TcpStream) -> String {
     head + &String::from_utf8_lossy(&body)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn alive_from_the_start_and_ready_once_loaded() {
-    let root = tempfile::tempdir().unwrap();
-    let model = root.path().join(MODEL);
-    fs::create_dir_all(model.join("1")).unwrap();
-    let onnx = Path::new(MODEL).join("1/model.onnx");
-    fs::copy(models().join(&onnx), root.path().join(&onnx)).unwrap();
-    // The load waits until the test writes the labels into the pipe.
-    let labels = model.join("labels");
-    assert!(Command::new("mkfifo").arg(&labels).status().unwrap().success());
-    let config = "output { name: \"logits\" label_filename: \"labels\" }";
-    fs::write(model.join("config.pbtxt"), config).unwrap();
+/// A server in Triton mode whose model's load waits until something is written into the pipe.
+struct Loading {
+    process: Child,
+    http: u16,
+    grpc: u16,
+    pipe: PathBuf,
+    _repository: TempDir,
+}
 
-    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [port, grpc_port] = free.map(|free| free.local_addr().unwrap().port());
-    let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--allow-metrics=false"]);
-    command.arg(format!("--http-port={port}")).arg(format!("--grpc-port={grpc_port}"));
-    command.arg("--model-repository").arg(root.path());
-    let mut server = command.stderr(Stdio::null()).spawn().unwrap();
-    let until = |path: &str, wanted: u16| {
-        while status(port, path) != Some(wanted) {
+impl Loading {
+    fn start() -> Self {
+        let repository = tempfile::tempdir().unwrap();
+        let model = repository.path().join(MODEL);
+        fs::create_dir_all(model.join("1")).unwrap();
+        let onnx = Path::new(MODEL).join("1/model.onnx");
+        fs::copy(models().join(&onnx), repository.path().join(&onnx)).unwrap();
+        let pipe = model.join("labels");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let config = "output { name: \"logits\" label_filename: \"labels\" }";
+        fs::write(model.join("config.pbtxt"), config).unwrap();
+
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [http, grpc] = free.map(|free| free.local_addr().unwrap().port());
+        let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--allow-metrics=false"]);
+        command.arg(format!("--http-port={http}")).arg(format!("--grpc-port={grpc}"));
+        command.arg("--model-repository").arg(repository.path());
+        let process = command.stderr(Stdio::null()).spawn().unwrap();
+        let loading = Self { process, http, grpc, pipe, _repository: repository };
+        loading.wait_for("/v2/health/live", 200);
+        loading
+    }
+
+    fn wait_for(&self, path: &str, wanted: u16) {
+        while status(self.http, path) != Some(wanted) {
             thread::sleep(Duration::from_millis(10));
         }
-    };
-    until("/v2/health/live", 200);
-    assert_eq!(status(port, "/v2/health/ready"), Some(503));
-    let channel = Endpoint::from_shared(format!("http://127.0.0.1:{grpc_port}")).unwrap().connect().await.unwrap();
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alive_from_the_start_and_ready_once_loaded() {
+    let server = Loading::start();
+    assert_eq!(status(server.http, "/v2/health/ready"), Some(503));
+    let channel = Endpoint::from_shared(format!("http://127.0.0.1:{}", server.grpc)).unwrap().connect().await.unwrap();
     let mut grpc = GrpcInferenceServiceClient::new(channel);
     assert!(grpc.server_live(ServerLiveRequest {}).await.unwrap().into_inner().live);
     assert!(!grpc.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
     // 404 until the repository is known, then 400.
     let model_ready = format!("/v2/models/{MODEL}/ready");
-    assert_ne!(status(port, &model_ready), Some(200));
-    fs::write(&labels, "cat\n").unwrap();
-    until("/v2/health/ready", 200);
-    assert_eq!(status(port, &model_ready), Some(200));
+    assert_ne!(status(server.http, &model_ready), Some(200));
+    fs::write(&server.pipe, "cat\n").unwrap();
+    server.wait_for("/v2/health/ready", 200);
+    assert_eq!(status(server.http, &model_ready), Some(200));
     assert!(grpc.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
-    server.kill().unwrap();
-    server.wait().unwrap();
+}
+
+#[test]
+fn sigterm_while_a_model_loads_ends_the_server_with_success() {
+    let mut server = Loading::start();
+    // The load has begun: someone reads the pipe. It never ends.
+    let _pipe = fs::OpenOptions::new().write(true).open(&server.pipe).unwrap();
+    let _silent = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
+    signal("TERM", server.process.id());
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_rest_do_not_delay_the_exit() {
+    let mut suite = Suite::start(&["--service=onnx,jpeg"]);
+    let mut resting = Vec::new();
+    for listener in ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics"] {
+        for sent in
+            ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", "GET /healthz HTTP/1.0\r\nconnecti"]
+        {
+            let mut connection = TcpStream::connect(("127.0.0.1", suite.port(listener))).unwrap();
+            connection.write_all(sent.as_bytes()).unwrap();
+            resting.push(connection);
+        }
+    }
+    let channel = Endpoint::from_shared(format!("http://127.0.0.1:{}", suite.port("onnx-grpc"))).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut client = GrpcInferenceServiceClient::new(channel.clone());
+    // Streams that rest, and one that is open on a connection of its own.
+    let mut watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let (_sender, requests) = mpsc::channel::<ModelInferRequest>(1);
+    let _answers = client.model_stream_infer(ReceiverStream(requests)).await.unwrap();
+    let _call = Call::begin(suite.port("onnx-grpc"), "ModelStreamInfer", Bytes::new()).await;
+    suite.signal("TERM");
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert_eq!(suite.wait().code(), Some(0), "{}", suite.log());
+    assert!(suite.log().contains("every accepted request was answered"), "{}", suite.log());
+}
+
+#[test]
+fn a_client_that_does_not_read_delays_the_exit_up_to_its_limit() {
+    let mut suite = Suite::start(&["--service=onnx", "--exit-timeout-secs=1"]);
+    let mut connection = TcpStream::connect(("127.0.0.1", suite.port("onnx-metrics"))).unwrap();
+    // Answers fill the buffers of the socket, until the server cannot write and so does not read.
+    connection.set_nonblocking(true).unwrap();
+    let requests = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let mut refused = 0;
+    while refused < 20 {
+        match connection.write(requests.as_bytes()) {
+            Ok(_) => refused = 0,
+            Err(_) => {
+                refused += 1;
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    suite.signal("TERM");
+    assert_eq!(suite.wait().code(), Some(1), "{}", suite.log());
+    assert!(suite.log().contains("exit timeout reached"), "{}", suite.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_falls_before_the_listeners_close_and_newcomers_are_refused_then() {
+    let mut suite = Suite::start(&["--service=onnx", "--exit-delay-secs=3600"]);
+    let channel = Endpoint::from_shared(format!("http://127.0.0.1:{}", suite.port("onnx-grpc"))).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut health = HealthClient::new(channel.clone());
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    wait_for_drain(&suite);
+    // On new connections, which are still accepted.
+    let port = suite.port("onnx-http");
+    assert_eq!((status(port, "/v2/health/ready"), status(port, "/v2/health/live")), (Some(503), Some(200)));
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    let checked = health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status();
+    assert_eq!(checked, ServingStatus::NotServing);
+    let mut client = GrpcInferenceServiceClient::new(channel);
+    assert!(!client.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
+    suite.signal("TERM");
+    assert_eq!(suite.wait().code(), Some(1), "{}", suite.log());
+
+    let mut suite = Suite::start(&["--service=onnx"]);
+    let (head, tensor, _) = image();
+    let kserve = format!("POST /v2/models/{MODEL}/infer HTTP/1.1\r\ninference-header-content-length: {head}");
+    let mut open = begin(&suite, 1, "onnx-http", &kserve, &tensor);
+    wait_for_drain(&suite);
+    for listener in ["onnx-http", "onnx-grpc", "onnx-metrics"] {
+        while TcpStream::connect(("127.0.0.1", suite.port(listener))).is_ok() {
+            thread::yield_now();
+        }
+    }
+    open[0].write_all(&tensor[1000..]).unwrap();
+    assert!(answer(&mut open[0]).starts_with("http/1.1 200"));
+    assert_eq!(suite.wait().code(), Some(0), "{}", suite.log());
 }
 
 /// A KServe request for one image of zeros: the length of the JSON header and the body for HTTP, the message for gRPC.

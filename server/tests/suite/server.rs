@@ -113,8 +113,7 @@ impl Suite {
 
     /// Sends a signal, e.g. `TERM`.
     pub(crate) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        self::signal(signal, self.process.id());
     }
 
     /// Waits until it has ended.
@@ -128,6 +127,12 @@ impl Suite {
         let output = python(script, [&[&ports[..]], arguments].concat());
         output.unwrap_or_else(|output| panic!("{output}\n{}", self.log()))
     }
+}
+
+/// Sends a signal, e.g. `TERM`, to a process.
+pub(crate) fn signal(signal: &str, process: u32) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).status().unwrap();
+    assert!(sent.success());
 }
 
 /// Runs a script of `tests/python`. Returns its stdout; as the error its stdout and stderr.

@@ -8,6 +8,7 @@ mod confined;
 mod ensemble;
 mod errors;
 mod follow;
+mod guard;
 mod infer;
 mod life;
 mod loading;

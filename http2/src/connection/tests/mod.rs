@@ -1,6 +1,7 @@
 //! The state machine alone: bytes in, frames and events out. No socket, no runtime, no clock.
 
 mod abuse;
+mod conformance;
 mod connection_errors;
 mod flow_control;
 mod properties;

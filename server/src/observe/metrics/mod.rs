@@ -1,5 +1,6 @@
 //! Prometheus metrics of a service under Triton's names, from the engine's counters.
 
+mod connections;
 mod names;
 mod options;
 mod summary;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use quintet_engine::{FailureReason, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
+pub use connections::{Closed, ConnectionCounters};
 use names::{
     CACHE_COUNTERS, COUNTERS, FAILURES, FIRST_RESPONSE, FIRST_RESPONSE_BOUNDS_MS, LATENCY_COUNTERS, LOAD_SECONDS,
     PENDING, PROVIDER, SUMMARIES,
@@ -44,6 +46,7 @@ fn reason_label(reason: FailureReason) -> &'static str {
 pub struct ServiceMetrics {
     options: MetricsOptions,
     models: Mutex<BTreeMap<(String, u64), Arc<Series>>>,
+    connections: Arc<ConnectionCounters>,
 }
 
 /// The labels and distributions of one version of a model.
@@ -72,7 +75,7 @@ struct Reading {
 impl ServiceMetrics {
     /// Metrics without series.
     pub fn new(options: MetricsOptions) -> Self {
-        Self { options, models: Mutex::default() }
+        Self { options, ..Self::default() }
     }
 
     /// Adds the series of a model, replacing those of an earlier one with this name and version. The metric tags of its
@@ -81,6 +84,11 @@ impl ServiceMetrics {
         let spec = model.spec();
         let key = (spec.name().to_owned(), spec.version());
         self.models.lock().insert(key, Arc::new(Series::new(model, config, &self.options)));
+    }
+
+    /// The counters of connections that were ended.
+    pub fn connections(&self) -> &Arc<ConnectionCounters> {
+        &self.connections
     }
 
     /// Removes all versions of a model.
@@ -99,6 +107,7 @@ impl ServiceMetrics {
         let models: Vec<Reading> = registry.ready_models().into_iter().filter_map(reading).collect();
         let families =
             counters(&self.options, &models).into_iter().chain(gauges(&models)).chain(distributions(&models));
+        let families = families.chain([self.connections.family()]);
         // Each text starts with the metric's name.
         let mut texts: Vec<String> = families.filter_map(Family::into_text).collect();
         texts.sort_unstable();
@@ -280,6 +289,7 @@ mod tests {
         nv_inference_request_failure
         nv_inference_request_success
         nv_model_load_duration_secs
+        quintet_connections_closed_total
         quintet_model_provider_info
         ");
         metrics.forget("a");

@@ -66,6 +66,9 @@ pub(super) const PROVIDER: (&str, &str) = (
     "quintet_model_provider_info",
     "Always 1: the execution provider that runs the model, and the reason if it is not the first choice",
 );
+/// A metric that only this server has.
+pub(super) const CONNECTIONS_CLOSED: (&str, &str) =
+    ("quintet_connections_closed_total", "Number of connections that the server ended before their time, by reason");
 /// In the order of `Distributions::record`.
 pub(super) const SUMMARIES: [(&str, &str); 5] = [
     (

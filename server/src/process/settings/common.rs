@@ -7,10 +7,12 @@ use anyhow::Context as _;
 use super::{
     access::{Access, AccessFlags},
     boolean::boolean,
+    guard::{GuardFlags, GuardSettings},
 };
 use crate::{
     backend::onnx::ProviderPolicy,
     kserve::shared_memory::{self, SharedMemory},
+    transport::listener::ConnectionLimits,
 };
 
 settings! {
@@ -19,13 +21,20 @@ settings! {
         #[command(flatten)]
         #[serde(flatten)]
         pub access: AccessFlags,
+        /// Limits of a connection.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub guard: GuardFlags,
     }
     Common {
         /// Who may do what.
         #[serde(flatten)]
         pub access: Access,
+        /// Limits of a connection.
+        #[serde(flatten)]
+        pub guard: GuardSettings,
     }
-    defaults { access: Access::default(), }
+    defaults { access: Access::default(), guard: GuardSettings::default(), }
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";
@@ -47,8 +56,8 @@ settings! {
     /// Threads for one operator, for models that do not set their own number; all services share them [default: 0, one for each core]
     #[arg(value_name = "N")]
     intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
-    /// Maximum number of connections of one listener; further ones wait to be accepted [default: 1024]
-    #[arg(value_name = "N")]
+    /// Maximum number of connections of one listener; at the limit the one that has been idle the longest makes room, and while all are busy only health and metrics are answered, on 16 more [default: 1024]
+    #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";
     /// Bytes of idle buffers that a service keeps for later requests [default: 268435456, 256 MiB]
     #[arg(value_name = "BYTES")]
@@ -56,6 +65,9 @@ settings! {
     /// Seconds that accepted requests may take to finish after SIGTERM or SIGINT [default: 30]
     #[arg(value_name = "SECONDS")]
     exit_timeout_secs: u64 = 30, "QUINTET_EXIT_TIMEOUT_SECS";
+    /// Seconds between the end of readiness after SIGTERM or SIGINT and the end of the listeners, so that load balancers stop sending requests first; they need none where something else waits, such as preStop in Kubernetes [default: 0]
+    #[arg(value_name = "SECONDS")]
+    exit_delay_secs: u64 = 0, "QUINTET_EXIT_DELAY_SECS";
     /// Write the ports of the listeners to this JSON file when the server is ready; useful with port 0
     #[arg(value_name = "FILE")]
     ports_file: PathBuf = PathBuf::new(), "QUINTET_PORTS_FILE";
@@ -79,6 +91,16 @@ impl Common {
             max_regions: self.shared_memory_max_regions,
             max_bytes: self.shared_memory_max_bytes,
         }))
+    }
+
+    /// The limits of a listener's connections.
+    pub fn connections(&self) -> ConnectionLimits {
+        ConnectionLimits { max: self.max_connections, timeouts: self.guard.timeouts(), tcp: self.guard.tcp() }
+    }
+
+    /// How long the listeners stay open after a signal.
+    pub fn exit_delay(&self) -> Duration {
+        Duration::from_secs(self.exit_delay_secs)
     }
 
     /// How long accepted requests may take to finish after a signal.

@@ -6,6 +6,7 @@ mod access;
 mod boolean;
 mod common;
 mod endpoint;
+mod guard;
 mod log_format;
 mod suite;
 

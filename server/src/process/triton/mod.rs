@@ -84,7 +84,8 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     let specs = ports.chain(sockets).collect();
     let limits = serve::Limits {
         guards: &guards,
-        max_connections: common.max_connections,
+        connections: common.connections(),
+        exit_delay: common.exit_delay(),
         exit_timeout: common.exit_timeout(),
         ports_file: &common.ports_file,
     };

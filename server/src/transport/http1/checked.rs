@@ -1,11 +1,8 @@
 //! Checks who may do what for the requests that hyper serves, before their bodies are read, and answers the pages of
 //! allowed sites as browsers need it (CORS).
 
-use std::{convert::Infallible, pin::Pin};
-
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderValue, Method, Request, StatusCode, header, request};
-use hyper::{body::Incoming, service::Service};
 use tower::ServiceExt as _;
 
 use super::{body, reply};
@@ -31,7 +28,8 @@ impl Checked {
         Self { router, access }
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Response {
+    /// Answers a request, or refuses it.
+    pub(super) async fn answer(self, request: Request<Body>) -> Response {
         let (head, body) = request.into_parts();
         let origin = self.access.origin(&head).cloned();
         let response = if origin.is_some() && is_preflight(&head) && self.access.check_site(&head).is_ok() {
@@ -39,28 +37,16 @@ impl Checked {
         } else if let Err(refusal) = self.access.check(&head) {
             // A client that expects "100 Continue" has not sent its body.
             if !head.headers.contains_key(header::EXPECT) {
-                body::discard(Body::new(body), MAX_DISCARDED_BYTES).await;
+                body::discard(body, MAX_DISCARDED_BYTES).await;
             }
             return reply::refused(&refusal);
         } else {
-            let request = Request::from_parts(head, Body::new(body));
-            self.router.oneshot(request).await.unwrap_or_else(|never| match never {})
+            self.router.oneshot(Request::from_parts(head, body)).await.unwrap_or_else(|never| match never {})
         };
         match origin {
             Some(origin) => readable(response, origin),
             None => response,
         }
-    }
-}
-
-impl Service<Request<Incoming>> for Checked {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let checked = self.clone();
-        Box::pin(async move { Ok(checked.answer(request).await) })
     }
 }
 

@@ -6,4 +6,6 @@ mod head;
 pub mod metrics;
 pub(in crate::transport) mod plain;
 pub mod reply;
+mod reporting;
+mod reserve;
 pub mod serve;

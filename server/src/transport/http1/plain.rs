@@ -2,11 +2,7 @@
 //! the parts of a response are written to the socket without a copy. Unusual requests (chunked, `Expect`,
 //! `Connection: close`, malformed, refused) are left to hyper.
 
-use std::{
-    collections::VecDeque,
-    io,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, io, sync::Arc, time::Instant};
 
 use axum::{Router, body::Body};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -14,14 +10,16 @@ use futures_util::FutureExt as _;
 use http::{Request, Response};
 use quintet_engine::BufferPool;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{body::padding, head};
-use crate::{service::Service, transport::access::Access};
-
-/// The time limit for a request's head, and thus for an idle connection.
-pub(super) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(300);
+use super::{body::padding, head, reserve};
+use crate::{
+    service::Service,
+    transport::{
+        access::Access,
+        guard::{Guard, Phase, linger},
+    },
+};
 
 /// The longest head of a plain request. A longer one is left to hyper.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -46,20 +44,20 @@ pub(super) struct Settings {
     pub(super) pool: BufferPool,
     /// The longest body of a plain request. A longer one is left to hyper.
     pub(super) max_body_bytes: usize,
-    pub(super) stop: CancellationToken,
 }
 
 impl Settings {
     /// Bodies are received into the service's pool, up to its limit.
-    pub(super) fn new(router: Router, access: Access, service: &Service, stop: CancellationToken) -> Self {
+    pub(super) fn new(router: Router, access: Access, service: &Service) -> Self {
         let (pool, limits) = (service.catalog().pool().clone(), service.catalog().limits());
-        Self { router, access, pool, max_body_bytes: limits.max_input.bytes, stop }
+        Self { router, access, pool, max_body_bytes: limits.max_input.bytes }
     }
 }
 
 /// A connection whose requests have all been plain so far.
 pub(super) struct Plain<S> {
     stream: S,
+    guard: Arc<Guard>,
     /// Bytes that were read and do not belong to an answered request.
     read: BytesMut,
     settings: Settings,
@@ -74,8 +72,8 @@ enum Next {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
-    pub(super) fn new(stream: S, settings: Settings) -> Self {
-        Self { stream, read: BytesMut::new(), settings }
+    pub(super) fn new(stream: S, guard: Arc<Guard>, settings: Settings) -> Self {
+        Self { stream, guard, read: BytesMut::new(), settings }
     }
 
     /// Answers requests until the connection ends, or until a request is unusual: then it returns the stream and the bytes
@@ -90,6 +88,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
                 Next::Unusual => return Ok(Some((self.stream, self.read.freeze()))),
                 Next::End => return Ok(None),
             };
+            if let Some(refusal) = reserve::refusal(&self.guard, &parts) {
+                self.answer(refusal).await?;
+                linger(self.stream, &[]).await;
+                return Ok(None);
+            }
             parts.extensions.insert(Arrived(Instant::now()));
             let body = self.receive(length, head::aligned_at(&parts.headers)).await?;
             let answering = self.settings.router.clone().oneshot(Request::from_parts(*parts, Body::from(body)));
@@ -101,13 +104,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
             if !self.answer(response).await? {
                 return self.stream.shutdown().await.map(|()| None);
             }
+            self.guard.enter(if self.read.is_empty() { Phase::Idle } else { Phase::Head });
         }
     }
 
-    /// Reads the next head. An idle connection ends when the server stops.
+    /// Reads the next head. An idle connection ends when it is told to.
     async fn next(&mut self) -> io::Result<Next> {
-        let timeout = tokio::time::sleep(HEADER_READ_TIMEOUT);
-        tokio::pin!(timeout);
         loop {
             match head::parse(&self.read) {
                 head::Parsed::Plain { parts, length, end }
@@ -124,8 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
             tokio::select! {
                 biased;
                 got = self.stream.read_buf(&mut self.read) => if got? == 0 { return Ok(Next::End) },
-                () = self.settings.stop.cancelled(), if idle => return Ok(Next::End),
-                () = &mut timeout => return Ok(Next::End),
+                () = self.guard.leave().cancelled(), if idle => return Ok(Next::End),
             }
         }
     }
@@ -140,6 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
     /// Reads a body of `length` bytes so that its byte `aligned_at` is aligned.
     async fn receive(&mut self, length: usize, aligned_at: usize) -> io::Result<Bytes> {
         if length == 0 {
+            self.guard.enter(Phase::Answer);
             return Ok(Bytes::new());
         }
         let padding = padding(length, aligned_at);
@@ -148,13 +150,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
         let early = self.read.len().min(length);
         self.read.copy_to_slice(&mut rest[..early]);
         rest = &mut rest[early..];
+        self.guard.enter(Phase::Body);
         self.stream.read_exact(rest).await?;
+        self.guard.enter(Phase::Answer);
         Ok(buffer.freeze().slice(padding..))
     }
 
     /// Sends a response. Returns whether the connection stays open.
     async fn answer(&mut self, response: Response<Body>) -> io::Result<bool> {
-        let keep_alive = !self.settings.stop.is_cancelled();
+        let keep_alive = !self.guard.leave().is_cancelled() && !self.guard.is_reserve();
         let (parts, mut body) = response.into_parts();
         let length = http_body::Body::size_hint(&body).exact();
         let mut queue = VecDeque::from([head::print(&parts, length, keep_alive)]);

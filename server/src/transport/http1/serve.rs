@@ -9,17 +9,26 @@ use std::{
 
 use axum::Router;
 use bytes::{Buf as _, Bytes};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use quintet_proto::rest::ErrorBody;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     checked::Checked,
-    plain::{HEADER_READ_TIMEOUT, Plain, Settings},
+    head,
+    plain::{Plain, Settings},
+    reporting, reserve,
 };
 use crate::{
     service::Service,
-    transport::{access::Access, io_threads::IoThreads, listener::Listener},
+    transport::{
+        access::Access,
+        guard::{Guard, Guarded, Reason, Timeouts, linger},
+        io_threads::IoThreads,
+        listener::{Connection, Listener, Shared},
+    },
 };
 
 /// The buffer of one read by hyper: large for few reads, small enough to stay in the CPU's cache until it is copied.
@@ -34,35 +43,63 @@ pub async fn serve(
     threads: IoThreads,
     stop: CancellationToken,
 ) {
-    let settings = Settings::new(router, listener.access().clone(), &service, stop.clone());
-    listener.serve(&threads, &stop, move |connection| carry(connection, settings.clone())).await;
+    let settings = Settings::new(router, listener.access().clone(), &service);
+    let counters = service.catalog().connections();
+    let shared = Shared { threads: &threads, stop: &stop, counters, refusal: reserve::REFUSAL };
+    let serve = move |stream: Guarded<Connection>| {
+        let guard = Arc::clone(stream.guard());
+        serve_guarded(stream, guard, settings.clone())
+    };
+    listener.serve(shared, serve).await;
 }
 
-/// Serves one connection until it ends, or until `stop`. Nothing guards it.
+/// Serves one connection until it ends, or until `stop`, with the default time limits and for everybody.
 ///
 /// # Errors
-/// When the connection breaks, or the client does not speak HTTP/1.
+/// When the connection breaks, a time limit ends it, or the client does not speak HTTP/1.
 pub async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
     service: &Service,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    carry(stream, Settings::new(router, Access::default(), service, stop)).await
+    let counters = Arc::clone(service.catalog().connections());
+    let guard = Arc::new(Guard::new(Timeouts::default(), stop.child_token(), counters));
+    let settings = Settings::new(router, Access::default(), service);
+    serve_guarded(Guarded::new(stream, Arc::clone(&guard)), guard, settings).await
+}
+
+/// Serves a connection until it ends or a timer of its guard ends it. A request that is incomplete then gets 408.
+async fn serve_guarded(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    guard: Arc<Guard>,
+    settings: Settings,
+) -> anyhow::Result<()> {
+    let serving = serve_requests(&mut stream, &guard, settings);
+    let ended = guard.watch(serving).await;
+    if let Err(reason @ (Reason::Head | Reason::Body)) = ended {
+        linger(stream, &timed_out(reason)).await;
+    }
+    ended?
 }
 
 /// Serves plain requests here, and lets hyper serve the connection from the first unusual request on.
-async fn carry(connection: impl AsyncRead + AsyncWrite + Unpin, settings: Settings) -> anyhow::Result<()> {
-    let stop = settings.stop.clone();
+async fn serve_requests(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    guard: &Arc<Guard>,
+    settings: Settings,
+) -> anyhow::Result<()> {
     let checked = Checked::new(settings.router.clone(), settings.access.clone());
-    let Some((connection, read)) = Plain::new(connection, settings).serve().await? else { return Ok(()) };
+    let Some((stream, read)) = Plain::new(stream, Arc::clone(guard), settings).serve().await? else { return Ok(()) };
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
-    let io = TokioIo::new(Rewound { read, connection });
-    let mut serving = std::pin::pin!(builder.serve_connection(io, checked));
+    // The guard has the timers.
+    builder.header_read_timeout(None).max_buf_size(MAX_BUFFER_BYTES);
+    let answer =
+        hyper::service::service_fn(move |request| reporting::answer(request, checked.clone(), Arc::clone(guard)));
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(Rewound { read, stream }), answer));
     tokio::select! {
         outcome = serving.as_mut() => outcome?,
-        () = stop.cancelled() => {
+        () = guard.leave().cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await?;
         }
@@ -70,16 +107,25 @@ async fn carry(connection: impl AsyncRead + AsyncWrite + Unpin, settings: Settin
     Ok(())
 }
 
+/// The response to a request that did not come in time (RFC 9110 §15.5.9).
+fn timed_out(reason: Reason) -> Vec<u8> {
+    let body = serde_json::to_vec(&ErrorBody { error: reason.to_string() }).unwrap_or_default();
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = StatusCode::REQUEST_TIMEOUT;
+    parts.headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    [&head::print(&parts, Some(body.len() as u64), false)[..], &body].concat()
+}
+
 /// A connection with bytes that were read from it before, which are read again first.
 struct Rewound<S> {
     read: Bytes,
-    connection: S,
+    stream: S,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
-            return Pin::new(&mut self.connection).poll_read(cx, buf);
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         let length = self.read.len().min(buf.remaining());
         buf.put_slice(&self.read[..length]);
@@ -90,7 +136,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -98,18 +144,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,13 @@ impl Health for Reporter {
                 if last != Some(now) {
                     return Some((Ok(response(now)), (service, stop, name, Some(now))));
                 }
+                // The last status is sent before the stream ends.
+                if stop.is_cancelled() {
+                    return None;
+                }
                 tokio::select! {
-                    () = stop.cancelled() => return None,
+                    () = stop.cancelled() => {}
+                    () = service.draining().cancelled(), if !service.draining().is_cancelled() => {}
                     () = tokio::time::sleep(WATCH_INTERVAL) => {}
                 }
             }

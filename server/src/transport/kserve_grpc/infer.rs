@@ -13,7 +13,6 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint},
 };
 use quintet_engine::{ErrorKind, InferError, Model, Stage, StageTimings};
-use quintet_http2::{Intake, ResponseFuture};
 use quintet_proto::{
     SERVER_TIMING,
     inference::{
@@ -60,8 +59,26 @@ impl Incoming {
         Ok(Self { service, headers, started, message })
     }
 
+    /// Appends the next bytes of the message.
+    ///
+    /// # Errors
+    /// The response to a call whose message is refused.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.message.push(bytes).map_err(refusal)
+    }
+
+    /// Where the next bytes may be written instead; empty if they must be pushed.
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
+        self.message.buffer()
+    }
+
+    /// The first `bytes` of [`Self::buffer`] were written.
+    pub(super) fn filled(&mut self, bytes: usize) {
+        self.message.filled(bytes);
+    }
+
     /// Carries out the call after its whole message was received.
-    async fn answer(self) -> Response<tonic::body::Body> {
+    pub(super) async fn answer(self) -> Response<tonic::body::Body> {
         let Self { service, headers, started, message } = self;
         let (model, message, received) = match read(&service, message).await {
             Ok(read) => read,
@@ -81,24 +98,6 @@ pub type Refusal = Box<Response<tonic::body::Body>>;
 
 fn refusal(error: InferError) -> Refusal {
     Box::new(reply::failure(&error))
-}
-
-impl Intake<tonic::body::Body> for Incoming {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        self.message.push(bytes).map_err(refusal)
-    }
-
-    fn buffer(&mut self) -> &mut [u8] {
-        self.message.buffer()
-    }
-
-    fn filled(&mut self, bytes: usize) {
-        self.message.filled(bytes);
-    }
-
-    fn finish(self: Box<Self>) -> ResponseFuture<tonic::body::Body> {
-        Box::pin(self.answer())
-    }
 }
 
 /// The model, the decoded message, and when its last byte was received.

@@ -3,6 +3,7 @@
 
 mod contents;
 mod frame;
+mod guarded;
 mod health;
 mod infer;
 mod limits;

@@ -110,8 +110,9 @@ impl GrpcInferenceService for Rpc {
         request: Request<Streaming<pb::ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
         let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
-        let (metadata, _, requests) = request.into_parts();
-        let answers = stream::infer(service, metadata.into_headers(), requests, self.limits, stop);
+        let (metadata, extensions, requests) = request.into_parts();
+        let call = stream::Call { service, headers: metadata.into_headers(), guard: extensions.get().cloned() };
+        let answers = stream::infer(call, requests, self.limits, stop);
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -1,10 +1,10 @@
 //! Serves gRPC connections, and routes `ModelInfer` past tonic.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::TryFutureExt as _;
 use http::{HeaderMap, Request, Response, StatusCode, header, request};
 use http_body_util::BodyExt as _;
+use quintet_engine::{ErrorKind, InferError};
 use quintet_http2::{self as http2, Admission};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,12 +13,45 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
-use super::{health::Reporter, infer, limits::Limits, reply, rpc::Rpc};
+use super::{
+    guarded::{Answer, GuardedIntake, RequestBody},
+    health::Reporter,
+    infer,
+    limits::Limits,
+    reply,
+    rpc::Rpc,
+};
 use crate::{
     catalog::InputLimit,
     service::Service,
-    transport::{access::Access, io_threads::IoThreads, listener::Listener},
+    transport::{
+        access::Access,
+        guard::{Guard, Guarded, NO_ROOM, Reason, RequestState, Requested, Timeouts},
+        io_threads::IoThreads,
+        listener::{Connection, Listener, Shared},
+    },
 };
+
+/// What a connection gets that is not even in reserve: empty SETTINGS, and GOAWAY (RFC 9113 §6.5 and §6.8).
+const REFUSAL: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Calls that a connection in reserve may make.
+const PROBES: [&str; 3] = [
+    "/grpc.health.v1.Health/Check",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+];
+
+/// Calls whose streams may rest for as long as the client likes.
+const STREAMS: [&str; 4] = [
+    "/inference.GRPCInferenceService/ModelStreamInfer",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// How long a client whose request came too slowly may take to read its GOAWAY.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
 pub async fn serve(
@@ -28,14 +61,14 @@ pub async fn serve(
     threads: IoThreads,
     stop: CancellationToken,
 ) {
-    let front = Front { access: listener.access().clone(), ..Front::new(service, limits, &stop) };
-    let stopped = stop.clone();
-    listener
-        .serve(&threads, &stop, move |connection| {
-            let stopped = stopped.clone().cancelled_owned();
-            http2::serve(connection, front.clone(), http2::Options::default(), stopped).map_err(Into::into)
-        })
-        .await;
+    let counters = Arc::clone(service.catalog().connections());
+    let calls = Calls { access: listener.access().clone(), ..Calls::new(service, limits, &stop) };
+    let shared = Shared { threads: &threads, stop: &stop, counters: &counters, refusal: REFUSAL };
+    let serve = move |stream: Guarded<Connection>| {
+        let guard = Arc::clone(stream.guard());
+        serve_guarded(stream, Front { calls: calls.clone(), guard })
+    };
+    listener.serve(shared, serve).await;
 }
 
 /// Serves one connection until it ends, or until `stop`.
@@ -48,8 +81,32 @@ pub async fn serve_connection(
     limits: Limits,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let front = Front::new(service, limits, &stop);
-    Ok(http2::serve(stream, front, http2::Options::default(), stop.cancelled_owned()).await?)
+    let counters = Arc::clone(service.catalog().connections());
+    let guard = Arc::new(Guard::new(Timeouts::default(), stop.child_token(), counters));
+    let front = Front { calls: Calls::new(service, limits, &stop), guard: Arc::clone(&guard) };
+    serve_guarded(Guarded::new(stream, guard), front).await
+}
+
+/// Serves a connection until it ends or a timer of its guard ends it, with a GOAWAY if the client may still read it.
+async fn serve_guarded(stream: impl AsyncRead + AsyncWrite + Unpin, front: Front) -> anyhow::Result<()> {
+    let guard = Arc::clone(&front.guard);
+    guard.multiplex();
+    let mut serving =
+        std::pin::pin!(http2::serve(stream, front, http2::Options::default(), guard.leave().clone().cancelled_owned()));
+    let ended = guard.watch(serving.as_mut()).await;
+    match ended {
+        // A request that crosses the GOAWAY is still answered.
+        Err(Reason::Idle) => {
+            guard.leave().cancel();
+            let _ = guard.watch(serving).await;
+        }
+        Err(Reason::Body) => {
+            guard.leave().cancel();
+            let _ = tokio::time::timeout(GOAWAY_TIMEOUT, serving).await;
+        }
+        _ => {}
+    }
+    Ok(ended??)
 }
 
 /// The services that tonic serves.
@@ -75,48 +132,82 @@ fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> R
     routes.prepare()
 }
 
-/// Handles requests before tonic: refuses those that may not be carried out, answers `ModelInfer` itself, passes the others on.
+/// What the connections of a listener share.
 #[derive(Clone)]
-struct Front {
+struct Calls {
     service: Arc<Service>,
     max_input: InputLimit,
     routes: Routes,
     access: Access,
 }
 
-impl Front {
+impl Calls {
     fn new(service: Arc<Service>, limits: Limits, stop: &CancellationToken) -> Self {
         let routes = routes(&service, limits, stop);
         Self { routes, service, max_input: limits.max_input, access: Access::default() }
     }
 }
 
-impl http2::Handler for Front {
-    type ResponseBody = tonic::body::Body;
+/// Handles the requests of a connection before tonic: refuses those that may not be carried out, answers `ModelInfer` itself, passes the others on.
+struct Front {
+    calls: Calls,
+    guard: Arc<Guard>,
+}
 
-    fn handle(&self, head: request::Parts) -> Admission<tonic::body::Body> {
+impl Front {
+    /// A response that does not wait for the request.
+    fn answered(&self, response: Response<tonic::body::Body>) -> Admission<Answer> {
+        let requested = Requested::new(&self.guard, RequestState::Sending);
+        Admission::Answered(response.map(|body| Answer::new(body, requested)))
+    }
+
+    /// Lets tonic answer a request.
+    fn stream(&self, mut head: request::Parts) -> Admission<Answer> {
+        let Calls { routes, max_input, .. } = self.calls.clone();
+        let guard = Arc::clone(&self.guard);
+        let is_stream = STREAMS.contains(&head.uri.path());
+        let state = if is_stream { RequestState::Quiet } else { RequestState::Answering };
+        head.extensions.insert(Arc::clone(&guard));
+        Admission::Streaming(Box::new(move |body| {
+            let requested = Requested::new(&guard, state);
+            let body = RequestBody::new(body, &guard, is_stream).map_err(cancelled);
+            let request = Request::from_parts(head, tonic::body::Body::new(body));
+            Box::pin(async move {
+                let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+                let answer = if is_stream { Answer::of_stream } else { Answer::new };
+                reply::tonic_response(response, max_input).map(|body| answer(body, requested))
+            })
+        }))
+    }
+}
+
+impl http2::Handler for Front {
+    type ResponseBody = Answer;
+
+    fn handle(&self, head: request::Parts) -> Admission<Answer> {
+        if self.guard.is_reserve() {
+            // It ends with this request.
+            self.guard.leave().cancel();
+        }
         if !is_grpc(&head.headers) {
             let mut response = Response::new(tonic::body::Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Admission::Answered(response);
+            return self.answered(response);
         }
-        if let Err(refusal) = self.access.check(&head) {
-            return Admission::Answered(reply::refused(&refusal));
+        if self.guard.is_reserve() && !PROBES.contains(&head.uri.path()) {
+            return self.answered(reply::failure(&InferError::new(ErrorKind::Unavailable, NO_ROOM)));
         }
-        if head.uri.path() == infer::PATH {
-            return match infer::Incoming::new(Arc::clone(&self.service), self.max_input, head.headers) {
-                Ok(incoming) => Admission::Buffered(Box::new(incoming)),
-                Err(refusal) => Admission::Answered(*refusal),
-            };
+        if let Err(refusal) = self.calls.access.check(&head) {
+            return self.answered(reply::refused(&refusal));
         }
-        let Self { routes, max_input, .. } = self.clone();
-        Admission::Streaming(Box::new(move |body| {
-            let request = Request::from_parts(head, tonic::body::Body::new(body.map_err(cancelled)));
-            Box::pin(async move {
-                let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
-                reply::tonic_response(response, max_input)
-            })
-        }))
+        if head.uri.path() != infer::PATH {
+            return self.stream(head);
+        }
+        let Calls { service, max_input, .. } = &self.calls;
+        match infer::Incoming::new(Arc::clone(service), *max_input, head.headers) {
+            Ok(incoming) => Admission::Buffered(Box::new(GuardedIntake::new(incoming, &self.guard))),
+            Err(refusal) => self.answered(*refusal),
+        }
     }
 }
 

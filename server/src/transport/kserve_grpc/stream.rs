@@ -18,14 +18,24 @@ use crate::{
         trace::{Arrival, Protocol, Trace},
     },
     service::Service,
-    transport::traced,
+    transport::{
+        guard::{Guard, RequestState, Requested},
+        traced,
+    },
 };
 
+/// A call of `ModelStreamInfer`.
+pub(super) struct Call {
+    pub(super) service: Arc<Service>,
+    pub(super) headers: HeaderMap,
+    /// The guard of its connection.
+    pub(super) guard: Option<Arc<Guard>>,
+}
+
 /// The responses to `requests`, which run side by side as far as `limits` allow. At `stop` no more requests are read:
-/// the running ones finish, and the stream ends. `headers` are the stream's.
+/// the running ones finish, and the stream ends.
 pub(super) fn infer<S>(
-    service: Arc<Service>,
-    headers: HeaderMap,
+    call: Call,
     requests: S,
     limits: Limits,
     stop: CancellationToken,
@@ -33,14 +43,18 @@ pub(super) fn infer<S>(
 where
     S: Stream<Item = Result<ModelInferRequest, Status>> + Send,
 {
-    let headers = Arc::new(headers);
+    let call = Arc::new(call);
     let max_input = limits.max_input;
     let answers = move |request: Result<ModelInferRequest, Status>| {
-        let (service, headers) = (Arc::clone(&service), Arc::clone(&headers));
+        let call = Arc::clone(&call);
+        // The stream rests only while no request runs.
+        let running = call.guard.as_ref().map(|guard| Requested::new(guard, RequestState::Answering));
         // A message that cannot be decoded ends the stream: nothing after it can be read.
         async move {
             let request = request.map_err(|status| reply::stream_status(status, max_input))?;
-            Ok(answer(&service, &headers, request).await)
+            let answer = answer(&call.service, &call.headers, request).await;
+            drop(running);
+            Ok(answer)
         }
     };
     requests.take_until(stop.cancelled_owned()).map(answers).buffered(limits.max_stream_requests.max(1))

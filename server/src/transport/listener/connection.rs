@@ -1,7 +1,7 @@
 //! An accepted connection, on TCP, with or without TLS, or on a Unix domain socket.
 
 use std::{
-    io,
+    io::{self, Write as _},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -9,16 +9,17 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 
 use crate::transport::access::Tls;
 
-/// An accepted connection. Dropping it releases its permit, so that another can be accepted.
+use super::table::Place;
+
+/// An accepted connection. Dropping it frees its place, so that there is room for another.
 pub struct Connection {
     stream: Stream,
-    _permit: Option<OwnedSemaphorePermit>,
+    _place: Place,
 }
 
 /// The socket of a connection.
@@ -27,6 +28,18 @@ pub(super) enum Stream {
     /// TCP after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// Ends a connection that is not served, with these bytes as far as the socket takes them at once.
+    pub(super) fn refuse(self, last: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.into_std()?.write_all(last),
+            Self::Unix(stream) => stream.into_std()?.write_all(last),
+            // Its handshake was not yet.
+            Self::Tls(_) => Ok(()),
+        }
+    }
 }
 
 /// Makes the same call on either kind of stream.
@@ -41,9 +54,9 @@ macro_rules! on_stream {
 }
 
 impl Connection {
-    /// A connection that holds this permit.
-    pub(super) fn new(stream: Stream, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { stream, _permit: permit }
+    /// A connection that has this place.
+    pub(super) fn new(stream: Stream, place: Place) -> Self {
+        Self { stream, _place: place }
     }
 
     /// Moves the connection from the event loop that accepted it to that of the current thread.

@@ -1,7 +1,9 @@
 //! Listeners on TCP ports and Unix domain sockets, bound before models are loaded, with a limit on connections.
 
 mod connection;
+mod limits;
 mod socket_file;
+mod table;
 
 use std::{
     io,
@@ -11,18 +13,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::Semaphore,
-};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::connection::Connection;
+pub use self::{
+    connection::Connection,
+    limits::{ConnectionLimits, TcpLimits},
+};
 use self::{
     connection::Stream,
     socket_file::{RemoveError, SocketFile, remove_stale},
+    table::Table,
 };
-use super::{access::Access, io_threads::IoThreads};
+use super::{
+    access::Access,
+    guard::{Guard, Guarded},
+    io_threads::IoThreads,
+};
+use crate::observe::metrics::ConnectionCounters;
 
 /// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +56,20 @@ impl From<SocketAddr> for Address {
 pub struct Listener {
     name: &'static str,
     socket: Socket,
-    permits: Arc<Semaphore>,
+    limits: ConnectionLimits,
     access: Access,
+}
+
+/// What the connections of a listener share.
+pub struct Shared<'a> {
+    /// Each connection is served on one of these threads.
+    pub threads: &'a IoThreads,
+    /// Ends the listener, and its connections after their open requests.
+    pub stop: &'a CancellationToken,
+    /// Counts the connections that are ended before their time.
+    pub counters: &'a Arc<ConnectionCounters>,
+    /// What a connection that there is no room for gets, in the protocol's form.
+    pub refusal: &'static [u8],
 }
 
 enum Socket {
@@ -87,14 +107,20 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Binds the listener called `name` (its flag is `--<name>-port`). At most `max_connections` are open at once; further
-    /// ones wait in the system's backlog.
+    /// Binds the listener called `name` (its flag is `--<name>-port`). At the limit of connections, one that rests makes
+    /// room for a new one.
     ///
     /// # Errors
     /// When the port is in use or not permitted. The message names the port and its flag.
-    pub async fn bind(name: &'static str, address: SocketAddr, max_connections: usize) -> Result<Self, BindError> {
-        let listener = TcpListener::bind(address).await.map_err(|error| BindError::Port { name, address, error })?;
-        Ok(Self::new(name, Socket::Tcp(listener), max_connections))
+    pub async fn bind(
+        name: &'static str,
+        address: SocketAddr,
+        limits: impl Into<ConnectionLimits>,
+    ) -> Result<Self, BindError> {
+        let failed = |error| BindError::Port { name, address, error };
+        let (listener, limits) = (TcpListener::bind(address).await.map_err(failed)?, limits.into());
+        limits.tcp.apply(&listener).map_err(failed)?;
+        Ok(Self { name, socket: Socket::Tcp(listener), limits, access: Access::default() })
     }
 
     /// Binds the listener called `name` to a Unix domain socket, whose path `flag` sets. Replaces the socket file of a
@@ -106,7 +132,7 @@ impl Listener {
         name: &'static str,
         path: &Path,
         flag: &'static str,
-        max_connections: usize,
+        limits: impl Into<ConnectionLimits>,
     ) -> Result<Self, BindError> {
         let refused = |reason: String, remedy| BindError::Unix { name, path: path.to_owned(), reason, remedy, flag };
         match remove_stale(path) {
@@ -120,12 +146,7 @@ impl Listener {
         let (listener, _file) = UnixListener::bind(path)
             .and_then(|listener| Ok((listener, SocketFile::new(path)?)))
             .map_err(|error| refused(error.to_string(), "Create the folder, shorten the path,"))?;
-        Ok(Self::new(name, Socket::Unix { listener, _file }, max_connections))
-    }
-
-    fn new(name: &'static str, socket: Socket, max_connections: usize) -> Self {
-        let permits = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-        Self { name, socket, permits, access: Access::default() }
+        Ok(Self { name, socket: Socket::Unix { listener, _file }, limits: limits.into(), access: Access::default() })
     }
 
     /// Guards the listener.
@@ -155,40 +176,49 @@ impl Listener {
         }
     }
 
-    /// Runs `serve` for each connection on one of the threads until `stop`; then waits for the open connections.
-    pub async fn serve<S, F>(self, threads: &IoThreads, stop: &CancellationToken, serve: S)
+    /// Runs `serve` for each connection on one of the threads until it is stopped. Then the system refuses new ones, and
+    /// this waits for the open ones.
+    pub async fn serve<S, F>(self, shared: Shared<'_>, serve: S)
     where
-        S: Fn(Connection) -> F + Clone + Send + 'static,
+        S: Fn(Guarded<Connection>) -> F + Clone + Send + 'static,
         F: Future<Output = anyhow::Result<()>> + Send,
     {
         let connections = TaskTracker::new();
+        let table = Table::new(self.limits.max, Arc::clone(shared.counters));
         loop {
-            let connection = tokio::select! {
-                () = stop.cancelled() => break,
-                connection = self.accept() => connection,
+            let stream = tokio::select! {
+                () = shared.stop.cancelled() => break,
+                stream = self.accept() => stream,
+            };
+            let leave = shared.stop.child_token();
+            let guard = Guard::new(self.limits.timeouts, leave, Arc::clone(shared.counters));
+            let Some((guard, place)) = table.admit(guard) else {
+                // The client may be gone. One that speaks TLS could not read it.
+                let _ = stream.refuse(if self.access.tls().is_some() { &[] } else { shared.refusal });
+                continue;
             };
             let (serve, name, access) = (serve.clone(), self.name, self.access.clone());
+            let connection = Connection::new(stream, place);
             let serving = async move {
-                let outcome = match open(connection, &access).await {
-                    Ok(connection) => serve(connection).await,
+                let outcome = match open(connection, &access, &guard).await {
+                    Ok(connection) => serve(Guarded::new(connection, guard)).await,
                     Err(error) => Err(error.into()),
                 };
                 if let Err(error) = outcome {
                     tracing::debug!(listener = name, %error, "connection ended early");
                 }
             };
-            connections.spawn_on(serving, threads.next());
+            connections.spawn_on(serving, shared.threads.next());
         }
+        drop(self.socket);
         connections.close();
         connections.wait().await;
     }
 
     /// Accepts the next connection and sets `TCP_NODELAY`. After an error it logs and tries again: the error concerns one
     /// connection, or is temporary (too many open files).
-    async fn accept(&self) -> Connection {
+    async fn accept(&self) -> Stream {
         loop {
-            // The semaphore is never closed.
-            let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
             let accepted = match &self.socket {
                 Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
                 Socket::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
@@ -200,7 +230,7 @@ impl Listener {
                     {
                         tracing::debug!(listener = self.name, %error, "cannot set TCP_NODELAY");
                     }
-                    return Connection::new(stream, permit);
+                    return stream;
                 }
                 Err(error) => {
                     tracing::warn!(listener = self.name, %error, "cannot accept a connection");
@@ -212,11 +242,12 @@ impl Listener {
 }
 
 /// Moves an accepted connection to the current thread, and performs the TLS handshake there.
-async fn open(connection: Connection, access: &Access) -> io::Result<Connection> {
+async fn open(connection: Connection, access: &Access, guard: &Guard) -> io::Result<Connection> {
     let connection = connection.move_here()?;
-    match access.tls() {
-        Some(tls) => connection.handshake(tls).await,
-        None => Ok(connection),
+    let Some(tls) = access.tls() else { return Ok(connection) };
+    tokio::select! {
+        connection = connection.handshake(tls) => connection,
+        () = guard.leave().cancelled() => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "ended in its handshake")),
     }
 }
 

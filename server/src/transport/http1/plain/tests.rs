@@ -7,8 +7,10 @@ use futures_util::stream;
 use proptest::prelude::*;
 use quintet_engine::buffer::ALIGNMENT;
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::transport::guard::{self, Timeouts};
 
 type End = io::Result<Option<(DuplexStream, Bytes)>>;
 
@@ -36,9 +38,10 @@ fn start() -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::Unbounded
         );
     let stop = CancellationToken::new();
     let (access, pool) = (Access::default(), BufferPool::new(1 << 20));
-    let settings = Settings { router, access, pool, max_body_bytes: 100_000, stop: stop.clone() };
+    let settings = Settings { router, access, pool, max_body_bytes: 100_000 };
+    let guard = Arc::new(guard::Guard::new(Timeouts::default(), stop.clone(), Arc::default()));
     let (client, server) = tokio::io::duplex(1 << 20);
-    (client, tokio::spawn(Plain::new(server, settings).serve()), stop, cancelled)
+    (client, tokio::spawn(Plain::new(server, guard, settings).serve()), stop, cancelled)
 }
 
 fn post_request(path: &str, body: &str) -> String {
