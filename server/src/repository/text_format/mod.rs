@@ -108,8 +108,9 @@ impl<'a> Parser<'a> {
             return Err(self.error(self.offset, format!("unknown field '{name}'{hint}")));
         };
         self.path.push(name.to_owned());
-        let position = Position::of(self.text, self.offset);
-        self.positions.entry(self.path.join(".")).or_insert(position);
+        // Only the first of a repeated field has a position, which is counted from the text's start.
+        let (text, offset) = (self.text, self.offset);
+        self.positions.entry(self.path.join(".")).or_insert_with(|| Position::of(text, offset));
         self.refuse_second(message, &field)?;
         self.advance()?;
         let has_colon = self.takes(':')?;
