@@ -4,15 +4,25 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 
+use super::memory::{Memory, MemoryFlags};
 use crate::{
     backend::onnx::ProviderPolicy,
     kserve::shared_memory::{self, SharedMemory},
 };
 
 settings! {
-    CommonFlags {}
-    Common {}
-    defaults {}
+    CommonFlags {
+        /// Limits of memory.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub memory: MemoryFlags,
+    }
+    Common {
+        /// Limits of memory.
+        #[serde(flatten)]
+        pub memory: Memory,
+    }
+    defaults { memory: Memory::default(), }
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";

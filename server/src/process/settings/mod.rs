@@ -5,11 +5,13 @@ mod declare;
 mod common;
 mod endpoint;
 mod log_format;
+mod memory;
 mod suite;
 
 pub use self::{
     common::{Common, CommonFlags, boolean, or_cores},
     endpoint::{Endpoint, NotAnEndpoint},
     log_format::LogFormat,
+    memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},
 };

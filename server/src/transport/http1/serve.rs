@@ -28,6 +28,9 @@ use crate::{
 /// The buffer of one read by hyper: large for few reads, small enough to stay in the CPU's cache until it is copied.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 
+/// The longest body that is received where no route takes one.
+const MAX_UNUSED_BODY_BYTES: usize = 4 << 10;
+
 /// Serves `router` until `stop`; then idle connections are closed and busy ones finish their request. Plain bodies are
 /// received into the service's pool, up to its limit.
 pub async fn serve(
@@ -38,7 +41,25 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let (pool, max_body_bytes) = (service.catalog().pool().clone(), service.catalog().limits().max_input.bytes);
-    let settings = Settings { router, pool, max_body_bytes, stop: stop.clone() };
+    let settings = Settings { router, pool, max_body_bytes, stop };
+    serve_with(listener, threads, settings).await;
+}
+
+/// As [`serve`], for routes that take no body: one of more than a few KiB is not received.
+pub async fn serve_without_bodies(
+    listener: Listener,
+    router: Router,
+    service: Arc<Service>,
+    threads: IoThreads,
+    stop: CancellationToken,
+) {
+    let pool = service.catalog().pool().clone();
+    let settings = Settings { router, pool, max_body_bytes: MAX_UNUSED_BODY_BYTES, stop };
+    serve_with(listener, threads, settings).await;
+}
+
+async fn serve_with(listener: Listener, threads: IoThreads, settings: Settings) {
+    let stop = settings.stop.clone();
     listener.serve(&threads, &stop, move |connection| serve_connection(connection, settings.clone())).await;
 }
 
