@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use quintet_engine::{
     BufferPool, InferError,
+    budget::Charge,
     buffer::{ALIGNMENT, Filling},
 };
 
@@ -40,7 +41,7 @@ pub async fn receive(
     let expects = headers.contains_key(header::EXPECT);
     match Encoding::of_request(headers)? {
         None => receive_plain(body, expects, aligned_at, max, pool).await,
-        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max, pool).await?, max).await,
+        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max, pool).await?, max, pool.budget()).await,
     }
 }
 
@@ -168,6 +169,8 @@ async fn receive_unsized(
 pub struct Chunks {
     parts: VecDeque<Bytes>,
     remaining: u64,
+    /// The memory of the parts, until they are sent.
+    _charge: Option<Charge>,
 }
 
 impl Chunks {
@@ -175,7 +178,14 @@ impl Chunks {
     pub fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
         let parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let remaining = parts.iter().map(|part| part.len() as u64).sum();
-        Self { parts, remaining }
+        Self { parts, remaining, _charge: None }
+    }
+
+    /// The same body, which is charged until it is sent.
+    #[must_use]
+    pub fn charged(self, mut charge: Charge) -> Self {
+        charge.force(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        Self { _charge: Some(charge), ..self }
     }
 }
 

@@ -103,7 +103,7 @@ impl Receiver {
         }
         let message = body.finish();
         match self.encoding {
-            Some(encoding) if is_compressed => encoding.decode(message, self.max).await,
+            Some(encoding) if is_compressed => encoding.decode(message, self.max, self.pool.budget()).await,
             _ => Ok(message),
         }
     }
@@ -164,6 +164,31 @@ fn allocate(
     let mut body = Filling::start(pool, padding, length)?;
     append(&mut body, message)?;
     Ok(Some(State::Body { body, is_compressed: flag != 0 }))
+}
+
+/// Bytes of a message that are not in its largest raw tensor.
+pub(super) fn bytes_beside_tensors(message: &[u8]) -> usize {
+    let head = &message[..message.len().min(HEAD_BYTES)];
+    let tensor = largest_tensor(head).and_then(|(_, bytes)| usize::try_from(bytes).ok());
+    message.len().saturating_sub(tensor.unwrap_or(0))
+}
+
+/// The number of fields of a message, without those of its fields.
+pub(super) fn fields(mut message: &[u8]) -> usize {
+    let mut count = 0;
+    while let Ok(key) = decode_varint(&mut message) {
+        count += 1;
+        let length = match WireType::try_from(key & 7) {
+            Ok(WireType::Varint) => decode_varint(&mut message).map(|_| 0),
+            Ok(WireType::SixtyFourBit) => Ok(8),
+            Ok(WireType::ThirtyTwoBit) => Ok(4),
+            Ok(WireType::LengthDelimited) => decode_varint(&mut message),
+            _ => break,
+        };
+        let Some(rest) = length.ok().and_then(|length| message.get(usize::try_from(length).ok()?..)) else { break };
+        message = rest;
+    }
+    count
 }
 
 /// The offset and size of the largest raw tensor that begins in these first bytes of a message.

@@ -187,7 +187,7 @@ async fn a_body_of_which_nothing_came_has_no_memory() {
 async fn a_body_without_memory_is_refused_and_the_connection_stays() {
     let pool = small_pool();
     let (mut client, ..) = start_with(pool.clone());
-    let held = pool.take(150_000);
+    let held = pool.take(200_000);
     for body in ["a".repeat(50_000), "b".to_owned()] {
         client.write_all(post_request("/echo", &body).as_bytes()).await.unwrap();
         let response = read_until(&mut client, "}").await;
