@@ -292,6 +292,14 @@ impl Charge {
         if bytes.is_empty() { bytes } else { Bytes::from_owner(Held { bytes, _charge: self }) }
     }
 
+    /// Releases all bytes, and stays usable.
+    pub fn release(&mut self) {
+        let (bytes, promised) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.promised));
+        if bytes > 0 || promised > 0 {
+            self.budget.0.release(bytes, promised);
+        }
+    }
+
     /// Gives back what is kept for a body that is complete.
     pub fn complete(&mut self) {
         let promised = std::mem::take(&mut self.promised);
@@ -309,9 +317,7 @@ impl fmt::Debug for Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.bytes > 0 || self.promised > 0 {
-            self.budget.0.release(self.bytes, self.promised);
-        }
+        self.release();
     }
 }
 

@@ -10,6 +10,7 @@ mod follow;
 mod infer;
 mod life;
 mod loading;
+mod memory;
 mod optional;
 mod stream;
 mod support;

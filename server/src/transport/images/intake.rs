@@ -90,6 +90,10 @@ pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usi
     let (images, count) = match form {
         Form::Json if body.len() > work::LARGE_BYTES => work::run(move |_| from_json(&body, max_images)).await?,
         Form::Json => from_json(&body, max_images)?,
+        Form::Multipart if body.len() > work::LARGE_BYTES => {
+            let runtime = tokio::runtime::Handle::current();
+            work::run(move |_| runtime.block_on(from_multipart(head, body, max_images))).await?
+        }
         Form::Multipart => from_multipart(head, body, max_images).await?,
         Form::Raw => (vec![Image { name: "the body".into(), data: Data::Encoded(body) }], 1),
     };

@@ -13,12 +13,22 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
-use super::{health::Reporter, infer, limits::Limits, reply, rpc::Rpc};
+use super::{
+    charged::{ChargedBody, Received},
+    health::Reporter,
+    infer,
+    limits::Limits,
+    reply,
+    rpc::Rpc,
+};
 use crate::{
     catalog::InputLimit,
     service::Service,
     transport::{io_threads::IoThreads, listener::Listener},
 };
+
+/// The start of the paths of the inference service's methods.
+const SERVICE: &str = "/inference.GRPCInferenceService/";
 
 /// Serves KServe over gRPC until `stop`; then connections get a GOAWAY and finish their requests.
 pub async fn serve(
@@ -102,10 +112,21 @@ impl http2::Handler for Front {
                 Err(refusal) => Admission::Answered(*refusal),
             };
         }
-        let Self { routes, max_input, .. } = self.clone();
+        let Self { routes, max_input, service } = self.clone();
         Admission::Streaming(Box::new(move |body| {
-            let request = Request::from_parts(head, tonic::body::Body::new(body.map_err(cancelled)));
+            let body = body.map_err(cancelled);
+            // A stream of any other service keeps nothing of what it received.
+            let (request, received) = if head.uri.path().starts_with(SERVICE) {
+                let received = Received::new(service.catalog().pool().budget());
+                let body = ChargedBody::new(body, received.clone());
+                let mut request = Request::from_parts(head, tonic::body::Body::new(body));
+                request.extensions_mut().insert(received.clone());
+                (request, Some(received))
+            } else {
+                (Request::from_parts(head, tonic::body::Body::new(body)), None)
+            };
             Box::pin(async move {
+                let _until_answered = received;
                 let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
                 reply::tonic_response(response, max_input)
             })
