@@ -4,7 +4,10 @@ use std::{fmt, ops::RangeInclusive};
 
 use quintet_proto::DataType;
 
-use crate::tensor::{Shape, TensorError};
+use crate::{
+    budget::Exhausted,
+    tensor::{Shape, TensorError},
+};
 
 /// Kinds of failure; the transports map each to an HTTP status and a gRPC code in one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +20,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The queue is full: the same request may succeed later.
     QueueFull,
+    /// The memory for requests is used up: the same request may succeed later.
+    NoMemory,
     /// The model or the server is not ready or is shutting down.
     Unavailable,
     /// The request's time ran out before it was run.
@@ -31,11 +36,12 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotFound,
         Self::InvalidInput,
         Self::TooLarge,
         Self::QueueFull,
+        Self::NoMemory,
         Self::Unavailable,
         Self::DeadlineExceeded,
         Self::Cancelled,
@@ -118,6 +124,16 @@ impl InferError {
     }
 }
 
+impl From<Exhausted> for InferError {
+    fn from(error: Exhausted) -> Self {
+        let kind = match error {
+            Exhausted::Alone { .. } => ErrorKind::TooLarge,
+            Exhausted::Full { .. } => ErrorKind::NoMemory,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// A request that does not fit its model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("request to model '{model}': {mismatch}")]
@@ -140,15 +156,17 @@ pub enum Mismatch {
         input: String,
     },
     /// Too few or too many inputs.
-    #[error("{} inputs were sent, expected {} to {}", got.len(), expected.start(), expected.end())]
+    #[error("{sent} inputs were sent, expected {} to {}", expected.start(), expected.end())]
     InputCount {
         /// How many inputs the model takes: from those that are required to all.
         expected: RangeInclusive<usize>,
-        /// Names of the inputs that were sent.
+        /// How many inputs were sent.
+        sent: usize,
+        /// Names of the inputs that were sent; only the last ones of many.
         got: Vec<String>,
         /// Of the model's required inputs, those that were not sent.
         missing: Vec<String>,
-        /// Of the inputs that were sent, those that the model does not have.
+        /// Of the inputs that were sent, those that the model does not have; only the last ones of many.
         unexpected: Vec<String>,
     },
     /// An input that the model does not have.

@@ -23,6 +23,7 @@
 
 pub mod backend;
 pub mod batch;
+pub mod budget;
 pub mod buffer;
 pub mod cache;
 pub mod cancel;
@@ -37,6 +38,7 @@ pub mod tensor;
 pub mod testing;
 
 pub use backend::{Composite, InferFuture, Instance, Placement, RunRequest, RunTimings};
+pub use budget::Budget;
 pub use buffer::BufferPool;
 pub use cache::Cache;
 pub use cancel::Cancel;

@@ -40,7 +40,7 @@ impl FailureReason {
 impl From<ErrorKind> for FailureReason {
     fn from(kind: ErrorKind) -> Self {
         match kind {
-            ErrorKind::QueueFull | ErrorKind::DeadlineExceeded => Self::Rejected,
+            ErrorKind::QueueFull | ErrorKind::NoMemory | ErrorKind::DeadlineExceeded => Self::Rejected,
             ErrorKind::Cancelled => Self::Cancelled,
             ErrorKind::Internal => Self::Backend,
             _ => Self::Other,

@@ -12,7 +12,7 @@ use quintet_proto::inference::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::{
-    device_metrics,
+    device_metrics, memory_metrics,
     metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
 };
 
@@ -143,9 +143,9 @@ impl Catalog {
             .collect()
     }
 
-    /// The metrics of the models and of the machine in Prometheus's text format.
+    /// The metrics of the models, of the memory for requests and of the machine in Prometheus's text format.
     pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.registry) + &device_metrics::render()
+        self.metrics.render(&self.registry) + &memory_metrics::render(self.pool.budget()) + &device_metrics::render()
     }
 
     /// Puts a model into service, with its effective configuration.

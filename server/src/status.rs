@@ -25,6 +25,7 @@ impl From<ErrorKind> for Status {
             ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, Code::InvalidArgument, false),
             ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, false),
             ErrorKind::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, true),
+            ErrorKind::NoMemory => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, true),
             ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, true),
             ErrorKind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded, false),
             // nginx's 499 (client closed request).
@@ -55,6 +56,7 @@ mod tests {
         InvalidInput 400 InvalidArgument retry=false
         TooLarge 413 ResourceExhausted retry=false
         QueueFull 503 Unavailable retry=true
+        NoMemory 503 Unavailable retry=true
         Unavailable 503 Unavailable retry=true
         DeadlineExceeded 504 DeadlineExceeded retry=false
         Cancelled 499 Cancelled retry=false

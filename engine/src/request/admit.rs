@@ -3,6 +3,8 @@
 //! The order of the checks is a part of what clients see, because the first error is the one that is returned: names,
 //! the number of inputs, the batch size, then each input from the last one sent to the first.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use quintet_proto::DataType;
 
@@ -11,6 +13,9 @@ use crate::{
     spec::{ModelSpec, OutputSet, TensorSpec},
     tensor::{Shape, Tensor},
 };
+
+/// The most names of inputs that an error lists: a client may send any number of them.
+const MAX_LISTED: usize = 32;
 
 /// An input as a protocol delivers it, not checked yet.
 #[derive(Clone, Debug)]
@@ -64,8 +69,10 @@ impl ModelSpec {
     }
 
     fn check(&self, sent: Vec<SentInput<'_>>) -> Result<(Vec<Option<Tensor>>, usize), Mismatch> {
-        for (index, input) in sent.iter().enumerate() {
-            if sent[..index].iter().any(|other| other.name == input.name) {
+        // One more than the model has: the number of inputs is checked next, so the cost does not grow with it.
+        let compared = &sent[..sent.len().min(self.inputs().len() + 1)];
+        for (index, input) in compared.iter().enumerate() {
+            if compared[..index].iter().any(|other| other.name == input.name) {
                 return Err(Mismatch::DuplicateInput { input: input.name.to_owned() });
             }
         }
@@ -85,18 +92,22 @@ impl ModelSpec {
     fn check_count(&self, sent: &[SentInput<'_>]) -> Result<(), Mismatch> {
         let required = self.inputs().iter().filter(|spec| !spec.optional);
         let (fewest, most) = (required.clone().count(), self.inputs().len());
-        let was_sent = |spec: &&TensorSpec| sent.iter().any(|input| input.name == spec.name);
         let is_unknown = |input: &&SentInput<'_>| self.inputs().iter().all(|spec| spec.name != input.name);
-        let is_complete = required.clone().all(|spec| was_sent(&spec));
+        let is_complete = || required.clone().all(|spec| sent.iter().any(|input| input.name == spec.name));
         // With the right number of inputs, an unknown name is reported as such, and not what is missing for it.
-        if (fewest..=most).contains(&sent.len()) && (is_complete || sent.iter().any(|input| is_unknown(&input))) {
+        if (fewest..=most).contains(&sent.len()) && (is_complete() || sent.iter().any(|input| is_unknown(&input))) {
             return Ok(());
+        }
+        let mut missing: HashSet<&str> = required.clone().map(|spec| spec.name.as_str()).collect();
+        for input in sent {
+            missing.remove(input.name);
         }
         Err(Mismatch::InputCount {
             expected: fewest..=most,
-            got: sent.iter().map(|input| input.name.to_owned()).collect(),
-            missing: required.filter(|spec| !was_sent(spec)).map(|spec| spec.name.clone()).collect(),
-            unexpected: sent.iter().filter(is_unknown).map(|input| input.name.to_owned()).collect(),
+            sent: sent.len(),
+            got: last_names(sent.iter()),
+            missing: required.filter(|spec| missing.contains(spec.name.as_str())).map(|s| s.name.clone()).collect(),
+            unexpected: last_names(sent.iter().filter(is_unknown)),
         })
     }
 
@@ -141,6 +152,13 @@ impl ModelSpec {
             .map_err(|error| Mismatch::Data { input: input.name.to_owned(), error })?;
         if is_empty { Err(Mismatch::EmptyBatch) } else { Ok(tensor) }
     }
+}
+
+/// The names of the last [`MAX_LISTED`] inputs, in order.
+fn last_names<'a>(inputs: impl DoubleEndedIterator<Item = &'a SentInput<'a>>) -> Vec<String> {
+    let mut names: Vec<_> = inputs.rev().take(MAX_LISTED).map(|input| input.name.to_owned()).collect();
+    names.reverse();
+    names
 }
 
 #[cfg(test)]
@@ -201,6 +219,7 @@ mod tests {
         let refused = |names: &[&'static str]| admitted(names).unwrap_err().mismatch;
         let count = |got: &[&str], missing: &[&str], unexpected: &[&str]| Mismatch::InputCount {
             expected: 2..=4,
+            sent: got.len(),
             got: names(got),
             missing: names(missing),
             unexpected: names(unexpected),
@@ -221,6 +240,7 @@ mod tests {
             mismatch(vec![sent("INPUT0", &[1, 16])]),
             Mismatch::InputCount {
                 expected: 2..=2,
+                sent: 1,
                 got: names(&["INPUT0"]),
                 missing: names(&["INPUT1"]),
                 unexpected: vec![]
@@ -259,6 +279,17 @@ mod tests {
             mismatch(vec![sent("INPUT0", &[1, 16]), sent("NOPE", &[1, 16])]),
             Mismatch::UnexpectedInput { input: "NOPE".into() }
         );
+    }
+
+    #[test]
+    fn an_error_lists_few_of_many_inputs() {
+        let all: Vec<_> = (0..1000).map(|index| format!("i{index}")).collect();
+        let refused = mismatch(all.iter().map(|name| SentInput { name, ..sent("", &[1, 16]) }).collect());
+        let Mismatch::InputCount { sent: count, got, unexpected, .. } = refused else { panic!("not the count") };
+        let last = &all[1000 - MAX_LISTED..];
+        assert_eq!((count, &got[..], &unexpected[..]), (1000, last, last));
+        let same = mismatch(vec![sent("INPUT0", &[1, 16]); 1000]);
+        assert_eq!(same, Mismatch::DuplicateInput { input: "INPUT0".into() });
     }
 
     #[test]

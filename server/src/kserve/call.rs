@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quintet_engine::{Model, SentInput, StageTimings, Tensor};
+use bytes::Bytes;
+use quintet_engine::{DataType, InferError, Model, ModelSpec, SentInput, StageTimings, Tensor};
 
 use super::shared_memory::SharedRange;
 
@@ -48,6 +49,65 @@ pub struct Call<'a> {
     pub started: Instant,
     /// Stage times so far.
     pub timings: StageTimings,
+}
+
+/// A [`Call`] that borrows nothing: another thread can make it.
+pub struct OwnedCall {
+    id: String,
+    inputs: Vec<(String, Option<DataType>, Vec<i64>, Bytes)>,
+    outputs: Vec<(String, Option<usize>, Option<SharedRange>)>,
+    priority: u32,
+    timeout: Option<Duration>,
+}
+
+impl OwnedCall {
+    /// What is asked for of a model with this specification. More inputs or outputs than it has are checked here, so
+    /// that the thread that carries the call out does not have to look at them.
+    ///
+    /// # Errors
+    /// As [`ModelSpec::admit`] and [`ModelSpec::select_outputs`].
+    pub fn new(call: Call<'_>, spec: &ModelSpec) -> Result<Self, InferError> {
+        if call.inputs.len() > spec.inputs().len() || call.outputs.len() > spec.outputs().len() {
+            spec.admit(call.id, call.inputs.clone())?;
+            spec.select_outputs(call.id, call.outputs.iter().map(|output| output.name))?;
+        }
+        let inputs = call.inputs.into_iter();
+        let outputs = call.outputs.into_iter();
+        Ok(Self {
+            id: call.id.to_owned(),
+            inputs: inputs.map(|input| (input.name.to_owned(), input.data_type, input.shape, input.data)).collect(),
+            outputs: outputs.map(|output| (output.name.to_owned(), output.classes, output.shared)).collect(),
+            priority: call.priority,
+            timeout: call.timeout,
+        })
+    }
+
+    /// The call of a request whose first byte was received at `started`.
+    pub fn call(&self, started: Instant) -> Call<'_> {
+        Call {
+            id: &self.id,
+            inputs: self
+                .inputs
+                .iter()
+                .map(|(name, data_type, shape, data)| SentInput {
+                    name,
+                    data_type: *data_type,
+                    shape: shape.clone(),
+                    data: data.clone(),
+                })
+                .collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .map(|(name, classes, shared)| WantedOutput { name, classes: *classes, shared: shared.clone() })
+                .collect(),
+            priority: self.priority,
+            timeout: self.timeout,
+            deadline: None,
+            started,
+            timings: StageTimings::default(),
+        }
+    }
 }
 
 /// A model's answer to a call.

@@ -1,11 +1,23 @@
 //! Error texts for clients, in Triton's wording, which clients match on. Both transports and traces use them.
 
-use std::{borrow::Cow, ops::RangeInclusive};
+use std::borrow::Cow;
 
 use quintet_engine::{AdmissionError, DataType, InferError, LookupError, Mismatch, NotReady, TensorError};
 
+/// The longest text of an error in bytes: errors quote requests, which may be large.
+const MAX_BYTES: usize = 16 << 10;
+
 /// The text that a client gets for a failed request.
 pub fn for_client(error: &InferError) -> Cow<'_, str> {
+    let mut text = text(error);
+    if text.len() > MAX_BYTES {
+        let end = (0..=MAX_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text = format!("{}...", &text[..end]).into();
+    }
+    text
+}
+
+fn text(error: &InferError) -> Cow<'_, str> {
     match error {
         InferError::Admission(error) => admission(error).into(),
         InferError::Lookup(error) => lookup(error).into(),
@@ -28,9 +40,7 @@ fn admission(error: &AdmissionError) -> String {
     let id = format!("[request id: {id}]");
     match mismatch {
         Mismatch::DuplicateInput { input } => format!("{id} input '{input}' already exists in request"),
-        Mismatch::InputCount { expected, got, missing, unexpected } => {
-            format!("{id} {}", input_count(model, expected, got, missing, unexpected))
-        }
+        Mismatch::InputCount { .. } => format!("{id} {}", input_count(model, mismatch)),
         Mismatch::UnexpectedInput { input } => format!("unexpected inference input '{input}' for model '{model}'"),
         Mismatch::UnexpectedOutput { output } => format!("unexpected inference output '{output}' for model '{model}'"),
         // Triton's text for an empty batch, with the remedy.
@@ -76,34 +86,27 @@ const BATCH_DIMENSION_NOTE: &str = " NOTE: Setting a non-zero max_batch_size in 
      your input dims config, try setting max_batch_size to zero. See the model configuration docs for more info on \
      max_batch_size.";
 
-/// Triton lists the sent inputs from last to first, and the missing ones by name.
-fn input_count(
-    model: &str,
-    expected: &RangeInclusive<usize>,
-    got: &[String],
-    missing: &[String],
-    unexpected: &[String],
-) -> String {
+/// The text of [`Mismatch::InputCount`]. Triton lists the sent inputs from last to first, and the missing ones by name.
+fn input_count(model: &str, mismatch: &Mismatch) -> String {
     fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
         names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(",")
     }
+    let Mismatch::InputCount { expected, sent, got, missing, unexpected } = mismatch else { return String::new() };
+    let more = if got.len() < *sent { ",..." } else { "" };
     let expected = match (expected.start(), expected.end()) {
         (fewest, most) if fewest == most => format!("{most} inputs"),
         (fewest, most) => format!("number of inputs between {fewest} and {most}"),
     };
     let verdict = if missing.is_empty() {
-        format!("which holds unexpected input(s) [{}].", quoted(unexpected.iter().rev()))
+        format!("which holds unexpected input(s) [{}{more}].", quoted(unexpected.iter().rev()))
     } else {
         let mut missing: Vec<_> = missing.iter().collect();
         missing.sort_unstable();
         let missing = quoted(missing.into_iter());
         format!("but missing required input(s) [{missing}]. Please provide all required input(s).")
     };
-    format!(
-        "expected {expected} but got {} inputs for model '{model}'. Got input(s) [{}], {verdict}",
-        got.len(),
-        quoted(got.iter().rev())
-    )
+    let got = quoted(got.iter().rev());
+    format!("expected {expected} but got {sent} inputs for model '{model}'. Got input(s) [{got}{more}], {verdict}")
 }
 
 fn dims(dims: &[i64]) -> String {
@@ -227,6 +230,18 @@ mod tests {
         unexpected inference input 'f' for model 'm'
         [request id: <id_unknown>] inference request batch-size must be >= 1 for 'm': send at least one input, which gives the batch size
         ");
+    }
+
+    #[test]
+    fn texts_do_not_grow_with_the_request() {
+        let names: Vec<_> = (0..100_000).map(|index| format!("i{index}")).collect();
+        let inputs = names.iter().map(|name| SentInput { name, ..sent("", &[1, 16]) }).collect();
+        let text = refusal(&simple(), "", inputs);
+        assert!(text.contains("expected 2 inputs but got 100000 inputs for model 'simple'. Got input(s) ['i99999',"));
+        assert!(text.contains(",...], which") || text.contains(",...], but missing"), "{text}");
+        assert!(text.len() < 2000, "{}", text.len());
+        let long = "é".repeat(1 << 20);
+        assert!(refusal(&simple(), "", vec![sent(&long, &[1, 16]); 2]).len() <= MAX_BYTES + 3);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod statistics;
 pub mod trace;
 
 pub use self::{
-    call::{Answer, AnsweredOutput, Call, WantedOutput},
+    call::{Answer, AnsweredOutput, Call, OwnedCall, WantedOutput},
     infer::infer,
     models::{describe_tensors, platform, resolve},
 };

@@ -3,4 +3,5 @@
 pub mod device_metrics;
 pub mod gpu;
 pub mod logging;
+pub mod memory_metrics;
 pub mod metrics;

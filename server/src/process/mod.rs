@@ -1,5 +1,6 @@
 //! The process: command line and settings; bind, load, serve and drain; the health check.
 
+pub mod budget;
 pub mod check;
 pub mod cli;
 mod exit;

@@ -27,6 +27,8 @@ use crate::{
 pub enum Protocol {
     /// HTTP/1.1 with these routes.
     Http(Router),
+    /// HTTP/1.1 with these routes, which take no body.
+    Metrics(Router),
     /// KServe over gRPC.
     Grpc(kserve_grpc::Limits),
 }
@@ -150,7 +152,7 @@ async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<B
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
     for ListenerSpec { service, name, protocol, address } in specs {
         let access = match &protocol {
-            Protocol::Http(_) => limits.guards.http(&address)?,
+            Protocol::Http(_) | Protocol::Metrics(_) => limits.guards.http(&address)?,
             Protocol::Grpc(_) => limits.guards.grpc()?,
         };
         let listener = match address {
@@ -185,6 +187,9 @@ fn serve(
         let (threads, stop) = (threads.clone(), stop.clone());
         match protocol {
             Protocol::Http(routes) => serving.spawn(http1::serve::serve(listener, routes, service, threads, stop)),
+            Protocol::Metrics(routes) => {
+                serving.spawn(http1::serve::serve_without_bodies(listener, routes, service, threads, stop))
+            }
             Protocol::Grpc(limits) => serving.spawn(kserve_grpc::serve(listener, service, limits, threads, stop)),
         };
     }

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
-use quintet_engine::BufferPool;
+use quintet_engine::Budget;
 use quintet_onnxruntime::Loaded;
 use tokio::task::JoinSet;
 
@@ -11,6 +11,7 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
+        budget::{budget, pool},
         guards::Guards,
         serve::{self, ListenerSpec, Protocol},
         settings::{Endpoint, Settings, or_cores},
@@ -66,7 +67,8 @@ fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> 
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let names = model_names(settings)?;
     let guards = Guards::new(&settings.common.access)?;
-    let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
+    let budget = budget(&settings.common.memory, settings.max_input_bytes);
+    let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings, &budget)).collect();
     let mut specs = Vec::new();
     for service in &services {
         for (name, purpose, endpoint) in listeners(service.catalog().name(), settings) {
@@ -81,7 +83,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
                     max_input: max_input(settings),
                     max_stream_requests: kserve_grpc::MAX_STREAM_REQUESTS,
                 }),
-                Purpose::Metrics => Protocol::Http(http1::metrics::router(served)),
+                Purpose::Metrics => Protocol::Metrics(http1::metrics::router(served)),
             };
             if let Some(address) = socket(name, purpose, settings) {
                 specs.push(ListenerSpec { service: Arc::clone(service), name, protocol: protocol.clone(), address });
@@ -105,13 +107,13 @@ fn max_input(settings: &Settings) -> InputLimit {
 }
 
 /// A service, without models yet.
-fn service(name: ServiceName, settings: &Settings) -> Arc<Service> {
+fn service(name: ServiceName, settings: &Settings, budget: &Budget) -> Arc<Service> {
     let limits = Limits {
         max_input: max_input(settings),
         max_image_pixels: settings.max_image_pixels,
         max_images: settings.max_images,
     };
-    let catalog = Catalog::new(name, BufferPool::new(settings.common.buffer_pool_bytes), limits);
+    let catalog = Catalog::new(name, pool(settings.common.buffer_pool_bytes, budget.clone()), limits);
     Arc::new(Service::new(catalog).with_shared_memory(settings.common.shared_memory()))
 }
 

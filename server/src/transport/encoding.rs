@@ -1,12 +1,13 @@
 //! Content encodings of requests and responses: gzip, deflate, zstd.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder, read, write};
 use http::{HeaderMap, HeaderName, header};
-use quintet_engine::{ErrorKind, InferError};
+use quintet_engine::{Budget, ErrorKind, InferError, budget::Charge};
 
+use super::work::{self, Stop};
 use crate::catalog::InputLimit;
 
 /// A supported content encoding.
@@ -103,58 +104,97 @@ impl Encoding {
         best.1
     }
 
-    /// Decodes a body to at most `max` bytes, on a blocking thread: it uses the CPU.
+    /// Decodes a body to at most `max` bytes. The memory of the decoded bytes is charged to `budget` as it grows.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::InvalidInput`] for a body that is not in this encoding.
-    pub async fn decode(self, body: Bytes, max: InputLimit) -> Result<Bytes, InferError> {
-        let decode = move || -> io::Result<Vec<u8>> {
-            let limit = max.bytes as u64 + 1;
-            let mut out = Vec::new();
-            match self {
-                Self::Gzip => read::MultiGzDecoder::new(&body[..]).take(limit).read_to_end(&mut out),
-                Self::Deflate => read::ZlibDecoder::new(&body[..]).take(limit).read_to_end(&mut out),
-                Self::Zstd => zstd::Decoder::with_buffer(&body[..])?.take(limit).read_to_end(&mut out),
-            }?;
-            Ok(out)
-        };
-        let decoded = tokio::task::spawn_blocking(decode).await.map_err(InferError::internal)?;
-        let decoded =
-            decoded.map_err(|error| InferError::invalid(format_args!("the body is not {}: {error}", self.name())))?;
-        if decoded.len() > max.bytes {
-            return Err(too_large(" once decoded", max));
-        }
-        Ok(decoded.into())
+    /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::NoMemory`] if the budget is used up,
+    /// [`ErrorKind::InvalidInput`] for a body that is not in this encoding.
+    pub async fn decode(self, body: Bytes, max: InputLimit, budget: &Budget) -> Result<Bytes, InferError> {
+        let charge = budget.charge();
+        let malformed = move |error| InferError::invalid(format_args!("the body is not {}: {error}", self.name()));
+        work::run(move |stop| {
+            let reader: Box<dyn Read + '_> = match self {
+                Self::Gzip => Box::new(read::MultiGzDecoder::new(&body[..])),
+                Self::Deflate => Box::new(read::ZlibDecoder::new(&body[..])),
+                Self::Zstd => Box::new(zstd::Decoder::with_buffer(&body[..]).map_err(malformed)?),
+            };
+            let (out, charge) = read_to_end(reader, max, charge, stop, &malformed)?;
+            Ok(charge.hold(out.into()))
+        })
+        .await
     }
 
-    /// Encodes the parts of a body as one, on a blocking thread as [`decode`](Self::decode).
+    /// Encodes the parts of a body as one. Its memory is charged to `budget` in any case.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`], if the encoder fails.
-    pub async fn encode(self, parts: Vec<Bytes>) -> Result<Bytes, InferError> {
-        let encode = move || -> io::Result<Vec<u8>> {
-            match self {
+    pub async fn encode(self, parts: Vec<Bytes>, budget: &Budget) -> Result<Bytes, InferError> {
+        let mut charge = budget.charge();
+        work::run(move |stop| {
+            let out = match self {
                 Self::Gzip => {
                     // 3 is Unix, which zlib writes too.
                     let mut encoder = GzBuilder::new().operating_system(3).write(Vec::new(), Compression::default());
-                    parts.iter().try_for_each(|part| encoder.write_all(part))?;
+                    write(&parts, &mut encoder, stop)?;
                     encoder.finish()
                 }
                 Self::Deflate => {
                     let mut encoder = write::ZlibEncoder::new(Vec::new(), Compression::default());
-                    parts.iter().try_for_each(|part| encoder.write_all(part))?;
+                    write(&parts, &mut encoder, stop)?;
                     encoder.finish()
                 }
                 Self::Zstd => {
-                    let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
-                    parts.iter().try_for_each(|part| encoder.write_all(part))?;
+                    let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(InferError::internal)?;
+                    write(&parts, &mut encoder, stop)?;
                     encoder.finish()
                 }
-            }
-        };
-        let encoded = tokio::task::spawn_blocking(encode).await.map_err(InferError::internal)?;
-        encoded.map(Bytes::from).map_err(InferError::internal)
+            };
+            let out = out.map_err(InferError::internal)?;
+            charge.force(out.len());
+            Ok(charge.hold(out.into()))
+        })
+        .await
     }
+}
+
+/// Bytes between two looks whether the request is still there.
+const STEP_BYTES: usize = 256 << 10;
+
+/// Reads all of a decoder's output, at most `max` bytes.
+fn read_to_end(
+    mut reader: Box<dyn Read + '_>,
+    max: InputLimit,
+    mut charge: Charge,
+    stop: &Stop,
+    malformed: &impl Fn(io::Error) -> InferError,
+) -> Result<(Vec<u8>, Charge), InferError> {
+    let mut out = Vec::new();
+    loop {
+        stop.check()?;
+        let free = out.capacity() - out.len();
+        if free < STEP_BYTES {
+            // One byte more than the limit shows that there is more.
+            let more = STEP_BYTES.max(out.len()).min(max.bytes + 1 - out.len());
+            charge.try_force(more - free.min(more))?;
+            out.reserve_exact(more);
+        }
+        let step = (out.capacity() - out.len()).min(STEP_BYTES) as u64;
+        let received = (&mut reader).take(step).read_to_end(&mut out).map_err(malformed)?;
+        if out.len() > max.bytes {
+            return Err(too_large(" once decoded", max));
+        }
+        if (received as u64) < step {
+            return Ok((out, charge));
+        }
+    }
+}
+
+fn write(parts: &[Bytes], encoder: &mut impl io::Write, stop: &Stop) -> Result<(), InferError> {
+    for chunk in parts.iter().flat_map(|part| part.chunks(STEP_BYTES)) {
+        stop.check()?;
+        encoder.write_all(chunk).map_err(InferError::internal)?;
+    }
+    Ok(())
 }
 
 /// The refusal of a body over the limit; `what`, with a leading space, describes the body.
@@ -164,6 +204,10 @@ pub(super) fn too_large(what: &str, max: InputLimit) -> InferError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use quintet_engine::budget::Bounds;
+
     use super::*;
 
     fn max(bytes: usize) -> InputLimit {
@@ -192,16 +236,34 @@ mod tests {
     #[tokio::test]
     async fn encoded_bodies_are_decoded_up_to_the_limit() {
         let parts = vec![Bytes::from_static(b"head"), Bytes::from(vec![7; 10_000])];
+        let budget = &Budget::unlimited();
         for encoding in Encoding::ALL {
-            let encoded = encoding.encode(parts.clone()).await.unwrap();
+            let encoded = encoding.encode(parts.clone(), budget).await.unwrap();
             assert!(encoded.len() < 200, "{encoding:?}");
-            assert_eq!(encoding.decode(encoded.clone(), max(10_004)).await.unwrap(), parts.concat());
-            let error = encoding.decode(encoded.clone(), max(10_003)).await.unwrap_err();
+            assert_eq!(encoding.decode(encoded.clone(), max(10_004), budget).await.unwrap(), parts.concat());
+            let error = encoding.decode(encoded.clone(), max(10_003), budget).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge);
-            let error = encoding.decode(encoded.slice(..encoded.len() / 2), max(20_000)).await.unwrap_err();
+            let error = encoding.decode(encoded.slice(..encoded.len() / 2), max(20_000), budget).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            let error = encoding.decode(Bytes::from_static(b"as it is"), max(20_000)).await.unwrap_err();
+            let error = encoding.decode(Bytes::from_static(b"as it is"), max(20_000), budget).await.unwrap_err();
             assert!(error.to_string().starts_with(&format!("the body is not {}: ", encoding.name())), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_grows_when_it_is_decoded_is_charged_and_refused() {
+        const ZEROS: usize = 8 << 20;
+        let bounds = Bounds { bytes: 4 << 20, largest_body: 1 << 20, wait: Duration::ZERO, flag: "--max-memory-bytes" };
+        let budget = Budget::new(bounds);
+        for encoding in Encoding::ALL {
+            let bomb = encoding.encode(vec![Bytes::from(vec![0; ZEROS])], &Budget::unlimited()).await.unwrap();
+            assert!(bomb.len() < 10_000);
+            let error = encoding.decode(bomb, max(ZEROS), &budget).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoMemory, "{error}");
+            assert_eq!(budget.used(), 0);
+            let small = encoding.encode(vec![Bytes::from(vec![0; 1 << 20])], &Budget::unlimited()).await.unwrap();
+            let decoded = encoding.decode(small, max(1 << 20), &budget).await.unwrap();
+            assert!(budget.used() >= decoded.len() && budget.used() <= 2 << 20, "{}", budget.used());
         }
     }
 

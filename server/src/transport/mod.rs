@@ -11,6 +11,7 @@ pub mod kserve_grpc;
 pub mod kserve_http;
 pub mod listener;
 mod traced;
+mod work;
 
 use quintet_engine::{Stage, StageTimings};
 

@@ -12,6 +12,7 @@ mod guard;
 mod infer;
 mod life;
 mod loading;
+mod memory;
 mod optional;
 mod stream;
 mod support;

@@ -100,9 +100,18 @@ pub async fn start() -> Server {
 
 /// [`start`], with traces.
 pub async fn start_tracing(traces: Traces) -> Server {
+    start_with(traces, BufferPool::new(64 << 20)).await
+}
+
+/// [`start`], with this pool.
+pub async fn start_within(pool: BufferPool) -> Server {
+    start_with(Traces::none(), pool).await
+}
+
+async fn start_with(traces: Traces, pool: BufferPool) -> Server {
     let max_input = InputLimit { bytes: MAX_INPUT_BYTES, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 1, max_images: 1 };
-    let service = Service::new(Catalog::new(ServiceName::Onnx, BufferPool::new(64 << 20), limits)).with_traces(traces);
+    let service = Service::new(Catalog::new(ServiceName::Onnx, pool, limits)).with_traces(traces);
     let service = Arc::new(service);
     let rows = |data_type| vec![TensorSpec::new("x", data_type, [Some(WIDTH)])];
     let gate = Gate::default();

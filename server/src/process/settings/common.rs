@@ -8,6 +8,7 @@ use super::{
     access::{Access, AccessFlags},
     boolean::boolean,
     guard::{GuardFlags, GuardSettings},
+    memory::{Memory, MemoryFlags},
 };
 use crate::{
     backend::onnx::ProviderPolicy,
@@ -25,6 +26,10 @@ settings! {
         #[command(flatten)]
         #[serde(flatten)]
         pub guard: GuardFlags,
+        /// Limits of memory.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub memory: MemoryFlags,
     }
     Common {
         /// Who may do what.
@@ -33,8 +38,11 @@ settings! {
         /// Limits of a connection.
         #[serde(flatten)]
         pub guard: GuardSettings,
+        /// Limits of memory.
+        #[serde(flatten)]
+        pub memory: Memory,
     }
-    defaults { access: Access::default(), guard: GuardSettings::default(), }
+    defaults { access: Access::default(), guard: GuardSettings::default(), memory: Memory::default(), }
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";

@@ -8,6 +8,7 @@ mod common;
 mod endpoint;
 mod guard;
 mod log_format;
+mod memory;
 mod suite;
 
 pub use self::{
@@ -16,5 +17,6 @@ pub use self::{
     common::{Common, CommonFlags, or_cores},
     endpoint::{Endpoint, NotAnEndpoint},
     log_format::LogFormat,
+    memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},
 };

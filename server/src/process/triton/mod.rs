@@ -8,12 +8,13 @@ mod trace_flags;
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use quintet_engine::{BufferPool, Cache};
+use quintet_engine::Cache;
 
 use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
+        budget::{budget, pool},
         guards::Guards,
         serve::{self, ListenerSpec, Protocol},
         settings::{Common, Settings},
@@ -44,7 +45,8 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         max_image_pixels: images.max_image_pixels,
         max_images: images.max_images,
     };
-    let catalog = Catalog::new(ServiceName::Triton, BufferPool::new(common.buffer_pool_bytes), limits)
+    let budget = budget(&common.memory, flags.http_max_input_size.max(flags.grpc_max_input_size));
+    let catalog = Catalog::new(ServiceName::Triton, pool(common.buffer_pool_bytes, budget), limits)
         .with_metrics(flags.metrics_options()?);
     let shared_memory = common.shared_memory().copying_inputs(flags.response_cache_bytes().is_some());
     let service = Service::new(catalog).with_shared_memory(shared_memory).with_traces(flags.trace.traces()?);
@@ -65,7 +67,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         (
             flags.allow_metrics,
             "metrics",
-            Protocol::Http(http1::metrics::router(Arc::clone(&service))),
+            Protocol::Metrics(http1::metrics::router(Arc::clone(&service))),
             addresses.metrics,
             flags.metrics_port,
         ),

@@ -178,12 +178,19 @@ impl Repository {
     }
 
     pub(super) async fn unload_model(self: &Arc<Self>, name: &str) {
-        let mut entry = self.entry(name).lock_owned().await;
+        // A model that was never loaded has no entry, and gets none: a client may name any number of models.
+        let known = self.entries.lock().get(name).cloned();
+        let mut entry = match known {
+            Some(entry) => Some(entry.lock_owned().await),
+            None => None,
+        };
         self.ensembles.lock().remove(name);
         for model in self.catalog.unload(name) {
             tokio::spawn(retire(model));
         }
-        *entry = Entry::default();
+        if let Some(entry) = &mut entry {
+            **entry = Entry::default();
+        }
         drop(entry);
         self.follow(name, &[]).await;
     }

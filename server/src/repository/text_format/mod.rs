@@ -108,8 +108,8 @@ impl<'a> Parser<'a> {
             return Err(self.error(self.offset, format!("unknown field '{name}'{hint}")));
         };
         self.path.push(name.to_owned());
+        // Only the first of a repeated field has a position, which is counted from the text's start.
         let (text, offset) = (self.text, self.offset);
-        // Only of the first one: finding a position reads the text up to it.
         self.positions.entry(self.path.join(".")).or_insert_with(|| Position::of(text, offset));
         self.refuse_second(message, &field)?;
         self.advance()?;

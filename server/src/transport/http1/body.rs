@@ -8,11 +8,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use quintet_engine::{BufferPool, InferError, buffer::ALIGNMENT};
+use quintet_engine::{
+    BufferPool, InferError,
+    budget::Charge,
+    buffer::{ALIGNMENT, Filling},
+};
 
 use crate::{
     catalog::InputLimit,
@@ -24,8 +28,8 @@ use crate::{
 /// encoded bodies are not aligned.
 ///
 /// # Errors
-/// `TooLarge` over the limit, `Unsupported` for an unknown content encoding, and `InvalidInput` if the body is
-/// incomplete or cannot be decoded.
+/// `TooLarge` over the limit, `NoMemory` if the budget is used up, `Unsupported` for an unknown content encoding, and
+/// `InvalidInput` if the body is incomplete or cannot be decoded.
 pub async fn receive(
     headers: &HeaderMap,
     body: axum::body::Body,
@@ -37,7 +41,7 @@ pub async fn receive(
     let expects = headers.contains_key(header::EXPECT);
     match Encoding::of_request(headers)? {
         None => receive_plain(body, expects, aligned_at, max, pool).await,
-        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max, pool).await?, max).await,
+        Some(encoding) => encoding.decode(receive_plain(body, expects, 0, max, pool).await?, max, pool.budget()).await,
     }
 }
 
@@ -50,7 +54,7 @@ async fn receive_plain(
 ) -> Result<Bytes, InferError> {
     let broken = |error: axum::Error| InferError::invalid(format_args!("cannot read the body: {error}"));
     let Some(length) = body.size_hint().exact() else {
-        return receive_unsized(body, max, &broken).await;
+        return receive_unsized(body, max, pool, &broken).await;
     };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > max.bytes {
@@ -64,20 +68,26 @@ async fn receive_plain(
     if let Some(body) = chunk.take_if(|chunk| chunk.len() == length && is_aligned(chunk, aligned_at)) {
         return Ok(body);
     }
-    let mut buffer = pool.take(padding + length);
-    let mut at = padding;
-    while let Some(received) = chunk {
-        let Some(target) = buffer.get_mut(at..at + received.len()) else {
-            return Err(InferError::invalid("the body is longer than its Content-Length"));
-        };
-        target.copy_from_slice(&received);
-        at += received.len();
+    let mut filling = Filling::start(pool, padding, length)?;
+    while let Some(mut received) = chunk {
+        while !received.is_empty() {
+            if filling.is_complete() {
+                return Err(InferError::invalid("the body is longer than its Content-Length"));
+            }
+            if let Err(full) = filling.grow().await {
+                drop(filling);
+                discard(body, length).await;
+                return Err(full.into());
+            }
+            received.advance(filling.copy(&received));
+        }
         chunk = next(&mut body).await.map_err(broken)?;
     }
-    if at < padding + length {
-        return Err(InferError::invalid(format_args!("the body ended after {} of {length} bytes", at - padding)));
+    if !filling.is_complete() {
+        let received = filling.received();
+        return Err(InferError::invalid(format_args!("the body ended after {received} of {length} bytes")));
     }
-    Ok(buffer.freeze().slice(padding..))
+    Ok(filling.finish())
 }
 
 /// The next data of a body.
@@ -102,7 +112,7 @@ fn is_aligned(body: &Bytes, aligned_at: usize) -> bool {
 }
 
 /// The time limit for reading the rest of a refused body.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads and discards a refused body, at most `max_bytes`. A client that is still sending reads the response, and can
 /// reuse its connection, only after it has sent its body.
@@ -119,22 +129,39 @@ pub(super) async fn discard(mut body: axum::body::Body, max_bytes: usize) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
+/// The least bytes that are charged at once for a body without a `Content-Length`.
+const STEP_BYTES: usize = 64 << 10;
+
 /// Receives a body without a `Content-Length`.
 async fn receive_unsized(
     mut body: axum::body::Body,
     max: InputLimit,
+    pool: &BufferPool,
     broken: &impl Fn(axum::Error) -> InferError,
 ) -> Result<Bytes, InferError> {
     let mut received = BytesMut::new();
+    let mut charge = pool.budget().charge();
+    let most = max.bytes.min(pool.budget().largest());
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
-        if received.len() + chunk.len() > max.bytes {
+        let length = received.len() + chunk.len();
+        if length > max.bytes {
             discard(body, max.bytes).await;
             return Err(too_large("", max));
         }
+        pool.budget().check(length)?;
+        if length > charge.bytes() {
+            let step = length.max(STEP_BYTES).min(most - charge.bytes());
+            if let Err(full) = charge.grow(step, most - charge.bytes()).await {
+                drop((received, charge));
+                discard(body, max.bytes).await;
+                return Err(full.into());
+            }
+        }
         received.extend_from_slice(&chunk);
     }
-    Ok(received.freeze())
+    charge.complete();
+    Ok(charge.hold(received.freeze()))
 }
 
 /// A body of several parts, which are sent one after another without being joined.
@@ -142,6 +169,8 @@ async fn receive_unsized(
 pub struct Chunks {
     parts: VecDeque<Bytes>,
     remaining: u64,
+    /// The memory of the parts, until they are sent.
+    _charge: Option<Charge>,
 }
 
 impl Chunks {
@@ -149,7 +178,14 @@ impl Chunks {
     pub fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
         let parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let remaining = parts.iter().map(|part| part.len() as u64).sum();
-        Self { parts, remaining }
+        Self { parts, remaining, _charge: None }
+    }
+
+    /// The same body, which is charged until it is sent.
+    #[must_use]
+    pub fn charged(self, mut charge: Charge) -> Self {
+        charge.force(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        Self { _charge: Some(charge), ..self }
     }
 }
 

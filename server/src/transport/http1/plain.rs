@@ -4,15 +4,20 @@
 
 use std::{collections::VecDeque, io, sync::Arc, time::Instant};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::IntoResponse as _};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::{Request, Response};
-use quintet_engine::BufferPool;
+use quintet_engine::{BufferPool, InferError, budget::Exhausted, buffer::Filling};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 
-use super::{body::padding, head, reserve};
+use super::{
+    body::{DISCARD_TIMEOUT, padding},
+    head,
+    reply::Failure,
+    reserve,
+};
 use crate::{
     service::Service,
     transport::{
@@ -63,6 +68,12 @@ pub(super) struct Plain<S> {
     settings: Settings,
 }
 
+/// A body that is not received, and how many of its bytes were not read.
+struct Refused {
+    error: InferError,
+    left: usize,
+}
+
 /// The next event on a connection.
 enum Next {
     /// The head of a plain request, and the length of its body.
@@ -89,23 +100,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
                 Next::End => return Ok(None),
             };
             if let Some(refusal) = reserve::refusal(&self.guard, &parts) {
-                self.answer(refusal).await?;
+                self.answer(refusal, false).await?;
                 linger(self.stream, &[]).await;
                 return Ok(None);
             }
             parts.extensions.insert(Arrived(Instant::now()));
-            let body = self.receive(length, head::aligned_at(&parts.headers)).await?;
+            let body = match self.receive(length, head::aligned_at(&parts.headers)).await? {
+                Ok(body) => body,
+                Err(Refused { error, left }) => {
+                    let is_next = self.discard(left).await?;
+                    self.guard.enter(Phase::Answer);
+                    if self.answer(Failure(error).into_response(), is_next).await? {
+                        self.rest();
+                        continue;
+                    }
+                    return self.stream.shutdown().await.map(|()| None);
+                }
+            };
             let answering = self.settings.router.clone().oneshot(Request::from_parts(*parts, Body::from(body)));
             let response = tokio::select! {
                 biased;
                 response = answering => response.unwrap_or_else(|never| match never {}),
                 () = closed_by_client(&mut self.stream, &mut self.read) => return Ok(None),
             };
-            if !self.answer(response).await? {
+            if !self.answer(response, true).await? {
                 return self.stream.shutdown().await.map(|()| None);
             }
-            self.guard.enter(if self.read.is_empty() { Phase::Idle } else { Phase::Head });
+            self.rest();
         }
+    }
+
+    /// The connection waits for the next request.
+    fn rest(&self) {
+        self.guard.enter(if self.read.is_empty() { Phase::Idle } else { Phase::Head });
     }
 
     /// Reads the next head. An idle connection ends when it is told to.
@@ -139,26 +166,78 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Plain<S> {
     }
 
     /// Reads a body of `length` bytes so that its byte `aligned_at` is aligned.
-    async fn receive(&mut self, length: usize, aligned_at: usize) -> io::Result<Bytes> {
+    async fn receive(&mut self, length: usize, aligned_at: usize) -> io::Result<Result<Bytes, Refused>> {
         if length == 0 {
             self.guard.enter(Phase::Answer);
-            return Ok(Bytes::new());
+            return Ok(Ok(Bytes::new()));
         }
-        let padding = padding(length, aligned_at);
-        let mut buffer = self.settings.pool.take(padding + length);
-        let (_, mut rest) = buffer.split_at_mut(padding);
-        let early = self.read.len().min(length);
-        self.read.copy_to_slice(&mut rest[..early]);
-        rest = &mut rest[early..];
         self.guard.enter(Phase::Body);
-        self.stream.read_exact(rest).await?;
+        // There is no memory for a body before its first bytes are there.
+        if self.read.is_empty() {
+            self.read.reserve(MAX_HEAD_BYTES);
+            if self.stream.read_buf(&mut self.read).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let mut body = match Filling::start(&self.settings.pool, padding(length, aligned_at), length) {
+            Ok(body) => body,
+            Err(error) => return Ok(Err(Refused { error: error.into(), left: length })),
+        };
+        while !body.is_complete() {
+            if let Err(error) = self.grow(&mut body).await {
+                return Ok(Err(Refused { error: error.into(), left: length - body.received() }));
+            }
+            if self.read.is_empty() {
+                match self.stream.read(body.spare()).await? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    received => body.advance(received),
+                }
+            } else {
+                let copied = body.copy(&self.read);
+                self.read.advance(copied);
+            }
+        }
         self.guard.enter(Phase::Answer);
-        Ok(buffer.freeze().slice(padding..))
+        Ok(Ok(body.finish()))
     }
 
-    /// Sends a response. Returns whether the connection stays open.
-    async fn answer(&mut self, response: Response<Body>) -> io::Result<bool> {
-        let keep_alive = !self.guard.leave().is_cancelled() && !self.guard.is_reserve();
+    /// Makes room for the next bytes of a body. The client does not have to send anything while memory is waited for.
+    async fn grow(&self, body: &mut Filling) -> Result<(), Exhausted> {
+        if !body.spare().is_empty() {
+            return Ok(());
+        }
+        self.guard.wait_for_body(false);
+        let grown = body.grow().await;
+        self.guard.wait_for_body(true);
+        grown
+    }
+
+    /// Reads and discards the next `left` bytes of a body, because a client reads the response after it has sent its
+    /// request. Returns whether that succeeded in time.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    async fn discard(&mut self, mut left: usize) -> io::Result<bool> {
+        let reading = async {
+            loop {
+                let known = self.read.len().min(left);
+                self.read.advance(known);
+                left -= known;
+                if left == 0 {
+                    return Ok(true);
+                }
+                self.read.reserve(MAX_HEAD_BYTES);
+                if self.stream.read_buf(&mut self.read).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        };
+        tokio::time::timeout(DISCARD_TIMEOUT, reading).await.unwrap_or(Ok(false))
+    }
+
+    /// Sends a response. Returns whether the connection stays open: if it may, and the server does not stop.
+    async fn answer(&mut self, response: Response<Body>, may_stay: bool) -> io::Result<bool> {
+        let keep_alive = may_stay && !self.guard.leave().is_cancelled() && !self.guard.is_reserve();
         let (parts, mut body) = response.into_parts();
         let length = http_body::Body::size_hint(&body).exact();
         let mut queue = VecDeque::from([head::print(&parts, length, keep_alive)]);

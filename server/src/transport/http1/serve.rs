@@ -34,6 +34,9 @@ use crate::{
 /// The buffer of one read by hyper: large for few reads, small enough to stay in the CPU's cache until it is copied.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 
+/// The longest body that is received where no route takes one.
+const MAX_UNUSED_BODY_BYTES: usize = 4 << 10;
+
 /// Serves `router` until `stop`; then idle connections are closed and busy ones finish their request. Plain bodies are
 /// received into the service's pool, up to its limit.
 pub async fn serve(
@@ -44,8 +47,31 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let settings = Settings::new(router, listener.access().clone(), &service);
+    serve_with(listener, settings, &service, &threads, &stop).await;
+}
+
+/// As [`serve`], for routes that take no body: one of more than a few KiB is not received.
+pub async fn serve_without_bodies(
+    listener: Listener,
+    router: Router,
+    service: Arc<Service>,
+    threads: IoThreads,
+    stop: CancellationToken,
+) {
+    let settings = Settings::new(router, listener.access().clone(), &service);
+    let settings = Settings { max_body_bytes: MAX_UNUSED_BODY_BYTES, ..settings };
+    serve_with(listener, settings, &service, &threads, &stop).await;
+}
+
+async fn serve_with(
+    listener: Listener,
+    settings: Settings,
+    service: &Service,
+    threads: &IoThreads,
+    stop: &CancellationToken,
+) {
     let counters = service.catalog().connections();
-    let shared = Shared { threads: &threads, stop: &stop, counters, refusal: reserve::REFUSAL };
+    let shared = Shared { threads, stop, counters, refusal: reserve::REFUSAL };
     let serve = move |stream: Guarded<Connection>| {
         let guard = Arc::clone(stream.guard());
         serve_guarded(stream, guard, settings.clone())

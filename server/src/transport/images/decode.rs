@@ -47,7 +47,7 @@ impl Decoder {
     /// Dropping the future cancels the images that are not being decoded yet.
     ///
     /// # Errors
-    /// [`ErrorKind::QueueFull`], or the error of the first bad image.
+    /// [`ErrorKind::QueueFull`], [`ErrorKind::NoMemory`], or the error of the first bad image.
     pub(super) async fn decode(
         &self,
         images: Vec<Image>,
@@ -85,7 +85,8 @@ fn decode_all(
 ) -> Result<Vec<(usize, Bytes)>, InferError> {
     let image_bytes = target.form.image_bytes();
     let chunks = images.chunks(target.max_batch_size);
-    let mut batches: Vec<_> = chunks.map(|chunk| (chunk.len(), pool.take(chunk.len() * image_bytes))).collect();
+    let batch = |chunk: &[Image]| Ok((chunk.len(), pool.try_take(chunk.len() * image_bytes)?));
+    let mut batches = chunks.map(batch).collect::<Result<Vec<_>, InferError>>()?;
     let rows = batches.iter_mut().flat_map(|(_, buffer)| buffer.chunks_exact_mut(image_bytes));
     let jobs: Vec<_> = images.iter().zip(rows).enumerate().map(|(at, (image, row))| Job { at, image, row }).collect();
     let work = Work { jobs: Mutex::new(jobs.into_iter()), failure: Mutex::new(None), stop, target };

@@ -12,6 +12,7 @@ use serde::{
 };
 
 use super::base64;
+use crate::transport::work;
 
 /// The most characters of a client's name that an error repeats.
 const MAX_QUOTED: usize = 80;
@@ -87,7 +88,12 @@ pub(super) fn form_of(head: &Parts) -> Result<Form, InferError> {
 /// [`ErrorKind::TooLarge`] for more images, [`ErrorKind::InvalidInput`] for none or a body that cannot be parsed.
 pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usize) -> Result<Vec<Image>, InferError> {
     let (images, count) = match form {
+        Form::Json if body.len() > work::LARGE_BYTES => work::run(move |_| from_json(&body, max_images)).await?,
         Form::Json => from_json(&body, max_images)?,
+        Form::Multipart if body.len() > work::LARGE_BYTES => {
+            let runtime = tokio::runtime::Handle::current();
+            work::run(move |_| runtime.block_on(from_multipart(head, body, max_images))).await?
+        }
         Form::Multipart => from_multipart(head, body, max_images).await?,
         Form::Raw => (vec![Image { name: "the body".into(), data: Data::Encoded(body) }], 1),
     };

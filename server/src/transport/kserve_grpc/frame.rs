@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::encoding::{WireType, decode_varint};
 use quintet_engine::{
     BufferPool, ErrorKind, InferError,
-    buffer::{ALIGNMENT, Buffer},
+    buffer::{ALIGNMENT, Filling},
 };
 
 use crate::{catalog::InputLimit, transport::encoding::Encoding};
@@ -31,8 +31,8 @@ pub(super) struct Receiver {
 enum State {
     /// The prefix and the first bytes of the message: not enough to allocate its buffer.
     Head(Vec<u8>),
-    /// The message begins at `padding` in `buffer`; its next bytes go to `at`.
-    Allocated { buffer: Buffer, padding: usize, at: usize, is_compressed: bool },
+    /// The message has its buffer.
+    Body { body: Filling, is_compressed: bool },
 }
 
 impl Receiver {
@@ -45,21 +45,21 @@ impl Receiver {
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Unsupported`] for a compressed message without an encoding,
-    /// and [`ErrorKind::InvalidInput`] for more than one message.
+    /// [`ErrorKind::InvalidInput`] for more than one message, and [`ErrorKind::NoMemory`] if the budget is used up.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), InferError> {
         match &mut self.state {
-            State::Allocated { buffer, at, .. } => append(buffer, at, bytes),
+            State::Body { body, .. } => append(body, bytes),
             State::Head(head) if head.is_empty() => {
                 match allocate(bytes, self.encoding, self.max, &self.pool)? {
-                    Some(allocated) => self.state = allocated,
+                    Some(body) => self.state = body,
                     None => head.extend_from_slice(bytes),
                 }
                 Ok(())
             }
             State::Head(head) => {
                 head.extend_from_slice(bytes);
-                if let Some(allocated) = allocate(head, self.encoding, self.max, &self.pool)? {
-                    self.state = allocated;
+                if let Some(body) = allocate(head, self.encoding, self.max, &self.pool)? {
+                    self.state = body;
                 }
                 Ok(())
             }
@@ -70,14 +70,18 @@ impl Receiver {
     pub(super) fn buffer(&mut self) -> &mut [u8] {
         match &mut self.state {
             State::Head(_) => &mut [],
-            State::Allocated { buffer, at, .. } => buffer.get_mut(*at..).unwrap_or_default(),
+            // Without memory it is empty: the next bytes are pushed, which refuses the message.
+            State::Body { body, .. } => {
+                let _ = body.try_grow();
+                body.spare()
+            }
         }
     }
 
     /// The first `bytes` of [`Self::buffer`] were written.
     pub(super) fn filled(&mut self, bytes: usize) {
-        if let State::Allocated { at, .. } = &mut self.state {
-            *at += bytes;
+        if let State::Body { body, .. } = &mut self.state {
+            body.advance(bytes);
         }
     }
 
@@ -86,20 +90,20 @@ impl Receiver {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for an incomplete message, and for one that cannot be decoded.
     pub(super) async fn finish(self) -> Result<Bytes, InferError> {
-        let (buffer, padding, at, is_compressed) = match self.state {
+        let (body, is_compressed) = match self.state {
             State::Head(head) if head.is_empty() => return Err(InferError::invalid("the request has no message")),
             State::Head(head) if head.len() < PREFIX_BYTES => {
                 return Err(InferError::invalid("the request ended in the middle of a message's prefix"));
             }
             State::Head(head) => return Err(ended_early(head.len() - PREFIX_BYTES, length(&head))),
-            State::Allocated { buffer, padding, at, is_compressed } => (buffer, padding, at, is_compressed),
+            State::Body { body, is_compressed } => (body, is_compressed),
         };
-        if at < buffer.len() {
-            return Err(ended_early(at - padding, buffer.len() - padding));
+        if !body.is_complete() {
+            return Err(ended_early(body.received(), body.length()));
         }
-        let message = buffer.freeze().slice(padding..);
+        let message = body.finish();
         match self.encoding {
-            Some(encoding) if is_compressed => encoding.decode(message, self.max).await,
+            Some(encoding) if is_compressed => encoding.decode(message, self.max, self.pool.budget()).await,
             _ => Ok(message),
         }
     }
@@ -114,14 +118,16 @@ fn length(prefix: &[u8]) -> usize {
     prefix.get(1..).and_then(|rest| rest.first_chunk()).map_or(0, |&size| u32::from_be_bytes(size) as usize)
 }
 
-fn append(buffer: &mut Buffer, at: &mut usize, bytes: &[u8]) -> Result<(), InferError> {
-    let Some(target) = buffer.get_mut(*at..*at + bytes.len()) else {
-        return Err(InferError::invalid(
-            "the request has more than one message, or its message is longer than its prefix says",
-        ));
-    };
-    target.copy_from_slice(bytes);
-    *at += bytes.len();
+fn append(body: &mut Filling, mut bytes: &[u8]) -> Result<(), InferError> {
+    while !bytes.is_empty() {
+        if body.is_complete() {
+            return Err(InferError::invalid(
+                "the request has more than one message, or its message is longer than its prefix says",
+            ));
+        }
+        body.try_grow()?;
+        bytes = &bytes[body.copy(bytes)..];
+    }
     Ok(())
 }
 
@@ -155,10 +161,34 @@ fn allocate(
     }
     let offset = tensor.map_or(0, |(at, _)| at);
     let padding = offset.next_multiple_of(ALIGNMENT) - offset;
-    let mut buffer = pool.take(padding + length);
-    let mut at = padding;
-    append(&mut buffer, &mut at, message)?;
-    Ok(Some(State::Allocated { buffer, padding, at, is_compressed: flag != 0 }))
+    let mut body = Filling::start(pool, padding, length)?;
+    append(&mut body, message)?;
+    Ok(Some(State::Body { body, is_compressed: flag != 0 }))
+}
+
+/// Bytes of a message that are not in its largest raw tensor.
+pub(super) fn bytes_beside_tensors(message: &[u8]) -> usize {
+    let head = &message[..message.len().min(HEAD_BYTES)];
+    let tensor = largest_tensor(head).and_then(|(_, bytes)| usize::try_from(bytes).ok());
+    message.len().saturating_sub(tensor.unwrap_or(0))
+}
+
+/// The number of fields of a message, without those of its fields.
+pub(super) fn fields(mut message: &[u8]) -> usize {
+    let mut count = 0;
+    while let Ok(key) = decode_varint(&mut message) {
+        count += 1;
+        let length = match WireType::try_from(key & 7) {
+            Ok(WireType::Varint) => decode_varint(&mut message).map(|_| 0),
+            Ok(WireType::SixtyFourBit) => Ok(8),
+            Ok(WireType::ThirtyTwoBit) => Ok(4),
+            Ok(WireType::LengthDelimited) => decode_varint(&mut message),
+            _ => break,
+        };
+        let Some(rest) = length.ok().and_then(|length| message.get(usize::try_from(length).ok()?..)) else { break };
+        message = rest;
+    }
+    count
 }
 
 /// The offset and size of the largest raw tensor that begins in these first bytes of a message.
@@ -247,6 +277,33 @@ mod tests {
         assert!(refusal(b"\0\0\0\0\x01abc").1.contains("more than one message"));
         assert_eq!(refusal(b"\x01\0\0\0\x01a").0, ErrorKind::Unsupported);
         assert_eq!(refusal(b"\0\xff\0\0\0").0, ErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn a_message_without_memory_is_refused_and_one_that_is_only_announced_has_none() {
+        let bounds = quintet_engine::budget::Bounds {
+            bytes: 4 << 20,
+            largest_body: 2 << 20,
+            wait: std::time::Duration::ZERO,
+            flag: "--max-memory-bytes",
+        };
+        let pool = BufferPool::within(0, quintet_engine::Budget::new(bounds));
+        let max = InputLimit { bytes: 1 << 20, flag: "--max" };
+        let receivers: Vec<_> = (0..100)
+            .map(|_| {
+                let mut receiver = Receiver::new(None, max, pool.clone());
+                receiver.push(&[0, 0, 0x10, 0, 0]).unwrap();
+                receiver
+            })
+            .collect();
+        assert_eq!(pool.budget().used(), 0);
+        drop(receivers);
+        let _held = pool.take(2 << 20);
+        let mut receiver = Receiver::new(None, max, pool.clone());
+        let message = framed(&request(vec![], vec![vec![7; 500_000]]).encode_to_vec());
+        let error = receiver.push(&message[..1000]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoMemory);
+        assert!(error.to_string().contains("(--max-memory-bytes)"), "{error}");
     }
 
     #[test]

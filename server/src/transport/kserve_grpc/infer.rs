@@ -12,7 +12,7 @@ use prost::{
     Message as _,
     encoding::{WireType, encode_key, encode_varint},
 };
-use quintet_engine::{ErrorKind, InferError, Model, Stage, StageTimings};
+use quintet_engine::{Budget, ErrorKind, InferError, Model, Stage, StageTimings};
 use quintet_proto::{
     SERVER_TIMING,
     inference::{
@@ -25,12 +25,12 @@ use super::{frame, reply, request};
 use crate::{
     catalog::InputLimit,
     kserve::{
-        self, Answer, AnsweredOutput,
+        self, Answer, AnsweredOutput, OwnedCall,
         shared_memory::SharedRange,
         trace::{Arrival, Protocol, Trace},
     },
     service::Service,
-    transport::{encoding::Encoding, server_timing, traced},
+    transport::{encoding::Encoding, server_timing, traced, work},
 };
 
 /// The path of `ModelInfer`.
@@ -80,13 +80,21 @@ impl Incoming {
     /// Carries out the call after its whole message was received.
     pub(super) async fn answer(self) -> Response<tonic::body::Body> {
         let Self { service, headers, started, message } = self;
-        let (model, message, received) = match read(&service, message).await {
+        let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
+        let reading = read(&service, message);
+        let read = match deadline {
+            Some(deadline) => {
+                let ended = tokio::time::timeout_at(deadline.into(), reading).await;
+                ended.unwrap_or(Err(InferError::DeadlineExceeded))
+            }
+            None => reading.await,
+        };
+        let (model, message, received) = match read {
             Ok(read) => read,
             Err(error) => return reply::failure(&error),
         };
         let arrival = Arrival { protocol: Protocol::Grpc, started, received, headers: &headers };
         let mut trace = service.traces().begin(model.spec(), arrival);
-        let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
         let request = Request { model, message, arrival, deadline };
         let outcome = carry_out(&service, &request, trace.as_mut()).await;
         traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
@@ -100,23 +108,50 @@ fn refusal(error: InferError) -> Refusal {
     Box::new(reply::failure(&error))
 }
 
-/// The model, the decoded message, and when its last byte was received.
-async fn read(
-    service: &Service,
-    message: frame::Receiver,
-) -> Result<(Arc<Model>, ModelInferRequest, Instant), InferError> {
+/// A message that was read.
+enum Message {
+    Decoded(Box<ModelInferRequest>),
+    /// A large one, which was translated away from the I/O thread.
+    Call(Result<OwnedCall, InferError>),
+}
+
+/// The model, the message, and when its last byte was received.
+async fn read(service: &Arc<Service>, message: frame::Receiver) -> Result<(Arc<Model>, Message, Instant), InferError> {
     let message = message.finish().await?;
     let received = Instant::now();
+    if frame::bytes_beside_tensors(&message) > work::LARGE_BYTES {
+        let service = Arc::clone(service);
+        let (model, call) = work::run(move |_| {
+            let mut charge = service.catalog().pool().budget().charge();
+            charge.try_force(frame::fields(&message).saturating_mul(BYTES_PER_FIELD))?;
+            let (model, message) = decode(&service, message)?;
+            let call = request::call(&message, service.shared_memory());
+            let call = call.and_then(|call| OwnedCall::new(call, model.spec()));
+            Ok((model, call))
+        })
+        .await?;
+        return Ok((model, Message::Call(call), received));
+    }
+    let (model, message) = decode(service, message)?;
+    Ok((model, Message::Decoded(Box::new(message)), received))
+}
+
+/// Bytes that are charged for each field of a large message while it is read: a tensor of which nothing is sent has
+/// about as many.
+const BYTES_PER_FIELD: usize = 256;
+
+/// The message, and the model that it names.
+fn decode(service: &Service, message: Bytes) -> Result<(Arc<Model>, ModelInferRequest), InferError> {
     let message = ModelInferRequest::decode(message)
         .map_err(|error| InferError::invalid(format_args!("cannot decode the request: {error}")))?;
     let model = kserve::resolve(service.catalog(), &message.model_name, &message.model_version)?;
-    Ok((model, message, received))
+    Ok((model, message))
 }
 
-/// A call whose message was received and decoded.
+/// A call whose message was received and read.
 struct Request<'a> {
     model: Arc<Model>,
-    message: ModelInferRequest,
+    message: Message,
     arrival: Arrival<'a>,
     /// When the client stops waiting (`grpc-timeout`).
     deadline: Option<Instant>,
@@ -128,7 +163,12 @@ async fn carry_out(
     trace: Option<&mut Trace>,
 ) -> Result<Response<tonic::body::Body>, InferError> {
     let Request { model, message, arrival, deadline } = request;
-    let mut call = request::call(message, service.shared_memory()).inspect_err(|error| model.refused(error.kind()))?;
+    let call = match message {
+        Message::Decoded(message) => request::call(message, service.shared_memory()),
+        Message::Call(Ok(call)) => Ok(call.call(arrival.started)),
+        Message::Call(Err(error)) => Err(error.clone()),
+    };
+    let mut call = call.inspect_err(|error| model.refused(error.kind()))?;
     let mut timings = StageTimings::default();
     timings[Stage::Receive] = arrival.received - arrival.started;
     timings[Stage::Parse] = arrival.received.elapsed();
@@ -136,7 +176,7 @@ async fn carry_out(
     call.deadline = *deadline;
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(Arc::clone(model), call, trace).await?, id)
+    answer(kserve::infer(Arc::clone(model), call, trace).await?, id, service.catalog().pool().budget())
 }
 
 /// The response without its tensors.
@@ -184,7 +224,7 @@ fn shared_memory_parameters(range: &SharedRange, byte_size: usize) -> HashMap<St
 }
 
 /// Writes the response: one message, whose tensors are sent without a copy.
-fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, InferError> {
+fn answer(answer: Answer, id: &str, budget: &Budget) -> Result<Response<tonic::body::Body>, InferError> {
     let encoding = Instant::now();
     let header = header(&answer, id);
     let tensors = tensors(&answer);
@@ -197,7 +237,7 @@ fn answer(answer: Answer, id: &str) -> Result<Response<tonic::body::Body>, Infer
     let mut trailers = HeaderMap::new();
     trailers.insert(tonic::Status::GRPC_STATUS, HeaderValue::from_static("0"));
     reply::insert(&mut trailers, SERVER_TIMING, &server_timing(&timings));
-    Ok(reply::message(parts, headers, trailers))
+    Ok(reply::message(parts, headers, trailers, budget.charge()))
 }
 
 /// The parts of a message: its prefix and `header`, then `tensors` as `raw_output_contents`.

@@ -1,6 +1,7 @@
 //! KServe v2 over gRPC. `ModelInfer` is read from HTTP/2's frames directly; tonic serves the other methods, health and
 //! reflection.
 
+mod charged;
 mod contents;
 mod frame;
 mod guarded;

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
-use quintet_engine::{ErrorKind, InferError, Placement};
+use quintet_engine::{ErrorKind, InferError, Placement, budget::Charge};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
@@ -57,14 +57,18 @@ fn too_large(max: InputLimit) -> InferError {
     InferError::new(ErrorKind::TooLarge, format_args!("the message exceeds the limit of {max}"))
 }
 
-/// A response whose message consists of these parts, which are neither joined nor copied, and trailers.
+/// A response whose message consists of these parts, which are neither joined nor copied, and trailers. It is charged
+/// until it is sent.
 pub(super) fn message(
     parts: impl IntoIterator<Item = Bytes>,
     headers: HeaderMap,
     trailers: HeaderMap,
+    mut charge: Charge,
 ) -> Response<tonic::body::Body> {
-    let parts = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    let mut response = Response::new(tonic::body::Body::new(Parts { parts, trailers: Some(trailers) }));
+    let parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    charge.force(parts.iter().map(Bytes::len).sum());
+    let mut response =
+        Response::new(tonic::body::Body::new(Parts { parts, trailers: Some(trailers), _charge: charge }));
     *response.headers_mut() = headers;
     response.headers_mut().insert(header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
     response
@@ -99,6 +103,7 @@ pub(super) fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
 struct Parts {
     parts: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
+    _charge: Charge,
 }
 
 impl Body for Parts {

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use quintet_engine::{ErrorKind, InferError, TensorSpec};
 use quintet_proto::inference::{
     self as pb, grpc_inference_service_server::GrpcInferenceService, model_metadata_response::TensorMetadata,
@@ -11,7 +11,7 @@ use quintet_proto::inference::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{limits::Limits, reply, repository, settings, stream};
+use super::{charged::Received, limits::Limits, reply, repository, settings, stream};
 use crate::{
     kserve::{
         self,
@@ -111,6 +111,9 @@ impl GrpcInferenceService for Rpc {
     ) -> Answer<Self::ModelStreamInferStream> {
         let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
         let (metadata, extensions, requests) = request.into_parts();
+        let received = extensions.get::<Received>().cloned();
+        // A message is charged on its own once it is decoded.
+        let requests = requests.inspect(move |_| received.iter().for_each(Received::release));
         let call = stream::Call { service, headers: metadata.into_headers(), guard: extensions.get().cloned() };
         let answers = stream::infer(call, requests, self.limits, stop);
         Ok(Response::new(Box::pin(answers)))

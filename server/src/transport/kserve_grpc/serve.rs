@@ -14,6 +14,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
 use super::{
+    charged::{ChargedBody, Received},
     guarded::{Answer, GuardedIntake, RequestBody},
     health::Reporter,
     infer,
@@ -31,6 +32,9 @@ use crate::{
         listener::{Connection, Listener, Shared},
     },
 };
+
+/// The start of the paths of the inference service's methods.
+const SERVICE: &str = "/inference.GRPCInferenceService/";
 
 /// What a connection gets that is not even in reserve: empty SETTINGS, and GOAWAY (RFC 9113 §6.5 and §6.8).
 const REFUSAL: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -163,7 +167,7 @@ impl Front {
 
     /// Lets tonic answer a request.
     fn stream(&self, mut head: request::Parts) -> Admission<Answer> {
-        let Calls { routes, max_input, .. } = self.calls.clone();
+        let Calls { routes, max_input, service, .. } = self.calls.clone();
         let guard = Arc::clone(&self.guard);
         let is_stream = STREAMS.contains(&head.uri.path());
         let state = if is_stream { RequestState::Quiet } else { RequestState::Answering };
@@ -171,8 +175,17 @@ impl Front {
         Admission::Streaming(Box::new(move |body| {
             let requested = Requested::new(&guard, state);
             let body = RequestBody::new(body, &guard, is_stream).map_err(cancelled);
-            let request = Request::from_parts(head, tonic::body::Body::new(body));
+            // A stream of any other service keeps nothing of what it received.
+            let (request, received) = if head.uri.path().starts_with(SERVICE) {
+                let received = Received::new(service.catalog().pool().budget());
+                head.extensions.insert(received.clone());
+                let body = ChargedBody::new(body, received.clone());
+                (Request::from_parts(head, tonic::body::Body::new(body)), Some(received))
+            } else {
+                (Request::from_parts(head, tonic::body::Body::new(body)), None)
+            };
             Box::pin(async move {
+                let _until_answered = received;
                 let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
                 let answer = if is_stream { Answer::of_stream } else { Answer::new };
                 reply::tonic_response(response, max_input).map(|body| answer(body, requested))

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::{Stream, StreamExt as _};
 use http::HeaderMap;
+use prost::Message as _;
 use quintet_engine::{InferError, Model, Stage, StageTimings};
 use quintet_proto::inference::{
     InferParameter, ModelInferRequest, ModelInferResponse, ModelStreamInferResponse, infer_parameter::ParameterChoice,
@@ -82,6 +83,8 @@ async fn carry_out(
 ) -> Result<ModelInferResponse, InferError> {
     // Tonic does not report when it began to read the message.
     let started = Instant::now();
+    let mut charge = service.catalog().pool().budget().charge();
+    charge.try_force(request.encoded_len())?;
     let model = kserve::resolve(service.catalog(), &request.model_name, &request.model_version)?;
     let arrival = Arrival { protocol: Protocol::Grpc, started, received: started, headers };
     let mut trace = service.traces().begin(model.spec(), arrival);

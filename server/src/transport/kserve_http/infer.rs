@@ -18,14 +18,14 @@ use super::{
 };
 use crate::{
     kserve::{
-        self,
+        self, OwnedCall,
         trace::{Arrival, Protocol, Trace},
     },
     service::Service,
     transport::{
         encoding::Encoding,
         http1::{body, plain, reply::Failure},
-        traced,
+        traced, work,
     },
 };
 
@@ -67,31 +67,67 @@ struct Received {
 }
 
 async fn carry_out(
-    service: &Service,
+    service: &Arc<Service>,
     model: Arc<Model>,
     request: Received,
     accepted: Option<Encoding>,
     trace: Option<&mut Trace>,
 ) -> Result<Response, Failure> {
     let Received { body, json_length, started, received, mut timings } = request;
-    let (json, binary) = split(&body, json_length)?;
     let refused = |error: InferError| {
         model.refused(error.kind());
         error
     };
     if json_length == Some(0) {
-        let call = raw_call(&model, binary, started, timings).map_err(refused)?;
-        let form = OutputForm::all_binary();
-        return answer(kserve::infer(Arc::clone(&model), call, trace).await?, "", &form, accepted).await;
+        let call = raw_call(&model, body, started, timings).map_err(refused)?;
+        let answered = kserve::infer(Arc::clone(&model), call, trace).await?;
+        return answer(answered, "", OutputForm::all_binary(), accepted, service).await;
     }
-    let parsed: rest::InferRequest<'_> = serde_json::from_slice(json).map_err(|error| {
-        refused(InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
-    })?;
+    if json_length.unwrap_or(body.len()) > work::LARGE_BYTES {
+        let (call, form) = read_large(service, &model, body, json_length).await.map_err(refused)?;
+        let mut call = call.call(started);
+        timings[Stage::Parse] = received.elapsed();
+        call.timings = timings;
+        let id = call.id;
+        return answer(kserve::infer(Arc::clone(&model), call, trace).await?, id, form, accepted, service).await;
+    }
+    let (json, binary) = split(&body, json_length)?;
+    let parsed = parse(json).map_err(refused)?;
     let form = OutputForm::requested(&parsed).map_err(refused)?;
     let mut call =
         json_call(&parsed, &binary, model.spec().name(), started, service.shared_memory()).map_err(refused)?;
     timings[Stage::Parse] = received.elapsed();
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id, &form, accepted).await
+    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id, form, accepted, service).await
+}
+
+fn parse(json: &[u8]) -> Result<rest::InferRequest<'_>, InferError> {
+    serde_json::from_slice(json)
+        .map_err(|error| InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
+}
+
+/// Bytes that are charged for each byte of JSON while it is read: the elements of a tensor have up to four times the
+/// bytes of their text.
+const BYTES_PER_JSON_BYTE: usize = 4;
+
+/// Reads a request with much JSON away from the I/O thread.
+async fn read_large(
+    service: &Arc<Service>,
+    model: &Arc<Model>,
+    body: Bytes,
+    json_length: Option<usize>,
+) -> Result<(OwnedCall, OutputForm), InferError> {
+    let (service, model) = (Arc::clone(service), Arc::clone(model));
+    work::run(move |_| {
+        let (json, binary) = split(&body, json_length)?;
+        let mut charge = service.catalog().pool().budget().charge();
+        charge.try_force(json.len().saturating_mul(BYTES_PER_JSON_BYTE))?;
+        let parsed = parse(json)?;
+        let form = OutputForm::requested(&parsed)?;
+        let spec = model.spec();
+        let call = json_call(&parsed, &binary, spec.name(), Instant::now(), service.shared_memory())?;
+        Ok((OwnedCall::new(call, spec)?, form))
+    })
+    .await
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Instant};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use quintet_engine::{InferError, Stage};
+use quintet_engine::{Budget, InferError, Stage};
 use quintet_proto::{
     INFERENCE_HEADER_CONTENT_LENGTH,
     rest::{self, Parameters},
@@ -15,12 +15,14 @@ use serde_json::value::RawValue;
 use super::{json, request::OutputForm};
 use crate::{
     kserve::{Answer, AnsweredOutput},
+    service::Service,
     transport::{
         encoding::Encoding,
         http1::{
             body::Chunks,
             reply::{self, Failure},
         },
+        work,
     },
 };
 
@@ -28,10 +30,38 @@ use crate::{
 pub(super) async fn answer(
     answer: Answer,
     id: &str,
-    form: &OutputForm,
+    form: OutputForm,
     accepted: Option<Encoding>,
+    service: &Service,
 ) -> Result<Response, Failure> {
     let started = Instant::now();
+    let mut timings = answer.timings;
+    let budget = service.catalog().pool().budget();
+    let (json, binary) = if printed_bytes(&answer, &form) > work::LARGE_BYTES {
+        let (id, mut charge) = (id.to_owned(), budget.charge());
+        let print = move |_: &_| {
+            let (json, binary) = print(&answer, &id, &form)?;
+            charge.force(json.len());
+            Ok((charge.hold(json.into()), binary))
+        };
+        work::run(print).await?
+    } else {
+        let (json, binary) = print(&answer, id, &form)?;
+        (json.into(), binary)
+    };
+    let response = assemble(json, binary, accepted, budget).await?;
+    timings[Stage::Encode] = started.elapsed();
+    Ok(reply::with_timing(response, &timings))
+}
+
+/// Bytes of the outputs that are printed as JSON.
+fn printed_bytes(answer: &Answer, form: &OutputForm) -> usize {
+    let printed = answer.outputs.iter().filter(|output| output.shared.is_none() && !form.is_binary(&output.name));
+    printed.map(|output| output.tensor.data().len()).sum()
+}
+
+/// The JSON of an answer, and its binary outputs.
+fn print(answer: &Answer, id: &str, form: &OutputForm) -> Result<(Vec<u8>, Vec<Bytes>), InferError> {
     let (outputs, binary) = describe(&answer.outputs, form)?;
     let spec = answer.model.spec();
     let json = serde_json::to_vec(&rest::InferResponse {
@@ -41,10 +71,7 @@ pub(super) async fn answer(
         outputs,
     })
     .map_err(InferError::internal)?;
-    let response = assemble(json, binary, accepted).await?;
-    let mut timings = answer.timings;
-    timings[Stage::Encode] = started.elapsed();
-    Ok(reply::with_timing(response, &timings))
+    Ok((json, binary))
 }
 
 /// The outputs as the JSON describes them, and the data of the binary ones.
@@ -79,13 +106,18 @@ fn describe<'a>(
 }
 
 /// The response with this JSON and these binary outputs, in the encoding that the client accepts.
-async fn assemble(json: Vec<u8>, binary: Vec<Bytes>, accepted: Option<Encoding>) -> Result<Response, InferError> {
+async fn assemble(
+    json: Bytes,
+    binary: Vec<Bytes>,
+    accepted: Option<Encoding>,
+    budget: &Budget,
+) -> Result<Response, InferError> {
     let json_length = json.len();
     let is_binary = !binary.is_empty();
-    let parts = [Bytes::from(json)].into_iter().chain(binary);
+    let parts = [json].into_iter().chain(binary);
     let body = match accepted {
-        None => Body::new(Chunks::new(parts)),
-        Some(encoding) => Body::from(encoding.encode(parts.collect()).await?),
+        None => Body::new(Chunks::new(parts).charged(budget.charge())),
+        Some(encoding) => Body::from(encoding.encode(parts.collect(), budget).await?),
     };
     let mut response = Response::new(body);
     if let Some(encoding) = accepted {

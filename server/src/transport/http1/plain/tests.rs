@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::routing::{any, post};
 use futures_util::stream;
 use proptest::prelude::*;
-use quintet_engine::buffer::ALIGNMENT;
+use quintet_engine::{Budget, budget::Bounds, buffer::ALIGNMENT};
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,11 @@ type End = io::Result<Option<(DuplexStream, Bytes)>>;
 /// `/echo` returns the body, `/alignment` the remainder of its address, `/stream` a chunked body. `/wait` never responds,
 /// and sends a message when its request is cancelled.
 fn start() -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::UnboundedReceiver<()>) {
+    start_with(BufferPool::new(1 << 20))
+}
+
+/// [`start`], with this pool.
+fn start_with(pool: BufferPool) -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::UnboundedReceiver<()>) {
     let (dropped, cancelled) = mpsc::unbounded_channel();
     struct Guard(mpsc::UnboundedSender<()>);
     impl Drop for Guard {
@@ -37,8 +42,7 @@ fn start() -> (DuplexStream, JoinHandle<End>, CancellationToken, mpsc::Unbounded
             }),
         );
     let stop = CancellationToken::new();
-    let (access, pool) = (Access::default(), BufferPool::new(1 << 20));
-    let settings = Settings { router, access, pool, max_body_bytes: 100_000 };
+    let settings = Settings { router, access: Access::default(), pool, max_body_bytes: 100_000 };
     let guard = Arc::new(guard::Guard::new(Timeouts::default(), stop.clone(), Arc::default()));
     let (client, server) = tokio::io::duplex(1 << 20);
     (client, tokio::spawn(Plain::new(server, guard, settings).serve()), stop, cancelled)
@@ -159,4 +163,42 @@ proptest! {
             }
         });
     }
+}
+
+/// A pool of which 100,000 bytes may be in use, without waiting for more.
+fn small_pool() -> BufferPool {
+    let bounds = Bounds { bytes: 200_000, largest_body: 100_000, wait: Duration::ZERO, flag: "--max-memory-bytes" };
+    BufferPool::within(1 << 20, Budget::new(bounds))
+}
+
+#[tokio::test]
+async fn a_body_of_which_nothing_came_has_no_memory() {
+    let pool = small_pool();
+    drop(pool.take(90_000));
+    let (idle, mut clients) = (pool.idle_bytes(), Vec::new());
+    for _ in 0..20 {
+        let (mut client, ..) = start_with(pool.clone());
+        client.write_all(b"POST /echo HTTP/1.1\r\nContent-Length: 90000\r\n\r\n").await.unwrap();
+        clients.push(client);
+    }
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!((pool.budget().used(), pool.idle_bytes()), (0, idle));
+}
+
+#[tokio::test]
+async fn a_body_without_memory_is_refused_and_the_connection_stays() {
+    let pool = small_pool();
+    let (mut client, ..) = start_with(pool.clone());
+    let held = pool.take(200_000);
+    for body in ["a".repeat(50_000), "b".to_owned()] {
+        client.write_all(post_request("/echo", &body).as_bytes()).await.unwrap();
+        let response = read_until(&mut client, "}").await;
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+        assert!(response.contains("\r\nretry-after: 1\r\n") && response.contains("(--max-memory-bytes)"), "{response}");
+    }
+    drop(held);
+    client.write_all(post_request("/echo", "now").as_bytes()).await.unwrap();
+    assert!(read_until(&mut client, "now").await.starts_with("HTTP/1.1 200 OK"));
+    assert!(pool.budget().refusals() >= 2);
 }

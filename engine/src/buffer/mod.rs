@@ -1,23 +1,26 @@
 //! A pool of aligned buffers: a fresh buffer of a tensor's size costs a page fault for each 4 KiB.
 
+mod filling;
+mod idle;
+
 use std::{
     ops::{Deref, DerefMut},
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
-use bytemuck::{Pod, Zeroable};
 use bytes::Bytes;
 use parking_lot::Mutex;
+
+pub use self::filling::Filling;
+use self::idle::Idle;
+use crate::budget::{Budget, Charge, Exhausted};
 
 /// Alignment of every buffer in bytes: a cache line, and the widest vector register.
 pub const ALIGNMENT: usize = 64;
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGNMENT]);
-
-/// Size of the smallest buffer that is kept, in lines (4 KiB); the allocator is fast for smaller ones.
-const MIN_KEPT_LINES: usize = 64;
+/// Size of the smallest buffer that is kept; the allocator is fast for smaller ones.
+const MIN_KEPT_BYTES: usize = 4 << 10;
 
 /// Memory from a [`Source`], which gets it back when it is dropped.
 pub trait Block: AsRef<[u8]> + AsMut<[u8]> + Send + Sync {}
@@ -29,21 +32,41 @@ pub trait Source: Send + Sync {
 }
 
 enum Memory {
-    Own(Vec<Line>),
+    /// The allocator's, and where in it the first aligned byte is.
+    Own {
+        bytes: Vec<u8>,
+        start: usize,
+    },
     Borrowed(Box<dyn Block>),
 }
 
 impl Memory {
+    /// New memory. Its pages are the system's until they are written: the allocator gets large memory zeroed.
+    fn zeroed(len: usize) -> Self {
+        let bytes = vec![0; len + ALIGNMENT];
+        let start = (bytes.as_ptr() as usize).next_multiple_of(ALIGNMENT) - bytes.as_ptr() as usize;
+        Self::Own { bytes, start }
+    }
+
+    fn is_borrowed(&self) -> bool {
+        matches!(self, Self::Borrowed(_))
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Own(lines) => bytemuck::cast_slice(lines),
+            Self::Own { bytes, start } => {
+                bytes.get(*start..(bytes.len() + start).saturating_sub(ALIGNMENT)).unwrap_or_default()
+            }
             Self::Borrowed(block) => (**block).as_ref(),
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Own(lines) => bytemuck::cast_slice_mut(lines),
+            Self::Own { bytes, start } => {
+                let end = (bytes.len() + *start).saturating_sub(ALIGNMENT);
+                bytes.get_mut(*start..end).unwrap_or_default()
+            }
             Self::Borrowed(block) => (**block).as_mut(),
         }
     }
@@ -56,32 +79,26 @@ pub struct BufferPool {
 }
 
 struct Shared {
-    max_idle_bytes: usize,
     idle: Mutex<Idle>,
     source: OnceLock<Arc<dyn Source>>,
-}
-
-#[derive(Default)]
-struct Idle {
-    bytes: usize,
-    buffers: Vec<Memory>,
-}
-
-impl Idle {
-    /// The most recently used buffer of this size: its pages are in the caches.
-    fn take(&mut self, bytes: usize, is_wanted: impl Fn(&Memory) -> bool) -> Option<Memory> {
-        let found = self.buffers.iter().rposition(|buffer| buffer.bytes().len() == bytes && is_wanted(buffer));
-        found.map(|at| {
-            self.bytes -= bytes;
-            self.buffers.remove(at)
-        })
-    }
+    budget: Budget,
 }
 
 impl BufferPool {
     /// A pool that keeps at most `max_idle_bytes` of unused buffers.
     pub fn new(max_idle_bytes: usize) -> Self {
-        Self { shared: Arc::new(Shared { max_idle_bytes, idle: Mutex::default(), source: OnceLock::new() }) }
+        Self::within(max_idle_bytes, Budget::unlimited())
+    }
+
+    /// A pool whose buffers are charged to `budget` while they are in use.
+    pub fn within(max_idle_bytes: usize, budget: Budget) -> Self {
+        let idle = Mutex::new(Idle::new(max_idle_bytes));
+        Self { shared: Arc::new(Shared { idle, source: OnceLock::new(), budget }) }
+    }
+
+    /// The budget of the buffers in use.
+    pub fn budget(&self) -> &Budget {
+        &self.shared.budget
     }
 
     /// Takes new buffers of 4 KiB and more from `source` until it is exhausted. Only the first call has an effect.
@@ -89,47 +106,91 @@ impl BufferPool {
         let _ = self.shared.source.set(source);
     }
 
-    /// A buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is unspecified: it may be an earlier user's.
+    /// A buffer of `len` bytes, aligned to [`ALIGNMENT`], even if the budget is used up: for work that has to be done.
+    /// Its content is unspecified: it may be an earlier user's.
     pub fn take(&self, len: usize) -> Buffer {
-        let lines = class_of(len);
-        let memory = self.kept_or_borrowed(lines).unwrap_or_else(|| Memory::Own(vec![Line::zeroed(); lines]));
-        Buffer { memory, len, pool: Arc::clone(&self.shared) }
+        let mut charge = self.shared.budget.charge();
+        charge.force(len);
+        self.buffer(len, charge)
     }
 
-    fn kept_or_borrowed(&self, lines: usize) -> Option<Memory> {
-        if lines < MIN_KEPT_LINES {
+    /// As [`take`](Self::take), for what follows a request that was received.
+    ///
+    /// # Errors
+    /// [`Exhausted::Full`] if the budget has too little.
+    pub fn try_take(&self, len: usize) -> Result<Buffer, Exhausted> {
+        let mut charge = self.shared.budget.charge();
+        charge.try_force(len)?;
+        Ok(self.buffer(len, charge))
+    }
+
+    fn buffer(&self, len: usize, charge: Charge) -> Buffer {
+        let bytes = class_of(len);
+        let memory = self.kept_or_borrowed(bytes).unwrap_or_else(|| Memory::zeroed(bytes));
+        Buffer { memory, len, charge, pool: Arc::clone(&self.shared) }
+    }
+
+    /// A buffer to receive `len` bytes into, and whether it was used before and is charged whole: it has all its pages.
+    /// A new one is charged as it is filled.
+    fn begin(&self, len: usize) -> (Buffer, bool) {
+        let bytes = class_of(len);
+        let mut charge = self.shared.budget.charge();
+        if let Some(memory) = self.kept_or_borrowed(bytes) {
+            if charge.try_grow(len).is_ok() {
+                return (Buffer { memory, len, charge, pool: Arc::clone(&self.shared) }, true);
+            }
+            self.shared.put(memory);
+        }
+        let memory = Memory::zeroed(bytes);
+        (Buffer { memory, len, charge, pool: Arc::clone(&self.shared) }, false)
+    }
+
+    fn kept_or_borrowed(&self, bytes: usize) -> Option<Memory> {
+        if bytes < MIN_KEPT_BYTES {
             return None;
         }
-        let bytes = lines * ALIGNMENT;
-        let kept = |is_wanted: fn(&Memory) -> bool| self.shared.idle.lock().take(bytes, is_wanted);
-        let Some(source) = self.shared.source.get() else { return kept(|_| true) };
-        kept(|memory| matches!(memory, Memory::Borrowed(_)))
-            .or_else(|| source.allocate(bytes).map(Memory::Borrowed))
-            .or_else(|| kept(|_| true))
+        let kept = |is_borrowed| self.shared.idle.lock().take(bytes, is_borrowed);
+        let Some(source) = self.shared.source.get() else { return kept(false) };
+        kept(true).or_else(|| source.allocate(bytes).map(Memory::Borrowed)).or_else(|| kept(false))
+    }
+
+    /// Frees the buffers that nobody has used for a while. Buffers that return do so, too.
+    pub fn trim(&self, now: Instant) {
+        let freed = self.shared.idle.lock().trim(now);
+        drop(freed);
     }
 
     /// The maximum of [`idle_bytes`](Self::idle_bytes).
     pub fn max_idle_bytes(&self) -> usize {
-        self.shared.max_idle_bytes
+        self.shared.idle.lock().max_bytes()
     }
 
     /// Bytes in unused buffers.
     pub fn idle_bytes(&self) -> usize {
-        self.shared.idle.lock().bytes
+        self.shared.idle.lock().bytes()
     }
 }
 
-/// Lines of the size class for `len` bytes: four classes between powers of two, so at most a quarter is wasted.
+impl Shared {
+    fn put(&self, memory: Memory) {
+        let freed = self.idle.lock().put(memory, Instant::now());
+        drop(freed);
+    }
+}
+
+/// Bytes of the size class for `len` bytes: four classes between powers of two, so at most a quarter is wasted.
 fn class_of(len: usize) -> usize {
     let lines = len.div_ceil(ALIGNMENT).max(1);
     let step = (lines.next_power_of_two() / 8).max(1);
-    lines.next_multiple_of(step)
+    lines.next_multiple_of(step) * ALIGNMENT
 }
 
 /// A writable buffer from a [`BufferPool`]; [`freeze`](Self::freeze) makes it shareable.
 pub struct Buffer {
     memory: Memory,
     len: usize,
+    /// Released after the memory was put back.
+    charge: Charge,
     pool: Arc<Shared>,
 }
 
@@ -167,13 +228,8 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let memory = std::mem::replace(&mut self.memory, Memory::Own(Vec::new()));
-        let bytes = memory.bytes().len();
-        let mut idle = self.pool.idle.lock();
-        if bytes >= MIN_KEPT_LINES * ALIGNMENT && idle.bytes + bytes <= self.pool.max_idle_bytes {
-            idle.bytes += bytes;
-            idle.buffers.push(memory);
-        }
+        let nothing = Memory::Own { bytes: vec![0; 0], start: 0 };
+        self.pool.put(std::mem::replace(&mut self.memory, nothing));
     }
 }
 
@@ -208,6 +264,10 @@ mod tests {
 
     /// Gives this many blocks, filled with sevens.
     struct Limited(Mutex<usize>);
+
+    #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+    #[repr(C, align(64))]
+    struct Line([u8; ALIGNMENT]);
 
     struct Sevens(Vec<Line>);
 
@@ -252,7 +312,7 @@ mod tests {
             let buffer = BufferPool::new(0).take(len);
             prop_assert_eq!(buffer.len(), len);
             prop_assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
-            prop_assert!(class_of(len) * ALIGNMENT <= len + len / 4 + 2 * ALIGNMENT);
+            prop_assert!(class_of(len) <= len + len / 4 + 2 * ALIGNMENT);
         }
     }
 }
