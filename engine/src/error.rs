@@ -15,7 +15,7 @@ pub enum ErrorKind {
     InvalidInput,
     /// A body, an image or a batch is over a limit on bytes or pixels.
     TooLarge,
-    /// The queue is full: the same request may succeed later.
+    /// The queue is full, or the request cannot be answered in time: the same request may succeed later.
     QueueFull,
     /// The model or the server is not ready or is shutting down.
     Unavailable,
@@ -56,6 +56,9 @@ pub enum InferError {
     /// The maximum number of requests waits already.
     #[error("the model's queue is full")]
     QueueFull,
+    /// The request cannot be answered before its client gives up.
+    #[error("the model is overloaded: requests wait longer than clients do; try again later")]
+    Overloaded,
     /// The model is being taken out of service.
     #[error("the model is shutting down")]
     ShuttingDown,
@@ -108,7 +111,7 @@ impl InferError {
         match self {
             Self::Admission(_) => ErrorKind::InvalidInput,
             Self::Lookup(error) => error.kind(),
-            Self::QueueFull => ErrorKind::QueueFull,
+            Self::QueueFull | Self::Overloaded => ErrorKind::QueueFull,
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::DeadlineExceeded => ErrorKind::DeadlineExceeded,
             Self::Cancelled => ErrorKind::Cancelled,

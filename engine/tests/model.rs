@@ -13,9 +13,9 @@ use std::{
 use bytes::Bytes;
 use proptest::prelude::*;
 use quintet_engine::{
-    BatchPolicy, BufferPool, Cache, DataType, ErrorKind, FailureReason, InferError, InferRequest, InferResponse,
-    Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputSet, Placement, QueuePolicy, Registry,
-    RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec, VersionState,
+    BatchPolicy, BufferPool, Cache, DataType, Discipline, ErrorKind, FailureReason, InferError, InferRequest,
+    InferResponse, Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputSet, Placement, QueuePolicy,
+    Registry, RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec, VersionState,
     testing::{Echo, Gate},
 };
 use tokio::task::JoinHandle;
@@ -475,4 +475,39 @@ async fn callers_and_instance_threads_share_the_instances() {
     let stats = model.stats();
     assert_eq!((stats.success, stats.executions), (4000, echo.runs.load(SeqCst) as u64));
     assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
+}
+
+/// A model with an adaptive queue, whose clients give up: the newest request runs first, and the oldest are refused.
+#[tokio::test]
+async fn while_clients_give_up_the_newest_request_runs_first() {
+    let gate = Gate::default();
+    let echo = Echo { gate: Some(gate.clone()), ..Echo::default() };
+    let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
+    let policy = BatchPolicy { max_batch_size: 1, discipline: Discipline::Adaptive, ..BatchPolicy::default() };
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap();
+    let model = Model::start(spec, vec![Box::new(echo)], vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap();
+    let model = Arc::new(model);
+    let send = |mark| {
+        let model = Arc::clone(&model);
+        tokio::spawn(async move { model.infer(request(mark, 1)).await })
+    };
+    gate.open_for(1);
+    send(0).await.unwrap().unwrap();
+    // The first runs, the second waits for longer than two runs, and leaves.
+    let _running = send(1);
+    until(|| model.running_requests() == 1).await;
+    let leaving = send(2);
+    until(|| model.pending_requests() == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let older = send(3);
+    until(|| model.pending_requests() == 2).await;
+    leaving.abort();
+    until(|| model.pending_requests() == 1).await;
+    let newer = send(4);
+    until(|| model.pending_requests() == 2).await;
+    gate.open_for(2);
+    assert_eq!(marks(&newer.await.unwrap()), [4; WIDTH]);
+    assert!(!older.is_finished());
+    gate.open_for(1);
+    assert_eq!(marks(&older.await.unwrap()), [3; WIDTH]);
 }

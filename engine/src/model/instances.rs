@@ -48,6 +48,7 @@ impl Shared {
         let bytes = bytes(&request.inputs);
         let ticket =
             self.queue.accept(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
+        reject(self, ticket.evicted, &InferError::Overloaded);
         self.dispatch(bytes);
         let mut guard = CancelOnDrop { shared: self, started, number: Some(ticket.number) };
         let mut outcome = ticket.outcome;
@@ -129,12 +130,14 @@ pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, warme
 fn carry_out(shared: &Shared, instance: &mut dyn Instance, work: Work) {
     match work {
         Work::Run(batch) => execute(shared, instance, batch),
-        Work::Reject(expired) => {
-            for pending in expired {
-                shared.stats.failed(ErrorKind::DeadlineExceeded, pending.request.started.elapsed());
-                let _ = pending.reply.send(Err(InferError::DeadlineExceeded));
-            }
-        }
+        Work::Reject(requests, error) => reject(shared, requests, &error),
+    }
+}
+
+fn reject(shared: &Shared, requests: Vec<Pending>, error: &InferError) {
+    for pending in requests {
+        shared.stats.failed(error.kind(), pending.request.started.elapsed());
+        let _ = pending.reply.send(Err(error.clone()));
     }
 }
 

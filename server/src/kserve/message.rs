@@ -14,7 +14,8 @@ pub fn for_client(error: &InferError) -> Cow<'_, str> {
         InferError::DeadlineExceeded => "Request timeout expired".into(),
         InferError::Other { message, .. } => (&**message).into(),
         // Triton has no fixed text for these.
-        InferError::Cancelled
+        InferError::Overloaded
+        | InferError::Cancelled
         | InferError::InstanceLost
         | InferError::BackendPanicked
         | InferError::Rows(_)
@@ -288,10 +289,13 @@ mod tests {
 
     #[test]
     fn failed_requests_have_tritons_texts() {
-        use InferError::{BackendPanicked, Cancelled, DeadlineExceeded, InstanceLost, QueueFull, ShuttingDown, Tensor};
+        use InferError::{
+            BackendPanicked, Cancelled, DeadlineExceeded, InstanceLost, Overloaded, QueueFull, ShuttingDown, Tensor,
+        };
         let tensor = Tensor(TensorError::ByteSize { expected: 2, got: 1 });
         let errors = [
             QueueFull,
+            Overloaded,
             ShuttingDown,
             DeadlineExceeded,
             Cancelled,
@@ -302,6 +306,7 @@ mod tests {
         ];
         insta::assert_snapshot!(errors.map(|error| for_client(&error).into_owned()).join("\n"), @r"
         Exceeds maximum queue size
+        the model is overloaded: requests wait longer than clients do; try again later
         Server exiting
         Request timeout expired
         the request was cancelled
