@@ -74,6 +74,9 @@ pub enum InferError {
     /// The backend panicked while it ran the request's batch.
     #[error("the backend panicked; see the server's log")]
     BackendPanicked,
+    /// The server panicked while it prepared or answered the request.
+    #[error("the server panicked on the request; see its log")]
+    Panicked,
     /// The backend's output cannot be split into the rows of the batch's requests.
     #[error(transparent)]
     Rows(#[from] Box<RowsError>),
@@ -115,7 +118,9 @@ impl InferError {
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::DeadlineExceeded => ErrorKind::DeadlineExceeded,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::InstanceLost | Self::BackendPanicked | Self::Rows(_) | Self::Tensor(_) => ErrorKind::Internal,
+            Self::InstanceLost | Self::BackendPanicked | Self::Panicked | Self::Rows(_) | Self::Tensor(_) => {
+                ErrorKind::Internal
+            }
             Self::Other { kind, .. } => *kind,
         }
     }

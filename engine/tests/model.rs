@@ -14,8 +14,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quintet_engine::{
     BatchPolicy, BufferPool, Cache, DataType, Discipline, ErrorKind, FailureReason, InferError, InferRequest,
-    InferResponse, Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputSet, Placement, QueuePolicy,
-    Registry, RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec, VersionState,
+    InferResponse, Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputMemory, OutputSet,
+    Placement, QueuePolicy, Registry, RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec,
+    VersionState,
     testing::{Echo, Gate},
 };
 use tokio::task::JoinHandle;
@@ -510,4 +511,51 @@ async fn while_clients_give_up_the_newest_request_runs_first() {
     assert!(!older.is_finished());
     gate.open_for(1);
     assert_eq!(marks(&older.await.unwrap()), [3; WIDTH]);
+}
+
+/// Memory that cannot be looked at.
+#[derive(Debug)]
+struct Broken;
+
+impl AsRef<[u8]> for Broken {
+    #[allow(clippy::panic)] // As a bug may.
+    fn as_ref(&self) -> &[u8] {
+        panic!("broken memory")
+    }
+}
+
+// SAFETY: no memory is given out.
+unsafe impl OutputMemory for Broken {
+    #[allow(clippy::panic)] // As a bug may.
+    fn start(&self) -> *mut u8 {
+        panic!("broken memory")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_beside_the_run_costs_its_request_only() {
+    // Runs on the instance's thread, and, when the model is known to be quick, on this one.
+    for runs_on_any_thread in [false, true] {
+        let echo = Echo { runs_on_any_thread, ..Echo::default() };
+        let model = start(&echo, 1, Duration::ZERO, vec![]);
+        for mark in 0..20 {
+            let broken = InferRequest { output_memory: vec![(0, Arc::new(Broken))], ..request(mark, 1) };
+            assert_eq!(model.infer(broken).await.unwrap_err(), InferError::Panicked);
+            assert_eq!(marks(&model.infer(request(mark, 1)).await), [mark; WIDTH]);
+        }
+        assert_eq!((model.stats().failures[FailureReason::Backend], model.stats().success), (20, 20));
+        assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
+        model.drain();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::panic)] // As a bug may.
+async fn an_observer_that_panics_costs_no_response() {
+    let model = start(&Echo::default(), 1, Duration::ZERO, vec![]);
+    model.on_success(|_, _| panic!("broken metric"));
+    for mark in 0..3 {
+        assert_eq!(marks(&model.infer(request(mark, 1)).await), [mark; WIDTH]);
+    }
+    assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
 }

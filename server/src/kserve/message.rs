@@ -18,6 +18,7 @@ pub fn for_client(error: &InferError) -> Cow<'_, str> {
         | InferError::Cancelled
         | InferError::InstanceLost
         | InferError::BackendPanicked
+        | InferError::Panicked
         | InferError::Rows(_)
         | InferError::Tensor(_) => error.to_string().into(),
     }
@@ -290,7 +291,8 @@ mod tests {
     #[test]
     fn failed_requests_have_tritons_texts() {
         use InferError::{
-            BackendPanicked, Cancelled, DeadlineExceeded, InstanceLost, Overloaded, QueueFull, ShuttingDown, Tensor,
+            BackendPanicked, Cancelled, DeadlineExceeded, InstanceLost, Overloaded, Panicked, QueueFull, ShuttingDown,
+            Tensor,
         };
         let tensor = Tensor(TensorError::ByteSize { expected: 2, got: 1 });
         let errors = [
@@ -301,6 +303,7 @@ mod tests {
             Cancelled,
             InstanceLost,
             BackendPanicked,
+            Panicked,
             tensor,
             InferError::internal("poisoned row"),
         ];
@@ -312,6 +315,7 @@ mod tests {
         the request was cancelled
         the model's instance ended without an answer
         the backend panicked; see the server's log
+        the server panicked on the request; see its log
         expected 2 bytes, got 1
         poisoned row
         ");
