@@ -65,7 +65,12 @@ pub trait Instance: Send {
 
 /// Calls an instance; a panic in it fails the batch, not the server.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, InferError>) -> Result<T, InferError> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(InferError::BackendPanicked))
+    guarded_as(InferError::BackendPanicked, run)
+}
+
+/// Calls code that may panic; a panic in it is this error.
+pub(crate) fn guarded_as<T>(panic: InferError, run: impl FnOnce() -> Result<T, InferError>) -> Result<T, InferError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(panic))
 }
 
 /// The response of a [`Composite`], in the future.

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     InvalidInput,
     /// A body, an image or a batch is over a limit on bytes or pixels.
     TooLarge,
-    /// The queue is full: the same request may succeed later.
+    /// The queue is full, or the request cannot be answered in time: the same request may succeed later.
     QueueFull,
     /// The memory for requests is used up: the same request may succeed later.
     NoMemory,
@@ -62,6 +62,9 @@ pub enum InferError {
     /// The maximum number of requests waits already.
     #[error("the model's queue is full")]
     QueueFull,
+    /// The request cannot be answered before its client gives up.
+    #[error("the model is overloaded: requests wait longer than clients do; try again later")]
+    Overloaded,
     /// The model is being taken out of service.
     #[error("the model is shutting down")]
     ShuttingDown,
@@ -77,6 +80,9 @@ pub enum InferError {
     /// The backend panicked while it ran the request's batch.
     #[error("the backend panicked; see the server's log")]
     BackendPanicked,
+    /// The server panicked while it prepared or answered the request.
+    #[error("the server panicked on the request; see its log")]
+    Panicked,
     /// The backend's output cannot be split into the rows of the batch's requests.
     #[error(transparent)]
     Rows(#[from] Box<RowsError>),
@@ -114,11 +120,13 @@ impl InferError {
         match self {
             Self::Admission(_) => ErrorKind::InvalidInput,
             Self::Lookup(error) => error.kind(),
-            Self::QueueFull => ErrorKind::QueueFull,
+            Self::QueueFull | Self::Overloaded => ErrorKind::QueueFull,
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::DeadlineExceeded => ErrorKind::DeadlineExceeded,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::InstanceLost | Self::BackendPanicked | Self::Rows(_) | Self::Tensor(_) => ErrorKind::Internal,
+            Self::InstanceLost | Self::BackendPanicked | Self::Panicked | Self::Rows(_) | Self::Tensor(_) => {
+                ErrorKind::Internal
+            }
             Self::Other { kind, .. } => *kind,
         }
     }

@@ -11,7 +11,7 @@
 //! * every accepted request gets exactly one outcome;
 //! * a batch never exceeds its maximum, and a request larger than it is refused at admission;
 //! * requests of one priority and shape are served first in, first out (those delayed by a timeout
-//!   after the others of their priority);
+//!   after the others of their priority), but newest first while clients give up on an adaptive queue;
 //! * expired or cancelled work never runs, and a run is stopped when all of its requests are cancelled;
 //! * the queue's length equals its counter on every path;
 //! * without `max_queue_delay`, a lone request is dispatched at once; with it, no request waits longer
@@ -47,6 +47,8 @@ pub use model::{Model, Sample, StartError, WarmUpError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
 pub use request::{InferRequest, InferResponse, OutputMemory, OutputPlacement, SentInput, Stage, StageTimings};
-pub use spec::{BatchPolicy, ModelSettings, ModelSpec, OutputSet, QueuePolicy, SpecError, TensorSpec, TimeoutAction};
+pub use spec::{
+    BatchPolicy, Discipline, ModelSettings, ModelSpec, OutputSet, QueuePolicy, SpecError, TensorSpec, TimeoutAction,
+};
 pub use stats::FailureReason;
 pub use tensor::{Shape, Tensor, TensorError};

@@ -214,3 +214,36 @@ async fn a_response_is_not_kept_if_a_model_was_loaded_anew_while_it_was_made() {
     model.infer(request()).await.unwrap();
     assert!(cache.is_empty());
 }
+
+/// Panics before its first step, or after it.
+struct Broken {
+    after: Option<Arc<Model>>,
+}
+
+impl Composite for Broken {
+    #[allow(clippy::panic)] // As a bug may.
+    fn infer(&self, request: InferRequest) -> InferFuture<'_> {
+        let Some(first) = &self.after else { panic!("broken step") };
+        Box::pin(async move {
+            first.infer(request).await?;
+            panic!("broken step")
+        })
+    }
+
+    fn generations(&self, _: &mut BTreeSet<u64>) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_composite_is_an_error_of_its_request() {
+    for after in [None, Some(echo(Duration::ZERO).0)] {
+        let placement = Placement { provider: "broken".into(), nodes: Vec::new(), precision: None, reason: None };
+        let composite = Box::new(Broken { after });
+        let model = Model::compose(spec("broken"), composite, placement, BufferPool::new(0), Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(model.infer(request()).await.unwrap_err(), InferError::Panicked);
+        }
+        assert_eq!((model.stats().failures.total(), model.running_requests()), (3, 0));
+    }
+}

@@ -13,9 +13,10 @@ use std::{
 use bytes::Bytes;
 use proptest::prelude::*;
 use quintet_engine::{
-    BatchPolicy, BufferPool, Cache, DataType, ErrorKind, FailureReason, InferError, InferRequest, InferResponse,
-    Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputSet, Placement, QueuePolicy, Registry,
-    RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec, VersionState,
+    BatchPolicy, BufferPool, Cache, DataType, Discipline, ErrorKind, FailureReason, InferError, InferRequest,
+    InferResponse, Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputMemory, OutputSet,
+    Placement, QueuePolicy, Registry, RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec,
+    VersionState,
     testing::{Echo, Gate},
 };
 use tokio::task::JoinHandle;
@@ -474,5 +475,87 @@ async fn callers_and_instance_threads_share_the_instances() {
     }
     let stats = model.stats();
     assert_eq!((stats.success, stats.executions), (4000, echo.runs.load(SeqCst) as u64));
+    assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
+}
+
+/// A model with an adaptive queue, whose clients give up: the newest request runs first, and the oldest are refused.
+#[tokio::test]
+async fn while_clients_give_up_the_newest_request_runs_first() {
+    let gate = Gate::default();
+    let echo = Echo { gate: Some(gate.clone()), ..Echo::default() };
+    let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
+    let policy = BatchPolicy { max_batch_size: 1, discipline: Discipline::Adaptive, ..BatchPolicy::default() };
+    let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], policy).unwrap();
+    let model = Model::start(spec, vec![Box::new(echo)], vec![], BufferPool::new(1 << 20), Duration::ZERO).unwrap();
+    let model = Arc::new(model);
+    let send = |mark| {
+        let model = Arc::clone(&model);
+        tokio::spawn(async move { model.infer(request(mark, 1)).await })
+    };
+    gate.open_for(1);
+    send(0).await.unwrap().unwrap();
+    // The first runs, the second waits for longer than two runs, and leaves.
+    let _running = send(1);
+    until(|| model.running_requests() == 1).await;
+    let leaving = send(2);
+    until(|| model.pending_requests() == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let older = send(3);
+    until(|| model.pending_requests() == 2).await;
+    leaving.abort();
+    until(|| model.pending_requests() == 1).await;
+    let newer = send(4);
+    until(|| model.pending_requests() == 2).await;
+    gate.open_for(2);
+    assert_eq!(marks(&newer.await.unwrap()), [4; WIDTH]);
+    assert!(!older.is_finished());
+    gate.open_for(1);
+    assert_eq!(marks(&older.await.unwrap()), [3; WIDTH]);
+}
+
+/// Memory that cannot be looked at.
+#[derive(Debug)]
+struct Broken;
+
+impl AsRef<[u8]> for Broken {
+    #[allow(clippy::panic)] // As a bug may.
+    fn as_ref(&self) -> &[u8] {
+        panic!("broken memory")
+    }
+}
+
+// SAFETY: no memory is given out.
+unsafe impl OutputMemory for Broken {
+    #[allow(clippy::panic)] // As a bug may.
+    fn start(&self) -> *mut u8 {
+        panic!("broken memory")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_beside_the_run_costs_its_request_only() {
+    // Runs on the instance's thread, and, when the model is known to be quick, on this one.
+    for runs_on_any_thread in [false, true] {
+        let echo = Echo { runs_on_any_thread, ..Echo::default() };
+        let model = start(&echo, 1, Duration::ZERO, vec![]);
+        for mark in 0..20 {
+            let broken = InferRequest { output_memory: vec![(0, Arc::new(Broken))], ..request(mark, 1) };
+            assert_eq!(model.infer(broken).await.unwrap_err(), InferError::Panicked);
+            assert_eq!(marks(&model.infer(request(mark, 1)).await), [mark; WIDTH]);
+        }
+        assert_eq!((model.stats().failures[FailureReason::Backend], model.stats().success), (20, 20));
+        assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
+        model.drain();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::panic)] // As a bug may.
+async fn an_observer_that_panics_costs_no_response() {
+    let model = start(&Echo::default(), 1, Duration::ZERO, vec![]);
+    model.on_success(|_, _| panic!("broken metric"));
+    for mark in 0..3 {
+        assert_eq!(marks(&model.infer(request(mark, 1)).await), [mark; WIDTH]);
+    }
     assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
 }

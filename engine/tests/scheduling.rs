@@ -10,7 +10,8 @@ use std::{
 use bytes::Bytes;
 use proptest::prelude::*;
 use quintet_engine::{
-    BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor, TimeoutAction,
+    BatchPolicy, DataType, Discipline, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor,
+    TimeoutAction,
     batch::scheduler::{Next, Pending, Scheduler},
 };
 use tokio::sync::oneshot;
@@ -31,6 +32,7 @@ fn policy(delay: Duration, preferred_batch_sizes: Vec<usize>) -> BatchPolicy {
         dynamic: true,
         max_queue_delay: delay,
         preferred_batch_sizes,
+        discipline: Discipline::Fifo,
         preserve_ordering: false,
         priority_levels: LEVELS,
         default_priority: 1,
@@ -183,6 +185,7 @@ proptest! {
                             let oldest = waiting.values().map(|known| known.queued).min().unwrap();
                             prop_assert!(due > now && due <= oldest + delay, "no request waits past the delay while an instance is idle");
                         }
+                        Next::Overloaded(_) => prop_assert!(false, "the order is fixed"),
                         Next::Expired(expired) => for pending in expired {
                             let known = waiting.remove(&pending.number).unwrap();
                             prop_assert!(known.deadline.is_some_and(|deadline| deadline <= now));

@@ -39,6 +39,8 @@ pub struct Ticket {
     pub rejected_at: Option<Instant>,
     /// Receives the outcome.
     pub outcome: oneshot::Receiver<Outcome>,
+    /// Requests that were removed for it: the caller refuses them with [`InferError::Overloaded`].
+    pub evicted: Vec<Pending>,
 }
 
 /// What an instance has to do.
@@ -46,8 +48,8 @@ pub struct Ticket {
 pub enum Work {
     /// Run these, then [`Queue::finish`] them.
     Run(Batch),
-    /// Reject these: their deadline has passed.
-    Reject(Vec<Pending>),
+    /// Reject these with this error.
+    Reject(Vec<Pending>, InferError),
 }
 
 impl Queue {
@@ -76,14 +78,17 @@ impl Queue {
         let (reply, outcome) = oneshot::channel();
         let mut state = self.state.lock();
         let number = state.next_number()?;
-        let pending = Pending { number, request, queued: Instant::now(), reply };
+        let queued = Instant::now();
+        let evicted = state.scheduler.make_room(queued);
+        evicted.iter().for_each(|pending| state.skip(pending.number));
+        let pending = Pending { number, request, queued, reply };
         let Ok(rejected_at) = state.scheduler.push(pending) else {
             return Err(InferError::QueueFull);
         };
         if let Some(order) = &mut state.order {
             order.accept(number);
         }
-        Ok(Ticket { number, rejected_at, outcome })
+        Ok(Ticket { number, rejected_at, outcome, evicted })
     }
 
     /// Wakes an instance that waits for work.
@@ -99,7 +104,8 @@ impl Queue {
         }
         match state.scheduler.next(Instant::now()) {
             Next::Batch(batch) => Some(Work::Run(batch)),
-            Next::Expired(expired) => Some(state.reject(expired)),
+            Next::Expired(expired) => Some(state.reject(expired, InferError::DeadlineExceeded)),
+            Next::Overloaded(evicted) => Some(state.reject(evicted, InferError::Overloaded)),
             Next::Idle | Next::WaitUntil(_) => None,
         }
     }
@@ -137,7 +143,7 @@ impl Queue {
         let (waited, ran) = {
             let mut state = self.state.lock();
             state.skip(number);
-            (state.scheduler.remove(number), state.scheduler.close(number))
+            state.scheduler.give_up(number, Instant::now())
         };
         if let Some(cancel) = ran {
             cancel.leave();
@@ -173,7 +179,8 @@ impl Queue {
                     }
                     return Some(Work::Run(batch));
                 }
-                Next::Expired(expired) => return Some(state.reject(expired)),
+                Next::Expired(expired) => return Some(state.reject(expired, InferError::DeadlineExceeded)),
+                Next::Overloaded(evicted) => return Some(state.reject(evicted, InferError::Overloaded)),
                 Next::Idle if !state.open => return None,
                 Next::Idle => self.changed.wait(&mut state),
                 Next::WaitUntil(due) => {
@@ -191,9 +198,10 @@ impl Queue {
     /// Sends the outcomes of requests that have run. All are closed before the first is sent, so that a client
     /// that sends its next request at once is not counted as two.
     pub fn finish(&self, answers: Vec<(Pending, Outcome)>) {
+        let now = Instant::now();
         let mut state = self.state.lock();
         for (pending, _) in &answers {
-            state.scheduler.close(pending.number);
+            state.scheduler.finish(pending.number, now);
         }
         if let Some(order) = &mut state.order {
             answers.into_iter().for_each(|(pending, outcome)| order.finish(pending.number, pending.reply, outcome));
@@ -222,9 +230,9 @@ impl State {
         Ok(self.next_number)
     }
 
-    fn reject(&mut self, expired: Vec<Pending>) -> Work {
-        expired.iter().for_each(|pending| self.skip(pending.number));
-        Work::Reject(expired)
+    fn reject(&mut self, requests: Vec<Pending>, error: InferError) -> Work {
+        requests.iter().for_each(|pending| self.skip(pending.number));
+        Work::Reject(requests, error)
     }
 
     /// Lets later responses go without that of this request.

@@ -8,12 +8,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::decision::{Decision, QueueView, decide};
+use super::{
+    decision::{Decision, QueueView, decide},
+    overload::Overload,
+};
 use crate::{
     cancel::Cancel,
     error::InferError,
     request::{InferRequest, InferResponse},
-    spec::{BatchPolicy, TimeoutAction},
+    spec::{BatchPolicy, Discipline, TimeoutAction},
 };
 
 /// The result of a request.
@@ -48,6 +51,8 @@ pub enum Next {
     Batch(Batch),
     /// Reject these requests, whose deadline has passed, and call [`Scheduler::next`] again.
     Expired(Vec<Pending>),
+    /// Refuse these requests, which cannot be answered in time, and call [`Scheduler::next`] again.
+    Overloaded(Vec<Pending>),
     /// Wait until this time, or for a request.
     WaitUntil(Instant),
     /// Wait for a request.
@@ -71,6 +76,13 @@ struct Waiting {
     deadline: Option<Instant>,
 }
 
+#[derive(Debug)]
+struct Running {
+    cancel: Arc<Cancel>,
+    queued: Instant,
+    started: Instant,
+}
+
 /// Stands for an omitted input in the name of a group. (No dimension is as large: on the wire they are signed.)
 const OMITTED: usize = usize::MAX;
 
@@ -88,16 +100,19 @@ pub struct Scheduler {
     deadlines: BTreeSet<(Instant, u64)>,
     /// Number of waiting requests by priority level.
     levels: BTreeMap<u32, usize>,
-    running: HashMap<u64, Arc<Cancel>>,
+    running: HashMap<u64, Running>,
     /// Estimated number of active clients, each with one request. It rises to the number of open requests, and
     /// falls to it when waiting for more requests brought none.
     expected: usize,
+    /// `None` if the order of requests is fixed.
+    overload: Option<Overload>,
 }
 
 impl Scheduler {
     /// No requests.
     pub fn new(policy: BatchPolicy) -> Self {
         Self {
+            overload: (policy.discipline == Discipline::Adaptive).then(Overload::default),
             policy,
             waiting: BTreeMap::new(),
             positions: BTreeSet::new(),
@@ -164,16 +179,41 @@ impl Scheduler {
         Some(waiting.pending)
     }
 
-    /// A running request has its outcome, or is cancelled: the caller then leaves the returned [`Cancel`].
+    /// A running request has no more part in its run.
     pub fn close(&mut self, number: u64) -> Option<Arc<Cancel>> {
-        self.running.remove(&number)
+        self.running.remove(&number).map(|running| running.cancel)
+    }
+
+    /// A running request has its outcome.
+    pub fn finish(&mut self, number: u64, now: Instant) {
+        let Some(Running { queued, started, .. }) = self.running.remove(&number) else { return };
+        if let Some(overload) = &mut self.overload {
+            overload.answered(now, now.saturating_duration_since(queued), now.saturating_duration_since(started));
+        }
+    }
+
+    /// The client of a request leaves. Returns the request if it waited, and the [`Cancel`] of its run, which the caller
+    /// leaves, if it ran.
+    pub fn give_up(&mut self, number: u64, now: Instant) -> (Option<Pending>, Option<Arc<Cancel>>) {
+        let waited = self.remove(number);
+        let ran = self.running.remove(&number);
+        let queued = waited.as_ref().map(|pending| pending.queued).or(ran.as_ref().map(|running| running.queued));
+        if let (Some(overload), Some(queued)) = (&mut self.overload, queued) {
+            overload.left(now, now.saturating_duration_since(queued));
+        }
+        (waited, ran.map(|running| running.cancel))
+    }
+
+    /// Removes the requests that the next one to be pushed leaves no room for, if the queue is overloaded: the oldest.
+    pub fn make_room(&mut self, now: Instant) -> Vec<Pending> {
+        self.evict(now, 1)
     }
 
     /// Prepares a request of a failed batch to run again, alone. `None` if it has been cancelled.
     pub fn run_alone(&mut self, number: u64) -> Option<Arc<Cancel>> {
-        let cancel = self.running.get_mut(&number)?;
-        *cancel = Arc::new(Cancel::new(1));
-        Some(Arc::clone(cancel))
+        let running = self.running.get_mut(&number)?;
+        running.cancel = Arc::new(Cancel::new(1));
+        Some(Arc::clone(&running.cancel))
     }
 
     /// What an idle instance should do now.
@@ -182,7 +222,13 @@ impl Scheduler {
         if !expired.is_empty() {
             return Next::Expired(expired);
         }
-        let (Some(first), Some((_, oldest))) = (self.positions.first(), self.waiting.first_key_value()) else {
+        let overloaded = self.evict(now, 0);
+        if !overloaded.is_empty() {
+            return Next::Overloaded(overloaded);
+        }
+        let newest_first = self.is_newest_first(now);
+        let first = if newest_first { self.positions.last() } else { self.positions.first() };
+        let (Some(first), Some((_, oldest))) = (first, self.waiting.first_key_value()) else {
             return Next::Idle;
         };
         let Some(group) = self.waiting.get(&first.number).and_then(|first| self.groups.get(&first.group)) else {
@@ -190,7 +236,7 @@ impl Scheduler {
         };
         // If no other requests wait, the oldest of all is the oldest of the group.
         let view = QueueView {
-            rows: group.values().copied(),
+            rows: in_order(group, newest_first).map(|(_, &rows)| rows),
             others_wait: group.len() < self.waiting.len(),
             waiting_since: oldest.pending.queued,
             more_expected: self.open() < self.expected,
@@ -204,10 +250,19 @@ impl Scheduler {
                 if now >= oldest.pending.queued + self.policy.max_queue_delay {
                     self.expected = self.open();
                 }
-                let numbers: Vec<_> = group.keys().take(n).map(|position| position.number).collect();
+                let numbers: Vec<_> =
+                    in_order(group, newest_first).take(n).map(|(position, _)| position.number).collect();
                 let cancel = Arc::new(Cancel::new(n));
-                self.running.extend(numbers.iter().map(|&number| (number, Arc::clone(&cancel))));
-                let requests = numbers.into_iter().filter_map(|number| self.remove(number)).collect();
+                let requests: Vec<_> = numbers.into_iter().filter_map(|number| self.remove(number)).collect();
+                self.running.extend(requests.iter().map(|pending| {
+                    let Pending { number, queued, .. } = *pending;
+                    (number, Running { cancel: Arc::clone(&cancel), queued, started: now })
+                }));
+                if let Some(overload) = &mut self.overload
+                    && self.waiting.is_empty()
+                {
+                    overload.emptied();
+                }
                 Next::Batch(Batch { requests, cancel })
             }
         }
@@ -215,6 +270,33 @@ impl Scheduler {
 
     fn open(&self) -> usize {
         self.waiting.len() + self.running.len()
+    }
+
+    fn is_newest_first(&self, now: Instant) -> bool {
+        self.overload.as_ref().is_some_and(|overload| overload.is_newest_first(now))
+    }
+
+    /// If the queue is overloaded, removes the oldest requests that cannot be answered before their clients leave, even
+    /// if no others came, and those that have stood for too long. `coming` requests are about to be pushed.
+    fn evict(&mut self, now: Instant, coming: usize) -> Vec<Pending> {
+        let Some(overload) = self.overload.as_ref().filter(|overload| overload.is_newest_first(now)) else {
+            return Vec::new();
+        };
+        let room = overload.room(now, self.running.len()).min(self.policy.queue.max_queue_size);
+        let longest_wait = overload.longest_wait();
+        let mut evicted = Vec::new();
+        while let Some((&number, oldest)) = self.waiting.first_key_value()
+            && (self.waiting.len() + coming > room
+                || now.saturating_duration_since(oldest.pending.queued) > longest_wait)
+        {
+            evicted.extend(self.remove(number));
+        }
+        if !evicted.is_empty()
+            && let Some(overload) = &mut self.overload
+        {
+            overload.refused(now);
+        }
+        evicted
     }
 
     /// Removes the requests that are rejected at their deadline, and delays the others whose deadline has passed.
@@ -267,4 +349,10 @@ impl Scheduler {
             }
         }
     }
+}
+
+/// The requests of a group in the order of service.
+fn in_order(group: &BTreeMap<Position, usize>, newest_first: bool) -> impl Iterator<Item = (&Position, &usize)> {
+    let oldest_first = (!newest_first).then(|| group.iter()).into_iter().flatten();
+    oldest_first.chain(newest_first.then(|| group.iter().rev()).into_iter().flatten())
 }

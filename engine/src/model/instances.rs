@@ -14,7 +14,7 @@ use super::{
     warmup::{self, Sample, WarmUpError},
 };
 use crate::{
-    backend::{Instance, RunRequest, RunTimings, guarded},
+    backend::{Instance, RunRequest, RunTimings, guarded, guarded_as},
     batch::{
         gather::{gather, scatter},
         queue::{Queue, Work},
@@ -48,6 +48,7 @@ impl Shared {
         let bytes = bytes(&request.inputs);
         let ticket =
             self.queue.accept(request).inspect_err(|error| self.stats.failed(error.kind(), started.elapsed()))?;
+        reject(self, ticket.evicted, &InferError::Overloaded);
         self.dispatch(bytes);
         let mut guard = CancelOnDrop { shared: self, started, number: Some(ticket.number) };
         let mut outcome = ticket.outcome;
@@ -129,12 +130,14 @@ pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, warme
 fn carry_out(shared: &Shared, instance: &mut dyn Instance, work: Work) {
     match work {
         Work::Run(batch) => execute(shared, instance, batch),
-        Work::Reject(expired) => {
-            for pending in expired {
-                shared.stats.failed(ErrorKind::DeadlineExceeded, pending.request.started.elapsed());
-                let _ = pending.reply.send(Err(InferError::DeadlineExceeded));
-            }
-        }
+        Work::Reject(requests, error) => reject(shared, requests, &error),
+    }
+}
+
+fn reject(shared: &Shared, requests: Vec<Pending>, error: &InferError) {
+    for pending in requests {
+        shared.stats.failed(error.kind(), pending.request.started.elapsed());
+        let _ = pending.reply.send(Err(error.clone()));
     }
 }
 
@@ -150,7 +153,9 @@ fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
     for pending in &mut requests {
         pending.request.timings[Stage::Queue] = started.saturating_duration_since(pending.queued);
     }
-    match attempt(shared, instance, &requests, &batch.cancel, started) {
+    // Data of a request or outputs of the backend may make gathering or splitting panic, too.
+    let attempted = guarded_as(InferError::Panicked, || attempt(shared, instance, &requests, &batch.cancel, started));
+    match attempted {
         Ok(responses) => finish(shared, requests.into_iter().zip(responses.into_iter().map(Ok)).collect()),
         Err(error) if requests.len() == 1 || batch.cancel.is_cancelled() => {
             finish(shared, requests.into_iter().map(|pending| (pending, Err(error.clone()))).collect());
@@ -212,14 +217,20 @@ fn attempt(
 }
 
 /// Counts outcomes, then sends them, so that a client that has its response finds it counted. A request without a
-/// receiver counts as cancelled, whatever its outcome.
+/// receiver counts as cancelled, whatever its outcome. An observer of the counters that panics costs no response.
 fn finish(shared: &Shared, answers: Vec<(Pending, Outcome)>) {
     for (pending, outcome) in &answers {
         let elapsed = pending.request.started.elapsed();
-        match outcome {
-            _ if pending.reply.is_closed() => shared.stats.failed(ErrorKind::Cancelled, elapsed),
-            Ok(response) => shared.stats.succeeded(elapsed, &response.timings),
-            Err(error) => shared.stats.failed(error.kind(), elapsed),
+        let counted = guarded_as(InferError::Panicked, || {
+            match outcome {
+                _ if pending.reply.is_closed() => shared.stats.failed(ErrorKind::Cancelled, elapsed),
+                Ok(response) => shared.stats.succeeded(elapsed, &response.timings),
+                Err(error) => shared.stats.failed(error.kind(), elapsed),
+            }
+            Ok(())
+        });
+        if counted.is_err() {
+            tracing::error!(model = shared.spec.name(), "an observer of the model's counters panicked");
         }
     }
     shared.queue.finish(answers);

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeSet,
+    future::poll_fn,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    backend::{Composite, RunTimings},
+    backend::{Composite, RunTimings, guarded_as},
     error::{ErrorKind, InferError},
     request::{InferRequest, InferResponse, Stage},
     stats::{FailureReason, ModelStats},
@@ -52,7 +54,7 @@ impl Steps {
     pub(crate) async fn infer(&self, stats: &ModelStats, request: InferRequest) -> Result<InferResponse, InferError> {
         let (started, rows) = (request.started, request.rows);
         let mut open = self.open(stats, started)?;
-        let outcome = self.composite.infer(request).await;
+        let outcome = answer(&*self.composite, request).await;
         open.is_cancelled = false;
         match &outcome {
             Ok(response) => {
@@ -88,6 +90,22 @@ impl Steps {
         let mut open = self.open.lock();
         self.idle.wait_while(&mut open, |open| open.requests > 0);
     }
+}
+
+/// Calls a composite. A panic in it is an error of its request: the task may serve others, too.
+async fn answer(composite: &dyn Composite, request: InferRequest) -> Result<InferResponse, InferError> {
+    let mut answer = None;
+    let mut request = Some(request);
+    poll_fn(|context| {
+        let poll = || {
+            if let Some(request) = request.take() {
+                answer = Some(composite.infer(request));
+            }
+            Ok(answer.as_mut().map_or(Poll::Pending, |answer| answer.as_mut().poll(context)))
+        };
+        guarded_as(InferError::Panicked, poll).unwrap_or_else(|error| Poll::Ready(Err(error)))
+    })
+    .await
 }
 
 /// An open request: dropping it closes it, and counts it as cancelled unless it has an outcome.

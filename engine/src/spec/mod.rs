@@ -9,7 +9,7 @@ use quintet_proto::DataType;
 
 pub use self::{
     output_set::OutputSet,
-    policy::{BatchPolicy, PolicyError, QueuePolicy, TimeoutAction},
+    policy::{BatchPolicy, Discipline, PolicyError, QueuePolicy, TimeoutAction},
 };
 
 /// One input or output of a model.

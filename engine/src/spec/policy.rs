@@ -55,6 +55,17 @@ impl Default for QueuePolicy {
     }
 }
 
+/// Which of the requests of one priority runs next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Discipline {
+    /// The oldest.
+    #[default]
+    Fifo,
+    /// The oldest, but the newest while clients give up on a queue that stands; the oldest are then refused with
+    /// [`crate::InferError::Overloaded`].
+    Adaptive,
+}
+
 /// How requests wait and share batches. By default, they share none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchPolicy {
@@ -66,6 +77,8 @@ pub struct BatchPolicy {
     pub max_queue_delay: Duration,
     /// Batch sizes that run as soon as they are reached; only the largest batch if empty.
     pub preferred_batch_sizes: Vec<usize>,
+    /// Which of them runs next.
+    pub discipline: Discipline,
     /// Whether responses are sent in the order of their requests.
     pub preserve_ordering: bool,
     /// Number of priority levels; 1 is the highest. 0 if requests have no priority.
@@ -108,6 +121,9 @@ pub enum PolicyError {
     /// A setting that breaks the order of responses.
     #[error("the order of requests cannot be preserved with {0}")]
     Ordering(&'static str),
+    /// An order that an adaptive queue breaks.
+    #[error("an adaptive queue cannot have several priority levels, timeout_action DELAY or preserve_ordering")]
+    Adaptive,
 }
 
 impl BatchPolicy {
@@ -142,6 +158,10 @@ impl BatchPolicy {
         let named = self.priority_queues.keys().map(|&level| ("priority_queue_policy", level));
         if let Some((what, level)) = default.into_iter().chain(named).find(|(_, level)| !(1..=levels).contains(level)) {
             return Err(PolicyError::Level { what, level, levels });
+        }
+        let is_ordered = self.preserve_ordering || levels > 1 || queues.clone().any(QueuePolicy::delays);
+        if self.discipline == Discipline::Adaptive && is_ordered {
+            return Err(PolicyError::Adaptive);
         }
         match self.preserve_ordering {
             true if levels > 1 => Err(PolicyError::Ordering("several priority levels")),
@@ -179,13 +199,21 @@ mod tests {
             "the order of requests cannot be preserved with several priority levels"
         );
         assert_eq!(
-            refusal(BatchPolicy { preserve_ordering: true, queue: delay, priority_levels: 0, ..good() }),
+            refusal(BatchPolicy { preserve_ordering: true, queue: delay.clone(), priority_levels: 0, ..good() }),
             "the order of requests cannot be preserved with timeout_action DELAY"
         );
         assert_eq!(
             refusal(BatchPolicy { priority_levels: 257, ..good() }),
             "257 priority levels; at most 256 are supported"
         );
+        for ordered in [
+            BatchPolicy { preserve_ordering: true, priority_levels: 0, ..good() },
+            good(),
+            BatchPolicy { queue: delay, priority_levels: 0, ..good() },
+        ] {
+            let adaptive = BatchPolicy { discipline: Discipline::Adaptive, ..ordered };
+            assert_eq!(adaptive.check(), Err(PolicyError::Adaptive));
+        }
         let no_room = QueuePolicy { max_queue_size: 0, ..Default::default() };
         assert_eq!(refusal(BatchPolicy { queue: no_room, ..good() }), "max_queue_size must be at least 1");
     }

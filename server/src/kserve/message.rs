@@ -26,9 +26,11 @@ fn text(error: &InferError) -> Cow<'_, str> {
         InferError::DeadlineExceeded => "Request timeout expired".into(),
         InferError::Other { message, .. } => (&**message).into(),
         // Triton has no fixed text for these.
-        InferError::Cancelled
+        InferError::Overloaded
+        | InferError::Cancelled
         | InferError::InstanceLost
         | InferError::BackendPanicked
+        | InferError::Panicked
         | InferError::Rows(_)
         | InferError::Tensor(_) => error.to_string().into(),
     }
@@ -303,25 +305,32 @@ mod tests {
 
     #[test]
     fn failed_requests_have_tritons_texts() {
-        use InferError::{BackendPanicked, Cancelled, DeadlineExceeded, InstanceLost, QueueFull, ShuttingDown, Tensor};
+        use InferError::{
+            BackendPanicked, Cancelled, DeadlineExceeded, InstanceLost, Overloaded, Panicked, QueueFull, ShuttingDown,
+            Tensor,
+        };
         let tensor = Tensor(TensorError::ByteSize { expected: 2, got: 1 });
         let errors = [
             QueueFull,
+            Overloaded,
             ShuttingDown,
             DeadlineExceeded,
             Cancelled,
             InstanceLost,
             BackendPanicked,
+            Panicked,
             tensor,
             InferError::internal("poisoned row"),
         ];
         insta::assert_snapshot!(errors.map(|error| for_client(&error).into_owned()).join("\n"), @r"
         Exceeds maximum queue size
+        the model is overloaded: requests wait longer than clients do; try again later
         Server exiting
         Request timeout expired
         the request was cancelled
         the model's instance ended without an answer
         the backend panicked; see the server's log
+        the server panicked on the request; see its log
         expected 2 bytes, got 1
         poisoned row
         ");

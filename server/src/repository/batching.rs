@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quintet_engine::{BatchPolicy, QueuePolicy, TimeoutAction};
+use quintet_engine::{BatchPolicy, Discipline, QueuePolicy, TimeoutAction};
 use quintet_proto::inference::{
     ModelConfig, ModelDynamicBatching, ModelQueuePolicy, model_config::SchedulingChoice,
     model_queue_policy::TimeoutAction as Action,
@@ -25,9 +25,12 @@ pub(super) fn fill_in(config: &mut ModelConfig) {
 /// [`QueuePolicy::DEFAULT_MAX_QUEUE_SIZE`]. If `allow_timeout_override` is set without a default timeout, a request's
 /// own timeout counts; Triton ignores it. And a request waits for `max_queue_delay` only while fewer requests are open
 /// than were open at the same time recently; in Triton a lone request always waits the whole delay.
+///
+/// The queue is adaptive unless the configuration says how requests wait, by `preserve_ordering`, `priority_levels` or a
+/// queue policy (an empty one, too): then it is first in, first out within a priority, as in Triton.
 pub(super) fn policy(config: &ModelConfig, max_batch_size: usize) -> BatchPolicy {
     let Some(SchedulingChoice::DynamicBatching(dynamic)) = &config.scheduling_choice else {
-        return BatchPolicy { max_batch_size, ..BatchPolicy::default() };
+        return BatchPolicy { max_batch_size, discipline: Discipline::Adaptive, ..BatchPolicy::default() };
     };
     let ModelDynamicBatching {
         preferred_batch_size,
@@ -38,9 +41,14 @@ pub(super) fn policy(config: &ModelConfig, max_batch_size: usize) -> BatchPolicy
         default_queue_policy,
         priority_queue_policy,
     } = dynamic;
+    let is_ordered = *preserve_ordering
+        || *priority_levels > 0
+        || default_queue_policy.is_some()
+        || !priority_queue_policy.is_empty();
     BatchPolicy {
         max_batch_size,
         dynamic: true,
+        discipline: if is_ordered { Discipline::Fifo } else { Discipline::Adaptive },
         max_queue_delay: Duration::from_micros(*max_queue_delay_microseconds),
         // A negative size is as invalid as 0, and refused as 0.
         preferred_batch_sizes: preferred_batch_size.iter().map(|&size| size.max(0) as usize).collect(),
@@ -101,6 +109,7 @@ mod tests {
         let expected = BatchPolicy {
             max_batch_size: 8,
             dynamic: true,
+            discipline: Discipline::Fifo,
             max_queue_delay: Duration::from_millis(10),
             preferred_batch_sizes: vec![4, 8],
             preserve_ordering: true,
@@ -115,6 +124,23 @@ mod tests {
             priority_queues: [(1, QueuePolicy { max_queue_size: 9, ..reject.clone() }), (3, reject)].into(),
         };
         assert_eq!(policy(&config, 8), expected);
+    }
+
+    #[test]
+    fn a_configuration_that_says_how_requests_wait_fixes_their_order() {
+        let discipline = |text: &str| policy(&parse_config(text, "m").unwrap(), 8).discipline;
+        for text in ["", "dynamic_batching { }", "dynamic_batching { max_queue_delay_microseconds: 5 }"] {
+            assert_eq!(discipline(text), Discipline::Adaptive, "{text}");
+        }
+        for field in [
+            "preserve_ordering: true",
+            "priority_levels: 1 default_priority_level: 1",
+            "default_queue_policy { }",
+            "default_queue_policy { max_queue_size: 8 }",
+            "priority_queue_policy { key: 1 value { } }",
+        ] {
+            assert_eq!(discipline(&format!("dynamic_batching {{ {field} }}")), Discipline::Fifo, "{field}");
+        }
     }
 
     #[test]
