@@ -41,9 +41,15 @@ impl Connection {
         }
     }
 
+    /// Whether the connection's window and the queue have room for data.
+    pub fn takes_data(&self) -> bool {
+        self.send_window.available() > 0 && self.output.bytes() < MAX_QUEUED_BYTES
+    }
+
     /// Queues one DATA frame with as much of `data` as the windows, the client's frame size and the queue allow. When
     /// that is all of it and `is_last` is set, the frame has END_STREAM and closes the stream.
     pub fn send_data(&mut self, stream: StreamId, data: &mut SendBuffer, is_last: bool) -> DataSent {
+        let takes_data = self.takes_data();
         let Some(open) = self.streams.get_mut(&stream) else { return DataSent::Closed };
         // RFC 9113 §6.9.1: a DATA frame MUST NOT exceed the window of the stream or of the connection; one without
         // data and with END_STREAM may always be sent.
@@ -53,7 +59,7 @@ impl Connection {
                 open.is_blocked = true;
                 return DataSent::StreamBlocked;
             }
-            if self.send_window.available() == 0 || self.output.bytes() >= MAX_QUEUED_BYTES {
+            if !takes_data {
                 return DataSent::Blocked;
             }
         }

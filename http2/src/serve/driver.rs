@@ -50,11 +50,11 @@ pub(super) struct Driver<S, H: Handler> {
     pub(super) responses: FuturesUnordered<Abortable<StreamResponse<H::ResponseBody>>>,
     /// Streams whose response may be sent on.
     pub(super) sending: VecDeque<StreamId>,
-    /// Streams whose response's body has more.
-    pub(super) bodies_ready: Arc<StreamSignal>,
-    /// Streams whose request's body was read.
-    pub(super) bodies_read: Arc<StreamSignal>,
-    /// Streams that were taken from either of them; empty between uses.
+    /// Streams whose response has data that the connection did not take.
+    pub(super) blocked: VecDeque<StreamId>,
+    /// Streams whose request's body was read, or whose response's body has more.
+    pub(super) signal: Arc<StreamSignal>,
+    /// Streams that were taken from the signal; empty between uses.
     pub(super) signalled: Vec<StreamId>,
     timer: Timer,
     now: Instant,
@@ -73,8 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
             requests: Requests::new(),
             responses: FuturesUnordered::new(),
             sending: VecDeque::new(),
-            bodies_ready: Arc::default(),
-            bodies_read: Arc::default(),
+            blocked: VecDeque::new(),
+            signal: Arc::default(),
             signalled: Vec::new(),
             timer: Timer::default(),
             now,
@@ -90,8 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
         cx: &mut Context<'_>,
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Poll<Result<(), Error>> {
-        self.bodies_ready.register(cx.waker());
-        self.bodies_read.register(cx.waker());
+        self.signal.register(cx.waker());
         loop {
             self.now = clock();
             if !self.is_shutting_down && shutdown.as_mut().poll(cx).is_ready() {
@@ -153,11 +152,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
         self.requests.clear();
         self.responses.clear();
         self.sending.clear();
+        self.blocked.clear();
     }
 
     /// Reads once, and handles what was received.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<Input, Failure> {
-        self.release_consumed();
+        self.handle_signals();
         // RFC 9113 §5.2.2: frames MUST be read as soon as they are available; but while the client does not read the
         // control frames that its own cause, nothing is read, or they would pile up (RFC 9113 §10.5).
         if !self.connection.accepts_input() {

@@ -52,7 +52,7 @@ impl<S, H: Handler> Driver<S, H> {
         match self.handler.handle(head) {
             Admission::Buffered(intake) => self.requests.insert(stream, Sink::Buffered(intake)),
             Admission::Streaming(answer) => {
-                let (sender, body) = request_body::channel(stream, &self.bodies_read);
+                let (sender, body) = request_body::channel(stream, &self.signal);
                 self.requests.insert(stream, Sink::Streaming(sender));
                 self.spawn(stream, answer(body));
             }
@@ -126,43 +126,52 @@ impl<S, H: Handler> Driver<S, H> {
     /// Queues what responses have and the connection takes; whether there was anything. Only responses that may have
     /// something are looked at.
     pub(super) fn poll_sending(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut ready = std::mem::take(&mut self.signalled);
-        self.bodies_ready.take(&mut ready);
-        ready.drain(..).for_each(|stream| self.queue(stream));
-        self.signalled = ready;
         while let Some(stream) = self.connection.poll_unblocked() {
             self.queue(stream);
         }
         let before = self.connection.queued_bytes();
+        // Most of them were reset while they waited.
+        if self.blocked.len() > 2 * self.requests.len() + 16 {
+            self.blocked.retain(|&stream| self.requests.get_mut(stream).is_some());
+        }
+        while self.connection.takes_data()
+            && let Some(stream) = self.blocked.pop_front()
+        {
+            self.send(stream, cx);
+        }
         while let Some(stream) = self.sending.pop_front() {
-            let Some(sender) = self.requests.get_mut(stream).and_then(|request| request.sender.as_mut()) else {
-                continue;
-            };
-            sender.is_queued = false;
-            match sender.poll(stream, &mut self.connection, &self.bodies_ready, cx) {
-                Sent::Pending => {}
-                Sent::Complete => self.requests.remove(stream),
-                Sent::Failed => {
-                    self.connection.reset(stream, ErrorCode::Internal);
-                    self.requests.remove(stream);
-                }
-                // Another stream is the first when the connection takes more.
-                Sent::Blocked => {
-                    self.queue(stream);
-                    break;
-                }
-            }
+            self.send(stream, cx);
         }
         self.connection.queued_bytes() > before
     }
 
-    /// Releases the capacity of what was read from the bodies of streaming requests.
-    pub(super) fn release_consumed(&mut self) {
-        self.bodies_read.take(&mut self.signalled);
-        for stream in self.signalled.drain(..) {
+    /// Sends a response on.
+    fn send(&mut self, stream: StreamId, cx: &mut Context<'_>) {
+        let Some(sender) = self.requests.get_mut(stream).and_then(|request| request.sender.as_mut()) else { return };
+        let sent = sender.poll(stream, &mut self.connection, &self.signal, cx);
+        // Another stream is the first when the connection takes more.
+        sender.is_queued = sent == Sent::Blocked;
+        match sent {
+            Sent::Pending => {}
+            Sent::Blocked => self.blocked.push_back(stream),
+            Sent::Complete => self.requests.remove(stream),
+            Sent::Failed => {
+                self.connection.reset(stream, ErrorCode::Internal);
+                self.requests.remove(stream);
+            }
+        }
+    }
+
+    /// Releases the capacity of what was read from requests' bodies, and has responses sent on whose bodies have more.
+    pub(super) fn handle_signals(&mut self) {
+        let mut streams = std::mem::take(&mut self.signalled);
+        self.signal.take(&mut streams);
+        for stream in streams.drain(..) {
             if let Some(Request { sink: Sink::Streaming(body), .. }) = self.requests.get_mut(stream) {
                 self.connection.release_capacity(stream, body.take_consumed());
             }
+            self.queue(stream);
         }
+        self.signalled = streams;
     }
 }

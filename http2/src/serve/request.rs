@@ -57,6 +57,10 @@ impl<B> Requests<B> {
         self.requests.insert(stream, Request { sink, is_receiving: true, response: None, sender: None });
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
     pub(super) fn get_mut(&mut self, stream: StreamId) -> Option<&mut Request<B>> {
         self.requests.get_mut(&stream)
     }

@@ -20,6 +20,8 @@ use crate::frame::StreamId;
 #[derive(Default)]
 pub(super) struct StreamSignal {
     streams: Mutex<Vec<StreamId>>,
+    /// Whether there are any.
+    is_set: AtomicBool,
     task: AtomicWaker,
 }
 
@@ -32,12 +34,15 @@ impl StreamSignal {
     /// Adds a stream, and wakes the task.
     pub(super) fn add(&self, stream: StreamId) {
         self.streams.lock().push(stream);
+        self.is_set.store(true, Release);
         self.task.wake();
     }
 
     /// Moves all streams to `streams`, which is empty.
     pub(super) fn take(&self, streams: &mut Vec<StreamId>) {
-        std::mem::swap(&mut *self.streams.lock(), streams);
+        if self.is_set.swap(false, AcqRel) {
+            std::mem::swap(&mut *self.streams.lock(), streams);
+        }
     }
 }
 

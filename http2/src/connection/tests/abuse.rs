@@ -27,9 +27,8 @@ fn allowed(mut peer: Peer, mut frame: impl FnMut(&mut Peer, u32) -> Vec<u8>) -> 
         assert!(nth < 100_000, "never refused");
         let bytes = frame(&mut peer, nth);
         peer.send(&bytes);
-        if peer.error.is_some() {
-            peer.output.clear();
-            assert_eq!(peer.error.unwrap() as u32, CALM);
+        if let Some(error) = peer.error {
+            assert_eq!(error as u32, CALM);
             return nth;
         }
     }

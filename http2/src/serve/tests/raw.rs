@@ -130,6 +130,29 @@ async fn nothing_is_read_while_the_client_does_not_drain_control_frames() {
     assert!(!raw.serving.is_finished());
 }
 
+#[tokio::test]
+async fn a_response_without_data_does_not_wait_for_the_window_of_the_connection() {
+    let mut raw = Raw::start().await;
+    raw.send(&frame::settings(&[(frame::setting::INITIAL_WINDOW_SIZE, 1 << 20)])).await;
+    // Two responses that together exceed the connection's window, then one without data.
+    for stream in [1, 3] {
+        let head = raw.head(flag::END_HEADERS, stream, "/whole");
+        raw.send(&[head, frame::frame(kind::DATA, flag::END_STREAM, stream, &[0; 60_000])].concat()).await;
+    }
+    let head = raw.head(COMPLETE, 5, "/whole");
+    raw.send(&head).await;
+    while {
+        let (header, _) = raw.next().await.unwrap();
+        !(header.stream == 5 && header.has(flag::END_STREAM))
+    } {}
+    // The others continue.
+    raw.send(&frame::window_update(0, 1 << 20)).await;
+    while {
+        let (header, _) = raw.next().await.unwrap();
+        !(header.stream == 3 && header.has(flag::END_STREAM))
+    } {}
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// For any bytes from the client, the server neither panics nor hangs: it continues, or ends the connection.
