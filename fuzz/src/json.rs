@@ -22,8 +22,9 @@ fn router() -> Router {
 /// The input: the model, flags, the length of the JSON, and the body.
 pub(crate) fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let names = ECHOES.map(|(name, _)| name);
-    let name = names.get(usize::from(input.byte()) % (names.len() + 1)).unwrap_or(&"pair");
+    let mut names = ECHOES.map(|(name, _)| name).to_vec();
+    names.extend(["pair", "vast"]);
+    let name = names[usize::from(input.byte()) % names.len()];
     let (flags, json_length) = (input.byte(), input.short());
     let mut request = Request::post(format!("/v2/models/{name}/infer"));
     if flags & 1 != 0 {

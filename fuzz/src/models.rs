@@ -43,7 +43,7 @@ fn fail(error: &dyn std::fmt::Display) -> ! {
     panic!("cannot set the target up: {error}")
 }
 
-/// A service with the models of [`ECHOES`] and `pair`, which has two inputs.
+/// A service with the models of [`ECHOES`], `pair`, which has two inputs, and `vast`, whose rows no memory can hold.
 pub(crate) fn echoes() -> &'static Arc<Service> {
     static SERVICE: OnceLock<Arc<Service>> = OnceLock::new();
     SERVICE.get_or_init(|| {
@@ -56,6 +56,8 @@ pub(crate) fn echoes() -> &'static Arc<Service> {
             vec![TensorSpec::new("x", DataType::Int32, [Some(2)]), TensorSpec::new("z", DataType::Bytes, [None])];
         let output = TensorSpec::new("y", DataType::Int32, [Some(2)]);
         put(&service, "pair", pair, vec![output], Box::new(Echo::default()));
+        let vast = |name| TensorSpec::new(name, DataType::Int64, [Some(1 << 61), None]);
+        put(&service, "vast", vec![vast("x")], vec![vast("y")], Box::new(Echo::default()));
         service
     })
 }

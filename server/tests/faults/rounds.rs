@@ -154,7 +154,9 @@ fn row(rng: &mut StdRng) -> Vec<u8> {
 fn silence_scripted_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !info.payload_as_str().is_some_and(|text| text.contains(SCRIPTED)) {
+        let text = info.payload().downcast_ref::<&str>().copied();
+        let text = text.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
+        if !text.is_some_and(|text| text.contains(SCRIPTED)) {
             report(info);
         }
     }));

@@ -72,15 +72,15 @@ pub(super) fn raw_call(
     if spec.batches() {
         shape[0] = 1;
     }
-    // A single dynamic dimension follows from the size of the data.
-    let known: i64 = shape.iter().filter(|&&dim| dim >= 0).product();
+    // A single dynamic dimension follows from the size of the data, unless one step of it has more bytes than there can be.
     let size = input.data_type.size().unwrap_or(1) as i64;
+    let step_bytes = shape.iter().filter(|&&dim| dim >= 0).try_fold(size, |bytes, &dim| bytes.checked_mul(dim));
     let mut dynamic = shape.iter_mut().filter(|dim| **dim < 0);
     if let (Some(dim), None) = (dynamic.next(), dynamic.next())
         && input.data_type != DataType::Bytes
-        && known > 0
+        && let Some(step_bytes) = step_bytes.filter(|&bytes| bytes > 0)
     {
-        *dim = data.len() as i64 / (known * size);
+        *dim = data.len() as i64 / step_bytes;
     }
     let inputs = vec![SentInput { name: &input.name, data_type: Some(input.data_type), shape, data }];
     Ok(Call { id: "", inputs, outputs: Vec::new(), priority: 0, timeout: None, deadline: None, started, timings })
