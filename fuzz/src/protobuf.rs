@@ -37,7 +37,7 @@ pub(crate) fn run(bytes: &[u8]) {
         &prefixed
     };
     let Ok(incoming) = Incoming::new(Arc::clone(echoes()), MAX_INPUT, headers) else { return };
-    let Some(response) = receive(Box::new(incoming), body, pieces) else { return };
+    let Some(response) = receive(incoming, body, pieces) else { return };
     let (head, body) = response.into_parts();
     let Some(Ok(body)) = body.collect().now_or_never() else { unreachable!("a response that waits or breaks") };
     let trailers = body.trailers().cloned().unwrap_or_default();
@@ -50,22 +50,22 @@ pub(crate) fn run(bytes: &[u8]) {
     }
 }
 
-/// Gives the intake the body in pieces, pushed and written directly in turn. `None` for a call that it refuses.
-fn receive<B>(mut intake: Box<dyn Intake<B>>, mut body: &[u8], mut pieces: Pieces) -> Option<Response<B>> {
+/// Gives the call its body in pieces, pushed and written directly in turn. `None` for a call that it refuses.
+fn receive(mut call: Incoming, mut body: &[u8], mut pieces: Pieces) -> Option<Response<tonic::body::Body>> {
     let mut directly = false;
     while !body.is_empty() {
         let (piece, rest) = body.split_at(pieces.next().min(body.len()));
         directly = !directly;
-        match intake.buffer() {
+        match call.buffer() {
             buffer if directly && buffer.len() >= piece.len() => {
                 buffer[..piece.len()].copy_from_slice(piece);
-                intake.filled(piece.len());
+                call.filled(piece.len());
             }
-            _ => intake.push(piece).ok()?,
+            _ => call.push(piece).ok()?,
         }
         body = rest;
     }
-    Some(runtime().block_on(intake.finish()))
+    Some(runtime().block_on(call.answer()))
 }
 
 /// Checks that the answer to `message` has its tensor.

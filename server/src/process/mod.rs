@@ -5,6 +5,8 @@ pub mod check;
 pub mod cli;
 mod exit;
 pub mod guards;
+#[cfg(test)]
+mod limits;
 pub mod memory;
 pub mod serve;
 pub mod settings;

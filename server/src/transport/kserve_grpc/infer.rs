@@ -39,7 +39,7 @@ pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// Field number of `ModelInferResponse.raw_output_contents`.
 const RAW_OUTPUT_CONTENTS: u32 = 6;
 
-/// A call whose message is being received: the [`Intake`] of `ModelInfer`.
+/// A call of `ModelInfer` whose message is being received.
 pub struct Incoming {
     service: Arc<Service>,
     headers: HeaderMap,
@@ -63,22 +63,22 @@ impl Incoming {
     ///
     /// # Errors
     /// The response to a call whose message is refused.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         self.message.push(bytes).map_err(refusal)
     }
 
     /// Where the next bytes may be written instead; empty if they must be pushed.
-    pub(super) fn buffer(&mut self) -> &mut [u8] {
+    pub fn buffer(&mut self) -> &mut [u8] {
         self.message.buffer()
     }
 
     /// The first `bytes` of [`Self::buffer`] were written.
-    pub(super) fn filled(&mut self, bytes: usize) {
+    pub fn filled(&mut self, bytes: usize) {
         self.message.filled(bytes);
     }
 
     /// Carries out the call after its whole message was received.
-    pub(super) async fn answer(self) -> Response<tonic::body::Body> {
+    pub async fn answer(self) -> Response<tonic::body::Body> {
         let Self { service, headers, started, message } = self;
         let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
         let reading = read(&service, message);
