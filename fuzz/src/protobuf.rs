@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Response};
-use http_body_util::BodyExt as _;
+use http_body_util::BodyExt;
 use prost::Message as _;
-use quintet_http2::Intake;
 use quintet_proto::inference::{ModelInferRequest, ModelInferResponse};
 use quintet_server::transport::kserve_grpc::Incoming;
 
@@ -51,7 +50,11 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// Gives the call its body in pieces, pushed and written directly in turn. `None` for a call that it refuses.
-fn receive(mut call: Incoming, mut body: &[u8], mut pieces: Pieces) -> Option<Response<tonic::body::Body>> {
+fn receive(
+    mut call: Incoming,
+    mut body: &[u8],
+    mut pieces: Pieces,
+) -> Option<Response<impl BodyExt<Data = bytes::Bytes>>> {
     let mut directly = false;
     while !body.is_empty() {
         let (piece, rest) = body.split_at(pieces.next().min(body.len()));
