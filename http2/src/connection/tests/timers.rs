@@ -127,7 +127,14 @@ fn a_client_that_does_not_read_the_end_is_left() {
 #[test]
 fn no_time_is_too_long() {
     let ages = Duration::MAX;
-    let timeouts = Timeouts { settings_ack: ages, ping_interval: ages, ping_answer: ages, goodbye: ages, drain: ages, close: ages };
+    let timeouts = Timeouts {
+        settings_ack: ages,
+        ping_interval: ages,
+        ping_answer: ages,
+        goodbye: ages,
+        drain: ages,
+        close: ages,
+    };
     let mut peer = Peer::start();
     peer.connection = Connection::new(Limits::default(), timeouts, peer.now);
     peer.send(&[PREFACE, &frame::settings(&[])].concat());
