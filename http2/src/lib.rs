@@ -19,5 +19,5 @@ mod message;
 pub mod serve;
 
 pub use self::serve::{
-    Activity, Admission, Error, Handler, Intake, Options, RequestBody, RequestCancelled, ResponseFuture, serve,
+    Admission, Error, Handler, Intake, Options, RequestBody, RequestCancelled, ResponseFuture, serve,
 };

@@ -9,9 +9,9 @@ impl Connection {
     /// When [`Self::handle_timeout`] must be called, unless something happens before.
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.is_closed() {
-            return (!self.is_given_up).then(|| self.timers.give_up_at(self.queued_bytes() == 0));
+            return self.timers.give_up_at(self.queued_bytes() == 0).filter(|_| !self.is_given_up);
         }
-        let silent = self.awaits_silence().then(|| self.timers.silent_at());
+        let silent = self.timers.silent_at().filter(|_| self.awaits_silence());
         [self.timers.settings_due(), self.timers.ping_due(), self.timers.goodbye, silent].into_iter().flatten().min()
     }
 
@@ -45,7 +45,7 @@ impl Connection {
         if is_due(self.timers.goodbye) {
             self.refuse_streams();
         }
-        if self.awaits_silence() && is_due(Some(self.timers.silent_at())) {
+        if self.awaits_silence() && is_due(self.timers.silent_at()) {
             self.timers.ping = Some(now);
             self.output.control(frame::frame(kind::PING, 0, 0, &SILENCE_PING));
         }
@@ -65,7 +65,7 @@ impl Connection {
             return;
         }
         self.shutdown = Shutdown::Announced;
-        self.timers.goodbye = Some(now + self.timers.timeouts.goodbye);
+        self.timers.goodbye = self.timers.goodbye_at();
         self.output.control(frame::go_away(LARGEST_STREAM, ErrorCode::NoError));
         self.output.control(frame::frame(kind::PING, 0, 0, &SHUTDOWN_PING));
     }

@@ -34,8 +34,8 @@ pub struct Limits {
     /// WINDOW_UPDATE and PING.
     pub empty_frames: Allowance,
     /// Streams that end within [`RAPID_RESET`](super::RAPID_RESET) by a reset of the client (CVE-2023-44487) or by an
-    /// error of the client (CVE-2025-8671): they cost work, and do not count as open. Those that were open for longer are bounded by
-    /// `concurrent_streams`, so that clients may give up as often as they like after a deadline.
+    /// error of the client (CVE-2025-8671): they cost work, and do not count as open. Those that were open for longer
+    /// are bounded by `concurrent_streams`, so that clients may give up as often as they like after a deadline.
     pub rapid_resets: Allowance,
 }
 

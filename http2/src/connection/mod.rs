@@ -8,14 +8,16 @@
 //! 2. act on each event of [`Connection::poll_event`], and return the bytes it has used to the flow-control windows
 //!    with [`Connection::release_capacity`];
 //! 3. respond: [`Connection::send_response`], then [`Connection::send_data`] and [`Connection::send_trailers`];
+//!    [`Connection::poll_unblocked`] says which streams can send on;
 //! 4. transmit: write [`Connection::transmit_slices`], and report it with [`Connection::transmitted`].
 //!
 //! There is no clock and no waker in here: a step that needs the time gets it as an argument, and the caller calls
 //! [`Connection::handle_timeout`] at [`Connection::next_timeout`].
 //!
-//! The files: `buffer`, `parser` and `payload` (bytes to frames, with `rules`), `receive` and `settings` (frames to events), `send`
-//! (responses to frames), `output` (frames to bytes), `end` (timeouts and the end of a connection). `stream`, `closed`
-//! and `flow` are the state of streams and windows; `limits`, `calm` and `timers` bound what a client may do.
+//! The files: `buffer`, `parser` and `payload` (bytes to frames, with `rules`), `receive` and `settings` (frames to
+//! events), `send` (responses to frames), `output` (frames to bytes), `end` (timeouts and the end of a connection).
+//! `stream`, `closed` and `flow` are the state of streams and windows; `limits`, `calm` and `timers` bound what a client
+//! may do.
 
 mod buffer;
 mod calm;

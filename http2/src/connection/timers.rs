@@ -14,12 +14,13 @@ pub struct Timeouts {
     /// Silence in both directions, while a stream is open and nothing waits to be written, after which a PING asks
     /// whether the client is still there.
     pub ping_interval: Duration,
-    /// From that PING to anything that the client sends. Then the connection ends. After the end of a connection also
-    /// the time in which the socket must take at least one of the bytes that are left.
+    /// From that PING to anything that the client sends. Then the connection ends.
     pub ping_answer: Duration,
     /// From the first GOAWAY of a graceful end to the last one, unless the client acknowledges the PING between them
     /// sooner (RFC 9113 §6.8). Streams that are open then are still served.
     pub goodbye: Duration,
+    /// After a graceful end, the time in which the socket must take at least one of the bytes that are left.
+    pub drain: Duration,
     /// For writing the GOAWAY of a connection error, and for closing the socket.
     pub close: Duration,
 }
@@ -32,6 +33,7 @@ impl Default for Timeouts {
             ping_interval: Duration::from_secs(60),
             ping_answer: Duration::from_secs(60),
             goodbye: Duration::from_secs(2),
+            drain: Duration::from_secs(60),
             close: Duration::from_secs(5),
         }
     }
@@ -42,13 +44,14 @@ impl Default for Timeouts {
 pub(super) enum SettingsAck {
     /// The client's preface has not come.
     NotDue,
-    /// It must come until then.
+    /// The preface came then.
     Due(Instant),
     /// It has come.
     Received,
 }
 
-/// When the connection last did what, and until when the client must do what.
+/// When the connection last did what, and until when the client must do what. `None` is never, also where a time is too
+/// long for an instant.
 pub(super) struct Timers {
     pub(super) timeouts: Timeouts,
     /// The time of the last call that told it.
@@ -84,35 +87,40 @@ impl Timers {
     /// The client's preface has come.
     pub(super) fn has_preface(&mut self) {
         if self.settings_ack == SettingsAck::NotDue {
-            self.settings_ack = SettingsAck::Due(self.now + self.timeouts.settings_ack);
+            self.settings_ack = SettingsAck::Due(self.now);
         }
     }
 
     /// When the SETTINGS must have been acknowledged.
     pub(super) fn settings_due(&self) -> Option<Instant> {
         match self.settings_ack {
-            SettingsAck::Due(due) => Some(due),
+            SettingsAck::Due(since) => since.checked_add(self.timeouts.settings_ack),
             SettingsAck::NotDue | SettingsAck::Received => None,
         }
     }
 
     /// When a PING must have been answered.
     pub(super) fn ping_due(&self) -> Option<Instant> {
-        self.ping.map(|sent| sent + self.timeouts.ping_answer)
+        self.ping?.checked_add(self.timeouts.ping_answer)
     }
 
     /// When a silent connection gets a PING.
-    pub(super) fn silent_at(&self) -> Instant {
-        self.active + self.timeouts.ping_interval
+    pub(super) fn silent_at(&self) -> Option<Instant> {
+        self.active.checked_add(self.timeouts.ping_interval)
     }
 
     /// When a connection that has ended is given up. `is_drained` is whether nothing waits to be written.
-    pub(super) fn give_up_at(&self, is_drained: bool) -> Instant {
+    pub(super) fn give_up_at(&self, is_drained: bool) -> Option<Instant> {
         match self.failed {
-            Some(failed) => failed + self.timeouts.close,
-            None if is_drained => self.active + self.timeouts.close,
+            Some(failed) => failed.checked_add(self.timeouts.close),
+            None if is_drained => self.active.checked_add(self.timeouts.close),
             // The rest of a response, which a slow client still reads.
-            None => self.active + self.timeouts.ping_answer,
+            None => self.active.checked_add(self.timeouts.drain),
         }
+    }
+
+    /// When the last GOAWAY of a graceful end must be sent, if the first one is sent now.
+    pub(super) fn goodbye_at(&self) -> Option<Instant> {
+        self.now.checked_add(self.timeouts.goodbye)
     }
 }

@@ -2,7 +2,7 @@
 //! [`exchange`](super::exchange).
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     error::Error,
-    handler::{Activity, Handler},
+    handler::Handler,
     options::Options,
-    request::{Request, Requests, Sink},
+    request::{Request, Sink},
     response::StreamResponse,
     signal::StreamSignal,
     timer::Timer,
@@ -46,7 +46,7 @@ pub(super) struct Driver<S, H: Handler> {
     socket: S,
     pub(super) handler: H,
     pub(super) connection: Connection,
-    pub(super) requests: Requests<H::ResponseBody>,
+    pub(super) requests: HashMap<StreamId, Request<H::ResponseBody>>,
     pub(super) responses: FuturesUnordered<Abortable<StreamResponse<H::ResponseBody>>>,
     /// Streams whose response may be sent on.
     pub(super) sending: VecDeque<StreamId>,
@@ -58,7 +58,6 @@ pub(super) struct Driver<S, H: Handler> {
     pub(super) signalled: Vec<StreamId>,
     timer: Timer,
     now: Instant,
-    activity: Activity,
     is_shutting_down: bool,
     error: Option<ErrorCode>,
 }
@@ -70,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
             socket,
             handler,
             connection: Connection::new(options.limits, options.timeouts, now),
-            requests: Requests::new(),
+            requests: HashMap::new(),
             responses: FuturesUnordered::new(),
             sending: VecDeque::new(),
             blocked: VecDeque::new(),
@@ -78,7 +77,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
             signalled: Vec::new(),
             timer: Timer::default(),
             now,
-            activity: Activity::Idle,
             is_shutting_down: false,
             error: None,
         }
@@ -121,7 +119,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
                 _ => {}
             }
             if !progressed && self.connection.queued_bytes() == queued {
-                self.report();
                 ready!(self.timer.poll(self.connection.next_timeout(), cx));
                 if let Err(code) = self.connection.handle_timeout(self.now) {
                     self.fail(code);
@@ -136,14 +133,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
     /// How the connection has ended.
     fn result(&mut self) -> Result<(), Error> {
         self.error.take().map_or(Ok(()), |code| Err(code.into()))
-    }
-
-    /// Tells the handler what the connection does, if that has changed.
-    fn report(&mut self) {
-        let activity = self.requests.activity(self.connection.queued_bytes() > 0);
-        if std::mem::replace(&mut self.activity, activity) != activity {
-            self.handler.activity(activity);
-        }
     }
 
     /// Drops all requests after a connection error.
@@ -177,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let Some((stream, left)) = self.connection.unbuffered_data()
             && left >= MIN_DIRECT_BYTES
-            && let Some(Request { sink: Sink::Buffered(intake), .. }) = self.requests.get_mut(stream)
+            && let Some(Request { sink: Sink::Buffered(intake), .. }) = self.requests.get_mut(&stream)
         {
             let buffer = intake.buffer();
             let length = buffer.len().min(left);

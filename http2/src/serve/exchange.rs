@@ -28,10 +28,10 @@ impl<S, H: Handler> Driver<S, H> {
             match event {
                 Event::Request { stream, head, is_last } => self.begin(stream, head, is_last),
                 Event::EndStream { stream } => self.finish(stream),
-                Event::Reset { stream } => self.requests.remove(stream),
+                Event::Reset { stream } => drop(self.requests.remove(&stream)),
                 Event::Data { stream, bytes } => {
                     let length = bytes.len();
-                    let pushed = match self.requests.get_mut(stream).map(|request| &mut request.sink) {
+                    let pushed = match self.requests.get_mut(&stream).map(|request| &mut request.sink) {
                         Some(Sink::Buffered(intake)) => intake.push(bytes),
                         // Its capacity is released when it is read.
                         Some(Sink::Streaming(body)) if body.push(bytes) => continue,
@@ -50,14 +50,16 @@ impl<S, H: Handler> Driver<S, H> {
     /// Hands a new request to the handler.
     fn begin(&mut self, stream: StreamId, head: Parts, is_last: bool) {
         match self.handler.handle(head) {
-            Admission::Buffered(intake) => self.requests.insert(stream, Sink::Buffered(intake)),
+            Admission::Buffered(intake) => {
+                self.requests.insert(stream, Request::new(Sink::Buffered(intake)));
+            }
             Admission::Streaming(answer) => {
                 let (sender, body) = request_body::channel(stream, &self.signal);
-                self.requests.insert(stream, Sink::Streaming(sender));
+                self.requests.insert(stream, Request::new(Sink::Streaming(sender)));
                 self.spawn(stream, answer(body));
             }
             Admission::Answered(response) => {
-                self.requests.insert(stream, Sink::Discard);
+                self.requests.insert(stream, Request::new(Sink::Discard));
                 return self.respond(stream, response);
             }
         }
@@ -68,7 +70,7 @@ impl<S, H: Handler> Driver<S, H> {
 
     /// The body of a request is complete.
     fn finish(&mut self, stream: StreamId) {
-        let Some(request) = self.requests.received(stream) else { return };
+        let Some(request) = self.requests.get_mut(&stream) else { return };
         if let Sink::Streaming(body) = &request.sink {
             body.finish();
         } else if let Sink::Buffered(intake) = std::mem::replace(&mut request.sink, Sink::Discard) {
@@ -78,7 +80,7 @@ impl<S, H: Handler> Driver<S, H> {
 
     /// Polls a response with this task from now on.
     fn spawn(&mut self, stream: StreamId, response: ResponseFuture<H::ResponseBody>) {
-        let Some(request) = self.requests.get_mut(stream) else { return };
+        let Some(request) = self.requests.get_mut(&stream) else { return };
         let (handle, registration) = AbortHandle::new_pair();
         request.response = Some(handle);
         self.responses.push(Abortable::new(StreamResponse { stream, response }, registration));
@@ -99,7 +101,7 @@ impl<S, H: Handler> Driver<S, H> {
 
     /// Begins to send a response.
     fn respond(&mut self, stream: StreamId, response: Response<H::ResponseBody>) {
-        let Some(request) = self.requests.received(stream) else { return };
+        let Some(request) = self.requests.get_mut(&stream) else { return };
         if let Sink::Buffered(_) = request.sink {
             request.sink = Sink::Discard;
         }
@@ -107,7 +109,7 @@ impl<S, H: Handler> Driver<S, H> {
         let is_last = body.is_end_stream();
         self.connection.send_response(stream, head.status, &head.headers, is_last);
         if is_last {
-            self.requests.remove(stream);
+            self.requests.remove(&stream);
         } else {
             request.sender = Some(ResponseSender::new(body));
             self.queue(stream);
@@ -116,7 +118,7 @@ impl<S, H: Handler> Driver<S, H> {
 
     /// Has a response sent on, unless it is complete.
     fn queue(&mut self, stream: StreamId) {
-        if let Some(sender) = self.requests.get_mut(stream).and_then(|request| request.sender.as_mut())
+        if let Some(sender) = self.requests.get_mut(&stream).and_then(|request| request.sender.as_mut())
             && !std::mem::replace(&mut sender.is_queued, true)
         {
             self.sending.push_back(stream);
@@ -132,7 +134,7 @@ impl<S, H: Handler> Driver<S, H> {
         let before = self.connection.queued_bytes();
         // Most of them were reset while they waited.
         if self.blocked.len() > 2 * self.requests.len() + 16 {
-            self.blocked.retain(|&stream| self.requests.get_mut(stream).is_some());
+            self.blocked.retain(|stream| self.requests.contains_key(stream));
         }
         while self.connection.takes_data()
             && let Some(stream) = self.blocked.pop_front()
@@ -147,17 +149,17 @@ impl<S, H: Handler> Driver<S, H> {
 
     /// Sends a response on.
     fn send(&mut self, stream: StreamId, cx: &mut Context<'_>) {
-        let Some(sender) = self.requests.get_mut(stream).and_then(|request| request.sender.as_mut()) else { return };
+        let Some(sender) = self.requests.get_mut(&stream).and_then(|request| request.sender.as_mut()) else { return };
         let sent = sender.poll(stream, &mut self.connection, &self.signal, cx);
         // Another stream is the first when the connection takes more.
         sender.is_queued = sent == Sent::Blocked;
         match sent {
             Sent::Pending => {}
             Sent::Blocked => self.blocked.push_back(stream),
-            Sent::Complete => self.requests.remove(stream),
+            Sent::Complete => drop(self.requests.remove(&stream)),
             Sent::Failed => {
                 self.connection.reset(stream, ErrorCode::Internal);
-                self.requests.remove(stream);
+                self.requests.remove(&stream);
             }
         }
     }
@@ -167,7 +169,7 @@ impl<S, H: Handler> Driver<S, H> {
         let mut streams = std::mem::take(&mut self.signalled);
         self.signal.take(&mut streams);
         for stream in streams.drain(..) {
-            if let Some(Request { sink: Sink::Streaming(body), .. }) = self.requests.get_mut(stream) {
+            if let Some(Request { sink: Sink::Streaming(body), .. }) = self.requests.get_mut(&stream) {
                 self.connection.release_capacity(stream, body.take_consumed());
             }
             self.queue(stream);

@@ -17,22 +17,6 @@ pub trait Handler {
 
     /// Decides from a request's head how its body is received.
     fn handle(&self, head: Parts) -> Admission<Self::ResponseBody>;
-
-    /// What the connection does now. Called when it changes; it is [`Activity::Idle`] at first.
-    fn activity(&self, activity: Activity) {
-        let _ = activity;
-    }
-}
-
-/// What a connection does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// No stream is open, and nothing waits to be written.
-    Idle,
-    /// At least one request is incomplete, and its response has not begun: the client has to send.
-    Receiving,
-    /// All open requests are complete or answered while they are received: the server has to send.
-    Answering,
 }
 
 /// How the body of a request is received.

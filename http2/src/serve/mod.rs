@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::{
     error::Error,
-    handler::{Activity, Admission, Handler, Intake, ResponseFuture},
+    handler::{Admission, Handler, Intake, ResponseFuture},
     options::Options,
     request_body::{RequestBody, RequestCancelled},
 };

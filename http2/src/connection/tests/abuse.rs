@@ -219,3 +219,25 @@ fn data_does_not_stop_the_reading() {
     while peer.connection.send_data(1, &mut data, false) == DataSent::Frame && !data.is_empty() {}
     assert!(peer.connection.queued_bytes() > MAX_CONTROL_BYTES && peer.connection.accepts_input());
 }
+
+#[test]
+fn fields_that_expand() {
+    const POST: &[u8] = b"\x83\x86\x04\x06/whole";
+    let mut peer = Peer::start();
+    // "0" has 5 bits: 40,000 bytes are 64,000 of them.
+    let length = [0xff, 0xc1, 0xb7, 0x02]; // 127 + 65 + 55 * 128 + 2 * 16,384 = 40,000, Huffman-coded.
+    let zeros = [POST, b"\x00\x01x", &length, &[0; 40_000]].concat();
+    peer.send(&frame::frame(kind::HEADERS, COMPLETE, 1, &zeros));
+    let (_, block) = peer.next().unwrap();
+    assert_eq!(decode(&block)[0].1, "431");
+    // A field that fills the dynamic table, and a byte for each of 60,000 references to it.
+    let filled = [POST, b"\x40\x01x\x7f\xa1\x1e", &[b'a'; 4000]].concat(); // 127 + 33 + 30 * 128 = 4,000
+    peer.send(&frame::frame(kind::HEADERS, COMPLETE, 3, &filled));
+    while peer.next().is_some() {}
+    let references = [POST, &[0xbe; 60_000]].concat();
+    peer.send(&frame::frame(kind::HEADERS, COMPLETE, 5, &references));
+    // The same response, which has no body.
+    let (header, _) = peer.next().unwrap();
+    assert_eq!((header.kind, header.flags, header.stream), (kind::HEADERS, COMPLETE, 5));
+    assert_eq!(peer.error, None);
+}

@@ -116,10 +116,33 @@ fn a_client_that_does_not_read_the_end_is_left() {
     peer.connection.shut_down(peer.now);
     peer.connection.handle_timeout(peer.now + timeouts.goodbye).unwrap();
     assert!(peer.connection.is_closed() && peer.connection.queued_bytes() > 1);
-    peer.now += timeouts.ping_answer - MS;
+    peer.now += timeouts.drain - MS;
     peer.connection.transmitted(1, peer.now);
-    peer.connection.handle_timeout(peer.now + timeouts.ping_answer - MS).unwrap();
+    peer.connection.handle_timeout(peer.now + timeouts.drain - MS).unwrap();
     assert!(!peer.connection.is_given_up());
-    peer.connection.handle_timeout(peer.now + timeouts.ping_answer).unwrap();
+    peer.connection.handle_timeout(peer.now + timeouts.drain).unwrap();
     assert!(peer.connection.is_given_up());
+}
+
+#[test]
+fn no_time_is_too_long() {
+    let ages = Duration::MAX;
+    let timeouts = Timeouts {
+        settings_ack: ages,
+        ping_interval: ages,
+        ping_answer: ages,
+        goodbye: ages,
+        drain: ages,
+        close: ages,
+    };
+    let mut peer = Peer::start();
+    peer.connection = Connection::new(Limits::default(), timeouts, peer.now);
+    peer.send(&[PREFACE, &frame::settings(&[])].concat());
+    peer.send_head(COMPLETE, 1, "/wait");
+    while peer.next().is_some() {}
+    peer.connection.shut_down(peer.now);
+    assert_eq!(peer.connection.next_timeout(), None);
+    peer.connection.handle_timeout(peer.now + Duration::from_secs(1 << 30)).unwrap();
+    peer.send(&frame::window_update(0, 0));
+    assert_eq!(peer.connection.next_timeout(), None);
 }

@@ -121,28 +121,6 @@ async fn a_frame_for_one_stream_does_not_poll_the_others() {
     serving.abort();
 }
 
-#[tokio::test]
-async fn the_handler_is_told_what_the_connection_does() {
-    let (client, server) = tokio::io::duplex(100_000);
-    let (sender, mut told) = mpsc::unbounded_channel();
-    let handler = Reporting { echo: Echo { cancelled: mpsc::unbounded_channel().0 }, told: sender };
-    tokio::spawn(serve(server, handler, Options::default(), std::future::pending()));
-    let mut raw = Raw::with(client).await;
-    let head = raw.head(flag::END_HEADERS, 1, "/whole");
-    raw.send(&head).await;
-    assert_eq!(told.recv().await, Some(Activity::Receiving));
-    let waiting = raw.head(flag::END_HEADERS | flag::END_STREAM, 3, "/wait");
-    raw.send(&waiting).await;
-    raw.send(&frame::frame(kind::DATA, flag::END_STREAM, 1, b"abc")).await;
-    assert_eq!(told.recv().await, Some(Activity::Answering));
-    raw.send(&frame::rst_stream(3, ErrorCode::Cancel)).await;
-    assert_eq!(told.recv().await, Some(Activity::Idle));
-    // A stream in both directions waits for nobody in particular.
-    let head = raw.head(flag::END_HEADERS, 5, "/streamed");
-    raw.send(&head).await;
-    assert_eq!(told.recv().await, Some(Activity::Answering));
-}
-
 /// Answers all requests with what the function returns.
 struct Custom<F>(F);
 
@@ -151,22 +129,5 @@ impl<F: Fn(Parts) -> Response<Body>> Handler for Custom<F> {
 
     fn handle(&self, head: Parts) -> Admission<Body> {
         Admission::Answered(self.0(head))
-    }
-}
-
-struct Reporting {
-    echo: Echo,
-    told: mpsc::UnboundedSender<Activity>,
-}
-
-impl Handler for Reporting {
-    type ResponseBody = Body;
-
-    fn handle(&self, head: Parts) -> Admission<Body> {
-        self.echo.handle(head)
-    }
-
-    fn activity(&self, activity: Activity) {
-        self.told.send(activity).unwrap();
     }
 }

@@ -31,12 +31,6 @@ pub(super) fn head(encoder: &mut hpack::Encoder, flags: u8, stream: u32, path: &
 impl Raw {
     pub(super) async fn start() -> Self {
         let Server { client, serving, .. } = start();
-        Self { serving, ..Self::with(client).await }
-    }
-
-    /// The client of a connection that something else serves.
-    pub(super) async fn with(client: DuplexStream) -> Self {
-        let serving = tokio::spawn(std::future::ready(Ok(())));
         let mut raw = Self { client, encoder: hpack::Encoder::default(), serving };
         raw.send(&[PREFACE, &frame::settings(&[])].concat()).await;
         raw
