@@ -72,13 +72,28 @@ pub struct Timeouts {
     pub receive: Rate,
     /// Of an answer.
     pub send: Rate,
+    /// From an HTTP/2 client's preface to its acknowledgement of the server's SETTINGS.
+    pub settings_ack: Option<Duration>,
+    /// Silence on an HTTP/2 connection with open streams, after which the client must answer a PING.
+    pub ping_interval: Option<Duration>,
+    /// From that PING to its answer.
+    pub ping_answer: Option<Duration>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let rate = Rate { bytes_per_second: 256, window: Duration::from_secs(60) };
         let minute = Some(Duration::from_secs(60));
-        Self { first_byte: minute, head: minute, idle: Some(Duration::from_secs(300)), receive: rate, send: rate }
+        Self {
+            first_byte: minute,
+            head: minute,
+            idle: Some(Duration::from_secs(300)),
+            receive: rate,
+            send: rate,
+            settings_ack: Some(Duration::from_secs(30)),
+            ping_interval: minute,
+            ping_answer: minute,
+        }
     }
 }
 
@@ -97,6 +112,9 @@ impl Timeouts {
             idle: short(self.idle),
             receive: window(self.receive),
             send: window(self.send),
+            settings_ack: short(self.settings_ack),
+            ping_interval: short(self.ping_interval),
+            ping_answer: short(self.ping_answer),
         }
     }
 }
@@ -291,7 +309,8 @@ mod tests {
     #[test]
     fn no_limit_is_possible() {
         let off = Rate { bytes_per_second: 0, window: SECOND };
-        let timeouts = Timeouts { first_byte: None, head: None, idle: None, receive: off, send: off };
+        let timeouts =
+            Timeouts { first_byte: None, head: None, idle: None, receive: off, send: off, ..Timeouts::default() };
         let (start, mut timers) = (Instant::now(), Timers::new(timeouts));
         for phase in [Phase::FirstByte, Phase::Head, Phase::Body, Phase::Answer, Phase::Idle] {
             let waiting = Observed { waits_for_body: true, waits_for_taking: true, ..seen(phase, start) };
