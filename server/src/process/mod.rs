@@ -3,6 +3,7 @@
 pub mod check;
 pub mod cli;
 mod exit;
+mod files;
 pub mod memory;
 pub mod serve;
 pub mod settings;

@@ -73,6 +73,12 @@ impl Table {
         Some((guard, Place { table: Arc::clone(self), key }))
     }
 
+    /// Tells the connection that has rested the longest to leave; whether there is one.
+    pub(super) fn shed(&self) -> bool {
+        let Open { ordinary, leaving, .. } = &mut *self.open.lock();
+        self.make_room(ordinary, 0, leaving, Instant::now())
+    }
+
     /// Whether there is room for one more, or a connection rests that can make room.
     fn make_room(
         &self,
@@ -161,6 +167,15 @@ mod tests {
         admitted.clear();
         busy.remove(0);
         assert!(!table.admit(guard()).unwrap().0.is_reserve());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_rests_makes_room_below_the_limit_too() {
+        let table = Table::new(4, Arc::default());
+        let (resting, busy) = (table.admit(guard()).unwrap(), table.admit(guard()).unwrap());
+        busy.0.enter(Phase::Answer);
+        assert!(table.shed() && resting.0.leave().is_cancelled());
+        assert!(!table.shed() && !busy.0.leave().is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
