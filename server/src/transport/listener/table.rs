@@ -16,6 +16,9 @@ use crate::{
 /// Connections beyond the limit that may ask for health and metrics while every other connection is busy.
 const RESERVE: usize = 16;
 
+/// Connections that may be on their way out at once, if the listener's limit is not larger. Most take a moment.
+const MIN_LEAVING: usize = 256;
+
 /// The open connections of a listener.
 pub(super) struct Table {
     max: usize,
@@ -48,7 +51,7 @@ impl Drop for Place {
 }
 
 impl Table {
-    /// A table of at most `max` connections, as many that are leaving, and a few in reserve.
+    /// A table of at most `max` connections, about as many that are leaving, and a few in reserve.
     pub(super) fn new(max: usize, counters: Arc<ConnectionCounters>) -> Arc<Self> {
         Arc::new(Self { max, open: Mutex::default(), counters })
     }
@@ -90,7 +93,7 @@ impl Table {
         if connections.len() < max {
             return true;
         }
-        if leaving.len() >= self.max + RESERVE {
+        if leaving.len() >= self.max.max(MIN_LEAVING) {
             return false;
         }
         let resting = connections.iter().filter_map(|(&key, guard)| Some((guard.rest(now)?, key)));
@@ -183,7 +186,7 @@ mod tests {
         let table = Table::new(1, Arc::default());
         // None of them leaves its place.
         let admitted: Vec<_> = std::iter::from_fn(|| table.admit(guard())).take(1000).collect();
-        assert_eq!(admitted.len(), (1 + RESERVE) + (1 + RESERVE));
+        assert_eq!(admitted.len(), 1 + MIN_LEAVING + RESERVE);
         drop(admitted);
         assert!(!table.admit(guard()).unwrap().0.is_reserve());
     }
