@@ -173,7 +173,8 @@ impl Timers {
         };
         // A phase may also wait for the client to take an answer: then the rate decides.
         let busy = matches!(seen.phase, Phase::Body | Phase::Answer) || seen.waits_for_taking;
-        let phase = limit.filter(|_| !seen.waits_for_taking).and_then(|limit| seen.since.checked_add(limit));
+        let limit = limit.filter(|_| !seen.waits_for_taking && self.leaving.is_none());
+        let phase = limit.and_then(|limit| seen.since.checked_add(limit));
         let leave = self.leaving.filter(|_| !busy).map(|leaving| match seen.phase {
             // Its request has not begun, or should have been complete by now.
             Phase::FirstByte | Phase::Head => leaving.max(seen.since + LEAVE_GRACE),
@@ -299,6 +300,10 @@ mod tests {
             assert_eq!(timers.look(seen(phase, start), later).unwrap(), Some(later + LEAVE_GRACE), "{phase:?}");
             assert_eq!(timers.look(seen(phase, start), later + LEAVE_GRACE), Err(Reason::Leaving), "{phase:?}");
         }
+        // Its time as an idle connection is over: it still hears that it ends.
+        let mut timers = Timers::new(Timeouts::default());
+        timers.leave(start + SECOND * 300);
+        assert!(timers.look(seen(Phase::Idle, start), start + SECOND * 300).is_ok());
         let mut timers = Timers::new(Timeouts::default());
         timers.leave(start);
         assert_eq!(timers.look(seen(Phase::Answer, start), later), Ok(None));
