@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     observe::logging,
-    process::{check, memory, settings, suite, triton},
+    process::{check, files, memory, settings, suite, triton},
 };
 
 /// Serves image models over KServe (HTTP and gRPC) and as base64 JPEG over HTTP.
@@ -63,6 +63,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 fn block_on(run: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     memory::keep_large_buffers();
+    files::allow_many();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(run);
     // Tasks that still run were abandoned when the exit timeout ended.

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod check;
 pub mod cli;
 mod exit;
+mod files;
 pub mod guards;
 #[cfg(test)]
 mod limits;

@@ -165,7 +165,7 @@ fn a_client_that_does_not_read_delays_the_exit_up_to_its_limit() {
     connection.set_nonblocking(true).unwrap();
     let requests = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
     let mut refused = 0;
-    while refused < 20 {
+    while refused < 100 {
         match connection.write(requests.as_bytes()) {
             Ok(_) => refused = 0,
             Err(_) => {

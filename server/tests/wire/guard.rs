@@ -106,6 +106,30 @@ async fn an_http2_connection_without_a_stream_gets_a_goaway() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_acknowledge_settings_or_answer_a_ping_is_disconnected() {
+    let server = start().await;
+    let (mut client, serving) = connect(&server);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    serving.await.unwrap();
+    let counters = server.service.catalog().connections();
+    assert_eq!(counters.get(Closed::Settings), 1);
+
+    // The client vanishes while its stream is open: nothing reads and writes any more.
+    let (client, stream) = tokio::io::duplex(16 << 10);
+    let (mut near, mut far) = (client, connect(&server));
+    let (sender, response) = call(stream, "ModelStreamInfer", 65_535).await;
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far.0) => panic!("the connection ended"),
+        () = sleep(SECOND) => {}
+    }
+    far.0.read_to_end(&mut Vec::new()).await.unwrap();
+    far.1.await.unwrap();
+    assert_eq!(counters.get(Closed::Ping), 1);
+    drop((sender, response));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_stops_ends_the_connection() {
     let server = start().await;
     let message = framed(&floats("echo", 1));

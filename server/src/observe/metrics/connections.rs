@@ -22,6 +22,12 @@ pub enum Closed {
     Answer,
     /// No request was open for long.
     Idle,
+    /// The client did not acknowledge the SETTINGS of HTTP/2.
+    Settings,
+    /// The client did not answer a PING of HTTP/2.
+    Ping,
+    /// The client made the server work in vain over HTTP/2 (ENHANCE_YOUR_CALM).
+    Calm,
     /// The listener was at its limit, and this connection rested the longest.
     Shed,
     /// The listener was at its limit, and no connection rested.
@@ -29,8 +35,18 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Self; 7] =
-        [Self::FirstByte, Self::Head, Self::Body, Self::Answer, Self::Idle, Self::Shed, Self::Refused];
+    const ALL: [Self; 10] = [
+        Self::FirstByte,
+        Self::Head,
+        Self::Body,
+        Self::Answer,
+        Self::Idle,
+        Self::Settings,
+        Self::Ping,
+        Self::Calm,
+        Self::Shed,
+        Self::Refused,
+    ];
 
     /// The value of the label `reason`.
     fn label(self) -> &'static str {
@@ -40,6 +56,9 @@ impl Closed {
             Self::Body => "body",
             Self::Answer => "answer",
             Self::Idle => "idle",
+            Self::Settings => "settings",
+            Self::Ping => "ping",
+            Self::Calm => "calm",
             Self::Shed => "shed",
             Self::Refused => "refused",
         }

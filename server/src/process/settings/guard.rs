@@ -29,6 +29,15 @@ settings! {
     /// Seconds over which the rates of --min-receive-rate and --min-send-rate are averaged: a client may pause for almost as long [default: 60]
     #[arg(value_name = "SECONDS", help_heading = "Limits")]
     rate_window_secs: u64 = 60, "QUINTET_RATE_WINDOW_SECS";
+    /// Seconds that an HTTP/2 client may take to acknowledge the server's SETTINGS, so that one that only opened a connection does not hold it; 0 for no limit [default: 30]
+    #[arg(value_name = "SECONDS", help_heading = "Limits")]
+    http2_settings_timeout_secs: u64 = 30, "QUINTET_HTTP2_SETTINGS_TIMEOUT_SECS";
+    /// Seconds of silence on an HTTP/2 connection with open streams after which a PING asks whether the client is still there, so that streams of vanished clients are given back; 0 for never [default: 60]
+    #[arg(value_name = "SECONDS", help_heading = "Limits")]
+    http2_ping_interval_secs: u64 = 60, "QUINTET_HTTP2_PING_INTERVAL_SECS";
+    /// Seconds that an HTTP/2 client may take to answer that PING; a client at 64 kbit/s may have 450 KiB to send before its answer; 0 for no limit [default: 60]
+    #[arg(value_name = "SECONDS", help_heading = "Limits")]
+    http2_ping_timeout_secs: u64 = 60, "QUINTET_HTTP2_PING_TIMEOUT_SECS";
     /// Seconds without a packet after which the system asks whether the peer of a TCP connection is still there, so that connections of vanished clients are given back; 0 for never [default: 60]
     #[arg(value_name = "SECONDS", help_heading = "Limits")]
     tcp_keepalive_secs: u64 = 60, "QUINTET_TCP_KEEPALIVE_SECS";
@@ -52,6 +61,9 @@ impl GuardSettings {
             idle: limit(self.idle_timeout_secs),
             receive: rate(self.min_receive_rate),
             send: rate(self.min_send_rate),
+            settings_ack: limit(self.http2_settings_timeout_secs),
+            ping_interval: limit(self.http2_ping_interval_secs),
+            ping_answer: limit(self.http2_ping_timeout_secs),
         }
     }
 

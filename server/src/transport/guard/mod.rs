@@ -96,6 +96,16 @@ impl Guard {
         self.is_reserve
     }
 
+    /// The time limits.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Counts an end that the protocol decided on.
+    pub fn count_end(&self, closed: Closed) {
+        self.counters.count(closed);
+    }
+
     /// Cancelled when the connection is to end after its open requests.
     pub fn leave(&self) -> &CancellationToken {
         &self.leave

@@ -72,13 +72,28 @@ pub struct Timeouts {
     pub receive: Rate,
     /// Of an answer.
     pub send: Rate,
+    /// From an HTTP/2 client's preface to its acknowledgement of the server's SETTINGS.
+    pub settings_ack: Option<Duration>,
+    /// Silence on an HTTP/2 connection with open streams, after which the client must answer a PING.
+    pub ping_interval: Option<Duration>,
+    /// From that PING to its answer.
+    pub ping_answer: Option<Duration>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let rate = Rate { bytes_per_second: 256, window: Duration::from_secs(60) };
         let minute = Some(Duration::from_secs(60));
-        Self { first_byte: minute, head: minute, idle: Some(Duration::from_secs(300)), receive: rate, send: rate }
+        Self {
+            first_byte: minute,
+            head: minute,
+            idle: Some(Duration::from_secs(300)),
+            receive: rate,
+            send: rate,
+            settings_ack: Some(Duration::from_secs(30)),
+            ping_interval: minute,
+            ping_answer: minute,
+        }
     }
 }
 
@@ -97,6 +112,9 @@ impl Timeouts {
             idle: short(self.idle),
             receive: window(self.receive),
             send: window(self.send),
+            settings_ack: short(self.settings_ack),
+            ping_interval: short(self.ping_interval),
+            ping_answer: short(self.ping_answer),
         }
     }
 }
@@ -155,7 +173,8 @@ impl Timers {
         };
         // A phase may also wait for the client to take an answer: then the rate decides.
         let busy = matches!(seen.phase, Phase::Body | Phase::Answer) || seen.waits_for_taking;
-        let phase = limit.filter(|_| !seen.waits_for_taking).and_then(|limit| seen.since.checked_add(limit));
+        let limit = limit.filter(|_| !seen.waits_for_taking && self.leaving.is_none());
+        let phase = limit.and_then(|limit| seen.since.checked_add(limit));
         let leave = self.leaving.filter(|_| !busy).map(|leaving| match seen.phase {
             // Its request has not begun, or should have been complete by now.
             Phase::FirstByte | Phase::Head => leaving.max(seen.since + LEAVE_GRACE),
@@ -281,6 +300,10 @@ mod tests {
             assert_eq!(timers.look(seen(phase, start), later).unwrap(), Some(later + LEAVE_GRACE), "{phase:?}");
             assert_eq!(timers.look(seen(phase, start), later + LEAVE_GRACE), Err(Reason::Leaving), "{phase:?}");
         }
+        // Its time as an idle connection is over: it still hears that it ends.
+        let mut timers = Timers::new(Timeouts::default());
+        timers.leave(start + SECOND * 300);
+        assert!(timers.look(seen(Phase::Idle, start), start + SECOND * 300).is_ok());
         let mut timers = Timers::new(Timeouts::default());
         timers.leave(start);
         assert_eq!(timers.look(seen(Phase::Answer, start), later), Ok(None));
@@ -291,7 +314,8 @@ mod tests {
     #[test]
     fn no_limit_is_possible() {
         let off = Rate { bytes_per_second: 0, window: SECOND };
-        let timeouts = Timeouts { first_byte: None, head: None, idle: None, receive: off, send: off };
+        let timeouts =
+            Timeouts { first_byte: None, head: None, idle: None, receive: off, send: off, ..Timeouts::default() };
         let (start, mut timers) = (Instant::now(), Timers::new(timeouts));
         for phase in [Phase::FirstByte, Phase::Head, Phase::Body, Phase::Answer, Phase::Idle] {
             let waiting = Observed { waits_for_body: true, waits_for_taking: true, ..seen(phase, start) };

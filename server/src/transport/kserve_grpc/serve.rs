@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, Request, Response, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use quintet_engine::{ErrorKind, InferError};
-use quintet_http2::{self as http2, Admission};
+use quintet_http2::{self as http2, Admission, connection, frame::ErrorCode};
 use quintet_proto::inference::{FILE_DESCRIPTOR_SET, grpc_inference_service_server::GrpcInferenceServiceServer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     catalog::InputLimit,
+    observe::metrics::Closed,
     service::Service,
     transport::{
         access::Access,
@@ -95,8 +96,8 @@ pub async fn serve_connection(
 async fn serve_guarded(stream: impl AsyncRead + AsyncWrite + Unpin, front: Front) -> anyhow::Result<()> {
     let guard = Arc::clone(&front.guard);
     guard.multiplex();
-    let mut serving =
-        std::pin::pin!(http2::serve(stream, front, http2::Options::default(), guard.leave().clone().cancelled_owned()));
+    let (options, leave) = (options(guard.timeouts()), guard.leave().clone().cancelled_owned());
+    let mut serving = std::pin::pin!(http2::serve(stream, front, options, leave));
     let ended = guard.watch(serving.as_mut()).await;
     match ended {
         // A request that crosses the GOAWAY is still answered.
@@ -110,7 +111,28 @@ async fn serve_guarded(stream: impl AsyncRead + AsyncWrite + Unpin, front: Front
         }
         _ => {}
     }
-    Ok(ended??)
+    let ended = ended?;
+    let closed = match &ended {
+        Err(http2::Error::Silent) => Some(Closed::Ping),
+        Err(http2::Error::Protocol(ErrorCode::SettingsTimeout)) => Some(Closed::Settings),
+        Err(http2::Error::Protocol(ErrorCode::EnhanceYourCalm)) => Some(Closed::Calm),
+        _ => None,
+    };
+    closed.into_iter().for_each(|closed| guard.count_end(closed));
+    Ok(ended?)
+}
+
+/// The timers that HTTP/2 itself has.
+fn options(limits: &Timeouts) -> http2::Options {
+    /// No limit: ten years.
+    const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+    let timeouts = connection::Timeouts {
+        settings_ack: limits.settings_ack.unwrap_or(NEVER),
+        ping_interval: limits.ping_interval.unwrap_or(NEVER),
+        ping_answer: limits.ping_answer.unwrap_or(NEVER),
+        ..connection::Timeouts::default()
+    };
+    http2::Options { timeouts, ..http2::Options::default() }
 }
 
 /// The services that tonic serves.

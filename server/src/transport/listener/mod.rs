@@ -188,7 +188,7 @@ impl Listener {
         loop {
             let stream = tokio::select! {
                 () = shared.stop.cancelled() => break,
-                stream = self.accept() => stream,
+                stream = self.accept(&table) => stream,
             };
             let leave = shared.stop.child_token();
             let guard = Guard::new(self.limits.timeouts, leave, Arc::clone(shared.counters));
@@ -216,8 +216,8 @@ impl Listener {
     }
 
     /// Accepts the next connection and sets `TCP_NODELAY`. After an error it logs and tries again: the error concerns one
-    /// connection, or is temporary (too many open files).
-    async fn accept(&self) -> Stream {
+    /// connection, or is temporary. When the process has no file left for a connection, one that rests makes room.
+    async fn accept(&self, table: &Table) -> Stream {
         loop {
             let accepted = match &self.socket {
                 Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
@@ -233,8 +233,14 @@ impl Listener {
                     return stream;
                 }
                 Err(error) => {
-                    tracing::warn!(listener = self.name, %error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let out_of_files = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+                    if out_of_files && table.shed() {
+                        tracing::debug!(listener = self.name, %error, "an idle connection makes room");
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    } else {
+                        tracing::warn!(listener = self.name, %error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                 }
             }
         }

@@ -16,6 +16,9 @@ use crate::{
 /// Connections beyond the limit that may ask for health and metrics while every other connection is busy.
 const RESERVE: usize = 16;
 
+/// Connections that may be on their way out at once, if the listener's limit is not larger. Most take a moment.
+const MIN_LEAVING: usize = 256;
+
 /// The open connections of a listener.
 pub(super) struct Table {
     max: usize,
@@ -48,7 +51,7 @@ impl Drop for Place {
 }
 
 impl Table {
-    /// A table of at most `max` connections, as many that are leaving, and a few in reserve.
+    /// A table of at most `max` connections, about as many that are leaving, and a few in reserve.
     pub(super) fn new(max: usize, counters: Arc<ConnectionCounters>) -> Arc<Self> {
         Arc::new(Self { max, open: Mutex::default(), counters })
     }
@@ -73,6 +76,12 @@ impl Table {
         Some((guard, Place { table: Arc::clone(self), key }))
     }
 
+    /// Tells the connection that has rested the longest to leave; whether there is one.
+    pub(super) fn shed(&self) -> bool {
+        let Open { ordinary, leaving, .. } = &mut *self.open.lock();
+        self.make_room(ordinary, 0, leaving, Instant::now())
+    }
+
     /// Whether there is room for one more, or a connection rests that can make room.
     fn make_room(
         &self,
@@ -84,7 +93,7 @@ impl Table {
         if connections.len() < max {
             return true;
         }
-        if leaving.len() >= self.max + RESERVE {
+        if leaving.len() >= self.max.max(MIN_LEAVING) {
             return false;
         }
         let resting = connections.iter().filter_map(|(&key, guard)| Some((guard.rest(now)?, key)));
@@ -164,11 +173,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_that_rests_makes_room_below_the_limit_too() {
+        let table = Table::new(4, Arc::default());
+        let (resting, busy) = (table.admit(guard()).unwrap(), table.admit(guard()).unwrap());
+        busy.0.enter(Phase::Answer);
+        assert!(table.shed() && resting.0.leave().is_cancelled());
+        assert!(!table.shed() && !busy.0.leave().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn connections_that_do_not_leave_are_bounded() {
         let table = Table::new(1, Arc::default());
         // None of them leaves its place.
         let admitted: Vec<_> = std::iter::from_fn(|| table.admit(guard())).take(1000).collect();
-        assert_eq!(admitted.len(), (1 + RESERVE) + (1 + RESERVE));
+        assert_eq!(admitted.len(), 1 + MIN_LEAVING + RESERVE);
         drop(admitted);
         assert!(!table.admit(guard()).unwrap().0.is_reserve());
     }
