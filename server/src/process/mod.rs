@@ -1,8 +1,8 @@
 //! The process: command line and settings; bind, load, serve and drain; the health check.
 
+pub mod access;
 pub mod check;
 pub mod cli;
-pub mod guards;
 pub mod memory;
 pub mod serve;
 pub mod settings;

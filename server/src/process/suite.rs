@@ -11,7 +11,7 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
-        guards::Guards,
+        access::AccessControl,
         serve::{self, ListenerSpec, Protocol},
         settings::{Endpoint, Settings, or_cores},
     },
@@ -65,7 +65,7 @@ fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> 
 /// When a port is taken, ONNX Runtime is missing, or a model cannot be loaded.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let names = model_names(settings)?;
-    let guards = Guards::new(&settings.common.access)?;
+    let access = AccessControl::new(&settings.common.access)?;
     let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings)).collect();
     let mut specs = Vec::new();
     for service in &services {
@@ -91,7 +91,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         }
     }
     let limits = serve::Limits {
-        guards: &guards,
+        access: &access,
         max_connections: settings.common.max_connections,
         exit_timeout: settings.common.exit_timeout(),
         ports_file: &settings.common.ports_file,

@@ -14,7 +14,7 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
-        guards::Guards,
+        access::AccessControl,
         serve::{self, ListenerSpec, Protocol},
         settings::{Common, Settings},
     },
@@ -36,8 +36,8 @@ const EVERY_MODEL: &str = "*";
 pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     flags.check()?;
     let common = flags.common.resolve()?;
-    let guards = Guards::new(&common.access)?;
-    let addresses = flags.addresses(&guards);
+    let access = AccessControl::new(&common.access)?;
+    let addresses = flags.addresses(&access);
     let images = Settings::default();
     let limits = Limits {
         max_input: InputLimit { bytes: flags.http_max_input_size, flag: "--http-max-input-size" },
@@ -83,7 +83,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     });
     let specs = ports.chain(sockets).collect();
     let limits = serve::Limits {
-        guards: &guards,
+        access: &access,
         max_connections: common.max_connections,
         exit_timeout: common.exit_timeout(),
         ports_file: &common.ports_file,
