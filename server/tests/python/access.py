@@ -1,10 +1,8 @@
 """Calls a server with TLS and tokens with Triton's clients: access.py PORTS CA_FILE TOKEN_FILE"""
 
-import functools
 import json
 import sys
 
-import gevent.ssl
 import numpy
 import tritonclient.grpc
 import tritonclient.http
@@ -13,10 +11,9 @@ import tritonclient.utils
 ports, authority, tokens = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
 token, other = (line.strip() for line in open(tokens))
 numbers = numpy.ones((1, 4), numpy.float32)
-context = functools.partial(gevent.ssl.create_default_context, cafile=authority)
 clients = {
     tritonclient.http: tritonclient.http.InferenceServerClient(
-        f"localhost:{ports['http']}", ssl=True, ssl_context_factory=context
+        f"localhost:{ports['http']}", ssl=True, ssl_options={"ca_certs": authority}
     ),
     tritonclient.grpc: tritonclient.grpc.InferenceServerClient(
         f"localhost:{ports['grpc']}", ssl=True, root_certificates=authority
