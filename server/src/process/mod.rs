@@ -1,11 +1,11 @@
 //! The process: command line and settings; bind, load, serve and drain; the health check.
 
+pub mod access;
 pub mod budget;
 pub mod check;
 pub mod cli;
 mod exit;
 mod files;
-pub mod guards;
 #[cfg(test)]
 mod limits;
 pub mod memory;

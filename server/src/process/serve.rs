@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    process::{exit, guards::Guards, settings::or_cores},
+    process::{access::AccessControl, exit, settings::or_cores},
     service::Service,
     transport::{
         http1,
@@ -45,10 +45,10 @@ pub struct ListenerSpec {
     pub address: Address,
 }
 
-/// Limits and guards of the process, and where it writes its ports.
+/// Limits of the process, who may do what, and where it writes its ports.
 pub struct Limits<'a> {
-    /// What guards the listeners.
-    pub guards: &'a Guards,
+    /// Who may do what on the listeners.
+    pub access: &'a AccessControl,
     /// Limits of the connections of each listener.
     pub connections: ConnectionLimits,
     /// How long the listeners stay open after a signal, while the services are not ready.
@@ -71,7 +71,7 @@ pub async fn run(
     let mut signals = signals()?;
     // Every listener is bound before anything slow happens.
     let Bound { listeners, ports, sockets } = bind(listeners, &limits).await?;
-    tokio::spawn(limits.guards.watch());
+    tokio::spawn(limits.access.watch());
     let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
     let services = serve(listeners, &serving, &stop)?;
     let server = Server { services, stop, serving };
@@ -152,8 +152,8 @@ async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<B
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
     for ListenerSpec { service, name, protocol, address } in specs {
         let access = match &protocol {
-            Protocol::Http(_) | Protocol::Metrics(_) => limits.guards.http(&address)?,
-            Protocol::Grpc(_) => limits.guards.grpc()?,
+            Protocol::Http(_) | Protocol::Metrics(_) => limits.access.http(&address)?,
+            Protocol::Grpc(_) => limits.access.grpc()?,
         };
         let listener = match address {
             Address::Tcp(address) => {

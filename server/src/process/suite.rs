@@ -11,8 +11,8 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
+        access::AccessControl,
         budget::{budget, pool},
-        guards::Guards,
         serve::{self, ListenerSpec, Protocol},
         settings::{Endpoint, Settings, or_cores},
     },
@@ -66,7 +66,7 @@ fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> 
 /// When a port is taken, ONNX Runtime is missing, or a model cannot be loaded.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let names = model_names(settings)?;
-    let guards = Guards::new(&settings.common.access)?;
+    let access = AccessControl::new(&settings.common.access)?;
     let budget = budget(&settings.common.memory, settings.max_input_bytes);
     let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings, &budget)).collect();
     let mut specs = Vec::new();
@@ -93,7 +93,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         }
     }
     let limits = serve::Limits {
-        guards: &guards,
+        access: &access,
         connections: settings.common.connections(),
         exit_delay: settings.common.exit_delay(),
         exit_timeout: settings.common.exit_timeout(),

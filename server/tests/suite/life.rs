@@ -35,7 +35,7 @@ use crate::{
 /// The status of a GET on a new connection; `None` if the port is closed.
 fn status(port: u16, path: &str) -> Option<u16> {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(connection, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     answer.split(' ').nth(1)?.parse().ok()
@@ -240,8 +240,12 @@ fn image() -> (usize, Vec<u8>, ModelInferRequest) {
 fn begin(suite: &Suite, count: usize, listener: &str, head: &str, body: &[u8]) -> Vec<TcpStream> {
     let begun = (0..count).map(|_| {
         let mut connection = TcpStream::connect(("127.0.0.1", suite.port(listener))).unwrap();
-        write!(connection, "{head}\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n", body.len())
-            .unwrap();
+        write!(
+            connection,
+            "{head}\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )
+        .unwrap();
         let output = answer(&mut connection);
         assert!(output.starts_with("http/1.1 100"), "{output}");
         connection.write_all(&body[..1000]).unwrap();

@@ -6,6 +6,7 @@
     reason = "a test may fail by panic in its helpers too"
 )]
 
+mod access;
 mod gpu_library;
 mod life;
 mod metrics;
@@ -108,7 +109,7 @@ fn each_lane_is_a_unix_domain_socket_too() {
     files.sort();
     assert_eq!(files, ["onnx-grpc.sock", "onnx-http.sock"]);
     let mut connection = UnixStream::connect(folder.path().join("onnx-http.sock")).unwrap();
-    connection.write_all(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    connection.write_all(b"GET /v2/health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
@@ -142,7 +143,7 @@ fn answers_accepted_requests_after_sigterm() {
     let body = fs::read(photo("rocket.jpg")).unwrap();
     let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
     let head = format!(
-        "POST /embed HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        "POST /embed HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/jpeg\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     // The server asks for the body: it has accepted the request.
@@ -171,7 +172,7 @@ fn a_client_that_disconnects_frees_its_slot_and_stops_its_run() {
         elements * 4
     );
     let request = format!(
-        "POST /v2/models/{MODEL}/infer HTTP/1.1\r\nhost: x\r\ninference-header-content-length: {}\r\n\
+        "POST /v2/models/{MODEL}/infer HTTP/1.1\r\nhost: localhost\r\ninference-header-content-length: {}\r\n\
          content-length: {}\r\n\r\n{head}",
         head.len(),
         head.len() + elements * 4
@@ -205,7 +206,7 @@ fn a_client_that_disconnects_frees_its_slot_and_stops_its_run() {
 fn a_second_signal_stops_at_once() {
     let mut suite = Suite::start(&["--service", "jpeg"]);
     let mut connection = TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap();
-    connection.write_all(b"POST /embed HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n").unwrap();
+    connection.write_all(b"POST /embed HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n").unwrap();
     // Answered on another connection, so the first one was accepted before.
     TcpStream::connect(("127.0.0.1", suite.port("jpeg"))).unwrap().write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
     suite.signal("TERM");

@@ -34,7 +34,7 @@ fn infer(port: u16, model: &str) -> (String, usize) {
         r#"{{"inputs":[{{"name":"image","datatype":"FP32","shape":[1,3,224,224],"parameters":{{"binary_data_size":{IMAGE_BYTES}}}}}],"outputs":[{{"name":"embedding","parameters":{{"binary_data":true}}}}]}}"#
     );
     let head = format!(
-        "POST /v2/models/{model}/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        "POST /v2/models/{model}/infer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          inference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n{json}",
         json.len(),
         json.len() + IMAGE_BYTES
@@ -52,7 +52,9 @@ fn infer(port: u16, model: &str) -> (String, usize) {
 /// The complete response to a GET.
 fn get(port: u16, path: &str) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    connection.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    connection
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
+        .unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     answer

@@ -99,7 +99,7 @@ impl Suite {
     pub(crate) fn get(&self, listener: &str, path: &str) -> String {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port(listener))).unwrap();
         connection
-            .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
             .unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Flags;
-use crate::process::guards::Guards;
+use crate::process::access::AccessControl;
 
 /// The addresses of the listeners.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,10 +15,10 @@ pub(super) struct Addresses {
 
 impl Flags {
     /// The addresses, with one line in the log if a listener is on loopback because no flag gives its address.
-    pub(super) fn addresses(&self, guards: &Guards) -> Addresses {
-        let addresses = self.choose(guards.guards_http(), guards.guards_grpc());
-        let http = self.allow_http && self.http_address.is_none() && !guards.guards_http();
-        let grpc = self.allow_grpc && self.grpc_address.is_none() && !guards.guards_grpc();
+    pub(super) fn addresses(&self, access: &AccessControl) -> Addresses {
+        let addresses = self.choose(access.protects_http(), access.protects_grpc());
+        let http = self.allow_http && self.http_address.is_none() && !access.protects_http();
+        let grpc = self.allow_grpc && self.grpc_address.is_none() && !access.protects_grpc();
         if http || grpc {
             tracing::warn!(
                 http = %addresses.http,
@@ -30,10 +30,10 @@ impl Flags {
         addresses
     }
 
-    fn choose(&self, guards_http: bool, guards_grpc: bool) -> Addresses {
+    fn choose(&self, protects_http: bool, protects_grpc: bool) -> Addresses {
         let default = |guarded| IpAddr::V4(if guarded { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST });
-        let http = self.http_address.unwrap_or_else(|| default(guards_http));
-        let grpc = self.grpc_address.unwrap_or_else(|| default(guards_grpc));
+        let http = self.http_address.unwrap_or_else(|| default(protects_http));
+        let grpc = self.grpc_address.unwrap_or_else(|| default(protects_grpc));
         Addresses { http, grpc, metrics: self.metrics_address.unwrap_or(http) }
     }
 }
@@ -52,9 +52,9 @@ mod tests {
 
     #[test]
     fn listeners_are_on_loopback_unless_told_otherwise_or_guarded() {
-        let choose = |line: &str, guards_http, guards_grpc| {
+        let choose = |line: &str, protects_http, protects_grpc| {
             let words = std::iter::once("quintet-server").chain(line.split_whitespace());
-            let Addresses { http, grpc, metrics } = Cli::parse_from(words).flags.choose(guards_http, guards_grpc);
+            let Addresses { http, grpc, metrics } = Cli::parse_from(words).flags.choose(protects_http, protects_grpc);
             format!("{http} {grpc} {metrics}")
         };
         assert_eq!(choose("", false, false), "127.0.0.1 127.0.0.1 127.0.0.1");

@@ -14,8 +14,8 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     process::{
+        access::AccessControl,
         budget::{budget, pool},
-        guards::Guards,
         serve::{self, ListenerSpec, Protocol},
         settings::{Common, Settings},
     },
@@ -37,8 +37,8 @@ const EVERY_MODEL: &str = "*";
 pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     flags.check()?;
     let common = flags.common.resolve()?;
-    let guards = Guards::new(&common.access)?;
-    let addresses = flags.addresses(&guards);
+    let access = AccessControl::new(&common.access)?;
+    let addresses = flags.addresses(&access);
     let images = Settings::default();
     let limits = Limits {
         max_input: InputLimit { bytes: flags.http_max_input_size, flag: "--http-max-input-size" },
@@ -85,7 +85,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     });
     let specs = ports.chain(sockets).collect();
     let limits = serve::Limits {
-        guards: &guards,
+        access: &access,
         connections: common.connections(),
         exit_delay: common.exit_delay(),
         exit_timeout: common.exit_timeout(),

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -121,6 +122,14 @@ fn hash(contents: Result<&[Vec<u8>], &String>) -> blake3::Hash {
         }
     }
     hasher.finalize()
+}
+
+/// Warns if every user of the machine can read a file with a secret.
+pub(super) fn warn_if_readable_by_all(path: &Path) {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
+        let file = path.display();
+        tracing::warn!(%file, "every user of this machine can read this secret: `chmod o-r` protects it");
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,6 @@
 //! TLS on a listener: certificate, key and the authorities of client certificates, read again when their files change.
 
-use std::{
-    fmt, fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
@@ -20,7 +14,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-use super::reload::Reloaded;
+use super::reload::{Reloaded, warn_if_readable_by_all};
 
 /// The files of a listener's TLS, with the flags that name them.
 #[derive(Clone, Debug)]
@@ -152,16 +146,10 @@ fn verifier(
         .map_err(|error| format!("{named} cannot be used: {error}"))
 }
 
-/// Warns if every user of the machine can read a file with a secret.
-pub(super) fn warn_if_readable_by_all(path: &Path) {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
-        let file = path.display();
-        tracing::warn!(%file, "every user of this machine can read this secret: `chmod o-r` protects it");
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 
     use super::{super::reload::Reload as _, *};

@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Refusal, reload::Reloaded};
+use super::{
+    Refusal,
+    reload::{Reloaded, warn_if_readable_by_all},
+};
 
 /// The shortest token. A shorter one can be guessed.
 const MIN_TOKEN_CHARACTERS: usize = 16;
@@ -31,7 +34,7 @@ impl Tokens {
         let name = path.display().to_string();
         let make = move |contents: &[Vec<u8>]| Self::parse(contents.first().map_or(&[], Vec::as_slice), &name);
         let tokens = Reloaded::new(vec![path.to_owned()], make).map_err(|reason| TokensError { reason })?;
-        super::tls::warn_if_readable_by_all(path);
+        warn_if_readable_by_all(path);
         Ok(Arc::new(tokens))
     }
 

@@ -1,4 +1,4 @@
-//! What guards the listeners of the process, from the settings.
+//! Who may do what on the listeners of the process, from the settings.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -20,15 +20,15 @@ struct Protocol {
     asks_for_certificates: bool,
 }
 
-/// What guards the listeners of the process.
-pub struct Guards {
+/// Who may do what on the listeners of the process.
+pub struct AccessControl {
     http: Protocol,
     grpc: Protocol,
     tokens: Option<Arc<Reloaded<Tokens>>>,
     origins: Vec<String>,
 }
 
-impl Guards {
+impl AccessControl {
     /// Reads the files that the settings name.
     ///
     /// # Errors
@@ -48,16 +48,16 @@ impl Guards {
     }
 
     /// Whether strangers cannot use an HTTP listener: a request needs a token or a certificate.
-    pub fn guards_http(&self) -> bool {
+    pub fn protects_http(&self) -> bool {
         self.tokens.is_some() || self.http.asks_for_certificates
     }
 
     /// The same for a gRPC listener.
-    pub fn guards_grpc(&self) -> bool {
+    pub fn protects_grpc(&self) -> bool {
         self.tokens.is_some() || self.grpc.asks_for_certificates
     }
 
-    /// What guards an HTTP listener at this address.
+    /// Who may do what on an HTTP listener at this address.
     ///
     /// # Errors
     /// When an origin is wrong.
@@ -66,7 +66,7 @@ impl Guards {
         self.listener(&self.http, on_loopback)
     }
 
-    /// What guards a gRPC listener. Any name may be used for it: browsers do not speak HTTP/2 without TLS, and with TLS
+    /// Who may do what on a gRPC listener. Any name may be used for it: browsers do not speak HTTP/2 without TLS, and with TLS
     /// the certificate has the name.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn refusal(settings: &Settings) -> String {
-        format!("{:#}", Guards::new(settings).err().unwrap())
+        format!("{:#}", AccessControl::new(settings).err().unwrap())
     }
 
     #[test]
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn nothing_is_guarded_by_default() {
-        let guards = Guards::new(&Settings::default()).unwrap_or_else(|error| panic!("{error}"));
-        assert!(!guards.guards_http() && !guards.guards_grpc());
-        assert!(guards.grpc().is_ok_and(|access| access.tls().is_none()));
+        let access = AccessControl::new(&Settings::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!access.protects_http() && !access.protects_grpc());
+        assert!(access.grpc().is_ok_and(|access| access.tls().is_none()));
     }
 }
