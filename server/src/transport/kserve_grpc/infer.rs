@@ -127,7 +127,7 @@ async fn read(service: &Arc<Service>, message: frame::Receiver) -> Result<(Arc<M
             charge.try_force(frame::fields(&message).saturating_mul(BYTES_PER_FIELD))?;
             let (model, message) = decode(&service, message)?;
             let call = request::call(&message, service.shared_memory());
-            let call = call.and_then(|call| OwnedCall::new(call, model.spec()));
+            let call = call.and_then(|call| OwnedCall::new(call, model.spec(), charge));
             Ok((model, call))
         })
         .await?;
