@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Buffer, BufferPool};
+use super::pool::{Buffer, BufferPool};
 use crate::budget::Exhausted;
 
 /// The least bytes that are charged at once; later steps are as large as what was received before.

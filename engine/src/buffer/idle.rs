@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{MIN_KEPT_BYTES, Memory};
+use super::memory::{MIN_KEPT_BYTES, Memory};
 
 /// How long a buffer is kept that nobody uses.
 const KEPT_FOR: Duration = Duration::from_secs(60);

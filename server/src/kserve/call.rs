@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quintet_engine::{DataType, InferError, Model, ModelSpec, SentInput, StageTimings, Tensor};
+use quintet_engine::{DataType, InferError, Model, ModelSpec, SentInput, StageTimings, Tensor, budget::Charge};
 
 use super::shared_memory::SharedRange;
 
@@ -58,19 +58,24 @@ pub struct OwnedCall {
     outputs: Vec<(String, Option<usize>, Option<SharedRange>)>,
     priority: u32,
     timeout: Option<Duration>,
+    /// The memory of the inputs.
+    _charge: Charge,
 }
 
 impl OwnedCall {
     /// What is asked for of a model with this specification. More inputs or outputs than it has are checked here, so
-    /// that the thread that carries the call out does not have to look at them.
+    /// that the thread that carries the call out does not have to look at them. `charge` was that of reading the call;
+    /// it becomes that of its inputs.
     ///
     /// # Errors
     /// As [`ModelSpec::admit`] and [`ModelSpec::select_outputs`].
-    pub fn new(call: Call<'_>, spec: &ModelSpec) -> Result<Self, InferError> {
+    pub fn new(call: Call<'_>, spec: &ModelSpec, mut charge: Charge) -> Result<Self, InferError> {
         if call.inputs.len() > spec.inputs().len() || call.outputs.len() > spec.outputs().len() {
             spec.admit(call.id, call.inputs.clone())?;
             spec.select_outputs(call.id, call.outputs.iter().map(|output| output.name))?;
         }
+        charge.release();
+        charge.force(call.inputs.iter().map(|input| input.data.len()).sum());
         let inputs = call.inputs.into_iter();
         let outputs = call.outputs.into_iter();
         Ok(Self {
@@ -79,6 +84,7 @@ impl OwnedCall {
             outputs: outputs.map(|output| (output.name.to_owned(), output.classes, output.shared)).collect(),
             priority: call.priority,
             timeout: call.timeout,
+            _charge: charge,
         })
     }
 

@@ -1,22 +1,16 @@
 //! Receives one length-prefixed gRPC message into one pooled buffer, so that its largest tensor is aligned.
 
 use bytes::Bytes;
-use prost::encoding::{WireType, decode_varint};
 use quintet_engine::{
     BufferPool, ErrorKind, InferError,
     buffer::{ALIGNMENT, Filling},
 };
 
+use super::fields::{HEAD_BYTES, largest_tensor};
 use crate::{catalog::InputLimit, transport::encoding::Encoding};
 
 /// Bytes of a message's prefix: a compression flag and a 32-bit length.
 pub(super) const PREFIX_BYTES: usize = 5;
-
-/// Field number of `ModelInferRequest.raw_input_contents`.
-const RAW_INPUT_CONTENTS: u32 = 7;
-
-/// Bytes of a message that are searched for tensors before its buffer is allocated.
-const HEAD_BYTES: usize = 16 << 10;
 
 /// Receives a body that is one message. The size limit holds for the message as sent and, if it is compressed, as
 /// decoded. The largest tensor that begins in the first bytes is aligned to [`ALIGNMENT`], so that the backend can use it
@@ -164,59 +158,6 @@ fn allocate(
     let mut body = Filling::start(pool, padding, length)?;
     append(&mut body, message)?;
     Ok(Some(State::Body { body, is_compressed: flag != 0 }))
-}
-
-/// Bytes of a message that are not in its largest raw tensor.
-pub(super) fn bytes_beside_tensors(message: &[u8]) -> usize {
-    let head = &message[..message.len().min(HEAD_BYTES)];
-    let tensor = largest_tensor(head).and_then(|(_, bytes)| usize::try_from(bytes).ok());
-    message.len().saturating_sub(tensor.unwrap_or(0))
-}
-
-/// The number of fields of a message, without those of its fields.
-pub(super) fn fields(mut message: &[u8]) -> usize {
-    let mut count = 0;
-    while let Ok(key) = decode_varint(&mut message) {
-        count += 1;
-        let length = match WireType::try_from(key & 7) {
-            Ok(WireType::Varint) => decode_varint(&mut message).map(|_| 0),
-            Ok(WireType::SixtyFourBit) => Ok(8),
-            Ok(WireType::ThirtyTwoBit) => Ok(4),
-            Ok(WireType::LengthDelimited) => decode_varint(&mut message),
-            _ => break,
-        };
-        let Some(rest) = length.ok().and_then(|length| message.get(usize::try_from(length).ok()?..)) else { break };
-        message = rest;
-    }
-    count
-}
-
-/// The offset and size of the largest raw tensor that begins in these first bytes of a message.
-fn largest_tensor(message: &[u8]) -> Option<(usize, u64)> {
-    let mut rest = message;
-    let mut largest: Option<(usize, u64)> = None;
-    while let Ok(key) = decode_varint(&mut rest) {
-        let length = match WireType::try_from(key & 7).ok()? {
-            WireType::Varint => {
-                decode_varint(&mut rest).ok()?;
-                continue;
-            }
-            WireType::SixtyFourBit => 8,
-            WireType::ThirtyTwoBit => 4,
-            WireType::LengthDelimited => decode_varint(&mut rest).ok()?,
-            WireType::StartGroup | WireType::EndGroup => return largest,
-        };
-        if key == u64::from(RAW_INPUT_CONTENTS << 3 | WireType::LengthDelimited as u32)
-            && largest.is_none_or(|(_, other)| length > other)
-        {
-            largest = Some((message.len() - rest.len(), length));
-        }
-        match usize::try_from(length).ok().and_then(|length| rest.get(length..)) {
-            Some(after) => rest = after,
-            None => break,
-        }
-    }
-    largest
 }
 
 #[cfg(test)]

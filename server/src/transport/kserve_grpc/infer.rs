@@ -21,7 +21,7 @@ use quintet_proto::{
     },
 };
 
-use super::{frame, reply, request};
+use super::{fields, frame, reply, request};
 use crate::{
     catalog::InputLimit,
     kserve::{
@@ -119,14 +119,14 @@ enum Message {
 async fn read(service: &Arc<Service>, message: frame::Receiver) -> Result<(Arc<Model>, Message, Instant), InferError> {
     let message = message.finish().await?;
     let received = Instant::now();
-    if frame::bytes_beside_tensors(&message) > work::LARGE_BYTES {
+    if fields::bytes_beside_tensors(&message) > work::LARGE_BYTES {
         let service = Arc::clone(service);
         let (model, call) = work::run(move |_| {
             let mut charge = service.catalog().pool().budget().charge();
-            charge.try_force(frame::fields(&message).saturating_mul(BYTES_PER_FIELD))?;
+            charge.try_force(fields::count(&message).saturating_mul(BYTES_PER_FIELD))?;
             let (model, message) = decode(&service, message)?;
             let call = request::call(&message, service.shared_memory());
-            let call = call.and_then(|call| OwnedCall::new(call, model.spec()));
+            let call = call.and_then(|call| OwnedCall::new(call, model.spec(), charge));
             Ok((model, call))
         })
         .await?;

@@ -3,6 +3,7 @@
 
 mod charged;
 mod contents;
+mod fields;
 mod frame;
 mod guarded;
 mod health;

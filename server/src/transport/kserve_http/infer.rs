@@ -127,7 +127,7 @@ async fn read_large(
         let form = OutputForm::requested(&parsed)?;
         let spec = model.spec();
         let call = json_call(&parsed, &binary, spec.name(), Instant::now(), service.shared_memory())?;
-        Ok((OwnedCall::new(call, spec)?, form))
+        Ok((OwnedCall::new(call, spec, charge)?, form))
     })
     .await
 }
