@@ -8,8 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-/// A client that leaves sooner, counted in runs of the model, did not leave because of the queue.
+/// A client that leaves sooner, counted in the time that an instance spends on a request, did not leave because of the
+/// queue.
 const STANDING_RUNS: u32 = 2;
+/// A run takes at most one of as many parts of the patience of clients: the rest is for the wait before it.
+const PARTS: u32 = 4;
 /// How long the longest wait is remembered, at least; at most twice as long.
 const MEMORY: Duration = Duration::from_secs(10);
 /// A request that waits for more than this many times the patience of clients is refused: its turn may never come.
@@ -18,8 +21,8 @@ const PATIENCES: u32 = 2;
 /// What is known of the time that runs take and that clients wait.
 #[derive(Debug, Default)]
 pub(super) struct Overload {
-    /// Time of a run, as a moving average; `None` before the first.
-    run: Option<Duration>,
+    /// Time of a run by each of its requests, as a moving average; `None` before the first.
+    run_each: Option<Duration>,
     /// Longest time that a client waited lately, whether it got its answer or left.
     patience: Duration,
     /// The same in the period before.
@@ -27,6 +30,8 @@ pub(super) struct Overload {
     /// When the present period began.
     since: Option<Instant>,
     newest_first: Option<Period>,
+    /// When a client left because of the queue, or was refused, for the last time.
+    lost: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +41,10 @@ struct Period {
 }
 
 impl Overload {
-    /// A client got its answer after `age`, of which the run took `run`.
-    pub(super) fn answered(&mut self, now: Instant, age: Duration, run: Duration) {
-        self.run = Some(self.run.map_or(run, |mean| (mean * 7 + run) / 8));
+    /// A client got its answer after `age`, of which a run of `batch` requests took `run`.
+    pub(super) fn answered(&mut self, now: Instant, age: Duration, run: Duration, batch: usize) {
+        let each = run / batch.clamp(1, u32::MAX as usize) as u32;
+        self.run_each = Some(self.run_each.map_or(each, |mean| (mean * 7 + each) / 8));
         // Else each request that an overloaded queue has let wait for long would let later ones wait longer still.
         if !self.is_newest_first(now) {
             self.was_patient(now, age);
@@ -47,7 +53,7 @@ impl Overload {
 
     /// A client left without an answer, `age` after its request came.
     pub(super) fn left(&mut self, now: Instant, age: Duration) {
-        let waited = self.run.is_some_and(|run| age >= run * STANDING_RUNS) && age * 2 >= self.patience();
+        let waited = self.run_each.is_some_and(|each| age >= each * STANDING_RUNS) && age * 2 >= self.patience();
         self.was_patient(now, age);
         if waited {
             self.goes_on(now);
@@ -69,15 +75,28 @@ impl Overload {
         self.newest_first.is_some_and(|period| now < period.until)
     }
 
-    /// How many requests can be answered before the last of them loses patience, while `running` are run at a time. By
-    /// Little's law, `running` requests per time of a run are answered. A queue that has been overloaded for less than
-    /// the patience of clients may be about to empty: there is no limit then.
-    pub(super) fn room(&self, now: Instant, running: usize) -> usize {
-        let running = running.max(1);
+    /// How many requests `instances` can answer before the last of them loses patience. A queue that has been overloaded
+    /// for less than the patience of clients may be about to empty: there is no limit then.
+    pub(super) fn room(&self, now: Instant, instances: usize) -> usize {
+        let instances = instances.max(1);
         let lasts = self.newest_first.is_some_and(|period| now >= period.from + self.patience());
-        let Some(run) = self.run.filter(|run| lasts && !run.is_zero()) else { return usize::MAX };
-        let rounds = self.patience().as_secs_f64() / run.as_secs_f64();
-        ((rounds * running as f64) as usize).max(2 * running)
+        let Some(each) = self.run_each.filter(|each| lasts && !each.is_zero()) else { return usize::MAX };
+        let of_one = (self.patience().as_secs_f64() / each.as_secs_f64()) as usize;
+        instances.saturating_mul(of_one.max(2))
+    }
+
+    /// Whether a request of this age can be one of `batch` requests to run together, so that all are answered before
+    /// their clients lose patience. Where larger batches take less time by each request, this learns it batch by batch.
+    pub(super) fn fits(&self, age: Duration, batch: usize) -> bool {
+        let Some(each) = self.run_each else { return true };
+        let run = each.saturating_mul(u32::try_from(batch).unwrap_or(u32::MAX));
+        let patience = self.patience();
+        run <= patience / PARTS && age.saturating_add(run) <= patience
+    }
+
+    /// Whether clients have left lately, so that batches must be small enough for those who remain ([`Self::fits`]).
+    pub(super) fn limits_batches(&self, now: Instant) -> bool {
+        self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < MEMORY)
     }
 
     /// The longest time that a request may wait while the newest one runs first.
@@ -100,6 +119,7 @@ impl Overload {
     fn goes_on(&mut self, now: Instant) {
         let from = self.newest_first.filter(|period| now < period.until).map_or(now, |period| period.from);
         self.newest_first = Some(Period { from, until: now + self.longest_wait() });
+        self.lost = Some(now);
     }
 }
 
@@ -115,7 +135,7 @@ mod tests {
         let start = Instant::now();
         overload.left(start, 10 * RUN);
         assert!(!overload.is_newest_first(start), "nothing is known of the runs");
-        overload.answered(start, RUN, RUN);
+        overload.answered(start, RUN, RUN, 1);
         overload.left(start, RUN);
         assert!(!overload.is_newest_first(start), "it did not wait");
         overload.left(start, 10 * RUN);
@@ -129,12 +149,12 @@ mod tests {
     fn a_hasty_client_does_not_change_the_order_of_patient_ones() {
         let mut overload = Overload::default();
         let start = Instant::now();
-        overload.answered(start, 60 * RUN, RUN);
+        overload.answered(start, 60 * RUN, RUN, 1);
         overload.left(start, 10 * RUN);
         assert!(!overload.is_newest_first(start));
         let later = start + 3 * MEMORY;
-        overload.answered(later, RUN, RUN);
-        overload.answered(later + MEMORY, RUN, RUN);
+        overload.answered(later, RUN, RUN, 1);
+        overload.answered(later + MEMORY, RUN, RUN, 1);
         overload.left(later + MEMORY, 10 * RUN);
         assert!(overload.is_newest_first(later + MEMORY), "the patient ones are gone");
     }
@@ -143,14 +163,27 @@ mod tests {
     fn the_room_is_what_can_be_answered_in_time() {
         let mut overload = Overload::default();
         let start = Instant::now();
-        overload.answered(start, RUN, RUN);
+        overload.answered(start, RUN, RUN, 1);
         overload.left(start, 10 * RUN);
         let lasts = start + 10 * RUN;
         assert_eq!(overload.room(lasts - RUN, 1), usize::MAX, "the queue may be about to empty");
         assert_eq!([overload.room(lasts, 0), overload.room(lasts, 1), overload.room(lasts, 16)], [10, 10, 160]);
-        overload.answered(start, RUN, 100 * RUN);
+        overload.answered(start, RUN, 100 * RUN, 1);
         assert_eq!(overload.room(lasts, 4), 8, "some always wait, so that no instance does");
         overload.emptied();
         assert_eq!(overload.room(lasts, 1), usize::MAX);
+    }
+
+    #[test]
+    fn a_batch_is_as_large_as_its_clients_can_wait_for() {
+        let mut overload = Overload::default();
+        let start = Instant::now();
+        assert!(overload.fits(RUN, 100), "nothing is known");
+        overload.answered(start, 10 * RUN, 8 * RUN, 8);
+        assert!(overload.fits(Duration::ZERO, 2) && !overload.fits(Duration::ZERO, 3));
+        assert!(overload.fits(8 * RUN, 2) && !overload.fits(9 * RUN, 2));
+        assert!(!overload.limits_batches(start), "nobody has left");
+        overload.left(start, 9 * RUN);
+        assert!(overload.limits_batches(start) && !overload.limits_batches(start + MEMORY));
     }
 }

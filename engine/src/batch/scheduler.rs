@@ -81,6 +81,8 @@ struct Running {
     cancel: Arc<Cancel>,
     queued: Instant,
     started: Instant,
+    /// Requests of its batch.
+    batch: usize,
 }
 
 /// Stands for an omitted input in the name of a group. (No dimension is as large: on the wire they are signed.)
@@ -186,9 +188,10 @@ impl Scheduler {
 
     /// A running request has its outcome.
     pub fn finish(&mut self, number: u64, now: Instant) {
-        let Some(Running { queued, started, .. }) = self.running.remove(&number) else { return };
+        let Some(Running { queued, started, batch, .. }) = self.running.remove(&number) else { return };
         if let Some(overload) = &mut self.overload {
-            overload.answered(now, now.saturating_duration_since(queued), now.saturating_duration_since(started));
+            let since = |then| now.saturating_duration_since(then);
+            overload.answered(now, since(queued), since(started), batch);
         }
     }
 
@@ -250,13 +253,15 @@ impl Scheduler {
                 if now >= oldest.pending.queued + self.policy.max_queue_delay {
                     self.expected = self.open();
                 }
-                let numbers: Vec<_> =
-                    in_order(group, newest_first).take(n).map(|(position, _)| position.number).collect();
+                let numbers = in_order(group, newest_first).take(n).map(|(position, _)| position.number);
+                let mut numbers: Vec<_> = numbers.collect();
+                numbers.truncate(self.answerable(now, &numbers));
+                let n = numbers.len();
                 let cancel = Arc::new(Cancel::new(n));
                 let requests: Vec<_> = numbers.into_iter().filter_map(|number| self.remove(number)).collect();
                 self.running.extend(requests.iter().map(|pending| {
                     let Pending { number, queued, .. } = *pending;
-                    (number, Running { cancel: Arc::clone(&cancel), queued, started: now })
+                    (number, Running { cancel: Arc::clone(&cancel), queued, started: now, batch: n })
                 }));
                 if let Some(overload) = &mut self.overload
                     && self.waiting.is_empty()
@@ -276,13 +281,29 @@ impl Scheduler {
         self.overload.as_ref().is_some_and(|overload| overload.is_newest_first(now))
     }
 
+    /// How many of these requests, at least one, can run together so that all are answered before their clients leave, if
+    /// clients have left lately.
+    fn answerable(&self, now: Instant, numbers: &[u64]) -> usize {
+        let Some(overload) = self.overload.as_ref().filter(|overload| overload.limits_batches(now)) else {
+            return numbers.len();
+        };
+        let mut oldest = now;
+        let fits = |(index, number): &(usize, &u64)| {
+            oldest = self.waiting.get(number).map_or(oldest, |waiting| oldest.min(waiting.pending.queued));
+            *index == 0 || overload.fits(now.saturating_duration_since(oldest), index + 1)
+        };
+        numbers.iter().enumerate().take_while(fits).count()
+    }
+
     /// If the queue is overloaded, removes the oldest requests that cannot be answered before their clients leave, even
     /// if no others came, and those that have stood for too long. `coming` requests are about to be pushed.
     fn evict(&mut self, now: Instant, coming: usize) -> Vec<Pending> {
         let Some(overload) = self.overload.as_ref().filter(|overload| overload.is_newest_first(now)) else {
             return Vec::new();
         };
-        let room = overload.room(now, self.running.len()).min(self.policy.queue.max_queue_size);
+        // Each request is a part of an instance.
+        let instances: f64 = self.running.values().map(|running| 1.0 / running.batch as f64).sum();
+        let room = overload.room(now, instances.round() as usize).min(self.policy.queue.max_queue_size);
         let longest_wait = overload.longest_wait();
         let mut evicted = Vec::new();
         while let Some((&number, oldest)) = self.waiting.first_key_value()

@@ -118,6 +118,11 @@ pub enum ConfigError {
         /// Its value.
         found: String,
     },
+    /// A TorchScript file that came over the wire.
+    #[error(
+        "a TorchScript file is a program that can read and write files of the server, so it may not come with a load request: put it into the model repository"
+    )]
+    WireTorchScript,
     /// The file contradicts the model file, or itself.
     #[error("{0}")]
     Contradiction(String),
@@ -141,7 +146,11 @@ impl ConfigError {
             | Self::Unsupported { at, .. }
             | Self::Backend { at, .. }
             | Self::Ensemble { at, .. } => at.is_some(),
-            Self::Json(_) | Self::WireFile { .. } | Self::WireOption { .. } | Self::Contradiction(_) => false,
+            Self::Json(_)
+            | Self::WireFile { .. }
+            | Self::WireOption { .. }
+            | Self::WireTorchScript
+            | Self::Contradiction(_) => false,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a configuration that came over the wire may name: files in the model's folder, and no provider option that reads or
-//! writes files, or loads code. What the model's own `config.pbtxt` says, too, is its owner's word.
+//! writes files, or loads code; and which models may come as files. What the model's own `config.pbtxt` says, too, is its owner's word.
 
 use std::{
     fs,
@@ -45,6 +45,18 @@ pub(super) fn check(config: &ModelConfig, own: Option<&ModelConfig>, folder: &Pa
         None => Ok(()),
         Some(Named { field, value, within: Within::Provider }) => Err(ConfigError::WireOption { field, found: value }),
         Some(Named { field, value, .. }) => Err(ConfigError::WireFile { field, found: value }),
+    }
+}
+
+/// Checks the kind of model whose files came over the wire. TorchScript has operators that map, read and write files by name
+/// (`aten::from_file`, `aten::save`); libtorch runs them when the model is loaded or asked.
+///
+/// # Errors
+/// When it is TorchScript.
+pub(super) fn check_files(config: &ModelConfig) -> Result<(), ConfigError> {
+    match Backend::of(config) {
+        Backend::PyTorch => Err(ConfigError::WireTorchScript),
+        Backend::OnnxRuntime | Backend::Image | Backend::Ensemble => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc};
 
+use quintet_engine::ErrorKind;
 use quintet_models::passthrough;
 use quintet_server::repository::{Mode, Overrides, Repository};
 use serde_json::{Value, json};
@@ -260,4 +261,18 @@ async fn over_http_a_foreign_label_file_is_a_wrong_request() {
     let answer = over_http(port, "POST", "/v2/repository/models/identity/load", &body).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("leads out of the model's folder"), "{answer}");
+}
+
+#[tokio::test]
+async fn torchscript_files_are_refused() {
+    let setting = Setting::new().await;
+    for (field, value) in [("backend", "pytorch"), ("platform", "pytorch_libtorch")] {
+        let mut overrides = Overrides::default();
+        let config = json!({field: value, "max_batch_size": 8});
+        overrides.insert("config", config.to_string().into()).unwrap();
+        overrides.insert("file:1/model.pt", "PK".into()).unwrap();
+        let error = setting.repository.load("script", overrides).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("a TorchScript file is a program"), "{error}");
+    }
 }

@@ -206,3 +206,13 @@ async fn a_failed_or_missing_step_is_reported_in_tritons_words() {
     let error = refusal("inner").await;
     assert!(error.to_string().starts_with("in ensemble 'inner', [request id: r1] unexpected shape"), "{error}");
 }
+
+#[tokio::test]
+async fn a_ring_of_ensembles_ends() {
+    let server = start().await;
+    put_step(&server.service, "a", Box::new(Echo::default()));
+    put_ensemble(&server.service, "b", &["y"], &["a x y"]);
+    put_ensemble(&server.service, "a", &["y"], &["b x y"]);
+    let error = ask(server.model("a"), Ask::default()).await.err().unwrap();
+    assert!(error.to_string().ends_with("is within 16 others; at most that many may be"), "{error}");
+}

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
+use quintet_engine::{ErrorKind, InferError};
 use quintet_models::passthrough::write_scaled;
 use quintet_server::repository::{IndexEntry, Mode, Overrides, Repository};
 use tempfile::TempDir;
@@ -153,4 +154,45 @@ async fn ensembles_follow_their_models_in_poll_mode() {
     write(world.root.path(), "scaled", &format!("# as it was\n{}", step(2, 8)));
     world.repository.poll_once().await;
     world.assert_ready().await;
+}
+
+/// An ensemble of one step as the configuration of a load request.
+fn over_the_wire(step: &str, [input, output]: [&str; 2]) -> Overrides {
+    let tensor = |name: &str| serde_json::json!([{"name": name, "data_type": "TYPE_FP32", "dims": [2]}]);
+    let config = serde_json::json!({
+        "platform": "ensemble",
+        "max_batch_size": 4,
+        "input": tensor("x"),
+        "output": tensor("y"),
+        "ensemble_scheduling": {"step": [{
+            "model_name": step, "model_version": -1, "input_map": {input: "x"}, "output_map": {output: "y"},
+        }]},
+    });
+    let mut overrides = Overrides::default();
+    overrides.insert("config", config.to_string().into()).unwrap();
+    overrides
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_closes_a_ring_of_ensembles_is_refused() {
+    let world = World::new(Mode::Explicit).await;
+    let load = |name, step, tensors| world.repository.load(name, over_the_wire(step, tensors));
+    let refused = |outcome: Result<(), InferError>, ring: &str| {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().ends_with(&format!("it is an ensemble that contains itself: {ring}")), "{error}");
+    };
+    refused(load("scaled", "scaled", ["x", "y"]).await, "scaled -> scaled");
+    // On disk, `plain` is no ensemble: the ring is of what has been loaded.
+    write(world.root.path(), "plain", &step(2, 8));
+    fs::copy(world.root.path().join("scaled/1/model.onnx"), world.root.path().join("plain/1/model.onnx")).unwrap();
+    load("plain", "scaled", ["x", "y"]).await.unwrap();
+    refused(load("scaled", "plain", ["x", "y"]).await, "scaled -> plain -> scaled");
+    refused(load("scaled", "outer", ["in", "out"]).await, "scaled -> outer -> inner -> scaled");
+    for model in ["scaled", "plain", "inner", "outer"] {
+        assert_eq!(world.index(model).state, Some("READY"), "{model}");
+    }
+    let sent = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#;
+    let answer = over_http(world.server.http().await, "POST", "/v2/models/plain/infer", sent).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

@@ -162,3 +162,32 @@ async fn the_old_model_serves_until_the_new_one_is_ready() {
     assert_eq!((states(&repository, &["m"]), largest()), (vec!["m READY ".to_owned()], 8));
     assert_eq!(server.model("m").spec().outputs()[0].labels.as_deref(), Some(&["two".to_owned()][..]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_does_not_stop_its_load() {
+    let (server, root) = (start().await, tempfile::tempdir().unwrap());
+    write(root.path(), "m", 4);
+    let pipe = Pipe::new(root.path().join("m/labels"));
+    let repository = attach(&server, root.path(), Mode::Explicit);
+    // An ensemble with `m`, which is loaded with it: the load of a client has several steps.
+    let config = "max_batch_size: 4
+        input { name: \"in\" data_type: TYPE_STRING dims: 1 }
+        output { name: \"out\" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }
+        ensemble_scheduling { step { model_name: \"m\" model_version: -1 } }";
+    fs::create_dir_all(root.path().join("e/1")).unwrap();
+    fs::write(root.path().join("e/config.pbtxt"), config).unwrap();
+    let load = tokio::spawn({
+        let repository = Arc::clone(&repository);
+        async move { repository.load("e", Overrides::default()).await }
+    });
+    let held = pipe.hold();
+    load.abort();
+    assert!(load.await.unwrap_err().is_cancelled());
+    drop(held);
+    // Whether or not it fits its step, the ensemble has been tried: without its client, too.
+    let tried = || states(&repository, &["m", "e"]).iter().all(|state| !state.contains("LOADING"));
+    while !(tried() && states(&repository, &["m", "e"]).len() == 2) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(states(&repository, &["m"])[0].starts_with("m READY"));
+}

@@ -29,6 +29,14 @@ use crate::{
     },
 };
 
+tokio::task_local! {
+    /// How many ensembles the one that answers now is within, itself included.
+    static DEPTH: usize;
+}
+
+/// How many ensembles may be within each other. No load makes a ring of them; if one did, its requests would never end.
+const MAX_DEPTH: usize = 16;
+
 /// Triton's platform name for an ensemble.
 pub const PLATFORM: &str = "ensemble";
 
@@ -156,7 +164,13 @@ fn sent_input(name: &str, tensor: Tensor) -> SentInput<'_> {
 impl Composite for Ensemble {
     fn infer(&self, request: InferRequest) -> InferFuture<'_> {
         Box::pin(async move {
-            let answered = self.answer(request).await;
+            let depth = DEPTH.try_with(|depth| depth + 1).unwrap_or(1);
+            if depth > MAX_DEPTH {
+                let message =
+                    format_args!("ensemble '{}' is within {MAX_DEPTH} others; at most that many may be", self.name);
+                return Err(InferError::internal(message));
+            }
+            let answered = DEPTH.scope(depth, self.answer(request)).await;
             answered.map_err(|error| {
                 let message = message::for_client(&error);
                 InferError::new(error.kind(), format_args!("in ensemble '{}', {message}", self.name))

@@ -1,6 +1,10 @@
 //! Ensembles and their models: an ensemble loads its models with itself, and is checked again when one of them changes.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
+};
 
 use quintet_engine::InferError;
 use tokio::sync::OwnedMutexGuard;
@@ -34,11 +38,7 @@ impl Repository {
             let within = [within, &[name]].concat();
             for step in config.iter().flat_map(steps).filter(|step| is_name(&step.model_name)) {
                 if within.contains(&step.model_name.as_str()) {
-                    return Err(InferError::internal(format_args!(
-                        "load failed for model '{name}': it is an ensemble that contains itself: {} -> {}",
-                        within.join(" -> "),
-                        step.model_name
-                    )));
+                    return Err(contains_itself(name, &[&within, &[step.model_name.as_str()][..]].concat()));
                 }
                 let none = Overrides::default();
                 self.load_steps(&step.model_name, &none, &within).await?;
@@ -105,4 +105,35 @@ impl Repository {
             tokio::spawn(retire(replaced));
         }
     }
+}
+
+/// The error for a model that would call itself by way of its steps, with the names on that way.
+pub(super) fn contains_itself(name: &str, ring: &[&str]) -> InferError {
+    InferError::invalid(format_args!(
+        "load failed for model '{name}': it is an ensemble that contains itself: {}",
+        ring.join(" -> ")
+    ))
+}
+
+/// The way from a model by way of its steps back to it, with it at both ends. `ensembles` are the others as they were
+/// loaded, which is not always as they are on disk. `None` if there is no such way.
+pub(super) fn ring<'a>(
+    ensembles: &'a BTreeMap<String, Vec<ModelSource>>,
+    name: &'a str,
+    sources: &'a [ModelSource],
+) -> Option<Vec<&'a str>> {
+    let steps_of = |sources: &'a [ModelSource]| sources.iter().flat_map(|source| steps(&source.config));
+    let mut ways: Vec<Vec<&str>> = steps_of(sources).map(|step| vec![name, step.model_name.as_str()]).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop() {
+        let last = *way.last()?;
+        if last == name {
+            return Some(way);
+        }
+        if seen.insert(last) {
+            let next = ensembles.get(last).into_iter().flat_map(|sources| steps_of(sources));
+            ways.extend(next.map(|step| [&way[..], &[step.model_name.as_str()]].concat()));
+        }
+    }
+    None
 }

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::{sync::OwnedMutexGuard, task::JoinSet};
 
 use super::{
+    ensembles::{contains_itself, ring},
     repository::{Entry, Repository},
     retire::retire,
     steps::{is_name, steps, steps_of},
@@ -48,7 +49,8 @@ impl Repository {
         failed
     }
 
-    /// Loads or reloads a model for a client.
+    /// Loads or reloads a model for a client. The load goes on to its end if the client leaves, that is, if the future is
+    /// dropped.
     ///
     /// # Errors
     /// [`quintet_engine::ErrorKind::Unavailable`] unless the mode is explicit;
@@ -56,21 +58,26 @@ impl Repository {
     /// [`quintet_engine::ErrorKind::InvalidInput`] for invalid overrides.
     pub async fn load(self: &Arc<Self>, name: &str, overrides: Overrides) -> Result<(), InferError> {
         self.allow_control()?;
-        self.load_model(name, overrides).await
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        let load = async move { this.load_model(&name, overrides).await };
+        tokio::spawn(load).await.map_err(InferError::internal)?
     }
 
     /// Unloads a model for a client, with `dependents` also the models of an ensemble's steps. Unloading a model that
-    /// is not loaded has no effect.
+    /// is not loaded has no effect. As a load, it goes on to its end if the client leaves.
     ///
     /// # Errors
     /// [`quintet_engine::ErrorKind::Unavailable`] unless the mode is explicit.
     pub async fn unload(self: &Arc<Self>, name: &str, dependents: bool) -> Result<(), InferError> {
         self.allow_control()?;
         let steps = if dependents { steps_of(&self.catalog, name) } else { Vec::new() };
-        for name in [name.to_owned()].into_iter().chain(steps) {
-            self.unload_model(&name).await;
-        }
-        Ok(())
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        let unload = async move {
+            for name in [name].into_iter().chain(steps) {
+                this.unload_model(&name).await;
+            }
+        };
+        tokio::spawn(unload).await.map_err(InferError::internal)
     }
 
     pub(super) async fn load_model(self: &Arc<Self>, name: &str, overrides: Overrides) -> Result<(), InferError> {
@@ -144,6 +151,15 @@ impl Repository {
         if reasons.is_empty() || !serves {
             let is_ensemble = sources.iter().any(|source| !steps(&source.config).is_empty());
             let mut ensembles = self.ensembles.lock();
+            let closes_ring = ring(&ensembles, name, &sources).map(|ring| contains_itself(name, &ring));
+            if let Some(error) = closes_ring {
+                drop(ensembles);
+                if !serves {
+                    let failed = |source: &ModelSource| (source.version, VersionState::Failed(error.to_string()));
+                    registry.replace(name, sources.iter().map(failed).collect());
+                }
+                return Err(error);
+            }
             let _ = if is_ensemble { ensembles.insert(name.to_owned(), sources) } else { ensembles.remove(name) };
             drop(ensembles);
             for replaced in self.catalog.replace(name, loaded) {
@@ -161,6 +177,10 @@ impl Repository {
     /// the repository's.
     fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, RepositoryError>, InferError> {
         let config = overrides.config(name)?;
+        if let Some(config) = config.as_ref().filter(|_| overrides.has_files()) {
+            wire::check_files(config)
+                .map_err(|error| InferError::invalid(format_args!("failed to load '{name}': {error}")))?;
+        }
         let files = overrides.write_files(name)?;
         if let Some(config) = &config {
             let roots = &self.options.roots;
