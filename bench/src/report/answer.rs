@@ -44,10 +44,10 @@ pub fn answer(report: &Report) -> String {
 /// What ran, and whether to trust it.
 fn head(report: &Report) -> String {
     let count = |severity| report.warnings.iter().filter(|warning| warning.severity == severity).count();
-    let findings = [(count(Severity::Error), "errors"), (count(Severity::Warning), "warnings")]
+    let findings = [(count(Severity::Error), "error"), (count(Severity::Warning), "warning")]
         .into_iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, name)| format!("{count} {name}"));
+        .map(|(count, name)| format!("{count} {name}{}", if count == 1 { "" } else { "s" }));
     let findings = list(findings);
     let trust = if findings.is_empty() { "no warnings".into() } else { format!("read first: {findings} in report.md") };
     format!("{}: {} requests failed; {trust}", report.settings.model, report.failed())
@@ -77,19 +77,20 @@ fn share(waterfall: &Waterfall, parts: &[Part]) -> Option<String> {
     Some(format!("{value:.0} % ({low:.0}–{high:.0})"))
 }
 
-/// gRPC against HTTP, for each service at the smallest batch.
-fn protocols(report: &Report) -> Option<String> {
-    let smallest = report.speedups.iter().map(|speedup| speedup.batch).min()?;
-    let texts = report.speedups.iter().filter(|speedup| speedup.batch == smallest).map(|found| {
+/// gRPC against HTTP, a line for each service, at the smallest batch.
+fn protocols(report: &Report) -> Vec<String> {
+    let smallest = report.speedups.iter().map(|speedup| speedup.batch).min();
+    let lines = report.speedups.iter().filter(|speedup| Some(speedup.batch) == smallest).map(|found| {
         let ratio = found.speedup;
         let verdict = match ratio {
             r if r.low > 1.0 => "gRPC is faster",
             r if r.high < 1.0 => "HTTP is faster",
             _ => "undecided",
         };
-        format!("{} {verdict} ({:.2}×, {:.2}–{:.2})", found.service, ratio.value, ratio.low, ratio.high)
+        let numbers = format!("{:.2}×, {:.2}–{:.2}", ratio.value, ratio.low, ratio.high);
+        format!("Protocol, {}: {verdict} (HTTP / gRPC {numbers})", found.service)
     });
-    Some(format!("Protocol: {}", texts.collect::<Vec<_>>().join("; ")))
+    lines.collect()
 }
 
 /// The fastest value of an axis that the run varied, on the first lane that has several, and whether that is decided.
