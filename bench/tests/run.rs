@@ -33,7 +33,7 @@ use quintet_bench::{
 use support::{INFER_US, MODEL, STAGED_INFER_US, STATISTICS_NS, Script, Suite};
 use tokio_util::sync::CancellationToken;
 
-/// Requests in each concurrent window; the window ends when they are sent.
+/// Requests in the windows of a concurrent load; a window ends when its share is sent.
 const WINDOW_REQUESTS: usize = 40;
 
 fn settings() -> Settings {
@@ -128,7 +128,9 @@ async fn every_lane_is_measured_and_the_counts_agree() {
             Load::Concurrent { .. } | Load::Open { .. } => {
                 assert_eq!(cell.sent, WINDOW_REQUESTS as u64);
                 assert_eq!(cell.completed + cell.outside_window, cell.sent);
-                assert!(cell.outside_window < 3, "at most what the other workers had sent when the last one ended");
+                assert_eq!(cell.blocks.len(), 3, "dealt into windows");
+                let most = 2 * cell.blocks.len() as u64;
+                assert!(cell.outside_window <= most, "what the other workers had sent when the last one ended");
                 assert_eq!(cell.connections, 3);
             }
         }
@@ -238,7 +240,7 @@ async fn a_stock_server_is_measured_together_with_the_suite() {
     let between = |a: Lane, b: Lane| report.differences.iter().any(|d| (d.a, d.b) == (a, b));
     assert!(!between(Lane::ONNX_HTTP, Lane::TRT_HTTP.of(triton)), "different lanes of two servers are not compared");
     let markdown = std::fs::read_to_string(folder.join("report.md")).unwrap();
-    assert!(markdown.contains("## The same lane of two servers: differences in p50 latency (ms)"));
+    assert!(markdown.contains("## The same lane of two servers: differences in latency (Hodges-Lehmann, ms)"));
     assert!(markdown.contains("| ONNX HTTP − triton ONNX HTTP |"));
     assert!(Report::read(&folder).unwrap() == report, "the report reads back equal");
 }
@@ -251,9 +253,10 @@ async fn failures_are_counted_and_quoted() {
             assert_eq!(cell.failures.count, 0);
         }
         let cells: Vec<_> = report.cells.iter().filter(|cell| cell.lane == lane).collect();
-        // 3 requests compare outputs, then 10 for each of two batch sizes, then a window: every fifth of 63 fails.
+        // 3 requests compare outputs, then 10 for each of two batch sizes and one at the head of each of their blocks, then
+        // the windows: every fifth of 69 fails.
         let failed: u64 = cells.iter().map(|cell| cell.failures.count + cell.warm_up.failures.count).sum();
-        assert_eq!(failed, 63 / 5, "{lane}");
+        assert_eq!(failed, 69 / 5, "{lane}");
         for cell in cells {
             let accounted = cell.completed + cell.outside_window + cell.failures.count + cell.abandoned;
             assert_eq!(cell.sent, accounted, "no request is dropped silently");
@@ -262,7 +265,7 @@ async fn failures_are_counted_and_quoted() {
         }
         let warning = report.warnings.iter().find(|w| w.code == "request-errors").unwrap();
         assert_eq!(warning.lanes, [lane]);
-        assert!(warning.message.contains("12 of 60") && warning.message.contains("scripted failure"), "{warning:?}");
+        assert!(warning.message.contains("13 of 61") && warning.message.contains("scripted failure"), "{warning:?}");
         assert_eq!(exit_status(&report), 1);
     }
 }
@@ -293,8 +296,8 @@ async fn without_a_provider_header_the_provider_is_unknown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_run_keeps_what_it_measured() {
     let cancel = CancellationToken::new();
-    // After the comparison (3), the first batch size (2 + 8) and a part of the second.
-    let script = Script { cancel: Some((Lane::ONNX_HTTP, 3 + 10 + 4, cancel.clone())), ..Script::default() };
+    // After the comparison (3), the first batch size (2 + 8, and the heads of 3 blocks) and a part of the second.
+    let script = Script { cancel: Some((Lane::ONNX_HTTP, 3 + 13 + 4, cancel.clone())), ..Script::default() };
     let suite = Suite::start(script).await;
     let output = tempfile::tempdir().unwrap();
     let Outcome { report, folder } = run_with(suite.targets(None), cancel, output.path()).await.unwrap();
@@ -398,8 +401,8 @@ async fn a_changed_run_is_not_resumed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_window_counts_what_it_abandoned() {
     let cancel = CancellationToken::new();
-    // In the middle of the lane's window, which comes after 3 + 10 + 10 requests.
-    let script = Script { cancel: Some((Lane::JPEG, 23 + 15, cancel.clone())), ..Script::default() };
+    // In the middle of a window of the lane, which come after 3 + 13 + 13 requests.
+    let script = Script { cancel: Some((Lane::JPEG, 29 + 18, cancel.clone())), ..Script::default() };
     let suite = Suite::start(script).await;
     let output = tempfile::tempdir().unwrap();
     let report = run_with(suite.targets(None), cancel, output.path()).await.unwrap().report;

@@ -64,9 +64,11 @@ impl Batches {
         Some(Estimate::new(mean, mean - half, mean + half, self.sorted.len()))
     }
 
-    /// The median.
+    /// The median; an interval that would end beyond the values ends at the last one.
     pub fn median(&self) -> Option<Estimate> {
-        self.quantile(0.5)
+        let half = self.half_interval_of_share(0.5)?;
+        let at = |p: f64| quantile(&self.sorted, p);
+        Some(Estimate::new(at(0.5)?, at(0.5 - half)?, at(0.5 + half)?, self.sorted.len()))
     }
 
     /// A tail percentile; unknown if its interval ends beyond the largest value.
@@ -90,17 +92,21 @@ impl Batches {
 
     /// The `p`-quantile; `None` if its interval ends beyond the largest value.
     fn quantile(&self, p: f64) -> Option<Estimate> {
-        let value = quantile(&self.sorted, p)?;
-        let n = self.sorted.len() as f64;
-        let dependent = self.half_interval(p, |x| f64::from(x <= value));
-        // Few batches may agree by chance; independent values have this spread.
-        let independent = students_t(self.batches.len() - 1) * (p * (1.0 - p) / n).sqrt();
-        let half = dependent.max(independent);
-        if p + half > 1.0 - 1.0 / n {
+        let half = self.half_interval_of_share(p)?;
+        if p + half > 1.0 - 1.0 / self.sorted.len() as f64 {
             return None;
         }
-        let (low, high) = (quantile(&self.sorted, p - half)?, quantile(&self.sorted, p + half)?);
-        Some(Estimate::new(value, low, high, self.sorted.len()))
+        let at = |p: f64| quantile(&self.sorted, p);
+        Some(Estimate::new(at(p)?, at(p - half)?, at(p + half)?, self.sorted.len()))
+    }
+
+    /// Half the 95 % interval of the share of values up to the `p`-quantile.
+    fn half_interval_of_share(&self, p: f64) -> Option<f64> {
+        let value = quantile(&self.sorted, p)?;
+        let dependent = self.half_interval(p, |x| f64::from(x <= value));
+        // Few batches may agree by chance; independent values have this spread.
+        let independent = students_t(self.batches.len() - 1) * (p * (1.0 - p) / self.sorted.len() as f64).sqrt();
+        Some(dependent.max(independent))
     }
 
     /// Half the 95 % interval of the mean of `of`, whose value is `mean`: batches may differ in length.
@@ -151,6 +157,9 @@ mod tests {
         assert!(Batches::new(vec![vec![1.0; 50]; 4]).is_none());
         let few = Batches::new(vec![vec![1.0, 2.0]; 5]).unwrap();
         assert_eq!(few.mean().unwrap().value, 1.5);
+        // The blocks differ by more than their values: the interval is all of them.
+        let drifting = Batches::new((0..6).map(|i| vec![f64::from(i); 8]).collect()).unwrap().median().unwrap();
+        assert_eq!((drifting.low, drifting.value, drifting.high), (0.0, 2.5, 5.0));
         assert!(matches!(few.tail(0.99), Percentile::Unknown { .. }));
         assert!(Batches::new(vec![Vec::new(); 8]).is_none_or(|batches| batches.mean().is_none()));
     }

@@ -1,6 +1,6 @@
 //! `quintet-bench run`: measures the lanes, from flags to exit status.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
@@ -18,7 +18,7 @@ use crate::{
     },
     client::target::Target,
     model::{report::Report, settings::Settings},
-    report::{exporter::Exporter as _, markdown::Markdown},
+    report::{answer::answer, exporter::Exporter as _, markdown::Markdown},
     run::{
         journal::Unfinished,
         plan::Plan,
@@ -59,6 +59,9 @@ pub struct RunArgs {
     /// Folder for results; each run makes a new folder in it.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
+    /// Print all tables on a terminal too, after the answer in a few lines. They are always in the files, and in a pipe.
+    #[arg(long)]
+    pub tables: bool,
 }
 
 impl RunArgs {
@@ -139,7 +142,14 @@ async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<E
     tokio::spawn(stop_at_ctrl_c(stop.clone()));
     let output = args.output.clone();
     let outcome = Run { settings, targets, payload, output, progress: &progress, resume, stop }.run().await?;
-    write_stdout(&Markdown.export(&outcome.report)?)?;
+    // A pipe gets the tables, as a file would.
+    let terminal = std::io::stdout().is_terminal();
+    if terminal {
+        write_stdout(&answer(&outcome.report))?;
+    }
+    if args.tables || !terminal {
+        write_stdout(&Markdown.export(&outcome.report)?)?;
+    }
     eprintln!("report: {}", outcome.folder.join("report.json").display());
     if outcome.report.interrupted {
         eprintln!("to continue: quintet-bench run --resume {}", outcome.folder.display());

@@ -1,9 +1,10 @@
 //! Writes reports as HTML, SVG, Markdown, CSV and JSON.
 //!
-//! [`tables`] builds the tables in their order and [`table`] formats values; [`markdown`], [`html`], [`csv`] and
+//! [`answer`] is the few lines for the terminal. [`tables`] builds the tables in their order and [`table`] formats values; [`markdown`], [`html`], [`csv`] and
 //! [`json`] write them; [`files`] writes and reads a report's files. To add a column, change the function of its table
 //! in [`tables`], [`axes`], [`differences`], [`waterfalls`] or [`verdicts`].
 
+pub mod answer;
 pub mod axes;
 pub mod columns;
 pub mod compare;

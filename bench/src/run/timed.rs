@@ -17,6 +17,8 @@ pub struct Timed {
     pub most_ramp: Duration,
     /// Its measured length.
     pub length: Duration,
+    /// Its number among the windows of the load, from 0.
+    pub index: usize,
     /// Number of windows that the load is dealt into.
     pub windows: usize,
 }
@@ -24,7 +26,7 @@ pub struct Timed {
 impl Timed {
     /// A load that is measured in a single window.
     pub fn single(ramp: Duration, length: Duration) -> Self {
-        Self { from: Duration::ZERO, ramp, most_ramp: ramp, length, windows: 1 }
+        Self { from: Duration::ZERO, ramp, most_ramp: ramp, length, index: 0, windows: 1 }
     }
 
     /// Deals `duration` into at most `blocks` windows. The first has the whole ramp, because the server may be cold; the
@@ -48,6 +50,11 @@ impl Timed {
         self.ramp + self.length
     }
 
+    /// Its share of a number of requests; at least one.
+    pub fn share_of(&self, total: usize) -> usize {
+        (total / self.windows + usize::from(self.index < total % self.windows)).max(1)
+    }
+
     /// Where it ends in the schedule of an open loop.
     pub fn end(&self) -> Duration {
         self.from + self.time()
@@ -69,8 +76,8 @@ fn count(duration: Duration, blocks: usize) -> usize {
 fn one_after_the_other(windows: impl Iterator<Item = Timed>) -> Vec<Timed> {
     let mut windows: Vec<Timed> = windows.collect();
     let (count, mut from) = (windows.len(), Duration::ZERO);
-    for window in &mut windows {
-        (window.from, window.windows) = (from, count);
+    for (index, window) in windows.iter_mut().enumerate() {
+        (window.from, window.index, window.windows) = (from, index, count);
         from = window.end();
     }
     windows
@@ -104,6 +111,7 @@ mod tests {
             prop_assert!(length <= ms(duration) && ms(duration) - length < Duration::from_micros(1));
             let ramps: Duration = windows.iter().map(|window| window.ramp).sum();
             prop_assert!(ms(ramp) <= ramps && ramps <= 2 * ms(ramp));
+            prop_assert_eq!(windows.iter().map(|window| window.share_of(1_000)).sum::<usize>(), 1_000);
         }
 
         /// Each request of a schedule is in exactly one window, at its place.

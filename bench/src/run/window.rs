@@ -47,15 +47,16 @@ impl LaneClient {
         &mut self,
         requests: Arc<[Prepared]>,
         workers: usize,
-        Timed { ramp, most_ramp, length, windows, .. }: Timed,
+        window: Timed,
         mut progress: impl FnMut(Effort),
     ) -> Result<MeasuredBlock, CreationError> {
+        let Timed { ramp, most_ramp, length, .. } = window;
         self.workers(workers).await;
         let traffic = self.wire().begin();
         let idle_before = self.scraper.read_idle().await;
         // `stop` ends the sending; a worker cancels it when the budget is used up.
         let stop = self.clock.cancel.child_token();
-        let budget = Arc::new(AtomicUsize::new(self.limits.max_window_requests.div_ceil(windows)));
+        let budget = Arc::new(AtomicUsize::new(window.share_of(self.limits.max_window_requests)));
         let warm = Arc::new(Semaphore::new(0));
         let mut tasks = JoinSet::new();
         // Without a ramp, open the window before the first request: this task may run late.

@@ -8,7 +8,7 @@ use crate::{
         stats::samples_needed,
         summary::{Bytes, Cell, Summary},
     },
-    model::{load::Load, report::Report, warning::Severity, words::list},
+    model::{cell, load::Load, report::Report, warning::Severity, words::list},
 };
 
 /// Fewer samples than this have no distribution-free 95 % interval of the median.
@@ -48,13 +48,16 @@ pub const TOO_FEW_FOR_P99: Rule = Rule {
 
 fn p99_omitted(report: &Report) -> Vec<Finding> {
     let needed = samples_needed(0.99);
-    let short = || report.cells.iter().filter(|cell| (cell.completed as usize) < needed);
+    let unknown = |cell: &&cell::Cell| cell.latency_ms.as_ref().is_none_or(|latency| latency.p99.known().is_none());
+    let short = || report.cells.iter().filter(unknown);
     let loads: BTreeSet<Load> = short().map(|cell| cell.load).collect();
     let lanes: BTreeSet<_> = short().map(|cell| cell.lane).collect();
     if lanes.is_empty() {
         return Vec::new();
     }
-    let message = format!("p99 is omitted because there are fewer than {needed} samples: {}", list(loads));
+    let queueing = loads.iter().any(|load| !matches!(load, Load::Serial { .. }));
+    let more = if queueing { ", or too few of requests that wait for each other" } else { "" };
+    let message = format!("p99 is omitted because there are fewer than {needed} samples{more}: {}", list(loads));
     vec![Finding { lanes: lanes.into_iter().collect(), message }]
 }
 
