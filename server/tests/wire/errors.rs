@@ -1,6 +1,8 @@
 //! Refused requests, with status and message.
 
 use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use quintet_proto::inference::{
     InferParameter, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest,
     ModelReadyRequest, ModelRepositoryParameter, RepositoryIndexRequest, RepositoryModelLoadRequest,
@@ -108,6 +110,26 @@ async fn refuses_bodies_that_are_not_one_message() {
     assert!(message.contains("exceeds%20the%20limit%20of%204194304%20bytes%20(--max-input-bytes)"), "{message}");
     let other = server.send(&[("content-type", "application/json")], "{}").await;
     assert_eq!(other.status, 415);
+}
+
+#[tokio::test]
+async fn refuses_methods_other_than_post() {
+    let server = start().await;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut client, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    for method in ["GET", "PUT", "OPTIONS", "HEAD"] {
+        let request =
+            http::Request::builder().method(method).uri("http://localhost/inference.GRPCInferenceService/ServerLive");
+        let request = request.header(GRPC.0, GRPC.1).body(Empty::<Bytes>::new()).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &"POST".parse().unwrap()),
+            "{method}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use quintet_engine::{ErrorKind, InferError};
 use quintet_http2::{self as http2, Admission, connection, frame::ErrorCode};
@@ -224,10 +224,14 @@ impl http2::Handler for Front {
             // It ends with this request.
             self.guard.leave().cancel();
         }
-        if !is_grpc(&head.headers) {
-            let mut response = Response::new(tonic::body::Body::empty());
-            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        // gRPC's calls are POST requests. RFC 9110 §15.5.6: a response with status 405 MUST have Allow.
+        if head.method != Method::POST {
+            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED);
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             return self.answered(response);
+        }
+        if !is_grpc(&head.headers) {
+            return self.answered(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         if self.guard.is_reserve() && !PROBES.contains(&head.uri.path()) {
             return self.answered(reply::failure(&InferError::new(ErrorKind::Unavailable, NO_ROOM)));
@@ -249,6 +253,13 @@ impl http2::Handler for Front {
 /// The error of a body whose client has cancelled the request, as a status for tonic.
 fn cancelled(cancelled: http2::RequestCancelled) -> tonic::Status {
     tonic::Status::cancelled(cancelled.to_string())
+}
+
+/// The response to a request that is no gRPC call.
+fn refusal(status: StatusCode) -> Response<tonic::body::Body> {
+    let mut response = Response::new(tonic::body::Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 /// Whether the content type is `application/grpc`, with or without a suffix such as `+proto`.
