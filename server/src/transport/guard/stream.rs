@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use super::Guard;
+use super::watch::Guard;
 
 /// A stream with its guard.
 pub struct Guarded<S> {
