@@ -4,10 +4,14 @@ use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use hyper_util::rt::TokioIo;
-use quintet_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use quintet_bench::{
+    client::{self, call::HttpVersion, connection::Connection, grpc, http, tls::Trust, token},
+    model::limits::Limits,
+};
+use quintet_proto::inference::{ServerMetadataRequest, grpc_inference_service_client::GrpcInferenceServiceClient};
 use quintet_server::{
     process::check::{self, Check},
-    transport::access::{Access, Named, Reload as _, Rules, Tls, TlsFiles},
+    transport::access::{Access, Named, Reload as _, Rules, Tls, TlsFiles, Tokens},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -177,6 +181,34 @@ async fn the_health_check_speaks_tls() {
     // A token is not sent to a server that nobody vouches for.
     fs::write(authority.file("tokens"), "0123456789abcdef").unwrap();
     assert_eq!(health(with("localhost", &["--auth-token-file", &file("tokens")])).await, ExitCode::FAILURE);
+}
+
+#[tokio::test]
+async fn the_benchmarks_client_speaks_tls_and_sends_a_token() {
+    let (server, authority) = (start().await, Authority::new());
+    fs::write(authority.file("tokens"), "0123456789abcdef").unwrap();
+    let tokens = Tokens::from_file(&authority.file("tokens")).unwrap();
+    let access = |protocol| {
+        let (tls, tokens) = (Some(authority.tls(protocol, false)), Some(Arc::clone(&tokens)));
+        Access::from(Rules { tls, tokens, ..Rules::default() })
+    };
+    let [http_port, grpc_port] = guarded(&server, access("http/1.1"), access("h2")).await;
+    let trust = Trust::from_file(&authority.file("ca.pem")).unwrap();
+    let token = token::authorization(&authority.file("tokens")).unwrap();
+    let endpoint =
+        |port| format!("https://localhost:{port}").parse::<client::endpoint::Endpoint>().unwrap().trusting(&trust);
+    for (authorised, status) in [(true, 200), (false, 401)] {
+        let [http_endpoint, grpc_endpoint] = [http_port, grpc_port].map(|port| match authorised {
+            true => endpoint(port).authorised(&token),
+            false => endpoint(port),
+        });
+        let request = http::get(&http_endpoint, "/v2").unwrap();
+        let mut connection = Connection::new(http_endpoint, HttpVersion::Http1, Limits::default());
+        assert_eq!(connection.call(&request).await.unwrap().status, status);
+        let request = grpc::unary(&grpc_endpoint, "ServerMetadata", &ServerMetadataRequest {}).unwrap();
+        let mut connection = Connection::new(grpc_endpoint, HttpVersion::Http2, Limits::default());
+        assert_eq!(grpc::check(&connection.call(&request).await.unwrap()).is_ok(), authorised);
+    }
 }
 
 #[tokio::test]
