@@ -3,7 +3,7 @@
 //!
 //! First in, first out collapses under overload: each request reaches an instance just when its client gives up. A long
 //! queue alone is no overload: a closed loop of patient clients keeps one for ever, and loses nothing by it. So the order
-//! changes when a client leaves that had waited as long as others do, and only for as long as that goes on. As in CoDel
+//! changes when a client leaves that had waited about as long as others do, and only for as long as that goes on. As in CoDel
 //! (RFC 8289) and adaptive LIFO, the newest request is then the one worth running.
 
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// A client that leaves sooner, counted in the time that an instance spends on a request, did not leave because of the
 /// queue.
 const STANDING_RUNS: u32 = 2;
-/// A run takes at most one of as many parts of the patience of clients: the rest is for the wait before it.
+/// A run may take the patience of clients divided by this: the rest is for the wait before it.
 const PARTS: u32 = 4;
 /// How long the longest wait is remembered, at least; at most twice as long.
 const MEMORY: Duration = Duration::from_secs(10);
