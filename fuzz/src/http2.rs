@@ -62,8 +62,11 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     let whole = Server::receive(&bytes, Pieces::new(0), false, None);
     let pieces = Server::receive(&bytes, Pieces::new(seed), false, None);
-    assert_eq!(whole.events, pieces.events, "other events in pieces");
-    assert_eq!(whole.error, pieces.error, "another error in pieces");
+    // A connection that ended without an error, as after the client's GOAWAY, reads no more: the rest may be wrong.
+    if pieces.error.is_some() || !pieces.connection.is_closed() {
+        assert_eq!(whole.events, pieces.events, "other events in pieces");
+        assert_eq!(whole.error, pieces.error, "another error in pieces");
+    }
     let shut_down_at = (flags & 4 != 0).then_some(bytes.len() / 2);
     let answering = Server::receive(&bytes, Pieces::new(seed), true, shut_down_at);
     for server in [whole, pieces, answering] {
