@@ -169,6 +169,32 @@ def inputs_message(count, same):
     return request.SerializeToString()
 
 
+def outputs_message(count):
+    request = one_input()
+    for n in range(count):
+        request.outputs.add(name=f"y{n}")
+    return request.SerializeToString()
+
+
+def parameters_message(count):
+    request = one_input()
+    for n in range(count):
+        request.parameters[f"p{n}"].int64_param = n
+    return request.SerializeToString()
+
+
+def raw_message(count):
+    request = one_input()
+    request.raw_input_contents.extend([bytes(4)] * count)
+    return request.SerializeToString()
+
+
+def one_input():
+    request = service_pb2.ModelInferRequest(model_name="identity")
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 1]).contents.fp32_contents.append(1)
+    return request
+
+
 MANY = {
     "inputs, JSON": lambda server, n: (post, inputs_json(n, same=False)),
     "equal inputs, JSON": lambda server, n: (post, inputs_json(n, same=True)),
@@ -176,6 +202,9 @@ MANY = {
     "parameters, JSON": lambda server, n: (post, parameters_json(n)),
     "inputs, gRPC": lambda server, n: (call, inputs_message(n, same=False)),
     "equal inputs, gRPC": lambda server, n: (call, inputs_message(n, same=True)),
+    "outputs, gRPC": lambda server, n: (call, outputs_message(n)),
+    "parameters, gRPC": lambda server, n: (call, parameters_message(n)),
+    "raw inputs, gRPC": lambda server, n: (call, raw_message(n)),
 }
 
 
