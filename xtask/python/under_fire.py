@@ -306,7 +306,8 @@ async def capacity(server, ask, methods):
     async def client(method):
         nonlocal done
         while time.monotonic() < end:
-            done += await ask(server, method) == "200"
+            outcome = await ask(server, method)
+            done += outcome == "200"
 
     await asyncio.gather(*(client(method) for method in methods[:2]))
     return done / SECONDS

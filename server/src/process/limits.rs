@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use clap::{Command, CommandFactory as _};
+use quintet_http2::connection::{Allowance, FRAMES_PER_SENT, Limits};
 
 use super::cli::Cli;
 
 /// The heading in `--help` of all flags that bound what a client can make the server hold, compute or wait for.
 const HEADING: &str = "Limits";
-/// The lines of docs/limits.md between which the table stands.
-const MARKS: [&str; 2] = ["<!-- flags: begin -->\n", "<!-- flags: end -->\n"];
+/// The names of the tables in docs/limits.md, with what makes them.
+const TABLES: [(&str, fn() -> String); 2] = [("flags", flags), ("http2", http2)];
 
 /// A flag's default and what it bounds, from its help.
 fn described(argument: &clap::Arg) -> (String, String) {
@@ -27,7 +28,7 @@ fn limits(command: &Command) -> BTreeMap<String, (String, String)> {
     limits.map(|argument| (format!("--{}", argument.get_long().unwrap_or_default()), described(argument))).collect()
 }
 
-fn table() -> String {
+fn flags() -> String {
     let command = Cli::command();
     let triton = limits(&command);
     let suite = limits(command.find_subcommand("suite").expect("the suite is a subcommand"));
@@ -45,12 +46,58 @@ fn table() -> String {
     table
 }
 
+/// What one HTTP/2 connection may do. These limits have no flags: they bound what no client needs.
+fn http2() -> String {
+    let Limits {
+        concurrent_streams,
+        header_list_bytes,
+        field_block_bytes,
+        continuation_frames,
+        settings_entries,
+        empty_frames,
+        rapid_resets,
+    } = Limits::default();
+    let often = |allowed: Allowance| format!("{} at once, then {} a second", allowed.burst, allowed.per_second);
+    let rows = [
+        (
+            "open streams",
+            concurrent_streams.to_string(),
+            "each has a request and a body; further ones get REFUSED_STREAM",
+        ),
+        (
+            "bytes of a request's fields",
+            header_list_bytes.to_string(),
+            "held while the request runs; more gets status 431",
+        ),
+        ("bytes of a field block as sent", field_block_bytes.to_string(), "held until it is complete"),
+        ("CONTINUATION frames of a field block", continuation_frames.to_string(), "empty ones add no bytes to it"),
+        ("values in a SETTINGS frame", settings_entries.to_string(), "each costs work; the standard defines six"),
+        (
+            "frames that carry nothing: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA, unknown ones",
+            format!("{}, and {FRAMES_PER_SENT} for each frame of a response", often(empty_frames)),
+            "they cost work, and some an answer",
+        ),
+        (
+            "streams that end at once by a reset of the client or by its error",
+            often(rapid_resets),
+            "they cost work and do not count as open (CVE-2023-44487, CVE-2025-8671)",
+        ),
+    ];
+    let rows = rows.map(|(what, limit, reason)| format!("| {what} | {limit} | {reason} |\n"));
+    format!("| of one connection | limit | reason |\n|---|---|---|\n{}", rows.concat())
+}
+
 #[test]
 fn the_page_lists_every_limit_with_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/limits.md");
     let page = fs::read_to_string(&path).unwrap();
-    let [begin, end] = MARKS.map(|mark| page.find(mark).expect(mark));
-    let wanted = format!("{}{}{}", &page[..begin + MARKS[0].len()], table(), &page[end..]);
+    let mut wanted = page.clone();
+    for (name, table) in TABLES {
+        let [begin, end] = ["begin", "end"].map(|mark| format!("<!-- {name}: {mark} -->\n"));
+        let from = wanted.find(&begin).expect(name) + begin.len();
+        let to = wanted.find(&end).expect(name);
+        wanted.replace_range(from..to, &table());
+    }
     if std::env::var_os("QUINTET_WRITE_LIMITS").is_some() {
         fs::write(&path, &wanted).unwrap();
         return;

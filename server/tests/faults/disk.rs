@@ -17,13 +17,19 @@ const FILE: &str = "QUINTET_FAULT_TRACE_FILE";
 fn a_full_disk_costs_only_the_traces_that_do_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     // The limit is a process's: a second one runs the test below, with files of at most 8 KiB (16 blocks).
-    let status = Command::new("sh")
+    // Its output goes through a pipe, which has no limit: that of this test may be a file.
+    let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -S -f 16; exec \"$0\" --exact disk::traces_beyond_the_limit --ignored"])
         .arg(std::env::current_exe().unwrap())
         .env(FILE, folder.path().join("trace.json"))
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test]

@@ -46,10 +46,10 @@ settings! {
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";
-    /// Maximum number of shared-memory regions registered with a service [default: 1024]
+    /// Maximum number of shared-memory regions registered with a service: each is a mapping, of which a process has a limited number [default: 1024]
     #[arg(value_name = "N", help_heading = "Limits")]
     shared_memory_max_regions: usize = 1024, "QUINTET_SHARED_MEMORY_MAX_REGIONS";
-    /// Maximum total bytes of the shared-memory regions of a service [default: 17179869184, 16 GiB]
+    /// Maximum total bytes of the shared-memory regions of a service, which count as its address space [default: 17179869184, 16 GiB]
     #[arg(value_name = "BYTES", help_heading = "Limits")]
     shared_memory_max_bytes: u64 = 16 << 30, "QUINTET_SHARED_MEMORY_MAX_BYTES";
     /// What to do if a model's first provider does not work (in Triton mode: a GPU that its configuration names): use the next one, or refuse to load the model [default: fallback]
@@ -67,10 +67,10 @@ settings! {
     /// Maximum number of connections of one listener; at the limit the one that has been idle the longest makes room, and while all are busy only health and metrics are answered, on 16 more [default: 1024]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";
-    /// Bytes of idle buffers that a service keeps for later requests [default: 268435456, 256 MiB]
+    /// Bytes of idle buffers that a service keeps for later requests, which are faster with them; those that are not used for a minute are given back [default: 268435456, 256 MiB]
     #[arg(value_name = "BYTES", help_heading = "Limits")]
     buffer_pool_bytes: usize = 256 << 20, "QUINTET_BUFFER_POOL_BYTES";
-    /// Seconds that accepted requests may take to finish after SIGTERM or SIGINT [default: 30]
+    /// Seconds that accepted requests may take to finish after SIGTERM or SIGINT, so that the process ends [default: 30]
     #[arg(value_name = "SECONDS", help_heading = "Limits")]
     exit_timeout_secs: u64 = 30, "QUINTET_EXIT_TIMEOUT_SECS";
     /// Seconds between the end of readiness after SIGTERM or SIGINT and the end of the listeners, so that load balancers stop sending requests first; they need none where something else waits, such as preStop in Kubernetes [default: 0]

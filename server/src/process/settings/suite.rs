@@ -87,16 +87,16 @@ settings! {
     /// Threads that decode images for the jpeg lane [default: 0, one for each core]
     #[arg(value_name = "N")]
     decode_threads: usize = 0, "QUINTET_DECODE_THREADS";
-    /// Maximum number of images in the jpeg lane that wait for decoding or are being decoded; further ones get 503 [default: 1024]
+    /// Maximum number of images in the jpeg lane that wait for decoding or are being decoded, so that waiting has an end; further ones get 503 [default: 1024]
     #[arg(value_name = "IMAGES", help_heading = "Limits")]
     max_decode_queue: usize = 1024, "QUINTET_MAX_DECODE_QUEUE";
-    /// Maximum bytes of a request body; larger ones get 413 [default: 67108864, 64 MiB]
+    /// Maximum bytes of a request body, before and after decompression, so that one request cannot fill the memory; larger ones get 413 [default: 67108864, 64 MiB]
     #[arg(value_name = "BYTES", help_heading = "Limits")]
     max_input_bytes: usize = 64 << 20, "QUINTET_MAX_INPUT_BYTES";
-    /// Maximum pixels of an image, checked before it is decoded [default: 50000000]
+    /// Maximum pixels of an image, checked before it is decoded, because a few bytes can announce any size [default: 50000000]
     #[arg(value_name = "PIXELS", help_heading = "Limits")]
     max_image_pixels: u64 = 50_000_000, "QUINTET_MAX_IMAGE_PIXELS";
-    /// Maximum number of images in one request to the jpeg lane [default: 256]
+    /// Maximum number of images in one request to the jpeg lane, so that one request cannot fill the queue for decoding [default: 256]
     #[arg(help_heading = "Limits")]
     max_images: usize = 256, "QUINTET_MAX_IMAGES";
     /// Format of the log lines on stderr; QUINTET_LOG sets the level, e.g. info or quintet_server=debug [default: text]

@@ -117,13 +117,13 @@ pub struct Flags {
     /// Metrics in addition to the counters, e.g. summary_latencies=true; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub metrics_config: Vec<String>,
-    /// Maximum bytes of a request body, before and after decompression; larger ones get 413
+    /// Maximum bytes of a request body, before and after decompression, so that one request cannot fill the memory; larger ones get 413
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..), help_heading = "Limits")]
     pub http_max_input_size: usize,
-    /// Maximum bytes of a gRPC message (Triton has no such limit)
+    /// Maximum bytes of a gRPC message, so that one request cannot fill the memory (Triton has no such limit)
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..), help_heading = "Limits")]
     pub grpc_max_input_size: usize,
-    /// Maximum number of requests of one gRPC stream that run at the same time; further ones are read later
+    /// Maximum number of requests of one gRPC stream that run at the same time, so that a stream does not take all instances; further ones are read later
     #[arg(long, value_name = "N", default_value_t = kserve_grpc::MAX_STREAM_REQUESTS, help_heading = "Limits")]
     pub grpc_max_stream_requests: usize,
 
