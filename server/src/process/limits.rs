@@ -9,8 +9,6 @@ use super::cli::Cli;
 
 /// The heading in `--help` of all flags that bound what a client can make the server hold, compute or wait for.
 const HEADING: &str = "Limits";
-/// The names of the tables in docs/limits.md, with what makes them.
-const TABLES: [(&str, fn() -> String); 2] = [("flags", flags), ("http2", http2)];
 
 /// A flag's default and what it bounds, from its help.
 fn described(argument: &clap::Arg) -> (String, String) {
@@ -92,11 +90,11 @@ fn the_page_lists_every_limit_with_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/limits.md");
     let page = fs::read_to_string(&path).unwrap();
     let mut wanted = page.clone();
-    for (name, table) in TABLES {
+    for (name, table) in [("flags", flags()), ("http2", http2())] {
         let [begin, end] = ["begin", "end"].map(|mark| format!("<!-- {name}: {mark} -->\n"));
         let from = wanted.find(&begin).expect(name) + begin.len();
         let to = wanted.find(&end).expect(name);
-        wanted.replace_range(from..to, &table());
+        wanted.replace_range(from..to, &table);
     }
     if std::env::var_os("QUINTET_WRITE_LIMITS").is_some() {
         fs::write(&path, &wanted).unwrap();
