@@ -10,7 +10,7 @@ import sys
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SETTING = re.compile(r"\bQUINTET_[A-Z_]+\b")
+SETTING = re.compile(r"\bQUINTET_[A-Z0-9_]+\b")
 
 
 def run(*command, **options):

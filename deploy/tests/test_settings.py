@@ -15,7 +15,7 @@ KUBERNETES_OWN = {"QUINTET_SERVICE_HOST"}
 def known():
     """The variables in the help of the suite and of Triton mode."""
     helps = run(quintet("quintet-server"), "suite", "--help") + run(quintet("quintet-server"), "--help")
-    return set(re.findall(r"\[env: (QUINTET_[A-Z_]+)=", helps)) | NOT_FLAGS
+    return set(re.findall(r"\[env: (QUINTET_[A-Z0-9_]+)=", helps)) | NOT_FLAGS
 
 
 def flags(*command):
@@ -33,14 +33,14 @@ class Settings(unittest.TestCase):
             self.assertEqual(names - known() - KUBERNETES_OWN, set(), path)
 
     def test_the_example_lists_every_setting(self):
-        listed = set(re.findall(r"^#?(QUINTET_[A-Z_]+)=", read(".env.example"), re.MULTILINE))
+        listed = set(re.findall(r"^#?(QUINTET_[A-Z0-9_]+)=", read(".env.example"), re.MULTILINE))
         self.assertEqual(known() - listed, set(), "not in .env.example")
 
     def test_the_example_lists_every_variable_of_compose(self):
         used = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", read("docker-compose.yml")))
         listed = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", read(".env.example"), re.MULTILINE))
         self.assertEqual(used, {name: listed.get(name) for name in used})
-        passed = set(re.findall(r"^  (QUINTET_[A-Z_]+):", read("docker-compose.yml"), re.MULTILINE))
+        passed = set(re.findall(r"^  (QUINTET_[A-Z0-9_]+):", read("docker-compose.yml"), re.MULTILINE))
         fixed = read(".env.example").split("# Set by the images")[1]
         missing = known() - passed - set(SETTING.findall(fixed))
         self.assertEqual(missing, set(), "docker-compose.yml does not pass these on")
