@@ -193,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<S, H> {
             }
             self.connection.transmitted(sent, self.now);
         }
-        Poll::Ready(Ok(()))
+        // TLS may hold back bytes that its socket did not take.
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 }
 

@@ -16,12 +16,14 @@ use super::watch::Guard;
 pub struct Guarded<S> {
     stream: S,
     guard: Arc<Guard>,
+    /// Whether the last flush had to wait: TLS holds bytes that its socket did not take.
+    flush_blocked: bool,
 }
 
 impl<S> Guarded<S> {
     /// The stream, which reports to `guard`.
     pub fn new(stream: S, guard: Arc<Guard>) -> Self {
-        Self { stream, guard }
+        Self { stream, guard, flush_blocked: false }
     }
 
     /// Its guard.
@@ -68,7 +70,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // Without TLS a flush never waits, and nothing is reported.
+        if flushed.is_pending() != self.flush_blocked {
+            self.flush_blocked = flushed.is_pending();
+            self.guard.sent((!self.flush_blocked).then_some(0));
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -88,4 +96,47 @@ pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, last: &[u8]
     };
     // The client may be gone, which is as well.
     let _ = tokio::time::timeout(Duration::from_secs(1), ending).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::transport::guard::{Phase, Reason, Timeouts};
+
+    /// Takes all that is written and never finishes a flush, as TLS whose client does not read.
+    struct NeverFlushed;
+
+    impl AsyncRead for NeverFlushed {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for NeverFlushed {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_waits_for_the_client_has_a_time_limit() {
+        let guard = Arc::new(Guard::new(Timeouts::default(), CancellationToken::new(), Arc::default()));
+        let mut stream = Guarded::new(NeverFlushed, Arc::clone(&guard));
+        guard.enter(Phase::Answer);
+        let serving = async {
+            stream.write_all(b"answer").await?;
+            stream.flush().await
+        };
+        assert_eq!(guard.watch(serving).await.unwrap_err(), Reason::Answer);
+    }
 }

@@ -82,11 +82,6 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Stream::Tls(stream) = &mut self.stream {
-            // A write may leave encrypted bytes that the socket did not take. Whoever waits for input sends them, too, so
-            // that an answer is complete without a call of `flush`.
-            let _ = Pin::new(stream).poll_flush(cx)?;
-        }
         on_stream!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
