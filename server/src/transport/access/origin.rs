@@ -32,7 +32,7 @@ pub struct OriginError(String);
 
 impl Sites {
     /// These origins may call. With `only_local_names`, which is for a listener on loopback, a request must be sent to an
-    /// address, to `localhost`, to the machine's name, or to the host of an allowed origin.
+    /// address, to `localhost`, to the machine's name, to a name without a dot, or to the host of an allowed origin.
     ///
     /// # Errors
     /// When a text is not an origin.
@@ -96,10 +96,13 @@ impl Sites {
         self.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) || same().unwrap_or(false)
     }
 
-    /// Whether a request may be sent to this host on loopback.
+    /// Whether a request may be sent to this host on loopback. A name without a dot is one of this network, such as that of
+    /// a container: no stranger's site has one.
     fn is_ours(&self, host: &str) -> bool {
         let name = name(host);
+        let is_of_network = !name.is_empty() && !name.contains('.');
         self.is_machines(name)
+            || is_of_network
             || self.allowed.iter().any(|origin| {
                 origin.split_once("://").is_some_and(|(_, authority)| self::name(authority).eq_ignore_ascii_case(name))
             })
@@ -180,6 +183,8 @@ mod tests {
             "192.168.0.7:8010",
             "models.example.com",
             "models.example.com:8010",
+            "triton:8000",
+            "x",
             &machine,
         ] {
             assert_eq!(check(&sites, "POST", &[("host", host)]), Ok(()), "{host}");
@@ -187,7 +192,7 @@ mod tests {
         for host in [
             "evil.example",
             "evil.example:8010",
-            "notlocalhost",
+            "notlocalhost.example",
             "127.0.0.1.evil.example",
             "localhost.evil.example",
             "",
