@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use quintet_engine::{
-    BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor,
+    BatchPolicy, DataType, InferRequest, OutputSet, QueuePolicy, Shape, Tensor,
     batch::{
         decision::{QueueView, decide},
         scheduler::{Next, Pending, Scheduler},
@@ -31,16 +31,12 @@ fn policy() -> BatchPolicy {
 }
 
 fn request(started: Instant) -> InferRequest {
-    InferRequest {
+    InferRequest::new(
         started,
-        inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 4]), Bytes::from_static(&[0; 4])).unwrap())],
-        rows: 1,
-        outputs: OutputSet::all(1),
-        output_memory: Vec::new(),
-        priority: 0,
-        deadline: None,
-        timings: StageTimings::default(),
-    }
+        vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 4]), Bytes::from_static(&[0; 4])).unwrap())],
+        1,
+        OutputSet::all(1),
+    )
 }
 
 /// A queue that stays at one length: for each batch that leaves it, as many requests come.

@@ -127,7 +127,7 @@ mod tests {
     use quintet_proto::DataType;
 
     use super::*;
-    use crate::{request::StageTimings, spec::OutputSet, tensor::Shape};
+    use crate::{spec::OutputSet, tensor::Shape};
 
     fn tensor(dims: &[usize], mark: u8) -> Tensor {
         let len = dims.iter().product();
@@ -141,16 +141,7 @@ mod tests {
     }
 
     fn request(inputs: &[Sent], outputs: usize) -> InferRequest {
-        InferRequest {
-            started: Instant::now(),
-            inputs: sent(inputs),
-            rows: 1,
-            outputs: OutputSet::all(outputs),
-            output_memory: Vec::new(),
-            priority: 0,
-            deadline: None,
-            timings: StageTimings::default(),
-        }
+        InferRequest::new(Instant::now(), sent(inputs), 1, OutputSet::all(outputs))
     }
 
     fn inputs() -> impl Strategy<Value = Vec<Sent>> {

@@ -55,16 +55,12 @@ fn both(first: &Arc<Model>, second: &Arc<Model>) -> Model {
 }
 
 fn request() -> InferRequest {
-    InferRequest {
-        started: Instant::now(),
-        inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
-        rows: 1,
-        outputs: OutputSet::all(1),
-        output_memory: Vec::new(),
-        priority: 0,
-        deadline: None,
-        timings: StageTimings::default(),
-    }
+    InferRequest::new(
+        Instant::now(),
+        vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
+        1,
+        OutputSet::all(1),
+    )
 }
 
 #[tokio::test]

@@ -15,8 +15,7 @@ use proptest::prelude::*;
 use quintet_engine::{
     BatchPolicy, BufferPool, Cache, DataType, Discipline, ErrorKind, FailureReason, InferError, InferRequest,
     InferResponse, Instance, LookupError, Model, ModelSettings, ModelSpec, NotReady, OutputMemory, OutputSet,
-    Placement, QueuePolicy, Registry, RunRequest, RunTimings, Sample, Shape, StageTimings, Tensor, TensorSpec,
-    VersionState,
+    Placement, QueuePolicy, Registry, RunRequest, RunTimings, Sample, Shape, Tensor, TensorSpec, VersionState,
     testing::{Echo, Gate},
 };
 use tokio::task::JoinHandle;
@@ -39,16 +38,12 @@ fn start(echo: &Echo, instances: usize, delay: Duration, warmup: Vec<usize>) -> 
 
 fn request(mark: u8, rows: usize) -> InferRequest {
     let data = Bytes::from(vec![mark; rows * WIDTH]);
-    InferRequest {
-        started: Instant::now(),
-        inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([rows, WIDTH]), data).unwrap())],
+    InferRequest::new(
+        Instant::now(),
+        vec![Some(Tensor::new(DataType::Uint8, Shape::new([rows, WIDTH]), data).unwrap())],
         rows,
-        outputs: OutputSet::all(1),
-        output_memory: Vec::new(),
-        priority: 0,
-        deadline: None,
-        timings: StageTimings::default(),
-    }
+        OutputSet::all(1),
+    )
 }
 
 fn marks(answer: &Result<InferResponse, InferError>) -> Vec<u8> {

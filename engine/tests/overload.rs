@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use quintet_engine::{
-    BatchPolicy, DataType, Discipline, InferRequest, OutputSet, QueuePolicy, Shape, StageTimings, Tensor,
+    BatchPolicy, DataType, Discipline, InferRequest, OutputSet, QueuePolicy, Shape, Tensor,
     batch::scheduler::{Batch, Next, Pending, Scheduler},
 };
 use tokio::sync::oneshot;
@@ -134,16 +134,7 @@ impl Simulation {
         let evicted = self.scheduler.make_room(now);
         self.refuse(evicted);
         let tensor = Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap();
-        let request = InferRequest {
-            started: now,
-            inputs: vec![Some(tensor)],
-            rows: 1,
-            outputs: OutputSet::all(1),
-            output_memory: Vec::new(),
-            priority: 0,
-            deadline: None,
-            timings: StageTimings::default(),
-        };
+        let request = InferRequest::new(now, vec![Some(tensor)], 1, OutputSet::all(1));
         self.open.insert(number, self.now_us);
         let pending = Pending { number, request, queued: now, reply: oneshot::channel().0 };
         match self.scheduler.push(pending) {

@@ -116,22 +116,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        request::StageTimings,
         spec::{BatchPolicy, TensorSpec},
         tensor::Shape,
     };
 
     fn request(data_type: DataType, rows: usize, width: usize, data: Bytes) -> InferRequest {
-        InferRequest {
-            started: Instant::now(),
-            inputs: vec![Some(Tensor::new(data_type, Shape::new([rows, width]), data).unwrap())],
+        InferRequest::new(
+            Instant::now(),
+            vec![Some(Tensor::new(data_type, Shape::new([rows, width]), data).unwrap())],
             rows,
-            outputs: OutputSet::all(1),
-            output_memory: Vec::new(),
-            priority: 0,
-            deadline: None,
-            timings: StageTimings::default(),
-        }
+            OutputSet::all(1),
+        )
     }
 
     fn spec(data_type: DataType) -> ModelSpec {

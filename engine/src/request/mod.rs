@@ -49,6 +49,21 @@ pub struct InferResponse {
 }
 
 impl InferRequest {
+    /// A request of this many rows, of the model's default priority, without a deadline, whose outputs go to memory of the
+    /// model. Its stage times are zero.
+    pub fn new(started: Instant, inputs: Vec<Option<Tensor>>, rows: usize, outputs: OutputSet) -> Self {
+        Self {
+            started,
+            inputs,
+            rows,
+            outputs,
+            output_memory: Vec::new(),
+            priority: 0,
+            deadline: None,
+            timings: StageTimings::default(),
+        }
+    }
+
     /// The outputs that can be written to the client's memory. Not among them are those of unknown size, those that do
     /// not fit, and those whose memory is also an input's or an earlier output's.
     pub(crate) fn output_placements(&self, spec: &ModelSpec, inputs: &[Option<Tensor>]) -> Vec<OutputPlacement> {
@@ -115,14 +130,8 @@ mod tests {
         let sent = Tensor::new(DataType::Uint8, Shape::new([2, 8]), sent).unwrap();
         let memory: Arc<dyn OutputMemory> = Arc::new(Shared(memory, skipped));
         let request = InferRequest {
-            started: Instant::now(),
-            inputs: vec![Some(sent.clone())],
-            rows: 2,
-            outputs: OutputSet::all(3),
             output_memory: (0..4).map(|index| (index, Arc::clone(&memory))).collect(),
-            priority: 0,
-            deadline: None,
-            timings: StageTimings::default(),
+            ..InferRequest::new(Instant::now(), vec![Some(sent.clone())], 2, OutputSet::all(3))
         };
         let placed = request.output_placements(&spec, &[Some(sent)]);
         placed.iter().map(|output| (output.index, format!("{} {}", output.shape, output.bytes()))).collect()
@@ -148,14 +157,8 @@ mod tests {
         let placed = |second: usize| {
             let of = |range: std::ops::Range<usize>| Arc::new(Shared(memory.slice(range), 0)) as Arc<dyn OutputMemory>;
             let request = InferRequest {
-                started: Instant::now(),
-                inputs: Vec::new(),
-                rows: 1,
-                outputs: OutputSet::all(2),
                 output_memory: vec![(0, of(0..8)), (1, of(second..second + 8))],
-                priority: 0,
-                deadline: None,
-                timings: StageTimings::default(),
+                ..InferRequest::new(Instant::now(), Vec::new(), 1, OutputSet::all(2))
             };
             request.output_placements(&spec, &[]).iter().map(|output| output.index).collect::<Vec<_>>()
         };

@@ -16,16 +16,12 @@ fn queue(policy: BatchPolicy) -> Queue {
 }
 
 fn request() -> InferRequest {
-    InferRequest {
-        started: Instant::now(),
-        inputs: vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
-        rows: 1,
-        outputs: OutputSet::all(1),
-        output_memory: Vec::new(),
-        priority: 0,
-        deadline: None,
-        timings: StageTimings::default(),
-    }
+    InferRequest::new(
+        Instant::now(),
+        vec![Some(Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap())],
+        1,
+        OutputSet::all(1),
+    )
 }
 
 fn run(queue: &Queue) -> Pending {

@@ -238,16 +238,12 @@ mod tests {
     }
 
     fn request() -> InferRequest {
-        InferRequest {
-            started: Instant::now(),
-            inputs: vec![Some(Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::from(vec![0; 4])).unwrap())],
-            rows: 1,
-            outputs: OutputSet::all(1),
-            output_memory: Vec::new(),
-            priority: 0,
-            deadline: None,
-            timings: StageTimings::default(),
-        }
+        InferRequest::new(
+            Instant::now(),
+            vec![Some(Tensor::new(DataType::Fp32, Shape::new([1, 1]), Bytes::from(vec![0; 4])).unwrap())],
+            1,
+            OutputSet::all(1),
+        )
     }
 
     fn all_options() -> MetricsOptions {

@@ -94,16 +94,7 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
 
     let requests = batches.into_iter().map(|(rows, inputs)| {
         let outputs = OutputSet::NONE.with(output);
-        let request = InferRequest {
-            started,
-            inputs,
-            rows,
-            outputs,
-            output_memory: Vec::new(),
-            priority: 0,
-            deadline: None,
-            timings,
-        };
+        let request = InferRequest { timings, ..InferRequest::new(started, inputs, rows, outputs) };
         let model = &model;
         async move { Ok::<_, InferError>((rows, model.infer(request).await?)) }
     });
