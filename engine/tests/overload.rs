@@ -64,6 +64,8 @@ impl Outcome {
 struct Simulation {
     scheduler: Scheduler,
     max_batch_size: usize,
+    /// Whether requests say when their clients give up.
+    with_deadlines: bool,
     start: Instant,
     now_us: u64,
     events: BinaryHeap<Reverse<(u64, Event)>>,
@@ -87,6 +89,7 @@ impl Simulation {
         Self {
             scheduler: Scheduler::new(policy),
             max_batch_size,
+            with_deadlines: false,
             start: Instant::now(),
             now_us: 0,
             events: BinaryHeap::new(),
@@ -134,9 +137,14 @@ impl Simulation {
         let evicted = self.scheduler.make_room(now);
         self.refuse(evicted);
         let tensor = Tensor::new(DataType::Uint8, Shape::new([1, 1]), Bytes::from_static(b"x")).unwrap();
-        let request = InferRequest::new(now, vec![Some(tensor)], 1, OutputSet::all(1));
+        let mut request = InferRequest::new(now, vec![Some(tensor)], 1, OutputSet::all(1));
+        request.client_deadline = self.with_deadlines.then(|| now + Duration::from_micros(patience_us));
         self.open.insert(number, self.now_us);
+        let is_too_late = self.scheduler.is_too_late(now, &request);
         let pending = Pending { number, request, queued: now, reply: oneshot::channel().0 };
+        if is_too_late {
+            return self.refuse(vec![pending]);
+        }
         match self.scheduler.push(pending) {
             Ok(_) => self.events.push(Reverse((self.now_us + patience_us, Event::GiveUp(number)))),
             Err(pending) => self.refuse(vec![pending]),
@@ -256,6 +264,25 @@ fn at_and_above_capacity_nine_tenths_of_it_are_answered_in_time() {
         for (load, seed) in [(1.0, 1), (1.0, 2), (1.0, 3), (1.5, 1), (3.0, 1), (3.0, 2), (10.0, 1)] {
             let (_, goodput) = measure(Discipline::Adaptive, server, load, &[patience], seed);
             assert!(goodput >= 0.9, "{server:?}, load {load}, seed {seed}: {goodput}");
+        }
+    }
+}
+
+/// Requests with a deadline are refused at once if it cannot be met. With one request to a run the time is known, and no
+/// client waits in vain.
+#[test]
+fn requests_that_cannot_meet_their_deadline_are_refused_at_once() {
+    for (server, patience) in SERVERS {
+        for (load, seed) in [(0.8, 1), (1.0, 1), (1.0, 2), (1.5, 1), (3.0, 1), (10.0, 1)] {
+            let mut simulation = Simulation::new(Discipline::Adaptive, server.0, server.1);
+            simulation.with_deadlines = true;
+            let capacity = simulation.capacity() * PERIOD_US as f64 / 1e6;
+            let requests = poisson(&simulation, load, &[patience], seed);
+            let outcome = simulation.run(&requests);
+            let goodput = outcome.answered as f64 / capacity;
+            let case = format!("{server:?}, load {load}, seed {seed}: {goodput}, {} left", outcome.left);
+            assert!(goodput >= 0.9_f64.min(load * 0.95), "{case}");
+            assert!(server != (1, 1) || outcome.left == 0, "{case}");
         }
     }
 }

@@ -76,6 +76,7 @@ fn pending(number: u64, known: Known, priority: u32) -> Pending {
         output_memory: Vec::new(),
         priority,
         deadline,
+        client_deadline: None,
         timings: StageTimings::default(),
     };
     Pending { number, request, queued, reply: oneshot::channel().0 }

@@ -23,6 +23,8 @@ const PATIENCES: u32 = 2;
 pub(super) struct Overload {
     /// Time of a run by each of its requests, as a moving average; `None` before the first.
     run_each: Option<Duration>,
+    /// The same of the last run alone.
+    last_each: Duration,
     /// Longest time that a client waited lately, whether it got its answer or left.
     patience: Duration,
     /// The same in the period before.
@@ -44,6 +46,7 @@ impl Overload {
     /// A client got its answer after `age`, of which a run of `batch` requests took `run`.
     pub(super) fn answered(&mut self, now: Instant, age: Duration, run: Duration, batch: usize) {
         let each = run / batch.clamp(1, u32::MAX as usize) as u32;
+        self.last_each = each;
         self.run_each = Some(self.run_each.map_or(each, |mean| (mean * 7 + each) / 8));
         // Else each request that an overloaded queue has let wait for long would let later ones wait longer still.
         if !self.is_newest_first(now) {
@@ -92,6 +95,19 @@ impl Overload {
         let run = each.saturating_mul(u32::try_from(batch).unwrap_or(u32::MAX));
         let patience = self.patience();
         run <= patience / PARTS && age.saturating_add(run) <= patience
+    }
+
+    /// Whether `instances` that begin now can answer `requests` until `deadline`, as far as is known.
+    pub(super) fn meets(&self, now: Instant, deadline: Instant, requests: usize, instances: usize) -> bool {
+        self.run_of(requests) / u32::try_from(instances.max(1)).unwrap_or(u32::MAX)
+            <= deadline.saturating_duration_since(now)
+    }
+
+    /// The time that a run of this many requests takes at least: by the shorter of the mean time and the last one, so that
+    /// one slow run keeps nothing out for long. Zero if nothing is known.
+    pub(super) fn run_of(&self, requests: usize) -> Duration {
+        let each = self.run_each.map_or(Duration::ZERO, |mean| mean.min(self.last_each));
+        each.saturating_mul(u32::try_from(requests).unwrap_or(u32::MAX))
     }
 
     /// Whether clients have left lately, so that batches must be small enough for those who remain ([`Self::fits`]).
@@ -172,6 +188,21 @@ mod tests {
         assert_eq!(overload.room(lasts, 4), 8, "some always wait, so that no instance does");
         overload.emptied();
         assert_eq!(overload.room(lasts, 1), usize::MAX);
+    }
+
+    #[test]
+    fn a_deadline_is_met_if_the_runs_before_it_are_short_enough() {
+        let mut overload = Overload::default();
+        let start = Instant::now();
+        assert!(overload.meets(start, start, 1000, 1), "nothing is known");
+        overload.answered(start, RUN, RUN, 1);
+        let deadline = start + 4 * RUN;
+        assert!(overload.meets(start, deadline, 4, 1) && !overload.meets(start, deadline, 5, 1));
+        assert!(overload.meets(start, deadline, 8, 2) && !overload.meets(start, deadline, 9, 2));
+        overload.answered(start, 100 * RUN, 100 * RUN, 1);
+        assert!(!overload.meets(start, deadline, 1, 1));
+        overload.answered(start, RUN, RUN, 1);
+        assert!(overload.meets(start, deadline, 4, 1), "the slow run was an exception");
     }
 
     #[test]

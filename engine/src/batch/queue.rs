@@ -63,7 +63,8 @@ impl Queue {
     /// Accepts a request and wakes an instance.
     ///
     /// # Errors
-    /// [`InferError::QueueFull`], or [`InferError::ShuttingDown`] once closed.
+    /// [`InferError::QueueFull`], [`InferError::Overloaded`] if its turn would come after its client has left, or
+    /// [`InferError::ShuttingDown`] once closed.
     pub fn push(&self, request: InferRequest) -> Result<Ticket, InferError> {
         let ticket = self.accept(request)?;
         self.wake();
@@ -79,6 +80,9 @@ impl Queue {
         let mut state = self.state.lock();
         let number = state.next_number()?;
         let queued = Instant::now();
+        if state.scheduler.is_too_late(queued, &request) {
+            return Err(InferError::Overloaded);
+        }
         let evicted = state.scheduler.make_room(queued);
         evicted.iter().for_each(|pending| state.skip(pending.number));
         let pending = Pending { number, request, queued, reply };

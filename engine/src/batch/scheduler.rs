@@ -141,6 +141,19 @@ impl Scheduler {
         self.running.len()
     }
 
+    /// Whether the requests before this one keep it from being answered until its client stops waiting, which is only
+    /// known where the order is that of arrival. An idle instance is never kept from a request.
+    pub fn is_too_late(&self, now: Instant, request: &InferRequest) -> bool {
+        let (Some(overload), Some(deadline)) = (&self.overload, request.client_deadline) else { return false };
+        let ahead = self.waiting.len();
+        if ahead == 0 || overload.is_newest_first(now) {
+            return false;
+        }
+        let ends = self.running.values().map(|running| running.started + overload.run_of(running.batch));
+        let free = ends.min().map_or(now, |end| end.max(now));
+        !overload.meets(free, deadline, ahead + 1, self.instances())
+    }
+
     /// Adds a request. Returns when it is rejected if it still waits.
     ///
     /// # Errors
@@ -281,18 +294,30 @@ impl Scheduler {
         self.overload.as_ref().is_some_and(|overload| overload.is_newest_first(now))
     }
 
-    /// How many of these requests, at least one, can run together so that all are answered before their clients leave, if
-    /// clients have left lately.
+    /// How many of these requests, at least one, can run together so that all are answered before their clients leave: by
+    /// what the clients say, and by what is known of them if some have left lately.
     fn answerable(&self, now: Instant, numbers: &[u64]) -> usize {
-        let Some(overload) = self.overload.as_ref().filter(|overload| overload.limits_batches(now)) else {
-            return numbers.len();
-        };
-        let mut oldest = now;
+        let Some(overload) = &self.overload else { return numbers.len() };
+        let clients_leave = overload.limits_batches(now);
+        let (mut oldest, mut deadline) = (now, None);
         let fits = |(index, number): &(usize, &u64)| {
-            oldest = self.waiting.get(number).map_or(oldest, |waiting| oldest.min(waiting.pending.queued));
-            *index == 0 || overload.fits(now.saturating_duration_since(oldest), index + 1)
+            if let Some(Waiting { pending, .. }) = self.waiting.get(number) {
+                oldest = oldest.min(pending.queued);
+                deadline = deadline.into_iter().chain(pending.request.client_deadline).min();
+            }
+            let batch = index + 1;
+            let meets = || deadline.is_none_or(|deadline| overload.meets(now, deadline, batch, 1));
+            let fits = || !clients_leave || overload.fits(now.saturating_duration_since(oldest), batch);
+            *index == 0 || (meets() && fits())
         };
         numbers.iter().enumerate().take_while(fits).count()
+    }
+
+    /// The number of instances that run requests.
+    fn instances(&self) -> usize {
+        // Each request is a part of an instance.
+        let instances: f64 = self.running.values().map(|running| 1.0 / running.batch as f64).sum();
+        instances.round() as usize
     }
 
     /// If the queue is overloaded, removes the oldest requests that cannot be answered before their clients leave, even
@@ -301,9 +326,7 @@ impl Scheduler {
         let Some(overload) = self.overload.as_ref().filter(|overload| overload.is_newest_first(now)) else {
             return Vec::new();
         };
-        // Each request is a part of an instance.
-        let instances: f64 = self.running.values().map(|running| 1.0 / running.batch as f64).sum();
-        let room = overload.room(now, instances.round() as usize).min(self.policy.queue.max_queue_size);
+        let room = overload.room(now, self.instances()).min(self.policy.queue.max_queue_size);
         let longest_wait = overload.longest_wait();
         let mut evicted = Vec::new();
         while let Some((&number, oldest)) = self.waiting.first_key_value()

@@ -35,6 +35,9 @@ pub struct InferRequest {
     /// When the request must have left the queue, if the model lets requests limit that
     /// ([`crate::QueuePolicy::allow_timeout_override`]).
     pub deadline: Option<Instant>,
+    /// When its client stops waiting, if it says so. A queue without an order of its own refuses a request at once that it
+    /// cannot answer by then.
+    pub client_deadline: Option<Instant>,
     /// Stage times so far.
     pub timings: StageTimings,
 }
@@ -49,7 +52,7 @@ pub struct InferResponse {
 }
 
 impl InferRequest {
-    /// A request of this many rows, of the model's default priority, without a deadline, whose outputs go to memory of the
+    /// A request of this many rows, of the model's default priority, without deadlines, whose outputs go to memory of the
     /// model. Its stage times are zero.
     pub fn new(started: Instant, inputs: Vec<Option<Tensor>>, rows: usize, outputs: OutputSet) -> Self {
         Self {
@@ -60,6 +63,7 @@ impl InferRequest {
             output_memory: Vec::new(),
             priority: 0,
             deadline: None,
+            client_deadline: None,
             timings: StageTimings::default(),
         }
     }

@@ -48,6 +48,7 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         output_memory: output_memory(&spec, &call.outputs),
         priority: call.priority,
         deadline: call.timeout.and_then(|timeout| queued.checked_add(timeout)),
+        client_deadline: call.deadline,
         timings: call.timings,
     };
     let run = run(&model, request, call.id, trace.as_deref_mut());

@@ -116,7 +116,7 @@ impl Ensemble {
                     outputs: outputs.map(|(name, _)| WantedOutput { name, classes: None, shared: None }).collect(),
                     priority: request.priority,
                     timeout: request.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
-                    deadline: None,
+                    deadline: request.client_deadline,
                     started: Instant::now(),
                     timings: StageTimings::default(),
                 };
