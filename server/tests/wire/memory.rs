@@ -1,7 +1,7 @@
 //! What a request may make the server hold and compute: many inputs, much JSON, deep nesting, bodies that grow, a budget
 //! that is used up.
 
-use std::{io::Write as _, time::Duration};
+use std::{collections::HashMap, io::Write as _, time::Duration};
 
 use bytes::Bytes;
 use quintet_engine::{Budget, BufferPool, budget::Bounds};
@@ -88,7 +88,14 @@ async fn a_request_over_grpc_with_far_too_many_of_anything_is_refused() {
         let choice = Some(ParameterChoice::Int64Param(index as i64));
         (format!("parameter {index}"), InferParameter { parameter_choice: choice })
     });
-    client.model_infer(ModelInferRequest { parameters: many.collect(), ..ok() }).await.unwrap();
+    let many: HashMap<_, _> = many.collect();
+    client.model_infer(ModelInferRequest { parameters: many.clone(), ..ok() }).await.unwrap();
+    let mut request = ok();
+    request.inputs[0].parameters = (0..4)
+        .flat_map(|turn| many.iter().map(move |(name, value)| (format!("{turn} {name}"), value.clone())))
+        .collect();
+    let status = client.model_infer(request).await.unwrap_err();
+    assert_eq!(status.message(), "the request has 80000 parameters; at most 65536 are read");
 }
 
 /// Requests and answers that are read and written away from the I/O threads.

@@ -122,6 +122,12 @@ async fn read(service: &Arc<Service>, message: frame::Receiver) -> Result<(Arc<M
     if fields::bytes_beside_tensors(&message) > work::LARGE_BYTES {
         let service = Arc::clone(service);
         let (model, call) = work::run(move |_| {
+            let parameters = fields::parameters(&message);
+            if parameters > MAX_PARAMETERS {
+                let refusal =
+                    format_args!("the request has {parameters} parameters; at most {MAX_PARAMETERS} are read");
+                return Err(InferError::new(ErrorKind::TooLarge, refusal));
+            }
             let mut charge = service.catalog().pool().budget().charge();
             charge.try_force(fields::count(&message).saturating_mul(BYTES_PER_FIELD))?;
             let (model, message) = decode(&service, message)?;
@@ -135,6 +141,9 @@ async fn read(service: &Arc<Service>, message: frame::Receiver) -> Result<(Arc<M
     let (model, message) = decode(service, message)?;
     Ok((model, Message::Decoded(Box::new(message)), received))
 }
+
+/// Parameters that a request may have: a map of more leaves the processor's caches, and each costs the more for it.
+const MAX_PARAMETERS: usize = 1 << 16;
 
 /// Bytes that are charged for each field of a large message while it is read: a tensor of which nothing is sent has
 /// about as many.
