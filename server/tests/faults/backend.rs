@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use parking_lot::Mutex;
 use quintet_engine::{
-    BatchPolicy, BufferPool, DataType, InferError, Instance, Model, ModelSpec, Placement, RunRequest, RunTimings,
-    Tensor, TensorSpec, testing::Echo,
+    BatchPolicy, Budget, BufferPool, DataType, InferError, Instance, Model, ModelSpec, Placement, RunRequest,
+    RunTimings, Tensor, TensorSpec, budget::Bounds, testing::Echo,
 };
 use quintet_proto::inference::ModelConfig;
 use quintet_server::{
@@ -16,6 +16,11 @@ use quintet_server::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 pub const MAX_INPUT: InputLimit = InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" };
+
+/// The bytes that requests may hold, of which a round may take most away. Nothing waits for them for longer than a client
+/// of the rounds would.
+pub const MEMORY: Bounds =
+    Bounds { bytes: 8 << 20, largest_body: 256 << 10, wait: Duration::from_millis(5), flag: "--max-memory-bytes" };
 
 /// The model that always works.
 pub const ECHO: &str = "echo";
@@ -67,7 +72,7 @@ pub fn service(traces: &Path) -> (Arc<Service>, Unreliable) {
     let update = settings.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
     traces.update(None, &Update::from_iter(update)).unwrap();
     let limits = Limits { max_input: MAX_INPUT, max_image_pixels: 1, max_images: 1 };
-    let catalog = Catalog::new(ServiceName::Onnx, BufferPool::new(16 << 20), limits);
+    let catalog = Catalog::new(ServiceName::Onnx, BufferPool::within(16 << 20, Budget::new(MEMORY)), limits);
     let service = Arc::new(Service::new(catalog).with_traces(traces));
     let unreliable = Unreliable::new();
     put(&service, ECHO, vec![Box::new(Echo::default())]);

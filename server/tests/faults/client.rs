@@ -22,7 +22,7 @@ use tokio::{io::DuplexStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backend::{ECHO, MAX_INPUT, SCRIPTED},
+    backend::{ECHO, MAX_INPUT, MEMORY, SCRIPTED},
     stream::Faulty,
 };
 
@@ -46,6 +46,8 @@ pub enum Outcome {
     Answered,
     /// The model failed, as its script says.
     Failed,
+    /// There was no memory for it.
+    Refused,
     /// The connection broke before the answer was complete.
     Broken,
 }
@@ -184,8 +186,12 @@ async fn over_grpc(client: &mut http2::SendRequest<Body>, model: &str, row: &[u8
     }
 }
 
-/// A refusal: only of a model whose script says so.
+/// A refusal: for want of memory, or of a model whose script says so.
 fn failed(model: &str, answer: &str) -> Outcome {
+    // Over gRPC its spaces are encoded.
+    if answer.replace("%20", " ").contains("no memory for") && answer.contains(MEMORY.flag) {
+        return Outcome::Refused;
+    }
     let is_scripted = answer.contains(SCRIPTED) || answer.contains("panic");
     // A body that a broken connection cut is refused, if the refusal still arrives.
     let is_cut = answer.contains("body");

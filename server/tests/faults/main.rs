@@ -1,4 +1,5 @@
-//! Faults on purpose: connections that are slow or break, clients that leave, a backend that fails and panics, a full disk.
+//! Faults on purpose: connections that are slow or break, clients that leave, a backend that fails and panics, too
+//! little memory, a process that is stopped for a while, a full disk.
 //!
 //! `QUINTET_FAULT_SECONDS` is how long the rounds go on (2 if it is not set). A failure prints the seed of its round;
 //! `QUINTET_FAULT_SEED` begins with that one.
