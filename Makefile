@@ -1,9 +1,12 @@
-# Each target is one command; xtask/ and .ci/ implement them.
+# Each target is one command; xtask/ and .ci/ implement them. GPU=off keeps setup, demo and serve on the CPU; GPU=on has
+# setup fetch the GPU's libraries on a machine without one.
 .PHONY: demo serve test test-gpu-library test-torch gpu-check check setup perf-analyzer bench-triton
 demo: ; cargo xtask demo
 serve: ; cargo xtask serve
 setup: ; cargo xtask setup --tests
-test: setup ; cargo test --workspace
+# The tests run on the CPU on any machine.
+test: export GPU = off
+test: setup ; ORT_DYLIB_PATH=$(CURDIR)/.quintet/onnxruntime cargo test --workspace
 test-gpu-library: ; cargo xtask setup --tests --gpu-library && cargo test -p quintet-server --test suite -- --ignored --nocapture gpu_library
 bench-triton: ; cargo xtask bench-triton
 perf-analyzer: ; cargo xtask perf-analyzer

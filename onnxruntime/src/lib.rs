@@ -8,9 +8,10 @@ mod cuda;
 mod load;
 mod locate;
 mod message;
+mod preload;
 
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
 pub use cuda::CUDA_DEFAULTS;
 pub use load::{LoadError, Loaded, ThreadPool, load};
-pub use locate::{FOLDER, LocateError, SearchPaths, locate};
+pub use locate::{FOLDER, GPU_FOLDER, LocateError, SearchPaths, VARIABLE, locate};
 pub use message::one_line;

@@ -10,7 +10,10 @@ use ort::{
     logging::LogLevel,
 };
 
-use crate::locate::{LocateError, SearchPaths, locate, version_text};
+use crate::{
+    locate::{LocateError, SearchPaths, locate, version_text},
+    preload::preload,
+};
 
 /// Minor version of the oldest supported ONNX Runtime 1.x: the code uses the API of 1.24 (ort's feature `api-24`).
 const MIN_MINOR_VERSION: u32 = 24;
@@ -92,6 +95,9 @@ pub fn load(flag: Option<&Path>, threads: ThreadPool) -> Result<&'static Loaded,
             return Ok(loaded);
         }
         return Err(LoadError::AlreadyLoaded { loaded: loaded.path.clone(), requested: path });
+    }
+    if let Some(folder) = path.parent() {
+        preload(folder);
     }
     // init_from must come first: other calls of ort panic if the library cannot be opened.
     let builder = ort::init_from(&path).map_err(|error| match error {

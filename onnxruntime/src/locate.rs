@@ -8,8 +8,11 @@ use std::{
 /// The folder into which `make setup` puts the library, relative to the project's root.
 pub const FOLDER: &str = ".quintet/onnxruntime";
 
+/// The folder into which it puts the library's GPU build on a machine with a GPU, with the CUDA libraries that it needs.
+pub const GPU_FOLDER: &str = ".quintet/gpu";
+
 /// The environment variable that names the library; every program that uses ort has it.
-const VARIABLE: &str = "ORT_DYLIB_PATH";
+pub const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// The library was not found.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +66,8 @@ impl SearchPaths {
     }
 }
 
-/// Finds the library. The order is: the flag, `ORT_DYLIB_PATH`, the program's folder and its `../lib`, then [`FOLDER`]
-/// in the current folder, in the program's folder, and in each of their parents.
+/// Finds the library. The order is: the flag, `ORT_DYLIB_PATH`, the program's folder and its `../lib`, then [`GPU_FOLDER`]
+/// and [`FOLDER`] in the current folder, in the program's folder, and in each of their parents.
 ///
 /// # Errors
 /// When the flag or the variable names a path without a library, or no folder has one.
@@ -80,15 +83,15 @@ pub fn locate(paths: &SearchPaths) -> Result<PathBuf, LocateError> {
         searched.extend(program.parent().map(|parent| parent.join("lib")));
     }
     for start in [&paths.current, &paths.program].into_iter().flatten() {
-        searched.extend(start.ancestors().map(|folder| folder.join(FOLDER)));
+        searched.extend(start.ancestors().flat_map(|folder| [GPU_FOLDER, FOLDER].map(|name| folder.join(name))));
     }
     match searched.iter().find_map(|folder| library_in(folder)) {
         Some(library) => Ok(library),
         None => {
-            // Leave the parent folders out of the message: they are many, and an unlikely place.
+            // Leave the parent folders out of the message: they are many, and an unlikely place. So is the GPU build's.
             searched.retain(|folder| {
                 let parent = folder.parent().and_then(Path::parent);
-                !folder.ends_with(FOLDER) || parent == paths.current.as_deref()
+                !folder.ends_with(GPU_FOLDER) && (!folder.ends_with(FOLDER) || parent == paths.current.as_deref())
             });
             Err(LocateError::NotFound { searched })
         }
@@ -160,6 +163,8 @@ mod tests {
         let in_parent = create_file(&root.path().join(FOLDER), "libonnxruntime.so.1.32.0");
         create_file(&root.path().join(FOLDER), "libonnxruntime_providers_shared.so");
         assert_eq!(locate(&paths).unwrap(), in_parent);
+        let for_gpu = create_file(&root.path().join(GPU_FOLDER), "libonnxruntime.so.1.31.1");
+        assert_eq!(locate(&paths).unwrap(), for_gpu);
         let beside = create_file(&program, "libonnxruntime.so");
         assert_eq!(locate(&paths).unwrap(), beside);
     }

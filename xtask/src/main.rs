@@ -31,7 +31,9 @@ enum Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Download ONNX Runtime into .quintet, unless it is there already
+    /// Download ONNX Runtime into .quintet, unless it is there already; with CUDA and cuDNN on a machine with a GPU
+    ///
+    /// The variable GPU is auto (the default), on (even without a driver; 1.2 GB) or off.
     Setup {
         /// Also install the Python packages of the tests
         #[arg(long)]

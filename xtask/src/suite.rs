@@ -9,7 +9,7 @@ use crate::{
     process::{build_release, run},
     project::{program, root},
     server::Server,
-    setup::setup,
+    setup::{Gpu, setup},
 };
 
 /// The model repository of `demo` and `serve`: the server's default.
@@ -34,9 +34,13 @@ pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     Ok(program("release", "quintet-server"))
 }
 
-/// The command that serves a model of a repository with the suite.
+/// The command that serves a model of a repository with the suite: on a GPU, if `setup` has installed its libraries and the
+/// variable `GPU` does not say otherwise.
 pub(crate) fn server_command(server: &Path, repository: &Path, arch: &str) -> Command {
     let mut command = Command::new(server);
     command.arg("suite").arg("--model-repository").arg(repository).args(["--model", arch]).current_dir(root());
+    if matches!(Gpu::from_environment(), Ok(Gpu::Off)) {
+        command.env(quintet_onnxruntime::VARIABLE, root().join(quintet_onnxruntime::FOLDER));
+    }
     command
 }

@@ -42,7 +42,7 @@ impl<'a> Subject<'a> {
     /// Installs the libraries, builds the programs, and empties the check's folder.
     pub(super) fn prepare(arch: &'a str, without_gpu: bool) -> anyhow::Result<Self> {
         setup::setup(true)?;
-        let library = setup::gpu_library()?;
+        let library = if without_gpu { setup::gpu_library()? } else { setup::gpu_libraries()? };
         let server = suite::prepare(arch)?;
         let folder = root().join(".quintet/gpu-check");
         if folder.exists() {

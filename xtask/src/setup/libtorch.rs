@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use super::{
     folder::create_once,
-    pip::{ANY_PYTHON, download, unpack_all},
+    pip::{ANY_PYTHON, Progress, download, unpack_all},
 };
 use crate::project::root;
 
@@ -34,7 +34,7 @@ fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
     }
     let temporary = folder.join("download");
     let platforms = ["manylinux_2_28_x86_64", "manylinux_2_25_x86_64", "manylinux2014_x86_64"];
-    download(&temporary, requirements, &platforms, &ANY_PYTHON)
+    download(&temporary, requirements, &platforms, &ANY_PYTHON, Progress::Shown)
         .context("cannot download PyTorch: this needs Python 3 with pip, and access to its package registry")?;
     unpack_all(&temporary, &temporary)?;
     let libraries = folder.join("lib");

@@ -1,23 +1,27 @@
 //! Downloads libraries and Python packages from package registries into `.quintet`, once per version.
 
 mod folder;
+mod gpu;
 mod libtorch;
 mod onnxruntime;
 mod perf_analyzer;
 mod pip;
 mod venv;
 
+pub(crate) use gpu::{Gpu, gpu_libraries};
 pub(crate) use libtorch::libtorch;
 pub(crate) use onnxruntime::gpu_library;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use venv::{deploy_python, triton_python};
 
-/// Installs ONNX Runtime, and with `tests` the Python packages of the tests, unless they are installed already.
+/// Installs ONNX Runtime for the CPU, for a GPU that can be used (or as [`Gpu::from_environment`] says), and with `tests` the
+/// Python packages of the tests, unless they are installed already.
 ///
 /// # Errors
 /// When Python or pip is missing, or the package registry cannot be reached.
 pub(crate) fn setup(tests: bool) -> anyhow::Result<()> {
     onnxruntime::cpu_library()?;
+    gpu::install(Gpu::from_environment()?)?;
     if tests {
         venv::tests()?;
     }

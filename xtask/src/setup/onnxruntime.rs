@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use super::{
     folder::create_once,
-    pip::{ANY_PYTHON, download, unpack_all},
+    pip::{ANY_PYTHON, Progress, download, unpack_all},
 };
 use crate::project::root;
 
@@ -41,7 +41,7 @@ fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
     let temporary = folder.join("download");
     // The wheels of all Python versions hold the same library.
     let extra_args = [&ANY_PYTHON[..], &["--require-hashes"]].concat();
-    download(&temporary, requirements, platforms()?, &extra_args)
+    download(&temporary, requirements, platforms()?, &extra_args, Progress::Hidden)
         .context("cannot download ONNX Runtime: this needs Python 3 with pip, and access to its package registry")?;
     unpack_all(&temporary, &temporary)?;
     let mut libraries = 0;

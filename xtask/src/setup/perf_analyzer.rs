@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 
 use super::{
     folder::create_once,
-    pip::{download, text, unpack_all},
+    pip::{Progress, download, text, unpack_all},
 };
 use crate::{process::run, project::root};
 
@@ -51,7 +51,7 @@ impl PerfAnalyzer {
 
     fn unpack(&self, folder: &Path, requirements: &Path) -> anyhow::Result<()> {
         let temporary = folder.join("download");
-        download(&temporary, requirements, &["manylinux1_x86_64", "manylinux2014_x86_64"], &[])
+        download(&temporary, requirements, &["manylinux1_x86_64", "manylinux2014_x86_64"], &[], Progress::Hidden)
             .context("cannot download perf_analyzer; it exists only for Linux on x86-64")?;
         unpack_all(&temporary, folder)?;
         fs::remove_dir_all(&temporary).with_context(|| temporary.display().to_string())?;

@@ -11,15 +11,30 @@ pub(super) const PYTHON: &str = "python3";
 /// Flags of `pip download` that select wheels for one version of Python, independent of the version that runs pip.
 pub(super) const ANY_PYTHON: [&str; 2] = ["--implementation=cp", "--python-version=3.12"];
 
+/// Whether a download shows how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Hidden,
+    Shown,
+}
+
 /// Downloads the wheels of the requirements for these platforms into the folder `to`.
 ///
 /// # Errors
 /// When pip is missing, the package registry cannot be reached, or it does not have a wheel.
-pub(super) fn download(to: &Path, requirements: &Path, platforms: &[&str], extra_args: &[&str]) -> anyhow::Result<()> {
-    let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+pub(super) fn download(
+    to: &Path,
+    requirements: &Path,
+    platforms: &[&str],
+    extra_args: &[&str],
+    progress: Progress,
+) -> anyhow::Result<()> {
+    let arguments = ["-m", "pip", "download", "--disable-pip-version-check", "--no-deps"];
+    let quiet = (progress == Progress::Hidden).then_some("--quiet");
     let platforms = platforms.iter().flat_map(|platform| ["--platform", platform]);
     let paths = ["--only-binary=:all:", "--dest", text(to)?, "--requirement", text(requirements)?];
-    let all: Vec<_> = arguments.into_iter().chain(platforms).chain(extra_args.iter().copied()).chain(paths).collect();
+    let extra_args = extra_args.iter().copied();
+    let all: Vec<_> = arguments.into_iter().chain(quiet).chain(platforms).chain(extra_args).chain(paths).collect();
     run(PYTHON, &all)
 }
 
