@@ -49,8 +49,12 @@ class Images(unittest.TestCase):
             self.assertEqual([library for library in needed if not base.fullmatch(library)], [], name)
 
     def test_wheels_and_images_are_pinned(self):
-        for name in ["onnxruntime", "onnxruntime-gpu"]:
-            self.assertRegex(read("xtask/python", f"{name}.txt"), rf"{name}==[0-9.]+ \\\n    --hash=sha256:[0-9a-f]{{64}}")
+        for name in ["onnxruntime", "onnxruntime-gpu", "gpu"]:
+            pins = re.sub(r"^#.*\n", "", read("xtask/python", f"{name}.txt"), flags=re.M)
+            self.assertRegex(pins, r"\A([\w-]+==[0-9.]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n)+\Z", name)
+        # The tests' library is the one of the image.
+        pin = re.compile(r"onnxruntime-gpu==.+\n.+")
+        self.assertEqual(*(pin.search(read("xtask/python", f"{name}.txt")).group() for name in ["onnxruntime-gpu", "gpu"]))
         images = re.findall(r"^ARG \w+_IMAGE=(\S+)", "\n".join(map(read, DOCKERFILES)), re.M)
         images += re.findall(r"_IMAGE:-([^}]+)\}", read("docker-compose.yml"))
         for image in images:
