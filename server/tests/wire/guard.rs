@@ -24,6 +24,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tower::ServiceExt as _;
 
 use crate::support::{GRPC, Server, floats, framed, over_http, raw, start};
 
@@ -144,6 +145,38 @@ async fn a_message_that_stops_ends_the_connection() {
         // The head of a stream's response comes before its first message.
         assert_eq!(response.await.unwrap().is_ok(), method == "ModelStreamInfer");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_stops_ends_its_connection_also_beside_busy_calls() {
+    let server = start().await;
+    let (channel, serving) = channel(&server).await;
+    // 8 bytes at once and then one in 20 seconds, of a message of many more.
+    let slow = stream::unfold(0, |sent: u64| async move {
+        sleep(if sent == 0 { Duration::ZERO } else { SECOND * 20 }).await;
+        Some((
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(if sent == 0 {
+                &[0, 0, 0, 99, 0, 10, 4, 101]
+            } else {
+                b"c"
+            }))),
+            sent + 1,
+        ))
+    });
+    let request =
+        http::Request::post("http://localhost/inference.GRPCInferenceService/ModelInfer").header(GRPC.0, GRPC.1);
+    let request =
+        request.body(tonic::body::Body::new(StreamBody::new(Box::pin(slow)).map_err(|never| match never {}))).unwrap();
+    let mut stopped = channel.clone();
+    tokio::spawn(async move { tower::Service::call(stopped.ready().await.unwrap(), request).await });
+    let mut client = GrpcInferenceServiceClient::new(channel);
+    let started = Instant::now();
+    while !serving.is_finished() && started.elapsed() < SECOND * 1000 {
+        let _ = client.model_infer(floats("echo", 1)).await;
+        sleep(SECOND).await;
+    }
+    assert_eq!(serving.await.unwrap(), Some(Reason::Body));
+    assert!((60..=130).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

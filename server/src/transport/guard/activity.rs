@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::timers::Phase;
+use super::{bodies::Bodies, timers::Phase};
 
 /// What a connection does.
 pub(super) struct Activity {
@@ -19,6 +19,8 @@ pub(super) struct Activity {
     pub(super) write_blocked: bool,
     /// Open requests in each [`RequestState`].
     pub(super) requests: [usize; RequestState::COUNT],
+    /// Bodies that are received side by side.
+    pub(super) bodies: Bodies,
 }
 
 impl Activity {

@@ -2,6 +2,7 @@
 //! timers and the listener read it.
 
 mod activity;
+mod bodies;
 mod requests;
 mod stream;
 mod timers;
@@ -9,6 +10,7 @@ mod watch;
 
 pub use self::{
     activity::RequestState,
+    bodies::BodyProgress,
     requests::Requested,
     stream::{Guarded, linger},
     timers::{Phase, Rate, Reason, Timeouts},

@@ -59,6 +59,13 @@ pub struct Rate {
     pub window: Duration,
 }
 
+impl Rate {
+    /// Bytes of its window; 0 for no limit.
+    fn enough(self) -> u64 {
+        self.bytes_per_second.saturating_mul(self.window.as_millis() as u64) / 1000
+    }
+}
+
 /// The time limits of a connection; `None` for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -134,6 +141,8 @@ pub(super) struct Observed {
     pub waits_for_body: bool,
     /// Whether a part of an answer waits for the client to take it.
     pub waits_for_taking: bool,
+    /// Bodies that have begun and are received side by side.
+    pub bodies: usize,
 }
 
 /// The timers of one connection.
@@ -143,12 +152,20 @@ pub(super) struct Timers {
     receive: Progress,
     send: Progress,
     leaving: Option<Instant>,
+    /// When to look at each body that is received.
+    bodies_at: Option<Instant>,
 }
 
 impl Timers {
     /// Timers of a new connection.
     pub(super) fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, receive: Progress::default(), send: Progress::default(), leaving: None }
+        Self { timeouts, receive: Progress::default(), send: Progress::default(), leaving: None, bodies_at: None }
+    }
+
+    /// The bytes that bodies which are received side by side must have received together since this was due the last time;
+    /// `None` if it is not due. The connection's rate alone does not show one that has stopped beside others.
+    pub(super) fn each_body_needs(&mut self, now: Instant) -> Option<u64> {
+        self.bodies_at.take_if(|at| *at <= now).map(|_| self.timeouts.receive.enough())
     }
 
     /// From now on the connection ends as soon as it has no request in progress.
@@ -165,6 +182,12 @@ impl Timers {
         let receive =
             self.receive.look(seen.waits_for_body, seen.received, self.timeouts.receive, now).ok_or(Reason::Body)?;
         let send = self.send.look(seen.waits_for_taking, seen.sent, self.timeouts.send, now).ok_or(Reason::Answer)?;
+        self.bodies_at = match self.timeouts.receive.enough() {
+            enough if enough > 0 && seen.bodies > 0 => {
+                self.bodies_at.or_else(|| now.checked_add(self.timeouts.receive.window))
+            }
+            _ => None,
+        };
         let (limit, reason) = match seen.phase {
             Phase::FirstByte => (self.timeouts.first_byte, Reason::FirstByte),
             Phase::Head => (self.timeouts.head, Reason::Head),
@@ -186,7 +209,7 @@ impl Timers {
                 return Err(reason);
             }
         }
-        Ok([receive, send, phase, leave].into_iter().flatten().min())
+        Ok([receive, send, phase, leave, self.bodies_at].into_iter().flatten().min())
     }
 }
 
@@ -203,7 +226,7 @@ impl Progress {
     /// Takes in `bytes` that were transferred since the last look. Returns when to look again: `Some(None)` if nothing is
     /// waited for, and `None` if the transfer is too slow.
     fn look(&mut self, waits: bool, bytes: u64, rate: Rate, now: Instant) -> Option<Option<Instant>> {
-        let enough = rate.bytes_per_second.saturating_mul(rate.window.as_millis() as u64) / 1000;
+        let enough = rate.enough();
         if !waits || enough == 0 {
             *self = Self::default();
             return Some(None);
@@ -227,7 +250,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn seen(phase: Phase, since: Instant) -> Observed {
-        Observed { phase, since, received: 0, sent: 0, waits_for_body: false, waits_for_taking: false }
+        Observed { phase, since, received: 0, sent: 0, waits_for_body: false, waits_for_taking: false, bodies: 0 }
     }
 
     #[test]

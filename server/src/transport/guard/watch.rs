@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::{Activity, RequestState},
+    bodies::Bodies,
     timers::{Observed, Phase, Reason, Timeouts, Timers},
 };
 use crate::observe::metrics::{Closed, ConnectionCounters};
@@ -43,6 +44,7 @@ impl Guard {
             waits_for_body: false,
             write_blocked: false,
             requests: [0; RequestState::COUNT],
+            bodies: Bodies::default(),
         };
         Self { timeouts, activity: Mutex::new(activity), leave, is_reserve: false, counters }
     }
@@ -154,7 +156,16 @@ impl Guard {
             sent: std::mem::take(&mut activity.sent),
             waits_for_body: activity.waits_for_body,
             waits_for_taking: activity.waits_for_taking(),
+            bodies: activity.bodies.len(),
         }
+    }
+
+    fn look(&self, timers: &mut Timers, now: Instant) -> Result<Option<Instant>, Reason> {
+        let enough = timers.each_body_needs(now);
+        if enough.is_some_and(|enough| self.activity.lock().bodies.look(enough)) {
+            return Err(Reason::Body);
+        }
+        timers.look(self.observe(now), now)
     }
 
     /// Runs `serving`, which serves the connection, until it is done or a timer ends it. There is one timer of the
@@ -178,7 +189,7 @@ impl Guard {
                     leaves = true;
                     timers.leave(now);
                 }
-                let next = timers.look(self.observe(now), now).inspect_err(|reason| self.count(*reason))?;
+                let next = self.look(&mut timers, now).inspect_err(|reason| self.count(*reason))?;
                 if let Some(next) = next.filter(|&next| next < set_to) {
                     set_to = next;
                     sleep.as_mut().reset(next);

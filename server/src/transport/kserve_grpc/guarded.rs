@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use quintet_http2::{Intake, RequestCancelled, ResponseFuture};
 
 use super::infer::{Incoming, Refusal};
-use crate::transport::guard::{Guard, RequestState, Requested};
+use crate::transport::guard::{BodyProgress, Guard, RequestState, Requested};
 
 /// Bytes in front of a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -21,11 +21,13 @@ const PREFIX_BYTES: usize = 5;
 pub(super) struct GuardedIntake {
     incoming: Incoming,
     requested: Requested,
+    progress: BodyProgress,
 }
 
 impl GuardedIntake {
     pub(super) fn new(incoming: Incoming, guard: &Arc<Guard>) -> Self {
-        Self { incoming, requested: Requested::new(guard, RequestState::Receiving) }
+        let requested = Requested::new(guard, RequestState::Receiving);
+        Self { incoming, requested, progress: BodyProgress::new(guard) }
     }
 }
 
@@ -34,6 +36,7 @@ impl Intake<Answer> for GuardedIntake {
         let refused = |refusal: Refusal| {
             Box::new(refusal.map(|body| Answer::new(body, self.requested.again(RequestState::Sending))))
         };
+        self.progress.received(bytes.len(), true);
         self.incoming.push(bytes).map_err(refused)
     }
 
@@ -42,11 +45,13 @@ impl Intake<Answer> for GuardedIntake {
     }
 
     fn filled(&mut self, bytes: usize) {
+        self.progress.received(bytes, true);
         self.incoming.filled(bytes);
     }
 
     fn finish(self: Box<Self>) -> ResponseFuture<Answer> {
-        let Self { incoming, mut requested } = *self;
+        let Self { incoming, mut requested, progress } = *self;
+        drop(progress);
         requested.set(RequestState::Answering);
         Box::pin(async move { incoming.answer().await.map(|body| Answer::new(body, requested)) })
     }
@@ -100,11 +105,13 @@ pub(super) struct RequestBody {
     is_stream: bool,
     messages: Messages,
     waiting: Option<Requested>,
+    progress: BodyProgress,
 }
 
 impl RequestBody {
     pub(super) fn new(body: quintet_http2::RequestBody, guard: &Arc<Guard>, is_stream: bool) -> Self {
-        Self { body, guard: Arc::clone(guard), is_stream, messages: Messages::default(), waiting: None }
+        let (messages, progress) = (Messages::default(), BodyProgress::new(guard));
+        Self { body, guard: Arc::clone(guard), is_stream, messages, waiting: None, progress }
     }
 }
 
@@ -119,6 +126,7 @@ impl Body for RequestBody {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match &frame {
             Poll::Pending if !self.is_stream || self.messages.is_partial() => {
+                self.progress.waits(true);
                 if self.waiting.is_none() {
                     self.waiting = Some(Requested::new(&self.guard, RequestState::Receiving));
                 }
@@ -127,6 +135,8 @@ impl Body for RequestBody {
                 self.waiting = None;
                 if let Some(data) = frame.data_ref() {
                     self.messages.advance(data);
+                    // Between messages, and while no more is read, it may rest.
+                    self.progress.received(data.len(), false);
                 }
             }
             _ => self.waiting = None,
