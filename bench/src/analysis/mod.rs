@@ -12,6 +12,7 @@ pub mod checks;
 pub mod claims;
 pub mod compare;
 pub mod conclude;
+pub mod conditions;
 pub mod explain;
 pub mod metric;
 pub mod outputs;
