@@ -2,12 +2,14 @@
 
 mod folder;
 mod libtorch;
+mod oha;
 mod onnxruntime;
 mod perf_analyzer;
 mod pip;
 mod venv;
 
 pub(crate) use libtorch::libtorch;
+pub(crate) use oha::oha;
 pub(crate) use onnxruntime::gpu_library;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use venv::{deploy_python, triton_python};
