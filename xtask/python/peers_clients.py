@@ -41,13 +41,13 @@ def quantiles_ms(latencies_us):
 def quintet_bench(protocol, in_flight, folder):
     lane = f"onnx-{protocol}"
     command = [BENCH, "run", "--model", MODEL, f"--onnx-metrics-url=http://127.0.0.1:{PORTS['metrics']}"]
-    command += [f"--{lane}-url=http://127.0.0.1:{PORTS[protocol]}", f"--output={folder}", "--blocks=2"]
+    command += [f"--{lane}-url=http://127.0.0.1:{PORTS[protocol]}", f"--output={folder}", "--blocks=1", "--ramp=0s"]
     command += ["--skip", f"jpeg,trt,onnx-{'grpc' if protocol == 'http' else 'http'}"]
     if in_flight == 1:
-        command += ["-b", "1", f"-n{REQUESTS}", "--concurrency"]
+        command += ["--batches=1", f"--iterations={REQUESTS}", "--concurrency"]
     else:
-        # A window ends when its share of the requests is sent.
-        command += ["--batches", "-c", str(in_flight), "-d", "600s", f"--max-window-requests={REQUESTS}"]
+        # The window ends when the requests are sent; like the others, it has no ramp.
+        command += ["--batches", f"--concurrency={in_flight}", "--duration=600s", f"--max-window-requests={REQUESTS}"]
     run(command)
     samples = next(pathlib.Path(folder).glob("*/samples.json.gz"))
     with gzip.open(samples, "rt", encoding="utf-8") as file:

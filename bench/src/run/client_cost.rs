@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use crate::{
     analysis::stats::bootstrap,
     client::{
-        call::{CallError, HttpVersion, Prepared},
+        call::{CallError, Prepared},
         clients::{Client, Clients},
         endpoint::Endpoint,
         target::Target,
@@ -30,7 +30,13 @@ use crate::{
         transport::Transport,
         variant::Variant,
     },
-    run::{error::RunError, lane_client::LaneClient, null_server::NullServer, plan::Plan, setup::Run},
+    run::{
+        error::RunError,
+        lane_client::LaneClient,
+        null_server::{NullServer, Wire},
+        plan::Plan,
+        setup::Run,
+    },
 };
 
 /// Fewest rounds, and the time that they take if they are short. In each round every kind of request has a block.
@@ -39,10 +45,15 @@ const TIME: Duration = Duration::from_secs(1);
 /// Measured requests of a block. One more before them ends the idle time of its connection.
 const REQUESTS: usize = 4;
 
+/// The largest HTTP/2 frame that Quintet's server takes. A server that takes less costs the client more.
+pub const SUITE_FRAME_BYTES: u32 = 1 << 20;
+
 /// A kind of request whose cost is measured.
 pub struct Kind {
     /// A lane with its protocol.
     pub lane: Lane,
+    /// The largest HTTP/2 frame that the server takes, in bytes; not used over HTTP/1.1.
+    pub max_frame_bytes: u32,
     /// The requests, which are sent in turns.
     pub requests: Arc<[Prepared]>,
 }
@@ -55,14 +66,14 @@ pub type Blocks = Vec<Vec<f64>>;
 /// # Errors
 /// When a server cannot be started, or a request fails.
 pub async fn client_costs(kinds: &[Kind]) -> anyhow::Result<Vec<Blocks>> {
-    let http = NullServer::start(HttpVersion::Http1).await?;
-    let grpc = NullServer::start(HttpVersion::Http2).await?;
-    let mut clients = Vec::new();
-    for Kind { lane, .. } in kinds {
-        let server = if Protocol::of(*lane) == Protocol::KserveGrpc { &grpc } else { &http };
+    let (mut clients, mut servers) = (Vec::new(), Vec::new());
+    for Kind { lane, max_frame_bytes, .. } in kinds {
+        let grpc = Protocol::of(*lane) == Protocol::KserveGrpc;
+        let server = NullServer::start(if grpc { Wire::Http2(*max_frame_bytes) } else { Wire::Http1 }).await?;
         let endpoint: Endpoint = server.address.to_string().parse()?;
         let target = Target { lane: *lane, metrics: endpoint.clone(), endpoint, model: "null".into() };
         clients.push((Clients::new(&target, Policy::Reused, Limits::default()).client(), Blocks::new()));
+        servers.push(server);
     }
     let started = Instant::now();
     for round in 0.. {
@@ -128,7 +139,8 @@ impl Run<'_> {
             for form in loads.map(|load| Form::new(lane, payload, transport, load.batch())) {
                 if !forms.contains(&form) {
                     forms.push(form);
-                    kinds.push(Kind { lane, requests: self.prepare(client, form.batch)? });
+                    let (max_frame_bytes, requests) = (SUITE_FRAME_BYTES, self.prepare(client, form.batch)?);
+                    kinds.push(Kind { lane, max_frame_bytes, requests });
                 }
             }
         }

@@ -15,12 +15,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::client::call::HttpVersion;
-
 /// HTTP/2 windows, so that no request waits for a WINDOW_UPDATE.
 const WINDOW_BYTES: u32 = 64 << 20;
-/// Largest HTTP/2 frame, as Quintet's server announces it.
-const MAX_FRAME_BYTES: u32 = 1 << 20;
+
+/// The protocol of a server without a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with frames of at most this length in bytes. Each frame is a system call of the client.
+    Http2(u32),
+}
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -36,23 +41,23 @@ impl NullServer {
     ///
     /// # Errors
     /// If no port can be bound.
-    pub(super) async fn start(version: HttpVersion) -> io::Result<Self> {
+    pub(super) async fn start(wire: Wire) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let io = TokioIo::new(stream);
-                match version {
-                    HttpVersion::Http1 => {
+                match wire {
+                    Wire::Http1 => {
                         tokio::spawn(http1::Builder::new().serve_connection(io, service_fn(answer_http)));
                     }
-                    HttpVersion::Http2 => {
+                    Wire::Http2(max_frame_bytes) => {
                         let mut server = http2::Builder::new(TokioExecutor::new());
                         server
                             .initial_stream_window_size(WINDOW_BYTES)
                             .initial_connection_window_size(WINDOW_BYTES)
-                            .max_frame_size(MAX_FRAME_BYTES);
+                            .max_frame_size(max_frame_bytes);
                         tokio::spawn(server.serve_connection(io, service_fn(answer_grpc)));
                     }
                 }

@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use quintet_http2::frame::DEFAULT_MAX_FRAME_BYTES;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,7 +44,7 @@ use crate::{
         waterfall::Waterfall,
     },
     run::{
-        client_cost::{Kind, client_costs},
+        client_cost::{Kind, SUITE_FRAME_BYTES, client_costs},
         clock::RunClock,
         lane_client::LaneClient,
         timed::Timed,
@@ -191,28 +192,34 @@ pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
 /// server's.
 async fn cost(seed: u64) -> anyhow::Result<Proof> {
     let tensor = Bytes::from(vec![0; IMAGE_BYTES]);
-    let kind = |lane| {
+    let kind = |lane, max_frame_bytes| {
         let endpoint = Endpoint::local(1);
         let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint, model: "null".into() };
         let request = match Protocol::of(lane) {
             Protocol::KserveGrpc => grpc::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
             _ => http::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
         };
-        Ok::<_, CallError>(Kind { lane, requests: Arc::new([request]) })
+        Ok::<_, CallError>(Kind { lane, max_frame_bytes, requests: Arc::new([request]) })
     };
-    let costs = client_costs(&[kind(Lane::ONNX_HTTP)?, kind(Lane::ONNX_GRPC)?]).await?;
-    let [http, grpc] = &costs[..] else { anyhow::bail!("two kinds of requests are measured") };
+    let kinds = [
+        kind(Lane::ONNX_HTTP, SUITE_FRAME_BYTES)?,
+        kind(Lane::ONNX_GRPC, SUITE_FRAME_BYTES)?,
+        kind(Lane::ONNX_GRPC, DEFAULT_MAX_FRAME_BYTES)?,
+    ];
+    let costs = client_costs(&kinds).await?;
+    let [http, grpc, short_frames] = &costs[..] else { anyhow::bail!("three kinds of requests are measured") };
     let pairs: Vec<Pair<'_>> = grpc.iter().zip(http).map(|(a, b)| (&a[..], &b[..])).collect();
     let difference = paired(&pairs, Statistic::Median, 1.0, seed).context("nothing was measured")?.difference;
     let median = |blocks: &[Vec<f64>]| Statistic::Median.of(&mut blocks.concat()).context("nothing was measured");
-    let (http_ms, grpc_ms) = (median(http)?, median(grpc)?);
+    let (http_ms, grpc_ms, short_ms) = (median(http)?, median(grpc)?, median(short_frames)?);
     let alike = if alike(http_ms, grpc_ms) { "within 10 %" } else { "more than 10 % apart: each report states it" };
     Ok(Proof {
         claim: "the cost of the client for a request with one image, at servers without a model, is known for HTTP and gRPC"
             .into(),
         held: http_ms > 0.0 && grpc_ms > 0.0,
         found: format!(
-            "HTTP {http_ms:.3} ms, gRPC {grpc_ms:.3} ms ({alike}; gRPC − HTTP {:+.3} ms, {:+.3} to {:+.3})",
+            "HTTP {http_ms:.3} ms, gRPC {grpc_ms:.3} ms ({alike}; gRPC − HTTP {:+.3} ms, {:+.3} to {:+.3}); gRPC to a server \
+             that takes frames of 16 KiB {short_ms:.3} ms",
             difference.value, difference.low, difference.high
         ),
     })
