@@ -140,7 +140,8 @@ mod tests {
                 message: String::new(),
                 remedy: String::new(),
             };
-            ["warning", "error"].map(|text| text.parse::<Condition>().unwrap().judge(&[warning.clone()], None))
+            ["warning", "error"]
+                .map(|text| text.parse::<Condition>().unwrap().judge(std::slice::from_ref(&warning), None))
         };
         let fails = |severity: &str| Outcome::Fails(format!("unstable ({severity})"));
         assert_eq!(with(Severity::Note), [Outcome::Passes, Outcome::Passes]);
