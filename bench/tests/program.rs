@@ -105,6 +105,73 @@ async fn a_report_is_shown_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_holds_is_exit_status_3() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    let held = "p50(onnx-grpc) > 1us";
+    command.args(["--fail-on", held, "--fail-on", "p50(jpeg) > 60s @ concurrency=2"]);
+    let output = output(command).await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    let lines: Vec<_> = stderr.lines().filter(|line| line.starts_with("--fail-on")).collect();
+    assert!(
+        matches!(&lines[..], [line] if line.starts_with("--fail-on 'p50(onnx-grpc) > 0.001ms @ batch=1': ")),
+        "{stderr}"
+    );
+    assert!(String::from_utf8(output.stdout).unwrap().contains("## Warnings"), "the report is printed all the same");
+
+    let report = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path().join("report.json");
+    let again = |arguments: &[&str]| {
+        let status = Command::new(env!("CARGO_BIN_EXE_quintet-bench")).args(arguments).output().unwrap().status;
+        status.code()
+    };
+    let file = report.to_str().unwrap();
+    assert_eq!(again(&["report", file, "--fail-on", held]), Some(3));
+    assert_eq!(again(&["report", file, "--fail-on", "p50(onnx-grpc) > 60s"]), Some(0));
+    assert_eq!(again(&["compare", file, file, "--fail-on", held]), Some(3));
+    assert_eq!(again(&["compare", file, file, "--fail-on", "p99(onnx-grpc) > 60s"]), Some(3), "too few for p99");
+    assert_eq!(again(&["report", file, "--fail-on", "p50(onnx) > 60s"]), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_cell_states_what_its_requests_cost_the_client() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let output = output(program(&suite, folder.path())).await;
+    let cells = report(folder.path()).cells;
+    assert!(cells.iter().all(|cell| cell.client_ms.is_some_and(|ms| ms.low > 0.0)), "{:?}", output.stderr);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("## What the client itself costs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn saved_reports_are_exported_and_compared() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    output(program(&suite, folder.path())).await;
+    let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let file = run.join("report.json");
+    let shown = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quintet-bench")).args(arguments).arg(&file).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json: Vec<Report> = serde_json::from_str(&shown(&["report", "--format=json"])).unwrap();
+    assert_eq!((json.len(), json[0].cells.len()), (1, 10));
+    let csv = shown(&["report", "--format=csv"]);
+    assert_eq!(csv, std::fs::read_to_string(run.join("report.csv")).unwrap(), "there is one form");
+    let log = shown(&["report", "--format=hlog"]);
+    assert!(log.lines().filter(|line| line.starts_with("Tag=onnx-grpc_b1_reused_fp32_tcp,")).count() > 1, "{log}");
+    let distributions = folder.path().join("hgrm");
+    shown(&["report", "--hgrm", distributions.to_str().unwrap()]);
+    assert_eq!(std::fs::read_dir(&distributions).unwrap().count(), 10);
+    let compared = shown(&["compare", file.to_str().unwrap()]);
+    let table = compared.split("## Differences from the first run, not paired").nth(1).unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.contains("p50 (ms)")).collect();
+    assert!(rows.len() == 10 && rows.iter().all(|row| row.ends_with("| undecided |")), "{compared}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_requests_are_exit_status_1() {
     let suite = Suite::start(Script { fail: Some((Lane::ONNX_GRPC, 7)), ..Script::default() }).await;
     let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ mod floor;
 mod fuzz;
 mod gpu_check;
 mod layers;
+mod peers_clients;
 mod perf_analyzer;
 mod process;
 mod project;
@@ -97,6 +98,18 @@ enum Command {
         #[arg(last = true)]
         extra_args: Vec<String>,
     },
+    /// Compare the percentiles of quintet-bench with those of perf_analyzer and oha, on one server, in turns
+    PeersClients {
+        /// The model
+        #[arg(long, default_value = "resnet18")]
+        arch: String,
+        /// Rounds in which each client has its turn
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Requests of a client in a round, over each protocol
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..))]
+        requests: u32,
+    },
     /// Benchmark the suite and the stock tritonserver together, and check the report
     BenchTriton,
     /// Download libtorch and test the jpeg lane on it
@@ -143,6 +156,7 @@ fn main() -> ExitCode {
         Command::Conformance { recordings, extra_args } => conformance::conformance(&recordings, &extra_args),
         Command::Serve { arch, extra_args } => demo::serve(&arch, &extra_args),
         Command::PerfAnalyzer { arch, extra_args } => perf_analyzer::measure(&arch, &extra_args),
+        Command::PeersClients { arch, rounds, requests } => peers_clients::peers_clients(&arch, rounds, requests),
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestTorch => test_torch::test_torch(),
         Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),

@@ -72,6 +72,7 @@ impl Cell {
             images_per_s: throughput,
             latency_ms: latency,
             charged_p50_ms,
+            client_ms: None,
             request_bytes,
             response_bytes: recorder.response_bytes,
             connections,

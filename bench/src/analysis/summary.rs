@@ -195,8 +195,8 @@ impl Summary {
 }
 
 impl Cell {
-    /// `None` if no request was completed.
-    fn from_report(cell: &cell::Cell, report: &Report) -> Option<Self> {
+    /// The figures of a cell; `None` if no request was completed.
+    pub(crate) fn from_report(cell: &cell::Cell, report: &Report) -> Option<Self> {
         let latency = cell.latency_ms.as_ref()?;
         let images_per_s = cell.images_per_s?;
         Some(Self {

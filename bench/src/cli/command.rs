@@ -6,11 +6,11 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     cli::{
-        compare::{self, CompareArgs},
+        compare::{self, CompareCommand},
         floor,
         link::{self, LinkArgs},
         output::show,
-        report::{self, ReportArgs},
+        report::{self, ReportCommand},
         run::{self, RunCommand},
         selftest::{self, SelftestArgs},
         slo::{self, SloArgs},
@@ -36,8 +36,11 @@ pub enum Command {
     /// Prints tables to stdout. Writes report.json, .md, .csv, .html and all samples to a new folder under --output.
     /// Ctrl-C stops the run after the current block and keeps what was measured; --resume continues it.
     ///
+    /// Short flags mean what they mean to others: -b and -m as in perf_analyzer, -c, -n and -q as in oha, -d as in wrk,
+    /// -w as in hyperfine.
+    ///
     /// Exit status: 0 all requests succeeded, 1 some requests failed, 2 bad usage or a lane cannot be reached,
-    /// 130 interrupted.
+    /// 3 a condition of --fail-on holds, 130 interrupted.
     #[command(args_override_self = true)]
     Run(Box<RunCommand>),
     /// Print the JSON schema of report.json.
@@ -49,11 +52,16 @@ pub enum Command {
     /// Exit status: 0 measured, 2 bad usage or a request failed.
     Floor(FloorArgs),
     /// Show saved results again: tables and warnings of a report.json or of the study's raw JSON.
-    Report(ReportArgs),
+    ///
+    /// Exit status: 0 shown, 2 a file holds no results, 3 a condition of --fail-on holds.
+    Report(ReportCommand),
     /// Compare two or more results: latency, throughput, time in the server, cost of a million images.
     ///
     /// For runs over a known link it also shows the latency that the link does not explain.
-    Compare(CompareArgs),
+    /// Conditions of --fail-on are judged by each file but the first.
+    ///
+    /// Exit status: 0 compared, 2 a file holds no results, 3 a condition of --fail-on holds.
+    Compare(CompareCommand),
     /// Measure the network link to a server: round trip, rate in each direction, signs of loss.
     Link(LinkArgs),
     /// Find the highest request rate at which p99 latency stays within a bound.
@@ -79,8 +87,8 @@ pub async fn main() -> ExitCode {
         Command::Slo(args) => slo::slo(&args).await,
         Command::Selftest(args) => selftest::selftest(&args).await,
         Command::Schema => show(schema::schema().map_err(Into::into)),
-        Command::Report(args) => show(report::report(&args)),
-        Command::Compare(args) => show(compare::compare(&args)),
+        Command::Report(args) => report::command(&args),
+        Command::Compare(args) => compare::command(&args),
         Command::Link(args) => show(link::link(&args).await),
         Command::Floor(args) => floor::floor(args).await,
     };
@@ -177,6 +185,45 @@ mod tests {
         assert_eq!(settings.payloads, [Encoding::U8, Encoding::Jpeg]);
         assert_eq!(settings.loads, ["steps:5,10".parse().unwrap(), LoadSpec::Closed]);
         assert_eq!(args(&["--warmup", "3"]).settings().max_warmup, 15);
+    }
+
+    #[test]
+    fn short_flags_are_those_of_other_load_generators() {
+        let short = args(&["-m", "a", "-b", "1,8", "-c", "4", "-n", "20", "-d", "2s", "-w", "3"]);
+        let long =
+            args(&["--model=a", "--batches=1,8", "--concurrency=4", "--iterations=20", "--duration=2s", "--warmup=3"]);
+        assert_eq!(short.settings(), long.settings());
+        let loads = |flags: &[&str]| args(flags).settings().loads;
+        let constant = |rate: &str| format!("constant:{rate}").parse::<LoadSpec>().unwrap();
+        assert_eq!(loads(&[]), [LoadSpec::Closed]);
+        assert_eq!(loads(&["-q", "50"]), [constant("50")]);
+        assert_eq!(
+            loads(&["-q", "50", "--rate=5", "--load=closed"]),
+            [LoadSpec::Closed, constant("50"), constant("5")]
+        );
+    }
+
+    #[test]
+    fn conditions_are_checked_before_the_run() {
+        let check = |flags: &[&str]| crate::cli::run::plan(&args(flags)).map(drop).map_err(|error| error.to_string());
+        let on = |condition: &'static str| ["--fail-on", condition];
+        for condition in ["error", "p99(onnx-grpc) > 20ms", "throughput(jpeg) < 9 @ concurrency=8"] {
+            check(&on(condition)).unwrap();
+        }
+        check(&["--fail-on", "refuted", "--hypothesis", "p50(jpeg) < p50(onnx-http)"]).unwrap();
+        insta::assert_snapshot!(
+            [
+                check(&on("refuted")).unwrap_err(),
+                check(&on("p50(jpeg) > 1s @ batch=7")).unwrap_err(),
+                check(&["--fail-on", "p50(jpeg) > 1s", "--skip=jpeg"]).unwrap_err(),
+            ]
+            .join("\n"),
+            @r"
+        --fail-on refuted needs a claim: add --hypothesis
+        --fail-on 'p50(jpeg) > 1000ms @ batch=7': jpeg is not measured at serial b=7
+        --fail-on 'p50(jpeg) > 1000ms @ batch=1': jpeg is not measured at serial b=1
+        "
+        );
     }
 
     #[test]

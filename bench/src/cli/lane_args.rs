@@ -61,7 +61,7 @@ pub struct LaneArgs {
     #[arg(long, value_name = "LANE", value_delimiter = ',', help_heading = "Lanes")]
     pub skip: Vec<String>,
     /// Name of the model.
-    #[arg(long, value_name = "NAME", default_value = "resnet50", help_heading = "Lanes")]
+    #[arg(short, long, value_name = "NAME", default_value = "resnet50", help_heading = "Lanes")]
     pub model: String,
     /// Folder of the lanes' Unix domain sockets: the same as the server's --uds-dir.
     #[arg(long, value_name = "DIR", help_heading = "Lanes")]

@@ -36,7 +36,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TRANSPORT,...", value_delimiter = ',', default_value = "tcp", help_heading = "Load")]
     pub transport: Vec<Transport>,
     /// Measured time of a concurrent or open-loop load, dealt into windows, one for each block [quick: 4s, seed: 15s].
-    #[arg(long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
+    #[arg(short, long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// Time under load before the first window of a load opens; the later windows share the same time. Not measured.
     #[arg(long, value_name = "TIME", default_value = "1s", help_heading = "Load", value_parser = parse_duration)]

@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod compare;
+pub mod fail_on;
 pub mod floor;
 pub mod lane_args;
 pub mod limit_args;

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::{
     cli::numbers::{MAX_BATCH, MAX_CONCURRENCY, counts},
     model::{
-        arrivals::LoadSpec,
+        arrivals::{Arrivals, LoadSpec, Rate},
         hypothesis::Hypothesis,
         settings::{MOST_WARMUP_GROUPS, Settings},
     },
@@ -15,24 +15,27 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     /// Batch sizes of the serial part; give none to skip it.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,8,16,32", help_heading = "Load",
+    #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,8,16,32", help_heading = "Load",
           value_parser = counts(MAX_BATCH), num_args = 0..)]
     pub batches: Vec<u16>,
     /// Numbers of workers of the concurrent part, each with one image in flight; give none to skip it.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,16", help_heading = "Load",
+    #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,16", help_heading = "Load",
           value_parser = counts(MAX_CONCURRENCY), num_args = 0..)]
     pub concurrency: Vec<u16>,
     /// Measured requests for each lane and batch size [quick: 16, seed: 30].
-    #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(short = 'n', long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub iterations: Option<u32>,
     /// Kind of load; repeatable. closed: the serial and the concurrent part. An open loop sends single images at set times
     /// without waiting for responses: constant:RATE, poisson:RATE (requests per second), steps:RATE,RATE,... or
-    /// replay:FILE (one send time in seconds per line).
-    #[arg(long, value_name = "LOAD", default_value = "closed", help_heading = "Load")]
+    /// replay:FILE (one send time in seconds per line) [default: closed, unless there is a --rate].
+    #[arg(long, value_name = "LOAD", help_heading = "Load")]
     pub load: Vec<LoadSpec>,
+    /// Requests per second, without waiting for responses; repeatable. Short for --load constant:RATE.
+    #[arg(short = 'q', long, value_name = "RATE", help_heading = "Load")]
+    pub rate: Vec<Rate>,
     /// Minimum number of warm-up requests for each lane and batch size [quick: 2, seed: 5]. Warm-up continues until the
     /// medians of three successive groups of this size differ by at most 10 %.
-    #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(short, long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub warmup: Option<u32>,
     /// Maximum number of warm-up requests for each lane and batch size [five times --warmup].
     #[arg(long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
@@ -61,9 +64,16 @@ impl PlanArgs {
             max_warmup: or(self.max_warmup, MOST_WARMUP_GROUPS * warmup),
             blocks: or(self.blocks, preset.blocks),
             hypotheses: self.hypothesis.clone(),
-            loads: self.load.clone(),
+            loads: self.loads(),
             ..preset
         }
+    }
+
+    /// The loads in the order given, those of `--rate` last.
+    fn loads(&self) -> Vec<LoadSpec> {
+        let constant = |rate: &Rate| LoadSpec::Open { arrivals: Arrivals::Constant, rates: vec![*rate] };
+        let loads: Vec<_> = self.load.iter().cloned().chain(self.rate.iter().map(constant)).collect();
+        if loads.is_empty() { vec![LoadSpec::Closed] } else { loads }
     }
 }
 

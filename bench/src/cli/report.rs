@@ -1,6 +1,10 @@
 //! `quintet-bench report`: shows saved results in a chosen format.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -8,9 +12,12 @@ use serde::Serialize;
 
 use crate::{
     analysis::{checks, summary::Summary},
+    cli::{fail_on::FailOnArgs, output::write_stdout},
     model::{link::LinkSpec, report::Report, warning::Warning},
     report::{
+        csv,
         exporter::Exporter as _,
+        hdr,
         html::Html,
         markdown::{self, Markdown},
     },
@@ -18,6 +25,21 @@ use crate::{
 };
 
 /// Flags of `report`.
+#[derive(Debug, Args)]
+pub struct ReportCommand {
+    /// What is shown.
+    #[command(flatten)]
+    pub args: ReportArgs,
+    /// Also write the percentile distribution of each cell of one report.json into this folder, as HdrHistogram's tools
+    /// plot it (.hgrm, in ms).
+    #[arg(long, value_name = "DIR")]
+    pub hgrm: Option<PathBuf>,
+    /// Conditions that fail the command.
+    #[command(flatten)]
+    pub fail_on: FailOnArgs,
+}
+
+/// What `report` shows.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Results to show: report.json of `run`, or the study's raw JSON. Several are shown one after another.
@@ -37,21 +59,57 @@ pub struct ReportArgs {
 pub enum Format {
     /// Tables and warnings.
     Markdown,
-    /// One line for each cell, unrounded; warnings go to stderr.
+    /// One line for each cell, unrounded, as in report.csv; warnings go to stderr.
     Csv,
-    /// Figures and warnings of each file.
+    /// A list with what report.json holds of each file, judged again; of the study's raw data, figures and warnings.
     Json,
     /// The page of one report.json.
     Html,
     /// A plot of p50 by batch size, of one file.
     Svg,
+    /// HdrHistogram's interval log (V2, compressed) of one report.json: one interval for each block, tagged with its cell.
+    Hlog,
 }
 
+/// A result with the warnings of today's checks.
 #[derive(Serialize)]
-struct Judged {
-    #[serde(flatten)]
-    summary: Summary,
-    warnings: Vec<Warning>,
+#[serde(untagged)]
+enum Judged {
+    Report(Box<Report>),
+    Imported {
+        #[serde(flatten)]
+        summary: Summary,
+        warnings: Vec<Warning>,
+    },
+}
+
+/// Shows the files and judges the conditions by each of them.
+///
+/// # Errors
+/// As [`report`].
+pub fn command(command: &ReportCommand) -> anyhow::Result<ExitCode> {
+    let ReportCommand { args, hgrm, fail_on } = command;
+    write_stdout(&report(args)?)?;
+    if let Some(folder) = hgrm {
+        write_distributions(one(args)?, folder)?;
+    }
+    let mut status = 0;
+    if !fail_on.fail_on.is_empty() {
+        for file in &args.files {
+            status = fail_on.judge(file)?.unwrap_or(status);
+        }
+    }
+    Ok(ExitCode::from(status))
+}
+
+/// Writes the percentile distribution of each cell of a report into a folder.
+fn write_distributions(file: &Path, folder: &Path) -> anyhow::Result<()> {
+    let failed = || format!("--hgrm: cannot write to {}", folder.display());
+    fs::create_dir_all(folder).with_context(failed)?;
+    for (name, text) in hdr::distributions(&*saved(file)?)? {
+        fs::write(folder.join(name), text).with_context(failed)?;
+    }
+    Ok(())
 }
 
 /// Reads the files and shows them.
@@ -64,16 +122,12 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
             let texts: anyhow::Result<Vec<String>> = args.files.iter().map(|file| markdown(file, args.link)).collect();
             Ok(texts?.join("\n"))
         }
-        Format::Json => Ok(serde_json::to_string_pretty(&figures(&args.files)?)? + "\n"),
-        Format::Csv => {
-            let judged = figures(&args.files)?;
-            for Judged { summary, warnings } in &judged {
-                for warning in warnings {
-                    eprintln!("{}: {warning}", summary.name);
-                }
-            }
-            tables::csv(judged.iter().map(|judged| &judged.summary))
+        Format::Json => {
+            let judged: anyhow::Result<Vec<_>> = args.files.iter().map(|file| judged(file)).collect();
+            Ok(serde_json::to_string_pretty(&judged?)? + "\n")
         }
+        Format::Csv => table(&args.files),
+        Format::Hlog => Ok(hdr::log(&*saved(one(args)?)?)?),
         Format::Html => page(one(args)?),
         Format::Svg => {
             let file = one(args)?;
@@ -89,7 +143,7 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<String> {
 }
 
 /// Results with the samples next to them, which some checks need.
-fn read(file: &Path) -> anyhow::Result<Results> {
+pub(super) fn read(file: &Path) -> anyhow::Result<Results> {
     Ok(match Results::read(file)? {
         Results::Report(name, _) => Results::Report(name, Box::new(Report::read(file)?)),
         study => study,
@@ -100,7 +154,9 @@ fn read(file: &Path) -> anyhow::Result<Results> {
 fn one(args: &ReportArgs) -> anyhow::Result<&Path> {
     match &args.files[..] {
         [file] => Ok(file),
-        files => bail!("html and svg show one file, but {} are given: run the command once for each file", files.len()),
+        files => {
+            bail!("html, svg and hlog show one file, but {} are given: run the command once for each file", files.len())
+        }
     }
 }
 
@@ -135,14 +191,56 @@ fn page(file: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn figures(files: &[PathBuf]) -> anyhow::Result<Vec<Judged>> {
-    let judged = |file: &PathBuf| {
+/// A report with its samples; the study's raw data has none.
+fn saved(file: &Path) -> anyhow::Result<Box<Report>> {
+    match read(file)? {
+        Results::Report(_, report) => Ok(report),
+        Results::Study(_) => bail!("{}: the study's raw JSON has no samples: give a report.json", file.display()),
+    }
+}
+
+fn judged(file: &Path) -> anyhow::Result<Judged> {
+    let results = read(file)?;
+    let summary = results.summary();
+    let warnings = judge(&results, &summary);
+    Ok(match results {
+        Results::Report(_, report) => Judged::Report(Box::new(Report { warnings, ..*report })),
+        Results::Study(_) => Judged::Imported { summary, warnings },
+    })
+}
+
+/// All cells of all files as one CSV table; the warnings go to stderr.
+fn table(files: &[PathBuf]) -> anyhow::Result<String> {
+    let mut rows = Vec::new();
+    for file in files {
+        let results = read(file)?;
+        let summary = results.summary();
+        for warning in judge(&results, &summary) {
+            eprintln!("{}: {warning}", summary.name);
+        }
+        rows.extend(match &results {
+            Results::Report(name, report) => csv::rows(name, report),
+            Results::Study(summary) => csv::imported(summary),
+        });
+    }
+    Ok(csv::write(&rows)?)
+}
+
+impl FailOnArgs {
+    /// Judges the conditions by a saved result. `Some` exit status if one fails.
+    ///
+    /// # Errors
+    /// When the file holds no results.
+    pub(super) fn judge(&self, file: &Path) -> anyhow::Result<Option<u8>> {
         let results = read(file)?;
         let summary = results.summary();
         let warnings = judge(&results, &summary);
-        Ok(Judged { summary, warnings })
-    };
-    files.iter().map(judged).collect()
+        let report = match &results {
+            Results::Report(_, report) => Some(&**report),
+            Results::Study(_) => None,
+        };
+        Ok(self.status(&summary.name, &warnings, report))
+    }
 }
 
 /// The warnings of the checks for a report or for imported figures.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{
+        fail_on::FailOnArgs,
         lane_args::LaneArgs,
         limit_args::LimitArgs,
         load_args::{LoadArgs, check_transports},
@@ -57,11 +58,14 @@ pub struct RunArgs {
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Folder for results; each run makes a new folder in it.
-    #[arg(long, value_name = "DIR", default_value = "results")]
+    #[arg(long, value_name = "DIR", default_value = "results", help_heading = "Output")]
     pub output: PathBuf,
     /// Print all tables on a terminal too, after the answer in a few lines. They are always in the files, and in a pipe.
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub tables: bool,
+    /// Conditions that fail the run.
+    #[command(flatten)]
+    pub fail_on: FailOnArgs,
 }
 
 impl RunArgs {
@@ -113,7 +117,7 @@ fn flags_of(unfinished: &Unfinished) -> anyhow::Result<RunArgs> {
 }
 
 /// The plan and the lanes, after checking that the plan can be carried out.
-fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
+pub(super) fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
     let (settings, targets) = (args.settings(), args.lanes.targets()?);
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let plan = Plan::new(&settings, &lanes);
@@ -121,6 +125,7 @@ fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
         bail!("nothing to measure: both --batches and --concurrency are empty");
     }
     check_transports(&settings)?;
+    args.fail_on.check(&plan, !settings.hypotheses.is_empty())?;
     for (rate, time) in plan.open_windows() {
         if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
             bail!(
@@ -154,10 +159,12 @@ async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<E
     if outcome.report.interrupted {
         eprintln!("to continue: quintet-bench run --resume {}", outcome.folder.display());
     }
-    Ok(ExitCode::from(exit_status(&outcome.report)))
+    let failed = args.fail_on.status("", &outcome.report.warnings, Some(&outcome.report));
+    let status = exit_status(&outcome.report);
+    Ok(ExitCode::from(if outcome.report.interrupted { status } else { failed.unwrap_or(status) }))
 }
 
-/// The exit status for a report.
+/// The exit status for a report, without conditions.
 pub fn exit_status(report: &Report) -> u8 {
     if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
 }

@@ -59,6 +59,10 @@ pub struct Cell {
     pub latency_ms: Option<Latency>,
     /// p50 with the client's preprocessing of the batch added; for tensor lanes.
     pub charged_p50_ms: Option<Estimate>,
+    /// What such a request costs the client, sent alone to a server on loopback that has no model: the median in ms,
+    /// loopback and reading the request included. `None` (null) in older reports. No figure of the cell is reduced by it.
+    #[serde(default)]
+    pub client_ms: Option<Estimate>,
     /// Bytes of a request's body.
     pub request_bytes: usize,
     /// Bytes of a response's body.

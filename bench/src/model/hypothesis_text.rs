@@ -15,26 +15,42 @@ const MARGIN: f64 = 0.05;
 const MAX_COUNT: usize = 1_000_000;
 const MAX_FACTOR: f64 = 1e6;
 
-/// A claim that cannot be parsed.
+/// The form of a claim, for error messages.
+const FORM: &str = "METRIC(LANE) < METRIC(LANE) @ batch=N, with <, > or ~ 5% and batch or concurrency";
+
+/// A claim or a condition that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}\n  {input}\n  {:>width$}\nwrite METRIC(LANE) < METRIC(LANE) @ batch=N, with <, > or ~ 5% and batch or concurrency", '^', width = at + 1)]
+#[error("{reason}\n  {input}\n  {:>width$}\nwrite {form}", '^', width = at + 1)]
 pub struct HypothesisError {
     input: String,
     at: usize,
     reason: String,
+    form: &'static str,
+}
+
+/// Parses a text with `read`; an error points at the mistake and gives the `form` that is accepted.
+///
+/// # Errors
+/// That of `read`.
+pub(super) fn parse<T>(
+    input: &str,
+    form: &'static str,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Error>,
+) -> Result<T, HypothesisError> {
+    // One line, so that the mark is below the mistake.
+    let input: String = input.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut reader = Reader { input: &input, at: 0 };
+    read(&mut reader).map_err(|(at, reason)| {
+        let at = input[..at].chars().count();
+        HypothesisError { input: input.clone(), at, reason, form }
+    })
 }
 
 impl FromStr for Hypothesis {
     type Err = HypothesisError;
 
     fn from_str(input: &str) -> Result<Self, Self::Err> {
-        // One line, so that the mark is below the mistake.
-        let input: String = input.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let mut reader = Reader { input: &input, at: 0 };
-        reader.hypothesis().map_err(|(at, reason)| {
-            let column = input[..at].chars().count();
-            HypothesisError { input: input.clone(), at: column, reason }
-        })
+        parse(input, FORM, |reader| reader.hypothesis())
     }
 }
 
@@ -64,22 +80,32 @@ impl fmt::Display for Hypothesis {
         if *factor != 1.0 {
             write!(f, "{factor} * ")?;
         }
-        write!(f, "{metric}({right}) @ ")?;
-        match load {
+        write!(f, "{metric}({right}) @ {}", At(*load))
+    }
+}
+
+/// A load as claims and conditions write it.
+pub(super) struct At(pub(super) Load);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
             Load::Serial { batch } => write!(f, "batch={batch}"),
             Load::Concurrent { concurrency, batch: 1 } => write!(f, "concurrency={concurrency}"),
             Load::Concurrent { concurrency, batch } => write!(f, "concurrency={concurrency}, batch={batch}"),
-            Load::Open { .. } => write!(f, "{load}"),
+            Load::Open { .. } => write!(f, "{}", self.0),
         }
     }
 }
 
 /// The byte offset of a mistake, and the reason.
-type Error = (usize, String);
+pub(super) type Error = (usize, String);
 
-struct Reader<'a> {
+/// Reads a claim or a condition from left to right.
+pub(super) struct Reader<'a> {
     input: &'a str,
-    at: usize,
+    /// Bytes read.
+    pub(super) at: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -111,6 +137,12 @@ impl<'a> Reader<'a> {
         } else {
             1.0
         };
+        let (metric, lane) = self.figure()?;
+        Ok((factor, metric, lane))
+    }
+
+    /// `metric(lane)`.
+    pub(super) fn figure(&mut self) -> Result<(Metric, Lane), Error> {
         let at = self.skip_spaces();
         let metric = self.word("a metric, such as p50")?.parse().map_err(|reason| (at, reason))?;
         self.expect("(")?;
@@ -118,7 +150,7 @@ impl<'a> Reader<'a> {
         let name = self.word("a lane, such as onnx-http")?;
         let lane = name.parse().map_err(|error: UnknownLane| (at, error.to_string()))?;
         self.expect(")")?;
-        Ok((factor, metric, lane))
+        Ok((metric, lane))
     }
 
     fn relation(&mut self) -> Result<Relation, Error> {
@@ -145,7 +177,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn advance(&mut self, sign: char, relation: Relation) -> Result<Relation, Error> {
+    pub(super) fn advance<T>(&mut self, sign: char, relation: T) -> Result<T, Error> {
         self.at += sign.len_utf8();
         if self.rest().starts_with('=') {
             return Err((self.at, format!("measured values are never exactly equal: write {sign}")));
@@ -154,7 +186,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `[@ batch=N, concurrency=N]` and the end; the default is batch 1, one request at a time.
-    fn load(&mut self) -> Result<Load, Error> {
+    pub(super) fn load(&mut self) -> Result<Load, Error> {
         let (mut batch, mut concurrency) = (None, None);
         self.skip_spaces();
         if !self.rest().is_empty() {
@@ -193,7 +225,7 @@ impl<'a> Reader<'a> {
         count.ok_or_else(|| (at, format!("expected a number from 1 to {MAX_COUNT}")))
     }
 
-    fn number(&mut self) -> Result<f64, Error> {
+    pub(super) fn number(&mut self) -> Result<f64, Error> {
         let at = self.skip_spaces();
         let rest = self.rest();
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
@@ -201,7 +233,7 @@ impl<'a> Reader<'a> {
         rest[..end].parse().map_err(|_| (at, format!("`{}` is not a number", &rest[..end])))
     }
 
-    fn word(&mut self, what: &str) -> Result<&'a str, Error> {
+    pub(super) fn word(&mut self, what: &str) -> Result<&'a str, Error> {
         let at = self.skip_spaces();
         let rest = self.rest();
         let end =
@@ -213,7 +245,7 @@ impl<'a> Reader<'a> {
         Ok(&rest[..end])
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), Error> {
+    pub(super) fn expect(&mut self, sign: &str) -> Result<(), Error> {
         let at = self.skip_spaces();
         if !self.rest().starts_with(sign) {
             return Err((at, format!("expected {sign}, found {}", self.found())));
@@ -222,16 +254,16 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn skip_spaces(&mut self) -> usize {
+    pub(super) fn skip_spaces(&mut self) -> usize {
         self.at += self.rest().len() - self.rest().trim_start().len();
         self.at
     }
 
-    fn rest(&self) -> &'a str {
+    pub(super) fn rest(&self) -> &'a str {
         &self.input[self.at..]
     }
 
-    fn found(&self) -> String {
+    pub(super) fn found(&self) -> String {
         self.rest().chars().next().map_or("the end".into(), |c| format!("`{c}`"))
     }
 }

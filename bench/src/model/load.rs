@@ -47,6 +47,22 @@ impl Load {
             Self::Concurrent { concurrency, .. } => concurrency,
         }
     }
+
+    /// Requests per second of an open loop.
+    pub fn rate(self) -> Option<f64> {
+        match self {
+            Self::Open { rate, .. } => Some(rate.get()),
+            Self::Serial { .. } | Self::Concurrent { .. } => None,
+        }
+    }
+
+    /// How the send times of an open loop are distributed.
+    pub fn arrivals(self) -> Option<Arrivals> {
+        match self {
+            Self::Open { arrivals, .. } => Some(arrivals),
+            Self::Serial { .. } | Self::Concurrent { .. } => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Load {

@@ -3,6 +3,7 @@
 pub mod arrivals;
 pub mod block;
 pub mod cell;
+pub mod condition;
 pub mod connection;
 pub mod counters;
 pub mod difference;

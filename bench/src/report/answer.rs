@@ -1,10 +1,10 @@
 //! The answer of a run in a few lines for the terminal: where the time goes, what is fastest, what stays open.
 
 use crate::{
-    analysis::claims::difference,
+    analysis::{checks::client::alike, claims::difference},
     model::{
-        cell::Cell, estimate::Statistic, hypothesis::Verdict, load::Load, metric::Metric, part::Part, report::Report,
-        warning::Severity, waterfall::Waterfall, words::list,
+        cell::Cell, estimate::Statistic, hypothesis::Verdict, load::Load, metric::Metric, part::Part,
+        protocol::Protocol, report::Report, warning::Severity, waterfall::Waterfall, words::list,
     },
     report::table::label,
 };
@@ -31,6 +31,7 @@ pub fn answer(report: &Report) -> String {
         if hidden > 0 {
             lines.push(format!("  and {hidden} more lanes in report.md"));
         }
+        lines.extend(client(&cells));
         lines.extend(protocols(report));
         let payload = |cell: &Cell| cell.payload.map(|payload| payload.to_string());
         lines.extend(fastest(report, load, "payload", payload));
@@ -75,6 +76,27 @@ fn share(waterfall: &Waterfall, parts: &[Part]) -> Option<String> {
     }
     let [value, low, high] = sums;
     Some(format!("{value:.0} % ({low:.0}–{high:.0})"))
+}
+
+/// What the client itself takes of these times, if that is not alike for the forms of requests.
+fn client(cells: &[&Cell]) -> Option<String> {
+    let mut costs: Vec<(&str, f64)> = Vec::new();
+    for cell in cells {
+        let name = match Protocol::of(cell.lane) {
+            Protocol::Jpeg => "JPEG",
+            Protocol::KserveHttp => "HTTP",
+            Protocol::KserveGrpc => "gRPC",
+        };
+        if let Some(ms) = cell.client_ms.filter(|_| !costs.iter().any(|(other, _)| *other == name)) {
+            costs.push((name, ms.value));
+        }
+    }
+    let least = costs.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min);
+    if costs.iter().all(|(_, ms)| alike(*ms, least)) {
+        return None;
+    }
+    let costs = costs.iter().map(|(name, ms)| format!("{name} {ms:.2} ms"));
+    Some(format!("Of this at most the client's: {}", costs.collect::<Vec<_>>().join(", ")))
 }
 
 /// gRPC against HTTP, a line for each service, at the smallest batch.
@@ -133,13 +155,31 @@ fn open_questions(report: &Report) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture;
+    use crate::{fixture, model::estimate::Estimate};
 
     #[test]
     fn the_answer_fits_a_terminal() {
         let text = answer(&fixture::report());
         assert!(text.lines().count() <= MOST_LINES && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn what_the_client_takes_is_stated_where_it_differs() {
+        let mut report = fixture::report();
+        let mut line = |grpc_ms: f64| {
+            for cell in &mut report.cells {
+                let grpc = Protocol::of(cell.lane) == Protocol::KserveGrpc;
+                let ms = if grpc { grpc_ms } else { 0.16 };
+                cell.client_ms = Some(Estimate::new(ms, ms, ms, 20));
+            }
+            let text = answer(&report);
+            assert!(text.lines().count() <= MOST_LINES, "{text}");
+            text.lines().find(|line| line.contains("client")).map(str::to_owned)
+        };
+        assert_eq!(line(0.17), None);
+        let expected = "Of this at most the client's: JPEG 0.16 ms, HTTP 0.16 ms, gRPC 0.45 ms";
+        assert_eq!(line(0.45).as_deref(), Some(expected));
     }
 
     #[test]

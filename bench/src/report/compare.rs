@@ -6,15 +6,16 @@ use crate::{
         explain::explain,
         summary::{Cell, Interval},
     },
-    model::{lane::Lane, load::Load},
+    model::{lane::Lane, load::Load, report::Report},
     report::{
-        markdown::{table, warning_list},
+        changes,
+        markdown::{self, table, warning_list},
         table::{NOTHING, label},
     },
 };
 
-/// The comparison in Markdown.
-pub fn markdown(runs: &[Run]) -> String {
+/// The comparison in Markdown. `reports` are the runs of which there is more than a summary.
+pub fn markdown(runs: &[Run], reports: &[(&str, &Report)]) -> String {
     let serial = |cell: &Cell| matches!(cell.load, Load::Serial { .. });
     let p50 = |_: &Run, cell: &Cell| Some((cell.p50_ms, cell.p50_interval));
     let rate = |_: &Run, cell: &Cell| Some((cell.images_per_s, cell.images_interval));
@@ -32,6 +33,7 @@ pub fn markdown(runs: &[Run]) -> String {
     let cost = |layer| move |run: &Run, cell: &Cell| Some((dollars_per_million(run, cell, layer)?, None));
     let mut sections = vec![
         head(runs),
+        changed(reports),
         section(runs, "Serial p50 latency (ms)", 1, serial, &p50),
         section(runs, "Serial p50 latency that the link does not explain (ms)", 1, serial, &off_link),
         section(runs, "Time in the server for each request (mean, ms)", 2, serial, &layer(Layer::Server)),
@@ -45,6 +47,13 @@ pub fn markdown(runs: &[Run]) -> String {
     }
     sections.push(warning_list(&warnings(runs)));
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// The differences from the first run, if there is another one.
+fn changed(reports: &[(&str, &Report)]) -> String {
+    let [first, later @ ..] = reports else { return String::new() };
+    let table = changes::table(*first, later);
+    if table.rows.is_empty() { String::new() } else { markdown::with_note(&table) }
 }
 
 fn head(runs: &[Run]) -> String {

@@ -24,15 +24,16 @@ impl Exporter for Markdown {
         let mut sections = vec![head(report)];
         let mut tables = tables::tables(report).into_iter();
         // The lanes come first, then whether their outputs agree.
-        sections.extend(tables.next().map(|lanes| markdown(&lanes)));
+        sections.extend(tables.next().map(|lanes| with_note(&lanes)));
         sections.extend(tables::outputs(report).map(|text| text + "\n"));
-        sections.extend(tables.map(|table| markdown(&table)));
+        sections.extend(tables.map(|table| with_note(&table)));
         sections.push(warnings(report));
         Ok(sections.join("\n"))
     }
 }
 
-fn markdown(Table { title, first, columns, rows, note }: &Table) -> String {
+/// A table and its note.
+pub(crate) fn with_note(Table { title, first, columns, rows, note }: &Table) -> String {
     let text = table(title, first, columns, rows);
     note.as_ref().map_or(text.clone(), |note| format!("{text}\n{}\n", cell(note)))
 }
@@ -62,7 +63,7 @@ fn cell(text: &str) -> String {
 /// The section that compares predicted latency with measured latency; empty if no cell can be predicted.
 pub(crate) fn explained(summary: &Summary, link: &LinkSpec) -> String {
     let table = super::explained::table(summary, link);
-    if table.rows.is_empty() { String::new() } else { markdown(&table) }
+    if table.rows.is_empty() { String::new() } else { with_note(&table) }
 }
 
 fn head(report: &Report) -> String {

@@ -2,10 +2,11 @@
 //!
 //! [`answer`] is the few lines for the terminal. [`tables`] builds the tables in their order and [`table`] formats values; [`markdown`], [`html`], [`csv`] and
 //! [`json`] write them; [`files`] writes and reads a report's files. To add a column, change the function of its table
-//! in [`tables`], [`axes`], [`differences`], [`waterfalls`] or [`verdicts`].
+//! in [`tables`], [`axes`], [`differences`], [`waterfalls`] or [`verdicts`]. [`compare`] and [`changes`] compare saved runs.
 
 pub mod answer;
 pub mod axes;
+pub mod changes;
 pub mod columns;
 pub mod compare;
 pub mod csv;
@@ -13,6 +14,7 @@ pub mod differences;
 pub mod explained;
 pub mod exporter;
 pub mod files;
+pub mod hdr;
 pub mod html;
 pub mod json;
 pub mod markdown;

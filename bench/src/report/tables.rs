@@ -29,6 +29,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         }),
     ];
     tables.extend(waterfalls(report));
+    tables.push(client_cost(report));
     tables.push(concurrent(report));
     tables.extend([
         axes::open_loop(report),
@@ -97,6 +98,22 @@ fn charged(report: &Report) -> Table {
          this, which took {} ms for each image here; this table adds that time.",
         report.client_preprocess_ms.map_or(NOTHING.into(), |ms| number(ms, 2))
     ))
+}
+
+/// What the requests cost the client itself.
+fn client_cost(report: &Report) -> Table {
+    let any = report.cells.iter().any(|cell| cell.client_ms.is_some());
+    let columns = if any { serial_columns(report) } else { Vec::new() };
+    let table = by_load(report, "What the client itself costs (median, ms)", columns, |cell| {
+        let (client, latency) = (cell.client_ms?, cell.latency_ms.as_ref()?.p50.value);
+        Some(format!("{}, {:.1} %", number(client, 3), client.value / latency * 100.0))
+    });
+    table.note(
+        "The same requests, one at a time, to a server on loopback that reads them and has no model, and the share of that \
+         in p50. It contains loopback and the reading, and neither TLS nor the link; so it is the most that the client can \
+         take, and is not subtracted anywhere. Over gRPC that server takes frames of 1 MiB, as Quintet's does; shorter ones \
+         cost the client more.",
+    )
 }
 
 fn speedups(report: &Report) -> Table {

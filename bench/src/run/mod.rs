@@ -4,9 +4,10 @@
 //! setup -> session: begin (preflight) -> plan -> stage -> warm_up, serial, window, open_window -> journal, folder
 //!          slo:     begin (preflight) -> open_window at one rate after another
 //! ```
-//! [`lane_client`] holds what a lane keeps from cell to cell; [`progress`] is the trait that the command line implements.
+//! [`client_cost`] measures the client at a [`null_server`], before the plan. [`lane_client`] holds what a lane keeps from cell to cell; [`progress`] is the trait that the command line implements.
 
 pub mod begin;
+pub mod client_cost;
 pub mod clock;
 pub mod cpu;
 pub mod effort;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod folder;
 pub mod journal;
 pub mod lane_client;
+pub mod null_server;
 pub mod open_loop;
 pub mod open_window;
 pub mod plan;

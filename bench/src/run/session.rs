@@ -29,7 +29,9 @@ impl Run<'_> {
         let mut journal = Journal::begin(&folder, &report, entries)?;
         let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
         let driver = Driver { run: &self, clock: clock.clone() };
-        for (index, stage) in Plan::new(&self.settings, &lanes).stages.iter().enumerate() {
+        let plan = Plan::new(&self.settings, &lanes);
+        let costs = self.client_costs(&plan, &clients).await?;
+        for (index, stage) in plan.stages.iter().enumerate() {
             if self.stop.soon.is_cancelled() {
                 report.interrupted = true;
                 break;
@@ -37,7 +39,8 @@ impl Run<'_> {
             let StageResult { measured, complete } = driver.stage(index, stage, &mut clients, &mut journal).await?;
             report.interrupted |= !complete;
             for measured in measured {
-                if let Some(cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
+                if let Some(mut cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
+                    cell.client_ms = costs.of(&cell);
                     self.progress.cell(&cell);
                     report.cells.push(cell);
                 }

@@ -3,7 +3,6 @@
 //! Statistics are proved in virtual time ([`simulate`]) with the real plan, pairing and open loop, thousands of
 //! requests in a moment. Proofs that need real sockets run against a [`server`] on loopback.
 
-pub mod null;
 pub mod queueing;
 pub mod server;
 pub mod simulate;
@@ -11,33 +10,46 @@ pub mod simulate;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use quintet_http2::frame::DEFAULT_MAX_FRAME_BYTES;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     analysis::{
-        checks,
+        checks::{self, client::alike},
         pairing::{Pair, paired},
         stats::quantile,
     },
-    client::{call::Prepared, endpoint::Endpoint, http, target::Target},
+    client::{
+        call::{CallError, Prepared},
+        endpoint::Endpoint,
+        grpc, http,
+        target::Target,
+    },
     model::{
         arrivals::{Arrivals, Rate, intended},
         block::MeasuredBlock,
         cell::OpenLoopFigures,
         difference::Difference,
-        estimate::{Estimate, Statistic},
+        encoding::{Encoding, IMAGE_BYTES},
+        estimate::Statistic,
         lane::Lane,
         limits::Limits,
         load::Load,
         part::Part,
+        protocol::Protocol,
         samples::Samples,
         settings::Settings,
         variant::Variant,
         waterfall::Waterfall,
     },
-    run::{clock::RunClock, lane_client::LaneClient, timed::Timed},
+    run::{
+        client_cost::{Kind, SUITE_FRAME_BYTES, client_costs},
+        clock::RunClock,
+        lane_client::LaneClient,
+        timed::Timed,
+    },
     selftest::{
-        null::{ClientCost, client_cost},
         queueing::{Coverage, concurrent_trial, coverage},
         server::{Script, Server, Stages},
         simulate::{Latency, Surplus, stalled, trial},
@@ -179,17 +191,36 @@ pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
 /// States what the client costs over each protocol, so that a difference of that size between lanes is not taken for the
 /// server's.
 async fn cost(seed: u64) -> anyhow::Result<Proof> {
-    let ClientCost { http_ms, grpc_ms, difference } = client_cost(clock(), seed).await?;
-    let Estimate { value, low, high, .. } = difference.difference;
-    let ratio = grpc_ms / http_ms;
-    let charge =
-        if (0.9..=1.1).contains(&ratio) { "within 10 %" } else { "more than 10 % apart: charge the difference" };
+    let tensor = Bytes::from(vec![0; IMAGE_BYTES]);
+    let kind = |lane, max_frame_bytes| {
+        let endpoint = Endpoint::local(1);
+        let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint, model: "null".into() };
+        let request = match Protocol::of(lane) {
+            Protocol::KserveGrpc => grpc::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
+            _ => http::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
+        };
+        Ok::<_, CallError>(Kind { lane, max_frame_bytes, requests: Arc::new([request]) })
+    };
+    let kinds = [
+        kind(Lane::ONNX_HTTP, SUITE_FRAME_BYTES)?,
+        kind(Lane::ONNX_GRPC, SUITE_FRAME_BYTES)?,
+        kind(Lane::ONNX_GRPC, DEFAULT_MAX_FRAME_BYTES)?,
+    ];
+    let costs = client_costs(&kinds).await?;
+    let [http, grpc, short_frames] = &costs[..] else { anyhow::bail!("three kinds of requests are measured") };
+    let pairs: Vec<Pair<'_>> = grpc.iter().zip(http).map(|(a, b)| (&a[..], &b[..])).collect();
+    let difference = paired(&pairs, Statistic::Median, 1.0, seed).context("nothing was measured")?.difference;
+    let median = |blocks: &[Vec<f64>]| Statistic::Median.of(&mut blocks.concat()).context("nothing was measured");
+    let (http_ms, grpc_ms, short_ms) = (median(http)?, median(grpc)?, median(short_frames)?);
+    let alike = if alike(http_ms, grpc_ms) { "within 10 %" } else { "more than 10 % apart: each report states it" };
     Ok(Proof {
         claim: "the cost of the client for a request with one image, at servers without a model, is known for HTTP and gRPC"
             .into(),
         held: http_ms > 0.0 && grpc_ms > 0.0,
         found: format!(
-            "HTTP {http_ms:.3} ms, gRPC {grpc_ms:.3} ms ({charge}; gRPC − HTTP {value:+.3} ms, {low:+.3} to {high:+.3})"
+            "HTTP {http_ms:.3} ms, gRPC {grpc_ms:.3} ms ({alike}; gRPC − HTTP {:+.3} ms, {:+.3} to {:+.3}); gRPC to a server \
+             that takes frames of 16 KiB {short_ms:.3} ms",
+            difference.value, difference.low, difference.high
         ),
     })
 }

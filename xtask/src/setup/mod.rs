@@ -3,6 +3,7 @@
 mod folder;
 mod gpu;
 mod libtorch;
+mod oha;
 mod onnxruntime;
 mod perf_analyzer;
 mod pip;
@@ -10,6 +11,7 @@ mod venv;
 
 pub(crate) use gpu::{Gpu, gpu_libraries};
 pub(crate) use libtorch::libtorch;
+pub(crate) use oha::oha;
 pub(crate) use onnxruntime::gpu_library;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use venv::{deploy_python, triton_python};

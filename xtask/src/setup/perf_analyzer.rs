@@ -44,9 +44,19 @@ impl PerfAnalyzer {
     /// A command that runs the program, without arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        let libraries: Vec<_> = self.libraries.iter().map(|folder| folder.as_os_str()).collect();
-        command.env("LD_LIBRARY_PATH", libraries.join(":".as_ref()));
+        self.with_libraries(&mut command);
         command
+    }
+
+    /// Lets a command, or what it starts, find the program's libraries.
+    pub(crate) fn with_libraries<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let libraries: Vec<_> = self.libraries.iter().map(|folder| folder.as_os_str()).collect();
+        command.env("LD_LIBRARY_PATH", libraries.join(":".as_ref()))
+    }
+
+    /// Its path.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     fn unpack(&self, folder: &Path, requirements: &Path) -> anyhow::Result<()> {

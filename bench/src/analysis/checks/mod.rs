@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Every rule. Warnings of one severity are shown in this order.
-pub const RULES: [Rule; 31] = [
+pub const RULES: [Rule; 32] = [
     run::INTERRUPTED,
     run::RESUMED,
     run::REQUEST_ERRORS,
@@ -43,6 +43,7 @@ pub const RULES: [Rule; 31] = [
     connections::SHARED,
     latency::LINK_BOUND,
     client::SATURATED,
+    client::COST,
     latency::UNSTABLE,
     run::NOT_PAIRED,
     connections::RECONNECTED,

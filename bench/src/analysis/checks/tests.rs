@@ -5,6 +5,8 @@ use crate::{
     fixture,
     model::{
         cell::{BlockSpan, Cell},
+        estimate::Estimate,
+        lane::Lane,
         load::Load,
         samples::Samples,
     },
@@ -68,6 +70,25 @@ fn a_client_with_one_busy_thread_is_saturated() {
         (cell.client_cpu_s, cell.client_busiest_thread_s) = (Some(cell.wall_s), Some(cell.wall_s * 0.95));
     };
     assert_eq!(codes(change), one("client-saturated", "onnx-http"));
+}
+
+/// A difference that the client makes is not the server's.
+#[test]
+fn a_difference_no_larger_than_that_of_the_client_is_reported() {
+    let change = |http_ms: f64, grpc_ms: f64| {
+        move |report: &mut Report| {
+            for (lane, ms) in [(Lane::ONNX_HTTP, http_ms), (Lane::ONNX_GRPC, grpc_ms)] {
+                let cells = report.cells.iter_mut().filter(|cell| cell.lane == lane);
+                cells.for_each(|cell| cell.client_ms = Some(Estimate::new(ms, ms, ms, 20)));
+            }
+        }
+    };
+    // Over gRPC the fixture's requests take 0.3 ms more for each image.
+    let both = vec![("client-cost".to_owned(), vec!["onnx-http", "onnx-grpc"])];
+    assert_eq!(codes(change(1.0, 11.0)), both);
+    assert_eq!(codes(change(1.0, 1.12)), [], "the client is a small part of the difference");
+    assert_eq!(codes(change(10.0, 10.5)), [], "the costs are within 10 %");
+    assert_eq!(codes(change(11.0, 1.0)), [], "the client is on the other side");
 }
 
 #[test]
