@@ -1,8 +1,11 @@
 //! A connection of HTTP/1.1, which is answered as hyper answers it.
 
 use std::{
-    sync::OnceLock,
-    task::{Context, Waker},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Wake, Waker},
 };
 
 use axum::{Router, body::Body, extract::Request};
@@ -33,15 +36,28 @@ fn router() -> Router {
     ROUTER.get_or_init(|| Router::new().fallback(echo)).clone()
 }
 
-/// What was written when the connection has read all that there is, and nothing happens any more.
+/// Whether a task asked to be polled again.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// What was written when the connection has read all that there is, and nothing happens any more. Hyper gives way to other
+/// tasks now and then: it asks to be polled again.
 fn written(serving: impl Future, written: &Written) -> Vec<u8> {
     let _context = runtime().enter();
     let mut serving = std::pin::pin!(serving);
     let (mut bytes, mut idle) = (Vec::new(), 0);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
     while idle < 8 {
-        let ended = serving.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        let ended = serving.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let more = written.take();
-        idle = if more.is_empty() { idle + 1 } else { 0 };
+        idle = if more.is_empty() && !woken.0.swap(false, Relaxed) { idle + 1 } else { 0 };
         bytes.extend(more);
         if ended {
             break;
