@@ -77,7 +77,7 @@ impl Hypothesis {
                 format!("a verdict on {} needs {fewest} requests for each lane, there are {there}", self.metric);
             return open(Some(effect), Some(needs), reason);
         }
-        let (verdict, interval, bound) = self.relation.decide(&effect);
+        let (verdict, interval, bound) = self.relation.decide(&effect, self.factor);
         if verdict != Verdict::Inconclusive {
             return Judged { claim: self.clone(), verdict, effect: Some(effect), needs: None, reason: None };
         }
@@ -94,8 +94,9 @@ impl Hypothesis {
 }
 
 impl Relation {
-    /// The verdict, the interval that it is based on, and the bound nearest to its value.
-    fn decide(self, effect: &Difference) -> (Verdict, Option<Estimate>, f64) {
+    /// The verdict on left against `factor` times right, the interval that it is based on, and the bound nearest to its
+    /// value.
+    fn decide(self, effect: &Difference, factor: f64) -> (Verdict, Option<Estimate>, f64) {
         let Difference { difference, ratio, .. } = *effect;
         let below = |e: Estimate, bound: f64| match e {
             e if e.high < bound => Verdict::Supported,
@@ -107,7 +108,8 @@ impl Relation {
             (Self::Greater, _) => (below(difference.negated(), 0.0), Some(difference), 0.0),
             (Self::Within(_), None) => (Verdict::Inconclusive, None, 1.0),
             (Self::Within(margin), Some(ratio)) => {
-                let (low, high) = (1.0 / (1.0 + margin), 1.0 + margin);
+                // The ratio is of the two lanes.
+                let (low, high) = (factor / (1.0 + margin), factor * (1.0 + margin));
                 let verdict = if low <= ratio.low && ratio.high <= high {
                     Verdict::Supported
                 } else if ratio.high < low || high < ratio.low {
