@@ -11,7 +11,7 @@ use crate::{
         journal::{Journal, Unfinished},
         plan::Plan,
         setup::{Outcome, Run},
-        stage::{Driver, StageResult},
+        stage::Driver,
     },
 };
 
@@ -34,7 +34,7 @@ impl Run<'_> {
                 report.interrupted = true;
                 break;
             }
-            let StageResult { measured, complete } = driver.stage(index, stage, &mut clients, &mut journal).await?;
+            let (measured, complete) = driver.whole(index, stage, &mut clients, &mut journal).await?;
             report.interrupted |= !complete;
             for measured in measured {
                 if let Some(cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
