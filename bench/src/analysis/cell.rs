@@ -87,6 +87,19 @@ impl Cell {
     }
 }
 
+impl BlockSpan {
+    /// The span of a block whose first sample has this index.
+    pub fn new(block: &MeasuredBlock, first: usize) -> Self {
+        Self {
+            start_s: block.start.as_secs_f64(),
+            first,
+            samples: block.recorder.samples().len(),
+            completed: block.offered.map(|offered| offered.completed_meanwhile),
+            wall_s: block.wall.as_secs_f64(),
+        }
+    }
+}
+
 /// All blocks of a cell together.
 struct Merged {
     spans: Vec<BlockSpan>,
@@ -107,13 +120,7 @@ impl Merged {
         let cpu = blocks.iter().map(|block| block.cpu).sum::<Option<Duration>>();
         let mut recorder: Option<Recorder> = None;
         for block in blocks {
-            spans.push(BlockSpan {
-                start_s: block.start.as_secs_f64(),
-                first: recorder.as_ref().map_or(0, |r| r.samples().len()),
-                samples: block.recorder.samples().len(),
-                completed: block.offered.map(|offered| offered.completed_meanwhile),
-                wall_s: block.wall.as_secs_f64(),
-            });
+            spans.push(BlockSpan::new(&block, recorder.as_ref().map_or(0, |r| r.samples().len())));
             wall += block.wall;
             outside += block.outside;
             connections = connections.max(block.connections);

@@ -6,6 +6,7 @@
 //! ```
 //! To add a warning, see [`checks`].
 
+pub mod anytime;
 pub mod batches;
 pub mod cell;
 pub mod checks;

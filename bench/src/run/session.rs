@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    model::{cell::Cell, lane::Lane},
+    model::{block::Measured, cell::Cell, lane::Lane, report::Report},
     run::{
         clock::RunClock,
         error::RunError,
@@ -13,6 +13,7 @@ use crate::{
         setup::{Outcome, Run},
         stage::Driver,
     },
+    study::hypotheses::to_decide,
 };
 
 impl Run<'_> {
@@ -29,19 +30,22 @@ impl Run<'_> {
         let mut journal = Journal::begin(&folder, &report, entries)?;
         let lanes: Vec<Lane> = self.targets.iter().map(|target| target.lane).collect();
         let driver = Driver { run: &self, clock: clock.clone() };
-        for (index, stage) in Plan::new(&self.settings, &lanes).stages.iter().enumerate() {
+        let plan = Plan::new(&self.settings, &lanes);
+        if let Some(until) = self.settings.until_decided {
+            let claims = to_decide(&self.settings, &lanes);
+            let (measured, complete) = driver.until_decided(&plan, until, &claims, &mut clients, &mut journal).await?;
+            report.interrupted |= !complete || self.stop.soon.is_cancelled();
+            self.add_cells(&mut report, measured);
+        }
+        let fixed = plan.stages.iter().enumerate().filter(|_| self.settings.until_decided.is_none());
+        for (index, stage) in fixed {
             if self.stop.soon.is_cancelled() {
                 report.interrupted = true;
                 break;
             }
             let (measured, complete) = driver.whole(index, stage, &mut clients, &mut journal).await?;
             report.interrupted |= !complete;
-            for measured in measured {
-                if let Some(cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
-                    self.progress.cell(&cell);
-                    report.cells.push(cell);
-                }
-            }
+            self.add_cells(&mut report, measured);
             save(&mut report, &clock, &folder)?;
         }
         for client in &mut clients {
@@ -53,5 +57,14 @@ impl Run<'_> {
         }
         self.progress.finish();
         Ok(Outcome { report, folder })
+    }
+
+    fn add_cells(&self, report: &mut Report, measured: Vec<Measured>) {
+        for measured in measured {
+            if let Some(cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
+                self.progress.cell(&cell);
+                report.cells.push(cell);
+            }
+        }
     }
 }
