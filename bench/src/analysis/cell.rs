@@ -41,6 +41,7 @@ impl Cell {
         let busiest = blocks.iter().map(|block| block.busiest_thread).sum::<Option<Duration>>();
         let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
+        let serial = matches!(load, Load::Serial { .. });
         let charged_p50_ms = match (&latency, preprocess_ms) {
             (Some(latency), Some(image)) if Protocol::of(lane) != Protocol::Jpeg => {
                 Some(latency.p50.plus(image.scaled(load.batch() as f64)))
@@ -78,7 +79,7 @@ impl Cell {
             reconnects,
             server,
             server_missing,
-            waterfall: Waterfall::new(&samples.parts_us, &samples.service_us(), &counters, seed),
+            waterfall: Waterfall::new(&samples, if serial { &[] } else { &spans }, &counters, seed),
             blocks: spans,
             samples,
             histogram_us: recorder.buckets_us(),
