@@ -67,7 +67,7 @@ async fn lines_name_the_variants_of_a_lane() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clear_claim_is_decided_before_the_fixed_length() {
-    let slow = Some((Lane::TRT_HTTP, std::time::Duration::from_millis(5)));
+    let slow = Some((Lane::TRT_HTTP, std::time::Duration::from_millis(25)));
     let suite = Suite::start(Script { slow, ..Script::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(&suite, folder.path());

@@ -402,7 +402,7 @@ async fn a_run_until_decided_is_resumed_where_it_stopped() {
     let stop = Stop::from(CancellationToken::new());
     // After the comparison, the warm-up and the first two blocks.
     let cancel = Some((Lane::ONNX_HTTP, 3 + 2 + 8, stop.soon.clone()));
-    let slow = Some((Lane::TRT_HTTP, Duration::from_millis(10)));
+    let slow = Some((Lane::TRT_HTTP, Duration::from_millis(25)));
     let suite = Suite::start(Script { cancel, slow, ..Script::default() }).await;
     let output = tempfile::tempdir().unwrap();
     let run = |stop, resume| run_settings(settings.clone(), suite.targets(None), stop, resume, output.path());
