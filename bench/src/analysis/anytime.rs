@@ -61,7 +61,7 @@ fn shift(blocks: &[Pair<'_>], compare: impl Fn(f64, f64) -> Option<f64>) -> Opti
     };
     let independent = blocks.iter().zip(&pairs).map(independent).sum::<f64>() / blocks.len() as f64;
     let half = half_interval(blocks.len(), deviation(&shares)?.max(independent.sqrt()))?;
-    let outside = (half < 0.5).then(|| ((0.5 - half) * all.0.len() as f64) as usize)?;
+    let outside = (half < 0.5).then_some(((0.5 - half) * all.0.len() as f64) as usize)?;
     Some(Estimate::new(median, all.0[outside].0, all.0[all.0.len() - 1 - outside].0, blocks.len()))
 }
 

@@ -12,6 +12,7 @@ use crate::{
         plan::Plan,
         setup::{Outcome, Run},
         stage::Driver,
+        until_decided::Followed,
     },
     study::hypotheses::to_decide,
 };
@@ -32,8 +33,8 @@ impl Run<'_> {
         let driver = Driver { run: &self, clock: clock.clone() };
         let plan = Plan::new(&self.settings, &lanes);
         if let Some(until) = self.settings.until_decided {
-            let claims = to_decide(&self.settings, &lanes);
-            let (measured, complete) = driver.until_decided(&plan, until, &claims, &mut clients, &mut journal).await?;
+            let stages = Followed::all(&plan, &to_decide(&self.settings, &lanes), until.margin);
+            let (measured, complete) = driver.until_decided(stages, &mut clients, &mut journal).await?;
             report.interrupted |= !complete || self.stop.soon.is_cancelled();
             self.add_cells(&mut report, measured);
         }

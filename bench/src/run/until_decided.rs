@@ -12,7 +12,6 @@ use crate::{
         duration::duration_text,
         hypothesis::{Hypothesis, Verdict},
         lane::Lane,
-        until_decided::UntilDecided,
     },
     run::{
         error::RunError,
@@ -111,24 +110,31 @@ impl Watched {
 }
 
 /// A stage with the claims about it.
-struct Followed<'a> {
+pub(super) struct Followed<'a> {
     under_way: UnderWay<'a>,
     claims: Vec<Watched>,
+    margin: f64,
     /// Number of blocks of each variant that the claims have.
     seen: Vec<usize>,
     reported: Instant,
 }
 
 impl<'a> Followed<'a> {
+    /// The stages of a plan that a claim is about.
+    pub(super) fn all(plan: &'a Plan, claims: &[Hypothesis], margin: f64) -> Vec<Self> {
+        let stages = plan.stages.iter().enumerate();
+        stages.filter_map(|(index, stage)| Self::new(index, stage, claims, margin)).collect()
+    }
+
     /// `None` if no claim is about the stage.
-    fn new(index: usize, stage: &'a Stage, claims: &[Hypothesis]) -> Option<Self> {
+    fn new(index: usize, stage: &'a Stage, claims: &[Hypothesis], margin: f64) -> Option<Self> {
         let about = |claim: &&Hypothesis| {
             let measured = |lane| stage.blocks.iter().any(|block| block.variant.lane == lane);
             claim.load == stage.load && measured(claim.left) && measured(claim.right)
         };
         let claims: Vec<Watched> = claims.iter().filter(about).cloned().map(Watched::new).collect();
         let under_way = UnderWay::new(index, stage);
-        (!claims.is_empty()).then(|| Self { under_way, claims, seen: Vec::new(), reported: Instant::now() })
+        (!claims.is_empty()).then(|| Self { under_way, claims, margin, seen: Vec::new(), reported: Instant::now() })
     }
 
     fn is_open(&self) -> bool {
@@ -140,8 +146,8 @@ impl<'a> Followed<'a> {
     }
 
     /// Looks at the claims after a round.
-    fn look(&mut self, margin: f64, progress: &dyn Progress) {
-        let Self { under_way: UnderWay { measured, .. }, claims, seen, .. } = self;
+    fn look(&mut self, progress: &dyn Progress) {
+        let Self { under_way: UnderWay { measured, .. }, claims, seen, margin, .. } = self;
         seen.resize(measured.len(), 0);
         for (i, (cell, seen)) in measured.iter().zip(seen).enumerate() {
             let lane = cell.variant.lane;
@@ -157,7 +163,7 @@ impl<'a> Followed<'a> {
             *seen = cell.blocks.len();
         }
         for claim in claims {
-            if claim.look(margin) {
+            if claim.look(*margin) {
                 progress.say(&claim.text(None));
             }
         }
@@ -182,19 +188,14 @@ impl Driver<'_> {
     /// Returns the measurements, and whether the run was not stopped.
     pub(super) async fn until_decided(
         &self,
-        plan: &Plan,
-        until: UntilDecided,
-        claims: &[Hypothesis],
+        mut stages: Vec<Followed<'_>>,
         clients: &mut [LaneClient],
         journal: &mut Journal,
     ) -> Result<(Vec<Measured>, bool), RunError> {
-        let stages = plan.stages.iter().enumerate();
-        let mut stages: Vec<Followed<'_>> =
-            stages.filter_map(|(index, stage)| Followed::new(index, stage, claims)).collect();
         let mut pass = 0;
-        while !self.is_over(&stages, pass, until) {
+        while !self.is_over(&stages, pass) {
             for stage in stages.iter_mut().filter(|stage| stage.is_open()) {
-                self.pass(stage, pass, until, clients, journal).await?;
+                self.pass(stage, pass, clients, journal).await?;
             }
             pass += 1;
         }
@@ -207,14 +208,18 @@ impl Driver<'_> {
         Ok((stages.into_iter().flat_map(|stage| stage.under_way.measured).collect(), complete))
     }
 
+    fn time_is_up(&self) -> bool {
+        self.run.settings.until_decided.is_some_and(|until| self.clock.elapsed() >= until.most)
+    }
+
     /// Whether the run ends before this pass. Blocks of the journal take no time.
-    fn is_over(&self, stages: &[Followed<'_>], pass: usize, until: UntilDecided) -> bool {
+    fn is_over(&self, stages: &[Followed<'_>], pass: usize) -> bool {
         let in_journal = |stage: &Followed<'_>| {
             let (index, planned) = (stage.under_way.index, stage.under_way.stage);
             let rounds = planned.pass(pass, self.run.settings.seed);
             rounds.iter().flatten().any(|(number, _)| self.earlier(index, *number).is_some())
         };
-        let ended = self.run.stop.soon.is_cancelled() || self.clock.elapsed() >= until.most;
+        let ended = self.run.stop.soon.is_cancelled() || self.time_is_up();
         !stages.iter().any(Followed::is_open) || ended && !stages.iter().any(in_journal)
     }
 
@@ -223,7 +228,6 @@ impl Driver<'_> {
         &self,
         stage: &mut Followed<'_>,
         pass: usize,
-        until: UntilDecided,
         clients: &mut [LaneClient],
         journal: &mut Journal,
     ) -> Result<(), RunError> {
@@ -235,11 +239,11 @@ impl Driver<'_> {
             let needed: Vec<_> = round.into_iter().filter(|(_, block)| stage.needs(block.variant.lane)).collect();
             let mut turn = self.turn(&mut stage.under_way, clients, &requests);
             for (number, block) in needed {
-                if self.clock.elapsed() < until.most || self.earlier(index, number).is_some() {
+                if !self.time_is_up() || self.earlier(index, number).is_some() {
                     turn.block(number, &block, journal).await?;
                 }
             }
-            stage.look(until.margin, self.run.progress);
+            stage.look(self.run.progress);
         }
         stage.report(self.run.progress, REPORT_INTERVAL);
         Ok(())
