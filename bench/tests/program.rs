@@ -66,6 +66,62 @@ async fn lines_name_the_variants_of_a_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clear_claim_is_decided_before_the_fixed_length() {
+    let slow = Some((Lane::TRT_HTTP, std::time::Duration::from_millis(25)));
+    let suite = Suite::start(Script { slow, ..Script::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    command.args(["--until-decided=20s", "--iterations=60", "--blocks=20"]);
+    command.args(["--hypothesis", "p50(onnx-http) < p50(trt-http) @ batch=1"]);
+    let output = output(command).await;
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("supported after "), "{stderr}");
+    assert!(stdout.contains("| supported | 1 supported | "), "{stdout}");
+    assert!(stdout.contains("| decided after "), "{stdout}");
+    let report = report(folder.path());
+    let judged = &report.hypotheses.last().unwrap().claims[0];
+    let after = judged.decided_after.unwrap();
+    assert!(after.blocks < 20 && after.requests < 60, "{after:?}");
+    assert!(report.settings.until_decided.is_some() && !report.interrupted && report.elapsed_s < 20.0);
+    assert_eq!(report.cells.len(), 2, "only what the claim is about");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_not_decided_in_time_says_how_much_longer_it_takes() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    // No verdict on p99 is possible with one request in a block.
+    command.args(["--until-decided=2s", "--iterations=20", "--blocks=20"]);
+    command.args(["--hypothesis", "p99(onnx-http) < p99(trt-http) @ batch=1"]);
+    let output = output(command).await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("open after ") && stderr.contains("the time is up after 2 s"), "{stderr}");
+    let report = report(folder.path());
+    let judged = &report.hypotheses.last().unwrap().claims[0];
+    assert!(judged.decided_after.is_none() && judged.reason.as_ref().unwrap().starts_with("open after "), "{judged:?}");
+    assert!(!report.interrupted, "it went as long as asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_about_what_is_not_measured_is_a_usage_error() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    for (claim, error) in [
+        ("p50(onnx-http) < p50(jpeg) @ batch=9", "a load that is not measured"),
+        ("p50(onnx-http) < p50(jpeg) @ batch=1", "jpeg, which is not measured"),
+    ] {
+        let mut command = program(&suite, folder.path());
+        command.args(["--until-decided", "--skip=jpeg", "--hypothesis", claim]);
+        let output = output(command).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8(output.stderr).unwrap().contains(error));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_shown_again() {
     let suite = Suite::start(Script::default()).await;
     let folder = tempfile::tempdir().unwrap();

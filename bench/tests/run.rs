@@ -14,12 +14,14 @@ use quintet_bench::{
     },
     model::{
         cell::Cell,
+        hypothesis::Verdict,
         lane::{Lane, Peer},
         limits::Limits,
         load::Load,
         part::Part,
         report::{Report, SCHEMA},
         settings::Settings,
+        until_decided::UntilDecided,
         waterfall::Source,
     },
     report::schema,
@@ -64,11 +66,21 @@ async fn run_or_resume(
     resume: Option<Unfinished>,
     output: &Path,
 ) -> Result<Outcome, RunError> {
+    run_settings(settings(), targets, stop, resume, output).await
+}
+
+async fn run_settings(
+    settings: Settings,
+    targets: Vec<Target>,
+    stop: Stop,
+    resume: Option<Unfinished>,
+    output: &Path,
+) -> Result<Outcome, RunError> {
     let photographs: Vec<_> =
         (1..=3_u8).map(|i| Photograph { name: format!("{i}.jpg"), bytes: vec![i; 100].into() }).collect();
     let payload = Payload::new(&photographs, 2, support::preprocess).unwrap();
     let output = output.to_owned();
-    Run { settings: settings(), targets, payload, output, progress: &Silent, resume, stop }.run().await
+    Run { settings, targets, payload, output, progress: &Silent, resume, stop }.run().await
 }
 
 async fn run(script: Script) -> (Suite, Report) {
@@ -373,6 +385,51 @@ async fn a_resumed_run_continues_where_it_stopped() {
         assert_eq!(cell.server.as_ref().map(|server| Some(server.expected) == server.counted), Some(true));
     }
     assert!(report.differences.iter().all(|d| !matches!(d.load, Load::Serial { .. }) || d.difference.paired));
+}
+
+/// Claims about two loads: each load goes on until its claim is decided, also when the run is stopped and resumed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_until_decided_is_resumed_where_it_stopped() {
+    let settings = Settings {
+        batches: vec![1],
+        until_decided: Some(UntilDecided { most: Duration::from_secs(120), margin: 0.02 }),
+        hypotheses: vec![
+            "p50(onnx-http) < p50(trt-http) @ batch=1".parse().unwrap(),
+            "throughput(onnx-http) > throughput(trt-http) @ concurrency=3".parse().unwrap(),
+        ],
+        ..settings()
+    };
+    let stop = Stop::from(CancellationToken::new());
+    // After the comparison, the warm-up and the first two blocks.
+    let cancel = Some((Lane::ONNX_HTTP, 3 + 2 + 8, stop.soon.clone()));
+    let slow = Some((Lane::TRT_HTTP, Duration::from_millis(25)));
+    let suite = Suite::start(Script { cancel, slow, ..Script::default() }).await;
+    let output = tempfile::tempdir().unwrap();
+    let run = |stop, resume| run_settings(settings.clone(), suite.targets(None), stop, resume, output.path());
+    let stopped = run(stop, None).await.unwrap();
+    assert!(stopped.report.interrupted && stopped.folder.join(journal::FILE).exists());
+    let before = Unfinished::read(&stopped.folder).unwrap();
+    let Outcome { report, folder } = run(CancellationToken::new().into(), Some(before)).await.unwrap();
+    assert!(!report.interrupted && !folder.join(journal::FILE).exists());
+    let user: Vec<_> = report.hypotheses.iter().filter(|finding| finding.name == "user").collect();
+    assert_eq!(user.len(), 2);
+    for finding in user {
+        let judged = &finding.claims[0];
+        assert_eq!(judged.verdict, Verdict::Supported, "{judged:?}");
+        let after = judged.decided_after.unwrap();
+        let left = report.cell(Lane::ONNX_HTTP, judged.claim.load).unwrap();
+        assert_eq!(after.blocks, left.blocks.len(), "the load ends with the verdict");
+        assert_eq!(judged.effect.unwrap().blocks, after.blocks);
+        assert!(after.blocks >= 4, "{after:?}");
+    }
+    assert_eq!(report.cells.len(), 4, "two loads of the two lanes that the claims are about");
+    for cell in &report.cells {
+        let starts: Vec<_> = cell.blocks.iter().map(|block| block.start_s).collect();
+        assert!(starts.is_sorted(), "one clock through all parts: {starts:?}");
+        assert_eq!(cell.server.as_ref().map(|server| Some(server.expected) == server.counted), Some(true));
+    }
+    assert!(report.warnings.iter().any(|warning| warning.code == "resumed"));
+    assert!(Report::read(&folder).unwrap() == report, "the report reads back equal");
 }
 
 #[tokio::test(flavor = "multi_thread")]

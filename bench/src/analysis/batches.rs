@@ -64,38 +64,30 @@ impl Batches {
         Some(Estimate::new(mean, mean - half, mean + half, self.sorted.len()))
     }
 
-    /// The median; an interval that would end beyond the values ends at the last one.
+    /// The median.
     pub fn median(&self) -> Option<Estimate> {
-        let half = self.half_interval_of_share(0.5)?;
-        let at = |p: f64| quantile(&self.sorted, p);
-        Some(Estimate::new(at(0.5)?, at(0.5 - half)?, at(0.5 + half)?, self.sorted.len()))
+        self.quantile(0.5)
     }
 
-    /// A tail percentile; unknown if its interval ends beyond the largest value.
+    /// A tail percentile; unknown with too few values.
     pub fn tail(&self, p: f64) -> Percentile {
         let (n, needed) = (self.sorted.len(), DEPENDENT * samples_needed(p));
         match self.quantile(p) {
             Some(estimate) if n >= needed => Percentile::Known(estimate),
-            _ if n < needed => Percentile::Unknown {
+            _ => Percentile::Unknown {
                 value: None,
                 reason: format!(
                     "p{:.0} with an interval needs {needed} samples that wait for each other, there are {n}",
                     p * 100.0
                 ),
             },
-            _ => Percentile::Unknown {
-                value: None,
-                reason: format!("the interval of p{:.0} ends beyond the largest of {n} samples", p * 100.0),
-            },
         }
     }
 
-    /// The `p`-quantile; `None` if its interval ends beyond the largest value.
+    /// The `p`-quantile; an interval that would end beyond the values ends at the last one. To state only intervals that end
+    /// before it would select those whose spread is underestimated by chance.
     fn quantile(&self, p: f64) -> Option<Estimate> {
         let half = self.half_interval_of_share(p)?;
-        if p + half > 1.0 - 1.0 / self.sorted.len() as f64 {
-            return None;
-        }
         let at = |p: f64| quantile(&self.sorted, p);
         Some(Estimate::new(at(p)?, at(p - half)?, at(p + half)?, self.sorted.len()))
     }

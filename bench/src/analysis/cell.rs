@@ -41,6 +41,7 @@ impl Cell {
         let busiest = blocks.iter().map(|block| block.busiest_thread).sum::<Option<Duration>>();
         let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
+        let serial = matches!(load, Load::Serial { .. });
         let charged_p50_ms = match (&latency, preprocess_ms) {
             (Some(latency), Some(image)) if Protocol::of(lane) != Protocol::Jpeg => {
                 Some(latency.p50.plus(image.scaled(load.batch() as f64)))
@@ -79,12 +80,25 @@ impl Cell {
             reconnects,
             server,
             server_missing,
-            waterfall: Waterfall::new(&samples.parts_us, &samples.service_us(), &counters, seed),
+            waterfall: Waterfall::new(&samples, if serial { &[] } else { &spans }, &counters, seed),
             blocks: spans,
             samples,
             histogram_us: recorder.buckets_us(),
             failures: recorder.failures,
         })
+    }
+}
+
+impl BlockSpan {
+    /// The span of a block whose first sample has this index.
+    pub fn new(block: &MeasuredBlock, first: usize) -> Self {
+        Self {
+            start_s: block.start.as_secs_f64(),
+            first,
+            samples: block.recorder.samples().len(),
+            completed: block.offered.map(|offered| offered.completed_meanwhile),
+            wall_s: block.wall.as_secs_f64(),
+        }
     }
 }
 
@@ -108,13 +122,7 @@ impl Merged {
         let cpu = blocks.iter().map(|block| block.cpu).sum::<Option<Duration>>();
         let mut recorder: Option<Recorder> = None;
         for block in blocks {
-            spans.push(BlockSpan {
-                start_s: block.start.as_secs_f64(),
-                first: recorder.as_ref().map_or(0, |r| r.samples().len()),
-                samples: block.recorder.samples().len(),
-                completed: block.offered.map(|offered| offered.completed_meanwhile),
-                wall_s: block.wall.as_secs_f64(),
-            });
+            spans.push(BlockSpan::new(&block, recorder.as_ref().map_or(0, |r| r.samples().len())));
             wall += block.wall;
             outside += block.outside;
             connections = connections.max(block.connections);

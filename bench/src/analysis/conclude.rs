@@ -33,7 +33,7 @@ fn lane_differences(report: &Report) -> Vec<LaneDifference> {
                 Load::Serial { .. } | Load::Open { .. } => Metric::Latency(Statistic::Median),
                 Load::Concurrent { .. } => Metric::Throughput,
             };
-            let difference = difference(a, b, metric, 1.0, report.settings.seed);
+            let difference = difference(a, b, metric, 1.0, &report.settings);
             differences.extend(difference.map(|difference| LaneDifference {
                 load: a.load,
                 connection: a.connection,

@@ -7,6 +7,7 @@
 //! ```
 //! To add a warning, see [`checks`].
 
+pub mod anytime;
 pub mod batches;
 pub mod cell;
 pub mod changes;

@@ -85,11 +85,11 @@ pub fn paired(blocks: &[Pair<'_>], statistic: Statistic, factor: f64, seed: u64)
 const MOST_COMPARED: usize = 32;
 
 /// The differences of all pairs of samples of one block, ascending, each with the index of its block.
-struct Differences(Vec<(f64, usize)>);
+pub(super) struct Differences(pub(super) Vec<(f64, usize)>);
 
 impl Differences {
     /// `None` if a pair cannot be compared.
-    fn of_pairs(blocks: &[Pair<'_>], compare: impl Fn(f64, f64) -> Option<f64>) -> Option<Self> {
+    pub(super) fn of_pairs(blocks: &[Pair<'_>], compare: impl Fn(f64, f64) -> Option<f64>) -> Option<Self> {
         let mut all = Vec::new();
         for (block, (a, b)) in blocks.iter().enumerate() {
             let (a, b) = (representatives(a), representatives(b));
@@ -102,7 +102,7 @@ impl Differences {
     }
 
     /// The median of the differences of the drawn blocks.
-    fn median(&self, draw: &[usize]) -> Option<f64> {
+    pub(super) fn median(&self, draw: &[usize]) -> Option<f64> {
         let mut times = vec![0_usize; draw.iter().max()? + 1];
         draw.iter().for_each(|&block| times[block] += 1);
         let weight = |block: usize| times.get(block).copied().unwrap_or(0);

@@ -12,9 +12,9 @@ use crate::{
     model::estimate::{CONFIDENCE, Estimate},
 };
 
-/// Variance τ² of the prior on the standardised effect: effects of about one standard deviation of the blocks are found
-/// soonest.
-const PRIOR_VARIANCE: f64 = 1.0;
+/// Variance τ² of the prior on the standardised effect: effects of about two standard deviations of the blocks are found
+/// soonest, others a few blocks later.
+const PRIOR_VARIANCE: f64 = 3.0;
 /// Most blocks that a forecast looks ahead.
 const MOST_BLOCKS: usize = 100_000;
 
@@ -23,14 +23,19 @@ const MOST_BLOCKS: usize = 100_000;
 pub fn interval(values: &[f64]) -> Option<Estimate> {
     let n = values.len();
     let mean = mean(values)?;
-    let variance =
-        values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n.checked_sub(1).filter(|&n| n > 0)? as f64;
-    let half = half_interval(n, variance.sqrt())?;
+    let half = half_interval(n, deviation(values)?)?;
     Some(Estimate::new(mean, mean - half, mean + half, n))
 }
 
+/// The standard deviation of the blocks' values; `None` for fewer than two.
+pub(super) fn deviation(values: &[f64]) -> Option<f64> {
+    let freedom = values.len().checked_sub(1).filter(|&n| n > 0)? as f64;
+    let mean = mean(values)?;
+    Some((values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom).sqrt())
+}
+
 /// Half the interval after `n` blocks with this standard deviation; `None` while it is unbounded.
-fn half_interval(n: usize, deviation: f64) -> Option<f64> {
+pub(super) fn half_interval(n: usize, deviation: f64) -> Option<f64> {
     let blocks = n as f64;
     let spread = 1.0 + blocks * PRIOR_VARIANCE;
     // The Bayes factor is below 1/α while (1 + t²/ν) / (1 + t²/(ν spread)) is below this.
@@ -70,20 +75,32 @@ pub fn decide(interval: Estimate, margin: f64) -> Option<Decision> {
 /// beyond any practical number, because the mean is too close to the margin or to 0 without one.
 pub fn blocks_until_decided(values: &[f64], margin: f64) -> Option<usize> {
     let mean = mean(values)?;
-    let freedom = values.len().checked_sub(1).filter(|&n| n > 0)? as f64;
-    let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom).sqrt();
+    let deviation = deviation(values)?;
     let decided = |n: usize| {
         let half = half_interval(n, deviation)?;
         decide(Estimate::new(mean, mean - half, mean + half, n), margin)
     };
-    // The interval shrinks with each block, so the first decision can be found by halving.
-    decided(MOST_BLOCKS)?;
+    first_decision(values.len(), |n| decided(n).is_some())
+}
+
+/// The number of blocks, at least `blocks`, after which `decided` holds; `None` if that is beyond any practical number.
+/// The interval shrinks with each block, so the first decision can be found by halving.
+pub(super) fn first_decision(blocks: usize, decided: impl Fn(usize) -> bool) -> Option<usize> {
+    if !decided(MOST_BLOCKS) {
+        return None;
+    }
     let (mut open, mut enough) = (1, MOST_BLOCKS);
     while enough - open > 1 {
         let middle = open.midpoint(enough);
-        if decided(middle).is_some() { enough = middle } else { open = middle }
+        if decided(middle) { enough = middle } else { open = middle }
     }
-    Some(enough.max(values.len()))
+    Some(enough.max(blocks))
+}
+
+/// Whether to look after this many blocks: after each of the first hundred, then after every second, and so on. A look takes
+/// time that grows with the blocks, and the interval of 2 % more blocks is 1 % shorter.
+pub fn is_due(blocks: usize) -> bool {
+    blocks.is_multiple_of((blocks / 50).max(1))
 }
 
 #[cfg(test)]
@@ -154,6 +171,13 @@ mod tests {
         assert_eq!(interval(&[]), None);
         assert_eq!(interval(&[1.0]), None);
         assert_eq!(interval(&[1.0, 1.1, 0.9]), None, "three blocks are too few for any difference");
+    }
+
+    #[test]
+    fn looks_become_rarer() {
+        assert!((1..=100).all(is_due));
+        let between = |from: usize, to: usize| (from..to).filter(|&n| is_due(n)).count();
+        assert_eq!((between(100, 200), between(1_000, 2_000)), (25 + 17, 45));
     }
 
     #[test]

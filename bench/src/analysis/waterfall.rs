@@ -13,12 +13,17 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    analysis::stats::{from_replicates, mean},
+    analysis::{
+        batches::Batches,
+        stats::{from_replicates, mean, students_t},
+    },
     model::{
+        cell::BlockSpan,
         counters::Counters,
         estimate::Estimate,
         part::{Part, StageTimes},
         sample::Sample,
+        samples::Samples,
         waterfall::{PartTime, Source, Waterfall},
     },
 };
@@ -76,15 +81,17 @@ fn split(sample: &Sample, stages: Option<StageTimes>, tls: bool, round_trips: bo
 }
 
 impl Waterfall {
-    /// Splits a cell's mean latency into parts. `columns` are those of [`columns()`], `latency_us` has the latency of
-    /// each sample since it was sent, `blocks` the server's counters for each block, if there are any. `None` without
-    /// samples.
-    pub fn new(columns: &BTreeMap<Part, Vec<f64>>, latency_us: &[f64], blocks: &[Counters], seed: u64) -> Option<Self> {
-        let latency_ms = mean(latency_us)? / 1e3;
-        let mut known: BTreeMap<Part, Estimate> = means(columns, latency_us.len(), seed);
+    /// Splits a cell's mean latency since sending into parts. `spans` are the blocks of requests that wait for each other:
+    /// they, not requests, are the observations then; empty if requests are independent. `blocks` are the server's counters
+    /// for each block, if there are any. `None` without samples.
+    pub fn new(samples: &Samples, spans: &[BlockSpan], blocks: &[Counters], seed: u64) -> Option<Self> {
+        let latency_us = samples.service_us();
+        let latency_ms = mean(&latency_us)? / 1e3;
+        let mut known: BTreeMap<Part, Estimate> =
+            means_of_blocks(samples, spans).unwrap_or_else(|| means(&samples.parts_us, latency_us.len(), seed));
         let source = match known.get(&Part::Unknown) {
             None => Source::StageTimes,
-            Some(unknown) => match by_counters(blocks, seed) {
+            Some(unknown) => match by_counters(blocks) {
                 Some(counted) => {
                     let rest = *unknown;
                     let counted_ms: f64 = counted.values().map(|ms| ms.value).sum();
@@ -115,6 +122,21 @@ fn shifted(estimate: Estimate, by: f64) -> Estimate {
     Estimate::new(estimate.value + by, estimate.low + by, estimate.high + by, estimate.n)
 }
 
+/// Means of requests that wait for each other, in ms, by batch means; `None` if there are too few requests.
+fn means_of_blocks(samples: &Samples, spans: &[BlockSpan]) -> Option<BTreeMap<Part, Estimate>> {
+    let in_order = |span: &BlockSpan| {
+        let mut order: Vec<usize> = (span.first..span.first + span.samples).collect();
+        order.sort_by(|&a, &b| samples.start_us[a].total_cmp(&samples.start_us[b]));
+        order
+    };
+    let orders: Vec<Vec<usize>> = spans.iter().map(in_order).collect();
+    let estimate = |(&part, column): (&Part, &Vec<f64>)| {
+        let blocks = orders.iter().map(|order| order.iter().map(|&i| column[i] / 1e3).collect()).collect();
+        Some((part, Batches::new(blocks)?.mean()?))
+    };
+    samples.parts_us.iter().map(estimate).collect()
+}
+
 /// Means with bootstrap intervals, in ms. Complete requests are resampled, so the parts of a request stay together.
 fn means(columns: &BTreeMap<Part, Vec<f64>>, n: usize, seed: u64) -> BTreeMap<Part, Estimate> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -131,9 +153,9 @@ fn means(columns: &BTreeMap<Part, Vec<f64>>, n: usize, seed: u64) -> BTreeMap<Pa
     replicates.into_iter().zip(columns).filter_map(estimate).collect()
 }
 
-/// The server's parts from Triton's counters, in ms for each request. Blocks are resampled, so a single block has no
-/// interval (n = 1). `None` if no request was counted.
-fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate>> {
+/// The server's parts from Triton's counters, in ms for each request. Blocks are the observations of the ratio of time to
+/// requests, so a single block has no interval (n = 1). `None` if no request was counted.
+fn by_counters(blocks: &[Counters]) -> Option<BTreeMap<Part, Estimate>> {
     type Counter = fn(&Counters) -> u64;
     let counters: [(Part, Counter); 4] = [
         (Part::Queue, |c| c.queue_us),
@@ -145,16 +167,14 @@ fn by_counters(blocks: &[Counters], seed: u64) -> Option<BTreeMap<Part, Estimate
     if blocks.is_empty() {
         return None;
     }
-    let ms = |draw: &[&Counters], us: Counter| {
-        let requests: u64 = draw.iter().map(|block| block.requests).sum();
-        draw.iter().map(|block| us(block)).sum::<u64>() as f64 / requests as f64 / 1e3
-    };
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let draws: Vec<Vec<&Counters>> = (0..*RESAMPLES.end())
-        .map(|_| (0..blocks.len()).map(|_| blocks[rng.random_range(0..blocks.len())]).collect())
-        .collect();
+    let requests: f64 = blocks.iter().map(|block| block.requests as f64).sum();
     let estimate = |(part, us): (Part, Counter)| {
-        (part, from_replicates(ms(&blocks, us), draws.iter().map(|draw| ms(draw, us)).collect(), blocks.len()))
+        let mean = blocks.iter().map(|block| us(block) as f64).sum::<f64>() / requests;
+        let squares: f64 = blocks.iter().map(|block| (us(block) as f64 - mean * block.requests as f64).powi(2)).sum();
+        let n = blocks.len() as f64;
+        let half =
+            if n > 1.0 { students_t(blocks.len() - 1) * (squares * n / (n - 1.0)).sqrt() / requests } else { 0.0 };
+        (part, Estimate::new(mean, (mean - half).max(0.0), mean + half, blocks.len()).scaled(1e-3))
     };
     Some(counters.into_iter().map(estimate).collect())
 }

@@ -1,13 +1,17 @@
 //! Flags of `run` alone: loads, batch sizes, iterations, warm-up, hypotheses.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::{
     cli::numbers::{MAX_BATCH, MAX_CONCURRENCY, counts},
     model::{
         arrivals::{Arrivals, LoadSpec, Rate},
+        duration::parse_duration,
         hypothesis::Hypothesis,
         settings::{MOST_WARMUP_GROUPS, Settings},
+        until_decided::{MARGIN, UntilDecided},
     },
 };
 
@@ -49,6 +53,27 @@ pub struct PlanArgs {
     /// (equal within 5 %), at @ batch=N or @ concurrency=N.
     #[arg(long, value_name = "CLAIM", help_heading = "Load")]
     pub hypothesis: Vec<Hypothesis>,
+    /// Go on until every claim is decided, or for at most this time [10m].
+    ///
+    /// Claims are those of --hypothesis, or else the study's H1 to H4. Only loads and lanes that an open claim is about are
+    /// measured. A claim is supported, refuted, or equivalent (see --margin). --iterations, --duration and --blocks give the
+    /// size of a block. The intervals hold at every block at once, so looking after each one does not add false verdicts.
+    #[arg(long, value_name = "MAX", help_heading = "Load", value_parser = parse_duration, num_args = 0..=1,
+          require_equals = true, default_missing_value = "10m")]
+    pub until_decided: Option<Duration>,
+    /// With --until-decided: the two sides of a claim with < or > are equivalent if they are within this share of each
+    /// other [2%].
+    #[arg(long, value_name = "PERCENT", help_heading = "Load", value_parser = percent, requires = "until_decided")]
+    pub margin: Option<f64>,
+}
+
+/// Parses a percentage, such as `2%` or `0.5`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    number
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| format!("`{text}` is not a percentage above 0 and up to 100; write 2%"))
 }
 
 impl PlanArgs {
@@ -65,6 +90,7 @@ impl PlanArgs {
             blocks: or(self.blocks, preset.blocks),
             hypotheses: self.hypothesis.clone(),
             loads: self.loads(),
+            until_decided: self.until_decided.map(|most| UntilDecided { most, margin: self.margin.unwrap_or(MARGIN) }),
             ..preset
         }
     }

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
+pub use crate::model::duration::duration_text;
 use crate::{
     model::{cell::Cell, lane::Lane, load::Load},
     run::{effort::Effort, plan::Plan, progress::Progress},
@@ -41,9 +42,10 @@ pub struct Bars {
 }
 
 impl Terminal {
-    /// Bars on a terminal, lines elsewhere.
-    pub fn on_stderr(plan: &Plan, lanes: &[Lane]) -> Self {
-        let time_left = Mutex::new(TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane)))));
+    /// Bars on a terminal, lines elsewhere; `most` is the longest time of a run until decided.
+    pub fn on_stderr(plan: &Plan, lanes: &[Lane], most: Option<Duration>) -> Self {
+        let ahead = TimeLeft::new(lanes.iter().map(|&lane| (lane, plan.effort(lane))));
+        let time_left = Mutex::new(TimeLeft { ends: most.map(|most| Instant::now() + most), ..ahead });
         if !std::io::stderr().is_terminal() {
             let variants: BTreeSet<_> =
                 plan.stages.iter().flat_map(|stage| &stage.blocks).map(|block| block.variant).collect();
@@ -98,7 +100,7 @@ impl Progress for Terminal {
             if let Some(bar) = bars.lanes.get(&lane) {
                 bar.inc(units(done));
             }
-            bars.total.set_message(format!("time left: {}", duration_text(time_left.estimate())));
+            bars.total.set_message(time_left.text());
         }
     }
 
@@ -117,11 +119,7 @@ impl Progress for Terminal {
                 let payload = cell.payload.map_or(String::new(), |payload| format!(", {payload}"));
                 let variant = format!(" ({}{payload}, {})", cell.connection, cell.transport);
                 let variant = if lines.varied { variant } else { String::new() };
-                eprintln!(
-                    "{:<10} {text}{variant}; time left: {}",
-                    cell.lane,
-                    duration_text(lines.time_left.lock().estimate())
-                );
+                eprintln!("{:<10} {text}{variant}; {}", cell.lane, lines.time_left.lock().text());
             }
         }
     }
@@ -139,23 +137,17 @@ fn units(effort: Effort) -> u64 {
     effort.at(ASSUMED_IMAGE).as_millis() as u64
 }
 
-/// A duration in seconds, or in minutes and seconds.
-pub fn duration_text(duration: Duration) -> String {
-    match duration.as_secs() {
-        0..=99 => format!("{} s", duration.as_secs()),
-        seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
-    }
-}
-
 /// Estimates the time left from the time that images took so far.
 #[derive(Debug)]
 pub struct TimeLeft {
     lanes: BTreeMap<Lane, (Effort, usize, Duration)>,
+    /// The latest end of a run until decided, which may end at any block.
+    ends: Option<Instant>,
 }
 
 impl TimeLeft {
     fn new(ahead: impl Iterator<Item = (Lane, Effort)>) -> Self {
-        Self { lanes: ahead.map(|(lane, effort)| (lane, (effort, 0, Duration::ZERO))).collect() }
+        Self { lanes: ahead.map(|(lane, effort)| (lane, (effort, 0, Duration::ZERO))).collect(), ends: None }
     }
 
     fn advance(&mut self, lane: Lane, done: Effort, took: Duration) {
@@ -166,6 +158,14 @@ impl TimeLeft {
         if done.images > 0 {
             *images += done.images;
             *time += took;
+        }
+    }
+
+    fn text(&self) -> String {
+        let at_most = |ends: Instant| ends.saturating_duration_since(Instant::now());
+        match self.ends {
+            Some(ends) => format!("until decided, time left: at most {}", duration_text(at_most(ends))),
+            None => format!("time left: {}", duration_text(self.estimate())),
         }
     }
 
@@ -195,11 +195,5 @@ mod tests {
         assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10), "the other lane is assumed to be equal");
         left.advance(Lane::ONNX_HTTP, images(50), Duration::from_secs(10));
         assert_eq!(left.estimate(), Duration::from_secs(10 + 5 + 10));
-    }
-
-    #[test]
-    fn durations_are_shown_in_minutes_and_seconds() {
-        assert_eq!(duration_text(Duration::from_secs(42)), "42 s");
-        assert_eq!(duration_text(Duration::from_secs(185)), "3 min 05 s");
     }
 }

@@ -18,13 +18,14 @@ use crate::{
         setup::{emulate, payload, stop_at_ctrl_c},
     },
     client::target::Target,
-    model::{report::Report, settings::Settings},
+    model::{hypothesis::Hypothesis, report::Report, settings::Settings},
     report::{answer::answer, exporter::Exporter as _, markdown::Markdown},
     run::{
         journal::Unfinished,
         plan::Plan,
         setup::{Run, Stop},
     },
+    study::hypotheses::to_decide,
 };
 
 /// Flags of `run`.
@@ -86,7 +87,11 @@ pub async fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
     }
     if command.dry_run {
         let (plan, targets) = plan(&command.args)?;
-        return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
+        let until = command.args.plan.until_decided.map(|most| {
+            let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
+            (to_decide(&command.args.settings(), &lanes).len(), most)
+        });
+        return write_stdout(&describe_plan(&plan, &targets, until)).map(|()| ExitCode::SUCCESS);
     }
     measure(&command.args, None).await
 }
@@ -126,6 +131,9 @@ pub(super) fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
     }
     check_transports(&settings)?;
     args.fail_on.check(&plan, !settings.hypotheses.is_empty())?;
+    if settings.until_decided.is_some() {
+        check_claims(&plan, &to_decide(&settings, &lanes))?;
+    }
     for (rate, time) in plan.open_windows() {
         if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
             bail!(
@@ -137,12 +145,30 @@ pub(super) fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
     Ok((plan, targets))
 }
 
+/// Checks that the claims of a run until decided are about what the plan measures.
+fn check_claims(plan: &Plan, claims: &[Hypothesis]) -> anyhow::Result<()> {
+    if claims.is_empty() {
+        bail!("--until-decided has nothing to decide: give a claim about two lanes with --hypothesis");
+    }
+    for claim in claims {
+        let Some(stage) = plan.stages.iter().find(|stage| stage.load == claim.load) else {
+            bail!("`{claim}` is about a load that is not measured; add it with --batches or --concurrency");
+        };
+        for lane in [claim.left, claim.right] {
+            if !stage.blocks.iter().any(|block| block.variant.lane == lane) {
+                bail!("`{claim}` is about {lane}, which is not measured");
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<ExitCode> {
     let ((plan, mut targets), settings) = (plan(args)?, args.settings());
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let payload = payload(args.load.images.as_deref(), plan.largest_batch())?;
     let _proxies = emulate(&settings, &mut targets).await?;
-    let progress = Terminal::on_stderr(&plan, &lanes);
+    let progress = Terminal::on_stderr(&plan, &lanes, settings.until_decided.map(|until| until.most));
     let stop = Stop::from(CancellationToken::new());
     tokio::spawn(stop_at_ctrl_c(stop.clone()));
     let output = args.output.clone();
@@ -169,7 +195,8 @@ pub fn exit_status(report: &Report) -> u8 {
     if report.interrupted { 130 } else { u8::from(report.failed() > 0 || !report.outputs.missing.is_empty()) }
 }
 
-fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
+/// `until` has the number of claims and the longest time of a run until decided.
+fn describe_plan(plan: &Plan, targets: &[Target], until: Option<(usize, Duration)>) -> String {
     use std::fmt::Write as _;
     let mut text = "| Lane | Address | Requests | Images | Windows |\n|---|---|---:|---:|---:|\n".to_owned();
     let mut time = Duration::ZERO;
@@ -186,6 +213,11 @@ fn describe_plan(plan: &Plan, targets: &[Target]) -> String {
             duration_text(effort.windows)
         );
     }
+    if let Some((claims, most)) = until {
+        let most = duration_text(most);
+        let _ = writeln!(text, "\nRepeated until the claims are decided ({claims}), in at most {most}.");
+        return text;
+    }
     let _ = writeln!(text, "\nAbout {} if one image takes {} ms.", duration_text(time), ASSUMED_IMAGE.as_millis());
     text
 }
@@ -199,6 +231,8 @@ mod tests {
         let RunLine { command: OnlyRun::Run(run) } =
             RunLine::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap();
         let (plan, targets) = plan(&run.args).unwrap();
-        insta::assert_snapshot!(describe_plan(&plan, &targets));
+        insta::assert_snapshot!(describe_plan(&plan, &targets, None));
+        let until = describe_plan(&plan, &targets, Some((3, Duration::from_secs(20))));
+        assert!(until.ends_with("\nRepeated until the claims are decided (3), in at most 20 s.\n"), "{until}");
     }
 }

@@ -31,7 +31,7 @@ pub async fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
     let (trials, seed) = (usize::from(args.trials), args.seed);
     let mut proofs = tokio::task::spawn_blocking(move || selftest::fast(trials, seed)).await?;
     if !args.fast {
-        eprintln!("checks in virtual time are done; checks on real sockets take half a minute");
+        eprintln!("checks in virtual time are done; checks on real sockets take about a minute");
         proofs.extend(selftest::real(seed).await?);
     }
     write_stdout(&selftest::table(&proofs))?;

@@ -76,7 +76,7 @@ pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
     let payload = payload(args.load.images.as_deref(), 1)?;
     let _proxies = emulate(&settings, &mut targets).await?;
-    let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes);
+    let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes, None);
     let stop = Stop::from(CancellationToken::new());
     tokio::spawn(stop_at_ctrl_c(stop.clone()));
     let output = args.output.clone();

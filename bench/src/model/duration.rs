@@ -1,4 +1,4 @@
-//! Parses durations of the command line, and writes them as seconds in reports.
+//! Parses durations of the command line, shows them, and writes them as seconds in reports.
 
 use std::time::Duration;
 
@@ -22,6 +22,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .and_then(|value| Duration::try_from_secs_f64(value * scale).ok())
         .filter(|duration| *duration <= Duration::from_secs(86_400))
         .ok_or_else(|| format!("`{text}` is not a duration of at most a day; write 500ms, 10s or 2m"))
+}
+
+/// A duration in seconds, or in minutes and seconds.
+pub fn duration_text(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..=99 => format!("{} s", duration.as_secs()),
+        seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
+    }
 }
 
 /// Serialises a duration as seconds.
@@ -58,5 +66,11 @@ mod tests {
         for bad in ["", "10", "-1s", "s", "1h", "2d", "nan s", "infs", "99999999s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn durations_are_shown_in_minutes_and_seconds() {
+        assert_eq!(duration_text(Duration::from_secs(42)), "42 s");
+        assert_eq!(duration_text(Duration::from_secs(185)), "3 min 05 s");
     }
 }

@@ -11,6 +11,8 @@ use crate::model::{difference::Difference, lane::Lane, load::Load, metric::Metri
 pub enum Verdict {
     /// The interval lies within the claim.
     Supported,
+    /// The two sides are within the margin of each other (only in runs until decided).
+    Equivalent,
     /// The interval excludes neither the claim nor its opposite, so more samples are needed; or it was not measured.
     Inconclusive,
     /// The interval lies outside the claim.
@@ -22,6 +24,7 @@ impl Verdict {
     pub fn name(self) -> &'static str {
         match self {
             Self::Supported => "supported",
+            Self::Equivalent => "equivalent",
             Self::Inconclusive => "inconclusive",
             Self::Refuted => "refuted",
         }
@@ -56,6 +59,18 @@ pub struct Judged {
     pub needs: Option<SampleSize>,
     /// The reason if the claim is inconclusive.
     pub reason: Option<String>,
+    /// The samples after which it was decided, in a run until decided. `effect` is the difference at that moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_after: Option<SampleSize>,
+}
+
+impl Judged {
+    /// What a verdict takes, or the samples after which it was decided.
+    pub fn cost(&self) -> Option<String> {
+        let of = |size: SampleSize| format!("{} requests for each lane in {} blocks", size.requests, size.blocks);
+        let decided = self.decided_after.map(|size| format!("decided after {}", of(size)));
+        decided.or_else(|| self.needs.map(of))
+    }
 }
 
 /// A hypothesis: one or more claims that must all hold.

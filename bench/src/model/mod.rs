@@ -28,6 +28,7 @@ pub mod sample;
 pub mod samples;
 pub mod settings;
 pub mod transport;
+pub mod until_decided;
 pub mod variant;
 pub mod warning;
 pub mod waterfall;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     arrivals::LoadSpec, connection::Policy, duration::seconds, encoding::Encoding, hypothesis::Hypothesis,
-    limits::Limits, link::LinkSpec, transport::Transport,
+    limits::Limits, link::LinkSpec, transport::Transport, until_decided::UntilDecided,
 };
 
 /// Ready-made sizes of a run; single flags override them.
@@ -83,6 +83,9 @@ pub struct Settings {
     pub uds_dir: Option<PathBuf>,
     /// Limits on every exchange.
     pub limits: Limits,
+    /// Whether blocks go on until the claims are decided; `iterations`, `duration` and `blocks` then give the size of a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_decided: Option<UntilDecided>,
     /// The link emulated between client and lanes, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkSpec>,
@@ -120,6 +123,7 @@ impl Default for Settings {
             uds_dir: None,
             hypotheses: Vec::new(),
             limits: Limits::default(),
+            until_decided: None,
             link: None,
         }
     }

@@ -131,7 +131,7 @@ fn fastest(report: &Report, load: Load, axis: &str, value: impl Fn(&Cell) -> Opt
     };
     let cells = report.lanes.iter().find_map(|info| varied(info.lane))?;
     let [first, second, ..] = cells[..] else { return None };
-    let compared = difference(second, first, Metric::Latency(Statistic::Median), 1.0, report.settings.seed);
+    let compared = difference(second, first, Metric::Latency(Statistic::Median), 1.0, &report.settings);
     let decided = compared.is_some_and(|d| d.is_significant() && d.difference.low > 0.0);
     let times = cells.iter().filter_map(|cell| Some(format!("{} {:.1} ms", value(cell)?, p50(cell)?)));
     let times = times.collect::<Vec<_>>().join(", ");

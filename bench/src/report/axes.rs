@@ -206,9 +206,8 @@ pub(super) fn transports(report: &Report) -> Table {
     let row = |cell: &Cell| {
         let p50 = cell.latency_ms.as_ref().filter(|_| varied)?.p50;
         let [sent, received] = kb_each_way(cell);
-        let seed = report.settings.seed;
         let from_first = first(cell)
-            .and_then(|first| difference(cell, first, Metric::Latency(Statistic::Median), 1.0, seed))
+            .and_then(|first| difference(cell, first, Metric::Latency(Statistic::Median), 1.0, &report.settings))
             .map_or(NOTHING.into(), |found| {
                 format!("{}{}", signed(found.difference, 2), if found.is_significant() { " *" } else { "" })
             });

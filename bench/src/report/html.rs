@@ -191,6 +191,7 @@ fn hypotheses(findings: &[Finding]) -> String {
                 let needs =
                     judged.needs.map(|needs| format!("needs {} requests in {} blocks", needs.requests, needs.blocks));
                 let more = needs
+                    .or_else(|| judged.cost())
                     .or_else(|| judged.reason.clone())
                     .map_or(String::new(), |more| format!(" · {}", escape(&more)));
                 let _ = write!(

@@ -1,7 +1,7 @@
 //! Builds the table of hypotheses, each with the claim that decides it.
 
 use crate::{
-    model::hypothesis::{Finding, Verdict},
+    model::hypothesis::{Finding, Judged, Verdict},
     report::table::{NOTHING, Table, signed},
 };
 
@@ -9,7 +9,7 @@ use crate::{
 pub(crate) fn hypotheses(findings: &[Finding]) -> Table {
     let row = |finding: &Finding| {
         let count = |verdict: Verdict| finding.claims.iter().filter(|claim| claim.verdict == verdict).count();
-        let counts = [Verdict::Supported, Verdict::Refuted, Verdict::Inconclusive]
+        let counts = [Verdict::Supported, Verdict::Equivalent, Verdict::Refuted, Verdict::Inconclusive]
             .map(|verdict| (count(verdict), verdict))
             .into_iter()
             .filter(|(count, _)| *count > 0)
@@ -27,7 +27,7 @@ pub(crate) fn hypotheses(findings: &[Finding]) -> Table {
         .note("A claim about p50 is decided by the Hodges-Lehmann estimate of the difference.")
 }
 
-/// The claim that decides a hypothesis with its effect, and what a verdict needs.
+/// The claim that decides a hypothesis with its effect, and what a verdict needs or took.
 pub(crate) fn decider(finding: &Finding) -> (String, String) {
     let decider = finding.claims.iter().find(|claim| claim.verdict == finding.verdict);
     let effect = decider.map_or(NOTHING.to_owned(), |judged| {
@@ -36,10 +36,8 @@ pub(crate) fn decider(finding: &Finding) -> (String, String) {
         });
         format!("`{}`{effect}", judged.claim)
     });
-    let needs = decider
-        .and_then(|judged| judged.needs)
-        .map(|needs| format!("{} requests for each lane in {} blocks", needs.requests, needs.blocks));
-    let needed = needs
+    let needed = decider
+        .and_then(Judged::cost)
         .or_else(|| finding.reason.clone())
         .or_else(|| decider.and_then(|judged| judged.reason.clone()))
         .unwrap_or_else(|| NOTHING.into());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! setup -> session: begin (preflight) -> plan -> stage -> warm_up, serial, window, open_window -> journal, folder
+//!          until_decided: plan -> stage, in passes, until the claims are decided
 //!          slo:     begin (preflight) -> open_window at one rate after another
 //! ```
 //! [`client_cost`] measures the client at a [`null_server`], before the plan. [`lane_client`] holds what a lane keeps from cell to cell; [`progress`] is the trait that the command line implements.
@@ -30,5 +31,6 @@ pub mod setup;
 pub mod slo;
 pub mod stage;
 pub mod timed;
+pub mod until_decided;
 pub mod warm_up;
 pub mod window;

@@ -3,7 +3,7 @@
 //! Lanes take turns by block, in a new random order each round (seeded), so that a machine that slows down or a cache
 //! that warms up affects all lanes equally.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -51,6 +51,36 @@ pub struct Stage {
     pub load: Load,
     /// The blocks, in order.
     pub blocks: Vec<Block>,
+}
+
+impl Stage {
+    /// The blocks that warm up, with their numbers.
+    pub fn warm_up(&self) -> impl Iterator<Item = (usize, &Block)> {
+        self.blocks.iter().enumerate().take_while(|(_, block)| matches!(block.work, Work::WarmUp { .. }))
+    }
+
+    /// The measured blocks with their numbers, round by round: one block of each variant. Pass 0 is the plan's. For a stage
+    /// that goes on, each further pass repeats it in an order of its own, and the numbers go on.
+    pub fn pass(&self, pass: usize, seed: u64) -> Vec<Vec<(usize, Block)>> {
+        let warm_ups = self.warm_up().count();
+        let blocks = &self.blocks[warm_ups..];
+        let variants = blocks.iter().map(|block| block.variant).collect::<BTreeSet<_>>().len();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(pass as u64);
+        let mut number = warm_ups + pass * blocks.len();
+        let mut round = |blocks: &[Block]| {
+            let mut blocks = blocks.to_vec();
+            if pass > 0 {
+                blocks.shuffle(&mut rng);
+            }
+            let numbered = blocks.into_iter().map(|block| {
+                number += 1;
+                (number - 1, block.repeated(pass))
+            });
+            numbered.collect()
+        };
+        blocks.chunks(variants.max(1)).map(&mut round).collect()
+    }
 }
 
 /// The whole run.
@@ -136,6 +166,14 @@ fn split(total: usize, blocks: usize) -> Vec<usize> {
 }
 
 impl Block {
+    /// The block in a later pass.
+    fn repeated(self, pass: usize) -> Self {
+        match self.work {
+            Work::Window(window) => Self { work: Work::Window(Timed { repetition: pass as u64, ..window }), ..self },
+            _ => self,
+        }
+    }
+
     /// The amount of work of the block.
     pub fn effort(self, load: Load) -> Effort {
         match self.work {
@@ -242,6 +280,29 @@ mod tests {
     }
 
     proptest! {
+        /// The stage of a run until decided has no last block.
+        #[test]
+        fn a_stage_that_goes_on_repeats_its_rounds(iterations in 1_usize..40, blocks in 1_usize..10, seed: u64, last in 1_usize..5) {
+            let stages = Plan::new(&settings(iterations, blocks, seed), &Lane::ALL).stages;
+            for stage in &stages {
+                let first: Vec<Block> = stage.pass(0, seed).concat().into_iter().map(|(_, block)| block).collect();
+                let planned: Vec<Block> = stage.blocks[stage.warm_up().count()..].to_vec();
+                prop_assert_eq!(first, planned, "the first pass is the plan");
+                let passes: Vec<_> = (0..=last).flat_map(|pass| stage.pass(pass, seed)).collect();
+                let numbers: Vec<usize> = passes.concat().into_iter().map(|(number, _)| number).collect();
+                let start = stage.warm_up().count();
+                prop_assert_eq!(&numbers, &(start..start + numbers.len()).collect::<Vec<_>>(), "numbers go on");
+                for round in &passes {
+                    let lanes: HashSet<Lane> = round.iter().map(|(_, block)| block.variant.lane).collect();
+                    prop_assert_eq!((round.len(), lanes.len()), (5, 5), "each lane once");
+                }
+                let (repeated, size) = (stage.pass(last, seed), |work| if let Work::Requests(n) = work { n } else { 1 });
+                let requests = |rounds: &[Vec<(usize, Block)>]| rounds.iter().flatten().map(|(_, b)| size(b.work)).sum::<usize>();
+                prop_assert_eq!(requests(&repeated), requests(&stage.pass(0, seed)));
+                prop_assert_eq!(&repeated, &stage.pass(last, seed), "a resumed run has the same order");
+            }
+        }
+
         #[test]
         fn each_lane_gets_exactly_its_iterations(iterations in 1_usize..100, blocks in 1_usize..10, seed: u64) {
             let plan = Plan::new(&settings(iterations, blocks, seed), &Lane::ALL);

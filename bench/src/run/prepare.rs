@@ -32,7 +32,8 @@ impl Run<'_> {
             Arrivals::Replay => trace().unwrap_or_default(),
             _ => {
                 let most = self.settings.limits.max_window_requests;
-                arrivals::intended(arrivals, rate, window.end(), most, self.settings.seed).into()
+                let seed = self.settings.seed.wrapping_add(window.repetition);
+                arrivals::intended(arrivals, rate, window.end(), most, seed).into()
             }
         };
         window.part_of(&whole).into()

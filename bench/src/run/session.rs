@@ -3,16 +3,19 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    model::{cell::Cell, lane::Lane},
+    model::{block::Measured, cell::Cell, lane::Lane, report::Report},
     run::{
+        client_cost::Costs,
         clock::RunClock,
         error::RunError,
         folder::save,
         journal::{Journal, Unfinished},
         plan::Plan,
         setup::{Outcome, Run},
-        stage::{Driver, StageResult},
+        stage::Driver,
+        until_decided::Followed,
     },
+    study::hypotheses::to_decide,
 };
 
 impl Run<'_> {
@@ -31,20 +34,21 @@ impl Run<'_> {
         let driver = Driver { run: &self, clock: clock.clone() };
         let plan = Plan::new(&self.settings, &lanes);
         let costs = self.client_costs(&plan, &clients).await?;
-        for (index, stage) in plan.stages.iter().enumerate() {
+        if let Some(until) = self.settings.until_decided {
+            let stages = Followed::all(&plan, &to_decide(&self.settings, &lanes), until.margin);
+            let (measured, complete) = driver.until_decided(stages, &mut clients, &mut journal).await?;
+            report.interrupted |= !complete || self.stop.soon.is_cancelled();
+            self.add_cells(&mut report, measured, &costs);
+        }
+        let fixed = plan.stages.iter().enumerate().filter(|_| self.settings.until_decided.is_none());
+        for (index, stage) in fixed {
             if self.stop.soon.is_cancelled() {
                 report.interrupted = true;
                 break;
             }
-            let StageResult { measured, complete } = driver.stage(index, stage, &mut clients, &mut journal).await?;
+            let (measured, complete) = driver.whole(index, stage, &mut clients, &mut journal).await?;
             report.interrupted |= !complete;
-            for measured in measured {
-                if let Some(mut cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
-                    cell.client_ms = costs.of(&cell);
-                    self.progress.cell(&cell);
-                    report.cells.push(cell);
-                }
-            }
+            self.add_cells(&mut report, measured, &costs);
             save(&mut report, &clock, &folder)?;
         }
         for client in &mut clients {
@@ -56,5 +60,15 @@ impl Run<'_> {
         }
         self.progress.finish();
         Ok(Outcome { report, folder })
+    }
+
+    fn add_cells(&self, report: &mut Report, measured: Vec<Measured>, costs: &Costs) {
+        for measured in measured {
+            if let Some(mut cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
+                cell.client_ms = costs.of(&cell);
+                self.progress.cell(&cell);
+                report.cells.push(cell);
+            }
+        }
     }
 }

@@ -21,12 +21,14 @@ pub struct Timed {
     pub index: usize,
     /// Number of windows that the load is dealt into.
     pub windows: usize,
+    /// How often these windows were repeated: each repetition has a schedule of its own.
+    pub repetition: u64,
 }
 
 impl Timed {
     /// A load that is measured in a single window.
     pub fn single(ramp: Duration, length: Duration) -> Self {
-        Self { from: Duration::ZERO, ramp, most_ramp: ramp, length, index: 0, windows: 1 }
+        Self { from: Duration::ZERO, ramp, most_ramp: ramp, length, index: 0, windows: 1, repetition: 0 }
     }
 
     /// Deals `duration` into at most `blocks` windows. The first has the whole ramp, because the server may be cold; the

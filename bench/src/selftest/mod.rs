@@ -4,6 +4,7 @@
 //! requests in a moment. Proofs that need real sockets run against a [`server`] on loopback.
 
 pub mod queueing;
+pub mod sequential;
 pub mod server;
 pub mod simulate;
 
@@ -33,6 +34,7 @@ use crate::{
         difference::Difference,
         encoding::{Encoding, IMAGE_BYTES},
         estimate::Statistic,
+        hypothesis::Verdict,
         lane::Lane,
         limits::Limits,
         load::Load,
@@ -40,6 +42,7 @@ use crate::{
         protocol::Protocol,
         samples::Samples,
         settings::Settings,
+        until_decided::MARGIN,
         variant::Variant,
         waterfall::Waterfall,
     },
@@ -51,6 +54,7 @@ use crate::{
     },
     selftest::{
         queueing::{Coverage, concurrent_trial, coverage},
+        sequential::{Ended, real_trial},
         server::{Script, Server, Stages},
         simulate::{Latency, Surplus, stalled, trial},
     },
@@ -60,6 +64,8 @@ use crate::{
 const LATENCY: Latency = Latency { base_ms: 20.0, noise: 0.03, drift: 0.0 };
 /// Service time of the scripted server under concurrent load.
 const SERVICE: Latency = Latency { base_ms: 5.0, noise: 0.1, drift: 0.0 };
+/// Trials of runs until decided and of coverage, as a multiple of the others': their limits are narrower.
+const SEQUENTIAL: usize = 5;
 /// Trials on real sockets.
 const REAL_TRIALS: usize = 20;
 
@@ -109,12 +115,60 @@ pub fn fast(trials: usize, seed: u64) -> Vec<Proof> {
         }),
         virtual_stall(seed),
     ];
+    proofs.extend(until_decided(SEQUENTIAL * trials, seed));
+    let trials = SEQUENTIAL * trials;
     proofs.extend(coverage(trials, seed).into_iter().map(|Coverage { quantity, covered }| Proof {
-        claim: format!("requests that queue (M/M/1, half the time busy): the interval of {quantity} contains the truth in 95 ± 3 % of trials"),
-        held: (covered - 0.95).abs() <= 0.03 + sampling_error(trials),
+        claim: format!("requests that queue (M/M/1, half the time busy): the interval of {quantity} contains the truth in 95 ± 2 % of trials"),
+        held: (covered - 0.95).abs() <= 0.02 + sampling_error(trials),
         found: format!("contained in {:.1} % of {trials}", covered * 100.0),
     }));
     proofs
+}
+
+/// Runs until decided, which look at their intervals after each block.
+fn until_decided(trials: usize, seed: u64) -> Vec<Proof> {
+    let serial = Load::Serial { batch: 1 };
+    let concurrent = Load::Concurrent { concurrency: 8, batch: 1 };
+    let run = |load, latency, surplus, margin| -> Vec<Ended> {
+        let trial = |i| sequential::trial(load, latency, surplus, margin, seed.wrapping_add(i));
+        (0..trials as u64).filter_map(trial).collect()
+    };
+    // Without a margin nothing ends these runs but a false verdict.
+    let rarely = |name: &str, load, latency| {
+        let ended = run(load, Latency { drift: 0.3, ..latency }, Surplus::None, 0.0);
+        let wrong = ended.iter().filter(|end| matches!(end.verdict, Verdict::Supported | Verdict::Refuted)).count();
+        Proof {
+            claim: format!(
+                "identical lanes {name} on a machine that slows down by 30 %, looked at after each of 100 blocks: a \
+                 false verdict in at most 5 % of trials"
+            ),
+            held: !ended.is_empty() && wrong * 20 <= ended.len(),
+            found: format!("false in {wrong} of {}", ended.len()),
+        }
+    };
+    vec![
+        rarely("with serial requests", serial, LATENCY),
+        rarely("under 8 workers", concurrent, SERVICE),
+        sooner("until decided under 8 workers", &run(concurrent, SERVICE, Surplus::Factor(1.05), MARGIN)),
+    ]
+}
+
+/// Whether the slower second lane was found, and with fewer requests than the fixed length.
+fn sooner(name: &str, ended: &[Ended]) -> Proof {
+    let found = ended.iter().filter(|end| end.verdict == Verdict::Supported).count();
+    let mean = |of: fn(&Ended) -> f64| ended.iter().map(of).sum::<f64>() / ended.len().max(1) as f64;
+    let (requests, fixed) = (mean(|end| end.requests as f64), mean(|end| end.fixed_length()));
+    let n = ended.len();
+    Proof {
+        claim: format!(
+            "{name}, a lane that is 5 % slower is found in at least 95 % of trials, with fewer requests than the fixed \
+             length"
+        ),
+        held: n > 0 && found * 20 >= n * 19 && requests < fixed,
+        found: format!(
+            "found in {found} of {n}; {requests:.0} requests in the mean, the fixed length takes {fixed:.0}"
+        ),
+    }
 }
 
 fn share(differences: &[Difference], what: impl Fn(&Difference) -> bool) -> (usize, f64) {
@@ -183,9 +237,24 @@ pub async fn real(seed: u64) -> anyhow::Result<Vec<Proof>> {
         }),
         stages(seed).await?,
         real_stall(seed).await?,
+        real_until_decided(seed).await?,
         overhead(seed).await?,
         cost(seed).await?,
     ])
+}
+
+/// Runs with 8 workers until decided, at servers that take one request at a time for 2 ms, the second 5 % longer.
+async fn real_until_decided(seed: u64) -> anyhow::Result<Proof> {
+    let delay = Duration::from_millis(2);
+    let script = Script { delay, one_at_a_time: true, ..Script::default() };
+    let (_first, a, requests) = lane(Lane::ONNX_HTTP, script).await?;
+    let (_second, b, others) = lane(Lane::TRT_HTTP, Script { delay: delay.mul_f64(1.05), ..script }).await?;
+    let mut lanes = [(a, requests), (b, others)];
+    let mut ended = Vec::new();
+    for number in 0..REAL_TRIALS as u64 {
+        ended.extend(real_trial(&mut lanes, seed.wrapping_add(number)).await?);
+    }
+    Ok(sooner("on real sockets until decided under 8 workers", &ended))
 }
 
 /// States what the client costs over each protocol, so that a difference of that size between lanes is not taken for the
@@ -304,7 +373,7 @@ async fn waterfall(stages: Stages, seed: u64) -> anyhow::Result<Waterfall> {
     let (_server, mut client, requests) = lane(Lane::ONNX_HTTP, script).await?;
     let block = client.block(&requests, 0..5, |_| {}).await?;
     let samples = Samples::new(block.recorder.samples());
-    Waterfall::new(&samples.parts_us, &samples.service_us(), &[], seed).context("no request was answered")
+    Waterfall::new(&samples, &[], &[], seed).context("no request was answered")
 }
 
 async fn open_window(

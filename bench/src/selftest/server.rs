@@ -15,6 +15,8 @@ use hyper_util::rt::TokioIo;
 use quintet_proto::SERVER_TIMING;
 use tokio::{
     net::TcpListener,
+    sync::Mutex,
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -26,6 +28,8 @@ type Body = BoxBody<Bytes, Infallible>;
 pub struct Script {
     /// Wait before each response.
     pub delay: Duration,
+    /// Answers one request at a time: the others wait in a queue.
+    pub one_at_a_time: bool,
     /// Begin and end of the time, since its start, in which nothing is answered.
     pub stall: Option<(Duration, Duration)>,
     /// Delays in its stages, reported in `Server-Timing`.
@@ -62,12 +66,12 @@ impl Server {
         let address = listener.local_addr()?;
         let started = Instant::now();
         let task = tokio::spawn(async move {
-            let script = Arc::new(script);
+            let (script, queue) = (Arc::new(script), Arc::new(Mutex::new(())));
             // If a connection cannot be accepted, the client reports it.
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                let script = Arc::clone(&script);
-                let service = service_fn(move |request| answer(request, *script, started));
+                let (script, queue) = (Arc::clone(&script), Arc::clone(&queue));
+                let service = service_fn(move |request| answer(request, *script, started, Arc::clone(&queue)));
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -75,12 +79,21 @@ impl Server {
     }
 }
 
-async fn answer(request: Request<Incoming>, script: Script, started: Instant) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    script: Script,
+    started: Instant,
+    queue: Arc<Mutex<()>>,
+) -> Result<Response<Body>, Infallible> {
     if let Some(stages) = script.stages {
         return Ok(staged(request, stages).await);
     }
     let _ = request.into_body().collect().await;
-    if !script.delay.is_zero() {
+    if script.one_at_a_time {
+        let _turn = queue.lock().await;
+        // The runtime's timer counts whole milliseconds.
+        let _ = spawn_blocking(move || std::thread::sleep(script.delay)).await;
+    } else if !script.delay.is_zero() {
         sleep(script.delay).await;
     }
     if let Some((begin, end)) = script.stall

@@ -13,6 +13,7 @@ use crate::{
         metric::Metric,
         part::{Location, Part},
         report::Report,
+        settings::Settings,
     },
 };
 
@@ -22,12 +23,14 @@ const PAIRS: [(Lane, Lane); 2] = [(Lane::ONNX_HTTP, Lane::ONNX_GRPC), (Lane::TRT
 const ABOUT: Relation = Relation::Within(0.05);
 const P50: Metric = Metric::Latency(Statistic::Median);
 
-/// H1 to H5.
-pub fn findings(report: &Report) -> Vec<Finding> {
-    let serial = || report.settings.batches.iter().map(|&batch| Load::Serial { batch });
-    let concurrent =
-        || report.settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
-    let measured = |lane| report.lanes.iter().any(|info| info.lane == lane);
+/// A hypothesis: its name, its statement, and the claims that it consists of.
+type Question = (&'static str, &'static str, Vec<Hypothesis>);
+
+/// H1 to H4 for the lanes and loads of a run.
+fn questions(settings: &Settings, lanes: &[Lane]) -> [Question; 4] {
+    let serial = || settings.batches.iter().map(|&batch| Load::Serial { batch });
+    let concurrent = || settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
+    let measured = |lane| lanes.contains(&lane);
     let claim = |metric, left, relation, right, load| Hypothesis { metric, left, relation, factor: 1.0, right, load };
     // One claim for each service whose two lanes were measured.
     let pairs = |metric, relation, load: Option<Load>| -> Vec<Hypothesis> {
@@ -45,34 +48,39 @@ pub fn findings(report: &Report) -> Vec<Finding> {
         .flat_map(|load| wins(load, P50, Relation::Less))
         .chain(concurrent().flat_map(|load| wins(load, Metric::Throughput, Relation::Greater)));
     let single = Load::Serial { batch: 1 };
-    vec![
-        finding(
-            report,
-            "H1",
-            "gRPC has less overhead for each call (batch 1)",
-            pairs(P50, Relation::Less, Some(single)),
-        ),
-        finding(
-            report,
-            "H2",
-            "HTTP and gRPC are alike (within 5 %) for large batches",
-            pairs(P50, ABOUT, serial().next_back()),
-        ),
-        finding(
-            report,
+    [
+        ("H1", "gRPC has less overhead for each call (batch 1)", pairs(P50, Relation::Less, Some(single))),
+        ("H2", "HTTP and gRPC are alike (within 5 %) for large batches", pairs(P50, ABOUT, serial().next_back())),
+        (
             "H3",
             "gRPC wins under high concurrency",
             pairs(Metric::Throughput, Relation::Greater, concurrent().next_back()),
         ),
-        finding(report, "H4", "The JPEG lane wins everywhere (the input's format dominates)", everywhere.collect()),
-        Finding {
-            name: "H5".into(),
-            statement: "A slower GPU makes the transport's share of the latency smaller".into(),
-            verdict: Verdict::Inconclusive,
-            reason: Some("this needs two GPUs: compare this report with one of another GPU".into()),
-            claims: Vec::new(),
-        },
+        ("H4", "The JPEG lane wins everywhere (the input's format dominates)", everywhere.collect()),
     ]
+}
+
+/// The claims that a run until decided decides: the user's, or those of H1 to H4.
+pub fn to_decide(settings: &Settings, lanes: &[Lane]) -> Vec<Hypothesis> {
+    if settings.hypotheses.is_empty() {
+        return questions(settings, lanes).into_iter().flat_map(|(_, _, claims)| claims).collect();
+    }
+    settings.hypotheses.clone()
+}
+
+/// H1 to H5.
+pub fn findings(report: &Report) -> Vec<Finding> {
+    let lanes: Vec<Lane> = report.lanes.iter().map(|info| info.lane).collect();
+    let findings =
+        questions(&report.settings, &lanes).map(|(name, statement, claims)| finding(report, name, statement, claims));
+    let h5 = Finding {
+        name: "H5".into(),
+        statement: "A slower GPU makes the transport's share of the latency smaller".into(),
+        verdict: Verdict::Inconclusive,
+        reason: Some("this needs two GPUs: compare this report with one of another GPU".into()),
+        claims: Vec::new(),
+    };
+    findings.into_iter().chain([h5]).collect()
 }
 
 fn finding(report: &Report, name: &str, statement: &str, claims: Vec<Hypothesis>) -> Finding {

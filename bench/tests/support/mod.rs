@@ -12,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -64,6 +65,8 @@ pub struct Script {
     pub ghosts: u64,
     /// A lane whose embeddings are off by this factor.
     pub skew: Option<(Lane, f32)>,
+    /// A lane that answers this much later.
+    pub slow: Option<(Lane, Duration)>,
     /// The precision that the servers state.
     pub precision: Option<&'static str>,
     /// Cancelled when this lane has received this number of requests.
@@ -214,6 +217,9 @@ impl LaneState {
             && number >= *at
         {
             cancel.cancel();
+        }
+        if let Some((_, delay)) = self.script.slow.filter(|(lane, _)| *lane == self.lane) {
+            std::thread::sleep(delay);
         }
         if self.script.fail.is_some_and(|(lane, every)| lane == self.lane && number.is_multiple_of(every)) {
             return Err("scripted failure".into());

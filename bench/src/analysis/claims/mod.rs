@@ -4,8 +4,13 @@
 //! "inconclusive", never "the same", and states how many samples are needed. [`crate::model::hypothesis`] has the
 //! types, [`crate::model::hypothesis_text`] parses them.
 
+pub mod sequential;
+
 use crate::{
-    analysis::pairing::{Pair, blocks_needed, paired},
+    analysis::{
+        anytime,
+        pairing::{Pair, blocks_needed, paired},
+    },
     model::{
         cell::Cell,
         difference::Difference,
@@ -13,6 +18,7 @@ use crate::{
         hypothesis::{Finding, Hypothesis, Judged, Relation, SampleSize, Verdict},
         metric::Metric,
         report::Report,
+        settings::Settings,
     },
 };
 
@@ -33,17 +39,21 @@ pub fn judge(report: &Report) -> Vec<Finding> {
     found.collect()
 }
 
-/// The difference of two cells by a metric: left minus factor times right.
-pub fn difference(left: &Cell, right: &Cell, metric: Metric, factor: f64, seed: u64) -> Option<Difference> {
+/// The difference of two cells by a metric: left minus factor times right. In a run until decided its interval holds at
+/// every block.
+pub fn difference(left: &Cell, right: &Cell, metric: Metric, factor: f64, settings: &Settings) -> Option<Difference> {
     let (a, b) = (metric.values(left)?, metric.values(right)?);
     let blocks: Vec<Pair<'_>> = a.iter().zip(&b).map(|(a, b)| (&a[..], &b[..])).collect();
+    if settings.until_decided.is_some() {
+        return anytime::paired(&blocks, metric.statistic(), factor);
+    }
     // A single value on either side has no spread.
     if let [(a, b)] = blocks[..]
         && a.len().min(b.len()) < 2
     {
         return None;
     }
-    paired(&blocks, metric.statistic(), factor, seed)
+    paired(&blocks, metric.statistic(), factor, settings.seed)
 }
 
 impl Hypothesis {
@@ -55,6 +65,7 @@ impl Hypothesis {
             effect,
             needs,
             reason: Some(reason),
+            decided_after: None,
         };
         let cell =
             |lane| report.cell(lane, self.load).ok_or_else(|| format!("{lane} was not measured at {}", self.load));
@@ -62,7 +73,10 @@ impl Hypothesis {
             (Ok(left), Ok(right)) => (left, right),
             (Err(reason), _) | (_, Err(reason)) => return open(None, None, reason),
         };
-        let Some(effect) = difference(left, right, self.metric, self.factor, report.settings.seed) else {
+        if let Some(until) = report.settings.until_decided {
+            return sequential::judge(self, left, right, until);
+        }
+        let Some(effect) = difference(left, right, self.metric, self.factor, &report.settings) else {
             return open(None, None, format!("{} is not known on both lanes", self.metric));
         };
         if !effect.paired {
@@ -77,9 +91,10 @@ impl Hypothesis {
                 format!("a verdict on {} needs {fewest} requests for each lane, there are {there}", self.metric);
             return open(Some(effect), Some(needs), reason);
         }
-        let (verdict, interval, bound) = self.relation.decide(&effect);
+        let (verdict, interval, bound) = self.relation.decide(&effect, self.factor);
         if verdict != Verdict::Inconclusive {
-            return Judged { claim: self.clone(), verdict, effect: Some(effect), needs: None, reason: None };
+            let (claim, effect) = (self.clone(), Some(effect));
+            return Judged { claim, verdict, effect, needs: None, reason: None, decided_after: None };
         }
         let per_block = |cell: &Cell| cell.completed.div_ceil(cell.blocks.len().max(1) as u64) as usize;
         let needs = interval.and_then(|interval| blocks_needed(interval, bound, effect.blocks)).map(|blocks| {
@@ -94,8 +109,9 @@ impl Hypothesis {
 }
 
 impl Relation {
-    /// The verdict, the interval that it is based on, and the bound nearest to its value.
-    fn decide(self, effect: &Difference) -> (Verdict, Option<Estimate>, f64) {
+    /// The verdict on left against `factor` times right, the interval that it is based on, and the bound nearest to its
+    /// value.
+    fn decide(self, effect: &Difference, factor: f64) -> (Verdict, Option<Estimate>, f64) {
         let Difference { difference, ratio, .. } = *effect;
         let below = |e: Estimate, bound: f64| match e {
             e if e.high < bound => Verdict::Supported,
@@ -107,7 +123,8 @@ impl Relation {
             (Self::Greater, _) => (below(difference.negated(), 0.0), Some(difference), 0.0),
             (Self::Within(_), None) => (Verdict::Inconclusive, None, 1.0),
             (Self::Within(margin), Some(ratio)) => {
-                let (low, high) = (1.0 / (1.0 + margin), 1.0 + margin);
+                // The ratio is of the two lanes.
+                let (low, high) = (factor / (1.0 + margin), factor * (1.0 + margin));
                 let verdict = if low <= ratio.low && ratio.high <= high {
                     Verdict::Supported
                 } else if ratio.high < low || high < ratio.low {

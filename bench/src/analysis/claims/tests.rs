@@ -42,6 +42,7 @@ fn claims_with_clear_differences_get_a_verdict() {
     assert_eq!(judged("p50(trt-http) < 0.4 * p50(onnx-http)").verdict, Verdict::Refuted);
     assert_eq!(judged("p50(trt-http) ~ 10% p50(trt-grpc)").verdict, Verdict::Supported);
     assert_eq!(judged("p50(trt-http) ~ 10% p50(onnx-grpc)").verdict, Verdict::Refuted);
+    assert_eq!(judged("p50(onnx-http) ~ 25% 2 * p50(trt-http)").verdict, Verdict::Supported, "the factor counts");
     assert_eq!(judged("infer(onnx-http) ~ 10% infer(onnx-grpc)").verdict, Verdict::Supported);
     assert_eq!(judged("throughput(trt-http) > throughput(onnx-http) @ concurrency=8").verdict, Verdict::Supported);
 }

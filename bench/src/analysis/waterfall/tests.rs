@@ -25,8 +25,7 @@ fn sample(times: [u64; 6], stages: Option<[u32; 8]>) -> Sample {
 }
 
 fn waterfall(samples: &[Sample], blocks: &[Counters]) -> Waterfall {
-    let latency_us: Vec<f64> = samples.iter().map(|s| s.latency.as_nanos() as f64 / 1e3).collect();
-    Waterfall::new(&columns(samples), &latency_us, blocks, 1).unwrap()
+    Waterfall::new(&Samples::new(samples), &[], blocks, 1).unwrap()
 }
 
 fn shown(waterfall: &Waterfall) -> String {
