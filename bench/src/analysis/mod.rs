@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! measurements -> cell (timing, waterfall, samples) -> conclude: pairing, claims, checks -> report
-//! report -> summary -> checks, explain, compare
+//! report -> summary -> checks, predict, compare
 //! ```
 //! To add a warning, see [`checks`].
 
@@ -12,10 +12,10 @@ pub mod checks;
 pub mod claims;
 pub mod compare;
 pub mod conclude;
-pub mod explain;
 pub mod metric;
 pub mod outputs;
 pub mod pairing;
+pub mod predict;
 pub mod samples;
 pub mod sequence;
 pub mod stats;

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    analysis::explain::{Exchange, crossover, predict},
+    analysis::predict::{Exchange, crossover, predict},
     model::{
         cell::Cell, estimate::Estimate, lane::Lane, link::LinkSpec, load::Load, part::Part, report::Report, words::list,
     },

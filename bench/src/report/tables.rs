@@ -7,7 +7,7 @@ use crate::{
         axes,
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
         differences::{Between, LATENCY, differences},
-        explained,
+        predicted,
         table::{NOTHING, Table, label, number},
         verdicts::hypotheses,
         waterfalls::waterfalls,
@@ -37,7 +37,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         axes::payloads(report),
         axes::transports(report),
     ]);
-    tables.extend(report.settings.link.map(|link| explained::table(&Summary::from_report("", report), &link)));
+    tables.extend(report.settings.link.map(|link| predicted::table(&Summary::from_report("", report), &link)));
     for between in [Between::Servers, Between::Lanes] {
         let (latency, throughput) = (LATENCY, "throughput (img/s)");
         tables.extend([
