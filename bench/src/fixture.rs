@@ -208,6 +208,7 @@ pub(crate) fn report() -> Report {
         client_preprocess_ms: Some(Estimate::new(2.0, 1.9, 2.1, 20)),
         outputs: compare(&outputs, Vec::new()),
         cells,
+        capacities: Vec::new(),
         differences: Vec::new(),
         speedups: Vec::new(),
         hypotheses: Vec::new(),

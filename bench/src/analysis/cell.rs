@@ -70,6 +70,7 @@ impl Cell {
             client_cpu_s: cpu.map(|cpu| cpu.as_secs_f64()),
             client_busiest_thread_s: busiest.map(|cpu| cpu.as_secs_f64()),
             images_per_s: throughput,
+            goodput_per_s: None,
             latency_ms: latency,
             charged_p50_ms,
             request_bytes,

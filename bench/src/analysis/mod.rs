@@ -7,6 +7,7 @@
 //! To add a warning, see [`checks`].
 
 pub mod batches;
+pub mod capacity;
 pub mod cell;
 pub mod checks;
 pub mod claims;

@@ -55,6 +55,9 @@ pub struct Cell {
     pub client_busiest_thread_s: Option<f64>,
     /// Completed images divided by measured time.
     pub images_per_s: Option<Estimate>,
+    /// Images in answers within the bound of the settings, divided by measured time; `None` (null) without a bound.
+    #[serde(default)]
+    pub goodput_per_s: Option<Estimate>,
     /// Completion minus send.
     pub latency_ms: Option<Latency>,
     /// p50 with the client's preprocessing of the batch added; for tensor lanes.

@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod block;
+pub mod capacity;
 pub mod cell;
 pub mod connection;
 pub mod counters;

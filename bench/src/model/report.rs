@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    capacity::Capacity,
     cell::Cell,
     connection::{Policy, TlsVersion},
     difference::Difference,
@@ -121,6 +122,9 @@ pub struct Report {
     pub outputs: Comparison,
     /// The measurements.
     pub cells: Vec<Cell>,
+    /// How far each lane's throughput follows its load, where several loads of one kind were measured.
+    #[serde(default)]
+    pub capacities: Vec<Capacity>,
     /// The differences of every pair of lanes under every load.
     #[serde(default)]
     pub differences: Vec<LaneDifference>,

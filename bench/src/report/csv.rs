@@ -65,6 +65,7 @@ fn row(report: &Report, cell: &Cell) -> Vec<(String, String)> {
     };
     let latency = cell.latency_ms.as_ref();
     estimate("images_per_s", cell.images_per_s);
+    estimate("goodput_per_s", cell.goodput_per_s);
     estimate("mean_ms", latency.map(|l| l.mean));
     estimate("p50_ms", latency.map(|l| l.p50));
     estimate("p95_ms", latency.and_then(|l| l.p95.known()));

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod axes;
+pub mod capacity;
 pub mod columns;
 pub mod compare;
 pub mod csv;

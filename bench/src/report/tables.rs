@@ -4,7 +4,7 @@ use crate::{
     analysis::summary::Summary,
     model::{cell::Cell, load::Load, outputs::PairAgreement, report::Report},
     report::{
-        axes,
+        axes, capacity,
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
         differences::{Between, LATENCY, differences},
         predicted,
@@ -29,7 +29,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         }),
     ];
     tables.extend(waterfalls(report));
-    tables.push(concurrent(report));
+    tables.extend([concurrent(report), capacity::goodput(report), capacity::capacities(report)]);
     tables.extend([
         axes::open_loop(report),
         axes::connections(report),
@@ -80,9 +80,11 @@ fn lanes(report: &Report) -> Table {
 }
 
 fn concurrent(report: &Report) -> Table {
-    by_load(report, "Concurrent throughput (batch=1, img/s)", concurrent_columns(report), |cell| {
-        Some(number(cell.images_per_s?, 1))
-    })
+    let title = match report.settings.concurrent_batches[..] {
+        [1] => "Concurrent throughput (batch=1, img/s)",
+        _ => "Concurrent throughput (img/s)",
+    };
+    by_load(report, title, concurrent_columns(report), |cell| Some(number(cell.images_per_s?, 1)))
 }
 
 /// Serial latency including the preprocessing that tensor lanes leave to the client.
