@@ -19,6 +19,7 @@ pub mod pairing;
 pub mod predict;
 pub mod samples;
 pub mod sequence;
+pub mod slo;
 pub mod stats;
 pub mod summary;
 pub mod timing;

@@ -58,9 +58,11 @@ pub enum Command {
     Link(LinkArgs),
     /// Find the highest request rate at which p99 latency stays within a bound.
     ///
-    /// Sends single images to each lane at a constant rate (an open loop); latency counts from the intended send time.
-    /// The rate doubles while p99 is within the bound. Then the interval between the highest rate within the bound and
-    /// the lowest rate above it is halved until it is at most 5 % wide. Windows, lanes and limits are set as for `run`.
+    /// Sends single images to each lane in an open loop; latency counts from the intended send time. The rate doubles
+    /// while p99 is within the bound. Then the interval between the highest rate within the bound and the lowest rate
+    /// above it is halved until it is at most 5 % wide. The lanes take turns window by window, at the same rates until
+    /// they differ; each probe begins with a warm-up. A bound missed while the client sent late does not count: the rate is
+    /// tried once more, then the lane is reported as client-limited. Windows, lanes and limits are set as for `run`.
     ///
     /// Exit status: 0 a rate was found for every lane, 1 for some lanes only, 2 bad usage or a lane cannot be reached,
     /// 130 interrupted.

@@ -27,6 +27,7 @@ pub mod report;
 pub mod sample;
 pub mod samples;
 pub mod settings;
+pub mod slo;
 pub mod transport;
 pub mod variant;
 pub mod warning;

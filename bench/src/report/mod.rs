@@ -20,6 +20,7 @@ pub mod plots;
 pub mod predicted;
 pub mod samples;
 pub mod schema;
+pub mod slo;
 pub mod svg;
 pub mod table;
 pub mod tables;
