@@ -209,6 +209,7 @@ pub(crate) fn report() -> Report {
         outputs: compare(&outputs, Vec::new()),
         cells,
         capacities: Vec::new(),
+        scenario: None,
         differences: Vec::new(),
         speedups: Vec::new(),
         hypotheses: Vec::new(),

@@ -18,6 +18,7 @@ pub mod outputs;
 pub mod pairing;
 pub mod predict;
 pub mod samples;
+pub mod scenario;
 pub mod sequence;
 pub mod slo;
 pub mod stats;

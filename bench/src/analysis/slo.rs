@@ -11,6 +11,7 @@ use crate::{
         arrivals::{Arrivals, Rate},
         cell::{Cell, OpenLoopFigures},
         lane::Lane,
+        load::Load,
         slo::{Answer, Goal, Probe, Verdict},
     },
 };
@@ -122,7 +123,10 @@ pub fn judge(cell: &Cell, bound_ms: f64) -> Probe {
         verdict => verdict,
     };
     Probe {
-        rate_per_s: open.map_or(0.0, |open| open.offered_per_s),
+        rate_per_s: match cell.load {
+            Load::Open { rate, .. } => rate.get(),
+            Load::Serial { .. } | Load::Concurrent { .. } => 0.0,
+        },
         achieved_per_s: open.map_or(0.0, |open| open.achieved_per_s),
         p99_ms: quantile(&latencies, P99),
         p99_at_most_ms: conservative_quantile(&latencies, P99),
@@ -162,10 +166,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        fixture,
-        model::{block::Offered, load::Load},
-    };
+    use crate::{fixture, model::block::Offered};
     use proptest::prelude::*;
 
     fn rate(rate: f64) -> Rate {

@@ -36,8 +36,8 @@ pub enum Command {
     /// Prints tables to stdout. Writes report.json, .md, .csv, .html and all samples to a new folder under --output.
     /// Ctrl-C stops the run after the current block and keeps what was measured; --resume continues it.
     ///
-    /// Exit status: 0 all requests succeeded, 1 some requests failed, 2 bad usage or a lane cannot be reached,
-    /// 130 interrupted.
+    /// Exit status: 0 all requests succeeded, 1 some requests failed or the result of a --scenario is INVALID, 2 bad usage
+    /// or a lane cannot be reached, 130 interrupted.
     #[command(args_override_self = true)]
     Run(Box<RunCommand>),
     /// Print the JSON schema of report.json.

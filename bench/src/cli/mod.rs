@@ -1,7 +1,7 @@
 //! The command line: flags, one file for each command, progress on stderr.
 //!
 //! [`command`] lists the commands. Flags that commands share are in [`lane_args`], [`load_args`] and [`limit_args`]; flags of
-//! `run` alone are in [`plan_args`]; flags of another command are in its file.
+//! `run` alone are in [`plan_args`] and [`scenario`]; flags of another command are in its file.
 
 pub mod command;
 pub mod compare;
@@ -17,6 +17,7 @@ pub mod plan_args;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod selftest;
 pub mod setup;
 pub mod slo;

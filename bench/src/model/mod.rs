@@ -26,6 +26,7 @@ pub mod record;
 pub mod report;
 pub mod sample;
 pub mod samples;
+pub mod scenario;
 pub mod settings;
 pub mod slo;
 pub mod transport;

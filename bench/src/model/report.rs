@@ -16,6 +16,7 @@ use crate::model::{
     load::Load,
     metric::Metric,
     outputs::Comparison,
+    scenario::ScenarioResults,
     settings::Settings,
     transport::Transport,
     warning::Warning,
@@ -125,6 +126,9 @@ pub struct Report {
     /// How far each lane's throughput follows its load, where several loads of one kind were measured.
     #[serde(default)]
     pub capacities: Vec<Capacity>,
+    /// The results of a scenario of MLPerf, if one was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<ScenarioResults>,
     /// The differences of every pair of lanes under every load.
     #[serde(default)]
     pub differences: Vec<LaneDifference>,

@@ -61,3 +61,51 @@ pub(super) fn capacities(report: &Report) -> Table {
 fn place(point: &Point) -> String {
     format!("{}{}", point.load, if point.at_highest_load { " (highest measured)" } else { "" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{analysis::capacity::capacities as found, fixture, model::load::Load, report::markdown::markdown};
+
+    #[test]
+    fn capacities_are_shown_with_their_loads() {
+        let mut report = fixture::report();
+        let concurrent = report.cells.iter().filter(|cell| matches!(cell.load, Load::Concurrent { .. })).cloned();
+        let single = concurrent.map(|cell| crate::model::cell::Cell {
+            load: Load::Concurrent { concurrency: 1, batch: 1 },
+            images_per_s: cell.images_per_s.map(|rate| rate.scaled(0.5)),
+            ..cell
+        });
+        report.cells.extend(single.collect::<Vec<_>>());
+        report.settings.bound_ms = Some(20.0);
+        report.settings.concurrency = vec![1, 8];
+        for cell in &mut report.cells {
+            cell.goodput_per_s = cell.images_per_s.map(|rate| rate.scaled(0.25));
+        }
+        report.capacities = found(&report);
+        insta::assert_snapshot!(format!("{}{}", markdown(&goodput(&report)), markdown(&capacities(&report))), @r"
+        ## Goodput within 20 ms (img/s)
+
+        | Lane | conc=1 | conc=8 |
+        |---|---:|---:|
+        | JPEG HTTP | 43.2 (38.4–48.9) | 86.4 (76.8–97.9) |
+        | ONNX HTTP | 49.6 (45.6–54.2) | 99.2 (91.1–108.4) |
+        | ONNX gRPC | 45.4 (41.2–50.3) | 90.8 (82.5–100.5) |
+        | TRT HTTP | 93.5 (86.1–102.0) | 187.1 (172.3–203.9) |
+        | TRT gRPC | 88.1 (79.8–97.7) | 176.1 (159.6–195.5) |
+
+        Images in answers within the bound, per second. The latency of an open loop counts from the intended send time.
+        ## Peak throughput and knee
+
+        | Lane | peak (img/s) | at | knee (img/s) | at | mean latency there (ms) | times the lowest load's | best goodput (img/s) | at |
+        |---|---:|---:|---:|---:|---:|---:|---:|---:|
+        | JPEG HTTP | 345.5 (307.2–391.5) | concurrent c=8 (highest measured) | 345.5 (307.2–391.5) | concurrent c=8 (highest measured) | 21.8 | 1.00 | 86.4 (76.8–97.9) | concurrent c=8 (highest measured) |
+        | ONNX HTTP | 396.9 (364.5–433.8) | concurrent c=8 (highest measured) | 396.9 (364.5–433.8) | concurrent c=8 (highest measured) | 19.8 | 1.00 | 99.2 (91.1–108.4) | concurrent c=8 (highest measured) |
+        | ONNX gRPC | 363.3 (330.0–402.1) | concurrent c=8 (highest measured) | 363.3 (330.0–402.1) | concurrent c=8 (highest measured) | 20.6 | 1.00 | 90.8 (82.5–100.5) | concurrent c=8 (highest measured) |
+        | TRT HTTP | 748.4 (689.1–815.6) | concurrent c=8 (highest measured) | 748.4 (689.1–815.6) | concurrent c=8 (highest measured) | 10.5 | 1.00 | 187.1 (172.3–203.9) | concurrent c=8 (highest measured) |
+        | TRT gRPC | 704.5 (638.4–781.9) | concurrent c=8 (highest measured) | 704.5 (638.4–781.9) | concurrent c=8 (highest measured) | 10.6 | 1.00 | 176.1 (159.6–195.5) | concurrent c=8 (highest measured) |
+
+        The knee is the measured load with the highest ratio of throughput to mean latency (Kleinrock's power, 1979). Below it more load mainly brings throughput, above it mainly latency. A point at the highest measured load may lie beyond it.
+        ");
+    }
+}

@@ -80,5 +80,13 @@ fn row(report: &Report, cell: &Cell) -> Vec<(String, String)> {
         let ms = cell.waterfall.as_ref().and_then(|waterfall| waterfall.ms(part));
         put(&format!("{}_ms", part.name()), ms.map_or(String::new(), |ms| ms.to_string()));
     }
+    if let Some(scenario) = &report.scenario {
+        let result = scenario.of(cell);
+        put("scenario", scenario.scenario.name().into());
+        put("scenario_unit", scenario.scenario.unit().into());
+        put("scenario_result", result.and_then(|result| result.value).map_or(String::new(), |value| value.to_string()));
+        put("scenario_validity", result.map_or(String::new(), |result| result.validity().into()));
+        put("scenario_reasons", result.map_or(String::new(), |result| result.invalid.join("; ")));
+    }
     row
 }

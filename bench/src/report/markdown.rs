@@ -32,7 +32,7 @@ impl Exporter for Markdown {
     }
 }
 
-fn markdown(Table { title, first, columns, rows, note }: &Table) -> String {
+pub(crate) fn markdown(Table { title, first, columns, rows, note }: &Table) -> String {
     let text = table(title, first, columns, rows);
     note.as_ref().map_or(text.clone(), |note| format!("{text}\n{}\n", cell(note)))
 }

@@ -7,7 +7,7 @@ use crate::{
         axes, capacity,
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
         differences::{Between, LATENCY, differences},
-        predicted,
+        predicted, scenario,
         table::{NOTHING, Table, label, number},
         verdicts::hypotheses,
         waterfalls::waterfalls,
@@ -18,8 +18,9 @@ use crate::{
 pub(crate) fn tables(report: &Report) -> Vec<Table> {
     let serial =
         |title: &str, value: &dyn Fn(&Cell) -> Option<String>| by_load(report, title, serial_columns(report), value);
-    let mut tables = vec![
-        lanes(report),
+    let mut tables = vec![lanes(report)];
+    tables.extend(report.scenario.as_ref().map(scenario::table));
+    tables.extend([
         serial("Serial p50 latency (ms)", &|cell| Some(number(cell.latency_ms.as_ref()?.p50, 1))),
         charged(report),
         serial("Serial throughput (img/s)", &|cell| Some(number(cell.images_per_s?, 1))),
@@ -27,7 +28,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         serial("Server-side compute (ms for each request, by the server's counters)", &|cell| {
             Some(format!("{:.2}", cell.server.as_ref()?.compute_infer_ms))
         }),
-    ];
+    ]);
     tables.extend(waterfalls(report));
     tables.extend([concurrent(report), capacity::goodput(report), capacity::capacities(report)]);
     tables.extend([

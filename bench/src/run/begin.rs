@@ -88,6 +88,7 @@ impl Run<'_> {
             outputs: Comparison::default(),
             cells: Vec::new(),
             capacities: Vec::new(),
+            scenario: None,
             differences: Vec::new(),
             speedups: Vec::new(),
             hypotheses: Vec::new(),

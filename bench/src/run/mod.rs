@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! setup -> session: begin (preflight) -> plan -> stage -> warm_up, serial, window, open_window -> journal, folder
-//!          slo:     begin (preflight) -> open_window at one rate after another
+//!          slo:      begin (preflight) -> warm_up, open_window at one rate after another, the lanes in turns
+//!          scenario: begin (preflight) -> warm_up, window or open_window, lane by lane
 //! ```
 //! [`lane_client`] holds what a lane keeps from cell to cell; [`progress`] is the trait that the command line implements.
 
@@ -22,6 +23,7 @@ pub mod preflight;
 pub mod prepare;
 pub mod progress;
 pub mod request;
+pub mod scenario;
 pub mod serial;
 pub mod session;
 pub mod setup;

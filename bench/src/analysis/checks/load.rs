@@ -14,7 +14,7 @@ use crate::{
 /// 99th percentile of the schedule's lag, in ms, from which on there is a warning.
 pub const LAG_BOUND_MS: f64 = 1.0;
 /// Mean number of requests in flight, divided by the concurrency, below which the concurrency was not reached.
-const CONCURRENCY_REACHED: f64 = 0.95;
+pub(crate) const CONCURRENCY_REACHED: f64 = 0.95;
 
 /// Whether the client fell behind its own schedule.
 pub fn is_late(open: &OpenLoopFigures) -> bool {
@@ -91,7 +91,7 @@ fn littles_law(cell: &summary::Cell) -> f64 {
 /// window of few requests. Each window is therefore shortened by its longest latency at both ends: in the rest, every
 /// request in flight has a sample, and all workers have begun even without a ramp. `None` if nothing is left of the
 /// windows, or if requests failed, because failed requests have no samples.
-fn in_flight(cell: &Cell) -> Option<f64> {
+pub(crate) fn in_flight(cell: &Cell) -> Option<f64> {
     if cell.failures.count > 0 {
         return None;
     }
