@@ -19,6 +19,7 @@ use crate::{
         lane::Lane,
         limits::Limits,
         load::Load,
+        machine::Machine,
         part::StageTimes,
         precision::Precision,
         record::Recorder,
@@ -129,6 +130,7 @@ fn info(lane: Lane) -> LaneInfo {
         provider_reason: None,
         max_queue_delay_us: None,
         tls: None,
+        machine: Machine::default(),
         counters_missing: None,
     }
 }

@@ -295,3 +295,29 @@ async fn a_scenario_refuses_flags_of_the_plan() {
         assert_eq!(output(command).await.status.code(), Some(2), "{flag}");
     }
 }
+
+/// The link carries 20 requests a second, however many are in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_link_is_found_to_end_the_scaling() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    command.args([
+        "--skip=trt,jpeg",
+        "--batches",
+        "--concurrency=1,2,8",
+        "--duration=1s",
+        "--max-window-requests=1000",
+    ]);
+    command.args(["--ramp=500ms", "--link=rtt=1ms,up=100mbit"]);
+    assert_eq!(output(command).await.status.code(), Some(0));
+    let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+    command.arg("explain").arg(run);
+    let stdout = String::from_utf8(output(command).await.stdout).unwrap();
+    for line in
+        ["## ONNX HTTP (reused, fp32, tcp): link", "## ONNX gRPC (reused, fp32, tcp): link", "- Little's law at "]
+    {
+        assert!(stdout.contains(line), "{line} in {stdout}");
+    }
+}

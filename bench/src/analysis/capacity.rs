@@ -43,6 +43,11 @@ pub fn goodput(cell: &Cell, bound_ms: f64, seed: u64) -> Option<Estimate> {
 
 /// The capacity of each variant of each lane, for each kind of load of which at least two were measured.
 pub fn capacities(report: &Report) -> Vec<Capacity> {
+    series_by_load(report).iter().filter_map(|cells| capacity(cells)).collect()
+}
+
+/// The cells of each series: one variant of a lane, one kind of load, one batch size; ascending by load.
+pub fn series_by_load(report: &Report) -> Vec<Vec<&Cell>> {
     let mut groups: Vec<Vec<&Cell>> = Vec::new();
     for cell in report.cells.iter().filter(|cell| kind(cell.load).is_some()) {
         let same = |other: &Cell| series(other) == series(cell);
@@ -51,7 +56,8 @@ pub fn capacities(report: &Report) -> Vec<Capacity> {
             None => groups.push(vec![cell]),
         }
     }
-    groups.iter_mut().filter_map(|group| capacity(group)).collect()
+    groups.iter_mut().for_each(|group| group.sort_by_key(|cell| cell.load));
+    groups
 }
 
 /// What the cells of one series have in common.
@@ -68,8 +74,7 @@ fn kind(load: Load) -> Option<Option<Arrivals>> {
     }
 }
 
-fn capacity(cells: &mut [&Cell]) -> Option<Capacity> {
-    cells.sort_by_key(|cell| cell.load);
+fn capacity(cells: &[&Cell]) -> Option<Capacity> {
     let highest = cells.last()?.load;
     let point = |cell: &Cell, images_per_s: Option<Estimate>| {
         let mean_ms = cell.latency_ms.as_ref()?.mean.value;

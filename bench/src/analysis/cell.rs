@@ -67,6 +67,7 @@ impl Cell {
             abandoned: recorder.abandoned,
             warm_up,
             wall_s: wall.as_secs_f64(),
+            machines: Vec::new(),
             client_cpu_s: cpu.map(|cpu| cpu.as_secs_f64()),
             client_busiest_thread_s: busiest.map(|cpu| cpu.as_secs_f64()),
             images_per_s: throughput,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! measurements -> cell (timing, waterfall, samples) -> conclude: pairing, claims, checks -> report
-//! report -> summary -> checks, predict, compare
+//! report -> summary -> checks, predict, compare, scaling
 //! ```
 //! To add a warning, see [`checks`].
 
@@ -18,6 +18,7 @@ pub mod outputs;
 pub mod pairing;
 pub mod predict;
 pub mod samples;
+pub mod scaling;
 pub mod scenario;
 pub mod sequence;
 pub mod slo;

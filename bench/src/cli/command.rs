@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     cli::{
         compare::{self, CompareArgs},
+        explain::{self, ExplainArgs},
         floor,
         link::{self, LinkArgs},
         output::show,
@@ -54,6 +55,11 @@ pub enum Command {
     ///
     /// For runs over a known link it also shows the latency that the link does not explain.
     Compare(CompareArgs),
+    /// Say which resource ends the scaling of each lane (GPU, CPU, link, queue or client), with the evidence.
+    ///
+    /// Reads runs with several numbers of workers or open-loop rates. Compares utilisations (instances, GPU, client, link)
+    /// and, by Little's law, where requests in flight wait. With several runs it also says whether more instances help.
+    Explain(ExplainArgs),
     /// Measure the network link to a server: round trip, rate in each direction, signs of loss.
     Link(LinkArgs),
     /// Find the highest request rate at which p99 latency stays within a bound.
@@ -83,6 +89,7 @@ pub async fn main() -> ExitCode {
         Command::Schema => show(schema::schema().map_err(Into::into)),
         Command::Report(args) => show(report::report(&args)),
         Command::Compare(args) => show(compare::compare(&args)),
+        Command::Explain(args) => show(explain::explain(&args)),
         Command::Link(args) => show(link::link(&args).await),
         Command::Floor(args) => floor::floor(args).await,
     };

@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod compare;
+pub mod explain;
 pub mod floor;
 pub mod lane_args;
 pub mod limit_args;

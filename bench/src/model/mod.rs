@@ -17,6 +17,7 @@ pub mod lane;
 pub mod limits;
 pub mod link;
 pub mod load;
+pub mod machine;
 pub mod metric;
 pub mod outputs;
 pub mod part;

@@ -14,6 +14,7 @@ use crate::model::{
     hypothesis::Finding,
     lane::Lane,
     load::Load,
+    machine::Machine,
     metric::Metric,
     outputs::Comparison,
     scenario::ScenarioResults,
@@ -55,6 +56,9 @@ pub struct LaneInfo {
     /// The TLS version of its connections; `None` (null) without TLS.
     #[serde(default)]
     pub tls: Option<TlsVersion>,
+    /// What runs the model.
+    #[serde(default)]
+    pub machine: Machine,
     /// The reason if there are no server counters.
     pub counters_missing: Option<String>,
 }

@@ -19,6 +19,7 @@ pub mod markdown;
 pub mod plots;
 pub mod predicted;
 pub mod samples;
+pub mod scaling;
 pub mod scenario;
 pub mod schema;
 pub mod slo;
