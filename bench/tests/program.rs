@@ -226,9 +226,17 @@ async fn the_search_shows_every_probe() {
 async fn concurrent_loads_and_open_loops_have_batch_sizes() {
     let suite = Suite::start(Script::default()).await;
     let folder = tempfile::tempdir().unwrap();
-    let mut command = program(&suite, folder.path());
-    command.args(["--skip=trt,jpeg", "--batches", "--concurrency=1,4", "--concurrent-batches=1,3", "--bound=60s"]);
-    command.args(["--load=closed", "--load=constant:40", "--duration=500ms"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+    command.args([
+        "run",
+        "--skip=trt,jpeg",
+        "--batches",
+        "--concurrency=1,4",
+        "--concurrent-batches=1,3",
+        "--bound=60s",
+    ]);
+    command.args(["--load=closed", "--load=constant:40", "--duration=500ms", "--ramp=0s"]).args(suite.flags());
+    command.arg("--output").arg(folder.path()).stdin(Stdio::null());
     let stdout = String::from_utf8(output(command).await.stdout).unwrap();
     let report = report(folder.path());
     let loads = report.cells.iter().filter(|cell| cell.lane == Lane::ONNX_HTTP).map(|cell| cell.load.to_string());
@@ -245,7 +253,8 @@ async fn concurrent_loads_and_open_loops_have_batch_sizes() {
     );
     for cell in &report.cells {
         let server = cell.server.as_ref().unwrap();
-        assert_eq!(server.images, server.requests * cell.load.batch() as u64, "{}", cell.load);
+        let images = server.images as f64 / server.requests as f64;
+        assert!((images / cell.load.batch() as f64 - 1.0).abs() < 0.2, "{}: {images} images a request", cell.load);
         assert!(cell.goodput_per_s.unwrap().value > 0.0, "all answers are within a minute");
     }
     for table in
@@ -263,7 +272,11 @@ async fn a_short_scenario_is_invalid_and_says_why() {
         (&["singlestream"][..], "concurrent c=1", "p90 (ms)"),
         (&["multistream", "--min-queries=20"], "concurrent c=1 b=8", "p99 of a query (ms)"),
         (&["offline", "--min-queries=50", "--concurrent-batches=4"], "concurrent c=16 b=4", "samples/s"),
-        (&["server", "--target-qps=60", "--min-queries=30", "--bound=1m"], "poisson 60/s", "queries/s"),
+        (
+            &["server", "--target-qps=60", "--min-duration=1s", "--min-queries=30", "--bound=1m"],
+            "poisson 60/s",
+            "queries/s",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
