@@ -328,9 +328,11 @@ async fn a_slow_link_is_found_to_end_the_scaling() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
     command.arg("explain").arg(run);
     let stdout = String::from_utf8(output(command).await.stdout).unwrap();
-    for line in
-        ["## ONNX HTTP (reused, fp32, tcp): link", "## ONNX gRPC (reused, fp32, tcp): link", "- Little's law at "]
-    {
+    for line in [
+        "## ONNX HTTP, concurrent (reused, fp32, tcp): link",
+        "## ONNX gRPC, concurrent (reused, fp32, tcp): link",
+        "- Little's law at ",
+    ] {
         assert!(stdout.contains(line), "{line} in {stdout}");
     }
 }

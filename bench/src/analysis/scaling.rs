@@ -152,7 +152,7 @@ impl Evidence {
             requests_per_s,
             latency_ms,
             places_ms: places(cell, latency_ms),
-            runs: runs(cell, requests_per_s),
+            runs: runs(cell),
             instances,
             client: [of_wall(cell.client_cpu_s).map(|share| share / cores), of_wall(cell.client_busiest_thread_s)],
             link,
@@ -171,9 +171,10 @@ impl Evidence {
         self.runs.map(|(per_s, ms)| per_s * ms / 1e3)
     }
 
-    /// The share of the instances that are busy, if their number is known.
+    /// The share of the instances that are busy, if their number is known. Runs that began before a window count as a whole
+    /// in it, so in short windows the quotient may exceed 1.
     pub fn instances_busy(&self) -> Option<f64> {
-        Some(self.busy_instances()? / f64::from(self.instances.filter(|n| *n > 0)?))
+        Some((self.busy_instances()? / f64::from(self.instances.filter(|n| *n > 0)?)).min(1.0))
     }
 
     /// The known utilisations; `device` runs the model.
@@ -213,10 +214,10 @@ fn instances(info: &LaneInfo) -> Option<u32> {
 }
 
 /// Runs of the model per second, and the time of one in ms. A request counts the time of the run that it is a part of.
-fn runs(cell: &Cell, requests_per_s: f64) -> Option<(f64, f64)> {
+fn runs(cell: &Cell) -> Option<(f64, f64)> {
     let server = cell.server.as_ref().filter(|server| server.requests > 0 && server.executions > 0)?;
     let run_ms = server.compute_input_ms + server.compute_infer_ms + server.compute_output_ms;
-    Some((requests_per_s * server.executions as f64 / server.requests as f64, run_ms))
+    Some((server.executions as f64 / cell.wall_s, run_ms))
 }
 
 /// What ends the scaling of each series of loads in a report. `instances` is the number of instances of lanes whose server

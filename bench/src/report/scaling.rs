@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     analysis::scaling::{End, Evidence, Place, Resource, Scaling},
+    model::load::Load,
     report::table::{label, milliseconds},
 };
 
@@ -59,7 +60,8 @@ fn section(scaling: &Scaling<'_>) -> String {
         End::NotReached(_) => "not reached".to_owned(),
         _ => name(end.resource()).to_owned(),
     };
-    let mut text = format!("## {} ({}{variant}, {}): {head}\n\n", label(cell.lane), cell.connection, cell.transport);
+    let lane = format!("{}, {}", label(cell.lane), kind(cell.load));
+    let mut text = format!("## {lane} ({}{variant}, {}): {head}\n\n", cell.connection, cell.transport);
     for line in [verdict(*end), scales(scaling)] {
         let _ = writeln!(text, "- {line}");
     }
@@ -67,6 +69,15 @@ fn section(scaling: &Scaling<'_>) -> String {
         let _ = writeln!(text, "- {line}");
     }
     text
+}
+
+/// What the loads of a lane have in common.
+fn kind(load: Load) -> String {
+    let kind = match load {
+        Load::Open { arrivals, .. } => arrivals.to_string(),
+        Load::Serial { .. } | Load::Concurrent { .. } => "concurrent".into(),
+    };
+    if load.batch() > 1 { format!("{kind} b={}", load.batch()) } else { kind }
 }
 
 /// What ends the scaling, in a sentence.

@@ -69,7 +69,10 @@ impl ScenarioPlan {
 
     /// The time in which Server sends the fewest queries at a rate, and at least the shortest time.
     pub fn server_time(&self, rate: Rate) -> Duration {
-        Duration::from_secs_f64((self.min_queries + 1) as f64 / rate.get()).max(self.min_duration)
+        let fewest = self.min_queries as f64;
+        // By chance fewer arrive: three standard deviations.
+        let queries = fewest + 3.0 * fewest.sqrt() + 1.0;
+        Duration::from_secs_f64(queries / rate.get()).max(self.min_duration)
     }
 
     fn bound_ms(&self) -> f64 {

@@ -96,7 +96,8 @@ pub(crate) fn in_flight(cell: &Cell) -> Option<f64> {
         return None;
     }
     let (mut in_flight_us, mut length_us) = (0.0, 0.0);
-    for block in &cell.blocks {
+    // Of a window without a completed request nothing is known: its requests may all have been in flight.
+    for block in cell.blocks.iter().filter(|block| block.samples > 0) {
         let samples = block.first..block.first + block.samples;
         let starts_us = cell.samples.start_us.get(samples.clone())?;
         let latencies_us = cell.samples.latency_us.get(samples)?;

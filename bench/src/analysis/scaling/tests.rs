@@ -3,6 +3,7 @@ use crate::{
     fixture,
     model::{
         block::{Measured, MeasuredBlock, WarmUp},
+        cell::BlockSpan,
         connection::Traffic,
         counters::Counters,
         lane::Lane,
@@ -228,7 +229,7 @@ fn the_evidence_is_a_few_lines_for_each_lane() {
     insta::assert_snapshot!(text(&explained), @r"
     # What ends the scaling: one
 
-    ## ONNX HTTP (reused, fp32, tcp): CPU
+    ## ONNX HTTP, concurrent (reused, fp32, tcp): CPU
 
     - The CPU is the busiest: the model runs for 100 % of the time. More instances help only if it has capacity left.
     - Throughput (img/s): 66.0 at concurrent c=1, 100.0 at concurrent c=4, 100.0 at concurrent c=16; nearly the peak from concurrent c=4 on.
@@ -239,7 +240,7 @@ fn the_evidence_is_a_few_lines_for_each_lane() {
 
     # What ends the scaling: two
 
-    ## ONNX HTTP (reused, fp32, tcp): CPU
+    ## ONNX HTTP, concurrent (reused, fp32, tcp): CPU
 
     - The CPU is the busiest: the model runs for 100 % of the time. More instances help only if it has capacity left.
     - Throughput (img/s): 66.0 at concurrent c=1, 200.0 at concurrent c=4, 200.0 at concurrent c=16; nearly the peak from concurrent c=4 on.
@@ -251,4 +252,14 @@ fn the_evidence_is_a_few_lines_for_each_lane() {
 
     - ONNX HTTP: 1 to 2 instances (one, two): 100.0 to 200.0 img/s; more instances help: with fewer, the queue for an instance ended the scaling.
     ");
+}
+
+/// Windows that are shorter than a request complete nothing: that does not mean that the workers were idle.
+#[test]
+fn a_window_without_a_completed_request_says_nothing_of_the_workers() {
+    let mut report = SYSTEM.report(&[1, 4]);
+    let cell = &mut report.cells[1];
+    let last = *cell.blocks.last().unwrap();
+    cell.blocks.push(BlockSpan { start_s: last.start_s + 10.0, first: last.first + last.samples, samples: 0, ..last });
+    assert!(scalings(&report, None)[0].steps[1].kept_in_flight.unwrap() > 0.99);
 }
