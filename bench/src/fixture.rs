@@ -19,6 +19,7 @@ use crate::{
         lane::Lane,
         limits::Limits,
         load::Load,
+        machine::Machine,
         part::StageTimes,
         precision::Precision,
         record::Recorder,
@@ -129,6 +130,7 @@ fn info(lane: Lane) -> LaneInfo {
         provider_reason: None,
         max_queue_delay_us: None,
         tls: None,
+        machine: Machine::default(),
         counters_missing: None,
     }
 }
@@ -208,6 +210,8 @@ pub(crate) fn report() -> Report {
         client_preprocess_ms: Some(Estimate::new(2.0, 1.9, 2.1, 20)),
         outputs: compare(&outputs, Vec::new()),
         cells,
+        capacities: Vec::new(),
+        scenario: None,
         differences: Vec::new(),
         speedups: Vec::new(),
         hypotheses: Vec::new(),

@@ -5,7 +5,7 @@
 //! ```text
 //! cli                    arguments, one file for each command, progress
 //! selftest               proofs against servers whose behaviour is known
-//! run, floor             preflight, plan, loops that send and time, journal, SLO search; the bare socket
+//! run, floor             preflight, plan, loops that send and time, journal, SLO search, scenarios; the bare socket
 //! study                  the study's raw data, its tables, its hypotheses
 //! report                 tables, HTML, SVG, Markdown, CSV, JSON, samples
 //! server, link           what a server reports of itself; the emulated and the measured link

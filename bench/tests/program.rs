@@ -5,6 +5,7 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
+use quintet_bench::model::cell::Cell;
 use quintet_bench::model::lane::Lane;
 use quintet_bench::model::report::Report;
 use support::{Script, Suite};
@@ -334,5 +335,127 @@ async fn the_search_shows_every_probe() {
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("| onnx-grpc | 200.0 | – |"), "{stdout}");
     assert_eq!(stdout.lines().filter(|line| line.ends_with("| yes |")).count(), 3 * 2, "{stdout}");
-    assert_eq!(report(folder.path()).cells.len(), 3 * 2);
+    let report = report(folder.path());
+    assert_eq!(report.cells.len(), 3 * 2);
+    // The lanes take turns: each has a window before the last of every other lane, so differences are paired.
+    let at_100 = || report.cells.iter().filter(|cell| cell.load.to_string() == "poisson 100/s");
+    let last = |cell: &Cell| cell.blocks.last().unwrap().start_s;
+    assert!(at_100().all(|a| at_100().all(|b| a.blocks[0].start_s < last(b))), "{report:?}");
+    assert!(at_100().all(|cell| cell.warm_up.sent > 0));
+    assert!(report.differences.iter().all(|d| d.difference.paired) && !report.differences.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_loads_and_open_loops_have_batch_sizes() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+    command.args([
+        "run",
+        "--skip=trt,jpeg",
+        "--batches",
+        "--concurrency=1,4",
+        "--concurrent-batches=1,3",
+        "--bound=60s",
+    ]);
+    command.args(["--load=closed", "--load=constant:40", "--duration=500ms", "--ramp=0s"]).args(suite.flags());
+    command.arg("--output").arg(folder.path()).stdin(Stdio::null());
+    let stdout = String::from_utf8(output(command).await.stdout).unwrap();
+    let report = report(folder.path());
+    let loads = report.cells.iter().filter(|cell| cell.lane == Lane::ONNX_HTTP).map(|cell| cell.load.to_string());
+    assert_eq!(
+        loads.collect::<Vec<_>>(),
+        [
+            "concurrent c=1",
+            "concurrent c=4",
+            "concurrent c=1 b=3",
+            "concurrent c=4 b=3",
+            "constant 40/s",
+            "constant 40/s b=3"
+        ]
+    );
+    for cell in &report.cells {
+        let server = cell.server.as_ref().unwrap();
+        let images = server.images as f64 / server.requests as f64;
+        assert!((images / cell.load.batch() as f64 - 1.0).abs() < 0.2, "{}: {images} images a request", cell.load);
+        assert!(cell.goodput_per_s.unwrap().value > 0.0, "all answers are within a minute");
+    }
+    for table in
+        ["## Concurrent throughput (img/s)", "## Goodput within 60000 ms (img/s)", "## Peak throughput and knee"]
+    {
+        assert!(stdout.contains(table), "{table} in {stdout}");
+    }
+    assert_eq!(report.capacities.len(), 2 * 2, "two lanes, two batch sizes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_scenario_is_invalid_and_says_why() {
+    let suite = Suite::start(Script::default()).await;
+    for (flags, load, result) in [
+        (&["singlestream"][..], "concurrent c=1", "p90 (ms)"),
+        (&["multistream", "--min-queries=20"], "concurrent c=1 b=8", "p99 of a query (ms)"),
+        (&["offline", "--min-queries=50", "--concurrent-batches=4"], "concurrent c=16 b=4", "samples/s"),
+        (
+            &["server", "--target-qps=60", "--min-duration=1s", "--min-queries=30", "--bound=1m"],
+            "poisson 60/s",
+            "queries/s",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+        command.args(["run", "--skip=trt,jpeg", "--ramp=0s", "--min-duration=200ms", "--scenario"]).args(flags);
+        command.args(suite.flags()).arg("--output").arg(folder.path()).stdin(Stdio::null());
+        let output = output(command).await;
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(stdout.contains("## MLPerf scenario ") && stdout.contains(result), "{stdout}");
+        let report = report(folder.path());
+        let scenario = report.scenario.as_ref().unwrap();
+        assert_eq!(scenario.results.len(), 2);
+        for (found, cell) in scenario.results.iter().zip(&report.cells) {
+            assert_eq!((found.validity(), cell.load.to_string().as_str()), ("INVALID", load));
+            assert!(found.invalid[0].starts_with("too short: ") && found.queries >= scenario.min_queries, "{found:?}");
+            assert!(found.value.is_some() || found.queries < 662, "{found:?}");
+        }
+        let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let csv = std::fs::read_to_string(run.join("report.csv")).unwrap();
+        assert!(csv.lines().next().unwrap().contains("scenario_validity") && csv.contains(",INVALID,"), "{csv}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scenario_refuses_flags_of_the_plan() {
+    for flag in ["--batches=1", "--iterations=3", "--load=closed", "--blocks=2", "--dry-run"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+        command.args(["run", "--scenario=offline", flag]).stdin(Stdio::null());
+        assert_eq!(output(command).await.status.code(), Some(2), "{flag}");
+    }
+}
+
+/// The link carries 20 requests a second, however many are in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_link_is_found_to_end_the_scaling() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&suite, folder.path());
+    command.args([
+        "--skip=trt,jpeg",
+        "--batches",
+        "--concurrency=1,2,8",
+        "--duration=1s",
+        "--max-window-requests=1000",
+    ]);
+    command.args(["--ramp=500ms", "--link=rtt=1ms,up=100mbit"]);
+    assert_eq!(output(command).await.status.code(), Some(0));
+    let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintet-bench"));
+    command.arg("explain").arg(run);
+    let stdout = String::from_utf8(output(command).await.stdout).unwrap();
+    for line in [
+        "## ONNX HTTP, concurrent (reused, fp32, tcp): link",
+        "## ONNX gRPC, concurrent (reused, fp32, tcp): link",
+        "- Little's law at ",
+    ] {
+        assert!(stdout.contains(line), "{line} in {stdout}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     analysis::{
+        capacity::{capacities, goodput},
         checks,
         claims::{self, difference},
     },
@@ -18,6 +19,11 @@ use crate::{
 
 /// Completes a report from its cells, whose samples must be loaded. `findings` come before those on the user's hypotheses.
 pub fn conclude(report: &mut Report, findings: Vec<Finding>) {
+    let (bound, seed) = (report.settings.bound_ms, report.settings.seed);
+    for cell in &mut report.cells {
+        cell.goodput_per_s = bound.and_then(|bound| goodput(cell, bound, seed));
+    }
+    report.capacities = capacities(report);
     report.differences = lane_differences(report);
     report.speedups = serial_speedups(report);
     report.hypotheses = findings.into_iter().chain(claims::judge(report)).collect();

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     cli::{
         compare::{self, CompareCommand},
+        explain::{self, ExplainArgs},
         floor,
         link::{self, LinkArgs},
         output::show,
@@ -39,8 +40,8 @@ pub enum Command {
     /// Short flags mean what they mean to others: -b and -m as in perf_analyzer, -c, -n and -q as in oha, -d as in wrk,
     /// -w as in hyperfine.
     ///
-    /// Exit status: 0 all requests succeeded, 1 some requests failed, 2 bad usage or a lane cannot be reached,
-    /// 3 a condition of --fail-on holds, 130 interrupted.
+    /// Exit status: 0 all requests succeeded, 1 some requests failed or the result of a --scenario is INVALID, 2 bad usage
+    /// or a lane cannot be reached, 3 a condition of --fail-on holds, 130 interrupted.
     #[command(args_override_self = true)]
     Run(Box<RunCommand>),
     /// Print the JSON schema of report.json.
@@ -62,13 +63,20 @@ pub enum Command {
     ///
     /// Exit status: 0 compared, 2 a file holds no results, 3 a condition of --fail-on holds.
     Compare(CompareCommand),
+    /// Say which resource ends the scaling of each lane (GPU, CPU, link, queue or client), with the evidence.
+    ///
+    /// Reads runs with several numbers of workers or open-loop rates. Compares utilisations (instances, GPU, client, link)
+    /// and, by Little's law, where requests in flight wait. With several runs it also says whether more instances help.
+    Explain(ExplainArgs),
     /// Measure the network link to a server: round trip, rate in each direction, signs of loss.
     Link(LinkArgs),
     /// Find the highest request rate at which p99 latency stays within a bound.
     ///
-    /// Sends single images to each lane at a constant rate (an open loop); latency counts from the intended send time.
-    /// The rate doubles while p99 is within the bound. Then the interval between the highest rate within the bound and
-    /// the lowest rate above it is halved until it is at most 5 % wide. Windows, lanes and limits are set as for `run`.
+    /// Sends single images to each lane in an open loop; latency counts from the intended send time. The rate doubles
+    /// while p99 is within the bound. Then the interval between the highest rate within the bound and the lowest rate
+    /// above it is halved until it is at most 5 % wide. The lanes take turns window by window, at the same rates until
+    /// they differ; each probe begins with a warm-up. A bound missed while the client sent late does not count: the rate is
+    /// tried once more, then the lane is reported as client-limited. Windows, lanes and limits are set as for `run`.
     ///
     /// Exit status: 0 a rate was found for every lane, 1 for some lanes only, 2 bad usage or a lane cannot be reached,
     /// 130 interrupted.
@@ -89,6 +97,7 @@ pub async fn main() -> ExitCode {
         Command::Schema => show(schema::schema().map_err(Into::into)),
         Command::Report(args) => report::command(&args),
         Command::Compare(args) => compare::command(&args),
+        Command::Explain(args) => show(explain::explain(&args)),
         Command::Link(args) => show(link::link(&args).await),
         Command::Floor(args) => floor::floor(args).await,
     };

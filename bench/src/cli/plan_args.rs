@@ -22,14 +22,22 @@ pub struct PlanArgs {
     #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,8,16,32", help_heading = "Load",
           value_parser = counts(MAX_BATCH), num_args = 0..)]
     pub batches: Vec<u16>,
-    /// Numbers of workers of the concurrent part, each with one image in flight; give none to skip it.
+    /// Numbers of workers of the concurrent part, each with one request in flight; give none to skip it.
     #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,16", help_heading = "Load",
           value_parser = counts(MAX_CONCURRENCY), num_args = 0..)]
     pub concurrency: Vec<u16>,
+    /// Images in each request of the concurrent part and of open loops; each size is measured.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1", help_heading = "Load",
+          value_parser = counts(MAX_BATCH))]
+    pub concurrent_batches: Vec<u16>,
+    /// Count goodput: the answers within this time, per second, beside the throughput of each concurrent load and open
+    /// loop. With --scenario server, the bound on p99 [server: 15ms, MLPerf's for ResNet-50].
+    #[arg(long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
+    pub bound: Option<Duration>,
     /// Measured requests for each lane and batch size [quick: 16, seed: 30].
     #[arg(short = 'n', long, value_name = "N", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub iterations: Option<u32>,
-    /// Kind of load; repeatable. closed: the serial and the concurrent part. An open loop sends single images at set times
+    /// Kind of load; repeatable. closed: the serial and the concurrent part. An open loop sends requests at set times
     /// without waiting for responses: constant:RATE, poisson:RATE (requests per second), steps:RATE,RATE,... or
     /// replay:FILE (one send time in seconds per line) [default: closed, unless there is a --rate].
     #[arg(long, value_name = "LOAD", help_heading = "Load")]
@@ -84,6 +92,8 @@ impl PlanArgs {
         Settings {
             batches: distinct(&self.batches),
             concurrency: distinct(&self.concurrency),
+            concurrent_batches: distinct(&self.concurrent_batches),
+            bound_ms: self.bound.map(|bound| bound.as_secs_f64() * 1e3),
             iterations: or(self.iterations, preset.iterations),
             warmup,
             max_warmup: or(self.max_warmup, MOST_WARMUP_GROUPS * warmup),

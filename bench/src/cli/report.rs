@@ -170,7 +170,7 @@ fn markdown(file: &Path, link: Option<LinkSpec>) -> anyhow::Result<String> {
             report.warnings = warnings;
             let text = Markdown.export(&report)?;
             match &link {
-                Some(link) => format!("{text}\n{}", markdown::explained(&summary, link)),
+                Some(link) => format!("{text}\n{}", markdown::predicted(&summary, link)),
                 None => text,
             }
         }

@@ -15,6 +15,7 @@ use crate::{
         output::write_stdout,
         plan_args::PlanArgs,
         progress::{ASSUMED_IMAGE, Terminal, duration_text},
+        scenario::{self, Lanes, ScenarioArgs},
         setup::{emulate, payload, stop_at_ctrl_c},
     },
     client::target::Target,
@@ -55,6 +56,9 @@ pub struct RunArgs {
     /// Sizes and claims.
     #[command(flatten)]
     pub plan: PlanArgs,
+    /// A scenario of MLPerf in place of the plan.
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
     /// Limits of the client.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -84,6 +88,13 @@ pub async fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &command.resume {
         let unfinished = Unfinished::read(folder)?;
         return measure(&flags_of(&unfinished)?, Some(unfinished)).await;
+    }
+    let (args, settings) = (&command.args, command.args.settings());
+    if let Some(plan) = args.scenario.plan(&settings) {
+        check_transports(&settings)?;
+        let images = args.load.images.as_deref();
+        let lanes = Lanes { targets: args.lanes.targets()?, images, output: args.output.clone() };
+        return scenario::measure(plan, settings, lanes, args.tables).await;
     }
     if command.dry_run {
         let (plan, targets) = plan(&command.args)?;

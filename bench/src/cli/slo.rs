@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,11 +15,16 @@ use crate::{
         progress::Terminal,
         setup::{emulate, payload, stop_at_ctrl_c},
     },
-    model::{arrivals::Rate, duration::parse_duration, settings::Settings},
+    model::{
+        arrivals::{Arrivals, Rate},
+        duration::parse_duration,
+        settings::Settings,
+        slo::Goal,
+    },
+    report::slo,
     run::{
         plan::Plan,
         setup::{Run, Stop},
-        slo::{self, Goal},
     },
 };
 
@@ -29,17 +34,20 @@ pub struct SloArgs {
     /// Bound on p99 latency.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub p99: Duration,
+    /// When requests arrive: poisson (as from many independent users) or constant (at equal intervals).
+    #[arg(long, value_name = "ARRIVALS", value_enum, default_value = "poisson")]
+    pub arrivals: Spacing,
     /// First rate to try, in requests per second.
     #[arg(long, value_name = "RATE", default_value = "10")]
     pub start_rate: Rate,
     /// Highest rate to try, in requests per second.
     #[arg(long, value_name = "RATE", default_value = "10000")]
     pub max_rate: Rate,
-    /// Most windows to measure for each lane.
+    /// Most rates to probe for each lane.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
     pub probes: u16,
-    /// Longest window. A window lasts until it has the 662 requests that a verdict on p99 needs, but no longer than this;
-    /// with fewer requests the rate is undecided.
+    /// Longest measured time of a probe. It lasts until it has the 662 requests that a verdict on p99 needs, but no longer
+    /// than this; with fewer requests the rate is undecided.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub longest_window: Duration,
     /// The lanes.
@@ -56,6 +64,15 @@ pub struct SloArgs {
     pub output: PathBuf,
 }
 
+/// When the requests of a probe arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Spacing {
+    /// With exponential gaps.
+    Poisson,
+    /// At equal intervals.
+    Constant,
+}
+
 /// Searches and prints the rates found.
 ///
 /// # Errors
@@ -66,6 +83,10 @@ pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
     let (goal, mut targets) = (
         Goal {
             p99: args.p99,
+            arrivals: match args.arrivals {
+                Spacing::Poisson => Arrivals::Poisson,
+                Spacing::Constant => Arrivals::Constant,
+            },
             start: args.start_rate,
             most: args.max_rate,
             probes: args.probes.into(),

@@ -177,7 +177,7 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::explain::{Exchange, predict};
+    use crate::analysis::predict::{Exchange, predict};
     use proptest::prelude::*;
 
     /// One direction of a link in virtual time, with one connection that opens at once.

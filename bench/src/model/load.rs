@@ -71,6 +71,13 @@ impl std::fmt::Display for Load {
             Self::Serial { batch } => write!(f, "serial b={batch}"),
             Self::Concurrent { concurrency, .. } => write!(f, "concurrent c={concurrency}"),
             Self::Open { arrivals, rate, .. } => write!(f, "{arrivals} {rate}"),
+        }?;
+        match self {
+            Self::Serial { .. } => Ok(()),
+            Self::Concurrent { batch, .. } | Self::Open { batch, .. } => match batch {
+                1 => Ok(()),
+                _ => write!(f, " b={batch}"),
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod block;
+pub mod capacity;
 pub mod cell;
 pub mod condition;
 pub mod connection;
@@ -17,6 +18,7 @@ pub mod lane;
 pub mod limits;
 pub mod link;
 pub mod load;
+pub mod machine;
 pub mod metric;
 pub mod outputs;
 pub mod part;
@@ -26,7 +28,9 @@ pub mod record;
 pub mod report;
 pub mod sample;
 pub mod samples;
+pub mod scenario;
 pub mod settings;
+pub mod slo;
 pub mod transport;
 pub mod until_decided;
 pub mod variant;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    capacity::Capacity,
     cell::Cell,
     connection::{Policy, TlsVersion},
     difference::Difference,
@@ -13,8 +14,10 @@ use crate::model::{
     hypothesis::Finding,
     lane::Lane,
     load::Load,
+    machine::Machine,
     metric::Metric,
     outputs::Comparison,
+    scenario::ScenarioResults,
     settings::Settings,
     transport::Transport,
     warning::Warning,
@@ -53,6 +56,9 @@ pub struct LaneInfo {
     /// The TLS version of its connections; `None` (null) without TLS.
     #[serde(default)]
     pub tls: Option<TlsVersion>,
+    /// What runs the model.
+    #[serde(default)]
+    pub machine: Machine,
     /// The reason if there are no server counters.
     pub counters_missing: Option<String>,
 }
@@ -121,6 +127,12 @@ pub struct Report {
     pub outputs: Comparison,
     /// The measurements.
     pub cells: Vec<Cell>,
+    /// How far each lane's throughput follows its load, where several loads of one kind were measured.
+    #[serde(default)]
+    pub capacities: Vec<Capacity>,
+    /// The results of a scenario of MLPerf, if one was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<ScenarioResults>,
     /// The differences of every pair of lanes under every load.
     #[serde(default)]
     pub differences: Vec<LaneDifference>,

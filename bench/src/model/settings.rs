@@ -41,8 +41,14 @@ pub struct Settings {
     pub model: String,
     /// Batch sizes of the serial part, in images.
     pub batches: Vec<usize>,
-    /// Numbers of workers of the concurrent part; each sends one image at a time.
+    /// Numbers of workers of the concurrent part; each has one request in flight.
     pub concurrency: Vec<usize>,
+    /// Images in each request of the concurrent part and of open loops; each size is measured.
+    #[serde(default = "single_images")]
+    pub concurrent_batches: Vec<usize>,
+    /// Longest latency of an answer that counts as goodput, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ms: Option<f64>,
     /// Measured requests for each lane and batch size.
     pub iterations: usize,
     /// Fewest warm-up requests for each lane before each batch size is measured.
@@ -95,6 +101,10 @@ fn closed() -> Vec<LoadSpec> {
     vec![LoadSpec::Closed]
 }
 
+fn single_images() -> Vec<usize> {
+    vec![1]
+}
+
 fn reused() -> Vec<Policy> {
     vec![Policy::Reused]
 }
@@ -109,6 +119,8 @@ impl Default for Settings {
             model: "resnet50".into(),
             batches: vec![1, 4, 8, 16, 32],
             concurrency: vec![1, 8, 16],
+            concurrent_batches: single_images(),
+            bound_ms: None,
             iterations,
             warmup,
             max_warmup: MOST_WARMUP_GROUPS * warmup,

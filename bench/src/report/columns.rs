@@ -14,8 +14,17 @@ pub(crate) fn serial_columns(report: &Report) -> Vec<(String, Load)> {
 }
 
 pub(crate) fn concurrent_columns(report: &Report) -> Vec<(String, Load)> {
-    let load = |concurrency| Load::Concurrent { concurrency, batch: 1 };
-    report.settings.concurrency.iter().map(|&n| (format!("conc={n}"), load(n))).collect()
+    let settings = &report.settings;
+    let sizes = settings.concurrent_batches.iter();
+    let loads = sizes.flat_map(|&batch| settings.concurrency.iter().map(move |&concurrency| (concurrency, batch)));
+    let column = |(concurrency, batch)| {
+        let name = match batch {
+            1 => format!("conc={concurrency}"),
+            _ => format!("conc={concurrency}, b={batch}"),
+        };
+        (name, Load::Concurrent { concurrency, batch })
+    };
+    loads.map(column).collect()
 }
 
 /// The open loops that were measured.

@@ -3,7 +3,7 @@
 use crate::{
     analysis::{
         compare::{Layer, Run, dollars_per_million, seconds_per_image, warnings},
-        explain::explain,
+        predict::predicted,
         summary::{Cell, Interval},
     },
     model::{lane::Lane, load::Load, report::Report},
@@ -26,8 +26,8 @@ pub fn markdown(runs: &[Run], reports: &[(&str, &Report)]) -> String {
         }
     };
     let off_link = |run: &Run, cell: &Cell| {
-        let explained = explain(&run.summary.link?, &run.summary);
-        let prediction = explained.iter().find(|explained| explained.cell == cell)?.prediction;
+        let predicted = predicted(&run.summary.link?, &run.summary);
+        let prediction = predicted.iter().find(|predicted| predicted.cell == cell)?.prediction;
         Some((cell.p50_ms - (prediction.total_ms - prediction.server_ms), None))
     };
     let cost = |layer| move |run: &Run, cell: &Cell| Some((dollars_per_million(run, cell, layer)?, None));

@@ -151,6 +151,16 @@ impl Columns {
             let waterfall = cell.and_then(|cell| cell.waterfall.as_ref());
             self.put(&format!("{}_ms", part.name()), waterfall.and_then(|waterfall| waterfall.ms(part)));
         }
+        let goodput = cell.and_then(|cell| cell.goodput_per_s);
+        self.put("goodput_per_s", goodput.map(|goodput| goodput.value));
+        self.interval("goodput_per_s", goodput.map(ends));
+        let scenario = found.and_then(|(report, cell)| Some((report.scenario.as_ref()?, cell)));
+        let result = scenario.and_then(|(scenario, cell)| scenario.of(cell));
+        self.put("scenario", scenario.map(|(scenario, _)| scenario.scenario.name()));
+        self.put("scenario_unit", scenario.map(|(scenario, _)| scenario.scenario.unit()));
+        self.put("scenario_result", result.and_then(|result| result.value));
+        self.put("scenario_validity", result.map(|result| result.validity()));
+        self.put("scenario_reasons", result.map(|result| result.invalid.join("; ")));
         self
     }
 }

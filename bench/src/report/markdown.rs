@@ -61,8 +61,8 @@ fn cell(text: &str) -> String {
 }
 
 /// The section that compares predicted latency with measured latency; empty if no cell can be predicted.
-pub(crate) fn explained(summary: &Summary, link: &LinkSpec) -> String {
-    let table = super::explained::table(summary, link);
+pub(crate) fn predicted(summary: &Summary, link: &LinkSpec) -> String {
+    let table = super::predicted::table(summary, link);
     if table.rows.is_empty() { String::new() } else { with_note(&table) }
 }
 

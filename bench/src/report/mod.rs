@@ -6,12 +6,12 @@
 
 pub mod answer;
 pub mod axes;
+pub mod capacity;
 pub mod changes;
 pub mod columns;
 pub mod compare;
 pub mod csv;
 pub mod differences;
-pub mod explained;
 pub mod exporter;
 pub mod files;
 pub mod hdr;
@@ -19,8 +19,12 @@ pub mod html;
 pub mod json;
 pub mod markdown;
 pub mod plots;
+pub mod predicted;
 pub mod samples;
+pub mod scaling;
+pub mod scenario;
 pub mod schema;
+pub mod slo;
 pub mod svg;
 pub mod table;
 pub mod tables;

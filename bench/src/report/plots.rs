@@ -3,11 +3,12 @@
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    analysis::explain::{Exchange, crossover, predict},
+    analysis::predict::{Exchange, crossover, predict},
     model::{
         cell::Cell, estimate::Estimate, lane::Lane, link::LinkSpec, load::Load, part::Part, report::Report, words::list,
     },
     report::{
+        columns::concurrent_columns,
         svg::{
             bars::{Bar, Segment, bars},
             frame::escape,
@@ -256,7 +257,7 @@ fn crossovers(report: &Report) -> String {
 
 /// The smallest and largest batch, and all concurrent loads.
 fn distribution_loads(report: &Report) -> Vec<Load> {
-    let concurrent = report.settings.concurrency.iter().map(|&concurrency| Load::Concurrent { concurrency, batch: 1 });
+    let concurrent = concurrent_columns(report).into_iter().map(|(_, load)| load);
     waterfall_loads(report).into_iter().chain(concurrent).collect()
 }
 

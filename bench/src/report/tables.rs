@@ -4,10 +4,10 @@ use crate::{
     analysis::summary::Summary,
     model::{cell::Cell, load::Load, outputs::PairAgreement, report::Report},
     report::{
-        axes,
+        axes, capacity,
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
         differences::{Between, LATENCY, differences},
-        explained,
+        predicted, scenario,
         table::{NOTHING, Table, label, number},
         verdicts::hypotheses,
         waterfalls::waterfalls,
@@ -18,8 +18,9 @@ use crate::{
 pub(crate) fn tables(report: &Report) -> Vec<Table> {
     let serial =
         |title: &str, value: &dyn Fn(&Cell) -> Option<String>| by_load(report, title, serial_columns(report), value);
-    let mut tables = vec![
-        lanes(report),
+    let mut tables = vec![lanes(report)];
+    tables.extend(report.scenario.as_ref().map(scenario::table));
+    tables.extend([
         serial("Serial p50 latency (ms)", &|cell| Some(number(cell.latency_ms.as_ref()?.p50, 1))),
         charged(report),
         serial("Serial throughput (img/s)", &|cell| Some(number(cell.images_per_s?, 1))),
@@ -27,10 +28,9 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         serial("Server-side compute (ms for each request, by the server's counters)", &|cell| {
             Some(format!("{:.2}", cell.server.as_ref()?.compute_infer_ms))
         }),
-    ];
+    ]);
     tables.extend(waterfalls(report));
-    tables.push(client_cost(report));
-    tables.push(concurrent(report));
+    tables.extend([client_cost(report), concurrent(report), capacity::goodput(report), capacity::capacities(report)]);
     tables.extend([
         axes::open_loop(report),
         axes::connections(report),
@@ -38,7 +38,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         axes::payloads(report),
         axes::transports(report),
     ]);
-    tables.extend(report.settings.link.map(|link| explained::table(&Summary::from_report("", report), &link)));
+    tables.extend(report.settings.link.map(|link| predicted::table(&Summary::from_report("", report), &link)));
     for between in [Between::Servers, Between::Lanes] {
         let (latency, throughput) = (LATENCY, "throughput (img/s)");
         tables.extend([
@@ -81,9 +81,11 @@ fn lanes(report: &Report) -> Table {
 }
 
 fn concurrent(report: &Report) -> Table {
-    by_load(report, "Concurrent throughput (batch=1, img/s)", concurrent_columns(report), |cell| {
-        Some(number(cell.images_per_s?, 1))
-    })
+    let title = match report.settings.concurrent_batches[..] {
+        [1] => "Concurrent throughput (batch=1, img/s)",
+        _ => "Concurrent throughput (img/s)",
+    };
+    by_load(report, title, concurrent_columns(report), |cell| Some(number(cell.images_per_s?, 1)))
 }
 
 /// Serial latency including the preprocessing that tensor lanes leave to the client.

@@ -87,6 +87,8 @@ impl Run<'_> {
             client_preprocess_ms: bootstrap(&preprocess_ms, Statistic::Mean, self.settings.seed),
             outputs: Comparison::default(),
             cells: Vec::new(),
+            capacities: Vec::new(),
+            scenario: None,
             differences: Vec::new(),
             speedups: Vec::new(),
             hypotheses: Vec::new(),

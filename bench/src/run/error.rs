@@ -36,6 +36,9 @@ pub enum RunError {
         /// The system's error.
         source: io::Error,
     },
+    /// No rate can be searched for.
+    #[error("the search for a rate: {0}")]
+    Rate(String),
     /// Shared memory cannot be set up with a lane's server.
     #[error("lane {lane}, --transport shm: {reason}")]
     Shared {

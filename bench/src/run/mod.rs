@@ -3,7 +3,8 @@
 //! ```text
 //! setup -> session: begin (preflight) -> plan -> stage -> warm_up, serial, window, open_window -> journal, folder
 //!          until_decided: plan -> stage, in passes, until the claims are decided
-//!          slo:     begin (preflight) -> open_window at one rate after another
+//!          slo:      begin (preflight) -> warm_up, open_window at one rate after another, the lanes in turns
+//!          scenario: begin (preflight) -> warm_up, window or open_window, lane by lane
 //! ```
 //! [`client_cost`] measures the client at a [`null_server`], before the plan. [`lane_client`] holds what a lane keeps from cell to cell; [`progress`] is the trait that the command line implements.
 
@@ -25,6 +26,7 @@ pub mod preflight;
 pub mod prepare;
 pub mod progress;
 pub mod request;
+pub mod scenario;
 pub mod serial;
 pub mod session;
 pub mod setup;

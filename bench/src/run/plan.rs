@@ -113,19 +113,25 @@ impl Plan {
                         let blocks = split(settings.iterations, settings.blocks).into_iter().map(Work::Requests);
                         add(Load::Serial { batch }, std::iter::once(warm_up).chain(blocks).collect());
                     }
-                    for &concurrency in &settings.concurrency {
-                        add(Load::Concurrent { concurrency, batch: 1 }, windows());
+                    for &batch in &settings.concurrent_batches {
+                        for &concurrency in &settings.concurrency {
+                            add(Load::Concurrent { concurrency, batch }, windows());
+                        }
                     }
                 }
                 LoadSpec::Open { arrivals, rates } => {
-                    for &rate in rates {
-                        add(Load::Open { arrivals: *arrivals, rate, batch: 1 }, windows());
+                    for &batch in &settings.concurrent_batches {
+                        for &rate in rates {
+                            add(Load::Open { arrivals: *arrivals, rate, batch }, windows());
+                        }
                     }
                 }
                 LoadSpec::Replay(trace) => {
                     let windows = Timed::deal_trace(trace.length(), settings.ramp, settings.blocks);
-                    let load = Load::Open { arrivals: Arrivals::Replay, rate: trace.rate(), batch: 1 };
-                    add(load, windows.into_iter().map(Work::Window).collect());
+                    for &batch in &settings.concurrent_batches {
+                        let load = Load::Open { arrivals: Arrivals::Replay, rate: trace.rate(), batch };
+                        add(load, windows.iter().copied().map(Work::Window).collect());
+                    }
                 }
             }
         }

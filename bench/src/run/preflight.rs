@@ -18,7 +18,9 @@ use crate::{
         grpc, http,
         target::Target,
     },
-    model::{connection::TlsVersion, lane::Lane, limits::Limits, protocol::Protocol, report::LaneInfo},
+    model::{
+        connection::TlsVersion, lane::Lane, limits::Limits, machine::Machine, protocol::Protocol, report::LaneInfo,
+    },
 };
 
 /// A lane that cannot be measured.
@@ -99,6 +101,7 @@ impl Description {
             provider_reason: self.provider_reason,
             max_queue_delay_us: self.max_queue_delay_us,
             tls: self.tls,
+            machine: Machine::default(),
             counters_missing,
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     },
     model::{lane::Lane, link::LinkSpec, load::Load, warning::Warning},
     report::{
-        markdown::{explained, table, warning_list},
+        markdown::{predicted, table, warning_list},
         plots,
         svg::{
             lines::{self, Point, Series},
@@ -59,7 +59,7 @@ pub fn markdown(summary: &Summary, warnings: &[Warning], link: Option<&LinkSpec>
         by_load("Concurrent throughput (batch=1, img/s)", &concurrent, &|cell| {
             Some(format!("{:.1}", cell.images_per_s))
         }),
-        link.map_or(String::new(), |link| explained(summary, link)),
+        link.map_or(String::new(), |link| predicted(summary, link)),
         warning_list(warnings),
     ];
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")

@@ -3,7 +3,7 @@
 use super::rule::{Evidence, Finding, Rule, by_lane};
 use crate::{
     analysis::{
-        explain::{handshakes, rounds},
+        predict::{handshakes, rounds},
         summary::{Cell, Summary},
     },
     model::{

@@ -14,7 +14,7 @@ use crate::{
 /// 99th percentile of the schedule's lag, in ms, from which on there is a warning.
 pub const LAG_BOUND_MS: f64 = 1.0;
 /// Mean number of requests in flight, divided by the concurrency, below which the concurrency was not reached.
-const CONCURRENCY_REACHED: f64 = 0.95;
+pub(crate) const CONCURRENCY_REACHED: f64 = 0.95;
 
 /// Whether the client fell behind its own schedule.
 pub fn is_late(open: &OpenLoopFigures) -> bool {
@@ -91,12 +91,13 @@ fn littles_law(cell: &summary::Cell) -> f64 {
 /// window of few requests. Each window is therefore shortened by its longest latency at both ends: in the rest, every
 /// request in flight has a sample, and all workers have begun even without a ramp. `None` if nothing is left of the
 /// windows, or if requests failed, because failed requests have no samples.
-fn in_flight(cell: &Cell) -> Option<f64> {
+pub(crate) fn in_flight(cell: &Cell) -> Option<f64> {
     if cell.failures.count > 0 {
         return None;
     }
     let (mut in_flight_us, mut length_us) = (0.0, 0.0);
-    for block in &cell.blocks {
+    // Of a window without a completed request nothing is known: its requests may all have been in flight.
+    for block in cell.blocks.iter().filter(|block| block.samples > 0) {
         let samples = block.first..block.first + block.samples;
         let starts_us = cell.samples.start_us.get(samples.clone())?;
         let latencies_us = cell.samples.latency_us.get(samples)?;

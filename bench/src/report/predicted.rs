@@ -2,7 +2,7 @@
 
 use crate::{
     analysis::{
-        explain::{Explained, explain},
+        predict::{Predicted, predicted},
         summary::Summary,
     },
     model::link::LinkSpec,
@@ -11,9 +11,9 @@ use crate::{
 
 /// The table; it has no rows if no cell can be predicted.
 pub(super) fn table(summary: &Summary, link: &LinkSpec) -> Table {
-    let rows = explain(link, summary)
+    let rows = predicted(link, summary)
         .into_iter()
-        .map(|Explained { cell, prediction }| {
+        .map(|Predicted { cell, prediction }| {
             let row = [
                 cell.load.batch().to_string(),
                 cell.connection.map_or(NOTHING.into(), |policy| policy.to_string()),

@@ -109,7 +109,7 @@ fn transfer(bytes: u64, mut window: u64, largest: u64, bytes_per_s: Option<f64>,
 
 /// A cell and its prediction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Explained<'a> {
+pub struct Predicted<'a> {
     /// What was measured.
     pub cell: &'a Cell,
     /// What was predicted.
@@ -117,7 +117,7 @@ pub struct Explained<'a> {
 }
 
 /// Predicts the serial cells whose bytes are known, with the server's own times where they are plausible.
-pub fn explain<'a>(link: &LinkSpec, summary: &'a Summary) -> Vec<Explained<'a>> {
+pub fn predicted<'a>(link: &LinkSpec, summary: &'a Summary) -> Vec<Predicted<'a>> {
     let serial = summary.cells.iter().filter(|cell| matches!(cell.load, Load::Serial { .. }));
     serial
         .filter_map(|cell| {
@@ -129,7 +129,7 @@ pub fn explain<'a>(link: &LinkSpec, summary: &'a Summary) -> Vec<Explained<'a>> 
                     Duration::try_from_secs_f64(server.request_ms / 1e3).unwrap_or_default()
                 }),
             };
-            Some(Explained { cell, prediction: predict(link, &exchange) })
+            Some(Predicted { cell, prediction: predict(link, &exchange) })
         })
         .collect()
 }
