@@ -81,7 +81,7 @@ pub async fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
         return measure(&flags_of(&unfinished)?, Some(unfinished)).await;
     }
     if command.dry_run {
-        let (plan, targets) = plan(&command.args)?;
+        let (plan, targets) = plan(&command.args.settings(), command.args.lanes.targets()?)?;
         return write_stdout(&describe_plan(&plan, &targets)).map(|()| ExitCode::SUCCESS);
     }
     measure(&command.args, None).await
@@ -113,14 +113,13 @@ fn flags_of(unfinished: &Unfinished) -> anyhow::Result<RunArgs> {
 }
 
 /// The plan and the lanes, after checking that the plan can be carried out.
-fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
-    let (settings, targets) = (args.settings(), args.lanes.targets()?);
+fn plan(settings: &Settings, targets: Vec<Target>) -> anyhow::Result<(Plan, Vec<Target>)> {
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let plan = Plan::new(&settings, &lanes);
+    let plan = Plan::new(settings, &lanes);
     if plan.stages.is_empty() {
         bail!("nothing to measure: both --batches and --concurrency are empty");
     }
-    check_transports(&settings)?;
+    check_transports(settings)?;
     for (rate, time) in plan.open_windows() {
         if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
             bail!(
@@ -133,9 +132,14 @@ fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
 }
 
 async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<ExitCode> {
-    let ((plan, mut targets), settings) = (plan(args)?, args.settings());
+    let (mut settings, mut targets) = (args.settings(), args.lanes.targets()?);
+    let largest = args.load.data.apply(&mut settings, &mut targets).await?;
+    if let (None, Some(largest)) = (&args.plan.batches, largest) {
+        settings.batches.retain(|&batch| batch <= largest);
+    }
+    let (plan, mut targets) = plan(&settings, targets)?;
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(args.load.images.as_deref(), plan.largest_batch())?;
+    let payload = payload(&settings, args.load.images.as_deref(), plan.largest_batch())?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Terminal::on_stderr(&plan, &lanes);
     let stop = Stop::from(CancellationToken::new());
@@ -191,7 +195,7 @@ mod tests {
     fn the_plan_is_described_as_a_table() {
         let RunLine { command: OnlyRun::Run(run) } =
             RunLine::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap();
-        let (plan, targets) = plan(&run.args).unwrap();
+        let (plan, targets) = plan(&run.args.settings(), run.args.lanes.targets().unwrap()).unwrap();
         insta::assert_snapshot!(describe_plan(&plan, &targets));
     }
 }

@@ -10,6 +10,7 @@ use crate::model::{
     estimate::{Estimate, Percentile},
     lane::Lane,
     load::Load,
+    machine::BlockMachines,
     part::{Location, Part},
     record::Failures,
     samples::Samples,
@@ -53,6 +54,9 @@ pub struct Cell {
     /// That of the busiest thread of each block.
     #[serde(default)]
     pub client_busiest_thread_s: Option<f64>,
+    /// The state of the server's GPUs and of the client's machine, for each block; empty if nothing is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<BlockMachines>,
     /// Completed images divided by measured time.
     pub images_per_s: Option<Estimate>,
     /// Completion minus send.

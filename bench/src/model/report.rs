@@ -13,6 +13,7 @@ use crate::model::{
     hypothesis::Finding,
     lane::Lane,
     load::Load,
+    machine::Machine,
     metric::Metric,
     outputs::Comparison,
     settings::Settings,
@@ -53,6 +54,15 @@ pub struct LaneInfo {
     /// The TLS version of its connections; `None` (null) without TLS.
     #[serde(default)]
     pub tls: Option<TlsVersion>,
+    /// What runs the model.
+    #[serde(default)]
+    pub machine: Machine,
+    /// The model's inputs, e.g. `image FP32 [-1,3,224,224]`, where known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    /// The model's outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
     /// The reason if there are no server counters.
     pub counters_missing: Option<String>,
 }

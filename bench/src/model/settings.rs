@@ -6,8 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    arrivals::LoadSpec, connection::Policy, duration::seconds, encoding::Encoding, hypothesis::Hypothesis,
-    limits::Limits, link::LinkSpec, transport::Transport,
+    arrivals::LoadSpec,
+    connection::Policy,
+    data::{Data, InputShape},
+    duration::seconds,
+    encoding::Encoding,
+    hypothesis::Hypothesis,
+    limits::Limits,
+    link::LinkSpec,
+    transport::Transport,
 };
 
 /// Ready-made sizes of a run; single flags override them.
@@ -75,6 +82,12 @@ pub struct Settings {
     /// Forms of the images; each lane is measured with those that it can carry. Empty: its default.
     #[serde(default)]
     pub payloads: Vec<Encoding>,
+    /// What is sent.
+    #[serde(default)]
+    pub data: Data,
+    /// Lengths of dynamic dimensions, if no photographs are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<InputShape>,
     /// Transports of the tensors; each lane is measured with those that it can use. Empty: TCP.
     #[serde(default)]
     pub transports: Vec<Transport>,
@@ -116,6 +129,8 @@ impl Default for Settings {
             loads: closed(),
             connections: reused(),
             payloads: Vec::new(),
+            data: Data::Photos,
+            shapes: Vec::new(),
             transports: Vec::new(),
             uds_dir: None,
             hypotheses: Vec::new(),

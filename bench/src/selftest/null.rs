@@ -18,15 +18,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     analysis::pairing::{Pair, paired},
-    client::{call::HttpVersion, grpc, http as kserve, target::Target},
+    client::{call::HttpVersion, grpc, http as kserve, inference::Inference, target::Target},
     model::{
-        block::MeasuredBlock,
-        difference::Difference,
-        encoding::{Encoding, IMAGE_BYTES},
-        estimate::Statistic,
-        lane::Lane,
-        limits::Limits,
-        variant::Variant,
+        block::MeasuredBlock, difference::Difference, encoding::IMAGE_BYTES, estimate::Statistic, lane::Lane,
+        limits::Limits, variant::Variant,
     },
     run::{clock::RunClock, lane_client::LaneClient},
 };
@@ -114,8 +109,8 @@ pub async fn client_cost(clock: RunClock, seed: u64) -> anyhow::Result<ClientCos
         let endpoint: crate::client::endpoint::Endpoint = server.address.to_string().parse()?;
         let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint, model: "null".into() };
         let request = match version {
-            HttpVersion::Http1 => kserve::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
-            HttpVersion::Http2 => grpc::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
+            HttpVersion::Http1 => kserve::infer_request(&target, &Inference::plain(1, tensor.clone()))?,
+            HttpVersion::Http2 => grpc::infer_request(&target, &Inference::plain(1, tensor.clone()))?,
         };
         let client = LaneClient::new(&target, Variant::plain(lane), Limits::default(), clock.clone());
         sides.push((server, client, [request], Vec::new()));
