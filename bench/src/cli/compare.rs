@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Args;
 
-use crate::{analysis::compare::Run, model::link::LinkSpec, report::compare::markdown, study::import::Results};
+use crate::{
+    analysis::compare::Run,
+    model::link::LinkSpec,
+    report::compare::{markdown, slower_gpu},
+    study::{hypotheses::across_gpus, import::Results},
+};
 
 /// Flags of `compare`.
 #[derive(Debug, Args)]
@@ -36,10 +41,19 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<String> {
         ensure!(given == 0 || given == files, "{flag} needs a value for each of the {files} files; {given} are given");
     }
     let mut runs = Vec::with_capacity(files);
+    let mut reports = Vec::with_capacity(files);
     for (i, file) in args.files.iter().enumerate() {
-        let mut summary = Results::read(file)?.summary();
+        let results = Results::read(file)?;
+        let mut summary = results.summary();
         summary.link = args.link.get(i).copied().or(summary.link);
         runs.push(Run { summary, price_per_hour: args.price_per_hour.get(i).copied() });
+        if let Results::Report(name, report) = results {
+            reports.push((name, report));
+        }
     }
-    Ok(markdown(&runs))
+    let mut text = markdown(&runs);
+    if let Some(((_, first), others)) = reports.split_first() {
+        text.extend(others.iter().map(|(name, other)| slower_gpu(name, &across_gpus(first, other))));
+    }
+    Ok(text)
 }

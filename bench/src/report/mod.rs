@@ -15,6 +15,7 @@ pub mod exporter;
 pub mod files;
 pub mod html;
 pub mod json;
+pub mod machines;
 pub mod markdown;
 pub mod plots;
 pub mod samples;

@@ -8,6 +8,7 @@ use crate::{
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
         differences::{Between, LATENCY, differences},
         explained,
+        machines::{gpus, machines},
         table::{NOTHING, Table, label, number},
         verdicts::hypotheses,
         waterfalls::waterfalls,
@@ -20,6 +21,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         |title: &str, value: &dyn Fn(&Cell) -> Option<String>| by_load(report, title, serial_columns(report), value);
     let mut tables = vec![
         lanes(report),
+        machines(report),
         serial("Serial p50 latency (ms)", &|cell| Some(number(cell.latency_ms.as_ref()?.p50, 1))),
         charged(report),
         serial("Serial throughput (img/s)", &|cell| Some(number(cell.images_per_s?, 1))),
@@ -29,7 +31,7 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         }),
     ];
     tables.extend(waterfalls(report));
-    tables.push(concurrent(report));
+    tables.extend([gpus(report), concurrent(report)]);
     tables.extend([
         axes::open_loop(report),
         axes::connections(report),
@@ -140,7 +142,8 @@ fn agreement(report: &Report) -> Table {
             shown(pair.min_cosine, &|cosine| format!("{cosine:.6}")),
             if pair.agree { "yes" } else { "no" }.into(),
         ];
-        (format!("{} and {}", label(pair.a), label(pair.b)), row.to_vec())
+        let output = pair.output.as_ref().map_or(String::new(), |output| format!(" (`{output}`)"));
+        (format!("{} and {}{output}", label(pair.a), label(pair.b)), row.to_vec())
     };
     let columns = ["precision", "largest difference", "tolerance", "top-1 agreement", "smallest cosine", "agree"];
     let rows = report.outputs.pairs.iter().map(row).collect();
