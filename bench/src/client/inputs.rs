@@ -59,24 +59,24 @@ pub enum InputError {
         /// The flag's value.
         shape: InputShape,
         /// The input.
-        input: TensorInfo,
+        input: Box<TensorInfo>,
     },
     /// An input has dimensions without a length.
     #[error("input {0} has dynamic dimensions: give their lengths with --shape {name}:1,...", name = .0.name)]
-    Dynamic(TensorInfo),
+    Dynamic(Box<TensorInfo>),
     /// An input is too large.
     #[error("an item of input {0} has more than {MOST_ITEM_BYTES} bytes")]
-    TooLarge(TensorInfo),
+    TooLarge(Box<TensorInfo>),
     /// An input is of an unknown type.
     #[error("input {0} is of a type that this program does not know")]
-    Type(TensorInfo),
+    Type(Box<TensorInfo>),
     /// The folder has no file for an input.
     #[error("{folder} has no file for input {input}: it is called {name}.npy, {name}.bin or {name}")]
     NoFile {
         /// The folder.
         folder: PathBuf,
         /// The input.
-        input: TensorInfo,
+        input: Box<TensorInfo>,
         /// The name of the file, without its extension.
         name: String,
     },
@@ -86,7 +86,7 @@ pub enum InputError {
         /// The file.
         path: PathBuf,
         /// The input.
-        input: TensorInfo,
+        input: Box<TensorInfo>,
         /// What is wrong.
         reason: String,
     },
@@ -126,7 +126,8 @@ impl Inputs {
         for input in &signature.inputs {
             let given = shapes.iter().find(|shape| shape.name == input.name);
             let expected = item_shape(input, batches, given)?;
-            let data_type = DataType::from_name(&input.datatype).ok_or_else(|| InputError::Type(input.clone()))?;
+            let data_type =
+                DataType::from_name(&input.datatype).ok_or_else(|| InputError::Type(Box::new(input.clone())))?;
             let (shape, items) = match data {
                 Data::Folder(folder) => match find(folder, input)? {
                     Some(file) => from_file(&file, input, data_type, expected)?,
@@ -199,19 +200,19 @@ fn item_shape(input: &TensorInfo, batches: bool, given: Option<&InputShape>) -> 
         _ => &given.dims,
     };
     let fits = dims.len() == item.len() && dims.iter().zip(item).all(|(dim, known)| *known < 0 || dim == known);
-    let misfit = || InputError::Shape { shape: given.clone(), input: input.clone() };
+    let misfit = || InputError::Shape { shape: given.clone(), input: Box::new(input.clone()) };
     if fits { Ok(dims.to_vec()) } else { Err(misfit()) }
 }
 
 /// The number of elements of an item whose lengths are all known.
 fn elements_of(shape: &[i64], data_type: DataType, input: &TensorInfo) -> Result<usize, InputError> {
     if shape.iter().any(|&dim| dim < 0) {
-        return Err(InputError::Dynamic(input.clone()));
+        return Err(InputError::Dynamic(Box::new(input.clone())));
     }
     let count = shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?));
     let size = data_type.size().unwrap_or(4 + RANDOM_LETTERS);
     let fits = |count: &usize| count.checked_mul(size).is_some_and(|bytes| bytes <= MOST_ITEM_BYTES);
-    count.filter(fits).ok_or_else(|| InputError::TooLarge(input.clone()))
+    count.filter(fits).ok_or_else(|| InputError::TooLarge(Box::new(input.clone())))
 }
 
 fn zeros(data_type: DataType, count: usize) -> Bytes {
@@ -244,7 +245,9 @@ fn find(folder: &Path, input: &TensorInfo) -> Result<Option<PathBuf>, InputError
     let name = input.name.replace(['/', '\\'], "_");
     let found = [".npy", ".bin", ""].map(|extension| folder.join(format!("{name}{extension}")));
     match found.into_iter().find(|path| path.is_file()) {
-        None if !input.optional => Err(InputError::NoFile { folder: folder.into(), input: input.clone(), name }),
+        None if !input.optional => {
+            Err(InputError::NoFile { folder: folder.into(), input: Box::new(input.clone()), name })
+        }
         found => Ok(found),
     }
 }
@@ -254,10 +257,10 @@ type Read = (Vec<i64>, Vec<Bytes>);
 
 /// Reads the items of a file. A .npy file has one item, or several along a first axis; raw elements are cut into items.
 fn from_file(path: &Path, input: &TensorInfo, data_type: DataType, expected: Vec<i64>) -> Result<Read, InputError> {
-    let refuse = |reason: String| InputError::File { path: path.into(), input: input.clone(), reason };
+    let refuse = |reason: String| InputError::File { path: path.into(), input: Box::new(input.clone()), reason };
     let length = fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
     if length > (MOST_ITEM_BYTES * MOST_REQUESTS) as u64 {
-        return Err(InputError::TooLarge(input.clone()));
+        return Err(InputError::TooLarge(Box::new(input.clone())));
     }
     let mut file = Bytes::from(fs::read(path).map_err(|error| refuse(error.to_string()))?);
     let mut shape = expected;

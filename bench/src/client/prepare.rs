@@ -21,8 +21,7 @@ use crate::{
 /// # Errors
 /// When an address or model name cannot be part of a request.
 pub fn prepare(
-    target: &Target,
-    signature: &Signature,
+    (target, signature): (&Target, &Signature),
     encoding: Encoding,
     payload: &Payload,
     batch: usize,

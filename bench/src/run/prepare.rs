@@ -21,7 +21,7 @@ impl Run<'_> {
         let LaneClient { target, variant, signature, region, .. } = client;
         let prepared = match &client.inputs {
             Some(inputs) => prepare_inputs(target, inputs, batch),
-            None => prepare(target, signature, variant.payload, &self.payload, batch, region.as_ref()),
+            None => prepare((target, signature), variant.payload, &self.payload, batch, region.as_ref()),
         };
         prepared.map(Into::into).map_err(|reason| RunError::Request { lane: variant.lane, reason })
     }

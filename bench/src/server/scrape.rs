@@ -44,7 +44,7 @@ enum Page {
     /// The page that has the counters.
     OfCounters,
     /// Another one.
-    Own(Source),
+    Own(Box<Source>),
 }
 
 struct Source {
@@ -90,7 +90,7 @@ impl Scraper {
             Protocol::Jpeg => Some(Page::OfCounters),
             // Without an address of its own there is no page.
             _ if *metrics == target.endpoint => None,
-            _ => page().ok().map(Page::Own),
+            _ => page().ok().map(|source| Page::Own(Box::new(source))),
         };
         let mut errors = Vec::new();
         let valid = statistics
@@ -105,7 +105,7 @@ impl Scraper {
     pub async fn gpus(&mut self) -> Gpus {
         let source = match &mut self.page {
             Some(Page::OfCounters) => self.sources.front_mut(),
-            Some(Page::Own(source)) => Some(source),
+            Some(Page::Own(source)) => Some(source.as_mut()),
             None => None,
         };
         let Some(source) = source else { return Gpus::default() };
