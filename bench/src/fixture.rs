@@ -19,7 +19,8 @@ use crate::{
         lane::Lane,
         limits::Limits,
         load::Load,
-        machine::Machine,
+        machine::{BlockMachines, Machine},
+        outputs::Output,
         part::StageTimes,
         precision::Precision,
         record::Recorder,
@@ -110,6 +111,7 @@ fn block(lane: Lane, load: Load, index: u64, rng: &mut ChaCha8Rng) -> MeasuredBl
         after_idle: matches!(load, Load::Serial { .. }).then(|| first * 2),
         cpu: Some(wall / 10),
         busiest_thread: Some(wall / 20),
+        machines: BlockMachines::default(),
         traffic: Traffic::default(),
         offered: None,
         server: if lane == Lane::JPEG { Err("no metrics page".into()) } else { Ok(counters) },
@@ -131,6 +133,8 @@ fn info(lane: Lane) -> LaneInfo {
         max_queue_delay_us: None,
         tls: None,
         machine: Machine::default(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
         counters_missing: None,
     }
 }
@@ -143,6 +147,8 @@ fn environment() -> Environment {
         os: "Linux".into(),
         arch: "x86_64".into(),
         load_average: Some(0.1),
+        governor: Some("performance".into()),
+        turbo: Some(false),
         gpus: vec!["Example GPU".into()],
         gpu_driver: Some("550.54".into()),
         version: "0.1.0".into(),
@@ -196,7 +202,11 @@ pub(crate) fn report() -> Report {
             cells.extend(Cell::new(measured, Some(Estimate::new(2.0, 1.9, 2.1, 20)), 1));
         }
     }
-    let outputs = Lane::ALL.map(|lane| LaneOutputs { lane, precision: Precision::Fp32, rows: vec![vec![1.0, 2.0]] });
+    let outputs = Lane::ALL.map(|lane| LaneOutputs {
+        lane,
+        precision: Precision::Fp32,
+        outputs: vec![Output { name: "embedding".into(), rows: vec![vec![1.0, 2.0]] }],
+    });
     let mut report = Report {
         schema: SCHEMA.into(),
         started_at: "20261125T000000Z".into(),

@@ -252,6 +252,27 @@ async fn an_unreachable_lane_is_exit_status_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_sent_is_exit_status_2() {
+    let suite = Suite::start(Script::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    for (flags, reason) in [
+        (&["--data=random"][..], "does not describe the model's inputs"),
+        (&["--data=photos", "--shape=x:1"], "photographs have their own shape"),
+        (&["--data=zero", "--payload=u8"], "--payload is for photographs"),
+        (&["--data=random", "--skip=onnx,trt"], "the jpeg lane takes only images"),
+        (&["--header=Authorization: Bearer x"], "--header @FILE"),
+    ] {
+        let mut command = program(&suite, folder.path());
+        command.args(flags);
+        let output = output(command).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {stderr}");
+        assert!(stderr.contains(reason), "{flags:?}: {stderr}");
+    }
+    assert!(suite.lanes.values().all(|lane| lane.requests() == 0), "nothing was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_sends_nothing() {
     let suite = Suite::start(Script::default()).await;
     let folder = tempfile::tempdir().unwrap();

@@ -92,13 +92,15 @@ async fn run(script: Script) -> (Suite, Report) {
 
 /// Warnings that depend on how the test was built and on how busy the machine is. The scripted counters claim fixed
 /// times, so parts and counters may or may not fit the measured times.
-const TIMED: [&str; 9] = [
+const TIMED: [&str; 11] = [
     "unoptimised-client",
     "cold-start",
     "engine-build-in-window",
     "parts-do-not-add-up",
     "link-bound",
     "client-saturated",
+    "client-steal",
+    "client-governor",
     "concurrency-not-reached",
     "unstable",
     "not-paired",
@@ -112,6 +114,24 @@ fn codes(report: &Report) -> Vec<(&str, Vec<&str>)> {
         .filter(|w| !TIMED.contains(&w.code.as_str()))
         .map(|w| (w.code.as_str(), lanes(&w.lanes)))
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gpus_on_the_metrics_pages_are_read_in_every_block() {
+    let (_, report) = run(Script { gpu: true, ..Script::default() }).await;
+    for cell in &report.cells {
+        assert_eq!(cell.machines.len(), cell.blocks.len(), "{} {}", cell.lane, cell.load);
+        for block in &cell.machines {
+            let [gpu] = &block.gpus[..] else { panic!("{} {}: {block:?}", cell.lane, cell.load) };
+            assert_eq!((gpu.gpu.as_str(), gpu.utilization, gpu.sm_clock_mhz), ("GPU-1", Some(0.9), Some(1410.0)));
+        }
+    }
+    let warned: HashSet<_> =
+        report.warnings.iter().filter(|warning| warning.code == "gpu-throttled").flat_map(|w| &w.lanes).collect();
+    assert_eq!(warned.len(), 5, "every lane");
+
+    let (_, report) = run(Script::default()).await;
+    assert!(report.cells.iter().flat_map(|cell| &cell.machines).all(|block| block.gpus.is_empty()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

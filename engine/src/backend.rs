@@ -96,7 +96,7 @@ pub trait Composite: Send + Sync {
 }
 
 /// Where a model really runs, as read back from the backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// The effective provider: the one that runs most of the model's nodes, e.g. `CPUExecutionProvider`.
     pub provider: String,
@@ -106,6 +106,12 @@ pub struct Placement {
     pub precision: Option<String>,
     /// Why a provider that was asked for is not the effective one.
     pub reason: Option<String>,
+    /// The GPU that it runs on, e.g. `NVIDIA H200`; `None` without one.
+    pub gpu: Option<String>,
+    /// CPU threads that run one operator together.
+    pub threads: Option<usize>,
+    /// Names and versions of the libraries that run it, e.g. `onnxruntime` and `1.24.1`.
+    pub software: Vec<(String, String)>,
 }
 
 /// `CUDAExecutionProvider in TF32 (nodes: 120 on CUDAExecutionProvider, 2 on CPUExecutionProvider); reason`

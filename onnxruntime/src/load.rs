@@ -34,6 +34,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// Branch, commit and flags of its build.
     pub build_info: &'static str,
+    /// The thread pool that its sessions share.
+    pub threads: ThreadPool,
     /// The process's single environment.
     pub environment: Environment,
 }
@@ -110,7 +112,7 @@ pub fn load(flag: Option<&Path>, threads: ThreadPool) -> Result<&'static Loaded,
         .with_spin_control(threads.spin)?;
     let environment = builder.with_name("quintet").with_global_thread_pool(pool).build()?;
     environment.set_log_level(LogLevel::Warning);
-    let loaded: &'static Loaded = Box::leak(Box::new(Loaded { path, build_info: ort::info(), environment }));
+    let loaded: &'static Loaded = Box::leak(Box::new(Loaded { path, build_info: ort::info(), threads, environment }));
     *slot = Some(loaded);
     Ok(loaded)
 }

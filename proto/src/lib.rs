@@ -41,5 +41,15 @@ pub const EFFECTIVE_PROVIDER: &str = "quintet-effective-provider";
 /// HTTP header, and gRPC metadata key: the precision of the computation if it is lower than the model's own.
 pub const PRECISION: &str = "quintet-precision";
 
+/// HTTP header, and gRPC metadata key: the GPU that the model runs on, e.g. `NVIDIA H200`.
+pub const GPU: &str = "quintet-gpu";
+
+/// HTTP header, and gRPC metadata key: the CPU threads that run one operator of the model together.
+pub const THREADS: &str = "quintet-threads";
+
+/// HTTP header, and gRPC metadata key: the server and the libraries that run the model, as RFC 9110's `Server` lists
+/// products: `quintet/0.1.0+0123456789ab onnxruntime/1.24.1`. Build metadata is the commit.
+pub const SOFTWARE: &str = "quintet-software";
+
 /// HTTP header, and gRPC metadata key: why a requested provider does not run the model.
 pub const PROVIDER_REASON: &str = "quintet-provider-reason";

@@ -137,6 +137,41 @@ impl DataType {
 
         self.visit(Numbers(data))
     }
+
+    /// The data of a tensor of these numbers, the reverse of [`DataType::numbers`]; `None` for BOOL and BYTES, and for a
+    /// number that the type does not have.
+    pub fn encode(self, numbers: &[f64]) -> Option<Vec<u8>> {
+        struct Encode<'a>(&'a [f64]);
+
+        impl Encode<'_> {
+            fn write<T: Number>(self) -> Option<Vec<u8>> {
+                let mut data = Vec::with_capacity(size_of_val(self.0));
+                for &number in self.0 {
+                    data.extend_from_slice(bytemuck::bytes_of(&T::from(number)?));
+                }
+                Some(data)
+            }
+        }
+
+        impl Visitor for Encode<'_> {
+            type Output = Option<Vec<u8>>;
+
+            fn integer<T: Integer>(self) -> Self::Output {
+                self.write::<T>()
+            }
+            fn float<T: Float>(self) -> Self::Output {
+                self.write::<T>()
+            }
+            fn boolean(self) -> Self::Output {
+                None
+            }
+            fn bytes(self) -> Self::Output {
+                None
+            }
+        }
+
+        self.visit(Encode(numbers))
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +233,18 @@ mod tests {
         fn bytes(self) -> Vec<u8> {
             vec![7]
         }
+    }
+
+    #[test]
+    fn encoded_numbers_are_read_back() {
+        for data_type in DataType::all() {
+            let encoded = data_type.encode(&[0.0, 1.0, 99.0]);
+            assert_eq!(
+                encoded.as_deref().and_then(|data| data_type.numbers(data)),
+                encoded.map(|_| vec![0.0, 1.0, 99.0])
+            );
+        }
+        assert_eq!((DataType::Uint8.encode(&[256.0]), DataType::Bytes.encode(&[])), (None, None));
     }
 
     #[test]

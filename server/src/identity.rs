@@ -1,7 +1,44 @@
-//! The server's name and version, as every protocol states them.
+//! The server's name, version and commit, and what runs a model, as every protocol states them.
+
+use quintet_engine::Placement;
+use quintet_proto::{GPU, SOFTWARE, THREADS};
 
 /// Name of the server in `GET /v2` and `ServerMetadata`.
 pub const SERVER_NAME: &str = "quintet";
 
 /// Version of the server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that it was built from; empty if it is not known.
+pub(crate) const COMMIT: &str = env!("QUINTET_COMMIT");
+
+/// The headers, or gRPC metadata, of a model's metadata that say what runs it: GPU, threads, and the software with its
+/// versions. They are headers because the bodies are exactly Triton's.
+pub(crate) fn origin(placement: &Placement) -> impl Iterator<Item = (&'static str, String)> {
+    let commit = if COMMIT.is_empty() { String::new() } else { format!("+{COMMIT}") };
+    let libraries = placement.software.iter().map(|(name, version)| format!(" {name}/{version}"));
+    let software = format!("{SERVER_NAME}/{VERSION}{commit}{}", libraries.collect::<String>());
+    let known = [(GPU, placement.gpu.clone()), (THREADS, placement.threads.map(|threads| threads.to_string()))];
+    known.into_iter().filter_map(|(name, value)| Some((name, value?))).chain([(SOFTWARE, software)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_names_what_runs_it() {
+        let placement = Placement {
+            gpu: Some("NVIDIA H200".into()),
+            threads: Some(16),
+            software: vec![("onnxruntime".into(), "1.24.1".into()), ("cuda".into(), "12.8".into())],
+            ..Placement::default()
+        };
+        let headers: Vec<_> = origin(&placement).collect();
+        assert_eq!(headers[..2], [(GPU, "NVIDIA H200".to_owned()), (THREADS, "16".to_owned())]);
+        let software: Vec<_> = headers[2].1.split(' ').collect();
+        assert!(software[0].starts_with(&format!("quintet/{VERSION}")), "{software:?}");
+        assert_eq!(software[1..], ["onnxruntime/1.24.1", "cuda/12.8"]);
+        assert_eq!(origin(&Placement::default()).count(), 1, "nothing is invented");
+    }
+}

@@ -11,6 +11,7 @@ use crate::{
         counters::Counters,
         estimate::{Estimate, Statistic},
         load::Load,
+        machine::BlockMachines,
         protocol::Protocol,
         record::Recorder,
         sample::Sample,
@@ -38,6 +39,10 @@ impl Cell {
             Ok(_) => blocks.iter().filter_map(|block| block.server.as_ref().ok().copied()).collect(),
             Err(_) => Vec::new(),
         };
+        let mut machines: Vec<BlockMachines> = blocks.iter().map(|block| block.machines.clone()).collect();
+        if machines.iter().all(BlockMachines::is_empty) {
+            machines.clear();
+        }
         let busiest = blocks.iter().map(|block| block.busiest_thread).sum::<Option<Duration>>();
         let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
@@ -68,8 +73,8 @@ impl Cell {
             abandoned: recorder.abandoned,
             warm_up,
             wall_s: wall.as_secs_f64(),
-            machines: Vec::new(),
             client_cpu_s: cpu.map(|cpu| cpu.as_secs_f64()),
+            machines,
             client_busiest_thread_s: busiest.map(|cpu| cpu.as_secs_f64()),
             images_per_s: throughput,
             goodput_per_s: None,
@@ -243,6 +248,7 @@ mod tests {
             after_idle: None,
             cpu: None,
             busiest_thread: None,
+            machines: BlockMachines::default(),
             traffic: Traffic::default(),
             offered: None,
             server: Ok(server),

@@ -11,7 +11,7 @@ use crate::{
             rule::{Finding, per_lane},
             warm_up::foreign_compute,
         },
-        summary::{Cell, Summary},
+        summary::{Cell, LaneServer, Summary},
     },
     model::{
         lane::Lane,
@@ -108,6 +108,66 @@ pub fn reversals(runs: &[Run]) -> Vec<Reversal> {
     found
 }
 
+/// What differs between the servers of the runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerDifference {
+    /// What it is: `GPU`, `provider`, `onnxruntime`, ...
+    pub what: String,
+    /// The lanes that differ in this way.
+    pub lanes: Vec<Lane>,
+    /// Its value in each run; `None` where it is not known.
+    pub values: Vec<Option<String>>,
+}
+
+/// What differs between the servers of the runs, lane by lane; a value that one run does not know is no difference.
+pub fn server_differences(runs: &[Run]) -> Vec<ServerDifference> {
+    let servers = || runs.iter().flat_map(|run| &run.summary.servers);
+    let mut lanes: Vec<Lane> = servers().map(|server| server.lane).collect();
+    lanes.sort_unstable();
+    lanes.dedup();
+    let mut software: Vec<&str> =
+        servers().flat_map(|server| server.machine.software.keys()).map(String::as_str).collect();
+    software.sort_unstable();
+    software.dedup();
+    let known = ["GPU", "provider", "precision", "CPU threads", "platform", "instances"];
+    let mut found: Vec<ServerDifference> = Vec::new();
+    for what in known.into_iter().chain(software).chain(["commit"]) {
+        for &lane in &lanes {
+            let server = |run: &Run| run.summary.servers.iter().find(|server| server.lane == lane).cloned();
+            let values: Vec<Option<String>> = runs.iter().map(|run| server_value(&server(run)?, what)).collect();
+            let mut distinct: Vec<&String> = values.iter().flatten().collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            if distinct.len() < 2 {
+                continue;
+            }
+            match found.iter_mut().find(|other| other.what == what && other.values == values) {
+                Some(same) => same.lanes.push(lane),
+                None => found.push(ServerDifference { what: what.to_owned(), lanes: vec![lane], values }),
+            }
+        }
+    }
+    found
+}
+
+/// One property of a lane's server; `None` if it is not known.
+fn server_value(server: &LaneServer, what: &str) -> Option<String> {
+    let LaneServer { provider, precision, machine, .. } = server;
+    match what {
+        // A server that names its software has no GPU if it names none.
+        "GPU" if machine.gpus.is_empty() => (!machine.software.is_empty()).then(|| "none".to_owned()),
+        "GPU" => Some(list(&machine.gpus)),
+        "provider" => provider.clone(),
+        // A server that names its provider computes in the model's own precision if it names none.
+        "precision" => precision.clone().or_else(|| provider.as_ref().map(|_| "the model's own".to_owned())),
+        "CPU threads" => machine.threads.map(|threads| threads.to_string()),
+        "platform" => machine.platform.clone(),
+        "instances" => machine.instances.clone(),
+        "commit" => machine.commit.clone(),
+        software => machine.software.get(software).cloned(),
+    }
+}
+
 /// The warnings about a comparison.
 pub fn warnings(runs: &[Run]) -> Vec<Warning> {
     let found = reversals(runs).into_iter().map(|reversal| {
@@ -119,6 +179,14 @@ pub fn warnings(runs: &[Run]) -> Vec<Warning> {
         "The client's figures include the link and the client's machine: compare servers by the servers' own times.";
     let warning = |finding: Finding| finding.warning("order-differs-by-layer", Severity::Warning, remedy);
     let mut warnings: Vec<Warning> = found.into_iter().map(warning).collect();
+    let differing = server_differences(runs);
+    if !differing.is_empty() {
+        let mut names: Vec<&str> = differing.iter().map(|difference| difference.what.as_str()).collect();
+        names.dedup();
+        let message = format!("the servers of the runs differ in {}", list(names));
+        let remedy = "Attribute a difference of the figures to one of these only if the others are equal.";
+        warnings.push(Finding { lanes: Vec::new(), message }.warning("servers-differ", Severity::Note, remedy));
+    }
     let unknown = runs.iter().filter(|run| run.summary.link.is_none()).map(|run| run.summary.name.as_str());
     let unknown = list(unknown);
     if !unknown.is_empty() {
@@ -127,4 +195,43 @@ pub fn warnings(runs: &[Run]) -> Vec<Warning> {
         warnings.push(Finding { lanes: Vec::new(), message }.warning("link-unknown", Severity::Note, remedy));
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fixture, model::machine::Machine};
+
+    fn run(name: &str, change: impl Fn(&mut Machine)) -> Run {
+        let mut report = fixture::report();
+        report.lanes.iter_mut().for_each(|info| change(&mut info.machine));
+        Run { summary: Summary::from_report(name, &report), price_per_hour: None }
+    }
+
+    fn on(gpu: &str, driver: &str) -> Run {
+        run(gpu, |machine| {
+            machine.gpus = vec![gpu.into()];
+            machine.software = [("nvidia-driver".into(), driver.into()), ("cuda".into(), "12.8".into())].into();
+        })
+    }
+
+    #[test]
+    fn the_difference_of_two_machines_is_named() {
+        let runs = [on("NVIDIA GeForce RTX 4090", "570.1"), on("NVIDIA A100", "535.2")];
+        let found = server_differences(&runs);
+        let shown: Vec<_> = found.iter().map(|f| (f.what.as_str(), f.lanes.len(), f.values[1].as_deref())).collect();
+        assert_eq!(shown, [("GPU", 5, Some("NVIDIA A100")), ("nvidia-driver", 5, Some("535.2"))]);
+        let codes: Vec<_> = warnings(&runs).into_iter().map(|warning| (warning.code, warning.message)).collect();
+        assert_eq!(codes[0], ("servers-differ".into(), "the servers of the runs differ in GPU, nvidia-driver".into()));
+        assert_eq!(server_differences(&[on("NVIDIA A100", "1"), on("NVIDIA A100", "1")]), []);
+    }
+
+    #[test]
+    fn what_one_run_does_not_know_is_no_difference() {
+        let silent = run("triton", |_| {});
+        assert_eq!(server_differences(&[on("NVIDIA A100", "1"), silent]), []);
+        let cpu = run("cpu", |machine| machine.software = [("onnxruntime".into(), "1.24.1".into())].into());
+        let found = server_differences(&[on("NVIDIA A100", "1"), cpu]);
+        assert_eq!(found[0].values, [Some("NVIDIA A100".to_owned()), Some("none".to_owned())]);
+    }
 }

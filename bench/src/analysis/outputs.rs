@@ -2,12 +2,12 @@
 
 use crate::model::{
     lane::Lane,
-    outputs::{Comparison, NoOutputs, PairAgreement},
+    outputs::{Comparison, NoOutputs, Output, PairAgreement},
     precision::Precision,
 };
 
-/// One lane's outputs: a row for each photograph.
-pub type Outputs = Vec<Vec<f32>>;
+/// The rows of one output: one for each photograph.
+pub type Rows = Vec<Vec<f64>>;
 
 /// A lane's outputs and the precision in which they were computed.
 #[derive(Clone, Debug)]
@@ -16,8 +16,8 @@ pub struct LaneOutputs {
     pub lane: Lane,
     /// The precision that its server states.
     pub precision: Precision,
-    /// A row for each photograph.
-    pub rows: Outputs,
+    /// The outputs for all requests.
+    pub outputs: Vec<Output>,
 }
 
 /// Compares every pair of lanes.
@@ -28,13 +28,33 @@ pub fn compare(outputs: &[LaneOutputs], missing: Vec<NoOutputs>) -> Comparison {
     Comparison { tolerance, pairs, missing }
 }
 
+/// The agreement of the output that differs the most, relative to its scale.
 fn pair(a: &LaneOutputs, b: &LaneOutputs) -> PairAgreement {
-    let (x, y) = (&a.rows, &b.rows);
-    let elements = || x.iter().chain(y).flatten().map(|&e| f64::from(e));
+    let none = Rows::new();
+    let rows = |lane: &LaneOutputs, name: &str| lane.outputs.iter().position(|output| output.name == name);
+    let mut names: Vec<&str> = a.outputs.iter().chain(&b.outputs).map(|output| output.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let of_output = |name: &&str| {
+        let rows = |lane| rows(lane, name).map_or(&none, |at| &lane.outputs[at].rows);
+        PairAgreement { output: (names.len() > 1).then(|| (*name).to_owned()), ..agreement(a, b, rows(a), rows(b)) }
+    };
+    // An output that cannot be compared differs the most.
+    let distance = |pair: &PairAgreement| {
+        let relative = |difference: f64| if difference > 0.0 { difference / pair.scale } else { 0.0 };
+        pair.max_abs_difference.map_or(f64::INFINITY, relative)
+    };
+    let worst = names.iter().map(of_output).max_by(|x, y| distance(x).total_cmp(&distance(y)));
+    worst.unwrap_or_else(|| agreement(a, b, &none, &none))
+}
+
+/// How two lanes' rows of one output agree.
+fn agreement(a: &LaneOutputs, b: &LaneOutputs, x: &Rows, y: &Rows) -> PairAgreement {
+    let elements = || x.iter().chain(y).flatten().copied();
     let scale = elements().map(f64::abs).fold(0.0, f64::max);
     let same_shape = x.len() == y.len() && x.iter().zip(y).all(|(p, q)| p.len() == q.len());
     let comparable = same_shape && elements().all(f64::is_finite);
-    let difference = || x.iter().flatten().zip(y.iter().flatten()).map(|(p, q)| f64::from(p - q).abs());
+    let difference = || x.iter().flatten().zip(y.iter().flatten()).map(|(p, q)| (p - q).abs());
     let max_abs_difference = comparable.then(|| difference().fold(0.0, f64::max));
     let cosines: Option<Vec<f64>> = x.iter().zip(y).map(|(p, q)| cosine(p, q)).collect();
     let min_cosine = cosines.filter(|_| comparable).map(|c| c.into_iter().fold(1.0, f64::min));
@@ -45,16 +65,17 @@ fn pair(a: &LaneOutputs, b: &LaneOutputs) -> PairAgreement {
     let tolerance = a.precision.tolerance().max(b.precision.tolerance());
     let agree = max_abs_difference.is_some_and(|difference| difference <= tolerance * scale);
     let tolerance = Some(tolerance);
-    PairAgreement { a: a.lane, b: b.lane, precisions, tolerance, max_abs_difference, scale, min_cosine, top1, agree }
+    let (a, b, output) = (a.lane, b.lane, None);
+    PairAgreement { a, b, output, precisions, tolerance, max_abs_difference, scale, min_cosine, top1, agree }
 }
 
 /// The index of the largest element.
-fn top(row: &[f32]) -> Option<usize> {
+fn top(row: &[f64]) -> Option<usize> {
     (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j]))
 }
 
-fn cosine(x: &[f32], y: &[f32]) -> Option<f64> {
-    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+fn cosine(x: &[f64], y: &[f64]) -> Option<f64> {
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
     let norms = (dot(x, x) * dot(y, y)).sqrt();
     (norms > 0.0).then(|| dot(x, y) / norms)
 }
@@ -64,15 +85,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn outputs(lane: Lane, precision: Precision, rows: Outputs) -> LaneOutputs {
-        LaneOutputs { lane, precision, rows }
+    fn outputs(lane: Lane, precision: Precision, rows: Rows) -> LaneOutputs {
+        LaneOutputs { lane, precision, outputs: vec![Output { name: "y".into(), rows }] }
     }
 
-    fn agreement(x: Outputs, y: Outputs) -> PairAgreement {
+    fn agreement(x: Rows, y: Rows) -> PairAgreement {
         agreement_in([Precision::Fp32; 2], x, y)
     }
 
-    fn agreement_in([p, q]: [Precision; 2], x: Outputs, y: Outputs) -> PairAgreement {
+    fn agreement_in([p, q]: [Precision; 2], x: Rows, y: Rows) -> PairAgreement {
         compare(&[outputs(Lane::JPEG, p, x), outputs(Lane::ONNX_HTTP, q, y)], Vec::new()).pairs.remove(0)
     }
 
@@ -118,12 +139,33 @@ mod tests {
     fn unequal_shapes_and_non_numbers_do_not_agree() {
         assert!(!agreement(vec![vec![1.0]], vec![vec![1.0, 2.0]]).agree);
         assert!(!agreement(vec![vec![1.0]], vec![vec![1.0], vec![1.0]]).agree);
-        assert!(!agreement(vec![vec![f32::NAN]], vec![vec![f32::NAN]]).agree);
+        assert!(!agreement(vec![vec![f64::NAN]], vec![vec![f64::NAN]]).agree);
+    }
+
+    /// A small output that differs is not hidden by a large one that agrees.
+    #[test]
+    fn each_output_is_compared_by_its_own_scale() {
+        let lane = |lane, small: f64| LaneOutputs {
+            lane,
+            precision: Precision::Fp32,
+            outputs: [("large", 1e6), ("small", small)]
+                .map(|(name, value)| Output { name: name.into(), rows: vec![vec![value]] })
+                .to_vec(),
+        };
+        let compared =
+            |x, y| compare(&[lane(Lane::ONNX_HTTP, x), lane(Lane::ONNX_GRPC, y)], Vec::new()).pairs.remove(0);
+        assert!(compared(1.0, 1.0).agree);
+        let pair = compared(1.0, 1.1);
+        assert_eq!((pair.agree, pair.output.as_deref(), pair.scale), (false, Some("small"), 1.1));
+        let mut missing = [lane(Lane::ONNX_HTTP, 1.0), lane(Lane::ONNX_GRPC, 1.0)];
+        missing[1].outputs.pop();
+        let pair = compare(&missing, Vec::new()).pairs.remove(0);
+        assert_eq!((pair.agree, pair.output.as_deref()), (false, Some("small")));
     }
 
     proptest! {
         #[test]
-        fn a_lane_agrees_with_itself(rows in proptest::collection::vec(proptest::collection::vec(-1e3_f32..1e3, 8), 1..5)) {
+        fn a_lane_agrees_with_itself(rows in proptest::collection::vec(proptest::collection::vec(-1e3_f64..1e3, 8), 1..5)) {
             let pair = agreement(rows.clone(), rows);
             prop_assert!(pair.agree);
             prop_assert_eq!(pair.max_abs_difference, Some(0.0));

@@ -10,7 +10,8 @@ use crate::model::{
     lane::Lane,
     link::LinkSpec,
     load::Load,
-    report::Report,
+    machine::Machine,
+    report::{LaneInfo, Report},
 };
 
 /// The figures of one run.
@@ -26,8 +27,24 @@ pub struct Summary {
     pub iterations: usize,
     /// The link that was emulated, if one was.
     pub link: Option<LinkSpec>,
+    /// What ran the lanes, as far as their servers said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<LaneServer>,
     /// The figures, in the order of the file's lanes.
     pub cells: Vec<Cell>,
+}
+
+/// What ran a lane's model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LaneServer {
+    /// The lane.
+    pub lane: Lane,
+    /// The execution provider that really ran.
+    pub provider: Option<String>,
+    /// The precision, if it is lower than the model's own.
+    pub precision: Option<String>,
+    /// GPU, software, threads.
+    pub machine: Machine,
 }
 
 /// The format that a summary was read from.
@@ -189,8 +206,18 @@ impl Summary {
             started_at: report.started_at.clone(),
             iterations: report.settings.iterations,
             link: report.settings.link,
+            servers: report.lanes.iter().filter_map(LaneServer::from_info).collect(),
             cells: report.cells.iter().filter_map(|cell| Cell::from_report(cell, report)).collect(),
         }
+    }
+}
+
+impl LaneServer {
+    /// `None` if the server said nothing.
+    fn from_info(info: &LaneInfo) -> Option<Self> {
+        let LaneInfo { lane, effective_provider: provider, precision, machine, .. } = info.clone();
+        let known = provider.is_some() || precision.is_some() || machine != Machine::default();
+        known.then_some(Self { lane, provider, precision, machine })
     }
 }
 

@@ -214,7 +214,11 @@ mod tests {
 
     #[test]
     fn conditions_are_checked_before_the_run() {
-        let check = |flags: &[&str]| crate::cli::run::plan(&args(flags)).map(drop).map_err(|error| error.to_string());
+        let check = |flags: &[&str]| {
+            let args = args(flags);
+            let plan = crate::cli::run::plan(&args, &args.settings(), args.lanes.targets().unwrap());
+            plan.map(drop).map_err(|error| error.to_string())
+        };
         let on = |condition: &'static str| ["--fail-on", condition];
         for condition in ["error", "p99(onnx-grpc) > 20ms", "throughput(jpeg) < 9 @ concurrency=8"] {
             check(&on(condition)).unwrap();

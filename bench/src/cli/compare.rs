@@ -9,8 +9,8 @@ use crate::{
     analysis::compare::Run,
     cli::{fail_on::FailOnArgs, output::write_stdout, report::read},
     model::link::LinkSpec,
-    report::compare::markdown,
-    study::import::Results,
+    report::compare::{markdown, slower_gpu},
+    study::{hypotheses::across_gpus, import::Results},
 };
 
 /// Flags of `compare`.
@@ -71,14 +71,18 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<String> {
     for (i, file) in args.files.iter().enumerate() {
         let results = read(file)?;
         let mut summary = results.summary();
+        summary.link = args.link.get(i).copied().or(summary.link);
+        runs.push(Run { summary, price_per_hour: args.price_per_hour.get(i).copied() });
         if let Results::Report(name, report) = results {
             reports.push((name, report));
         }
-        summary.link = args.link.get(i).copied().or(summary.link);
-        runs.push(Run { summary, price_per_hour: args.price_per_hour.get(i).copied() });
     }
     // Intervals need the first run, which the others are compared with, and the samples beside each report.
     let first_is_there = reports.first().is_some_and(|(name, _)| *name == runs[0].summary.name);
     let reports: Vec<_> = reports.iter().map(|(name, report)| (name.as_str(), &**report)).collect();
-    Ok(markdown(&runs, if first_is_there { &reports } else { &[] }))
+    let mut text = markdown(&runs, if first_is_there { &reports } else { &[] });
+    if let Some(((_, first), others)) = reports.split_first() {
+        text.extend(others.iter().map(|(name, other)| slower_gpu(name, &across_gpus(first, other))));
+    }
+    Ok(text)
 }

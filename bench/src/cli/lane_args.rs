@@ -1,15 +1,17 @@
-//! Flags that say which lanes are measured: addresses, peers, model, certificates.
+//! Flags that say which lanes are measured: addresses, peers, model, certificates, headers.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use http::{HeaderMap, header};
 use quintet_proto::lanes::Lane as Kind;
 
 use crate::{
     cli::peers::Against,
     client::{
         endpoint::Endpoint,
+        headers::Headers,
         target::{Target, default_endpoint, default_metrics},
         tls::Trust,
         token,
@@ -17,7 +19,8 @@ use crate::{
     model::{lane::Lane, words::list},
 };
 
-/// Which lanes are measured, and where they are.
+/// Which lanes are measured, and where they are. Addresses are http://HOST[:PORT][/PREFIX], https://, grpc://, grpcs:// or
+/// unix:PATH; without a port it is 80, over TLS 443.
 #[derive(Debug, Args)]
 pub struct LaneArgs {
     /// Address of the jpeg lane (images over HTTP).
@@ -48,6 +51,10 @@ pub struct LaneArgs {
     /// --against.
     #[arg(long, value_name = "FILE", help_heading = "Lanes")]
     pub auth_token_file: Option<PathBuf>,
+    /// Add a header to every request, over gRPC as metadata; repeatable. @FILE reads headers from a file, one on each line: the
+    /// report keeps the command line, so secrets belong there. Not sent to the addresses of --against.
+    #[arg(long, value_name = "'NAME: VALUE'", help_heading = "Lanes")]
+    pub header: Vec<Headers>,
     /// Measure another server in the same run, in turns with the suite; repeatable.
     ///
     /// The name `triton` alone means stock Triton as docker compose's profile `triton` starts it: ports 8110 to 8122, and
@@ -108,14 +115,24 @@ impl LaneArgs {
                 target.metrics = target.metrics.clone().trusting(&trust);
             }
         }
-        if let Some(file) = &self.auth_token_file {
-            let authorization = token::authorization(file).context("--auth-token-file")?;
-            for target in targets.iter_mut().filter(|target| target.lane.peer.is_none()) {
-                target.endpoint = target.endpoint.clone().authorised(&authorization);
-                target.metrics = target.metrics.clone().authorised(&authorization);
-            }
+        let headers = self.headers()?;
+        for target in targets.iter_mut().filter(|target| target.lane.peer.is_none()) {
+            target.endpoint = target.endpoint.clone().with_headers(&headers);
+            target.metrics = target.metrics.clone().with_headers(&headers);
         }
         Ok(targets)
+    }
+
+    /// The headers of `--header` and the token of `--auth-token-file`.
+    fn headers(&self) -> anyhow::Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for Headers(given) in &self.header {
+            headers.extend(given.clone());
+        }
+        if let Some(file) = &self.auth_token_file {
+            headers.insert(header::AUTHORIZATION, token::authorization(file).context("--auth-token-file")?);
+        }
+        Ok(headers)
     }
 
     fn endpoint(&self, lane: Kind) -> &Endpoint {

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::{
-    cli::{lane_args::LaneArgs, limit_args::LimitArgs},
+    cli::{data_args::DataArgs, lane_args::LaneArgs, limit_args::LimitArgs},
     model::{
         connection::Policy,
         duration::parse_duration,
@@ -44,6 +44,9 @@ pub struct LoadArgs {
     /// Folder of photographs to send (the first 16 by name) instead of the four built in.
     #[arg(long, value_name = "DIR", help_heading = "Load")]
     pub images: Option<PathBuf>,
+    /// What is sent.
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Seed for random choices: order of lanes, send times, jitter, confidence intervals.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
     pub seed: u64,

@@ -1,10 +1,11 @@
 //! The command line: flags, one file for each command, progress on stderr.
 //!
-//! [`command`] lists the commands. Flags that commands share are in [`lane_args`], [`load_args`] and [`limit_args`]; flags of
-//! `run` alone are in [`plan_args`] and [`scenario`]; flags of another command are in its file.
+//! [`command`] lists the commands. Flags that commands share are in [`lane_args`], [`load_args`], [`data_args`] and
+//! [`limit_args`]; flags of `run` alone are in [`plan_args`] and [`scenario`]; flags of another command are in its file.
 
 pub mod command;
 pub mod compare;
+pub mod data_args;
 pub mod explain;
 pub mod fail_on;
 pub mod floor;

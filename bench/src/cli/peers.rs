@@ -160,7 +160,7 @@ mod tests {
         `onnx=h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
         `h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
         `onnx` cannot be a server's name: use up to 16 of a-z, 0-9 and -, but not the name of a lane or service
-        `h` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `h` is not an address: the port is missing; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
         `jpeg-metrics=h:1` is not LANE=URL: write one of jpeg, onnx-http, onnx-grpc, onnx-metrics, trt-http, trt-grpc or trt-metrics before the address
         ");
     }

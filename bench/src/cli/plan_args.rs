@@ -18,10 +18,10 @@ use crate::{
 /// Sizes of a run and claims to test.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Batch sizes of the serial part; give none to skip it.
-    #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,8,16,32", help_heading = "Load",
-          value_parser = counts(MAX_BATCH), num_args = 0..)]
-    pub batches: Vec<u16>,
+    /// Batch sizes of the serial part; give none to skip it [1,4,8,16,32, as far as the model takes them].
+    #[arg(short, long, value_name = "N,...", value_delimiter = ',', help_heading = "Load", value_parser = counts(MAX_BATCH),
+          num_args = 0..)]
+    pub batches: Option<Vec<u16>>,
     /// Numbers of workers of the concurrent part, each with one request in flight; give none to skip it.
     #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "1,8,16", help_heading = "Load",
           value_parser = counts(MAX_CONCURRENCY), num_args = 0..)]
@@ -90,7 +90,7 @@ impl PlanArgs {
         let or = |given: Option<u32>, preset: usize| given.map_or(preset, |n| n as usize);
         let warmup = or(self.warmup, preset.warmup);
         Settings {
-            batches: distinct(&self.batches),
+            batches: self.batches.as_deref().map_or(preset.batches, distinct),
             concurrency: distinct(&self.concurrency),
             concurrent_batches: distinct(&self.concurrent_batches),
             bound_ms: self.bound.map(|bound| bound.as_secs_f64() * 1e3),

@@ -92,15 +92,15 @@ pub async fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
     let (args, settings) = (&command.args, command.args.settings());
     if let Some(plan) = args.scenario.plan(&settings) {
         check_transports(&settings)?;
-        let images = args.load.images.as_deref();
-        let lanes = Lanes { targets: args.lanes.targets()?, images, output: args.output.clone() };
+        let lanes = Lanes { targets: args.lanes.targets()?, load: &args.load, output: args.output.clone() };
         return scenario::measure(plan, settings, lanes, args.tables).await;
     }
     if command.dry_run {
-        let (plan, targets) = plan(&command.args)?;
+        let settings = command.args.settings();
+        let (plan, targets) = plan(&command.args, &settings, command.args.lanes.targets()?)?;
         let until = command.args.plan.until_decided.map(|most| {
             let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-            (to_decide(&command.args.settings(), &lanes).len(), most)
+            (to_decide(&settings, &lanes).len(), most)
         });
         return write_stdout(&describe_plan(&plan, &targets, until)).map(|()| ExitCode::SUCCESS);
     }
@@ -133,17 +133,16 @@ fn flags_of(unfinished: &Unfinished) -> anyhow::Result<RunArgs> {
 }
 
 /// The plan and the lanes, after checking that the plan can be carried out.
-pub(super) fn plan(args: &RunArgs) -> anyhow::Result<(Plan, Vec<Target>)> {
-    let (settings, targets) = (args.settings(), args.lanes.targets()?);
+pub(super) fn plan(args: &RunArgs, settings: &Settings, targets: Vec<Target>) -> anyhow::Result<(Plan, Vec<Target>)> {
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let plan = Plan::new(&settings, &lanes);
+    let plan = Plan::new(settings, &lanes);
     if plan.stages.is_empty() {
         bail!("nothing to measure: both --batches and --concurrency are empty");
     }
-    check_transports(&settings)?;
+    check_transports(settings)?;
     args.fail_on.check(&plan, !settings.hypotheses.is_empty())?;
     if settings.until_decided.is_some() {
-        check_claims(&plan, &to_decide(&settings, &lanes))?;
+        check_claims(&plan, &to_decide(settings, &lanes))?;
     }
     for (rate, time) in plan.open_windows() {
         if rate.get() * time.as_secs_f64() > settings.limits.max_window_requests as f64 {
@@ -175,9 +174,14 @@ fn check_claims(plan: &Plan, claims: &[Hypothesis]) -> anyhow::Result<()> {
 }
 
 async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<ExitCode> {
-    let ((plan, mut targets), settings) = (plan(args)?, args.settings());
+    let (mut settings, mut targets) = (args.settings(), args.lanes.targets()?);
+    let largest = args.load.data.apply(&mut settings, &mut targets).await?;
+    if let (None, Some(largest)) = (&args.plan.batches, largest) {
+        settings.batches.retain(|&batch| batch <= largest);
+    }
+    let (plan, mut targets) = plan(args, &settings, targets)?;
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(args.load.images.as_deref(), plan.largest_batch())?;
+    let payload = payload(&settings, args.load.images.as_deref(), plan.largest_batch())?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Terminal::on_stderr(&plan, &lanes, settings.until_decided.map(|until| until.most));
     let stop = Stop::from(CancellationToken::new());
@@ -241,7 +245,7 @@ mod tests {
     fn the_plan_is_described_as_a_table() {
         let RunLine { command: OnlyRun::Run(run) } =
             RunLine::try_parse_from(["quintet-bench", "run", "--skip", "onnx"]).unwrap();
-        let (plan, targets) = plan(&run.args).unwrap();
+        let (plan, targets) = plan(&run.args, &run.args.settings(), run.args.lanes.targets().unwrap()).unwrap();
         insta::assert_snapshot!(describe_plan(&plan, &targets, None));
         let until = describe_plan(&plan, &targets, Some((3, Duration::from_secs(20))));
         assert!(until.ends_with("\nRepeated until the claims are decided (3), in at most 20 s.\n"), "{until}");

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{
+        load_args::LoadArgs,
         output::write_stdout,
         progress::Terminal,
         setup::{emulate, payload, stop_at_ctrl_c},
@@ -79,8 +80,8 @@ impl ScenarioArgs {
 pub struct Lanes<'a> {
     /// The lanes.
     pub targets: Vec<Target>,
-    /// Folder of the photographs.
-    pub images: Option<&'a std::path::Path>,
+    /// What is sent to them.
+    pub load: &'a LoadArgs,
     /// Folder for results.
     pub output: PathBuf,
 }
@@ -104,16 +105,17 @@ pub async fn measure(
         }
     }
     let (workers, batch) = (plan.in_flight(), plan.samples());
-    let settings = Settings {
+    let mut settings = Settings {
         batches: Vec::new(),
         concurrency: if plan.scenario == Scenario::Server { Vec::new() } else { vec![workers] },
         concurrent_batches: vec![batch],
         loads: Vec::new(),
         ..settings
     };
-    let Lanes { mut targets, images, output } = lanes;
+    let Lanes { mut targets, load, output } = lanes;
+    load.data.apply(&mut settings, &mut targets).await?;
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(images, batch)?;
+    let payload = payload(&settings, load.images.as_deref(), batch)?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes, None);
     let stop = Stop::from(CancellationToken::new());

@@ -11,7 +11,7 @@ use crate::{
         target::Target,
     },
     link::{self, proxy::Proxy},
-    model::settings::Settings,
+    model::{data::Data, settings::Settings},
     run::setup::Stop,
 };
 
@@ -23,8 +23,11 @@ pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyh
     }
 }
 
-/// The photographs to send, in batches up to the largest.
-pub(crate) fn payload(images: Option<&Path>, largest_batch: usize) -> anyhow::Result<Payload> {
+/// The photographs to send, in batches up to the largest; none if other data is sent.
+pub(crate) fn payload(settings: &Settings, images: Option<&Path>, largest_batch: usize) -> anyhow::Result<Payload> {
+    if settings.data != Data::Photos {
+        return Ok(Payload::new(&[], 0, preprocess)?);
+    }
     let photographs = match images {
         Some(folder) => payload::from_folder(folder)?,
         None => payload::compiled_in(),

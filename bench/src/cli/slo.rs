@@ -78,7 +78,7 @@ pub enum Spacing {
 /// # Errors
 /// As `run`.
 pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings { loads: Vec::new(), ..args.load.settings(&args.lanes, &args.limits) };
+    let mut settings = Settings { loads: Vec::new(), ..args.load.settings(&args.lanes, &args.limits) };
     check_transports(&settings)?;
     let (goal, mut targets) = (
         Goal {
@@ -94,8 +94,9 @@ pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
         },
         args.lanes.targets()?,
     );
+    args.load.data.apply(&mut settings, &mut targets).await?;
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(args.load.images.as_deref(), 1)?;
+    let payload = payload(&settings, args.load.images.as_deref(), 1)?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes, None);
     let stop = Stop::from(CancellationToken::new());

@@ -14,7 +14,7 @@ use crate::{
         target::Target,
         wire::Wire,
     },
-    model::{connection::Policy, limits::Limits, protocol::Protocol},
+    model::{connection::Policy, limits::Limits, outputs::Output, protocol::Protocol},
 };
 
 /// Makes a lane's clients; the policy decides which connections they use.
@@ -110,15 +110,15 @@ impl Client {
         Ok(reply)
     }
 
-    /// Reads the embeddings from a response, one row for each image, or from the shared memory that it refers to.
+    /// Reads the outputs from a response, or from the shared memory that it refers to.
     ///
     /// # Errors
     /// [`CallError::Malformed`].
-    pub fn embeddings(&self, reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>, CallError> {
+    pub fn outputs(&self, reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Output>, CallError> {
         match self.protocol {
-            Protocol::Jpeg => jpeg::embeddings(reply),
-            Protocol::KserveHttp => http::embeddings(reply, shared),
-            Protocol::KserveGrpc => grpc::embeddings(reply, shared),
+            Protocol::Jpeg => jpeg::outputs(reply),
+            Protocol::KserveHttp => http::outputs(reply, shared),
+            Protocol::KserveGrpc => grpc::outputs(reply, shared),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An address: host and port, with or without TLS, or a Unix domain socket.
+//! An address: host, port and path prefix, with or without TLS, or a Unix domain socket.
 
 use std::{
     fmt, io,
@@ -8,18 +8,26 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, uri::Authority};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, header,
+    uri::{Authority, PathAndQuery},
+};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use crate::client::{tcp_info::tcp_info, tls::Trust};
 
-/// Where to connect: host and port, with or without TLS, or a Unix domain socket.
+/// The default ports of addresses without TLS and with it.
+const DEFAULT_PORTS: [u16; 2] = [80, 443];
+
+/// Where to connect: host, port and path prefix, with or without TLS, or a Unix domain socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint {
     authority: Authority,
     port: u16,
+    /// Begins the path of every request, e.g. `/models/a`; empty without one.
+    prefix: String,
     /// Address to connect to instead, e.g. of an emulated link; not shown.
     via: Option<SocketAddr>,
     /// Round trip that the emulated link adds.
@@ -27,8 +35,8 @@ pub struct Endpoint {
     socket: Option<PathBuf>,
     /// Trusted authorities, if TLS is used.
     trust: Option<Trust>,
-    /// `Bearer TOKEN`, if requests bring a token; not shown.
-    authorization: Option<HeaderValue>,
+    /// Sent with every request, e.g. a bearer token; not shown.
+    headers: HeaderMap,
 }
 
 impl Endpoint {
@@ -37,11 +45,12 @@ impl Endpoint {
         Self {
             authority: Authority::from_static("127.0.0.1"),
             port,
+            prefix: String::new(),
             via: None,
             emulated: Duration::ZERO,
             socket: None,
             trust: None,
-            authorization: None,
+            headers: HeaderMap::new(),
         }
     }
 
@@ -75,14 +84,21 @@ impl Endpoint {
         Self { trust: self.trust.map(|_| trust.clone()), ..self }
     }
 
-    /// The same endpoint, whose requests bring this value of `Authorization`.
-    pub fn authorised(self, authorization: &HeaderValue) -> Self {
-        Self { authorization: Some(authorization.clone()), ..self }
+    /// The same endpoint, whose requests carry these headers too. `Host` is the authority of its requests.
+    pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        // A later header replaces an earlier one of its name.
+        self.headers.extend(headers.clone());
+        self
     }
 
-    /// The value of `Authorization` that requests bring.
-    pub fn authorization(&self) -> Option<&HeaderValue> {
-        self.authorization.as_ref()
+    /// The headers that requests carry, without `Host`.
+    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.headers.iter().filter(|(name, _)| *name != header::HOST)
+    }
+
+    /// What the path of every request begins with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The address with a scheme, `http` or `grpc`; with TLS, `https` or `grpcs`.
@@ -91,7 +107,7 @@ impl Endpoint {
             return self.to_string();
         }
         let s = if self.trust.is_some() { "s" } else { "" };
-        format!("{scheme}{s}://{}", self.authority())
+        format!("{scheme}{s}://{}", self.place())
     }
 
     /// The same endpoint, reached through the address of an emulated link with this round trip.
@@ -122,13 +138,23 @@ impl Endpoint {
         Ok(stream)
     }
 
-    /// `host:port`, for the `Host` header and HTTP/2's `:authority`.
+    /// `host:port`, for the `Host` header and HTTP/2's `:authority`; without the port if it is the scheme's default, as
+    /// other clients write it.
     pub fn authority(&self) -> String {
+        if let Some(host) = self.headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
+            return host.to_owned();
+        }
         match self.socket {
             // There is no host; curl does the same.
             Some(_) => "localhost".to_owned(),
+            None if self.port == DEFAULT_PORTS[usize::from(self.trust.is_some())] => self.authority.host().to_owned(),
             None => format!("{}:{}", self.authority.host(), self.port),
         }
+    }
+
+    /// `host:port/prefix`.
+    fn place(&self) -> String {
+        format!("{}:{}{}", self.authority.host(), self.port, self.prefix)
     }
 }
 
@@ -149,18 +175,23 @@ impl FromStr for Endpoint {
             Some(("https" | "grpcs", rest)) => (rest, true),
             Some((scheme, _)) => return Err(error(&format!("unknown scheme `{scheme}`"))),
         };
-        let rest = rest.trim_end_matches('/');
-        if rest.contains('/') {
-            return Err(error("a path is not allowed"));
+        let (host, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let prefix = prefix.trim_end_matches('/').to_owned();
+        if !prefix.is_empty() && (prefix.contains(['?', '#']) || prefix.parse::<PathAndQuery>().is_err()) {
+            return Err(error("the path is not valid"));
         }
-        let authority: Authority = rest.parse().map_err(|e| error(&format!("{e}")))?;
+        let authority: Authority = host.parse().map_err(|e| error(&format!("{e}")))?;
         if authority.as_str().contains('@') {
             return Err(error("a user name is not allowed"));
         }
-        let port = authority.port_u16().ok_or_else(|| error("the port is missing"))?;
+        let default = input.contains("://").then_some(DEFAULT_PORTS[usize::from(tls)]);
+        // A port that is no number is not left out.
+        let given = authority.port_u16().or(default.filter(|_| authority.as_str() == authority.host()));
+        let port = given.ok_or_else(|| error("the port is missing"))?;
         let trust = tls.then(Trust::public).transpose().map_err(|e| error(&e.to_string()))?;
-        let emulated = Duration::ZERO;
-        Ok(Self { authority, port, via: None, emulated, socket: None, trust, authorization: None })
+        // One form for each address, so that equal ones are equal.
+        let authority = format!("{}:{port}", authority.host()).parse().map_err(|e| error(&format!("{e}")))?;
+        Ok(Self { authority, port, prefix, trust, ..Self::local(port) })
     }
 }
 
@@ -177,14 +208,14 @@ impl fmt::Display for Endpoint {
         match &self.socket {
             Some(path) => write!(f, "unix:{}", path.display()),
             None if self.trust.is_some() => f.write_str(&self.url("http")),
-            None => f.write_str(&self.authority()),
+            None => f.write_str(&self.place()),
         }
     }
 }
 
 /// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{input}` is not an address: {reason}; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH")]
+#[error("`{input}` is not an address: {reason}; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH")]
 pub struct EndpointError {
     input: String,
     reason: String,
@@ -199,6 +230,7 @@ impl From<Endpoint> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn parses_every_form_of_an_address() {
@@ -209,6 +241,15 @@ mod tests {
                 ("10.0.0.1", 8010, "10.0.0.1:8010")
             );
         }
+        let prefixed: Endpoint = "http://h/models/a/".parse().unwrap();
+        assert_eq!((prefixed.port(), prefixed.prefix(), prefixed.authority().as_str()), (80, "/models/a", "h"));
+        assert_eq!(
+            (prefixed.url("grpc").as_str(), prefixed.to_string().parse()),
+            ("grpc://h:80/models/a", Ok(prefixed))
+        );
+        let ports =
+            ["http://h", "grpc://h", "https://h", "grpcs://h/x"].map(|url| url.parse::<Endpoint>().unwrap().port());
+        assert_eq!(ports, [80, 80, 443, 443]);
         for text in ["https://h:1", "grpcs://h:1"] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!((endpoint.url("grpc").as_str(), endpoint.to_string().as_str()), ("grpcs://h:1", "https://h:1"));
@@ -228,17 +269,27 @@ mod tests {
 
     #[test]
     fn errors_name_the_address_and_the_reason() {
-        let reasons: Vec<_> = ["localhost", "https://h", "ftp://h:1", "h:1/path", "u@h:1", "h:99999", ""]
+        let reasons: Vec<_> = ["localhost", "http://h:", "ftp://h:1", "h:1/a b", "h:1/a?b", "u@h:1", "h:99999", ""]
             .map(|text| text.parse::<Endpoint>().unwrap_err().to_string())
             .to_vec();
         insta::assert_snapshot!(reasons.join("\n"), @r"
-        `localhost` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `https://h` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `ftp://h:1` is not an address: unknown scheme `ftp`; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `h:1/path` is not an address: a path is not allowed; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `u@h:1` is not an address: a user name is not allowed; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `h:99999` is not an address: the port is missing; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
-        `` is not an address: empty string; use http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH
+        `localhost` is not an address: the port is missing; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
+        `http://h:` is not an address: the port is missing; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
+        `ftp://h:1` is not an address: unknown scheme `ftp`; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
+        `h:1/a b` is not an address: the path is not valid; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
+        `h:1/a?b` is not an address: the path is not valid; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
+        `u@h:1` is not an address: a user name is not allowed; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
+        `h:99999` is not an address: the port is missing; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
+        `` is not an address: empty string; use http://HOST[:PORT][/PREFIX], https://HOST, HOST:PORT or unix:PATH
         ");
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_in_a_report_parses_back(text in r"(http://|https://|grpc://|)[a-z0-9.]{1,9}(:[0-9]{1,6})?(/[a-z0-9/%.~]{0,9})?|.*") {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                prop_assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+            }
+        }
     }
 }

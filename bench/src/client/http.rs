@@ -11,12 +11,13 @@ use serde_json::value::RawValue;
 use crate::{
     client::{
         call::{CallError, Prepared, Reply},
-        embedding::{INPUT, OUTPUT, rows, shared_rows},
         endpoint::Endpoint,
+        inference::{Content, Inference, Input},
+        outputs::Described,
         placement::{self, Placement},
         target::Target,
     },
-    model::encoding::Encoding,
+    model::outputs::Output,
 };
 
 /// Most characters of a response's body to quote in an error.
@@ -51,91 +52,69 @@ fn request(
     chunks: Vec<Bytes>,
 ) -> Result<Prepared, CallError> {
     let invalid = |what: &str| CallError::Malformed(format!("{what} is not valid in a request"));
-    let uri: Uri = path.parse().map_err(|_| invalid(path))?;
+    let uri: Uri = format!("{}{path}", endpoint.prefix()).parse().map_err(|_| invalid(path))?;
     let mut map = HeaderMap::new();
     let host = endpoint.authority();
     for (name, value) in [(header::HOST.as_str(), host.as_str())].iter().chain(headers) {
         let name: HeaderName = name.parse().map_err(|_| invalid(name))?;
         map.insert(name, HeaderValue::from_str(value).map_err(|_| invalid(value))?);
     }
-    if let Some(authorization) = endpoint.authorization() {
-        map.insert(header::AUTHORIZATION, authorization.clone());
-    }
+    map.extend(endpoint.headers().map(|(name, value)| (name.clone(), value.clone())));
     Ok(Prepared { method, uri, headers: map, chunks: chunks.into(), output: None })
 }
 
-/// `POST /v2/models/{model}/infer` with a binary tensor of the encoding's type and shape after the JSON part; requests the
-/// embedding in binary.
+/// `POST /v2/models/{model}/infer`: the JSON part, then the binary tensors, each as a chunk that is not copied.
 ///
 /// # Errors
-/// When the model's name is not valid in a request.
-pub fn infer_request(target: &Target, encoding: Encoding, batch: usize, tensor: Bytes) -> Result<Prepared, CallError> {
-    let size = ("binary_data_size".to_owned(), tensor.len().into());
-    let json = infer_json(encoding, batch, [size].into(), binary(true), None)?;
-    let length = json.len().to_string();
-    let headers = [("content-type", "application/octet-stream"), (INFERENCE_HEADER_CONTENT_LENGTH, length.as_str())];
-    post(&target.endpoint, &infer_path(target), &headers, vec![json.into(), tensor])
-}
-
-/// The same with the FP32 tensor as JSON numbers; requests the embedding in JSON.
-///
-/// # Errors
-/// When the model's name is not valid in a request.
-pub fn json_infer_request(target: &Target, batch: usize, numbers: String) -> Result<Prepared, CallError> {
-    let numbers = RawValue::from_string(numbers).map_err(|e| CallError::Malformed(e.to_string()))?;
-    let json = infer_json(Encoding::Json, batch, Parameters::new(), binary(false), Some(&numbers))?;
-    post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])
-}
-
-/// The same with input and output in shared memory.
-///
-/// # Errors
-/// When the model's name is not valid in a request.
-pub fn shared_infer_request(
-    target: &Target,
-    encoding: Encoding,
-    batch: usize,
-    region: &str,
-    [input, output]: [Placement; 2],
-) -> Result<Prepared, CallError> {
-    let parameters =
-        |placement| placement::parameters(region, placement).map(|(name, value)| (name.to_owned(), value)).into();
-    let json = infer_json(encoding, batch, parameters(input), parameters(output), None)?;
-    let request =
-        post(&target.endpoint, &infer_path(target), &[("content-type", "application/json")], vec![json.into()])?;
-    Ok(Prepared { output: Some(output), ..request })
-}
-
-/// The parameter that requests the output in binary or in JSON.
-fn binary(wanted: bool) -> Parameters {
-    [("binary_data".to_owned(), wanted.into())].into()
-}
-
-fn infer_path(target: &Target) -> String {
-    format!("/v2/models/{}/infer", target.model)
-}
-
-/// The JSON part of a request, with the parameters of its input and of its output.
-fn infer_json(
-    encoding: Encoding,
-    batch: usize,
-    parameters: Parameters,
-    output: Parameters,
-    data: Option<&RawValue>,
-) -> Result<Vec<u8>, CallError> {
-    serde_json::to_vec(&InferRequest {
-        id: None,
-        parameters: Parameters::new(),
-        inputs: vec![InferInput {
-            name: INPUT.into(),
-            shape: encoding.shape(batch).to_vec(),
-            datatype: encoding.datatype().into(),
+/// When the model's name is not valid in a request, or an input's JSON is none.
+pub fn infer_request(target: &Target, inference: &Inference) -> Result<Prepared, CallError> {
+    let malformed = |error: serde_json::Error| CallError::Malformed(error.to_string());
+    let region = inference.shared.as_ref();
+    let mut inputs = Vec::with_capacity(inference.inputs.len());
+    let mut tensors = Vec::new();
+    // The outputs are returned in the form of the inputs.
+    let mut is_json = false;
+    for Input { name, datatype, shape, content } in &inference.inputs {
+        let mut parameters = Parameters::new();
+        let mut data = None;
+        match content {
+            Content::Binary(tensor) => {
+                parameters.insert("binary_data_size".into(), tensor.len().into());
+                tensors.push(tensor.clone());
+            }
+            Content::Json(text) => {
+                is_json = true;
+                data = Some(serde_json::from_str::<&RawValue>(text).map_err(malformed)?);
+            }
+            Content::Shared(placement) => {
+                parameters.extend(region.into_iter().flat_map(|(region, _)| shared(region, *placement)));
+            }
+        }
+        inputs.push(InferInput {
+            name: name.into(),
+            shape: shape.clone(),
+            datatype: datatype.into(),
             parameters,
             data,
-        }],
-        outputs: Some(vec![RequestedOutput { name: OUTPUT.into(), parameters: output }]),
-    })
-    .map_err(|e| CallError::Malformed(e.to_string()))
+        });
+    }
+    let in_message = || [("binary_data".to_owned(), (!is_json).into())].into();
+    let returned: Parameters = region.map_or_else(in_message, |(region, output)| shared(region, *output).into());
+    let outputs = inference.outputs.iter();
+    let outputs = outputs.map(|name| RequestedOutput { name: name.into(), parameters: returned.clone() }).collect();
+    let request = InferRequest { id: None, parameters: Parameters::new(), inputs, outputs: Some(outputs) };
+    let json = serde_json::to_vec(&request).map_err(malformed)?;
+    let path = format!("/v2/models/{}/infer", target.model);
+    let length = json.len().to_string();
+    let binary = [("content-type", "application/octet-stream"), (INFERENCE_HEADER_CONTENT_LENGTH, length.as_str())];
+    let headers = if tensors.is_empty() { &[("content-type", "application/json")][..] } else { &binary };
+    let chunks = std::iter::once(json.into()).chain(tensors.into_iter().filter(|tensor| !tensor.is_empty())).collect();
+    Ok(Prepared { output: region.map(|(_, output)| *output), ..post(&target.endpoint, &path, headers, chunks)? })
+}
+
+/// The parameters of a tensor in shared memory.
+fn shared(region: &str, placement: Placement) -> [(String, serde_json::Value); 3] {
+    placement::parameters(region, placement).map(|(name, value)| (name.to_owned(), value))
 }
 
 /// Checks the status; an error carries the server's message.
@@ -169,11 +148,11 @@ pub fn check_inference(reply: &Reply) -> Result<(), CallError> {
     Err(CallError::Malformed(format!("not the JSON of an inference ({form}): {quoted}")))
 }
 
-/// The embedding in a response: binary after the JSON part, in JSON, or in shared memory.
+/// The outputs in a response: binary after the JSON part, in JSON, or the first in shared memory.
 ///
 /// # Errors
 /// [`CallError::Malformed`].
-pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>, CallError> {
+pub fn outputs(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Output>, CallError> {
     let malformed = |what: &str| CallError::Malformed(what.to_owned());
     let body = reply.body();
     let json_bytes = match reply.headers.get(INFERENCE_HEADER_CONTENT_LENGTH) {
@@ -188,23 +167,59 @@ pub fn embeddings(reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Vec<f32>>,
     let response: InferResponse =
         serde_json::from_slice(&body[..json_bytes]).map_err(|e| CallError::Malformed(e.to_string()))?;
     let mut at = json_bytes;
+    let mut outputs = Vec::with_capacity(response.outputs.len());
     for output in &response.outputs {
         let size = output.parameters.get("binary_data_size").and_then(serde_json::Value::as_u64).unwrap_or(0);
         let end = usize::try_from(size).ok().and_then(|size| at.checked_add(size)).filter(|&end| end <= body.len());
         let end = end.ok_or_else(|| malformed("binary_data_size is beyond the body"))?;
-        if output.name != OUTPUT {
-            at = end;
-            continue;
-        }
-        if output.datatype != "FP32" {
-            return Err(CallError::Malformed(format!("`{OUTPUT}` is {}, not FP32", output.datatype)));
-        }
-        if let Some(bytes) = shared {
-            return shared_rows(bytes, &output.shape);
-        }
-        let Some(data) = &output.data else { return rows(&body[at..end], &output.shape) };
-        let numbers: Vec<f32> = serde_json::from_str(data.get()).map_err(|e| CallError::Malformed(e.to_string()))?;
-        return rows(&numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(), &output.shape);
+        let described = Described { name: &output.name, datatype: &output.datatype, shape: &output.shape };
+        outputs.push(match (shared, &output.data) {
+            (Some(placement), _) => described.read_shared(placement)?,
+            (None, None) => described.read(&body[at..end])?,
+            (None, Some(data)) => {
+                let numbers = serde_json::from_str(data.get()).map_err(|e| CallError::Malformed(e.to_string()))?;
+                described.read_numbers(numbers)?
+            }
+        });
+        at = end;
     }
-    Err(CallError::Malformed(format!("no output `{OUTPUT}`")))
+    if outputs.is_empty() { Err(malformed("no outputs")) } else { Ok(outputs) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::lane::Lane;
+
+    fn input(name: &str, datatype: &str, data: &'static [u8]) -> Input {
+        let content = Content::Binary(Bytes::from_static(data));
+        Input { name: name.into(), datatype: datatype.into(), shape: vec![1, 2], content }
+    }
+
+    #[test]
+    fn several_inputs_follow_the_json_and_headers_and_prefix_are_sent() {
+        let headers = HeaderMap::from_iter([
+            (header::HOST, HeaderValue::from_static("model.example")),
+            (HeaderName::from_static("x-route"), HeaderValue::from_static("canary")),
+        ]);
+        let endpoint = "http://127.0.0.1:1/serving/a".parse::<Endpoint>().unwrap().with_headers(&headers);
+        let target = Target { lane: Lane::ONNX_HTTP, metrics: endpoint.clone(), endpoint, model: "m".into() };
+        let inputs = vec![input("a", "UINT8", b"xy"), input("text", "BYTES", b"\x01\0\0\0q\0\0\0\0")];
+        let outputs = vec!["sum".to_owned(), "difference".to_owned()];
+        let request = infer_request(&target, &Inference { inputs, outputs, shared: None }).unwrap();
+        assert_eq!(request.uri.path(), "/serving/a/v2/models/m/infer");
+        assert_eq!(
+            (&request.headers["host"], &request.headers["x-route"]),
+            (&HeaderValue::from_static("model.example"), &HeaderValue::from_static("canary"))
+        );
+        let [json, a, text] = &request.chunks[..] else { panic!("three chunks") };
+        assert_eq!((a.len(), text.len()), (2, 9));
+        let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+        let tensors = serde_json::json!([
+            {"name": "a", "datatype": "UINT8", "shape": [1, 2], "parameters": {"binary_data_size": 2}},
+            {"name": "text", "datatype": "BYTES", "shape": [1, 2], "parameters": {"binary_data_size": 9}},
+        ]);
+        assert_eq!(json["inputs"], tensors);
+        assert_eq!(json["outputs"][1], serde_json::json!({"name": "difference", "parameters": {"binary_data": true}}));
+    }
 }

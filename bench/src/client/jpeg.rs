@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{
-    call::{CallError, Prepared, Reply},
-    http,
-    target::Target,
+use crate::{
+    client::{
+        call::{CallError, Prepared, Reply},
+        http,
+        target::Target,
+    },
+    model::{outputs::Output, signature::EMBEDDING},
 };
 
 #[derive(Serialize)]
@@ -55,12 +58,13 @@ pub fn raw_infer_request(target: &Target, mut images: Vec<Bytes>) -> Result<Prep
     http::post(&target.endpoint, "/embed/batch", &[("content-type", &content_type)], chunks)
 }
 
-/// The embeddings in a response.
+/// The embeddings in a response, as the output of that name.
 ///
 /// # Errors
 /// [`CallError::Malformed`] when the JSON has another form.
-pub fn embeddings(reply: &Reply) -> Result<Vec<Vec<f32>>, CallError> {
+pub fn outputs(reply: &Reply) -> Result<Vec<Output>, CallError> {
     let response: EmbedResponse =
         serde_json::from_slice(&reply.body()).map_err(|e| CallError::Malformed(e.to_string()))?;
-    Ok(response.embeddings)
+    let rows = response.embeddings.into_iter().map(|row| row.into_iter().map(f64::from).collect()).collect();
+    Ok(vec![Output { name: EMBEDDING.to_owned(), rows }])
 }

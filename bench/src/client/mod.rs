@@ -2,18 +2,22 @@
 //!
 //! ```text
 //! clients -> route -> connection (HTTP) -> dial -> tls, wire (bytes counted)
-//! prepare -> jpeg, http, grpc (the protocols) <- payload, region (shared memory)
+//! prepare -> jpeg, http, grpc (the protocols) <- payload (images), inputs (other tensors), region (shared memory)
 //! ```
 
 pub mod call;
 pub mod clients;
 pub mod connection;
 pub mod dial;
-pub mod embedding;
 pub mod endpoint;
 pub mod grpc;
+pub mod headers;
 pub mod http;
+pub mod inference;
+pub mod inputs;
 pub mod jpeg;
+mod npy;
+pub mod outputs;
 pub mod payload;
 pub mod placement;
 pub mod prepare;

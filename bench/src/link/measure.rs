@@ -24,9 +24,10 @@ use crate::{
         connection::Connection,
         endpoint::Endpoint,
         grpc,
+        inference::Inference,
     },
     model::{
-        encoding::{Encoding, IMAGE_BYTES},
+        encoding::IMAGE_BYTES,
         estimate::{Estimate, Statistic},
         lane::Lane,
         limits::Limits,
@@ -198,7 +199,7 @@ async fn over_grpc(endpoint: &Endpoint, limits: Limits) -> Result<Found, CallErr
     let mut uploads = Vec::new();
     let mut images = 1;
     while images * IMAGE_BYTES <= tensor.len() {
-        let request = grpc::infer_request(&target, Encoding::Fp32, images, tensor.slice(..images * IMAGE_BYTES))?;
+        let request = grpc::infer_request(&target, &Inference::plain(images, tensor.slice(..images * IMAGE_BYTES)))?;
         let start = Instant::now();
         connection.call(&request).await?;
         uploads.push((request.body_bytes(), start.elapsed()));

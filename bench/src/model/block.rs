@@ -9,6 +9,7 @@ use crate::model::{
     connection::Traffic,
     counters::Counters,
     load::Load,
+    machine::BlockMachines,
     record::{Failures, Recorder},
     variant::Variant,
 };
@@ -37,6 +38,9 @@ pub struct MeasuredBlock {
     /// That of its busiest thread.
     #[serde(default)]
     pub busiest_thread: Option<Duration>,
+    /// The state of the server's GPUs and of the client's machine.
+    #[serde(default)]
+    pub machines: BlockMachines,
     /// Traffic of the connections in the block, including a window's ramp and drain.
     pub traffic: Traffic,
     /// The outcome of the schedule, in an open loop.

@@ -1,4 +1,4 @@
-//! The form of the images in a request: JPEG, FP32, FP16, UINT8 or JSON.
+//! The form of the images in a request: JPEG, FP32, FP16, UINT8 or JSON; or tensors that are no images.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub enum Encoding {
     U8,
     /// The FP32 tensor as JSON numbers, and the response too. KServe over HTTP.
     Json,
+    /// The model's own inputs in binary, of any type and shape (`--data random`, `zero` or a folder). KServe lanes.
+    #[value(skip)]
+    Tensors,
 }
 
 impl Encoding {
@@ -38,7 +41,7 @@ impl Encoding {
     pub fn fits(self, protocol: Protocol) -> bool {
         match self {
             Self::Jpeg | Self::JpegBase64 => protocol == Protocol::Jpeg,
-            Self::Fp32 | Self::Fp16 | Self::U8 => protocol != Protocol::Jpeg,
+            Self::Fp32 | Self::Fp16 | Self::U8 | Self::Tensors => protocol != Protocol::Jpeg,
             Self::Json => protocol == Protocol::KserveHttp,
         }
     }
@@ -48,7 +51,7 @@ impl Encoding {
         match self {
             Self::Fp16 => format!("{name}_fp16"),
             Self::U8 => format!("{name}_u8"),
-            Self::Jpeg | Self::JpegBase64 | Self::Fp32 | Self::Json => name.to_owned(),
+            _ => name.to_owned(),
         }
     }
 
@@ -57,7 +60,7 @@ impl Encoding {
         match self {
             Self::Fp16 => "FP16",
             Self::U8 => "UINT8",
-            Self::Jpeg | Self::JpegBase64 | Self::Fp32 | Self::Json => "FP32",
+            _ => "FP32",
         }
     }
 
@@ -79,6 +82,7 @@ impl std::fmt::Display for Encoding {
             Self::Fp16 => "fp16",
             Self::U8 => "u8",
             Self::Json => "json",
+            Self::Tensors => "tensors",
         })
     }
 }

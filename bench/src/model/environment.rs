@@ -20,6 +20,12 @@ pub struct Environment {
     pub arch: String,
     /// Load average over the minute before the run, where known.
     pub load_average: Option<f64>,
+    /// How the kernel chooses the CPUs' clocks, e.g. `performance`, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governor: Option<String>,
+    /// Whether CPUs may exceed their nominal clock, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turbo: Option<bool>,
     /// NVIDIA GPUs of this machine. (The server's own are in its metrics, where it has any.)
     #[serde(default)]
     pub gpus: Vec<String>,

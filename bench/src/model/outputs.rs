@@ -5,13 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{lane::Lane, precision::Precision};
 
-/// How two lanes' outputs for the same photographs differ.
+/// An output of a lane for all its requests: a row for each image, or each first index of the tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Its elements as numbers.
+    pub rows: Vec<Vec<f64>>,
+}
+
+/// How two lanes' outputs for the same requests differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairAgreement {
     /// One lane.
     pub a: Lane,
     /// The other.
     pub b: Lane,
+    /// The output that is compared: of several, the one that differs the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// The precisions that the servers of both state; FP32 if one states none.
     #[serde(default)]
     pub precisions: [Precision; 2],

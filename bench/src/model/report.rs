@@ -59,6 +59,12 @@ pub struct LaneInfo {
     /// What runs the model.
     #[serde(default)]
     pub machine: Machine,
+    /// The model's inputs, e.g. `image FP32 [-1,3,224,224]`, where known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    /// The model's outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
     /// The reason if there are no server counters.
     pub counters_missing: Option<String>,
 }

@@ -6,8 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    arrivals::LoadSpec, connection::Policy, duration::seconds, encoding::Encoding, hypothesis::Hypothesis,
-    limits::Limits, link::LinkSpec, transport::Transport, until_decided::UntilDecided,
+    arrivals::LoadSpec,
+    connection::Policy,
+    data::{Data, InputShape},
+    duration::seconds,
+    encoding::Encoding,
+    hypothesis::Hypothesis,
+    limits::Limits,
+    link::LinkSpec,
+    transport::Transport,
+    until_decided::UntilDecided,
 };
 
 /// Ready-made sizes of a run; single flags override them.
@@ -81,6 +89,12 @@ pub struct Settings {
     /// Forms of the images; each lane is measured with those that it can carry. Empty: its default.
     #[serde(default)]
     pub payloads: Vec<Encoding>,
+    /// What is sent.
+    #[serde(default)]
+    pub data: Data,
+    /// Lengths of dynamic dimensions, if no photographs are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<InputShape>,
     /// Transports of the tensors; each lane is measured with those that it can use. Empty: TCP.
     #[serde(default)]
     pub transports: Vec<Transport>,
@@ -131,6 +145,8 @@ impl Default for Settings {
             loads: closed(),
             connections: reused(),
             payloads: Vec::new(),
+            data: Data::Photos,
+            shapes: Vec::new(),
             transports: Vec::new(),
             uds_dir: None,
             hypotheses: Vec::new(),

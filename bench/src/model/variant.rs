@@ -1,7 +1,8 @@
 //! A variant of a lane: its connection policy, and the form and transport of its images.
 
 use crate::model::{
-    connection::Policy, encoding::Encoding, lane::Lane, protocol::Protocol, settings::Settings, transport::Transport,
+    connection::Policy, data::Data, encoding::Encoding, lane::Lane, protocol::Protocol, settings::Settings,
+    transport::Transport,
 };
 
 /// What is compared under one load: a lane, its connections, and the form of its images.
@@ -30,7 +31,9 @@ impl Variant {
         for &lane in lanes {
             let protocol = Protocol::of(lane);
             let mut payloads: Vec<_> = settings.payloads.iter().copied().filter(|p| p.fits(protocol)).collect();
-            if payloads.is_empty() {
+            if settings.data != Data::Photos {
+                payloads = vec![Encoding::Tensors];
+            } else if payloads.is_empty() {
                 payloads.push(Encoding::default_of(protocol));
             }
             for &connection in &settings.connections {

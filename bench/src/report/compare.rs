@@ -2,11 +2,11 @@
 
 use crate::{
     analysis::{
-        compare::{Layer, Run, dollars_per_million, seconds_per_image, warnings},
+        compare::{Layer, Run, ServerDifference, dollars_per_million, seconds_per_image, server_differences, warnings},
         predict::predicted,
         summary::{Cell, Interval},
     },
-    model::{lane::Lane, load::Load, report::Report},
+    model::{hypothesis::Verdict, lane::Lane, load::Load, report::Report, words::list},
     report::{
         changes,
         markdown::{self, table, warning_list},
@@ -33,6 +33,7 @@ pub fn markdown(runs: &[Run], reports: &[(&str, &Report)]) -> String {
     let cost = |layer| move |run: &Run, cell: &Cell| Some((dollars_per_million(run, cell, layer)?, None));
     let mut sections = vec![
         head(runs),
+        servers(runs),
         changed(reports),
         section(runs, "Serial p50 latency (ms)", 1, serial, &p50),
         section(runs, "Serial p50 latency that the link does not explain (ms)", 1, serial, &off_link),
@@ -71,6 +72,31 @@ fn head(runs: &[Run]) -> String {
         })
         .collect();
     table("Runs", "Run", &columns, &rows)
+}
+
+/// What differs between the servers; empty if nothing is known to differ.
+fn servers(runs: &[Run]) -> String {
+    let found = server_differences(runs);
+    let all = runs.iter().map(|run| run.summary.servers.len()).max().unwrap_or(0);
+    let row = |difference: &ServerDifference| {
+        let lanes = &difference.lanes;
+        let of = if lanes.len() == all { String::new() } else { format!(" ({})", list(lanes)) };
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| NOTHING.into());
+        (format!("{}{of}", difference.what), difference.values.iter().map(value).collect())
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
+    let columns: Vec<String> = runs.iter().map(|run| run.summary.name.clone()).collect();
+    if rows.is_empty() { String::new() } else { table("What differs between the servers", "What", &columns, &rows) }
+}
+
+/// H5 between the first report and another: a verdict for each lane, with its reason.
+pub fn slower_gpu(name: &str, verdicts: &[(Lane, Verdict, String)]) -> String {
+    let row = |(lane, verdict, reason): &(Lane, Verdict, String)| {
+        (label(*lane), vec![verdict.name().to_owned(), reason.clone()])
+    };
+    let rows: Vec<_> = verdicts.iter().map(row).collect();
+    let title = format!("H5: a slower GPU makes the transport's share of the latency smaller ({name} / first)");
+    if rows.is_empty() { String::new() } else { table(&title, "Lane", &["Verdict", "Why"].map(str::to_owned), &rows) }
 }
 
 /// A value and, where it is known, its interval.

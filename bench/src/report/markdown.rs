@@ -84,15 +84,19 @@ fn head(report: &Report) -> String {
     );
     let photographs: Vec<_> =
         report.photographs.iter().map(|p| format!("{} ({:.1} KB)", p.name, p.bytes as f64 / 1e3)).collect();
+    let sent = match &photographs[..] {
+        [] => format!("Data: {}", settings.data),
+        _ => format!("Photographs: {}", photographs.join(", ")),
+    };
     let _ = writeln!(
         text,
-        "\n{} requests for each lane and batch in {} blocks, windows of {:.1} s, seed {}. Photographs: {}.\n\
+        "\n{} requests for each lane and batch in {} blocks, windows of {:.1} s, seed {}. {}.\n\
          Values are followed by their 95 % interval.",
         settings.iterations,
         settings.blocks,
         settings.duration.as_secs_f64(),
         settings.seed,
-        cell(&photographs.join(", "))
+        cell(&sent)
     );
     if let Some(link) = &settings.link {
         let _ = writeln!(text, "\nBetween client and lanes: an emulated link, `{link}`.");

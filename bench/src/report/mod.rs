@@ -17,6 +17,7 @@ pub mod files;
 pub mod hdr;
 pub mod html;
 pub mod json;
+pub mod machines;
 pub mod markdown;
 pub mod plots;
 pub mod predicted;

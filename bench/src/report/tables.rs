@@ -7,6 +7,7 @@ use crate::{
         axes, capacity,
         columns::{by_load, concurrent_columns, open_columns, serial_columns},
         differences::{Between, LATENCY, differences},
+        machines::{gpus, machines},
         predicted, scenario,
         table::{NOTHING, Table, label, number},
         verdicts::hypotheses,
@@ -18,7 +19,7 @@ use crate::{
 pub(crate) fn tables(report: &Report) -> Vec<Table> {
     let serial =
         |title: &str, value: &dyn Fn(&Cell) -> Option<String>| by_load(report, title, serial_columns(report), value);
-    let mut tables = vec![lanes(report)];
+    let mut tables = vec![lanes(report), machines(report)];
     tables.extend(report.scenario.as_ref().map(scenario::table));
     tables.extend([
         serial("Serial p50 latency (ms)", &|cell| Some(number(cell.latency_ms.as_ref()?.p50, 1))),
@@ -30,7 +31,13 @@ pub(crate) fn tables(report: &Report) -> Vec<Table> {
         }),
     ]);
     tables.extend(waterfalls(report));
-    tables.extend([client_cost(report), concurrent(report), capacity::goodput(report), capacity::capacities(report)]);
+    tables.extend([
+        client_cost(report),
+        gpus(report),
+        concurrent(report),
+        capacity::goodput(report),
+        capacity::capacities(report),
+    ]);
     tables.extend([
         axes::open_loop(report),
         axes::connections(report),
@@ -159,7 +166,8 @@ fn agreement(report: &Report) -> Table {
             shown(pair.min_cosine, &|cosine| format!("{cosine:.6}")),
             if pair.agree { "yes" } else { "no" }.into(),
         ];
-        (format!("{} and {}", label(pair.a), label(pair.b)), row.to_vec())
+        let output = pair.output.as_ref().map_or(String::new(), |output| format!(" (`{output}`)"));
+        (format!("{} and {}{output}", label(pair.a), label(pair.b)), row.to_vec())
     };
     let columns = ["precision", "largest difference", "tolerance", "top-1 agreement", "smallest cosine", "agree"];
     let rows = report.outputs.pairs.iter().map(row).collect();

@@ -7,21 +7,33 @@ use crate::{
         outputs::{LaneOutputs, compare},
         stats::bootstrap,
     },
-    client::{endpoint::Endpoint, target::Target},
+    client::{
+        endpoint::Endpoint,
+        inputs::{self, InputError, Inputs},
+        target::Target,
+    },
     model::{
         encoding::Encoding,
         environment::Environment,
         estimate::Statistic,
         lane::Lane,
-        outputs::{Comparison, NoOutputs},
+        outputs::{Comparison, NoOutputs, Output},
         precision::Precision,
         report::{LaneInfo, Report, SCHEMA},
+        settings::Settings,
+        signature::Signature,
         transport::{self, Transport},
         variant::Variant,
     },
     run::{
-        clock::RunClock, environment::utc, error::RunError, folder::make_folder, lane_client::LaneClient,
-        preflight::describe, setup::Run,
+        clock::RunClock,
+        environment::utc,
+        error::RunError,
+        folder::make_folder,
+        lane_client::LaneClient,
+        plan::Plan,
+        preflight::{LaneError, describe},
+        setup::Run,
     },
 };
 
@@ -96,27 +108,64 @@ impl Run<'_> {
         }
     }
 
-    /// Asks every lane for every model it needs, so that one error names all missing ones.
+    /// Asks every lane for every model it needs, so that one error names all missing ones, and makes the data of each.
     async fn describe_lanes(&self, clients: &mut [LaneClient], report: &mut Report) -> Result<(), RunError> {
         let mut errors = Vec::new();
-        let mut asked: Vec<Target> = Vec::new();
+        // What each model's description says of its inputs; `None` if there is no description.
+        let mut asked: Vec<(Target, Option<Option<Signature>>)> = Vec::new();
         for client in clients {
-            if asked.contains(&client.target) {
-                continue;
+            let target = client.target.clone();
+            if !asked.iter().any(|(other, _)| *other == target) {
+                let known = asked.iter().any(|(other, _)| other.lane == target.lane);
+                let described = match describe(&target, self.settings.limits).await {
+                    Ok(mut description) => {
+                        description.add_gpus(client.scraper.gpus().await);
+                        let signature = description.signature.clone();
+                        // The first model of a lane describes it.
+                        if !known {
+                            let counters_missing = client.scraper.read().await.err();
+                            report.lanes.push(description.into_info(&target, client.scraper.url(), counters_missing));
+                        }
+                        Some(signature)
+                    }
+                    Err(error) => {
+                        errors.push(error);
+                        None
+                    }
+                };
+                asked.push((target.clone(), described));
             }
-            let known = asked.iter().any(|target| target.lane == client.target.lane);
-            asked.push(client.target.clone());
-            match describe(&client.target, self.settings.limits).await {
-                // The first model of a lane describes it.
-                Ok(description) if !known => {
-                    let counters_missing = client.scraper.read().await.err();
-                    report.lanes.push(description.into_info(&client.target, client.scraper.url(), counters_missing));
-                }
-                Ok(_) => {}
-                Err(error) => errors.push(error),
+            let described =
+                asked.iter().find(|(other, _)| *other == target).and_then(|(_, described)| described.clone());
+            let Some(signature) = described else { continue };
+            if let Err(reason) = self.set_inputs(client, signature) {
+                errors.push(LaneError::Inputs { lane: target.lane, model: target.model, reason });
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
+    }
+
+    /// Sets the inputs and outputs of a client's model, and the data of inputs that are no images.
+    fn set_inputs(&self, client: &mut LaneClient, signature: Option<Signature>) -> Result<(), InputError> {
+        let payload = client.variant.payload;
+        let signature = match signature {
+            Some(signature) => signature,
+            None if payload == Encoding::Tensors => return Err(InputError::NotDescribed),
+            None => return Ok(()),
+        };
+        let lanes = [client.target.lane];
+        let largest = Plan::new(&self.settings, &lanes).largest_batch();
+        if let Some(most) = signature.largest_batch().filter(|&most| most < largest) {
+            return Err(InputError::Batch(most));
+        }
+        if payload == Encoding::Tensors {
+            let Settings { data, shapes, seed, .. } = &self.settings;
+            client.inputs = Some(Inputs::new(&signature, data, shapes, *seed)?);
+        } else if signature.image_input(payload).is_none() {
+            return Err(InputError::NoImages(inputs::list(&signature)));
+        }
+        client.signature = signature;
+        Ok(())
     }
 
     /// Sends every photograph to the first variant of every lane and compares the outputs.
@@ -129,15 +178,15 @@ impl Run<'_> {
                 continue;
             }
             let requests = self.prepare(client, 1)?;
-            let mut rows = Vec::with_capacity(requests.len());
+            let mut outputs_of_lane: Vec<Output> = Vec::new();
             let mut failure = None;
             for request in &requests[..] {
                 let answer = tokio::select! {
                     () = self.stop.soon.cancelled() => return Ok(compare(&outputs, missing)),
-                    answer = client.embeddings(request) => answer,
+                    answer = client.outputs(request) => answer,
                 };
                 match answer {
-                    Ok(embeddings) => rows.extend(embeddings),
+                    Ok(answered) => add(&mut outputs_of_lane, answered),
                     Err(error) => {
                         failure = Some(error.to_string());
                         break;
@@ -145,11 +194,24 @@ impl Run<'_> {
                 }
             }
             match failure {
-                None => outputs.push(LaneOutputs { lane, precision: precision(client.variant, infos), rows }),
+                None => {
+                    let precision = precision(client.variant, infos);
+                    outputs.push(LaneOutputs { lane, precision, outputs: outputs_of_lane });
+                }
                 Some(reason) => missing.push(NoOutputs { lane, reason }),
             }
         }
         Ok(compare(&outputs, missing))
+    }
+}
+
+/// Adds the outputs of another request to those of the requests before.
+fn add(outputs: &mut Vec<Output>, answered: Vec<Output>) {
+    for Output { name, rows } in answered {
+        match outputs.iter_mut().find(|output| output.name == name) {
+            Some(output) => output.rows.extend(rows),
+            None => outputs.push(Output { name, rows }),
+        }
     }
 }
 

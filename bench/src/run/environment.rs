@@ -1,11 +1,11 @@
 //! Describes the client's machine, system, program and command line.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, path::Path, time::SystemTime};
 
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::model::environment::Environment;
+use crate::model::{environment::Environment, words::list};
 
 impl Environment {
     /// Describes this machine and process.
@@ -23,6 +23,8 @@ impl Environment {
             os: format!("{os} {}", kernel.trim()).trim().to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             load_average: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
+            governor: governors(Path::new(CPUS)),
+            turbo: turbo(Path::new(CPUS)),
             gpus: gpus(),
             gpu_driver: read("/sys/module/nvidia/version").lines().next().map(str::to_owned),
             commit: option_env!("QUINTET_COMMIT").filter(|commit| !commit.is_empty()).map(str::to_owned),
@@ -36,6 +38,26 @@ impl Environment {
 
 /// Libraries that a request passes through.
 const LIBRARIES: [&str; 7] = ["h2", "hdrhistogram", "http", "hyper", "prost", "tokio", "tonic"];
+
+/// Where Linux describes its CPUs (Documentation/admin-guide/pm/cpufreq.rst).
+const CPUS: &str = "/sys/devices/system/cpu";
+
+/// The governors of all CPUs, each once; `None` where clocks cannot be seen, as in most virtual machines.
+fn governors(cpus: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(cpus).ok()?.flatten();
+    let governor =
+        |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("cpufreq/scaling_governor")).ok();
+    let mut names: Vec<String> = entries.filter_map(governor).map(|text| text.trim().to_owned()).collect();
+    names.sort();
+    names.dedup();
+    (!names.is_empty()).then(|| list(names))
+}
+
+/// Whether CPUs may exceed their nominal clock: Intel's driver has the flag reversed.
+fn turbo(cpus: &Path) -> Option<bool> {
+    let flag = |path: &str| Some(std::fs::read_to_string(cpus.join(path)).ok()?.trim() == "1");
+    flag("intel_pstate/no_turbo").map(|no_turbo| !no_turbo).or_else(|| flag("cpufreq/boost"))
+}
 
 /// Models of the GPUs that the NVIDIA driver lists.
 fn gpus() -> Vec<String> {
@@ -101,6 +123,23 @@ mod tests {
         let libraries = Environment::here().libraries;
         assert_eq!(libraries.len(), LIBRARIES.len(), "{libraries:?}");
         assert!(libraries["hyper"].starts_with("1."), "{libraries:?}");
+    }
+
+    #[test]
+    fn clocks_are_read_from_sysfs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cpus, write) = (folder.path(), |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        });
+        assert_eq!((governors(cpus), turbo(cpus)), (None, None));
+        write("cpu0/cpufreq/scaling_governor", "powersave\n");
+        write("cpu1/cpufreq/scaling_governor", "performance\n");
+        write("cpufreq/boost", "1\n");
+        assert_eq!((governors(cpus).as_deref(), turbo(cpus)), (Some("performance, powersave"), Some(true)));
+        write("intel_pstate/no_turbo", "1\n");
+        assert_eq!(turbo(cpus), Some(false));
     }
 
     #[test]

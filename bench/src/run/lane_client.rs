@@ -4,13 +4,17 @@ use crate::{
     client::{
         call::{CallError, Prepared},
         clients::{Client, Clients},
+        inputs::Inputs,
         payload::Payload,
         region::{OUTPUT_BYTES, Region},
         target::Target,
         wire::Wire,
     },
-    model::{connection::Policy, limits::Limits, transport::Transport, variant::Variant},
-    run::clock::RunClock,
+    model::{
+        connection::Policy, limits::Limits, machine::BlockMachines, outputs::Output, signature::Signature,
+        transport::Transport, variant::Variant,
+    },
+    run::{clock::RunClock, cpu::CpuSpent},
     server::scrape::Scraper,
 };
 
@@ -28,6 +32,10 @@ pub struct LaneClient {
     pub scraper: Scraper,
     pub(super) clients: Vec<Client>,
     pub(super) limits: Limits,
+    /// The inputs and outputs of its model.
+    pub(super) signature: Signature,
+    /// The data of its inputs, if no photographs are sent.
+    pub(super) inputs: Option<Inputs>,
     /// Shared memory with the tensors, if they are not in messages.
     pub(super) region: Option<Region>,
     pub(super) clock: RunClock,
@@ -44,6 +52,8 @@ impl LaneClient {
             factory: Clients::new(&target, variant.connection, limits),
             target,
             clients: Vec::new(),
+            signature: Signature::default(),
+            inputs: None,
             region: None,
             limits,
             clock,
@@ -80,11 +90,11 @@ impl LaneClient {
         }
     }
 
-    /// Sends one request and reads the embeddings of its response.
+    /// Sends one request and reads the outputs of its response.
     ///
     /// # Errors
     /// Any [`CallError`].
-    pub async fn embeddings(&mut self, request: &Prepared) -> Result<Vec<Vec<f32>>, CallError> {
+    pub async fn outputs(&mut self, request: &Prepared) -> Result<Vec<Output>, CallError> {
         self.workers(1).await;
         let [client, ..] = &mut self.clients[..] else {
             return Err(CallError::Transport("no client".into()));
@@ -96,7 +106,7 @@ impl LaneClient {
             }
             _ => None,
         };
-        client.embeddings(&reply, shared.as_deref())
+        client.outputs(&reply, shared.as_deref())
     }
 
     /// Puts the tensors into memory shared with the server, if that is the variant's transport.
@@ -122,6 +132,11 @@ impl LaneClient {
         if let Some(region) = self.region.take() {
             let _ = region.unregister(&self.target, self.limits).await;
         }
+    }
+
+    /// The state of the server's GPUs now, and what the client's machine did in a block.
+    pub(super) async fn machines(&mut self, cpu: Option<CpuSpent>) -> BlockMachines {
+        BlockMachines { gpus: self.scraper.gpus().await.states, client_steal: cpu.and_then(|cpu| cpu.steal) }
     }
 
     /// Connections opened although the policy keeps them.

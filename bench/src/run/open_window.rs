@@ -187,6 +187,7 @@ impl LaneClient {
         stop.cancel();
         let mut unsent = pacer.await.unwrap_or(0);
         unsent += window.open_loop.lock().close().iter().filter(|ticket| window.measured(ticket.at)).count() as u64;
+        let machines = self.machines(cpu).await;
         tasks.close();
         tasks.wait().await;
 
@@ -206,6 +207,7 @@ impl LaneClient {
             after_idle: None,
             cpu: cpu.map(|cpu| cpu.total),
             busiest_thread: cpu.map(|cpu| cpu.busiest),
+            machines,
             traffic,
             offered: Some(Offered { scheduled, completed_meanwhile, unsent, waited }),
             recorder,

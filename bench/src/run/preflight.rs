@@ -1,12 +1,11 @@
 //! Preflight: checks that a lane is reachable and its model ready, and reads the lane's description.
 
 use quintet_proto::{
-    EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON,
     inference::{
         ModelConfigRequest, ModelConfigResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
-        ModelReadyResponse, ServerMetadataRequest, ServerMetadataResponse, model_config::SchedulingChoice,
+        ModelReadyResponse, ServerMetadataRequest, ServerMetadataResponse, model_metadata_response::TensorMetadata,
     },
-    rest::{ModelMetadata, ServerMetadata},
+    rest::{self, ModelMetadata, ServerMetadata},
 };
 use serde_json::Value;
 
@@ -16,11 +15,11 @@ use crate::{
         connection::Connection,
         endpoint::Endpoint,
         grpc, http,
+        inputs::InputError,
         target::Target,
     },
-    model::{
-        connection::TlsVersion, lane::Lane, limits::Limits, machine::Machine, protocol::Protocol, report::LaneInfo,
-    },
+    model::{connection::TlsVersion, lane::Lane, limits::Limits, protocol::Protocol, signature::TensorInfo},
+    server::{config::Configuration, description::Description},
 };
 
 /// A lane that cannot be measured.
@@ -39,6 +38,16 @@ pub enum LaneError {
         url: String,
         /// What went wrong.
         reason: CallError,
+    },
+    /// The model cannot be given what is to be sent.
+    #[error("lane {lane}: model `{model}`: {reason}")]
+    Inputs {
+        /// The lane.
+        lane: Lane,
+        /// The model.
+        model: String,
+        /// What is wrong, and what to do.
+        reason: InputError,
     },
     /// The server answers but does not serve the model.
     #[error("lane {lane}: {url} does not serve the model `{model}`: {reason}\n  {remedy}")]
@@ -61,49 +70,6 @@ fn address_flag(lane: &Lane) -> String {
     match lane.peer {
         None => format!("--{lane}-url"),
         Some(peer) => format!("--against {peer}={}=URL", lane.kind),
-    }
-}
-
-/// A lane's description of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
-    /// Name of the model, if known.
-    pub model: Option<String>,
-    /// Its versions.
-    pub model_versions: Vec<String>,
-    /// Name and version of the server.
-    pub server: Option<String>,
-    /// The effective execution provider.
-    pub effective_provider: Option<String>,
-    /// The precision, if it is lower than the model's own.
-    pub precision: Option<String>,
-    /// Why that provider is used.
-    pub provider_reason: Option<String>,
-    /// Queue delay in µs, from the model's configuration.
-    pub max_queue_delay_us: Option<u64>,
-    /// TLS version of the connection, if TLS is used.
-    pub tls: Option<TlsVersion>,
-}
-
-impl Description {
-    /// The description as the report has it.
-    pub fn into_info(self, target: &Target, counters_url: &str, counters_missing: Option<String>) -> LaneInfo {
-        LaneInfo {
-            lane: target.lane,
-            service: target.lane.service().to_owned(),
-            url: target.url(),
-            metrics_url: counters_url.to_owned(),
-            model: target.model.clone(),
-            model_versions: self.model_versions,
-            server: self.server,
-            effective_provider: self.effective_provider,
-            precision: self.precision,
-            provider_reason: self.provider_reason,
-            max_queue_delay_us: self.max_queue_delay_us,
-            tls: self.tls,
-            machine: Machine::default(),
-            counters_missing,
-        }
     }
 }
 
@@ -152,17 +118,15 @@ impl MetadataClient {
     }
 }
 
-impl Description {
-    /// Takes the provider from a response's headers or gRPC metadata; stock Triton sends none.
-    fn add_provider(&mut self, reply: &Reply) {
-        let text = |key| {
-            let value = reply.headers.get(key).or_else(|| reply.trailers.get(key))?;
-            Some(value.to_str().ok()?.to_owned())
-        };
-        self.effective_provider = text(EFFECTIVE_PROVIDER).or(self.effective_provider.take());
-        self.precision = text(PRECISION).or(self.precision.take());
-        self.provider_reason = text(PROVIDER_REASON).or(self.provider_reason.take());
-    }
+fn of_json(tensors: Vec<rest::TensorMetadata>) -> Vec<TensorInfo> {
+    let tensor =
+        |rest::TensorMetadata { name, datatype, shape, optional }| TensorInfo { name, datatype, shape, optional };
+    tensors.into_iter().map(tensor).collect()
+}
+
+fn of_protobuf(tensors: Vec<TensorMetadata>) -> Vec<TensorInfo> {
+    let tensor = |TensorMetadata { name, datatype, shape }| TensorInfo { name, datatype, shape, optional: false };
+    tensors.into_iter().map(tensor).collect()
 }
 
 fn json<T: serde::de::DeserializeOwned>(reply: &Reply) -> Option<T> {
@@ -206,13 +170,12 @@ async fn jpeg(target: &Target, limits: Limits) -> Result<Description, LaneError>
     }
     let mut description = Description {
         model,
-        model_versions: Vec::new(),
         server: text("server"),
         effective_provider: text("effective_provider"),
         precision: text("precision"),
         provider_reason: text("provider_reason"),
-        max_queue_delay_us: None,
         tls: lane.tls(),
+        ..Description::default()
     };
     if let Some(reply) = reply {
         description.add_provider(&reply);
@@ -232,14 +195,14 @@ async fn kserve_http(target: &Target, limits: Limits) -> Result<Description, Lan
         ..Description::default()
     };
     if let Ok(reply) = lane.get(&path).await {
-        description.model_versions = json(&reply).map_or(Vec::new(), |metadata: ModelMetadata| metadata.versions);
+        if let Some(ModelMetadata { versions, platform, inputs, outputs, .. }) = json(&reply) {
+            description.add_metadata(versions, platform, of_json(inputs), of_json(outputs));
+        }
         description.add_provider(&reply);
     }
     if let Ok(reply) = lane.get(&format!("{path}/config")).await {
         let config: Value = json(&reply).unwrap_or_default();
-        let delay = config.pointer("/dynamic_batching/max_queue_delay_microseconds");
-        // Protobuf's JSON form writes 64-bit numbers as strings, Triton's as numbers.
-        description.max_queue_delay_us = delay.and_then(|us| us.as_u64().or_else(|| us.as_str()?.parse().ok()));
+        description.add_configuration(Configuration::from_json(&config));
     }
     Ok(description)
 }
@@ -262,20 +225,18 @@ async fn kserve_grpc(target: &Target, limits: Limits) -> Result<Description, Lan
         tls: lane.tls(),
         ..Description::default()
     };
-    let request = ModelConfigRequest { name: name.clone(), version: String::new() };
-    if let Ok(reply) = lane.unary("ModelConfig", &request).await {
-        let config: Option<ModelConfigResponse> = grpc::message(&reply).ok();
-        description.max_queue_delay_us = config.and_then(|response| {
-            let Some(SchedulingChoice::DynamicBatching(batching)) = response.config?.scheduling_choice else {
-                return None;
-            };
-            Some(batching.max_queue_delay_microseconds)
-        });
-    }
-    if let Ok(reply) = lane.unary("ModelMetadata", &ModelMetadataRequest { name, version: String::new() }).await {
-        let metadata: Option<ModelMetadataResponse> = grpc::message(&reply).ok();
-        description.model_versions = metadata.map_or(Vec::new(), |metadata| metadata.versions);
+    let request = ModelMetadataRequest { name: name.clone(), version: String::new() };
+    if let Ok(reply) = lane.unary("ModelMetadata", &request).await {
+        if let Ok(ModelMetadataResponse { versions, platform, inputs, outputs, .. }) = grpc::message(&reply) {
+            description.add_metadata(versions, platform, of_protobuf(inputs), of_protobuf(outputs));
+        }
         description.add_provider(&reply);
+    }
+    if let Ok(reply) = lane.unary("ModelConfig", &ModelConfigRequest { name, version: String::new() }).await {
+        let config: Option<ModelConfigResponse> = grpc::message(&reply).ok();
+        if let Some(config) = config.and_then(|response| response.config) {
+            description.add_configuration(config.into());
+        }
     }
     Ok(description)
 }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    client::{call::Prepared, prepare::prepare},
+    client::{
+        call::Prepared,
+        prepare::{prepare, prepare_inputs},
+    },
     model::{
         arrivals::{self, Arrivals, LoadSpec},
         block::{Measured, WarmUp},
@@ -15,9 +18,12 @@ use crate::{
 
 impl Run<'_> {
     pub(super) fn prepare(&self, client: &LaneClient, batch: usize) -> Result<Arc<[Prepared]>, RunError> {
-        prepare(&client.target, client.variant.payload, &self.payload, batch, client.region.as_ref())
-            .map(Into::into)
-            .map_err(|reason| RunError::Request { lane: client.variant.lane, reason })
+        let LaneClient { target, variant, signature, region, .. } = client;
+        let prepared = match &client.inputs {
+            Some(inputs) => prepare_inputs(target, inputs, batch),
+            None => prepare((target, signature), variant.payload, &self.payload, batch, region.as_ref()),
+        };
+        prepared.map(Into::into).map_err(|reason| RunError::Request { lane: variant.lane, reason })
     }
 
     /// The intended send times of an open loop's window, since the beginning of its ramp; empty for other loads.

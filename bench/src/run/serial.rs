@@ -54,6 +54,7 @@ impl LaneClient {
         let wall = self.clock.elapsed() - start;
         let cpu = spent(cpu, process_cpu());
         let traffic = self.wire().traffic().since(traffic);
+        let machines = self.machines(cpu).await;
         let server = between(&before, &self.scraper.read_idle().await);
         Ok(MeasuredBlock {
             start,
@@ -64,6 +65,7 @@ impl LaneClient {
             reconnects: self.reopened(traffic.opened),
             cpu: cpu.map(|cpu| cpu.total),
             busiest_thread: cpu.map(|cpu| cpu.busiest),
+            machines,
             traffic,
             offered: None,
             counted: counted(&recorder, &server),

@@ -80,6 +80,7 @@ impl LaneClient {
         let to = self.clock.elapsed();
         let cpu = spent(cpu, process_cpu());
         let window_after = self.scraper.read().await;
+        let machines = self.machines(cpu).await;
         stop.cancel();
 
         let all = self.join(tasks).await?;
@@ -95,6 +96,7 @@ impl LaneClient {
             after_idle: None,
             cpu: cpu.map(|cpu| cpu.total),
             busiest_thread: cpu.map(|cpu| cpu.busiest),
+            machines,
             traffic,
             offered: None,
             recorder,

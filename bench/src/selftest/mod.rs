@@ -25,6 +25,7 @@ use crate::{
         call::{CallError, Prepared},
         endpoint::Endpoint,
         grpc, http,
+        inference::Inference,
         target::Target,
     },
     model::{
@@ -32,7 +33,7 @@ use crate::{
         block::MeasuredBlock,
         cell::OpenLoopFigures,
         difference::Difference,
-        encoding::{Encoding, IMAGE_BYTES},
+        encoding::IMAGE_BYTES,
         estimate::Statistic,
         hypothesis::Verdict,
         lane::Lane,
@@ -265,8 +266,8 @@ async fn cost(seed: u64) -> anyhow::Result<Proof> {
         let endpoint = Endpoint::local(1);
         let target = Target { lane, endpoint: endpoint.clone(), metrics: endpoint, model: "null".into() };
         let request = match Protocol::of(lane) {
-            Protocol::KserveGrpc => grpc::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
-            _ => http::infer_request(&target, Encoding::Fp32, 1, tensor.clone())?,
+            Protocol::KserveGrpc => grpc::infer_request(&target, &Inference::plain(1, tensor.clone()))?,
+            _ => http::infer_request(&target, &Inference::plain(1, tensor.clone()))?,
         };
         Ok::<_, CallError>(Kind { lane, max_frame_bytes, requests: Arc::new([request]) })
     };

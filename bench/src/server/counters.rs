@@ -1,10 +1,9 @@
 //! Parses a server's counters, from Triton's statistics or Prometheus metrics.
 
-use std::collections::BTreeMap;
-
 use quintet_proto::inference::{InferStatistics, ModelStatistics, StatisticDuration};
 use serde_json::Value;
 
+use super::page::{Sample, samples};
 use crate::model::counters::Counters;
 
 impl Counters {
@@ -13,10 +12,10 @@ impl Counters {
     pub fn parse(page: &str, model: &str) -> Option<Self> {
         let mut counters = Self::default();
         let mut found = false;
-        for (name, labels, value) in page.lines().filter_map(parse_line) {
+        for Sample { name, labels, value } in samples(page) {
             let Some(counter) = counters.by_name(name) else { continue };
             if labels.get("model").is_some_and(|label| label == model) {
-                *counter += value;
+                *counter += value.round() as u64;
                 found = true;
             }
         }
@@ -95,51 +94,6 @@ impl Counters {
     }
 }
 
-/// One sample line of the text format: `name{label="value",...} value [timestamp]`.
-fn parse_line(line: &str) -> Option<(&str, BTreeMap<&str, String>, u64)> {
-    let line = line.trim();
-    if line.starts_with('#') {
-        return None;
-    }
-    let (name, labels, rest) = match line.split_once('{') {
-        Some((name, rest)) => {
-            let (labels, rest) = parse_labels(rest)?;
-            (name, labels, rest)
-        }
-        None => {
-            let (name, rest) = line.split_once(char::is_whitespace)?;
-            (name, BTreeMap::new(), rest)
-        }
-    };
-    let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
-    (value.is_finite() && value >= 0.0).then(|| (name.trim(), labels, value.round() as u64))
-}
-
-/// The labels up to the closing brace, with `\\`, `\"` and `\n` unescaped, and the text after the brace.
-fn parse_labels(mut text: &str) -> Option<(BTreeMap<&str, String>, &str)> {
-    let mut labels = BTreeMap::new();
-    loop {
-        text = text.trim_start_matches([',', ' ']);
-        if let Some(rest) = text.strip_prefix('}') {
-            return Some((labels, rest));
-        }
-        let (name, rest) = text.split_once("=\"")?;
-        let mut value = String::new();
-        let mut chars = rest.char_indices();
-        text = loop {
-            match chars.next()? {
-                (i, '"') => break &rest[i + 1..],
-                (_, '\\') => match chars.next()?.1 {
-                    'n' => value.push('\n'),
-                    other => value.push(other),
-                },
-                (_, c) => value.push(c),
-            }
-        };
-        labels.insert(name.trim(), value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,17 +166,10 @@ process_start 12
         assert_eq!(before.since(&after), None);
     }
 
-    #[test]
-    fn labels_are_unescaped() {
-        let (_, labels, value) = parse_line(r#"x{model="a\"b\\c",v="1,2}"} 3"#).unwrap();
-        assert_eq!((labels["model"].as_str(), labels["v"].as_str(), value), (r#"a"b\c"#, "1,2}", 3));
-    }
-
     proptest! {
         #[test]
         fn no_page_causes_a_panic(page: String) {
             let _ = Counters::parse(&page, "m");
-            let _ = parse_line(&format!("x{{{page}"));
             let _ = Counters::parse_statistics(page.as_bytes());
         }
 

@@ -1,4 +1,5 @@
-//! Reads a service's counters: from Triton's statistics extension on the lane, or else from the metrics page.
+//! Reads a service's counters and GPUs: counters from Triton's statistics extension on the lane, or else from the metrics page, GPUs from that
+//! page.
 //!
 //! Requests bypass an emulated link and use a connection that does not count as the lane's traffic.
 
@@ -15,6 +16,7 @@ use crate::{
         target::Target,
     },
     model::{counters::Counters, limits::Limits, protocol::Protocol},
+    server::gpus::Gpus,
 };
 
 /// Longest wait for a server's counters.
@@ -33,6 +35,16 @@ pub struct Scraper {
     /// Errors of the sources that were given up.
     errors: Vec<String>,
     model: String,
+    /// Has the metrics of GPUs; `None` if it has none, or there is no page.
+    page: Option<Page>,
+}
+
+/// The metrics page by which GPUs are read.
+enum Page {
+    /// The page that has the counters.
+    OfCounters,
+    /// Another one.
+    Own(Box<Source>),
 }
 
 struct Source {
@@ -73,14 +85,36 @@ impl Scraper {
             }
         };
         let url = format!("{}/metrics", metrics.url("http"));
-        let page = source(Form::Metrics, metrics, HttpVersion::Http1, http::get(metrics, "/metrics"), url);
+        let page = || source(Form::Metrics, metrics, HttpVersion::Http1, http::get(metrics, "/metrics"), url.clone());
+        let own_page = match target.protocol() {
+            Protocol::Jpeg => Some(Page::OfCounters),
+            // Without an address of its own there is no page.
+            _ if *metrics == target.endpoint => None,
+            _ => page().ok().map(|source| Page::Own(Box::new(source))),
+        };
         let mut errors = Vec::new();
         let valid = statistics
             .into_iter()
-            .chain([page])
+            .chain([page()])
             .filter_map(|source| source.map_err(|e| errors.push(e.to_string())).ok());
         let sources = valid.collect();
-        Self { sources, answered: false, errors, model: target.model.clone() }
+        Self { sources, answered: false, errors, model: target.model.clone(), page: own_page }
+    }
+
+    /// The GPUs by the metrics page. A page that cannot be read, or has none, is not asked again.
+    pub async fn gpus(&mut self) -> Gpus {
+        let source = match &mut self.page {
+            Some(Page::OfCounters) => self.sources.front_mut(),
+            Some(Page::Own(source)) => Some(source.as_mut()),
+            None => None,
+        };
+        let Some(source) = source else { return Gpus::default() };
+        let page = source.page().await;
+        let gpus = page.map(|page| Gpus::parse(&page)).unwrap_or_default();
+        if gpus.states.is_empty() {
+            self.page = None;
+        }
+        gpus
     }
 
     /// URL of the counters; empty if there is no source.
@@ -125,6 +159,13 @@ impl Scraper {
 }
 
 impl Source {
+    /// The text of its page.
+    async fn page(&mut self) -> Result<String, CallError> {
+        let reply = self.connection.call(&self.request).await?;
+        http::check(&reply)?;
+        Ok(String::from_utf8_lossy(&reply.body()).into_owned())
+    }
+
     async fn read(&mut self, model: &str) -> Result<Counters, CallError> {
         let reply = self.connection.call(&self.request).await?;
         if self.form == Form::GrpcStatistics {

@@ -14,6 +14,7 @@ use crate::{
         part::{Location, Part},
         report::Report,
         settings::Settings,
+        words::list,
     },
 };
 
@@ -77,10 +78,21 @@ pub fn findings(report: &Report) -> Vec<Finding> {
         name: "H5".into(),
         statement: "A slower GPU makes the transport's share of the latency smaller".into(),
         verdict: Verdict::Inconclusive,
-        reason: Some("this needs two GPUs: compare this report with one of another GPU".into()),
+        reason: Some(format!(
+            "this needs two GPUs: compare this report{} with one of another GPU",
+            measured_on(report)
+        )),
         claims: Vec::new(),
     };
     findings.into_iter().chain([h5]).collect()
+}
+
+/// The GPUs of a report's lanes, each once, in parentheses; empty if none is known.
+fn measured_on(report: &Report) -> String {
+    let mut gpus: Vec<&String> = report.lanes.iter().flat_map(|info| &info.machine.gpus).collect();
+    gpus.sort();
+    gpus.dedup();
+    if gpus.is_empty() { String::new() } else { format!(" ({})", list(gpus)) }
 }
 
 fn finding(report: &Report, name: &str, statement: &str, claims: Vec<Hypothesis>) -> Finding {
@@ -107,6 +119,27 @@ pub fn slower_gpu_smaller_transport(a: &Report, b: &Report, lane: Lane) -> Optio
         (true, true) => Verdict::Supported,
         (true, false) => Verdict::Refuted,
     })
+}
+
+/// H5 between two reports, for each lane whose parts both have: the verdict, and between which GPUs.
+pub fn across_gpus(first: &Report, other: &Report) -> Vec<(Lane, Verdict, String)> {
+    let gpus = |report: &Report, lane| {
+        let info = report.lanes.iter().find(|info| info.lane == lane)?;
+        (!info.machine.gpus.is_empty()).then(|| list(&info.machine.gpus))
+    };
+    let named = |report: &Report| report.lanes.iter().any(|info| !info.machine.gpus.is_empty());
+    if !named(first) && !named(other) {
+        return Vec::new();
+    }
+    let judged = first.lanes.iter().filter_map(|info| {
+        let verdict = slower_gpu_smaller_transport(first, other, info.lane)?;
+        Some(match (gpus(first, info.lane), gpus(other, info.lane)) {
+            (Some(a), Some(b)) if a != b => (info.lane, verdict, format!("{a} and {b}")),
+            (Some(a), Some(_)) => (info.lane, Verdict::Inconclusive, format!("both ran on {a}")),
+            _ => (info.lane, Verdict::Inconclusive, "a server did not name a GPU".into()),
+        })
+    });
+    judged.collect()
 }
 
 /// Completes a report from its cells, including verdicts on the study's five hypotheses.

@@ -185,7 +185,15 @@ impl Study {
         cells.sort_by_key(|cell| (cell.lane, cell.load));
         let Self { timestamp, config, .. } = self;
         let iterations = config.iterations;
-        Ok(Summary { name, form: Form::Study, started_at: timestamp, iterations, link: None, cells })
+        Ok(Summary {
+            name,
+            form: Form::Study,
+            started_at: timestamp,
+            iterations,
+            link: None,
+            servers: Vec::new(),
+            cells,
+        })
     }
 }
 

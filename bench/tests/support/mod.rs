@@ -56,6 +56,10 @@ pub const STAGED_INFER_US: u64 = 3;
 /// than any response takes.
 pub const STATISTICS_NS: [u64; 4] = [11_000, 13_000, 17_000, 19_000];
 
+/// A GPU as the server's metrics page has it: throttled by its power limit.
+pub const GPU: &str = "nv_gpu_utilization{gpu_uuid=\"GPU-1\"} 0.9\nquintet_gpu_sm_clock_mhz{gpu_uuid=\"GPU-1\"} 1410\n\
+    quintet_gpu_throttle_reasons{gpu_uuid=\"GPU-1\"} 4\n";
+
 /// Deviations from a plain suite.
 #[derive(Clone, Default)]
 pub struct Script {
@@ -73,6 +77,8 @@ pub struct Script {
     pub cancel: Option<(Lane, u64, CancellationToken)>,
     /// Sends no provider, like stock Triton.
     pub anonymous: bool,
+    /// The metrics pages have a GPU.
+    pub gpu: bool,
     /// Responses carry stage times.
     pub stage_times: bool,
     /// Behaves like stock Triton: counters only in the statistics extension, and a request is counted after its response; no
@@ -156,7 +162,7 @@ impl Suite {
             // Connections to the metrics page do not count as the lane's.
             let own = Arc::new(LaneState {
                 lane,
-                script: Script { stock: script.stock, ..Script::default() },
+                script: Script { stock: script.stock, gpu: script.gpu, ..Script::default() },
                 requests: AtomicU64::new(0),
                 counted: Arc::clone(&state.counted),
                 accepted: AtomicU64::new(0),
@@ -298,6 +304,7 @@ async fn metrics(State(state): State<Arc<LaneState>>) -> Response {
         line("exec_count", requests),
         line("request_duration_us", requests * (INFER_US + 500)),
         line("compute_infer_duration_us", requests * INFER_US),
+        if state.script.gpu { GPU.to_owned() } else { String::new() },
     ]
     .concat()
     .into_response()

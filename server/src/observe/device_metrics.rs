@@ -1,4 +1,4 @@
-//! Metrics of the machine under Triton's names: GPUs (from NVML), processors and memory.
+//! Metrics of the machine, under Triton's names where it has them: GPUs (from NVML), processors and memory.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ pub fn render() -> String {
 /// A metric's name, type and help text, and how to get its value from a reading.
 type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> Option<f64>);
 
-const GPU: [Metric<gpu::Reading>; 6] = [
+const GPU: [Metric<gpu::Reading>; 9] = [
     ("nv_gpu_utilization", "gauge", "GPU utilization rate [0.0 - 1.0)", |gpu| gpu.utilization),
     ("nv_gpu_memory_total_bytes", "gauge", "GPU total memory, in bytes", |gpu| gpu.memory_total_bytes),
     ("nv_gpu_memory_used_bytes", "gauge", "GPU used memory, in bytes", |gpu| gpu.memory_used_bytes),
@@ -34,6 +34,15 @@ const GPU: [Metric<gpu::Reading>; 6] = [
     ("nv_energy_consumption", "counter", "GPU energy consumption in joules since the server started", |gpu| {
         gpu.energy_joules
     }),
+    // Triton has no such metrics.
+    ("quintet_gpu_sm_clock_mhz", "gauge", "Clock of the GPU's multiprocessors in MHz", |gpu| gpu.sm_clock_mhz),
+    ("quintet_gpu_temperature_celsius", "gauge", "GPU temperature in degrees Celsius", |gpu| gpu.temperature_celsius),
+    (
+        "quintet_gpu_throttle_reasons",
+        "gauge",
+        "Why the GPU's clocks are below their highest: NVML's bit mask of clock event reasons",
+        |gpu| gpu.throttle_reasons,
+    ),
 ];
 
 const CPU: [Metric<Cpu>; 3] = [
@@ -130,6 +139,9 @@ mod tests {
             power_usage_watts: Some(98.5),
             power_limit_watts: None,
             energy_joules: Some(12.25),
+            sm_clock_mhz: Some(1980.0),
+            temperature_celsius: Some(41.0),
+            throttle_reasons: Some(68.0),
         };
         let cpu = Cpu { utilization: Some(0.25), memory_total_bytes: Some(2048.0), memory_used_bytes: Some(1024.0) };
         insta::assert_snapshot!(text(&[gpu], &cpu), @r#"
@@ -148,6 +160,15 @@ mod tests {
         # HELP nv_energy_consumption GPU energy consumption in joules since the server started
         # TYPE nv_energy_consumption counter
         nv_energy_consumption{gpu_uuid="GPU-1"} 12.25
+        # HELP quintet_gpu_sm_clock_mhz Clock of the GPU's multiprocessors in MHz
+        # TYPE quintet_gpu_sm_clock_mhz gauge
+        quintet_gpu_sm_clock_mhz{gpu_uuid="GPU-1"} 1980
+        # HELP quintet_gpu_temperature_celsius GPU temperature in degrees Celsius
+        # TYPE quintet_gpu_temperature_celsius gauge
+        quintet_gpu_temperature_celsius{gpu_uuid="GPU-1"} 41
+        # HELP quintet_gpu_throttle_reasons Why the GPU's clocks are below their highest: NVML's bit mask of clock event reasons
+        # TYPE quintet_gpu_throttle_reasons gauge
+        quintet_gpu_throttle_reasons{gpu_uuid="GPU-1"} 68
         # HELP nv_cpu_utilization CPU utilization rate [0.0 - 1.0]
         # TYPE nv_cpu_utilization gauge
         nv_cpu_utilization 0.25

@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use nvml_wrapper::{Device, Nvml};
+use nvml_wrapper::{
+    Device, Nvml,
+    enum_wrappers::device::{Clock, TemperatureSensor},
+};
 
 /// The library, opened once. It is part of the driver, so a machine without a GPU does not have it.
 static NVML: LazyLock<Option<Nvml>> = LazyLock::new(|| match Nvml::init() {
@@ -34,6 +37,12 @@ pub struct Reading {
     pub power_limit_watts: Option<f64>,
     /// Energy since the first reading.
     pub energy_joules: Option<f64>,
+    /// Clock of the multiprocessors.
+    pub sm_clock_mhz: Option<f64>,
+    /// Temperature of the die.
+    pub temperature_celsius: Option<f64>,
+    /// Why the clocks are below their highest, as NVML's bit mask of clock event reasons.
+    pub throttle_reasons: Option<f64>,
 }
 
 /// The name of a GPU, e.g. `NVIDIA GeForce RTX 4090`; `None` without a GPU of this number or without a driver.
@@ -41,6 +50,11 @@ pub struct Reading {
 pub fn name(index: i32) -> Option<String> {
     let index = u32::try_from(index).ok()?;
     NVML.as_ref()?.device_by_index(index).ok()?.name().ok()
+}
+
+/// The version of the driver, e.g. `570.86.15`; `None` without one.
+pub fn driver() -> Option<String> {
+    NVML.as_ref()?.sys_driver_version().ok()
 }
 
 /// Reads all GPUs. Blocks while the driver answers, about a millisecond for each GPU.
@@ -65,6 +79,9 @@ fn reading(device: &Device<'_>, energy_before: Option<u64>) -> Option<Reading> {
         memory_used_bytes: memory.as_ref().map(|memory| memory.used as f64),
         power_usage_watts: device.power_usage().ok().map(|milliwatts| thousandths(milliwatts.into())),
         power_limit_watts: device.enforced_power_limit().ok().map(|milliwatts| thousandths(milliwatts.into())),
+        sm_clock_mhz: device.clock_info(Clock::SM).ok().map(f64::from),
+        temperature_celsius: device.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
+        throttle_reasons: device.current_throttle_reasons().ok().map(|reasons| reasons.bits() as f64),
         energy_joules: energy.zip(energy_before).map(|(now, before)| thousandths(now.saturating_sub(before))),
     })
 }

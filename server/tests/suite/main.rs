@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod any_model;
 mod gpu_library;
 mod life;
 mod metrics;

@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
+use ::http::{HeaderMap, header};
 use clap::Parser as _;
 use hyper_util::rt::TokioIo;
 use quintet_bench::{
@@ -195,11 +196,12 @@ async fn the_benchmarks_client_speaks_tls_and_sends_a_token() {
     let [http_port, grpc_port] = guarded(&server, access("http/1.1"), access("h2")).await;
     let trust = Trust::from_file(&authority.file("ca.pem")).unwrap();
     let token = token::authorization(&authority.file("tokens")).unwrap();
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, token)]);
     let endpoint =
         |port| format!("https://localhost:{port}").parse::<client::endpoint::Endpoint>().unwrap().trusting(&trust);
     for (authorised, status) in [(true, 200), (false, 401)] {
         let [http_endpoint, grpc_endpoint] = [http_port, grpc_port].map(|port| match authorised {
-            true => endpoint(port).authorised(&token),
+            true => endpoint(port).with_headers(&headers),
             false => endpoint(port),
         });
         let request = http::get(&http_endpoint, "/v2").unwrap();

@@ -7,6 +7,7 @@ pub mod client;
 pub mod connections;
 pub mod latency;
 pub mod load;
+pub mod machine;
 pub mod outputs;
 pub mod rule;
 pub mod run;
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Every rule. Warnings of one severity are shown in this order.
-pub const RULES: [Rule; 32] = [
+pub const RULES: [Rule; 37] = [
     run::INTERRUPTED,
     run::RESUMED,
     run::REQUEST_ERRORS,
@@ -44,6 +45,9 @@ pub const RULES: [Rule; 32] = [
     latency::LINK_BOUND,
     client::SATURATED,
     client::COST,
+    machine::GPU_THROTTLED,
+    machine::GPU_CLOCK,
+    machine::CLIENT_STEAL,
     latency::UNSTABLE,
     run::NOT_PAIRED,
     connections::RECONNECTED,
@@ -57,6 +61,8 @@ pub const RULES: [Rule; 32] = [
     warm_up::UNSTEADY,
     warm_up::COLD_START_IN_WARM_UP,
     client::UNOPTIMISED,
+    machine::GPU_WARMED,
+    machine::CLIENT_GOVERNOR,
 ];
 
 /// The warnings about a report, the most severe first. The report's samples must be loaded.

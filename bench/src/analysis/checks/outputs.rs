@@ -37,7 +37,7 @@ pub const NOT_COMPARED: Rule = Rule {
     code: "outputs-not-compared",
     severity: Severity::Error,
     meaning: "A lane gave no outputs to compare; imported figures never include a comparison.",
-    remedy: "Check that the model has input `image` and output `embedding`, and read the server's log.",
+    remedy: "Check that the model takes what is sent (--data), and read the server's log.",
     imported: Some((
         Severity::Note,
         "Compare the lanes' outputs before timing, and include the client's preprocessing in the latency.",

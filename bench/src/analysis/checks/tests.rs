@@ -8,6 +8,7 @@ use crate::{
         estimate::Estimate,
         lane::Lane,
         load::Load,
+        machine::{BlockMachines, GpuState},
         samples::Samples,
     },
 };
@@ -59,6 +60,43 @@ fn a_link_that_takes_nearly_all_the_time_is_reported() {
 fn a_saturated_client_is_reported() {
     let change = |report: &mut Report| report.cells[0].client_cpu_s = Some(report.cells[0].wall_s * 0.9);
     assert_eq!(codes(change), one("client-saturated", "jpeg"));
+}
+
+/// The fixture's cells with one GPU, whose states in two blocks are given.
+fn with_gpu(states: [GpuState; 2]) -> impl FnOnce(&mut Report) {
+    |report| {
+        report.cells[1].machines = states.map(|state| BlockMachines { gpus: vec![state], client_steal: None }).into()
+    }
+}
+
+#[test]
+fn a_gpu_that_changes_is_reported() {
+    let state = |mhz, celsius, reason: Option<&str>| GpuState {
+        gpu: "GPU-1".into(),
+        sm_clock_mhz: Some(mhz),
+        temperature_celsius: Some(celsius),
+        throttled_by: reason.map(str::to_owned).into_iter().collect(),
+        ..GpuState::default()
+    };
+    let steady = || state(1980.0, 60.0, None);
+    assert_eq!(codes(with_gpu([steady(), state(1900.0, 69.0, None)])), []);
+    assert_eq!(codes(with_gpu([steady(), state(1410.0, 60.0, None)])), one("gpu-clock-changed", "onnx-http"));
+    assert_eq!(codes(with_gpu([steady(), state(1980.0, 71.0, None)])), one("gpu-temperature-changed", "onnx-http"));
+    assert_eq!(codes(with_gpu([steady(), state(1980.0, 60.0, Some("thermal"))])), one("gpu-throttled", "onnx-http"));
+    assert_eq!(codes(with_gpu([steady(), GpuState { gpu: "GPU-1".into(), ..GpuState::default() }])), []);
+}
+
+#[test]
+fn stolen_time_and_changing_clocks_of_the_client_are_reported() {
+    let stolen = |share| {
+        move |report: &mut Report| {
+            report.cells[0].machines = vec![BlockMachines { client_steal: Some(share), gpus: Vec::new() }];
+        }
+    };
+    assert_eq!(codes(stolen(0.02)), one("client-steal", "jpeg"));
+    assert_eq!(codes(stolen(0.0)), []);
+    let change = |report: &mut Report| report.environment.governor = Some("powersave".into());
+    assert_eq!(codes(change), [("client-governor".to_owned(), vec![])]);
 }
 
 /// With 64 cores, one busy thread is a small share of the CPU time that 8 workers can use.

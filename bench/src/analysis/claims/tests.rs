@@ -114,4 +114,17 @@ fn h5_needs_two_reports() {
     assert_eq!(h5(&slow, &fast), Some(Verdict::Supported));
     assert_eq!(h5(&slow, &slow), Some(Verdict::Inconclusive));
     assert_eq!(crate::study::hypotheses::slower_gpu_smaller_transport(&slow, &fast, Lane::JPEG), None);
+
+    // The verdict counts only between GPUs that both servers name and that differ.
+    let across = |gpus: [&str; 2]| {
+        let [mut slow, mut fast] = [slow.clone(), fast.clone()];
+        for (report, gpu) in [&mut slow, &mut fast].into_iter().zip(gpus) {
+            report.lanes[1].machine.gpus = Some(gpu.to_owned()).filter(|gpu| !gpu.is_empty()).into_iter().collect();
+        }
+        let all = crate::study::hypotheses::across_gpus(&slow, &fast);
+        all.into_iter().find(|(lane, ..)| *lane == Lane::ONNX_HTTP).map(|(_, verdict, why)| (verdict, why)).unwrap()
+    };
+    assert_eq!(across(["A", "B"]), (Verdict::Supported, "A and B".into()));
+    assert_eq!(across(["A", "A"]), (Verdict::Inconclusive, "both ran on A".into()));
+    assert_eq!(across(["A", ""]), (Verdict::Inconclusive, "a server did not name a GPU".into()));
 }

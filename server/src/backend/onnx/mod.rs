@@ -16,6 +16,7 @@ mod session;
 mod tensorrt;
 mod tuning;
 mod values;
+mod versions;
 
 pub use engine_cache::EngineCache;
 pub use loaded::{LoadError, LoadOptions, LoadedSession};

@@ -12,8 +12,9 @@ use super::{
     provider::Provider,
     tensorrt,
     tuning::Tuning,
+    versions,
 };
-use crate::backend::gpu_work;
+use crate::{backend::gpu_work, observe::gpu};
 
 /// Loads a model file on the first provider that works for it, tuned as its configuration says.
 ///
@@ -32,11 +33,19 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                     Provider::Cpu => None,
                 };
                 let precision = precision.map(str::to_owned);
-                let placement = Placement { provider: effective, nodes, precision, reason };
+                let on_gpu = provider != Provider::Cpu;
+                let placement = Placement {
+                    provider: effective,
+                    nodes,
+                    precision,
+                    reason,
+                    gpu: if on_gpu { gpu::name(tuning.device) } else { None },
+                    threads: Some(tuning.intra_op_threads.unwrap_or(options.library.threads.intra_op_threads)),
+                    software: versions::of_session(options.library, provider),
+                };
                 let inputs = inputs(path, &session)?;
                 let outputs = tensors(path, session.outputs())?;
-                let is_bound = provider != Provider::Cpu;
-                return Ok(LoadedSession { session, placement, is_bound, graphs, inputs, outputs });
+                return Ok(LoadedSession { session, placement, is_bound: on_gpu, graphs, inputs, outputs });
             }
             Err(error) => {
                 let reason = one_line(error.message());

@@ -102,7 +102,11 @@ impl Instance for TorchInstance {
 
     fn placement(&self) -> Placement {
         let provider = if self.device == Device::Cpu { "libtorch CPU" } else { "libtorch CUDA" };
-        Placement { provider: provider.to_owned(), nodes: Vec::new(), precision: None, reason: self.reason.clone() }
+        let gpu = match self.device {
+            Device::Cuda(gpu) => i32::try_from(gpu).ok().and_then(crate::observe::gpu::name),
+            _ => None,
+        };
+        Placement { provider: provider.to_owned(), reason: self.reason.clone(), gpu, ..Placement::default() }
     }
 }
 

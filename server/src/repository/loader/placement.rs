@@ -66,7 +66,7 @@ mod tests {
             let mut details = complete(&source, &[tensor("x")], &[tensor("y")], Some(4)).unwrap();
             let provider = Provider::Cpu.name().to_owned();
             let reason = Some("no GPU".to_owned());
-            settle_kinds(&mut details, &Placement { provider, nodes: Vec::new(), precision: None, reason }, true);
+            settle_kinds(&mut details, &Placement { provider, reason, ..Placement::default() }, true);
             let group = &details.config.instance_group[0];
             assert_eq!((group.kind(), group.gpus.is_empty()), (Kind::Cpu, true));
             details.without_effect

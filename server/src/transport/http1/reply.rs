@@ -10,6 +10,7 @@ use quintet_engine::{ErrorKind, InferError, Placement, StageTimings};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON, SERVER_TIMING, rest::ErrorBody};
 
 use crate::{
+    identity,
     kserve::message,
     status::{RETRY_AFTER_SECONDS, Status},
     transport::{access::Refusal, server_timing},
@@ -88,6 +89,14 @@ pub fn with_placement(mut response: Response, placement: &Placement) -> Response
         insert(&mut response, PROVIDER_REASON, reason);
     }
     response
+}
+
+/// Adds the headers of a model's metadata: those of its placement, and what runs it.
+pub fn with_origin(mut response: Response, placement: &Placement) -> Response {
+    for (name, value) in identity::origin(placement) {
+        insert(&mut response, name, &value);
+    }
+    with_placement(response, placement)
 }
 
 /// Adds a header. A value with characters that a header cannot hold is left out.

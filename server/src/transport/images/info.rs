@@ -99,6 +99,12 @@ struct Devices<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<&'a str>,
     provider_reason: Option<&'a str>,
+    /// The GPU that runs the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<&'a str>,
+    /// Versions of the libraries that run it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    software: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -117,6 +123,8 @@ pub(super) async fn gpu(State(lane): State<Arc<Lane>>) -> Result<Response, Failu
         effective_provider: &placement.provider,
         precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),
+        gpu: placement.gpu.as_deref(),
+        software: placement.software.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect(),
     });
-    Ok(reply::with_placement(body.into_response(), placement))
+    Ok(reply::with_origin(body.into_response(), placement))
 }

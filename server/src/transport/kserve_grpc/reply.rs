@@ -14,7 +14,7 @@ use quintet_engine::{ErrorKind, InferError, Placement, budget::Charge};
 use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
-use crate::{catalog::InputLimit, kserve::message, status, transport::access::Refusal};
+use crate::{catalog::InputLimit, identity, kserve::message, status, transport::access::Refusal};
 
 /// The longest `grpc-message`. Clients limit the size of headers, and error texts quote requests.
 const MAX_MESSAGE_BYTES: usize = 2048;
@@ -89,6 +89,16 @@ pub(super) fn add_placement(headers: &mut HeaderMap, placement: &Placement) {
 pub(super) fn with_placement<T>(message: T, placement: &Placement) -> tonic::Response<T> {
     let mut headers = HeaderMap::new();
     add_placement(&mut headers, placement);
+    tonic::Response::from_parts(MetadataMap::from_headers(headers), message, http::Extensions::new())
+}
+
+/// The same with what runs the model, for its metadata.
+pub(super) fn with_origin<T>(message: T, placement: &Placement) -> tonic::Response<T> {
+    let mut headers = HeaderMap::new();
+    add_placement(&mut headers, placement);
+    for (name, value) in identity::origin(placement) {
+        insert(&mut headers, name, &value);
+    }
     tonic::Response::from_parts(MetadataMap::from_headers(headers), message, http::Extensions::new())
 }
 

@@ -84,7 +84,7 @@ impl GrpcInferenceService for Rpc {
             inputs: spec.inputs().iter().map(describe).collect(),
             outputs: spec.outputs().iter().map(describe).collect(),
         };
-        Ok(reply::with_placement(metadata, model.placement()))
+        Ok(reply::with_origin(metadata, model.placement()))
     }
 
     async fn model_config(&self, request: Request<pb::ModelConfigRequest>) -> Answer<pb::ModelConfigResponse> {

@@ -54,7 +54,7 @@ pub(super) async fn model(
         inputs: kserve::describe_tensors(spec.inputs(), spec.batches()),
         outputs: kserve::describe_tensors(spec.outputs(), spec.batches()),
     };
-    Ok(reply::with_placement(Json(body).into_response(), model.placement()))
+    Ok(reply::with_origin(Json(body).into_response(), model.placement()))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`.

@@ -70,8 +70,8 @@ impl Instance for FirstPixel {
         Placement {
             provider: "CPUExecutionProvider".into(),
             nodes: vec![("CPUExecutionProvider".into(), 7)],
-            precision: None,
             reason: Some("no GPU".into()),
+            ..Placement::default()
         }
     }
 }

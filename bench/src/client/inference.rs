@@ -1,0 +1,62 @@
+//! An inference to ask for: input tensors and the outputs to return, apart from the protocol.
+
+use bytes::Bytes;
+
+use crate::{
+    client::placement::Placement,
+    model::{encoding::Encoding, signature::Signature},
+};
+
+/// An input tensor of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// Its name in the model.
+    pub name: String,
+    /// KServe's name of its data type.
+    pub datatype: String,
+    /// Its dimensions.
+    pub shape: Vec<i64>,
+    /// Its elements.
+    pub content: Content,
+}
+
+/// Where the elements of an input are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// In the message, in binary.
+    Binary(Bytes),
+    /// In the message, as a JSON array.
+    Json(String),
+    /// In the region that the inference names.
+    Shared(Placement),
+}
+
+/// An inference to ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inference {
+    /// The input tensors.
+    pub inputs: Vec<Input>,
+    /// Names of the outputs to return, in JSON if an input is.
+    pub outputs: Vec<String>,
+    /// The region of shared memory and the placement of the first output in it, if tensors are not in messages.
+    pub shared: Option<(String, Placement)>,
+}
+
+impl Inference {
+    /// Images in the tensor form of an encoding, for the model's image input.
+    pub fn images(signature: &Signature, encoding: Encoding, batch: usize, content: Content) -> Self {
+        let named = signature.image_input(encoding).or(signature.inputs.first());
+        let input = Input {
+            name: named.map_or_else(String::new, |input| input.name.clone()),
+            datatype: encoding.datatype().into(),
+            shape: encoding.shape(batch).to_vec(),
+            content,
+        };
+        Self { inputs: vec![input], outputs: signature.requested(), shared: None }
+    }
+
+    /// FP32 images in binary, for a server that describes no tensors.
+    pub fn plain(batch: usize, tensor: Bytes) -> Self {
+        Self::images(&Signature::default(), Encoding::Fp32, batch, Content::Binary(tensor))
+    }
+}
