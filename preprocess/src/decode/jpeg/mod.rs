@@ -25,7 +25,7 @@ pub(super) fn decode(encoded: &[u8], max_pixels: u64, pixels: &mut Vec<u8>) -> R
     if !scans.clone().rev().any(|pair| pair == [0xff, 0xd9]) {
         return Err(failure("truncated: its end is missing"));
     }
-    if !(header.is_usual(frame) && zune::decode(encoded, pixels).is_ok()) {
+    if !(header.is_usual(frame) && zune::decode(encoded, MAX_SCANS, pixels).is_ok()) {
         // The first scan's marker is not among these bytes.
         let count = 1 + scans.filter(|pair| *pair == [0xff, 0xda]).count();
         if count > MAX_SCANS {
@@ -79,7 +79,7 @@ mod tests {
     fn both_decoders_read_a_photograph_alike() {
         let header = Header::read(PHOTO);
         let (mut fast, mut reference) = (Vec::new(), Vec::new());
-        zune::decode(PHOTO, &mut fast).unwrap();
+        zune::decode(PHOTO, MAX_SCANS, &mut fast).unwrap();
         libjpeg::decode(PHOTO, header.frame().unwrap(), &mut reference).unwrap();
         assert_eq!(fast.len(), reference.len());
         let worst = fast.iter().zip(&reference).map(|(a, b)| a.abs_diff(*b)).max();

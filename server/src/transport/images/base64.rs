@@ -127,17 +127,13 @@ fn decode_bare(data: &[u8], start: usize) -> Result<Vec<u8>, Base64Error> {
 /// Finds the error in `data`, which begins at `start` of the text. The decoder reports only that there is one.
 fn diagnose(data: &[u8], start: usize, characters: usize, got: usize) -> Base64Error {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
-    let mut seen = 0;
-    for (at, &byte) in data.iter().enumerate().filter(|(_, byte)| !byte.is_ascii_whitespace()) {
-        if seen == characters {
-            break;
-        }
+    let visible = data.iter().enumerate().filter(|(_, byte)| !byte.is_ascii_whitespace());
+    for (at, &byte) in visible.take(characters) {
         if !is_base64(byte) {
             let valid = data[at..].utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
             let character = valid.unwrap_or(char::REPLACEMENT_CHARACTER);
             return Base64Error::Character { character, position: start + at };
         }
-        seen += 1;
     }
     let expected = characters.next_multiple_of(4) - characters;
     match expected {
