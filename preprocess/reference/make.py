@@ -143,4 +143,5 @@ def main():
         prepare(Image.open(path)).save(HERE / "outputs" / f"{path.name}.webp", lossless=True, quality=100, method=6)
 
 
-main()
+if __name__ == "__main__":
+    main()

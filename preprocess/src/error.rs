@@ -6,7 +6,7 @@ use crate::input::ELEMENTS;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// Not in a supported format.
-    #[error("not a JPEG, PNG or WebP image: found {found}")]
+    #[error("not a JPEG, PNG, WebP, GIF, BMP or TIFF image: found {found}")]
     NotAnImage {
         /// What the bytes are instead.
         found: String,
@@ -21,7 +21,7 @@ pub enum ImageError {
         /// Maximum number of pixels.
         max_pixels: u64,
     },
-    /// Truncated, damaged, or unsupported (arithmetic coding, lossless JPEG).
+    /// Truncated, damaged, or of an unsupported kind (lossless JPEG).
     #[error("cannot decode {format}: {reason}")]
     Decode {
         /// The format.

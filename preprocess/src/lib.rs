@@ -2,15 +2,15 @@
 //! resize the shorter side to 256 (bilinear, antialiased), crop the centre 224 × 224, scale to 0..1, and normalise with
 //! ImageNet's mean and standard deviation.
 //!
-//! The reference is Pillow with `ImageOps.exif_transpose(image).convert("RGB")`. Pixels are within 3 levels of it,
-//! except at hard colour edges with chroma subsampling (`tests/pillow.rs`). One difference is intended: Pillow clips
-//! 16-bit greyscale at 255, this crate takes the high byte.
+//! The reference is Pillow with `ImageOps.exif_transpose(image).convert("RGB")`. Pixels are within 3 levels of it
+//! (`tests/pillow.rs`, `tests/corpus.rs`). One difference is intended: Pillow clips 16-bit greyscale at 255, this crate takes
+//! the high byte.
 
 mod decode;
 mod error;
+mod exif;
 mod image;
 mod input;
-mod jpeg;
 mod normalise;
 mod orient;
 mod prepare;

@@ -3,7 +3,7 @@
 //! It is applied to the 224 × 224 result, which costs less than applying it to the whole image and gives the same
 //! pixels. The crop's offset must then be computed for the oriented image (`resize`).
 
-use crate::input::SIDE;
+use crate::{exif, input::SIDE};
 
 /// One of the eight EXIF orientations. The pixel (x, y) of the oriented image is the stored pixel (x, y), or (y, x) if
 /// transposed; on a mirrored axis the stored coordinate counts from the other end.
@@ -18,12 +18,12 @@ pub(crate) struct Orientation {
 }
 
 impl Orientation {
-    /// The orientation in EXIF data; the default if there is none, or it is invalid.
-    pub(crate) fn from_exif(exif: &[u8]) -> Self {
-        // Some writers keep JPEG's EXIF prefix in WebP.
-        let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-        ::image::metadata::Orientation::from_exif_chunk(tiff)
-            .map_or_else(Self::default, |orientation| Self::from_number(orientation.to_exif()))
+    /// The orientation in an image's EXIF and XMP metadata, empty where there is none; the default if none is valid.
+    pub(crate) fn from_metadata(exif: &[u8], xmp: &[u8]) -> Self {
+        match exif::orientation(exif, xmp) {
+            Some(number @ 1..=8) => Self::from_number(number as u8),
+            _ => Self::default(),
+        }
     }
 
     /// The orientation with this EXIF number, 1 to 8.
@@ -55,32 +55,14 @@ impl Orientation {
 mod tests {
     use super::*;
 
-    /// Minimal EXIF data with one entry, the orientation.
-    fn exif(number: u16, big_endian: bool) -> Vec<u8> {
-        let short = |n: u16| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
-        let long = |n: u32| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
-        let mut bytes = if big_endian { b"MM".to_vec() } else { b"II".to_vec() };
-        bytes.extend([short(42).as_slice(), &long(8), &short(1), &short(0x112), &short(3), &long(1)].concat());
-        bytes.extend([short(number), short(0)].concat());
-        bytes
-    }
-
     #[test]
-    fn reads_both_byte_orders_and_skips_the_prefix() {
+    fn numbers_out_of_range_are_ignored() {
+        let oriented =
+            |digit: u8| Orientation::from_metadata(&[], &[b"tiff:Orientation=\"", &[digit, b'"'][..]].concat());
         for number in 1..=8 {
-            let expected = Orientation::from_number(number as u8);
-            assert_eq!(Orientation::from_exif(&exif(number, false)), expected);
-            assert_eq!(Orientation::from_exif(&exif(number, true)), expected);
-            assert_eq!(Orientation::from_exif(&[b"Exif\0\0", &exif(number, true)[..]].concat()), expected);
+            assert_eq!(oriented(b'0' + number), Orientation::from_number(number));
         }
-    }
-
-    #[test]
-    fn ignores_invalid_exif_data() {
-        let valid = exif(6, false);
-        for invalid in [exif(0, false), exif(9, true), exif(262, false), b"MM".to_vec(), valid[..18].to_vec()] {
-            assert_eq!(Orientation::from_exif(&invalid), Orientation::default());
-        }
+        assert_eq!([oriented(b'0'), oriented(b'9')], [Orientation::default(); 2]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const DEFAULT_MAX_PIXELS: u64 = 50_000_000;
 /// Maximum size of the decoded pixels' buffer that a thread keeps for its next image, in bytes.
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
-/// Decodes, resizes, crops and orients a JPEG, PNG or WebP image. Writes RGB `[224, 224, 3]` to `out`.
+/// Decodes, resizes, crops and orients a JPEG, PNG, WebP, GIF, BMP or TIFF image. Writes RGB `[224, 224, 3]` to `out`.
 ///
 /// # Errors
 /// See [`ImageError`]. The content of `out` is then unspecified.

@@ -9,7 +9,7 @@ use quintet_proto::elements;
 /// The backend's name in `config.pbtxt`.
 pub const NAME: &str = "image";
 
-/// Decodes and prepares images: BYTES `[-1, 1]` (JPEG, PNG or WebP) to FP32 `[-1, 3, 224, 224]`.
+/// Decodes and prepares images: BYTES `[-1, 1]` (JPEG, PNG, WebP, GIF, BMP or TIFF) to FP32 `[-1, 3, 224, 224]`.
 pub struct Images {
     max_pixels: u64,
     pool: BufferPool,
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(tensor.shape().dims(), [2, 3, SIDE, SIDE]);
         assert_eq!(tensor.data()[ELEMENTS * 4..], *bytemuck::cast_slice::<f32, u8>(&wanted));
         let error = run(&[&photo, b"no image"], u64::MAX).unwrap_err();
-        assert!(error.to_string().starts_with("image 1: not a JPEG, PNG or WebP image"), "{error}");
+        assert!(error.to_string().starts_with("image 1: not a JPEG, PNG, WebP, GIF, BMP or TIFF image"), "{error}");
         assert_eq!(run(&[&photo], 100).unwrap_err().kind(), ErrorKind::TooLarge);
     }
 }

@@ -63,7 +63,7 @@ def embed(*images):
 
 good = base64.b64encode(small).decode()
 expect("base64", 400, "images[1]", embed(good, "not*base64"))
-expect("no image", 400, "images[0]: not a JPEG, PNG or WebP image", embed(base64.b64encode(b"GIF89a...").decode(), good))
+expect("no image", 400, "images[0]: not a JPEG, PNG, WebP, GIF, BMP or TIFF image", embed(base64.b64encode(b"no image").decode(), good))
 expect("truncated JPEG", 400, "images[2]: cannot decode JPEG: truncated", embed(good, good, base64.b64encode(small[:-500]).decode()))
 expect("pixels", 413, "images[1]: 512x512 pixels, over the limit of 200000 (--max-image-pixels)", embed(good, base64.b64encode(large).decode()))
 expect("malformed JSON", 400, "", post("jpeg", "/embed/base64", "{"))

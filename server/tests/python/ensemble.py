@@ -36,7 +36,7 @@ def check(client, module):
     assert result.as_numpy("embedding") is None, "not an output of the ensemble"
     pixels = client.infer(IMAGES, images(module, photo)).as_numpy("pixels")
     assert (pixels == prepared).all()
-    refused("in ensemble 'resnet18_jpeg', image 1: not a JPEG, PNG or WebP image", client.infer, MODEL, images(module, photo, b"no"))
+    refused("in ensemble 'resnet18_jpeg', image 1: not a JPEG, PNG, WebP, GIF, BMP or TIFF image", client.infer, MODEL, images(module, photo, b"no"))
     refused("batch-size must be <= 4", client.infer, MODEL, images(module, *[photo] * 5))
     metadata = client.get_model_metadata(MODEL)
     assert (metadata["platform"] if module is tritonclient.http else metadata.platform) == "ensemble"

@@ -76,7 +76,7 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
             max_batch_size: spec.policy().max_batch_size.max(1),
             max_pixels: limits.max_image_pixels,
         };
-        let form = form.map_or_else(|| intake::form_of(&head), Ok)?;
+        let form = form.unwrap_or_else(|| intake::form_of(&head, &body));
         let images = intake::images(form, head, body, limits.max_images).await?;
         let batches = lane.decoder.decode(images, target, service.catalog().pool()).await?;
         let requests = batches.into_iter().map(|(rows, data)| {

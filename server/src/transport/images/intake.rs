@@ -1,4 +1,4 @@
-//! Reads encoded images from a body: JSON with base64, multipart files, or one raw image.
+//! Reads encoded images from a body: JSON with base64, multipart files, or one image.
 
 use std::{borrow::Cow, fmt};
 
@@ -17,14 +17,20 @@ use crate::transport::work;
 /// The most characters of a client's name that an error repeats.
 const MAX_QUOTED: usize = 80;
 
+/// The names of multipart fields that hold an image, as browsers, scripts and forms of PHP send them (`files[]`, `files[0]`).
+const FIELDS: [&str; 4] = ["files", "file", "images", "image"];
+
+/// What a Windows program writes in front of a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The forms of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// `{"images": ["<base64 or data: URI>", ...]}`
+    /// `{"images": ["<base64 or data: URL>", ...]}`
     Json,
-    /// `multipart/form-data` with a field `files` for each image.
+    /// `multipart/form-data` with a field of [`FIELDS`] for each image.
     Multipart,
-    /// The body is one JPEG, PNG or WebP.
+    /// The body is one image.
     Raw,
 }
 
@@ -49,14 +55,13 @@ impl Image {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for malformed base64.
     pub(super) fn encoded(&self) -> Result<Cow<'_, [u8]>, InferError> {
-        match &self.data {
-            Data::Encoded(data) => Ok(Cow::Borrowed(data)),
-            Data::Base64(data) => {
-                let text = std::str::from_utf8(data).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
-                let encoded = base64::decode(text).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
-                Ok(Cow::Owned(encoded))
-            }
-        }
+        let text = match &self.data {
+            Data::Encoded(data) if !is_text(data) => return Ok(Cow::Borrowed(data)),
+            Data::Encoded(data) | Data::Base64(data) => std::str::from_utf8(data),
+        };
+        let text = text.map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
+        let encoded = base64::decode(text).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
+        Ok(Cow::Owned(encoded))
     }
 
     /// An error that names this image.
@@ -65,21 +70,30 @@ impl Image {
     }
 }
 
-/// The form that the `Content-Type` names.
-///
-/// # Errors
-/// [`ErrorKind::InvalidInput`] for another content type.
-pub(super) fn form_of(head: &Parts) -> Result<Form, InferError> {
+/// The form of a body: the `Content-Type` counts for JSON and multipart only, otherwise the bytes do. What people send as
+/// `image/jpg`, `application/octet-stream` or without a type is an image.
+pub(super) fn form_of(head: &Parts, body: &[u8]) -> Form {
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/json" => Ok(Form::Json),
-        "multipart/form-data" => Ok(Form::Multipart),
-        "image/jpeg" | "image/png" | "image/webp" | "application/octet-stream" => Ok(Form::Raw),
-        _ => Err(InferError::invalid(format_args!(
-            "content type '{content_type}' is not supported: send application/json, multipart/form-data, image/jpeg, \
-             image/png or image/webp"
-        ))),
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media_type.as_str() {
+        "multipart/form-data" => Form::Multipart,
+        "application/json" | "text/json" => Form::Json,
+        // No image begins with a brace.
+        _ if without_mark(body).trim_ascii_start().starts_with(b"{") => Form::Json,
+        _ => Form::Raw,
     }
+}
+
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Whether a file is a text that holds an image: a `data:` URL, or base64 of a format that is read.
+fn is_text(file: &[u8]) -> bool {
+    let text = without_mark(file).trim_ascii_start();
+    let starts = [&b"/9j/"[..], b"_9j_", b"iVBORw0KGgo", b"UklGR", b"R0lGOD"];
+    text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:"))
+        || starts.iter().any(|start| text.starts_with(start))
 }
 
 /// The images of a body, at most `max_images`.
@@ -109,7 +123,7 @@ pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usi
 /// The first `max_images` images, and the number of all images.
 fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
     let malformed = |error| InferError::invalid(format_args!("failed to parse the request's JSON: {error}"));
-    let mut parser = serde_json::Deserializer::from_slice(body);
+    let mut parser = serde_json::Deserializer::from_slice(without_mark(body));
     let (texts, count) = RequestSeed(max_images).deserialize(&mut parser).map_err(malformed)?;
     parser.end().map_err(malformed)?;
     if count == 0 {
@@ -206,7 +220,7 @@ impl<'de> Visitor<'de> for ImagesSeed {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The first `max_images` files of the field `files`, and the number of all files.
+/// The first `max_images` files of the fields in [`FIELDS`], and the number of all such files.
 async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
     let malformed = |what: String| InferError::invalid(format_args!("failed to parse the multipart body: {what}"));
     let mut request = Request::from_parts(head, axum::body::Body::from(body));
@@ -216,7 +230,9 @@ async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(
     let quote = |name: &str| name.chars().take(MAX_QUOTED).collect::<String>();
     let (mut images, mut count, mut other) = (Vec::new(), 0, None);
     while let Some(field) = parts.next_field().await.map_err(|error| malformed(error.body_text()))? {
-        if field.name() != Some("files") {
+        // In `files[]` and `files[0]` the name ends before the bracket.
+        let name = field.name().map(|name| name.split_once('[').map_or(name, |(name, _)| name));
+        if !name.is_some_and(|name| FIELDS.contains(&name)) {
             other = other.or(field.name().map(quote));
             continue;
         }
@@ -289,11 +305,11 @@ mod tests {
 
     #[test]
     fn a_bad_image_is_named() {
-        let (images, _) = json(r#"{"images": ["QUI=", "Q U="]}"#).unwrap();
+        let (images, _) = json(r#"{"images": ["QUI=", "Q!U="]}"#).unwrap();
         assert!(images[0].encoded().is_ok());
         assert_eq!(
             images[1].encoded().unwrap_err().to_string(),
-            "images[1]: whitespace in base64 at position 1: send it in one piece, without line breaks"
+            "images[1]: '!' at position 1 is not a base64 character (A-Z a-z 0-9 + / or - _)"
         );
     }
 }

@@ -76,18 +76,18 @@ async fn rejects_bodies_of_an_unknown_form() {
             .post(
                 "/embed/batch",
                 "multipart/form-data; boundary=X",
-                "--X\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n1\r\n--X--\r\n",
+                "--X\r\nContent-Disposition: form-data; name=\"photo\"\r\n\r\n1\r\n--X--\r\n",
             )
             .await,
     ];
     let text = answers.map(|(status, body)| format!("{status} {}", body["error"].as_str().unwrap())).join("\n");
-    insta::assert_snapshot!(text, @r"
-    400 Bad Request content type 'text/plain' is not supported: send application/json, multipart/form-data, image/jpeg, image/png or image/webp
+    insta::assert_snapshot!(text, @r#"
+    400 Bad Request the body: not a JPEG, PNG, WebP, GIF, BMP or TIFF image: found 1 bytes that begin with "x"
     400 Bad Request failed to parse the request's JSON: missing field `images` at line 1 column 2
     400 Bad Request failed to parse the multipart body: Invalid `boundary` for `multipart/form-data` request
     400 Bad Request failed to parse the multipart body: incomplete multipart stream
-    400 Bad Request no image in the request: it has no field 'files', only 'file'
-    ");
+    400 Bad Request no image in the request: it has no field 'files', only 'photo'
+    "#);
 }
 
 #[tokio::test]

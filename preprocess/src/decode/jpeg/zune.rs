@@ -1,0 +1,25 @@
+//! Decodes the usual kinds of JPEG with zune-jpeg.
+
+use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
+use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
+
+/// Decodes into `pixels`, RGB, from at most `max_scans` scans. The size was checked.
+///
+/// # Errors
+/// For anything unusual, and any damage.
+pub(super) fn decode(encoded: &[u8], max_scans: usize, pixels: &mut Vec<u8>) -> Result<(), DecodeErrors> {
+    // In strict mode damage is an error, so that libjpeg decides what becomes of it.
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(u16::MAX.into())
+        .set_max_height(u16::MAX.into())
+        .jpeg_set_max_scans(max_scans)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(encoded), options);
+    decoder.decode_headers()?;
+    let size = decoder.output_buffer_size().ok_or(DecodeErrors::FormatStatic("no size"))?;
+    // Cleared, so that pixels of the previous image never remain if the decoder skips some.
+    pixels.clear();
+    pixels.resize(size, 0);
+    decoder.decode_into(pixels)
+}
