@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use axum::{Router, body::Body};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use quintet_server::transport::images::{self, Decoder};
+use quintet_server::{image_input::Decoder, transport::images};
 use tower::ServiceExt as _;
 
 use crate::{

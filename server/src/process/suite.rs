@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
+    image_input::Decoder,
     process::{
         access::AccessControl,
         budget::{budget, pool},
@@ -18,12 +19,7 @@ use crate::{
     },
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::Service,
-    transport::{
-        http1,
-        images::{self, Decoder},
-        kserve_grpc, kserve_http,
-        listener::Address,
-    },
+    transport::{http1, images, kserve_grpc, kserve_http, listener::Address},
 };
 
 /// The purpose of a listener.

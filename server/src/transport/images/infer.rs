@@ -12,13 +12,15 @@ use quintet_engine::{InferError, InferRequest, OutputSet, Stage, StageTimings, T
 
 use super::{
     answer,
-    decode::Target,
-    input::{self, InputForm},
     intake::{self, Form},
     lane::Lane,
     outcome::Outcome,
+    output,
 };
-use crate::transport::http1::{body, plain, reply::Failure};
+use crate::{
+    image_input::{InputForm, Target},
+    transport::http1::{body, plain, reply::Failure},
+};
 
 /// The number of classes of an image if the request does not say.
 const DEFAULT_CLASSES: usize = 5;
@@ -70,7 +72,7 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
     let model = lane.model()?;
     let spec = model.spec();
     let prepare = async {
-        let (output, _) = input::output(spec, output)?;
+        let (output, _) = output::named(spec, output)?;
         let target = Target {
             form: InputForm::of_model(spec)?,
             max_batch_size: spec.policy().max_batch_size.max(1),

@@ -12,8 +12,9 @@ use quintet_engine::{ErrorKind, InferError};
 use quintet_proto::rest::TensorMetadata;
 use serde::Serialize;
 
-use super::{input::InputForm, lane::Lane};
+use super::lane::Lane;
 use crate::{
+    image_input::InputForm,
     kserve::{describe_tensors, message},
     status::{RETRY_AFTER_SECONDS, Status},
     transport::http1::reply::{self, Failure},

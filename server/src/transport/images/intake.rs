@@ -11,8 +11,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
-use super::base64;
-use crate::transport::work;
+use crate::{image_input::Image, transport::work};
 
 /// The most characters of a client's name that an error repeats.
 const MAX_QUOTED: usize = 80;
@@ -26,43 +25,6 @@ pub(super) enum Form {
     Multipart,
     /// The body is one JPEG, PNG or WebP.
     Raw,
-}
-
-/// An image as it was sent, not checked yet.
-#[derive(Debug)]
-pub(super) struct Image {
-    /// Its name in errors: `images[3]`, `files[3] "cat.jpg"`, `the body`.
-    pub(super) name: String,
-    data: Data,
-}
-
-/// The data of an image; a slice of the body if possible.
-#[derive(Debug)]
-enum Data {
-    Base64(Bytes),
-    Encoded(Bytes),
-}
-
-impl Image {
-    /// The encoded image file.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] for malformed base64.
-    pub(super) fn encoded(&self) -> Result<Cow<'_, [u8]>, InferError> {
-        match &self.data {
-            Data::Encoded(data) => Ok(Cow::Borrowed(data)),
-            Data::Base64(data) => {
-                let text = std::str::from_utf8(data).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
-                let encoded = base64::decode(text).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
-                Ok(Cow::Owned(encoded))
-            }
-        }
-    }
-
-    /// An error that names this image.
-    pub(super) fn refusal(&self, kind: ErrorKind, what: impl fmt::Display) -> InferError {
-        InferError::new(kind, format_args!("{}: {what}", self.name))
-    }
 }
 
 /// The form that the `Content-Type` names.
@@ -95,7 +57,7 @@ pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usi
             work::run(move |_| runtime.block_on(from_multipart(head, body, max_images))).await?
         }
         Form::Multipart => from_multipart(head, body, max_images).await?,
-        Form::Raw => (vec![Image { name: "the body".into(), data: Data::Encoded(body) }], 1),
+        Form::Raw => (vec![Image::file("the body".into(), body)], 1),
     };
     if count > max_images {
         return Err(InferError::new(
@@ -115,12 +77,12 @@ fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), Inf
     if count == 0 {
         return Err(InferError::invalid("no image in the request: \"images\" is empty"));
     }
-    let image = |(index, text): (usize, Cow<'_, str>)| Image {
-        name: format!("images[{index}]"),
-        data: Data::Base64(match text {
+    let image = |(index, text): (usize, Cow<'_, str>)| {
+        let text = match text {
             Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
             Cow::Owned(text) => text.into(),
-        }),
+        };
+        Image::in_base64(format!("images[{index}]"), text)
     };
     Ok((texts.into_iter().enumerate().map(image).collect(), count))
 }
@@ -224,7 +186,7 @@ async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(
             let file = field.file_name().map(|file| format!(" {:?}", quote(file))).unwrap_or_default();
             let name = format!("files[{count}]{file}");
             let data = field.bytes().await.map_err(|error| malformed(format!("{name}: {}", error.body_text())))?;
-            images.push(Image { name, data: Data::Encoded(data) });
+            images.push(Image::file(name, data));
         }
         count += 1;
     }
@@ -233,16 +195,6 @@ async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(
         return Err(InferError::invalid(format_args!("no image in the request: it has no field 'files'{found}")));
     }
     Ok((images, count))
-}
-
-/// Images with these base64 texts, as from JSON.
-#[cfg(test)]
-pub(super) fn images_of(texts: &[&'static str]) -> Vec<Image> {
-    let image = |(index, text): (usize, &&'static str)| Image {
-        name: format!("images[{index}]"),
-        data: Data::Base64(Bytes::from_static(text.as_bytes())),
-    };
-    texts.iter().enumerate().map(image).collect()
 }
 
 #[cfg(test)]
@@ -258,10 +210,10 @@ mod tests {
         let body = Bytes::from_static(br#"{"more": {"x": [1]}, "images": ["QUI=", "Q\u0055M=", "", ""]}"#);
         let (images, count) = from_json(&body, 2).unwrap();
         assert_eq!((images.len(), count), (2, 4));
-        let Data::Base64(first) = &images[0].data else { panic!("not base64") };
-        assert!(body.as_ptr_range().contains(&first.as_ptr()), "not copied");
+        assert!(body.as_ptr_range().contains(&images[0].sent().as_ptr()), "not copied");
         assert_eq!(images[1].encoded().unwrap()[..], *b"AC", "escapes are resolved");
-        assert_eq!(images[1].name, "images[1]");
+        let error = images[1].refusal(ErrorKind::InvalidInput, "bad");
+        assert_eq!(error.to_string(), "images[1]: bad");
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use quintet_engine::{ErrorKind, InferError, Model};
 
-use super::decode::Decoder;
-use crate::{kserve::message, service::Service};
+use crate::{image_input::Decoder, kserve::message, service::Service};
 
 /// The state of the jpeg lane.
 pub(super) struct Lane {

@@ -1,22 +1,20 @@
 //! The jpeg lane: takes encoded images over HTTP/1.1, returns embeddings and classes as JSON.
 
 mod answer;
-pub mod base64;
-mod decode;
 mod infer;
 mod info;
-mod input;
 mod intake;
 mod lane;
 mod outcome;
+mod output;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use self::decode::Decoder;
 use self::lane::Lane;
 use crate::{
+    image_input::Decoder,
     service::Service,
     transport::http1::{metrics, reply},
 };

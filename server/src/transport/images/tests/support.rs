@@ -24,8 +24,9 @@ use tower::ServiceExt as _;
 
 use crate::{
     catalog::{Catalog, InputLimit, Limits, ServiceName},
+    image_input::Decoder,
     service::Service,
-    transport::images::{Decoder, router},
+    transport::images::router,
 };
 
 pub(super) const MAX_BATCH_SIZE: usize = 4;

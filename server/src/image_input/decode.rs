@@ -13,7 +13,7 @@ use quintet_preprocess::ImageError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::{input::InputForm, intake::Image};
+use super::{encoded::Image, form::InputForm};
 
 /// Decodes the images of all requests. Clones share the threads and the queue.
 #[derive(Clone)]
@@ -27,13 +27,13 @@ pub struct Decoder {
 
 /// The form of the batches, and the limit on an image.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
+pub struct Target {
     /// The model's form of an image.
-    pub(super) form: InputForm,
+    pub form: InputForm,
     /// The most images in a batch.
-    pub(super) max_batch_size: usize,
+    pub max_batch_size: usize,
     /// The most pixels in an image.
-    pub(super) max_pixels: u64,
+    pub max_pixels: u64,
 }
 
 impl Decoder {
@@ -48,7 +48,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ErrorKind::QueueFull`], [`ErrorKind::NoMemory`], or the error of the first bad image.
-    pub(super) async fn decode(
+    pub async fn decode(
         &self,
         images: Vec<Image>,
         target: Target,
@@ -178,7 +178,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::transport::images::intake::images_of;
+    use crate::image_input::encoded::images_of;
 
     const TARGET: Target = Target { form: InputForm::Pixels, max_batch_size: 2, max_pixels: 1 };
 

@@ -1,11 +1,11 @@
-//! Which models take images: those with one required input of 224 × 224 pixels and the requested output.
+//! Which models take images, and in which form: those with one required input of 224 × 224 pixels.
 
 use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, Shape, TensorSpec};
 use quintet_preprocess::{ELEMENTS, ImageError, SIDE, to_pixels, to_tensor};
 
 /// The form in which a model takes images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum InputForm {
+pub enum InputForm {
     /// FP32 `[3,224,224]`, normalised.
     Tensor,
     /// UINT8 `[224,224,3]`, plain pixels.
@@ -17,7 +17,7 @@ impl InputForm {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a model that does not take images.
-    pub(super) fn of_model(spec: &ModelSpec) -> Result<Self, InferError> {
+    pub fn of_model(spec: &ModelSpec) -> Result<Self, InferError> {
         let fits = |input: &TensorSpec, form: &Self| {
             let dims = form.dims();
             let same = input.dims.iter().zip(dims).all(|(have, want)| have.is_none_or(|have| have == want));
@@ -47,7 +47,7 @@ impl InputForm {
     }
 
     /// The element type.
-    pub(super) fn data_type(self) -> DataType {
+    pub fn data_type(self) -> DataType {
         match self {
             Self::Tensor => DataType::Fp32,
             Self::Pixels => DataType::Uint8,
@@ -62,17 +62,17 @@ impl InputForm {
     }
 
     /// The shape of a batch of `images`, without the batch dimension for a model that does not batch.
-    pub(super) fn shape(self, images: usize, batches: bool) -> Shape {
+    pub fn shape(self, images: usize, batches: bool) -> Shape {
         Shape::new(batches.then_some(images).into_iter().chain(self.dims()).collect::<Vec<_>>())
     }
 
     /// Bytes of one image.
-    pub(super) fn image_bytes(self) -> usize {
+    pub fn image_bytes(self) -> usize {
         ELEMENTS * self.data_type().size().unwrap_or(1)
     }
 
     /// Decodes and preprocesses an encoded image into `out`, of [`Self::image_bytes`].
-    pub(super) fn prepare(self, encoded: &[u8], max_pixels: u64, out: &mut [u8]) -> Result<(), ImageError> {
+    pub fn prepare(self, encoded: &[u8], max_pixels: u64, out: &mut [u8]) -> Result<(), ImageError> {
         match self {
             // The pool's buffers are aligned, and so are rows of this size in them.
             Self::Tensor => to_tensor(encoded, max_pixels, bytemuck::cast_slice_mut(out)),
@@ -81,7 +81,7 @@ impl InputForm {
     }
 
     /// The preprocessing of an image, for `/model-info`.
-    pub(super) fn description(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
             Self::Tensor => {
                 "RGB, shorter side resized to 256, centre 224x224, scaled to 0..1, ImageNet mean and deviation"
@@ -89,20 +89,4 @@ impl InputForm {
             Self::Pixels => "RGB, shorter side resized to 256, centre 224x224",
         }
     }
-}
-
-/// The FP32 output of this name, with its index.
-///
-/// # Errors
-/// [`ErrorKind::Unsupported`] for a model without that output; the message names its outputs.
-pub(super) fn output<'a>(spec: &'a ModelSpec, name: &str) -> Result<(usize, &'a TensorSpec), InferError> {
-    let found = spec.outputs().iter().enumerate().find(|(_, output)| output.name == name);
-    found.filter(|(_, output)| output.data_type == DataType::Fp32).ok_or_else(|| {
-        let outputs: Vec<_> =
-            spec.outputs().iter().map(|output| format!("'{}' {}", output.name, output.data_type)).collect();
-        InferError::new(
-            ErrorKind::Unsupported,
-            format_args!("model '{}' has no FP32 output '{name}'; its outputs are {}", spec.name(), outputs.join(", ")),
-        )
-    })
 }
