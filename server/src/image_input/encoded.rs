@@ -33,6 +33,11 @@ impl Image {
         Self { name, data: Data::Encoded(file) }
     }
 
+    /// An image in either form, with its name in errors: base64 if it begins as a `data:` URL or as base64 of an image.
+    pub fn sent_as(name: String, data: Bytes) -> Self {
+        if is_text(&data) { Self::in_base64(name, data) } else { Self::file(name, data) }
+    }
+
     /// Its bytes as they were sent.
     pub fn sent(&self) -> &Bytes {
         let (Data::Base64(sent) | Data::Encoded(sent)) = &self.data;
@@ -58,6 +63,14 @@ impl Image {
     pub fn refusal(&self, kind: ErrorKind, what: impl fmt::Display) -> InferError {
         InferError::new(kind, format_args!("{}: {what}", self.name))
     }
+}
+
+/// Whether a file is a text that holds an image: a `data:` URL, or base64 of a format that is read.
+fn is_text(file: &[u8]) -> bool {
+    let text = file.trim_ascii_start();
+    let starts = [&b"/9j/"[..], b"_9j_", b"iVBORw0KGgo", b"UklGR", b"R0lGOD"];
+    text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:"))
+        || starts.iter().any(|start| text.starts_with(start))
 }
 
 /// Images with these base64 texts, as from JSON.

@@ -1,12 +1,14 @@
-//! Encoded images on the way to a model: which models take them in which form, and decoding on a bounded number of threads.
+//! Encoded images on the way to a model: which models take them and how, and decoding on a bounded number of threads.
 
 pub mod base64;
 mod decode;
 mod encoded;
-mod form;
+mod input;
+mod parameters;
 
 pub use self::{
     decode::{Decoder, Target},
     encoded::Image,
-    form::InputForm,
+    input::{ImageInput, seems_image, takes_no_images},
+    parameters::{PARAMETERS, PREPROCESS, WrongParameter},
 };

@@ -8,27 +8,42 @@ use tokio::time::timeout_at;
 use super::{
     call::{Answer, AnsweredOutput, Call, WantedOutput},
     caller::Caller,
-    classify,
+    classify, images,
     trace::Trace,
 };
+use crate::catalog::Catalog;
 
-/// Carries out a call and records its course in its trace, if it has one.
+/// Carries out a call of a model of `catalog` and records its course in its trace, if it has one.
 ///
 /// # Errors
-/// Those of admission, queue and backend. Failures are counted in the model's statistics.
-pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
+/// Those of decoding images, admission, queue and backend. Failures are counted in the model's statistics.
+pub async fn infer(
+    catalog: &Catalog,
+    model: Arc<Model>,
+    call: Call<'_>,
+    mut trace: Option<&mut Trace>,
+) -> Result<Answer, InferError> {
     if let Some(trace) = &mut trace {
         trace.started(call.id);
     }
-    let outcome = carry_out(model, call, trace.as_deref_mut()).await;
+    let outcome = carry_out(catalog, model, call, trace.as_deref_mut()).await;
     if let Some(trace) = trace {
         trace.ended();
     }
     outcome
 }
 
-async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
+async fn carry_out(
+    catalog: &Catalog,
+    model: Arc<Model>,
+    mut call: Call<'_>,
+    mut trace: Option<&mut Trace>,
+) -> Result<Answer, InferError> {
     let spec = Arc::clone(model.spec());
+    if images::are_in(&call, &spec) {
+        let prepared = by(call.deadline, images::prepare(catalog, &model, &mut call)).await;
+        prepared.inspect_err(|error| model.refused(error.kind()))?;
+    }
     let named = call.outputs.iter().map(|output| output.name);
     let admitted = spec
         .admit(call.id, call.inputs)
@@ -51,12 +66,8 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
         client_deadline: call.deadline,
         timings: call.timings,
     };
-    let run = run(&model, request, call.id, trace.as_deref_mut());
-    let response = match call.deadline {
-        // A timeout drops the run, which cancels the request.
-        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or(Err(InferError::DeadlineExceeded))?,
-        None => run.await?,
-    };
+    // A timeout drops the run, which cancels the request.
+    let response = by(call.deadline, run(&model, request, call.id, trace.as_deref_mut())).await?;
     if let Some(trace) = trace {
         // An ensemble does not compute: its steps do.
         if !model.is_composite() {
@@ -68,6 +79,17 @@ async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Tra
     }
     let outputs = answered_outputs(&spec, response.outputs, &call.outputs)?;
     Ok(Answer { model, outputs, timings: response.timings })
+}
+
+/// The outcome of `future`, which is dropped at the deadline.
+async fn by<T>(
+    deadline: Option<Instant>,
+    future: impl Future<Output = Result<T, InferError>>,
+) -> Result<T, InferError> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline.into(), future).await.unwrap_or(Err(InferError::DeadlineExceeded)),
+        None => future.await,
+    }
 }
 
 /// Runs a request. The steps of an ensemble get its id and its trace.

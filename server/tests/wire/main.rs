@@ -9,6 +9,7 @@ mod ensemble;
 mod errors;
 mod follow;
 mod guard;
+mod images_on_lanes;
 mod infer;
 mod life;
 mod loading;

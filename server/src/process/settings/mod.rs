@@ -7,6 +7,7 @@ mod boolean;
 mod common;
 mod endpoint;
 mod guard;
+mod images;
 mod log_format;
 mod memory;
 mod suite;
@@ -16,6 +17,7 @@ pub use self::{
     boolean::boolean,
     common::{Common, CommonFlags, or_cores},
     endpoint::{Endpoint, NotAnEndpoint},
+    images::{ImageFlags, Images},
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},

@@ -18,7 +18,7 @@ use super::{
     output,
 };
 use crate::{
-    image_input::{InputForm, Target},
+    image_input::Target,
     transport::http1::{body, plain, reply::Failure},
 };
 
@@ -73,17 +73,14 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
     let spec = model.spec();
     let prepare = async {
         let (output, _) = output::named(spec, output)?;
-        let target = Target {
-            form: InputForm::of_model(spec)?,
-            max_batch_size: spec.policy().max_batch_size.max(1),
-            max_pixels: limits.max_image_pixels,
-        };
+        let input = lane.image_input(&model)?;
+        let target =
+            Target { input: input.clone(), max_batch_size: input.max_images(), max_pixels: limits.max_image_pixels };
         let form = form.map_or_else(|| intake::form_of(&head), Ok)?;
         let images = intake::images(form, head, body, limits.max_images).await?;
-        let batches = lane.decoder.decode(images, target, service.catalog().pool()).await?;
+        let batches = service.catalog().decoder().decode(images, target, service.catalog().pool()).await?;
         let requests = batches.into_iter().map(|(rows, data)| {
-            let shape = target.form.shape(rows, spec.batches());
-            let tensor = Tensor::new(target.form.data_type(), shape, data).map_err(InferError::internal)?;
+            let tensor = Tensor::new(input.data_type(), input.shape(rows), data).map_err(InferError::internal)?;
             // The required input takes the images; optional inputs keep their defaults.
             let inputs: Vec<_> = spec.inputs().iter().map(|input| (!input.optional).then(|| tensor.clone())).collect();
             Ok((rows, inputs))

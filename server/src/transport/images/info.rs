@@ -14,7 +14,6 @@ use serde::Serialize;
 
 use super::lane::Lane;
 use crate::{
-    image_input::InputForm,
     kserve::{describe_tensors, message},
     status::{RETRY_AFTER_SECONDS, Status},
     transport::http1::reply::{self, Failure},
@@ -64,7 +63,7 @@ struct ModelDescription<'a> {
     inputs: Vec<TensorMetadata>,
     outputs: Vec<TensorMetadata>,
     max_batch_size: usize,
-    preprocess: &'static str,
+    preprocess: String,
     effective_provider: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<&'a str>,
@@ -83,7 +82,7 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
         inputs: describe_tensors(spec.inputs(), spec.batches()),
         outputs: describe_tensors(spec.outputs(), spec.batches()),
         max_batch_size: spec.policy().max_batch_size,
-        preprocess: InputForm::of_model(spec)?.description(),
+        preprocess: lane.image_input(&model)?.description(),
         effective_provider: &placement.provider,
         precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use self::lane::Lane;
 use crate::{
-    image_input::Decoder,
     service::Service,
     transport::http1::{metrics, reply},
 };
@@ -23,9 +22,9 @@ use axum::{
     routing::{get, post},
 };
 
-/// The routes of the jpeg service, which answers with `model` and decodes with `decoder`.
-pub fn router(service: Arc<Service>, model: impl Into<String>, decoder: Decoder) -> Router {
-    let lane = Lane { service: Arc::clone(&service), model: model.into(), decoder };
+/// The routes of the jpeg service, which answers with `model`.
+pub fn router(service: Arc<Service>, model: impl Into<String>) -> Router {
+    let lane = Lane { service: Arc::clone(&service), model: model.into() };
     Router::new()
         .route("/embed", post(infer::embed))
         .route("/embed/base64", post(infer::embed_base64))
