@@ -71,7 +71,7 @@ fn message_for(target: &Target, encoding: Encoding, batch: usize) -> ModelInferR
         inputs: vec![InferInputTensor {
             name: INPUT.into(),
             datatype: encoding.datatype().into(),
-            shape: encoding.shape(batch).to_vec(),
+            shape: encoding.shape(batch),
             ..Default::default()
         }],
         outputs: vec![InferRequestedOutputTensor { name: OUTPUT.into(), ..Default::default() }],

@@ -128,7 +128,7 @@ fn infer_json(
         parameters: Parameters::new(),
         inputs: vec![InferInput {
             name: INPUT.into(),
-            shape: encoding.shape(batch).to_vec(),
+            shape: encoding.shape(batch),
             datatype: encoding.datatype().into(),
             parameters,
             data,

@@ -36,12 +36,13 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Whether a lane can use it for images in this form: only the suite has sockets, and JSON is always in messages.
+    /// Whether a lane can use it for images in this form: only the suite has sockets, and JSON and encoded images
+    /// are always in messages.
     pub fn fits(self, lane: Lane, payload: Encoding) -> bool {
         match self {
             Self::Tcp => true,
             Self::Uds => lane.peer.is_none(),
-            Self::Shm => Protocol::of(lane) != Protocol::Jpeg && payload != Encoding::Json,
+            Self::Shm => Protocol::of(lane) != Protocol::Jpeg && !matches!(payload, Encoding::Json | Encoding::Jpeg),
         }
     }
 }
