@@ -1,6 +1,6 @@
 //! Which models take images, and how an image becomes the input of one.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, Shape, TensorSpec};
 use quintet_preprocess::{ColorOrder, Fit, ImageError, Interpolation, Layout, Levels, Recipe, SIDE};
@@ -19,7 +19,7 @@ pub struct ImageInput {
     images: Images,
     recipe: Recipe,
     /// The numbers of an FP32 input; a UINT8 input takes the levels themselves.
-    levels: Option<Levels>,
+    levels: Option<Arc<Levels>>,
     /// Whether the configuration says so, or the model is one of `quintet-models`.
     is_known: bool,
 }
@@ -79,7 +79,7 @@ impl ImageInput {
         let is_known = input.name == OWN_INPUT
             && dims == wanted.map(Some)
             && OWN_OUTPUTS.iter().all(|name| spec.outputs().iter().any(|output| output.name == *name));
-        let levels = (layout == Layout::Chw).then_some(Levels::IMAGENET);
+        let levels = (layout == Layout::Chw).then(|| Arc::new(Levels::IMAGENET));
         Some(Self { index, images, recipe: Recipe { layout, ..Recipe::TORCHVISION }, levels, is_known })
     }
 
@@ -124,7 +124,7 @@ impl ImageInput {
                 layout,
                 color_order: stated.color_order,
             },
-            levels: (!is_levels).then(|| levels(stated)),
+            levels: (!is_levels).then(|| Arc::new(levels(stated))),
             is_known: true,
         })
     }
@@ -195,7 +195,7 @@ impl ImageInput {
         };
         let numbers = match &self.levels {
             None => "",
-            Some(levels) if *levels == Levels::IMAGENET => ", scaled to 0..1, ImageNet mean and deviation",
+            Some(levels) if **levels == Levels::IMAGENET => ", scaled to 0..1, ImageNet mean and deviation",
             Some(_) => ", normalised as its parameters say",
         };
         format!("{colors}, {fit}{interpolation}{numbers}")

@@ -1,12 +1,13 @@
 //! Encoded images in a call, as OpenVINO Model Server takes them: BYTES `[N]` in place of the FP32 or UINT8 tensor of N
 //! images that the model has as its input.
 
-use std::time::Instant;
+use std::{pin::Pin, time::Instant};
 
 use quintet_engine::{
     AdmissionError, DataType, ErrorKind, InferError, Mismatch, Model, ModelSpec, SentInput, Stage, TensorError,
 };
 use quintet_proto::elements;
+use tokio::time::timeout_at;
 
 use super::{call::Call, message};
 use crate::{
@@ -32,29 +33,43 @@ fn position(call: &Call<'_>, spec: &ModelSpec) -> Option<usize> {
     call.inputs.iter().position(|sent| sent.data_type == Some(DataType::Bytes) && is_other(sent))
 }
 
-/// Replaces the encoded images in a call by the tensor that they become. Their time is added to [`Stage::Parse`].
+/// Replaces the encoded images in a call by the tensor that they become. Their time is added to [`Stage::Parse`]. Boxed,
+/// so that calls without images do not have room for it.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] for a model or a shape without images and for an image that cannot be decoded,
-/// [`ErrorKind::TooLarge`] for too many pixels or images, [`ErrorKind::QueueFull`] and [`ErrorKind::NoMemory`]. An error
-/// of an image has its name: `input[3]`.
-pub(super) async fn prepare(catalog: &Catalog, model: &Model, call: &mut Call<'_>) -> Result<(), InferError> {
-    let started = Instant::now();
-    let spec = model.spec();
-    let Some(at) = position(call, spec) else { return Ok(()) };
-    let Some(input) = input_for(catalog, model, &call.inputs[at], call.id)? else { return Ok(()) };
-    let sent = &call.inputs[at];
-    let images = read(spec, &input, sent, call.id, catalog.limits().max_images)?;
-    let count = images.len();
-    let target = Target { input: input.clone(), max_batch_size: count, max_pixels: catalog.limits().max_image_pixels };
-    let batches = catalog.decoder().decode(images, target, catalog.pool()).await?;
-    let (_, data) = batches.into_iter().next().ok_or_else(|| InferError::internal("the decoder returned no images"))?;
-    let sent = &mut call.inputs[at];
-    sent.data_type = Some(input.data_type());
-    sent.shape = input.shape(count).dims().iter().map(|&dim| dim as i64).collect();
-    sent.data = data;
-    call.timings[Stage::Parse] += started.elapsed();
-    Ok(())
+/// [`ErrorKind::TooLarge`] for too many pixels or images, [`ErrorKind::QueueFull`], [`ErrorKind::NoMemory`], and
+/// [`InferError::DeadlineExceeded`]. An error of an image has its name: `input[3]`.
+pub(super) fn prepare<'a>(
+    catalog: &'a Catalog,
+    model: &'a Model,
+    call: &'a mut Call<'_>,
+) -> Pin<Box<dyn Future<Output = Result<(), InferError>> + Send + 'a>> {
+    Box::pin(async move {
+        let started = Instant::now();
+        let Some(at) = position(call, model.spec()) else { return Ok(()) };
+        let Some(input) = input_for(catalog, model, &call.inputs[at], call.id)? else { return Ok(()) };
+        let limits = catalog.limits();
+        let images = read(model.spec(), &input, &call.inputs[at], call.id, limits.max_images)?;
+        let count = images.len();
+        let target = Target { input: input.clone(), max_batch_size: count, max_pixels: limits.max_image_pixels };
+        let decoding = catalog.decoder().decode(images, target, catalog.pool());
+        let batches = match call.deadline {
+            // A timeout drops the decoding, which cancels it.
+            Some(deadline) => {
+                timeout_at(deadline.into(), decoding).await.unwrap_or(Err(InferError::DeadlineExceeded))?
+            }
+            None => decoding.await?,
+        };
+        let batch = batches.into_iter().next();
+        let (_, data) = batch.ok_or_else(|| InferError::internal("the decoder returned no images"))?;
+        let sent = &mut call.inputs[at];
+        sent.data_type = Some(input.data_type());
+        sent.shape = input.shape(count).dims().iter().map(|&dim| dim as i64).collect();
+        sent.data = data;
+        call.timings[Stage::Parse] += started.elapsed();
+        Ok(())
+    })
 }
 
 /// The form in which a model takes encoded images, for the headers of its metadata; `None` if it takes none.

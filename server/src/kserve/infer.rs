@@ -41,7 +41,7 @@ async fn carry_out(
 ) -> Result<Answer, InferError> {
     let spec = Arc::clone(model.spec());
     if images::are_in(&call, &spec) {
-        let prepared = by(call.deadline, images::prepare(catalog, &model, &mut call)).await;
+        let prepared = images::prepare(catalog, &model, &mut call).await;
         prepared.inspect_err(|error| model.refused(error.kind()))?;
     }
     let named = call.outputs.iter().map(|output| output.name);
@@ -66,8 +66,12 @@ async fn carry_out(
         client_deadline: call.deadline,
         timings: call.timings,
     };
-    // A timeout drops the run, which cancels the request.
-    let response = by(call.deadline, run(&model, request, call.id, trace.as_deref_mut())).await?;
+    let run = run(&model, request, call.id, trace.as_deref_mut());
+    let response = match call.deadline {
+        // A timeout drops the run, which cancels the request.
+        Some(deadline) => timeout_at(deadline.into(), run).await.unwrap_or(Err(InferError::DeadlineExceeded))?,
+        None => run.await?,
+    };
     if let Some(trace) = trace {
         // An ensemble does not compute: its steps do.
         if !model.is_composite() {
@@ -79,17 +83,6 @@ async fn carry_out(
     }
     let outputs = answered_outputs(&spec, response.outputs, &call.outputs)?;
     Ok(Answer { model, outputs, timings: response.timings })
-}
-
-/// The outcome of `future`, which is dropped at the deadline.
-async fn by<T>(
-    deadline: Option<Instant>,
-    future: impl Future<Output = Result<T, InferError>>,
-) -> Result<T, InferError> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline.into(), future).await.unwrap_or(Err(InferError::DeadlineExceeded)),
-        None => future.await,
-    }
 }
 
 /// Runs a request. The steps of an ensemble get its id and its trace.

@@ -142,10 +142,11 @@ impl Lanes {
         self.server.client().await.model_infer(request).await.map(tonic::Response::into_inner)
     }
 
-    async fn jpeg_lane(&self) -> u16 {
+    /// Serves the jpeg lane with a model, and returns its port.
+    async fn jpeg_lane(&self, model: &str) -> u16 {
         let listener = Listener::bind("jpeg", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
         let (port, service) = (listener.port().unwrap(), Arc::clone(&self.server.service));
-        let router = images::router(Arc::clone(&service), "resnet");
+        let router = images::router(Arc::clone(&service), model);
         tokio::spawn(http1::serve::serve(
             listener,
             router,
@@ -192,7 +193,7 @@ fn first_tensor(answer: &ModelInferResponse) -> Vec<f32> {
 async fn a_photograph_has_the_answer_of_the_jpeg_lane_on_every_lane() {
     let lanes = start(Decoder::default()).await;
     let images = json!({ "images": [base64(PHOTO), base64(OTHER)] }).to_string();
-    let (status, answer) = post(lanes.jpeg_lane().await, "/embed/base64", "", images.as_bytes()).await;
+    let (status, answer) = post(lanes.jpeg_lane("resnet").await, "/embed/base64", "", images.as_bytes()).await;
     assert_eq!(status, 200, "{answer}");
     let expected = [numbers(&answer["embeddings"][0]), numbers(&answer["embeddings"][1])].concat();
     assert!(expected.iter().any(|value| value.abs() > 0.1), "an image has content: {expected:?}");
@@ -210,6 +211,19 @@ async fn a_photograph_has_the_answer_of_the_jpeg_lane_on_every_lane() {
     let streamed = stream.message().await.unwrap().unwrap();
     assert_eq!(streamed.error_message, "");
     assert_eq!(first_tensor(&streamed.infer_response.unwrap()), expected);
+}
+
+#[tokio::test]
+async fn the_jpeg_lane_returns_the_only_output_whatever_its_name() {
+    let lanes = start(Decoder::default()).await;
+    let port = lanes.jpeg_lane("export").await;
+    let (status, answer) = post(port, "/embed", "content-type: image/jpeg\r\n", PHOTO).await;
+    assert_eq!(status, 200, "{answer}");
+    let resnet = first_output(lanes.json("resnet", "image", &[1], &[PHOTO]).await);
+    assert_eq!(numbers(&answer["embeddings"][0]), resnet, "it is prepared alike");
+    let (status, answer) = post(port, "/classify?k=1", "content-type: image/jpeg\r\n", PHOTO).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["classifications"][0].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
