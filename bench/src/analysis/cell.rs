@@ -9,6 +9,7 @@ use crate::{
         cell::{AfterIdle, BlockSpan, Cell, OpenLoopFigures, ServerSide, Times},
         connection::Traffic,
         counters::Counters,
+        encoding::Encoding,
         estimate::{Estimate, Statistic},
         load::Load,
         protocol::Protocol,
@@ -41,10 +42,10 @@ impl Cell {
         let busiest = blocks.iter().map(|block| block.busiest_thread).sum::<Option<Duration>>();
         let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
+        // The server prepares encoded images.
+        let is_prepared = Protocol::of(lane) != Protocol::Jpeg && variant.payload != Encoding::Jpeg;
         let charged_p50_ms = match (&latency, preprocess_ms) {
-            (Some(latency), Some(image)) if Protocol::of(lane) != Protocol::Jpeg => {
-                Some(latency.p50.plus(image.scaled(load.batch() as f64)))
-            }
+            (Some(latency), Some(image)) if is_prepared => Some(latency.p50.plus(image.scaled(load.batch() as f64))),
             _ => None,
         };
         let (server, server_missing) = match server {
