@@ -29,17 +29,18 @@ pub(crate) fn resize(
     out: &mut [u8],
 ) -> Result<(), ImageError> {
     let input = [recipe.width, recipe.height];
+    let mut resampling = Resampling { resizer, interpolation: recipe.interpolation, image, decoded };
     match recipe.fit {
         Fit::Crop { shorter_side } => {
             let region = crop_region(image, input, shorter_side);
-            resample(resizer, recipe.interpolation, image, decoded, region, input, out)
+            resampling.region(region, input, out)
         }
-        Fit::Stretch => resample(resizer, recipe.interpolation, image, decoded, whole(image), input, out),
+        Fit::Stretch => resampling.region(whole(image), input, out),
         Fit::Letterbox => {
             let place = place(image, input);
             let [width, height] = [place[0].len(), place[1].len()];
             let mut content = vec![0; 3 * width * height];
-            resample(resizer, recipe.interpolation, image, decoded, whole(image), [width, height], &mut content)?;
+            resampling.region(whole(image), [width, height], &mut content)?;
             out.fill(GREY);
             let rows = out.chunks_exact_mut(3 * recipe.width).skip(place[1].start);
             for (row, content) in rows.zip(content.chunks_exact(3 * width)) {
@@ -50,33 +51,41 @@ pub(crate) fn resize(
     }
 }
 
-/// Resamples a region of the stored image (left, top, width, height) to `out`, of this width and height once it is
-/// oriented.
-fn resample(
-    resizer: &mut Resizer,
+/// Decoded pixels, and how they are resampled.
+struct Resampling<'a> {
+    resizer: &'a mut Resizer,
     interpolation: Interpolation,
     image: Image,
-    decoded: &[u8],
-    [left, top, width, height]: [f64; 4],
-    size: [usize; 2],
-    out: &mut [u8],
-) -> Result<(), ImageError> {
-    let algorithm = match interpolation {
-        Interpolation::Nearest => ResizeAlg::Nearest,
-        Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
-    };
-    let options = ResizeOptions::new().resize_alg(algorithm).crop(left, top, width, height);
-    let failure = |reason: String| ImageError::Decode { format: "image", reason };
-    let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, decoded);
-    let source = source.map_err(|error| failure(error.to_string()))?;
-    let [stored_width, stored_height] = image.orientation.stored(size).map(|side| side as u32);
-    let target = TypedImage::<U8x3>::from_buffer(stored_width, stored_height, out);
-    let mut target = target.map_err(|error| failure(error.to_string()))?;
-    resizer.resize_typed(&source, &mut target, &options).map_err(|error| failure(error.to_string()))?;
-    image.orientation.apply(out, size);
-    Ok(())
+    decoded: &'a [u8],
+}
+
+impl Resampling<'_> {
+    /// Resamples a region of the stored image (left, top, width, height) to `out`, of this width and height once it is
+    /// oriented.
+    fn region(
+        &mut self,
+        [left, top, width, height]: [f64; 4],
+        size: [usize; 2],
+        out: &mut [u8],
+    ) -> Result<(), ImageError> {
+        let algorithm = match self.interpolation {
+            Interpolation::Nearest => ResizeAlg::Nearest,
+            Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+            Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+            Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+        };
+        let options = ResizeOptions::new().resize_alg(algorithm).crop(left, top, width, height);
+        let failure = |reason: String| ImageError::Decode { format: "image", reason };
+        let source = TypedImageRef::<U8x3>::from_buffer(self.image.width, self.image.height, self.decoded);
+        let source = source.map_err(|error| failure(error.to_string()))?;
+        let orientation = self.image.orientation;
+        let [stored_width, stored_height] = orientation.stored(size).map(|side| side as u32);
+        let target = TypedImage::<U8x3>::from_buffer(stored_width, stored_height, out);
+        let mut target = target.map_err(|error| failure(error.to_string()))?;
+        self.resizer.resize_typed(&source, &mut target, &options).map_err(|error| failure(error.to_string()))?;
+        orientation.apply(out, size);
+        Ok(())
+    }
 }
 
 /// The whole stored image as a region.

@@ -171,7 +171,7 @@ fn raw(model: &str, name: &str, shape: &[i64], images: &[&[u8]]) -> ModelInferRe
 }
 
 fn typed(model: &str, name: &str, shape: &[i64], images: &[&[u8]]) -> ModelInferRequest {
-    let bytes_contents = images.iter().map(|image| Bytes::copy_from_slice(image).into()).collect();
+    let bytes_contents = images.iter().map(|image| Bytes::copy_from_slice(image)).collect();
     request(model, name, shape, Some(InferTensorContents { bytes_contents, ..Default::default() }))
 }
 
