@@ -126,8 +126,3 @@ impl Common {
         Duration::from_secs(self.exit_timeout_secs)
     }
 }
-
-/// `count`, or the number of cores if it is 0.
-pub fn or_cores(count: usize) -> usize {
-    if count > 0 { count } else { std::thread::available_parallelism().map_or(1, usize::from) }
-}

@@ -2,7 +2,6 @@
 
 use anyhow::ensure;
 
-use super::common::or_cores;
 use crate::image_input::Decoder;
 
 settings! {
@@ -43,4 +42,9 @@ impl Images {
         );
         Ok(())
     }
+}
+
+/// `count`, or the number of cores if it is 0.
+pub fn or_cores(count: usize) -> usize {
+    if count > 0 { count } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }

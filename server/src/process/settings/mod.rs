@@ -15,9 +15,9 @@ mod suite;
 pub use self::{
     access::{Access, AccessFlags},
     boolean::boolean,
-    common::{Common, CommonFlags, or_cores},
+    common::{Common, CommonFlags},
     endpoint::{Endpoint, NotAnEndpoint},
-    images::{ImageFlags, Images},
+    images::{ImageFlags, Images, or_cores},
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},
