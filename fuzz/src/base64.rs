@@ -1,6 +1,6 @@
 //! Base64: what is accepted is what was encoded, and what is refused is not.
 
-use quintet_server::transport::images::base64;
+use quintet_server::image_input::base64;
 
 pub(crate) fn run(bytes: &[u8]) {
     let encoded = base64_simd::STANDARD.encode_to_string(bytes);

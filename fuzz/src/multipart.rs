@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use axum::{Router, body::Body};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use quintet_server::transport::images::{self, Decoder};
+use quintet_server::transport::images;
 use tower::ServiceExt as _;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 fn router() -> Router {
     static ROUTER: OnceLock<Router> = OnceLock::new();
-    ROUTER.get_or_init(|| images::router(models::images().clone(), "zeros", Decoder::new(1, 8))).clone()
+    ROUTER.get_or_init(|| images::router(models::images().clone(), "zeros")).clone()
 }
 
 /// The input: the content type, and the body.

@@ -1,7 +1,5 @@
 //! The error type of this crate.
 
-use crate::input::ELEMENTS;
-
 /// Why an image cannot be preprocessed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
@@ -30,9 +28,11 @@ pub enum ImageError {
         reason: String,
     },
     /// The slice for the result has the wrong length, which is a mistake of the caller.
-    #[error("the output has room for {actual} elements, but must have room for {ELEMENTS}")]
+    #[error("the output has room for {actual} elements, but must have room for {expected}")]
     OutputLength {
         /// Length of the slice.
         actual: usize,
+        /// The length that it must have.
+        expected: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! The size of the model's input.
+//! The size of ResNet's input.
 
 /// Side of the model's square input, in pixels.
 pub const SIDE: usize = 224;

@@ -1,9 +1,9 @@
 //! Applies the EXIF orientation.
 //!
-//! It is applied to the 224 × 224 result, which costs less than applying it to the whole image and gives the same
+//! It is applied to the resized result, which costs less than applying it to the whole image and gives the same
 //! pixels. The crop's offset must then be computed for the oriented image (`resize`).
 
-use crate::{exif, input::SIDE};
+use crate::exif;
 
 /// One of the eight EXIF orientations. The pixel (x, y) of the oriented image is the stored pixel (x, y), or (y, x) if
 /// transposed; on a mirrored axis the stored coordinate counts from the other end.
@@ -35,17 +35,25 @@ impl Orientation {
         }
     }
 
-    /// Orients pixels `[224, 224, 3]`.
-    pub(crate) fn apply(self, pixels: &mut [u8]) {
+    /// The width and height of stored pixels that become `width` and `height` when they are oriented.
+    pub(crate) fn stored(self, [width, height]: [usize; 2]) -> [usize; 2] {
+        if self.transposed { [height, width] } else { [width, height] }
+    }
+
+    /// Orients stored pixels, which become `[height, width, 3]`.
+    pub(crate) fn apply(self, pixels: &mut [u8], [width, height]: [usize; 2]) {
         if self == Self::default() {
             return;
         }
         let stored = pixels.to_vec();
-        let mirror = |position: usize, mirrored: bool| if mirrored { SIDE - 1 - position } else { position };
-        for (index, pixel) in pixels.chunks_exact_mut(3).enumerate() {
-            let (row, column) = (index / SIDE, index % SIDE);
+        let [stored_width, stored_height] = self.stored([width, height]);
+        let mirror =
+            |position: usize, length: usize, mirrored: bool| if mirrored { length - 1 - position } else { position };
+        for (index, pixel) in pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            let (row, column) = (index / width, index % width);
             let (x, y) = if self.transposed { (row, column) } else { (column, row) };
-            let source = 3 * (mirror(y, self.mirrored_y) * SIDE + mirror(x, self.mirrored_x));
+            let row = mirror(y, stored_height, self.mirrored_y);
+            let source = 3 * (row * stored_width + mirror(x, stored_width, self.mirrored_x));
             pixel.copy_from_slice(&stored[source..source + 3]);
         }
     }
@@ -54,6 +62,7 @@ impl Orientation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::SIDE;
 
     #[test]
     fn numbers_out_of_range_are_ignored() {
@@ -69,7 +78,17 @@ mod tests {
     fn orientation_6_rotates_90_degrees_clockwise() {
         let mut pixels = vec![0; crate::input::ELEMENTS];
         pixels[..3].fill(1); // top left
-        Orientation::from_number(6).apply(&mut pixels);
+        Orientation::from_number(6).apply(&mut pixels, [SIDE, SIDE]);
         assert_eq!(pixels.iter().position(|&value| value == 1), Some(3 * (SIDE - 1))); // top right
+    }
+
+    #[test]
+    fn a_transposed_image_changes_its_sides() {
+        let stored: Vec<u8> = [1, 2, 3, 4, 5, 6].iter().flat_map(|&level| [level; 3]).collect(); // 3 wide, 2 high
+        let mut pixels = stored;
+        let orientation = Orientation::from_number(6);
+        assert_eq!(orientation.stored([2, 3]), [3, 2]);
+        orientation.apply(&mut pixels, [2, 3]);
+        assert_eq!(pixels.chunks(3).map(|pixel| pixel[0]).collect::<Vec<_>>(), [4, 1, 5, 2, 6, 3]);
     }
 }

@@ -38,6 +38,10 @@ pub const SERVER_TIMING: &str = "server-timing";
 /// It is a header because the bodies are exactly Triton's.
 pub const EFFECTIVE_PROVIDER: &str = "quintet-effective-provider";
 
+/// HTTP header, and gRPC metadata key, of a model's metadata: that its input also takes encoded images, and what is done
+/// with them. Triton's clients see the metadata that they know.
+pub const ENCODED_IMAGES: &str = "quintet-encoded-images";
+
 /// HTTP header, and gRPC metadata key: the precision of the computation if it is lower than the model's own.
 pub const PRECISION: &str = "quintet-precision";
 

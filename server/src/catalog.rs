@@ -11,9 +11,12 @@ use quintet_engine::{BufferPool, Model, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{
-    device_metrics, memory_metrics,
-    metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
+use crate::{
+    image_input::{Decoder, ImageInput},
+    observe::{
+        device_metrics, memory_metrics,
+        metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
+    },
 };
 
 /// A service of this server.
@@ -81,6 +84,7 @@ pub struct Catalog {
     configs: RwLock<HashMap<(String, u64), Arc<ModelConfig>>>,
     metrics: ServiceMetrics,
     pool: BufferPool,
+    decoder: Decoder,
     limits: Limits,
 }
 
@@ -93,6 +97,7 @@ impl Catalog {
             configs: RwLock::default(),
             metrics: ServiceMetrics::default(),
             pool,
+            decoder: Decoder::default(),
             limits,
         }
     }
@@ -101,6 +106,12 @@ impl Catalog {
     #[must_use]
     pub fn with_metrics(self, options: MetricsOptions) -> Self {
         Self { metrics: ServiceMetrics::new(options), ..self }
+    }
+
+    /// The same catalog with this decoder of images.
+    #[must_use]
+    pub fn with_decoder(self, decoder: Decoder) -> Self {
+        Self { decoder, ..self }
     }
 
     /// The service of these models.
@@ -126,6 +137,18 @@ impl Catalog {
     /// The pool that request bodies are received into.
     pub fn pool(&self) -> &BufferPool {
         &self.pool
+    }
+
+    /// The decoder of the images in requests.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// How a model takes encoded images; `None` for a model that does not.
+    pub fn image_input(&self, model: &Model) -> Option<ImageInput> {
+        let config = self.config(model).unwrap_or_default();
+        // Parameters that do not fit kept the model from loading.
+        ImageInput::new(model.spec(), &config.parameters).ok().flatten()
     }
 
     /// The effective configuration of a model.

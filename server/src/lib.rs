@@ -5,6 +5,7 @@
 //! ```
 //! * [`transport`]: sockets and protocols, which share [`status`] and do not depend on each other;
 //! * [`kserve`]: what a request asks for, independent of its transport;
+//! * [`image_input`]: encoded images to the input of a model;
 //! * [`catalog`]: the models in service; [`service`]: what the transports of a service share;
 //! * [`repository`]: Triton's model repository on disk; [`backend`]: runs models;
 //! * [`observe`]: metrics and logs; [`process`]: command line, settings, and the process from start to end.
@@ -12,6 +13,7 @@
 pub mod backend;
 pub mod catalog;
 mod identity;
+pub mod image_input;
 pub mod kserve;
 pub mod observe;
 pub mod process;

@@ -9,6 +9,7 @@ use crate::{
         cell::{AfterIdle, BlockSpan, Cell, OpenLoopFigures, ServerSide, Times},
         connection::Traffic,
         counters::Counters,
+        encoding::Encoding,
         estimate::{Estimate, Statistic},
         load::Load,
         machine::BlockMachines,
@@ -47,10 +48,10 @@ impl Cell {
         let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
         let serial = matches!(load, Load::Serial { .. });
+        // The server prepares encoded images.
+        let is_prepared = Protocol::of(lane) != Protocol::Jpeg && variant.payload != Encoding::Jpeg;
         let charged_p50_ms = match (&latency, preprocess_ms) {
-            (Some(latency), Some(image)) if Protocol::of(lane) != Protocol::Jpeg => {
-                Some(latency.p50.plus(image.scaled(load.batch() as f64)))
-            }
+            (Some(latency), Some(image)) if is_prepared => Some(latency.p50.plus(image.scaled(load.batch() as f64))),
             _ => None,
         };
         let (server, server_missing) = match server {

@@ -78,7 +78,7 @@ enum Judged {
     Report(Box<Report>),
     Imported {
         #[serde(flatten)]
-        summary: Summary,
+        summary: Box<Summary>,
         warnings: Vec<Warning>,
     },
 }
@@ -205,7 +205,7 @@ fn judged(file: &Path) -> anyhow::Result<Judged> {
     let warnings = judge(&results, &summary);
     Ok(match results {
         Results::Report(_, report) => Judged::Report(Box::new(Report { warnings, ..*report })),
-        Results::Study(_) => Judged::Imported { summary, warnings },
+        Results::Study(_) => Judged::Imported { summary: Box::new(summary), warnings },
     })
 }
 

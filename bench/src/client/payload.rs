@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use quintet_proto::elements;
 
 use crate::{
     client::{placement::Placement, tensor},
@@ -177,9 +178,12 @@ impl Payload {
         self.tensor.slice(first * IMAGE_BYTES..(first + batch) * IMAGE_BYTES)
     }
 
-    /// The same photographs in the tensor form of an encoding: a slice of one buffer. FP32 if the encoding has no form of
-    /// its own.
+    /// The same photographs in the tensor form of an encoding: a slice of one buffer, or BYTES of the encoded files. FP32 if
+    /// the encoding has no form of its own.
     pub fn tensor_as(&self, encoding: Encoding, first: usize, batch: usize) -> Bytes {
+        if encoding == Encoding::Jpeg {
+            return elements::encode(self.encoded(first, batch));
+        }
         let Placement { offset, bytes } = self.placement(encoding, first, batch);
         self.tensors(encoding).slice(offset..offset + bytes)
     }

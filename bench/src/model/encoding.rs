@@ -11,7 +11,8 @@ use crate::model::protocol::Protocol;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
-    /// The encoded files as they are: one as the body, several as multipart/form-data. JPEG lane.
+    /// The encoded files as they are: one as the body and several as multipart/form-data on the JPEG lane, a BYTES tensor
+    /// `[N]` on KServe lanes.
     Jpeg,
     /// The encoded files in base64 in JSON. JPEG lane; its default.
     JpegBase64,
@@ -40,7 +41,8 @@ impl Encoding {
     /// Whether a protocol can carry it.
     pub fn fits(self, protocol: Protocol) -> bool {
         match self {
-            Self::Jpeg | Self::JpegBase64 => protocol == Protocol::Jpeg,
+            Self::Jpeg => true,
+            Self::JpegBase64 => protocol == Protocol::Jpeg,
             Self::Fp32 | Self::Fp16 | Self::U8 | Self::Tensors => protocol != Protocol::Jpeg,
             Self::Json => protocol == Protocol::KserveHttp,
         }
@@ -60,15 +62,18 @@ impl Encoding {
         match self {
             Self::Fp16 => "FP16",
             Self::U8 => "UINT8",
+            Self::Jpeg => "BYTES",
             _ => "FP32",
         }
     }
 
     /// Shape of a batch.
-    pub fn shape(self, batch: usize) -> [i64; 4] {
+    pub fn shape(self, batch: usize) -> Vec<i64> {
+        let batch = batch as i64;
         match self {
-            Self::U8 => [batch as i64, 224, 224, 3],
-            _ => [batch as i64, 3, 224, 224],
+            Self::Jpeg => vec![batch],
+            Self::U8 => vec![batch, 224, 224, 3],
+            _ => vec![batch, 3, 224, 224],
         }
     }
 }
@@ -101,6 +106,6 @@ mod tests {
         for protocol in [Protocol::Jpeg, Protocol::KserveHttp, Protocol::KserveGrpc] {
             assert!(Encoding::default_of(protocol).fits(protocol));
         }
-        assert!(!Encoding::Json.fits(Protocol::KserveGrpc) && !Encoding::Jpeg.fits(Protocol::KserveHttp));
+        assert!(!Encoding::Json.fits(Protocol::KserveGrpc) && !Encoding::JpegBase64.fits(Protocol::KserveHttp));
     }
 }

@@ -36,13 +36,16 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Whether a lane can use it for images in this form: only the suite has sockets, and JSON is always
-    /// in messages, as are tensors that are no images.
+    /// Whether a lane can use it for images in this form: only the suite has sockets, and JSON, encoded images and tensors
+    /// that are no images are always in messages.
     pub fn fits(self, lane: Lane, payload: Encoding) -> bool {
         match self {
             Self::Tcp => true,
             Self::Uds => lane.peer.is_none(),
-            Self::Shm => Protocol::of(lane) != Protocol::Jpeg && !matches!(payload, Encoding::Json | Encoding::Tensors),
+            Self::Shm => {
+                let in_messages = matches!(payload, Encoding::Json | Encoding::Jpeg | Encoding::Tensors);
+                Protocol::of(lane) != Protocol::Jpeg && !in_messages
+            }
         }
     }
 }

@@ -8,27 +8,42 @@ use tokio::time::timeout_at;
 use super::{
     call::{Answer, AnsweredOutput, Call, WantedOutput},
     caller::Caller,
-    classify,
+    classify, images,
     trace::Trace,
 };
+use crate::catalog::Catalog;
 
-/// Carries out a call and records its course in its trace, if it has one.
+/// Carries out a call of a model of `catalog` and records its course in its trace, if it has one.
 ///
 /// # Errors
-/// Those of admission, queue and backend. Failures are counted in the model's statistics.
-pub async fn infer(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
+/// Those of decoding images, admission, queue and backend. Failures are counted in the model's statistics.
+pub async fn infer(
+    catalog: &Catalog,
+    model: Arc<Model>,
+    call: Call<'_>,
+    mut trace: Option<&mut Trace>,
+) -> Result<Answer, InferError> {
     if let Some(trace) = &mut trace {
         trace.started(call.id);
     }
-    let outcome = carry_out(model, call, trace.as_deref_mut()).await;
+    let outcome = carry_out(catalog, model, call, trace.as_deref_mut()).await;
     if let Some(trace) = trace {
         trace.ended();
     }
     outcome
 }
 
-async fn carry_out(model: Arc<Model>, call: Call<'_>, mut trace: Option<&mut Trace>) -> Result<Answer, InferError> {
+async fn carry_out(
+    catalog: &Catalog,
+    model: Arc<Model>,
+    mut call: Call<'_>,
+    mut trace: Option<&mut Trace>,
+) -> Result<Answer, InferError> {
     let spec = Arc::clone(model.spec());
+    if images::are_in(&call, &spec) {
+        let prepared = images::prepare(catalog, &model, &mut call).await;
+        prepared.inspect_err(|error| model.refused(error.kind()))?;
+    }
     let named = call.outputs.iter().map(|output| output.name);
     let admitted = spec
         .admit(call.id, call.inputs)

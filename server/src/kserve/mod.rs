@@ -4,6 +4,7 @@ mod call;
 mod caller;
 pub mod classify;
 pub mod ensemble;
+mod images;
 mod infer;
 pub mod message;
 mod models;
@@ -14,6 +15,7 @@ pub mod trace;
 
 pub use self::{
     call::{Answer, AnsweredOutput, Call, OwnedCall, WantedOutput},
+    images::describe_images,
     infer::infer,
     models::{describe_tensors, platform, resolve},
 };

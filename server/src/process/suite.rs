@@ -10,20 +10,16 @@ use tokio::task::JoinSet;
 use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
+    image_input::Decoder,
     process::{
         access::AccessControl,
         budget::{budget, pool},
         serve::{self, ListenerSpec, Protocol},
-        settings::{Endpoint, Settings, or_cores},
+        settings::{Endpoint, Settings},
     },
     repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
     service::Service,
-    transport::{
-        http1,
-        images::{self, Decoder},
-        kserve_grpc, kserve_http,
-        listener::Address,
-    },
+    transport::{http1, images, kserve_grpc, kserve_http, listener::Address},
 };
 
 /// The purpose of a listener.
@@ -68,16 +64,15 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let names = model_names(settings)?;
     let access = AccessControl::new(&settings.common.access)?;
     let budget = budget(&settings.common.memory, settings.max_input_bytes);
-    let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings, &budget)).collect();
+    // One for all services, so that they do not decode on more threads together than one may.
+    let decoder = settings.common.images.decoder();
+    let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings, &budget, &decoder)).collect();
     let mut specs = Vec::new();
     for service in &services {
         for (name, purpose, endpoint) in listeners(service.catalog().name(), settings) {
             let served = Arc::clone(service);
             let protocol = match purpose {
-                Purpose::Images => {
-                    let decoder = Decoder::new(or_cores(settings.decode_threads), settings.max_decode_queue);
-                    Protocol::Http(images::router(served, names[0].clone(), decoder))
-                }
+                Purpose::Images => Protocol::Http(images::router(served, names[0].clone())),
                 Purpose::KserveHttp => Protocol::Http(kserve_http::router(served)),
                 Purpose::KserveGrpc => Protocol::Grpc(kserve_grpc::Limits {
                     max_input: max_input(settings),
@@ -107,13 +102,14 @@ fn max_input(settings: &Settings) -> InputLimit {
 }
 
 /// A service, without models yet.
-fn service(name: ServiceName, settings: &Settings, budget: &Budget) -> Arc<Service> {
+fn service(name: ServiceName, settings: &Settings, budget: &Budget, decoder: &Decoder) -> Arc<Service> {
     let limits = Limits {
         max_input: max_input(settings),
-        max_image_pixels: settings.max_image_pixels,
-        max_images: settings.max_images,
+        max_image_pixels: settings.common.images.max_image_pixels,
+        max_images: settings.common.images.max_images,
     };
-    let catalog = Catalog::new(name, pool(settings.common.buffer_pool_bytes, budget.clone()), limits);
+    let catalog = Catalog::new(name, pool(settings.common.buffer_pool_bytes, budget.clone()), limits)
+        .with_decoder(decoder.clone());
     Arc::new(Service::new(catalog).with_shared_memory(settings.common.shared_memory()))
 }
 

@@ -13,7 +13,11 @@ use super::{
     tensors::{Configured, LabelFiles},
     tuning,
 };
-use crate::{backend::reshape::Reshape, catalog::ServiceName};
+use crate::{
+    backend::reshape::Reshape,
+    catalog::ServiceName,
+    image_input::{self, ImageInput},
+};
 
 /// The result of [`complete`].
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub fn complete(
     let mut without_effect = fields::without_effect(&config)?;
     if Backend::of(&config) == Backend::OnnxRuntime {
         without_effect.extend(tuning::tuning(&config)?.1);
+    } else if config.parameters.keys().all(|name| image_input::PARAMETERS.contains(&name.as_str())) {
+        without_effect.retain(|field| field != "parameters");
     }
     if let Some(max_batch_size) = auto_complete {
         fill_in(&mut config, inputs, outputs, max_batch_size);
@@ -88,6 +94,7 @@ pub fn complete(
         },
     )
     .map_err(|error: SpecError| ConfigError::contradiction(error))?;
+    ImageInput::new(&spec, &config.parameters).map_err(ConfigError::contradiction)?;
     let input_reshapes = config.input.iter().map(|input| Configured::from(input).reshape()).collect();
     let to_client = |Reshape { from, to }| Reshape { from: to, to: from };
     let output_reshapes =
@@ -166,6 +173,30 @@ mod tests {
         assert_eq!(optimization.input_pinned_memory, Some(PinnedMemoryBuffer { enable: true }));
         let Some(SchedulingChoice::DynamicBatching(dynamic)) = details.config.scheduling_choice else { panic!() };
         assert_eq!(dynamic.preferred_batch_size, [4]);
+    }
+
+    #[test]
+    fn parameters_of_images_have_an_effect_and_must_fit_the_model() {
+        let completed = |value: &str| {
+            let text = format!(
+                "max_batch_size: 8 parameters {{ key: \"image_preprocess\" value {{ string_value: \"{value}\" }} }}"
+            );
+            let source = ModelSource {
+                name: "m".into(),
+                version: 1,
+                model_file: PathBuf::new(),
+                folder: PathBuf::new(),
+                config: parse_config(text, "m").unwrap(),
+            };
+            let image = TensorSpec::new("x", DataType::Fp32, [None, Some(3), Some(64), Some(64)]);
+            let output = TensorSpec::new("y", DataType::Fp32, [None, Some(3)]);
+            complete(&source, &[image], &[output], Some(AUTO_COMPLETE_MAX_BATCH_SIZE))
+        };
+        assert!(completed("stretch").unwrap().without_effect.is_empty());
+        assert_eq!(
+            completed("stretched").unwrap_err().to_string(),
+            "field 'parameters[\"image_preprocess\"]' takes torchvision, crop, stretch, letterbox, not 'stretched'"
+        );
     }
 
     #[test]

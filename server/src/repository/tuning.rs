@@ -3,7 +3,10 @@
 use quintet_proto::inference::{ModelConfig, ModelInstanceGroup};
 
 use super::{accelerators, error::ConfigError};
-use crate::backend::onnx::{GraphLevel, Tuning};
+use crate::{
+    backend::onnx::{GraphLevel, Tuning},
+    image_input,
+};
 
 /// The tuning for a configuration, and the fields that have no effect.
 ///
@@ -32,7 +35,7 @@ pub(super) fn tuning(config: &ModelConfig) -> Result<(Tuning, Vec<String>), Conf
             "inter_op_thread_count" => tuning.inter_op_threads = Some(number()?).filter(|&threads| threads > 0),
             "execution_mode" => tuning.parallel = flag(&field, value)?,
             "enable_mem_pattern" => tuning.memory_pattern = Some(flag(&field, value)?),
-            name if accelerators::CUDA_PARAMETERS.contains(&name) => {}
+            name if accelerators::CUDA_PARAMETERS.contains(&name) || image_input::PARAMETERS.contains(&name) => {}
             _ => without_effect.push(field),
         }
     }

@@ -1,9 +1,11 @@
-"""Sends an encoded image to an ensemble on the onnx and trt lanes with each of Triton's clients; compares the logits.
+"""Sends an encoded image to an ensemble and to its network on the onnx and trt lanes with each of Triton's clients;
+compares the logits.
 
 encoded_lanes.py PORTS PHOTO TENSOR
 """
 
 import asyncio
+import base64
 import json
 import sys
 
@@ -27,6 +29,13 @@ def images(module, *encoded):
     return [tensor]
 
 
+def network(module, *encoded, **form):
+    """The images as the network takes them: [N] in place of [N,3,224,224]."""
+    tensor = module.InferInput("image", [len(encoded)], "BYTES")
+    tensor.set_data_from_numpy(numpy.array(encoded, dtype=object), **form)
+    return [tensor]
+
+
 def blocking(lane, module):
     client = module.InferenceServerClient(f"127.0.0.1:{ports[lane]}")
     pixels = module.InferInput("image", prepared.shape, "FP32")
@@ -36,6 +45,15 @@ def blocking(lane, module):
     assert rows.shape == (2, 1000) and numpy.abs(rows - expected).max() < 1e-3, lane
     logits[lane] = rows[0]
     refused("in ensemble 'resnet18_jpeg', image 0: not a JPEG", client.infer, MODEL, images(module, b"no image"))
+
+    text = base64.b64encode(photo)
+    sent = [network(module, photo, photo), network(module, text, photo)]
+    if module is tritonclient.http:
+        sent.append(network(module, text, text, binary_data=False))
+    for inputs in sent:
+        rows = client.infer(NETWORK, inputs).as_numpy("logits")
+        assert rows.shape == (2, 1000) and numpy.abs(rows - expected).max() < 1e-3, lane
+    refused("image[1]: not a JPEG", client.infer, NETWORK, network(module, photo, b"no image"))
 
 
 async def asynchronous(lane, module, aio):

@@ -188,7 +188,7 @@ async fn each_client_gets_its_own_tensors_in_its_own_shared_memory() {
     let (server, _root) = serve(&config, false, &[]).await;
     let mut clients = Vec::new();
     for client in 0..CLIENTS {
-        let model = server.model("aliases");
+        let (service, model) = (Arc::clone(&server.service), server.model("aliases"));
         clients.push(tokio::spawn(async move {
             let (object, key) = Object::new(&client.to_string(), 10 * BYTES);
             let memory = SharedMemory::new(Some(Limits { max_regions: 1, max_bytes: 1 << 30 }));
@@ -232,7 +232,7 @@ async fn each_client_gets_its_own_tensors_in_its_own_shared_memory() {
                     started: Instant::now(),
                     timings: StageTimings::default(),
                 };
-                let answer = kserve::infer(Arc::clone(&model), call, None).await.unwrap();
+                let answer = kserve::infer(service.catalog(), Arc::clone(&model), call, None).await.unwrap();
                 let written = fs::read(&object.0).unwrap();
                 for (slot, name) in outputs.iter().enumerate() {
                     let expected = if NEGATED.contains(name) { &negated } else { &x };

@@ -78,7 +78,12 @@ struct Ask {
     timeout: Option<Duration>,
 }
 
-async fn ask(model: Arc<Model>, ask: Ask) -> Result<Answer, InferError> {
+/// Asks the model of this name.
+fn ask(server: &Server, name: &str, ask: Ask) -> impl Future<Output = Result<Answer, InferError>> + use<> {
+    carry_out(Arc::clone(&server.service), server.model(name), ask)
+}
+
+async fn carry_out(service: Arc<Service>, model: Arc<Model>, ask: Ask) -> Result<Answer, InferError> {
     let data = Bytes::from(vec![1; WIDTH * 4]);
     let call = Call {
         id: "r1",
@@ -90,7 +95,7 @@ async fn ask(model: Arc<Model>, ask: Ask) -> Result<Answer, InferError> {
         started: std::time::Instant::now(),
         timings: StageTimings::default(),
     };
-    kserve::infer(model, call, None).await
+    kserve::infer(service.catalog(), model, call, None).await
 }
 
 async fn until(mut holds: impl FnMut() -> bool) {
@@ -102,14 +107,14 @@ async fn until(mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn independent_steps_run_in_parallel() {
     let (server, gate) = fan().await;
-    let asked = tokio::spawn(ask(server.model("fan"), Ask::default()));
+    let asked = tokio::spawn(ask(&server, "fan", Ask::default()));
     // Neither can end before both have started.
     until(|| gate.entered() == 2).await;
     gate.open();
     let answer = asked.await.unwrap().unwrap();
     assert_eq!(answer.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 
-    let answer = ask(server.model("fan"), Ask { only: Some("b"), ..Ask::default() }).await.unwrap();
+    let answer = ask(&server, "fan", Ask { only: Some("b"), ..Ask::default() }).await.unwrap();
     assert_eq!(answer.outputs.len(), 1);
     let runs = ["fan", "left", "right"].map(|name| server.model(name).stats().executions);
     assert_eq!(runs, [2, 1, 2], "a step whose output is not requested does not run");
@@ -119,7 +124,7 @@ async fn independent_steps_run_in_parallel() {
 #[tokio::test]
 async fn two_hundred_requests_at_once_need_no_threads() {
     let (server, gate) = fan().await;
-    let asked: Vec<_> = (0..200).map(|_| tokio::spawn(ask(server.model("fan"), Ask::default()))).collect();
+    let asked: Vec<_> = (0..200).map(|_| tokio::spawn(ask(&server, "fan", Ask::default()))).collect();
     let steps = ["left", "right"].map(|name| server.model(name));
     until(|| steps.iter().all(|step| step.pending_requests() + step.running_requests() == 200)).await;
     assert_eq!(server.model("fan").running_requests(), 200);
@@ -138,7 +143,7 @@ async fn two_hundred_requests_at_once_need_no_threads() {
 #[tokio::test]
 async fn a_cancelled_request_frees_the_slots_of_its_steps() {
     let (server, gate) = fan().await;
-    let running = tokio::spawn(ask(server.model("fan"), Ask::default()));
+    let running = tokio::spawn(ask(&server, "fan", Ask::default()));
     until(|| gate.entered() == 2).await;
     let mut client = server.client().await;
     let mut calls = Vec::new();
@@ -164,16 +169,16 @@ async fn a_cancelled_request_frees_the_slots_of_its_steps() {
 async fn priority_and_remaining_timeout_are_passed_to_the_steps() {
     let (server, gate) = fan().await;
     let fan = || server.model("fan");
-    let running = tokio::spawn(ask(fan(), Ask::default()));
+    let running = tokio::spawn(ask(&server, "fan", Ask::default()));
     until(|| gate.entered() == 2).await;
     let hasty = Ask { timeout: Some(Duration::from_millis(5)), ..Ask::default() };
-    let error = ask(fan(), hasty).await.err().unwrap();
+    let error = ask(&server, "fan", hasty).await.err().unwrap();
     assert_eq!(error.to_string(), "in ensemble 'fan', Request timeout expired");
 
     let urgent = Ask { priority: 1, ..Ask::default() };
-    let waiting = tokio::spawn(ask(fan(), urgent));
+    let waiting = tokio::spawn(ask(&server, "fan", urgent));
     until(|| server.model("left").pending_requests() == URGENT_QUEUE).await;
-    let error = ask(fan(), urgent).await.err().unwrap();
+    let error = ask(&server, "fan", urgent).await.err().unwrap();
     assert_eq!(error.to_string(), "in ensemble 'fan', Exceeds maximum queue size");
     gate.open();
     for asked in [running, waiting] {
@@ -189,7 +194,7 @@ async fn a_failed_or_missing_step_is_reported_in_tritons_words() {
     put_step(&server.service, "poisoned", Box::new(Echo { poison: Some(1), ..Echo::default() }));
     put_ensemble(&server.service, "inner", &["y"], &["poisoned x y"]);
     put_ensemble(&server.service, "outer", &["y"], &["left x middle", "inner middle y"]);
-    let refusal = async |name: &str| ask(server.model(name), Ask::default()).await.err().unwrap();
+    let refusal = async |name: &str| ask(&server, name, Ask::default()).await.err().unwrap();
     assert_eq!(refusal("outer").await.to_string(), "in ensemble 'outer', in ensemble 'inner', poisoned row");
     server.service.catalog().unload("poisoned");
     assert_eq!(
@@ -213,6 +218,6 @@ async fn a_ring_of_ensembles_ends() {
     put_step(&server.service, "a", Box::new(Echo::default()));
     put_ensemble(&server.service, "b", &["y"], &["a x y"]);
     put_ensemble(&server.service, "a", &["y"], &["b x y"]);
-    let error = ask(server.model("a"), Ask::default()).await.err().unwrap();
+    let error = ask(&server, "a", Ask::default()).await.err().unwrap();
     assert!(error.to_string().ends_with("is within 16 others; at most that many may be"), "{error}");
 }

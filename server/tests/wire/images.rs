@@ -11,13 +11,9 @@ use quintet_engine::{
 use quintet_proto::inference::ModelConfig;
 use quintet_server::{
     catalog::{Catalog, InputLimit, Limits, ServiceName},
+    image_input::Decoder,
     service::Service,
-    transport::{
-        http1,
-        images::{Decoder, router},
-        io_threads::IoThreads,
-        listener::Listener,
-    },
+    transport::{http1, images::router, io_threads::IoThreads, listener::Listener},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -41,7 +37,7 @@ impl Instance for FirstPixel {
     }
 
     fn placement(&self) -> Placement {
-        Placement { provider: "CPUExecutionProvider".into(), nodes: Vec::new(), precision: None, reason: None }
+        Placement { provider: "CPUExecutionProvider".into(), ..Placement::default() }
     }
 }
 
@@ -54,7 +50,8 @@ async fn start() -> Lane {
     let pool = BufferPool::new(64 << 20);
     let max_input = InputLimit { bytes: 1 << 20, flag: "--max-input-bytes" };
     let limits = Limits { max_input, max_image_pixels: 100_000, max_images: 8 };
-    let service = Arc::new(Service::new(Catalog::new(ServiceName::Jpeg, pool.clone(), limits)));
+    let catalog = Catalog::new(ServiceName::Jpeg, pool.clone(), limits).with_decoder(Decoder::new(2, 64));
+    let service = Arc::new(Service::new(catalog));
     let inputs = vec![TensorSpec::new("image", DataType::Uint8, [224, 224, 3].map(Some))];
     let outputs = vec![TensorSpec::new("embedding", DataType::Fp32, [Some(3)])];
     let policy = BatchPolicy { max_batch_size: 8, ..BatchPolicy::default() };
@@ -63,7 +60,7 @@ async fn start() -> Lane {
     service.catalog().put(model, ModelConfig::default());
     let listener = Listener::bind("jpeg", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
-    let routes = router(Arc::clone(&service), "colour", Decoder::new(2, 64));
+    let routes = router(Arc::clone(&service), "colour");
     tokio::spawn(http1::serve::serve(listener, routes, service, IoThreads::start().unwrap(), stop.clone()));
     Lane { port, _stop: stop.drop_guard() }
 }

@@ -10,6 +10,7 @@ mod errors;
 mod follow;
 mod guard;
 mod images;
+mod images_on_lanes;
 mod infer;
 mod life;
 mod loading;

@@ -121,6 +121,12 @@ async fn start_with(traces: Traces, pool: BufferPool) -> Server {
     let pair = vec![TensorSpec::new("y", DataType::Int64, [None]), TensorSpec::new("x", DataType::Uint8, [None])];
     put(&service, "pair", pair, 0, Box::new(Echo::default()));
     put(&service, "slow", rows(DataType::Fp32), 1, Box::new(gate.clone()));
+    serve(service, gate).await
+}
+
+/// Serves the models of a service over gRPC.
+pub async fn serve(service: Arc<Service>, gate: Gate) -> Server {
+    let max_input = service.catalog().limits().max_input;
     let limits = kserve_grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());

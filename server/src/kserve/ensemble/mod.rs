@@ -120,7 +120,7 @@ impl Ensemble {
                     started: Instant::now(),
                     timings: StageTimings::default(),
                 };
-                running.push(run_step(step, Arc::clone(model), call, &caller));
+                running.push(run_step(&catalog, step, Arc::clone(model), call, &caller));
                 false
             });
             let Some(answered) = running.next().await else { break };
@@ -142,13 +142,14 @@ impl Ensemble {
 
 /// Runs one step: a call of its model, with a trace if the client's request has one.
 async fn run_step<'a>(
+    catalog: &Catalog,
     step: &'a Step,
     model: Arc<Model>,
     call: Call<'_>,
     caller: &Caller,
 ) -> Result<(&'a Step, Answer), InferError> {
     let mut trace = caller.traces.as_ref().map(|traces| traces.begin(model.spec()));
-    let outcome = infer(model, call, trace.as_mut()).await;
+    let outcome = infer(catalog, model, call, trace.as_mut()).await;
     if let (Some(trace), Err(error)) = (&mut trace, &outcome) {
         trace.failed(error);
     }

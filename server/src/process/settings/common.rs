@@ -8,6 +8,7 @@ use super::{
     access::{Access, AccessFlags},
     boolean::boolean,
     guard::{GuardFlags, GuardSettings},
+    images::{ImageFlags, Images},
     memory::{Memory, MemoryFlags},
 };
 use crate::{
@@ -30,6 +31,10 @@ settings! {
         #[command(flatten)]
         #[serde(flatten)]
         pub memory: MemoryFlags,
+        /// Limits of images.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub images: ImageFlags,
     }
     Common {
         /// Who may do what.
@@ -41,8 +46,11 @@ settings! {
         /// Limits of memory.
         #[serde(flatten)]
         pub memory: Memory,
+        /// Limits of images.
+        #[serde(flatten)]
+        pub images: Images,
     }
-    defaults { access: Access::default(), guard: GuardSettings::default(), memory: Memory::default(), }
+    defaults { access: Access::default(), guard: GuardSettings::default(), memory: Memory::default(), images: Images::default(), }
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";
@@ -88,7 +96,9 @@ impl CommonFlags {
     /// When a flag does not have the form of its setting.
     pub fn resolve(&self) -> anyhow::Result<Common> {
         let given = toml::Table::try_from(self).context("cannot read the flags")?;
-        given.try_into().context("wrong flags")
+        let common: Common = given.try_into().context("wrong flags")?;
+        common.images.check()?;
+        Ok(common)
     }
 }
 
@@ -115,9 +125,4 @@ impl Common {
     pub fn exit_timeout(&self) -> Duration {
         Duration::from_secs(self.exit_timeout_secs)
     }
-}
-
-/// `count`, or the number of cores if it is 0.
-pub fn or_cores(count: usize) -> usize {
-    if count > 0 { count } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }

@@ -7,6 +7,7 @@ mod boolean;
 mod common;
 mod endpoint;
 mod guard;
+mod images;
 mod log_format;
 mod memory;
 mod suite;
@@ -14,8 +15,9 @@ mod suite;
 pub use self::{
     access::{Access, AccessFlags},
     boolean::boolean,
-    common::{Common, CommonFlags, or_cores},
+    common::{Common, CommonFlags},
     endpoint::{Endpoint, NotAnEndpoint},
+    images::{ImageFlags, Images, or_cores},
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},

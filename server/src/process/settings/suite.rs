@@ -84,21 +84,9 @@ settings! {
     /// Weights (.safetensors with torchvision's names) or a TorchScript file (any other extension) that the jpeg service runs in libtorch instead of the model file; needs a build with --features torch
     #[arg(value_name = "FILE")]
     jpeg_weights: PathBuf = PathBuf::new(), "QUINTET_JPEG_WEIGHTS";
-    /// Threads that decode images for the jpeg lane [default: 0, one for each core]
-    #[arg(value_name = "N")]
-    decode_threads: usize = 0, "QUINTET_DECODE_THREADS";
-    /// Maximum number of images in the jpeg lane that wait for decoding or are being decoded, so that waiting has an end; further ones get 503 [default: 1024]
-    #[arg(value_name = "IMAGES", help_heading = "Limits")]
-    max_decode_queue: usize = 1024, "QUINTET_MAX_DECODE_QUEUE";
     /// Maximum bytes of a request body, before and after decompression, so that one request cannot fill the memory; larger ones get 413 [default: 67108864, 64 MiB]
     #[arg(value_name = "BYTES", help_heading = "Limits")]
     max_input_bytes: usize = 64 << 20, "QUINTET_MAX_INPUT_BYTES";
-    /// Maximum pixels of an image, checked before it is decoded, because a few bytes can announce any size [default: 50000000]
-    #[arg(value_name = "PIXELS", help_heading = "Limits")]
-    max_image_pixels: u64 = 50_000_000, "QUINTET_MAX_IMAGE_PIXELS";
-    /// Maximum number of images in one request to the jpeg lane, so that one request cannot fill the queue for decoding [default: 256]
-    #[arg(help_heading = "Limits")]
-    max_images: usize = 256, "QUINTET_MAX_IMAGES";
     /// Format of the log lines on stderr; QUINTET_LOG sets the level, e.g. info or quintet_server=debug [default: text]
     #[arg(value_enum)]
     log_format: LogFormat = LogFormat::Text, "QUINTET_LOG_FORMAT";
@@ -141,18 +129,12 @@ impl Settings {
         let counts = [
             (self.service.len(), "service"),
             (self.max_input_bytes, "max_input_bytes"),
-            (self.max_images, "max_images"),
             (self.common.max_connections, "max_connections"),
         ];
         for (value, name) in counts {
             anyhow::ensure!(value > 0, "{name} must be at least 1");
         }
-        anyhow::ensure!(
-            self.max_decode_queue >= self.max_images,
-            "max_decode_queue is {}, but one request may have {} images (max_images): raise max_decode_queue or lower max_images",
-            self.max_decode_queue,
-            self.max_images
-        );
+        self.common.images.check()?;
         Ok(())
     }
 
@@ -175,6 +157,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::settings::ImageFlags;
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
@@ -207,7 +190,9 @@ mod tests {
 
     #[test]
     fn the_decode_queue_has_room_for_the_largest_request() {
-        let error = Flags { max_images: Some(2000), ..Flags::default() }.resolve().unwrap_err();
+        let images = ImageFlags { max_images: Some(2000), ..ImageFlags::default() };
+        let common = CommonFlags { images, ..CommonFlags::default() };
+        let error = Flags { common, ..Flags::default() }.resolve().unwrap_err();
         assert_eq!(
             error.to_string(),
             "max_decode_queue is 1024, but one request may have 2000 images (max_images): raise max_decode_queue or lower max_images"

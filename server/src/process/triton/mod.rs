@@ -17,7 +17,7 @@ use crate::{
         access::AccessControl,
         budget::{budget, pool},
         serve::{self, ListenerSpec, Protocol},
-        settings::{Common, Settings},
+        settings::Common,
     },
     repository::{Loader, Mode, Options, Repository},
     service::Service,
@@ -39,14 +39,14 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     let common = flags.common.resolve()?;
     let access = AccessControl::new(&common.access)?;
     let addresses = flags.addresses(&access);
-    let images = Settings::default();
     let limits = Limits {
         max_input: InputLimit { bytes: flags.http_max_input_size, flag: "--http-max-input-size" },
-        max_image_pixels: images.max_image_pixels,
-        max_images: images.max_images,
+        max_image_pixels: common.images.max_image_pixels,
+        max_images: common.images.max_images,
     };
     let budget = budget(&common.memory, flags.http_max_input_size.max(flags.grpc_max_input_size));
     let catalog = Catalog::new(ServiceName::Triton, pool(common.buffer_pool_bytes, budget), limits)
+        .with_decoder(common.images.decoder())
         .with_metrics(flags.metrics_options()?);
     let shared_memory = common.shared_memory().copying_inputs(flags.response_cache_bytes().is_some());
     let service = Service::new(catalog).with_shared_memory(shared_memory).with_traces(flags.trace.traces()?);

@@ -12,13 +12,15 @@ use quintet_engine::{InferError, InferRequest, OutputSet, Stage, StageTimings, T
 
 use super::{
     answer,
-    decode::Target,
-    input::{self, InputForm},
     intake::{self, Form},
     lane::Lane,
     outcome::Outcome,
+    output,
 };
-use crate::transport::http1::{body, plain, reply::Failure};
+use crate::{
+    image_input::Target,
+    transport::http1::{body, plain, reply::Failure},
+};
 
 /// The number of classes of an image if the request does not say.
 const DEFAULT_CLASSES: usize = 5;
@@ -70,18 +72,15 @@ async fn run(lane: &Lane, request: Request, form: Option<Form>, output: &str) ->
     let model = lane.model()?;
     let spec = model.spec();
     let prepare = async {
-        let (output, _) = input::output(spec, output)?;
-        let target = Target {
-            form: InputForm::of_model(spec)?,
-            max_batch_size: spec.policy().max_batch_size.max(1),
-            max_pixels: limits.max_image_pixels,
-        };
+        let (output, _) = output::named(spec, output)?;
+        let input = lane.image_input(&model)?;
+        let target =
+            Target { input: input.clone(), max_batch_size: input.max_images(), max_pixels: limits.max_image_pixels };
         let form = form.unwrap_or_else(|| intake::form_of(&head, &body));
         let images = intake::images(form, head, body, limits.max_images).await?;
-        let batches = lane.decoder.decode(images, target, service.catalog().pool()).await?;
+        let batches = service.catalog().decoder().decode(images, target, service.catalog().pool()).await?;
         let requests = batches.into_iter().map(|(rows, data)| {
-            let shape = target.form.shape(rows, spec.batches());
-            let tensor = Tensor::new(target.form.data_type(), shape, data).map_err(InferError::internal)?;
+            let tensor = Tensor::new(input.data_type(), input.shape(rows), data).map_err(InferError::internal)?;
             // The required input takes the images; optional inputs keep their defaults.
             let inputs: Vec<_> = spec.inputs().iter().map(|input| (!input.optional).then(|| tensor.clone())).collect();
             Ok((rows, inputs))

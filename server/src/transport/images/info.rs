@@ -12,7 +12,7 @@ use quintet_engine::{ErrorKind, InferError};
 use quintet_proto::rest::TensorMetadata;
 use serde::Serialize;
 
-use super::{input::InputForm, lane::Lane};
+use super::lane::Lane;
 use crate::{
     kserve::{describe_tensors, message},
     status::{RETRY_AFTER_SECONDS, Status},
@@ -63,7 +63,7 @@ struct ModelDescription<'a> {
     inputs: Vec<TensorMetadata>,
     outputs: Vec<TensorMetadata>,
     max_batch_size: usize,
-    preprocess: &'static str,
+    preprocess: String,
     effective_provider: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<&'a str>,
@@ -82,7 +82,7 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
         inputs: describe_tensors(spec.inputs(), spec.batches()),
         outputs: describe_tensors(spec.outputs(), spec.batches()),
         max_batch_size: spec.policy().max_batch_size,
-        preprocess: InputForm::of_model(spec)?.description(),
+        preprocess: lane.image_input(&model)?.description(),
         effective_provider: &placement.provider,
         precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),

@@ -11,17 +11,16 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
-use super::base64;
-use crate::transport::work;
+use crate::{
+    image_input::{Image, without_mark},
+    transport::work,
+};
 
 /// The most characters of a client's name that an error repeats.
 const MAX_QUOTED: usize = 80;
 
 /// The names of multipart fields that hold an image, as browsers, scripts and forms of PHP send them (`files[]`, `files[0]`).
 const FIELDS: [&str; 4] = ["files", "file", "images", "image"];
-
-/// What a Windows program writes in front of a text in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The forms of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,42 +31,6 @@ pub(super) enum Form {
     Multipart,
     /// The body is one image.
     Raw,
-}
-
-/// An image as it was sent, not checked yet.
-#[derive(Debug)]
-pub(super) struct Image {
-    /// Its name in errors: `images[3]`, `files[3] "cat.jpg"`, `the body`.
-    pub(super) name: String,
-    data: Data,
-}
-
-/// The data of an image; a slice of the body if possible.
-#[derive(Debug)]
-enum Data {
-    Base64(Bytes),
-    Encoded(Bytes),
-}
-
-impl Image {
-    /// The encoded image file.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] for malformed base64.
-    pub(super) fn encoded(&self) -> Result<Cow<'_, [u8]>, InferError> {
-        let text = match &self.data {
-            Data::Encoded(data) if !is_text(data) => return Ok(Cow::Borrowed(data)),
-            Data::Encoded(data) | Data::Base64(data) => std::str::from_utf8(data),
-        };
-        let text = text.map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
-        let encoded = base64::decode(text).map_err(|error| self.refusal(ErrorKind::InvalidInput, error))?;
-        Ok(Cow::Owned(encoded))
-    }
-
-    /// An error that names this image.
-    pub(super) fn refusal(&self, kind: ErrorKind, what: impl fmt::Display) -> InferError {
-        InferError::new(kind, format_args!("{}: {what}", self.name))
-    }
 }
 
 /// The form of a body: the `Content-Type` counts for JSON and multipart only, otherwise the bytes do. What people send as
@@ -84,18 +47,6 @@ pub(super) fn form_of(head: &Parts, body: &[u8]) -> Form {
     }
 }
 
-fn without_mark(text: &[u8]) -> &[u8] {
-    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
-}
-
-/// Whether a file is a text that holds an image: a `data:` URL, or base64 of a format that is read.
-fn is_text(file: &[u8]) -> bool {
-    let text = without_mark(file).trim_ascii_start();
-    let starts = [&b"/9j/"[..], b"_9j_", b"iVBORw0KGgo", b"UklGR", b"R0lGOD"];
-    text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:"))
-        || starts.iter().any(|start| text.starts_with(start))
-}
-
 /// The images of a body, at most `max_images`.
 ///
 /// # Errors
@@ -109,7 +60,7 @@ pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usi
             work::run(move |_| runtime.block_on(from_multipart(head, body, max_images))).await?
         }
         Form::Multipart => from_multipart(head, body, max_images).await?,
-        Form::Raw => (vec![Image { name: "the body".into(), data: Data::Encoded(body) }], 1),
+        Form::Raw => (vec![Image::file("the body".into(), body)], 1),
     };
     if count > max_images {
         return Err(InferError::new(
@@ -129,12 +80,12 @@ fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), Inf
     if count == 0 {
         return Err(InferError::invalid("no image in the request: \"images\" is empty"));
     }
-    let image = |(index, text): (usize, Cow<'_, str>)| Image {
-        name: format!("images[{index}]"),
-        data: Data::Base64(match text {
+    let image = |(index, text): (usize, Cow<'_, str>)| {
+        let text = match text {
             Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
             Cow::Owned(text) => text.into(),
-        }),
+        };
+        Image::in_base64(format!("images[{index}]"), text)
     };
     Ok((texts.into_iter().enumerate().map(image).collect(), count))
 }
@@ -240,7 +191,7 @@ async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(
             let file = field.file_name().map(|file| format!(" {:?}", quote(file))).unwrap_or_default();
             let name = format!("files[{count}]{file}");
             let data = field.bytes().await.map_err(|error| malformed(format!("{name}: {}", error.body_text())))?;
-            images.push(Image { name, data: Data::Encoded(data) });
+            images.push(Image::file(name, data));
         }
         count += 1;
     }
@@ -249,16 +200,6 @@ async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(
         return Err(InferError::invalid(format_args!("no image in the request: it has no field 'files'{found}")));
     }
     Ok((images, count))
-}
-
-/// Images with these base64 texts, as from JSON.
-#[cfg(test)]
-pub(super) fn images_of(texts: &[&'static str]) -> Vec<Image> {
-    let image = |(index, text): (usize, &&'static str)| Image {
-        name: format!("images[{index}]"),
-        data: Data::Base64(Bytes::from_static(text.as_bytes())),
-    };
-    texts.iter().enumerate().map(image).collect()
 }
 
 #[cfg(test)]
@@ -274,10 +215,10 @@ mod tests {
         let body = Bytes::from_static(br#"{"more": {"x": [1]}, "images": ["QUI=", "Q\u0055M=", "", ""]}"#);
         let (images, count) = from_json(&body, 2).unwrap();
         assert_eq!((images.len(), count), (2, 4));
-        let Data::Base64(first) = &images[0].data else { panic!("not base64") };
-        assert!(body.as_ptr_range().contains(&first.as_ptr()), "not copied");
+        assert!(body.as_ptr_range().contains(&images[0].sent().as_ptr()), "not copied");
         assert_eq!(images[1].encoded().unwrap()[..], *b"AC", "escapes are resolved");
-        assert_eq!(images[1].name, "images[1]");
+        let error = images[1].refusal(ErrorKind::InvalidInput, "bad");
+        assert_eq!(error.to_string(), "images[1]: bad");
     }
 
     #[test]

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use quintet_engine::{ErrorKind, InferError, Model};
 
-use super::decode::Decoder;
-use crate::{kserve::message, service::Service};
+use crate::{
+    image_input::{ImageInput, takes_no_images},
+    kserve::message,
+    service::Service,
+};
 
 /// The state of the jpeg lane.
 pub(super) struct Lane {
     pub(super) service: Arc<Service>,
     /// The name of the model that the lane serves.
     pub(super) model: String,
-    pub(super) decoder: Decoder,
 }
 
 impl Lane {
@@ -31,5 +33,13 @@ impl Lane {
             };
             InferError::new(ErrorKind::Unavailable, text)
         })
+    }
+
+    /// How the model takes images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a model that does not take them.
+    pub(super) fn image_input(&self, model: &Model) -> Result<ImageInput, InferError> {
+        self.service.catalog().image_input(model).ok_or_else(|| takes_no_images(model.spec()))
     }
 }

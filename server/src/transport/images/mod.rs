@@ -1,20 +1,17 @@
 //! The jpeg lane: takes encoded images over HTTP/1.1, returns embeddings and classes as JSON.
 
 mod answer;
-pub mod base64;
-mod decode;
 mod infer;
 mod info;
-mod input;
 mod intake;
 mod lane;
 mod outcome;
+mod output;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use self::decode::Decoder;
 use self::lane::Lane;
 use crate::{
     service::Service,
@@ -25,9 +22,9 @@ use axum::{
     routing::{get, post},
 };
 
-/// The routes of the jpeg service, which answers with `model` and decodes with `decoder`.
-pub fn router(service: Arc<Service>, model: impl Into<String>, decoder: Decoder) -> Router {
-    let lane = Lane { service: Arc::clone(&service), model: model.into(), decoder };
+/// The routes of the jpeg service, which answers with `model`.
+pub fn router(service: Arc<Service>, model: impl Into<String>) -> Router {
+    let lane = Lane { service: Arc::clone(&service), model: model.into() };
     Router::new()
         .route("/embed", post(infer::embed))
         .route("/embed/base64", post(infer::embed_base64))

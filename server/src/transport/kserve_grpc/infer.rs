@@ -185,7 +185,8 @@ async fn carry_out(
     call.deadline = *deadline;
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(Arc::clone(model), call, trace).await?, id, service.catalog().pool().budget())
+    let answered = kserve::infer(service.catalog(), Arc::clone(model), call, trace).await?;
+    answer(answered, id, service.catalog().pool().budget())
 }
 
 /// The response without its tensors.

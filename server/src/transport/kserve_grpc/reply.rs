@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use quintet_engine::{ErrorKind, InferError, Placement, budget::Charge};
-use quintet_proto::{EFFECTIVE_PROVIDER, PRECISION, PROVIDER_REASON};
+use quintet_proto::{EFFECTIVE_PROVIDER, ENCODED_IMAGES, PRECISION, PROVIDER_REASON};
 use tonic::metadata::MetadataMap;
 
 use crate::{catalog::InputLimit, identity, kserve::message, status, transport::access::Refusal};
@@ -100,6 +100,14 @@ pub(super) fn with_origin<T>(message: T, placement: &Placement) -> tonic::Respon
         insert(&mut headers, name, &value);
     }
     tonic::Response::from_parts(MetadataMap::from_headers(headers), message, http::Extensions::new())
+}
+
+/// Adds the form in which the model takes encoded images, if it does.
+pub(super) fn with_images<T>(mut response: tonic::Response<T>, images: Option<&str>) -> tonic::Response<T> {
+    if let Some(value) = images.and_then(|images| images.parse().ok()) {
+        response.metadata_mut().insert(ENCODED_IMAGES, value);
+    }
+    response
 }
 
 /// Adds metadata. A value with characters that metadata cannot hold is left out.

@@ -84,7 +84,8 @@ impl GrpcInferenceService for Rpc {
             inputs: spec.inputs().iter().map(describe).collect(),
             outputs: spec.outputs().iter().map(describe).collect(),
         };
-        Ok(reply::with_origin(metadata, model.placement()))
+        let images = kserve::describe_images(self.service.catalog(), &model);
+        Ok(reply::with_images(reply::with_origin(metadata, model.placement()), images.as_deref()))
     }
 
     async fn model_config(&self, request: Request<pb::ModelConfigRequest>) -> Answer<pb::ModelConfigResponse> {

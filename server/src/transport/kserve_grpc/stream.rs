@@ -105,7 +105,7 @@ async fn infer_traced(
     timings[Stage::Parse] = started.elapsed();
     call.started = started;
     call.timings = timings;
-    let answer = kserve::infer(Arc::clone(&model), call, trace).await?;
+    let answer = kserve::infer(service.catalog(), Arc::clone(&model), call, trace).await?;
     Ok(ModelInferResponse {
         raw_output_contents: infer::tensors(&answer).collect(),
         ..infer::header(&answer, &request.id)

@@ -80,7 +80,7 @@ async fn carry_out(
     };
     if json_length == Some(0) {
         let call = raw_call(&model, body, started, timings).map_err(refused)?;
-        let answered = kserve::infer(Arc::clone(&model), call, trace).await?;
+        let answered = kserve::infer(service.catalog(), Arc::clone(&model), call, trace).await?;
         return answer(answered, "", OutputForm::all_binary(), accepted, service).await;
     }
     if json_length.unwrap_or(body.len()) > work::LARGE_BYTES {
@@ -89,7 +89,14 @@ async fn carry_out(
         timings[Stage::Parse] = received.elapsed();
         call.timings = timings;
         let id = call.id;
-        return answer(kserve::infer(Arc::clone(&model), call, trace).await?, id, form, accepted, service).await;
+        return answer(
+            kserve::infer(service.catalog(), Arc::clone(&model), call, trace).await?,
+            id,
+            form,
+            accepted,
+            service,
+        )
+        .await;
     }
     let (json, binary) = split(&body, json_length)?;
     let parsed = parse(json).map_err(refused)?;
@@ -99,7 +106,7 @@ async fn carry_out(
     timings[Stage::Parse] = received.elapsed();
     call.timings = timings;
     let id = call.id;
-    answer(kserve::infer(Arc::clone(&model), call, trace).await?, id, form, accepted, service).await
+    answer(kserve::infer(service.catalog(), Arc::clone(&model), call, trace).await?, id, form, accepted, service).await
 }
 
 fn parse(json: &[u8]) -> Result<rest::InferRequest<'_>, InferError> {

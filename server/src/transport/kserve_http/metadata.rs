@@ -9,7 +9,7 @@ use axum::{
 };
 use http::StatusCode;
 use quintet_engine::{ErrorKind, InferError, Model};
-use quintet_proto::rest;
+use quintet_proto::{ENCODED_IMAGES, rest};
 
 use crate::{
     kserve, repository,
@@ -54,7 +54,11 @@ pub(super) async fn model(
         inputs: kserve::describe_tensors(spec.inputs(), spec.batches()),
         outputs: kserve::describe_tensors(spec.outputs(), spec.batches()),
     };
-    Ok(reply::with_origin(Json(body).into_response(), model.placement()))
+    let mut response = reply::with_origin(Json(body).into_response(), model.placement());
+    if let Some(images) = kserve::describe_images(service.catalog(), &model) {
+        reply::insert(&mut response, ENCODED_IMAGES, &images);
+    }
+    Ok(response)
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::support::{
     BLUE, MAX_BATCH_SIZE, MAX_IMAGES, PIXELS, RED, Suite, TENSOR, base64, colours, encode, png, start_beside,
 };
-use crate::transport::images::Decoder;
+use crate::image_input::Decoder;
 
 #[tokio::test]
 async fn images_in_every_form_are_embedded() {

@@ -7,7 +7,7 @@ use quintet_proto::inference::ModelConfig;
 use serde_json::json;
 
 use super::support::{RED, Suite, TENSOR, png, start};
-use crate::transport::images::Decoder;
+use crate::image_input::Decoder;
 
 #[tokio::test]
 async fn health_follows_the_model() {

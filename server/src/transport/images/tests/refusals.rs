@@ -10,7 +10,7 @@ use quintet_proto::inference::ModelConfig;
 use serde_json::json;
 
 use super::support::{MAX_IMAGES, PIXELS, RED, Suite, TENSOR, base64, encode, png, start};
-use crate::transport::images::Decoder;
+use crate::image_input::Decoder;
 
 #[tokio::test]
 async fn a_bad_image_is_named_and_the_model_does_not_run() {

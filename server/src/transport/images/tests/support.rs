@@ -24,8 +24,9 @@ use tower::ServiceExt as _;
 
 use crate::{
     catalog::{Catalog, InputLimit, Limits, ServiceName},
+    image_input::Decoder,
     service::Service,
-    transport::images::{Decoder, router},
+    transport::images::router,
 };
 
 pub(super) const MAX_BATCH_SIZE: usize = 4;
@@ -117,8 +118,8 @@ pub(super) fn start_beside(
         max_image_pixels: 10_000,
         max_images: MAX_IMAGES,
     };
-    let service = Arc::new(Service::new(Catalog::new(ServiceName::Jpeg, pool, limits)));
-    (Suite { routes: router(Arc::clone(&service), "scripted", decoder), service, counters }, model)
+    let service = Arc::new(Service::new(Catalog::new(ServiceName::Jpeg, pool, limits).with_decoder(decoder)));
+    (Suite { routes: router(Arc::clone(&service), "scripted"), service, counters }, model)
 }
 
 impl Suite {

@@ -13,7 +13,7 @@ use quintet_preprocess::ImageError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::{input::InputForm, intake::Image};
+use super::{encoded::Image, input::ImageInput};
 
 /// Decodes the images of all requests. Clones share the threads and the queue.
 #[derive(Clone)]
@@ -25,15 +25,22 @@ pub struct Decoder {
     max_queue: usize,
 }
 
-/// The form of the batches, and the limit on an image.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
-    /// The model's form of an image.
-    pub(super) form: InputForm,
+/// The input that images become, and the limits of a batch and of an image.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The model's input.
+    pub input: ImageInput,
     /// The most images in a batch.
-    pub(super) max_batch_size: usize,
+    pub max_batch_size: usize,
     /// The most pixels in an image.
-    pub(super) max_pixels: u64,
+    pub max_pixels: u64,
+}
+
+/// As many threads as cores, and 1024 images.
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new(thread::available_parallelism().map_or(1, usize::from), 1024)
+    }
 }
 
 impl Decoder {
@@ -48,7 +55,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ErrorKind::QueueFull`], [`ErrorKind::NoMemory`], or the error of the first bad image.
-    pub(super) async fn decode(
+    pub async fn decode(
         &self,
         images: Vec<Image>,
         target: Target,
@@ -83,7 +90,7 @@ fn decode_all(
     threads: &Semaphore,
     stop: CancellationToken,
 ) -> Result<Vec<(usize, Bytes)>, InferError> {
-    let image_bytes = target.form.image_bytes();
+    let image_bytes = target.input.image_bytes();
     let chunks = images.chunks(target.max_batch_size);
     let batch = |chunk: &[Image]| Ok((chunk.len(), pool.try_take(chunk.len() * image_bytes)?));
     let mut batches = chunks.map(batch).collect::<Result<Vec<_>, InferError>>()?;
@@ -146,7 +153,7 @@ impl<'a> Work<'a> {
 
     fn run(&self, job: Job<'_>) {
         let at = job.at;
-        let outcome = catch_unwind(AssertUnwindSafe(|| decode_one(job.image, self.target, job.row)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| decode_one(job.image, &self.target, job.row)));
         let panicked = |_| Err(job.image.refusal(ErrorKind::Internal, "the decoder panicked; see the server's log"));
         if let Err(error) = outcome.unwrap_or_else(panicked) {
             self.fail(at, error);
@@ -162,9 +169,9 @@ impl<'a> Work<'a> {
     }
 }
 
-fn decode_one(image: &Image, target: Target, row: &mut [u8]) -> Result<(), InferError> {
+fn decode_one(image: &Image, target: &Target, row: &mut [u8]) -> Result<(), InferError> {
     let encoded = image.encoded()?;
-    target.form.prepare(&encoded, target.max_pixels, row).map_err(|error| match error {
+    target.input.prepare(&encoded, target.max_pixels, row).map_err(|error| match error {
         ImageError::TooManyPixels { width, height, max_pixels } => image.refusal(
             ErrorKind::TooLarge,
             format_args!("{width}x{height} pixels, over the limit of {max_pixels} (--max-image-pixels)"),
@@ -175,22 +182,31 @@ fn decode_one(image: &Image, target: Target, row: &mut [u8]) -> Result<(), Infer
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use futures_util::FutureExt as _;
 
-    use super::*;
-    use crate::transport::images::intake::images_of;
+    use quintet_engine::{BatchPolicy, DataType, ModelSpec, TensorSpec};
 
-    const TARGET: Target = Target { form: InputForm::Pixels, max_batch_size: 2, max_pixels: 1 };
+    use super::*;
+    use crate::image_input::encoded::images_of;
+
+    fn target() -> Target {
+        let pixels = TensorSpec::new("x", DataType::Uint8, [224, 224, 3].map(Some));
+        let spec = ModelSpec::new("m", 1, vec![pixels.clone()], vec![pixels], BatchPolicy::default()).unwrap();
+        let input = ImageInput::new(&spec, &HashMap::new()).unwrap().unwrap();
+        Target { input, max_batch_size: 2, max_pixels: 1 }
+    }
 
     #[tokio::test]
     async fn a_cancelled_request_frees_its_slots() {
         let decoder = Decoder::new(1, 4);
         let busy = decoder.threads.acquire().await.unwrap();
         let pool = BufferPool::new(0);
-        let mut waiting = Box::pin(decoder.decode(images_of(&["x", "x", "x"]), TARGET, &pool));
+        let mut waiting = Box::pin(decoder.decode(images_of(&["x", "x", "x"]), target(), &pool));
         assert!(waiting.as_mut().now_or_never().is_none());
         assert_eq!(decoder.queue.available_permits(), 1);
-        let refused = decoder.decode(images_of(&["x", "x"]), TARGET, &pool).await.unwrap_err();
+        let refused = decoder.decode(images_of(&["x", "x"]), target(), &pool).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::QueueFull);
         drop(waiting);
         drop(busy);
@@ -203,7 +219,7 @@ mod tests {
         stop.cancel();
         let threads = Semaphore::new(3);
         // These are not images, so decoding one would fail.
-        decode_all(&images_of(&["x", "x"]), TARGET, &BufferPool::new(0), &threads, stop).unwrap();
+        decode_all(&images_of(&["x", "x"]), target(), &BufferPool::new(0), &threads, stop).unwrap();
     }
 
     #[test]
@@ -211,7 +227,7 @@ mod tests {
         let threads = Semaphore::new(3);
         for _ in 0..50 {
             let images = images_of(&["x"; 7]);
-            let error = decode_all(&images, TARGET, &BufferPool::new(0), &threads, CancellationToken::new());
+            let error = decode_all(&images, target(), &BufferPool::new(0), &threads, CancellationToken::new());
             assert!(error.unwrap_err().to_string().starts_with("images[0]: "));
             assert_eq!(threads.available_permits(), 3);
         }

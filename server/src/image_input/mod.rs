@@ -1,0 +1,14 @@
+//! Encoded images on the way to a model: which models take them and how, and decoding on a bounded number of threads.
+
+pub mod base64;
+mod decode;
+mod encoded;
+mod input;
+mod parameters;
+
+pub use self::{
+    decode::{Decoder, Target},
+    encoded::{Image, without_mark},
+    input::{ImageInput, seems_image, takes_no_images},
+    parameters::{PARAMETERS, PREPROCESS, WrongParameter},
+};

@@ -1,0 +1,185 @@
+//! The parameters in `config.pbtxt` that say how images become the input of a model.
+
+use std::collections::HashMap;
+
+use quintet_preprocess::{ColorOrder, Interpolation, Layout};
+use quintet_proto::inference::ModelParameter;
+
+/// The parameter that makes a model take encoded images.
+pub const PREPROCESS: &str = "image_preprocess";
+const SIZE: &str = "image_size";
+const SHORTER_SIDE: &str = "image_shorter_side";
+const INTERPOLATION: &str = "image_interpolation";
+const SCALE: &str = "image_scale";
+const MEAN: &str = "image_mean";
+const STD: &str = "image_std";
+const LAYOUT: &str = "image_layout";
+const COLOR_ORDER: &str = "image_color_order";
+
+/// All of them.
+pub const PARAMETERS: [&str; 9] =
+    [PREPROCESS, SIZE, SHORTER_SIDE, INTERPOLATION, SCALE, MEAN, STD, LAYOUT, COLOR_ORDER];
+
+/// A parameter that cannot be followed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field 'parameters[\"{name}\"]' {reason}")]
+pub struct WrongParameter {
+    name: &'static str,
+    reason: String,
+}
+
+impl WrongParameter {
+    fn new(name: &'static str, reason: impl Into<String>) -> Self {
+        Self { name, reason: reason.into() }
+    }
+
+    /// [`PREPROCESS`] of a model that takes no images.
+    pub(super) fn preprocess(reason: impl Into<String>) -> Self {
+        Self::new(PREPROCESS, reason)
+    }
+
+    pub(super) fn size(reason: impl Into<String>) -> Self {
+        Self::new(SIZE, reason)
+    }
+
+    pub(super) fn shorter_side(reason: impl Into<String>) -> Self {
+        Self::new(SHORTER_SIDE, reason)
+    }
+
+    pub(super) fn layout(reason: impl Into<String>) -> Self {
+        Self::new(LAYOUT, reason)
+    }
+}
+
+/// How an image is prepared if the other parameters say nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preset {
+    /// Resize the shorter side, crop the centre, normalise by ImageNet's mean and standard deviation.
+    Torchvision,
+    /// Resize the shorter side, crop the centre.
+    Crop,
+    /// Resize both sides.
+    Stretch,
+    /// Resize the whole image, with grey around it.
+    Letterbox,
+}
+
+/// The numbers that levels become: (level / scale - mean) / std.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Numbers {
+    pub(super) scale: Option<f32>,
+    pub(super) mean: Option<[f32; 3]>,
+    pub(super) std: Option<[f32; 3]>,
+}
+
+impl Numbers {
+    /// The refusal of numbers for an input that takes levels.
+    ///
+    /// # Errors
+    /// If any is set.
+    pub(super) fn refuse(&self, reason: &str) -> Result<(), WrongParameter> {
+        let set = [(SCALE, self.scale.is_some()), (MEAN, self.mean.is_some()), (STD, self.std.is_some())];
+        set.iter().find(|(_, set)| *set).map_or(Ok(()), |(name, _)| Err(WrongParameter::new(name, reason)))
+    }
+}
+
+/// The parameters of a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stated {
+    pub(super) preset: Preset,
+    /// Height and width.
+    pub(super) size: Option<[usize; 2]>,
+    pub(super) shorter_side: Option<usize>,
+    pub(super) interpolation: Interpolation,
+    pub(super) numbers: Numbers,
+    pub(super) layout: Option<Layout>,
+    pub(super) color_order: ColorOrder,
+}
+
+impl Stated {
+    /// What a configuration's parameters say; `None` if they say nothing about images.
+    ///
+    /// # Errors
+    /// When one has a value that it does not take, or [`PREPROCESS`] is missing beside others.
+    pub(super) fn read(parameters: &HashMap<String, ModelParameter>) -> Result<Option<Self>, WrongParameter> {
+        let value = |name: &str| parameters.get(name).map(|parameter| parameter.string_value.trim());
+        let Some(preset) = value(PREPROCESS) else {
+            let other = PARAMETERS.into_iter().find(|name| value(name).is_some());
+            return other.map_or(Ok(None), |other| {
+                Err(WrongParameter::new(
+                    other,
+                    format!("needs '{PREPROCESS}': torchvision, crop, stretch or letterbox"),
+                ))
+            });
+        };
+        let presets = [
+            ("torchvision", Preset::Torchvision),
+            ("crop", Preset::Crop),
+            ("stretch", Preset::Stretch),
+            ("letterbox", Preset::Letterbox),
+        ];
+        let interpolations = [
+            ("nearest", Interpolation::Nearest),
+            ("bilinear", Interpolation::Bilinear),
+            ("bicubic", Interpolation::Bicubic),
+            ("lanczos", Interpolation::Lanczos),
+        ];
+        let number = |name| value(name).map(|text| Ok(numbers::<1>(name, text)?[0])).transpose();
+        let three = |name| value(name).map(|text| numbers::<3>(name, text)).transpose();
+        let numbers = Numbers { scale: number(SCALE)?, mean: three(MEAN)?, std: three(STD)? };
+        let zero = [(SCALE, numbers.scale == Some(0.0)), (STD, numbers.std.is_some_and(|std| std.contains(&0.0)))];
+        if let Some((name, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(WrongParameter::new(name, "must not be 0: levels are divided by it"));
+        }
+        let chosen_layout = value(LAYOUT)
+            .map(|text| choice(LAYOUT, text, &[("NCHW", Layout::Chw), ("NHWC", Layout::Hwc)]))
+            .transpose()?;
+        let colors = [("RGB", ColorOrder::Rgb), ("BGR", ColorOrder::Bgr)];
+        Ok(Some(Self {
+            preset: choice(PREPROCESS, preset, &presets)?,
+            size: value(SIZE).map(size).transpose()?,
+            shorter_side: value(SHORTER_SIDE).map(|text| side(SHORTER_SIDE, text)).transpose()?,
+            interpolation: choice(INTERPOLATION, value(INTERPOLATION).unwrap_or("bilinear"), &interpolations)?,
+            numbers,
+            layout: chosen_layout,
+            color_order: choice(COLOR_ORDER, value(COLOR_ORDER).unwrap_or("RGB"), &colors)?,
+        }))
+    }
+}
+
+fn choice<T: Copy>(name: &'static str, text: &str, choices: &[(&str, T)]) -> Result<T, WrongParameter> {
+    let found = choices.iter().find(|(choice, _)| choice.eq_ignore_ascii_case(text));
+    found.map(|(_, chosen)| *chosen).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
+        WrongParameter::new(name, format!("takes {}, not '{text}'", names.join(", ")))
+    })
+}
+
+/// The longest side of an input in pixels.
+pub(super) const MAX_SIDE: usize = 16_384;
+
+fn side(name: &'static str, text: &str) -> Result<usize, WrongParameter> {
+    let side = text.trim().parse().ok().filter(|side| (1..=MAX_SIDE).contains(side));
+    side.ok_or_else(|| WrongParameter::new(name, format!("takes pixels between 1 and {MAX_SIDE}, not '{text}'")))
+}
+
+/// `224`, or `HEIGHT,WIDTH`.
+fn size(text: &str) -> Result<[usize; 2], WrongParameter> {
+    let (height, width) = text.split_once(',').unwrap_or((text, text));
+    Ok([side(SIZE, height)?, side(SIZE, width)?])
+}
+
+/// `N` numbers, separated by commas, or one for all.
+fn numbers<const N: usize>(name: &'static str, text: &str) -> Result<[f32; N], WrongParameter> {
+    let read: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    let read = read.ok().filter(|read| read.iter().all(|number| number.is_finite()));
+    let found = match read.as_deref() {
+        Some(&[number]) => Some([number; N]),
+        Some(read) => <[f32; N]>::try_from(read).ok(),
+        None => None,
+    };
+    found.ok_or_else(|| {
+        let wanted = if N == 1 { "a number".to_owned() } else { format!("{N} numbers separated by commas") };
+        WrongParameter::new(name, format!("takes {wanted}, not '{text}'"))
+    })
+}
