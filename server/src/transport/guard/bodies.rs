@@ -1,8 +1,6 @@
 //! The bodies that a connection receives side by side: whether one of them has stopped while others go on.
 
-use std::{collections::HashMap, sync::Arc};
-
-use super::watch::Guard;
+use std::collections::HashMap;
 
 /// The bodies that have begun, by number. One of which nothing has arrived holds no memory, and a client that sends its
 /// bodies one after the other has many of them.
@@ -23,6 +21,31 @@ struct Begun {
 }
 
 impl Bodies {
+    /// The number of a new body.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Bytes of a body arrived; whether the server waits for more.
+    pub(super) fn received(&mut self, number: u64, bytes: usize, waits: bool) {
+        let body = self.begun.entry(number).or_default();
+        body.bytes += bytes as u64;
+        body.waits = waits;
+    }
+
+    /// Whether the server waits for more of a body.
+    pub(super) fn waits(&mut self, number: u64, waits: bool) {
+        if let Some(body) = self.begun.get_mut(&number) {
+            body.waits = waits;
+        }
+    }
+
+    /// A body is complete or given up.
+    pub(super) fn remove(&mut self, number: u64) {
+        self.begun.remove(&number);
+    }
+
     /// Number of bodies that have begun.
     pub(super) fn len(&self) -> usize {
         self.begun.len()
@@ -40,68 +63,27 @@ impl Bodies {
     }
 }
 
-/// One body, which its guard knows of from its first byte until this is dropped.
-pub struct BodyProgress {
-    guard: Arc<Guard>,
-    number: u64,
-}
-
-impl BodyProgress {
-    /// A body of which nothing has arrived.
-    pub fn new(guard: &Arc<Guard>) -> Self {
-        let bodies = &mut guard.activity.lock().bodies;
-        bodies.next_number += 1;
-        Self { guard: Arc::clone(guard), number: bodies.next_number }
-    }
-
-    /// Bytes of it arrived; whether the server waits for more.
-    pub fn received(&self, bytes: usize, waits: bool) {
-        let mut activity = self.guard.activity.lock();
-        let body = activity.bodies.begun.entry(self.number).or_default();
-        body.bytes += bytes as u64;
-        body.waits = waits;
-    }
-
-    /// Whether the server waits for more of it.
-    pub fn waits(&self, waits: bool) {
-        if let Some(body) = self.guard.activity.lock().bodies.begun.get_mut(&self.number) {
-            body.waits = waits;
-        }
-    }
-}
-
-impl Drop for BodyProgress {
-    fn drop(&mut self) {
-        self.guard.activity.lock().bodies.begun.remove(&self.number);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn receive(bodies: &mut Bodies, number: u64, bytes: u64) {
-        let body = bodies.begun.entry(number).or_default();
-        (body.bytes, body.waits) = (body.bytes + bytes, true);
-    }
 
     #[test]
     fn a_body_must_receive_its_part_between_two_looks() {
         let mut bodies = Bodies::default();
         assert!(!bodies.look(100));
-        receive(&mut bodies, 1, 1);
-        receive(&mut bodies, 2, 1);
+        bodies.received(1, 1, true);
+        bodies.received(2, 1, true);
         assert!(!bodies.look(100), "they have just begun");
-        receive(&mut bodies, 1, 50);
-        receive(&mut bodies, 2, 50);
+        bodies.received(1, 50, true);
+        bodies.received(2, 50, true);
         assert!(!bodies.look(100));
-        receive(&mut bodies, 1, 1000);
-        receive(&mut bodies, 2, 49);
+        bodies.received(1, 1000, true);
+        bodies.received(2, 49, true);
         assert!(bodies.look(100));
-        receive(&mut bodies, 1, 100);
-        bodies.begun.remove(&2);
+        bodies.received(1, 100, true);
+        bodies.remove(2);
         assert!(!bodies.look(100), "the slow one is complete");
-        bodies.begun.get_mut(&1).unwrap().waits = false;
+        bodies.waits(1, false);
         assert!(!bodies.look(100), "the server does not read on");
     }
 }

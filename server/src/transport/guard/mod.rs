@@ -10,8 +10,7 @@ mod watch;
 
 pub use self::{
     activity::RequestState,
-    bodies::BodyProgress,
-    requests::Requested,
+    requests::{BodyProgress, Requested},
     stream::{Guarded, linger},
     timers::{Phase, Rate, Reason, Timeouts},
     watch::Guard,

@@ -39,3 +39,33 @@ impl Drop for Requested {
         self.guard.activity.lock().remove(self.state);
     }
 }
+
+/// The body of a request that is received beside others. Its guard knows of it from its first byte until this is dropped.
+pub struct BodyProgress {
+    guard: Arc<Guard>,
+    number: u64,
+}
+
+impl BodyProgress {
+    /// A body of which nothing has arrived.
+    pub fn new(guard: &Arc<Guard>) -> Self {
+        let number = guard.activity.lock().bodies.number();
+        Self { guard: Arc::clone(guard), number }
+    }
+
+    /// Bytes of it arrived; whether the server waits for more.
+    pub fn received(&self, bytes: usize, waits: bool) {
+        self.guard.activity.lock().bodies.received(self.number, bytes, waits);
+    }
+
+    /// Whether the server waits for more of it.
+    pub fn waits(&self, waits: bool) {
+        self.guard.activity.lock().bodies.waits(self.number, waits);
+    }
+}
+
+impl Drop for BodyProgress {
+    fn drop(&mut self) {
+        self.guard.activity.lock().bodies.remove(self.number);
+    }
+}
