@@ -94,7 +94,7 @@ impl Instance for Echo {
     }
 
     fn placement(&self) -> Placement {
-        Placement { provider: "Echo".into(), nodes: Vec::new(), precision: None, reason: None }
+        Placement { provider: "Echo".into(), nodes: Vec::new(), device: None, precision: None, reason: None }
     }
 
     fn runs_on_any_thread(&self) -> bool {

@@ -49,7 +49,7 @@ impl Composite for Both {
 }
 
 fn both(first: &Arc<Model>, second: &Arc<Model>) -> Model {
-    let placement = Placement { provider: "both".into(), nodes: Vec::new(), precision: None, reason: None };
+    let placement = Placement { provider: "both".into(), nodes: Vec::new(), device: None, precision: None, reason: None };
     let composite = Box::new(Both(Arc::clone(first), Arc::clone(second)));
     Model::compose(spec("both"), composite, placement, BufferPool::new(0), Duration::ZERO)
 }
@@ -141,7 +141,7 @@ impl Composite for Latest {
 }
 
 fn latest(registry: &Arc<Registry>, name: &'static str) -> Model {
-    let placement = Placement { provider: "latest".into(), nodes: Vec::new(), precision: None, reason: None };
+    let placement = Placement { provider: "latest".into(), nodes: Vec::new(), device: None, precision: None, reason: None };
     let composite = Box::new(Latest(Arc::clone(registry), name));
     Model::compose(spec("latest"), composite, placement, BufferPool::new(0), Duration::ZERO)
 }
@@ -203,7 +203,7 @@ async fn a_response_is_not_kept_if_a_model_was_loaded_anew_while_it_was_made() {
     let registry = Arc::new(Registry::default());
     registry.set("echo", 1, VersionState::Ready(echo(Duration::ZERO).0));
     let cache = Arc::new(Cache::new(1 << 20));
-    let placement = Placement { provider: "reloading".into(), nodes: Vec::new(), precision: None, reason: None };
+    let placement = Placement { provider: "reloading".into(), nodes: Vec::new(), device: None, precision: None, reason: None };
     let composite = Box::new(Reloading(registry));
     let model = Model::compose(spec("reloading"), composite, placement, BufferPool::new(0), Duration::ZERO);
     let model = model.with_cache(Arc::clone(&cache));
@@ -234,7 +234,7 @@ impl Composite for Broken {
 #[tokio::test]
 async fn a_panic_in_a_composite_is_an_error_of_its_request() {
     for after in [None, Some(echo(Duration::ZERO).0)] {
-        let placement = Placement { provider: "broken".into(), nodes: Vec::new(), precision: None, reason: None };
+        let placement = Placement { provider: "broken".into(), nodes: Vec::new(), device: None, precision: None, reason: None };
         let composite = Box::new(Broken { after });
         let model = Model::compose(spec("broken"), composite, placement, BufferPool::new(0), Duration::ZERO);
         for _ in 0..3 {

@@ -56,7 +56,7 @@ impl Instance for Images {
     }
 
     fn placement(&self) -> Placement {
-        Placement { provider: NAME.to_owned(), nodes: Vec::new(), reason: None, precision: None }
+        Placement { provider: NAME.to_owned(), nodes: Vec::new(), device: None, reason: None, precision: None }
     }
 }
 

@@ -102,7 +102,7 @@ impl Instance for TorchInstance {
 
     fn placement(&self) -> Placement {
         let provider = if self.device == Device::Cpu { "libtorch CPU" } else { "libtorch CUDA" };
-        Placement { provider: provider.to_owned(), nodes: Vec::new(), precision: None, reason: self.reason.clone() }
+        Placement { provider: provider.to_owned(), nodes: Vec::new(), device: None, precision: None, reason: self.reason.clone() }
     }
 }
 

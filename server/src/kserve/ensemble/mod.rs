@@ -71,7 +71,7 @@ impl Ensemble {
 
     /// The placement of an ensemble. It has no nodes of its own: each step runs where its model runs.
     pub fn placement() -> Placement {
-        Placement { provider: PLATFORM.to_owned(), nodes: Vec::new(), reason: None, precision: None }
+        Placement { provider: PLATFORM.to_owned(), nodes: Vec::new(), device: None, reason: None, precision: None }
     }
 
     /// The tensors that these outputs depend on.

@@ -70,6 +70,7 @@ impl Instance for FirstPixel {
         Placement {
             provider: "CPUExecutionProvider".into(),
             nodes: vec![("CPUExecutionProvider".into(), 7)],
+            device: None,
             precision: None,
             reason: Some("no GPU".into()),
         }
