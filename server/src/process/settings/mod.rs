@@ -6,6 +6,7 @@ mod access;
 mod boolean;
 mod common;
 mod endpoint;
+mod ep_library;
 mod guard;
 mod log_format;
 mod memory;
@@ -16,6 +17,7 @@ pub use self::{
     boolean::boolean,
     common::{Common, CommonFlags, or_cores},
     endpoint::{Endpoint, NotAnEndpoint},
+    ep_library::{EpLibrary, NotALibrary},
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},
