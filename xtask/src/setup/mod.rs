@@ -4,6 +4,7 @@ mod folder;
 mod gpu;
 mod libtorch;
 mod onnxruntime;
+mod openvino;
 mod perf_analyzer;
 mod pip;
 mod venv;
@@ -11,6 +12,7 @@ mod venv;
 pub(crate) use gpu::{Gpu, gpu_libraries};
 pub(crate) use libtorch::libtorch;
 pub(crate) use onnxruntime::gpu_library;
+pub(crate) use openvino::openvino;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use venv::{deploy_python, triton_python};
 
