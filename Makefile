@@ -1,6 +1,6 @@
 # Each target is one command; xtask/ and .ci/ implement them. GPU=off keeps setup, demo and serve on the CPU; GPU=on has
 # setup fetch the GPU's libraries on a machine without one.
-.PHONY: demo serve test test-gpu-library test-torch gpu-check check setup perf-analyzer bench-triton
+.PHONY: demo serve test test-gpu-library test-openvino test-torch gpu-check check setup perf-analyzer bench-triton
 demo: ; cargo xtask demo
 serve: ; cargo xtask serve
 setup: ; cargo xtask setup --tests
@@ -10,6 +10,8 @@ test: setup ; ORT_DYLIB_PATH=$(CURDIR)/.quintet/onnxruntime cargo test --workspa
 test-gpu-library: ; cargo xtask setup --tests --gpu-library && cargo test -p quintet-server --test suite -- --ignored --nocapture gpu_library
 bench-triton: ; cargo xtask bench-triton
 perf-analyzer: ; cargo xtask perf-analyzer
+test-openvino: export GPU = off
+test-openvino: ; cargo xtask setup --tests --openvino && ORT_DYLIB_PATH=$(CURDIR)/.quintet/onnxruntime cargo test --workspace --test suite -- --ignored --nocapture openvino
 test-torch: ; cargo xtask test-torch
 gpu-check: ; cargo xtask gpu-check
 check: ; bash .ci/run

@@ -102,6 +102,8 @@ pub struct Placement {
     pub provider: String,
     /// Nodes of the graph on each provider, most first.
     pub nodes: Vec<(String, usize)>,
+    /// The device that the provider runs on, where its name alone does not say which.
+    pub device: Option<Device>,
     /// The precision of the computation where it is lower than that of the model's own numbers, e.g. `FP16`.
     pub precision: Option<String>,
     /// Why a provider that was asked for is not the effective one.
@@ -114,10 +116,22 @@ pub struct Placement {
     pub software: Vec<(String, String)>,
 }
 
+/// A device as an execution provider lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// `CPU`, `GPU` or `NPU`.
+    pub kind: String,
+    /// Its own name, or its maker's.
+    pub name: String,
+}
+
 /// `CUDAExecutionProvider in TF32 (nodes: 120 on CUDAExecutionProvider, 2 on CPUExecutionProvider); reason`
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.provider)?;
+        if let Some(Device { kind, name }) = &self.device {
+            write!(f, " on {kind} {name}")?;
+        }
         if let Some(precision) = &self.precision {
             write!(f, " in {precision}")?;
         }

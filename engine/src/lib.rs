@@ -37,7 +37,7 @@ pub mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use backend::{Composite, InferFuture, Instance, Placement, RunRequest, RunTimings};
+pub use backend::{Composite, Device, InferFuture, Instance, Placement, RunRequest, RunTimings};
 pub use budget::Budget;
 pub use buffer::BufferPool;
 pub use cache::Cache;

@@ -8,10 +8,12 @@ mod cuda;
 mod load;
 mod locate;
 mod message;
+mod plugins;
 mod preload;
 
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
 pub use cuda::CUDA_DEFAULTS;
-pub use load::{LoadError, Loaded, ThreadPool, load};
+pub use load::{LoadError, Loaded, ThreadPool, load, loaded};
 pub use locate::{FOLDER, GPU_FOLDER, LocateError, SearchPaths, VARIABLE, locate};
 pub use message::one_line;
+pub use plugins::ListedDevice;

@@ -12,7 +12,8 @@ use ort::{
 
 use crate::{
     locate::{LocateError, SearchPaths, locate, version_text},
-    preload::preload,
+    plugins::{ListedDevice, Plugins, devices},
+    preload,
 };
 
 /// Minor version of the oldest supported ONNX Runtime 1.x: the code uses the API of 1.24 (ort's feature `api-24`).
@@ -38,12 +39,37 @@ pub struct Loaded {
     pub threads: ThreadPool,
     /// The process's single environment.
     pub environment: Environment,
+    plugins: Plugins,
 }
 
 impl Loaded {
     /// The version in the file's name, e.g. `1.32.0`; the build info if the name has none.
     pub fn version(&self) -> String {
         version_text(&self.path).unwrap_or_else(|| self.build_info.to_owned())
+    }
+
+    /// Registers a library with execution providers, for as long as the process runs. A second one with the same name is not
+    /// looked at: the first one's outcome is returned.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in one line.
+    pub fn register(&self, name: &str, path: &Path) -> Result<(), String> {
+        self.plugins.register(&self.environment, name, path)
+    }
+
+    /// The libraries that were registered, by name, and why those that failed did.
+    pub fn plugins(&self) -> Vec<(String, Result<(), String>)> {
+        self.plugins.all()
+    }
+
+    /// Whether any library with execution providers is registered.
+    pub fn has_plugins(&self) -> bool {
+        self.plugins.any()
+    }
+
+    /// The devices of all providers that list any: ONNX Runtime's CPU provider and those of registered libraries.
+    pub fn devices(&'static self) -> Vec<ListedDevice> {
+        devices(&self.environment)
     }
 }
 
@@ -99,7 +125,7 @@ pub fn load(flag: Option<&Path>, threads: ThreadPool) -> Result<&'static Loaded,
         return Err(LoadError::AlreadyLoaded { loaded: loaded.path.clone(), requested: path });
     }
     if let Some(folder) = path.parent() {
-        preload(folder);
+        preload::beside_library(folder);
     }
     // init_from must come first: other calls of ort panic if the library cannot be opened.
     let builder = ort::init_from(&path).map_err(|error| match error {
@@ -112,9 +138,16 @@ pub fn load(flag: Option<&Path>, threads: ThreadPool) -> Result<&'static Loaded,
         .with_spin_control(threads.spin)?;
     let environment = builder.with_name("quintet").with_global_thread_pool(pool).build()?;
     environment.set_log_level(LogLevel::Warning);
-    let loaded: &'static Loaded = Box::leak(Box::new(Loaded { path, build_info: ort::info(), threads, environment }));
+    let plugins = Plugins::default();
+    let loaded = Loaded { path, build_info: ort::info(), threads, environment, plugins };
+    let loaded: &'static Loaded = Box::leak(Box::new(loaded));
     *slot = Some(loaded);
     Ok(loaded)
+}
+
+/// The library that [`load`] has loaded, if it has.
+pub fn loaded() -> Option<&'static Loaded> {
+    *LOADED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// The dynamic loader's message in one line; for `Dlopen` it is in the error's source.

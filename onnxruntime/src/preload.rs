@@ -1,6 +1,11 @@
-//! Opens the CUDA libraries that lie beside ONNX Runtime, so that its CUDA provider finds them without `LD_LIBRARY_PATH`.
+//! Opens the libraries that lie beside ONNX Runtime or a provider's plug-in and that it needs, so that it finds them without
+//! `LD_LIBRARY_PATH`.
 
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 /// The libraries of CUDA 13 and cuDNN 9 that the CUDA provider uses, each after those that it needs. The provider names
 /// them without a folder; the dynamic loader then takes the ones that are open. cuDNN opens its parts from its own folder.
@@ -14,14 +19,38 @@ const LIBRARIES: [&str; 7] = [
     "libcudnn.so.9",
 ];
 
+/// The libraries beside the TensorRT-RTX plug-in, which has no run path: the beginnings of their names, each after those that it
+/// needs. The wheel has them with their whole version (`libtensorrt_rtx.so.1.7.1`), and by some tools text files under the short
+/// names.
+const OF_PLUGINS: [&str; 3] = ["libcudart.so", "libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"];
+
 /// Opens the [`LIBRARIES`] that are in a folder, for as long as the process runs. One that cannot be opened is left out: the
 /// provider's own error names it.
-pub(crate) fn preload(folder: &Path) {
+pub(crate) fn beside_library(folder: &Path) {
     for path in LIBRARIES.map(|name| folder.join(name)) {
         if path.is_file() {
             let _ = open(&path);
         }
     }
+}
+
+/// Opens the libraries that a plug-in in this folder may need, as [`beside_library`].
+pub(crate) fn beside_plugin(folder: &Path) {
+    for path in OF_PLUGINS.iter().filter_map(|name| versioned(folder, name)) {
+        let _ = open(&path);
+    }
+}
+
+/// The library of this name with the longest version that is a library, and no text in its place.
+fn versioned(folder: &Path, name: &str) -> Option<PathBuf> {
+    let files = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let is_named = |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
+    files.filter(|path| is_named(path) && is_elf(path)).max_by_key(|path| path.as_os_str().len())
+}
+
+fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
 }
 
 #[cfg(unix)]
@@ -40,34 +69,54 @@ fn open(_: &Path) -> Result<(), libloading::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
     fn files_that_are_no_libraries_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        preload(folder.path());
+        beside_library(folder.path());
         fs::write(folder.path().join(LIBRARIES[0]), "no library").unwrap();
         assert!(open(&folder.path().join(LIBRARIES[0])).is_err());
-        preload(folder.path());
+        beside_library(folder.path());
+    }
+
+    /// Compiles a library without a dependency.
+    fn compile(path: &Path, soname: &str) {
+        let source = path.with_extension("c");
+        fs::write(&source, "int quintet_preload_test(void) { return 7; }").unwrap();
+        let mut compiler = std::process::Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(path).arg(&source).arg(format!("-Wl,-soname,{soname}"));
+        assert!(compiler.status().unwrap().success());
+        fs::remove_file(source).unwrap();
+    }
+
+    fn is_found(name: &str) -> bool {
+        // SAFETY: the library has no initialisers.
+        unsafe { libloading::Library::new(name) }.is_ok()
     }
 
     #[test]
     fn a_library_that_is_open_is_found_by_its_name_alone() {
         let folder = tempfile::tempdir().unwrap();
         let name = "libquintet-preload-test.so.7";
-        let source = folder.path().join("x.c");
-        fs::write(&source, "int quintet_preload_test(void) { return 7; }").unwrap();
         let path = folder.path().join(name);
-        let flags = ["-shared", "-fPIC", "-o"];
-        let mut compiler = std::process::Command::new("cc");
-        compiler.args(flags).arg(&path).arg(&source).arg(format!("-Wl,-soname,{name}"));
-        assert!(compiler.status().unwrap().success());
-        // SAFETY: the library has no initialisers.
-        assert!(unsafe { libloading::Library::new(name) }.is_err(), "it is in no folder of the system");
+        compile(&path, name);
+        assert!(!is_found(name), "it is in no folder of the system");
         open(&path).unwrap();
-        // SAFETY: as above.
-        unsafe { libloading::Library::new(name) }.unwrap();
+        assert!(is_found(name));
+    }
+
+    #[test]
+    fn a_plugins_libraries_are_found_under_their_versions_beside_texts_of_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"];
+        for name in names {
+            compile(&folder.path().join(format!("{name}.7.1")), name);
+            fs::write(folder.path().join(name), format!("{name}.7.1")).unwrap();
+            fs::write(folder.path().join(format!("{name}.7.1.text")), "longer, and no library").unwrap();
+            assert!(!is_found(name), "it is in no folder of the system");
+        }
+        beside_plugin(folder.path());
+        assert!(names.into_iter().all(is_found));
     }
 }

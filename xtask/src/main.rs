@@ -42,6 +42,9 @@ enum Command {
         /// Also download ONNX Runtime with the CUDA and TensorRT providers into .quintet/onnxruntime-gpu (600 MB)
         #[arg(long)]
         gpu_library: bool,
+        /// Also download OpenVINO's execution provider into .quintet/openvino (53 MB)
+        #[arg(long)]
+        openvino: bool,
     },
     /// Build a model, serve it on five lanes and benchmark them
     Demo {
@@ -147,8 +150,9 @@ enum Command {
 fn main() -> ExitCode {
     let Cli::Command(command) = Cli::parse();
     let result = match command {
-        Command::Setup { tests, gpu_library } => setup::setup(tests)
+        Command::Setup { tests, gpu_library, openvino } => setup::setup(tests)
             .and_then(|()| if gpu_library { setup::gpu_library().map(drop) } else { Ok(()) })
+            .and_then(|()| if openvino { setup::openvino().map(drop) } else { Ok(()) })
             .map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, extra_args } => demo::demo(&arch, &extra_args),
         Command::Floor { head, extra_args } => floor::floor(head, &extra_args),

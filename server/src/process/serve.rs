@@ -12,7 +12,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    process::{access::AccessControl, exit, settings::or_cores},
+    process::{
+        access::AccessControl,
+        exit,
+        settings::{Common, EpLibrary, or_cores},
+    },
     service::Service,
     transport::{
         http1,
@@ -197,15 +201,29 @@ fn serve(
     Ok(services)
 }
 
-/// Loads ONNX Runtime from `path` (empty: search for it), with the thread pool that all services share. Blocks.
+/// Loads ONNX Runtime as the settings say, with the thread pool that all services share, and registers the libraries with
+/// execution providers. One that fails is a warning: the models that ask for its provider have the reason. Blocks.
 ///
 /// # Errors
-/// When it is missing or is not ONNX Runtime.
-pub fn library(path: &Path, intra_op_threads: usize) -> anyhow::Result<&'static Loaded> {
+/// When ONNX Runtime is missing or the file is not ONNX Runtime.
+pub fn library(settings: &Common) -> anyhow::Result<&'static Loaded> {
+    let path = settings.onnxruntime.as_path();
     let flag = (!path.as_os_str().is_empty()).then_some(path);
-    let threads = ThreadPool { intra_op_threads: or_cores(intra_op_threads), spin: false };
+    let threads = ThreadPool { intra_op_threads: or_cores(settings.intra_op_threads), spin: false };
     let library = quintet_onnxruntime::load(flag, threads)?;
     tracing::info!(path = %library.path.display(), build = library.build_info, "ONNX Runtime");
+    for EpLibrary { name, path } in &settings.ep_library {
+        let (registered, path) = (library.register(name, path), path.display());
+        match registered {
+            Ok(()) => tracing::info!(name, %path, "execution provider library"),
+            Err(reason) => tracing::warn!(name, %path, reason, "cannot use an execution provider library"),
+        }
+    }
+    if library.has_plugins() {
+        let devices = library.devices();
+        let list: Vec<_> = devices.iter().map(|it| format!("{} {} {}", it.provider, it.kind, it.name)).collect();
+        tracing::info!(devices = list.join(", "), "devices of execution providers");
+    }
     Ok(library)
 }
 

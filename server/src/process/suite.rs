@@ -129,8 +129,8 @@ fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
 /// Loads and warms all models, the services in parallel. A failure stops the suite, because no lane may be missing from
 /// a comparison.
 async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) -> anyhow::Result<()> {
-    let (path, threads) = (settings.common.onnxruntime.clone(), settings.common.intra_op_threads);
-    let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
+    let of_library = settings.common.clone();
+    let library = tokio::task::spawn_blocking(move || serve::library(&of_library)).await??;
     let mut loads = JoinSet::new();
     for service in services {
         let repository = Arc::new(repository(service.catalog(), library, settings));

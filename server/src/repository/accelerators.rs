@@ -1,4 +1,4 @@
-//! The GPU settings of a model's configuration: providers, their options, and the shapes to expect.
+//! The accelerators of a model's configuration: providers, their options, and the shapes to expect.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use quintet_proto::inference::{
 };
 
 use super::error::ConfigError;
-use crate::backend::onnx::{Accelerator, OptionError, Profile, Provider, ProviderOptions, Tuning};
+use crate::backend::onnx::{Accelerator, OptionError, Plugin, Profile, Provider, ProviderOptions, Tuning};
 
 /// Parameters of a model that Triton's ONNX Runtime backend uses as options of CUDA.
 pub(super) const CUDA_PARAMETERS: [&str; 4] =
@@ -17,7 +17,7 @@ pub(super) const CUDA_PARAMETERS: [&str; 4] =
 /// The providers that a configuration requests, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// From the instance groups, and TensorRT if it is an accelerator.
+    /// From the instance groups, and those that are accelerators.
     pub(super) providers: Vec<Provider>,
     /// Whether the first is requested by name, and not only used if it is available.
     pub(super) is_explicit: bool,
@@ -25,14 +25,27 @@ pub(super) struct Wanted {
 
 /// The providers that a configuration requests: without an instance group a GPU, if there is one.
 pub(super) fn wanted(config: &ModelConfig) -> Wanted {
+    let on_cpu = accelerators(config).into_iter().filter(|it| it.on_cpu).filter_map(|it| provider(it.kind?));
+    let on_cpu = on_cpu.chain([Provider::Cpu]);
     if !wants_gpu(&config.instance_group) {
-        return Wanted { providers: vec![Provider::Cpu], is_explicit: true };
+        return Wanted { providers: on_cpu.collect(), is_explicit: true };
     }
-    let tensorrt = configured(config).any(|accelerator| accelerator.name == "tensorrt").then_some(Provider::TensorRt);
+    let gpu: Vec<_> =
+        accelerators(config).into_iter().filter(|it| !it.on_cpu).filter_map(|it| provider(it.kind?)).collect();
     let names_gpu = config.instance_group.iter().any(|group| group.kind() == Kind::Gpu);
     Wanted {
-        is_explicit: tensorrt.is_some() || names_gpu,
-        providers: tensorrt.into_iter().chain([Provider::Cuda, Provider::Cpu]).collect(),
+        is_explicit: !gpu.is_empty() || names_gpu,
+        providers: gpu.into_iter().chain([Provider::Cuda]).chain(on_cpu).collect(),
+    }
+}
+
+/// The provider of an accelerator; CUDA is one in any case.
+fn provider(accelerator: Accelerator) -> Option<Provider> {
+    match accelerator {
+        Accelerator::TensorRt => Some(Provider::TensorRt),
+        Accelerator::TensorRtRtx => Some(Provider::Plugin(Plugin::TensorRtRtx)),
+        Accelerator::OpenVino => Some(Provider::Plugin(Plugin::OpenVino)),
+        Accelerator::Cuda => None,
     }
 }
 
@@ -41,21 +54,60 @@ fn wants_gpu(groups: &[ModelInstanceGroup]) -> bool {
     groups.is_empty() || groups.iter().any(|group| matches!(group.kind(), Kind::Gpu | Kind::Auto))
 }
 
-fn configured(config: &ModelConfig) -> impl Iterator<Item = &Configured> {
+/// An accelerator of a configuration.
+struct Listed<'a> {
+    on_cpu: bool,
+    kind: Option<Accelerator>,
+    configured: &'a Configured,
+}
+
+impl Listed<'_> {
+    fn list(&self) -> &'static str {
+        if self.on_cpu { "cpu_execution_accelerator" } else { "gpu_execution_accelerator" }
+    }
+
+    /// Its place in the configuration.
+    fn field(&self) -> String {
+        format!("optimization.execution_accelerators.{} \"{}\"", self.list(), self.configured.name)
+    }
+
+    /// The field of an option.
+    fn option(&self, name: &str) -> String {
+        format!("{}.parameters[\"{name}\"]", self.list())
+    }
+}
+
+/// The accelerators of a configuration, those of the GPU first.
+fn accelerators(config: &ModelConfig) -> Vec<Listed<'_>> {
     let optimization = config.optimization.as_ref();
-    let accelerators = optimization.and_then(|optimization| optimization.execution_accelerators.as_ref());
-    accelerators.into_iter().flat_map(|accelerators| &accelerators.gpu_execution_accelerator)
+    let Some(lists) = optimization.and_then(|optimization| optimization.execution_accelerators.as_ref()) else {
+        return Vec::new();
+    };
+    let gpu = lists.gpu_execution_accelerator.iter().map(|configured| Listed {
+        on_cpu: false,
+        kind: Accelerator::on_gpu(&configured.name),
+        configured,
+    });
+    let cpu = lists.cpu_execution_accelerator.iter().map(|configured| Listed {
+        on_cpu: true,
+        kind: Accelerator::on_cpu(&configured.name),
+        configured,
+    });
+    gpu.chain(cpu).collect()
 }
 
-/// The options of all accelerators, each as name and value.
-pub(super) fn options(config: &ModelConfig) -> impl Iterator<Item = (&str, &str)> {
-    let parameters = configured(config).flat_map(|accelerator| &accelerator.parameters);
-    parameters.map(|(name, value)| (name.as_str(), value.as_str()))
+/// The providers that accelerators ask for, each with its place in the configuration.
+pub(super) fn asked(config: &ModelConfig) -> Vec<(Provider, String)> {
+    accelerators(config).iter().filter_map(|it| Some((provider(it.kind?)?, it.field()))).collect()
 }
 
-/// The field of an accelerator's option.
-pub(super) fn option_field(name: &str) -> String {
-    format!("gpu_execution_accelerator.parameters[\"{name}\"]")
+/// The options of all accelerators, each as field, name and value.
+pub(super) fn options(config: &ModelConfig) -> Vec<(String, &str, &str)> {
+    let all = accelerators(config);
+    let options = all.iter().flat_map(|it| {
+        it.configured.parameters.iter().map(|(name, value)| (it.option(name), name.as_str(), value.as_str()))
+    });
+    options.collect()
 }
 
 /// Applies the options of accelerators to the tuning. Returns the fields that have no effect.
@@ -70,31 +122,23 @@ pub(super) fn tune(config: &ModelConfig, tuning: &mut Tuning) -> Result<Vec<Stri
             without_effect.extend(set(&mut tuning.cuda, Accelerator::Cuda, name, &value.string_value, &field)?);
         }
     }
-    for accelerator in configured(config) {
-        let in_list = format!("optimization.execution_accelerators.gpu_execution_accelerator \"{}\"", accelerator.name);
-        let (kind, options) = match Accelerator::named(&accelerator.name) {
-            Some(_) if !wants_gpu(&config.instance_group) => {
-                without_effect.push(in_list);
-                continue;
-            }
-            Some(kind @ Accelerator::Cuda) => (kind, &mut tuning.cuda),
-            Some(kind @ Accelerator::TensorRt) => (kind, &mut tuning.tensorrt),
-            None => {
-                without_effect.push(in_list);
-                continue;
-            }
+    for accelerator in accelerators(config) {
+        let is_used = accelerator.on_cpu || wants_gpu(&config.instance_group);
+        let Some(kind) = accelerator.kind.filter(|_| is_used) else {
+            without_effect.push(accelerator.field());
+            continue;
         };
-        let parameters: BTreeMap<_, _> = accelerator.parameters.iter().collect();
+        let options = match kind {
+            Accelerator::Cuda => &mut tuning.cuda,
+            Accelerator::TensorRt => &mut tuning.tensorrt,
+            Accelerator::TensorRtRtx => &mut tuning.tensorrt_rtx,
+            Accelerator::OpenVino => &mut tuning.openvino,
+        };
+        let parameters: BTreeMap<_, _> = accelerator.configured.parameters.iter().collect();
         for (name, value) in parameters {
-            let field = option_field(name);
+            let field = accelerator.option(name);
             without_effect.extend(set(options, kind, name, value, &field)?);
         }
-    }
-    let optimization = config.optimization.as_ref();
-    let accelerators = optimization.and_then(|optimization| optimization.execution_accelerators.as_ref());
-    for accelerator in accelerators.iter().flat_map(|accelerators| &accelerators.cpu_execution_accelerator) {
-        let name = &accelerator.name;
-        without_effect.push(format!("optimization.execution_accelerators.cpu_execution_accelerator \"{name}\""));
     }
     Ok(without_effect)
 }
@@ -174,10 +218,16 @@ mod tests {
         assert_eq!(chosen("instance_group { kind: KIND_GPU gpus: 0 }"), (vec![cuda, cpu], true));
         assert_eq!(chosen(&accelerated), (vec![tensorrt, cuda, cpu], true));
         assert_eq!(chosen(&format!("instance_group {{ kind: KIND_CPU }} {accelerated}")), (vec![cpu], true));
+        let (rtx, openvino) = (Provider::Plugin(Plugin::TensorRtRtx), Provider::Plugin(Plugin::OpenVino));
+        assert_eq!(chosen(&accelerator("tensorrt-rtx", &[])), (vec![rtx, cuda, cpu], true));
+        let accelerated = accelerator("openvino", &[]).replace("gpu_", "cpu_");
+        assert_eq!(chosen(&accelerated), (vec![cuda, openvino, cpu], false));
+        let on_cpu = format!("instance_group {{ kind: KIND_CPU }} {accelerated}");
+        assert_eq!(chosen(&on_cpu), (vec![openvino, cpu], true));
     }
 
     #[test]
-    fn passes_options_to_both_providers() {
+    fn passes_options_to_their_providers() {
         let (tuning, without_effect) = tuned(&accelerator(
             "tensorrt",
             &[("precision_mode", "FP16"), ("trt_engine_cache_enable", "true"), ("trt_engine_cache_path", "/cache")],
@@ -189,6 +239,10 @@ mod tests {
         let (tuning, _) = tuned(&accelerator("cuda", &[("use_tf32", "0"), ("arena_extend_strategy", "1")])).unwrap();
         assert_eq!(tuning.cuda.get("use_tf32"), Some("0"));
         assert_eq!(tuning.cuda.get("cudnn_conv_algo_search"), Some("HEURISTIC"));
+        let openvino = accelerator("openvino", &[("num_streams", "2")]).replace("gpu_", "cpu_");
+        let (tuning, without_effect) = tuned(&openvino).unwrap();
+        assert_eq!((tuning.openvino.get("num_streams"), tuning.openvino.get("precision")), (Some("2"), Some("FP32")));
+        assert!(without_effect.is_empty());
         let old = "parameters { key: \"cudnn_conv_algo_search\" value { string_value: \"0\" } }";
         assert_eq!(tuned(old).unwrap().0.cuda.get("cudnn_conv_algo_search"), Some("EXHAUSTIVE"));
     }
@@ -202,6 +256,8 @@ mod tests {
             refusal("tensorrt", ("precision_mode", "FP8")),
             refusal("cuda", ("cudnn_conv_algo", "1")),
             refusal("cuda", ("gpu_mem_limit", "4 GB")),
+            refusal("tensorrt-rtx", ("nv_runtime_cache", "/cache")),
+            tuned(&accelerator("openvino", &[("num_threads", "2")]).replace("gpu_", "cpu_")).unwrap_err(),
         ];
         insta::assert_snapshot!(refusals.join("\n"), @r#"
         field 'gpu_execution_accelerator.parameters["precison_mode"]' is unknown; did you mean 'precision_mode'?
@@ -209,6 +265,8 @@ mod tests {
         field 'gpu_execution_accelerator.parameters["precision_mode"]' takes FP32, FP16, BF16 or INT8, not 'FP8'
         field 'gpu_execution_accelerator.parameters["cudnn_conv_algo"]' is unknown; did you mean 'cudnn_conv_algo_search'?
         field 'gpu_execution_accelerator.parameters["gpu_mem_limit"]' takes a whole number, not '4 GB'
+        field 'gpu_execution_accelerator.parameters["nv_runtime_cache"]' is unknown; did you mean 'nv_runtime_cache_path'?
+        field 'cpu_execution_accelerator.parameters["num_threads"]' is unknown; did you mean 'num_of_threads'?
         "#);
     }
 
@@ -223,14 +281,14 @@ mod tests {
                 accelerator("tensorrt", &[("any", "1")])
             )),
             without_effect(
-                "optimization { execution_accelerators { cpu_execution_accelerator [ { name: \"openvino\" } ] } }",
+                "optimization { execution_accelerators { cpu_execution_accelerator [ { name: \"tvm\" } ] } }",
             ),
         ];
         insta::assert_snapshot!(named.concat().join("\n"), @r#"
         gpu_execution_accelerator.parameters["trt_cuda_graph_enable"] (ONNX Runtime's TensorRT provider keeps one CUDA graph for a session and replays it for batches of any shape)
         optimization.execution_accelerators.gpu_execution_accelerator "auto_io_binding"
         optimization.execution_accelerators.gpu_execution_accelerator "tensorrt"
-        optimization.execution_accelerators.cpu_execution_accelerator "openvino"
+        optimization.execution_accelerators.cpu_execution_accelerator "tvm"
         "#);
     }
 

@@ -80,8 +80,8 @@ fn named(config: &ModelConfig) -> Vec<Named> {
         }
         _ => None,
     });
-    let options = accelerators::options(config).filter(|(name, value)| touches_files(name, value));
-    let options = options.map(|(name, value)| Named::new(&accelerators::option_field(name), value, Within::Provider));
+    let options = accelerators::options(config).into_iter().filter(|(_, name, value)| touches_files(name, value));
+    let options = options.map(|(field, _, value)| Named::new(&field, value, Within::Provider));
     labels.chain(file).chain(samples).chain(options).collect()
 }
 

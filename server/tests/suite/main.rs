@@ -11,6 +11,7 @@ mod any_model;
 mod gpu_library;
 mod life;
 mod metrics;
+mod openvino;
 mod seed;
 mod server;
 mod shared_memory;

@@ -5,6 +5,7 @@ mod gpu;
 mod libtorch;
 mod oha;
 mod onnxruntime;
+mod openvino;
 mod perf_analyzer;
 mod pip;
 mod venv;
@@ -13,6 +14,7 @@ pub(crate) use gpu::{Gpu, gpu_libraries};
 pub(crate) use libtorch::libtorch;
 pub(crate) use oha::oha;
 pub(crate) use onnxruntime::gpu_library;
+pub(crate) use openvino::openvino;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use venv::{deploy_python, triton_python};
 

@@ -1,4 +1,4 @@
-//! The options of the GPU providers, by name, and the values that they take.
+//! The options of the providers, by name, and the values that they take.
 
 /// An option that cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,57 @@ pub(super) const TENSORRT: &[(&str, ValueKind)] = &[
     ("trt_timing_cache_path", Text),
 ];
 
+/// Why CUDA graphs of the TensorRT-RTX provider are not usable.
+pub(super) const UNCHECKED_GRAPH: &str =
+    "the server checks recorded CUDA graphs against plain runs, which it cannot do with the TensorRT-RTX provider";
+
+/// Whether the compiled model is saved as an EP context, which later loads use.
+pub(super) const EP_CONTEXT: &str = "ep_context_enable";
+
+/// As in `tensorrt_rtx_provider_options.h` of the plug-in's wheel, without those that are addresses in memory or need no GPU.
+pub(super) const TENSORRT_RTX: &[(&str, ValueKind)] = &[
+    (CUDA_GRAPH, Flag),
+    (EP_CONTEXT, Flag),
+    ("nv_detailed_build_log", Flag),
+    ("nv_dump_subgraphs", Flag),
+    ("nv_enable_profiling", Flag),
+    ("nv_max_shared_mem_size", Number),
+    ("nv_max_workspace_size", Number),
+    ("nv_multi_profile_enable", Flag),
+    ("nv_op_types_to_exclude", Text),
+    ("nv_persistent_context_memory", Flag),
+    ("nv_profile_max_shapes", Text),
+    ("nv_profile_min_shapes", Text),
+    ("nv_profile_opt_shapes", Text),
+    ("nv_profiling_output_file", Text),
+    ("nv_runtime_cache_path", Text),
+    ("nv_use_external_data_initializer", Flag),
+    ("nv_use_sync_gpu_allocator", Flag),
+    ("nv_weight_streaming_budget", Text),
+    ("nv_weight_stripped_engine_enable_experimental", Flag),
+];
+
+/// OpenVINO's precision; the plug-in takes it as a property.
+pub(super) const OPENVINO_PRECISION: &str = "precision";
+
+/// The folder of OpenVINO's compiled models.
+pub(super) const OPENVINO_CACHE: &str = "cache_dir";
+
+/// The kind of device that OpenVINO runs on.
+pub(super) const OPENVINO_DEVICE: &str = "device_type";
+
+/// As ONNX Runtime's documentation names them. Those of `plugin::PROPERTIES` are properties of OpenVINO.
+pub(super) const OPENVINO: &[(&str, ValueKind)] = &[
+    (OPENVINO_CACHE, Text),
+    (OPENVINO_DEVICE, Word(&["CPU", "GPU", "NPU"])),
+    (EP_CONTEXT, Flag),
+    ("num_of_threads", Number),
+    ("num_streams", Number),
+    ("performance_hint", Word(&["LATENCY", "THROUGHPUT"])),
+    (OPENVINO_PRECISION, Word(&["FP32", "FP16", "BF16"])),
+    ("reshape_input", Text),
+];
+
 /// Triton's names that differ from ONNX Runtime's.
 pub(super) const RENAMED: [(&str, &str); 3] = [
     ("max_workspace_size_bytes", "trt_max_workspace_size"),
@@ -96,8 +147,14 @@ pub(super) const RENAMED: [(&str, &str); 3] = [
 ];
 
 /// Options that make a provider read or write files, or load code.
-pub(super) const FILE_OPTIONS: [&str; 11] = [
+pub(super) const FILE_OPTIONS: [&str; 17] = [
+    OPENVINO_CACHE,
+    EP_CONTEXT,
     "int8_calibration_table_name",
+    "nv_dump_subgraphs",
+    "nv_enable_profiling",
+    "nv_profiling_output_file",
+    "nv_runtime_cache_path",
     "trt_dump_ep_context_model",
     "trt_dump_subgraphs",
     "trt_engine_cache_enable",
@@ -112,7 +169,8 @@ pub(super) const FILE_OPTIONS: [&str; 11] = [
 
 /// Whether an option with this value makes a provider read or write files, or load code.
 pub fn touches_files(name: &str, value: &str) -> bool {
-    let is_flag = TENSORRT.iter().any(|(known, kind)| *known == name && matches!(kind, Flag));
+    let mut tables = [TENSORRT, TENSORRT_RTX, OPENVINO].into_iter().flatten();
+    let is_flag = tables.any(|(known, kind)| *known == name && matches!(kind, Flag));
     let is_off = is_flag && read(Flag, value.trim()).is_ok_and(|flag| flag == "0");
     FILE_OPTIONS.contains(&name) && !is_off
 }

@@ -1,11 +1,14 @@
-//! Options of the GPU providers: maps the names and values of Triton's ONNX Runtime backend to ONNX Runtime's.
+//! Options of the providers: maps the names and values of Triton's ONNX Runtime backend to ONNX Runtime's.
 
 use std::{collections::BTreeMap, fmt};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider as _};
 use quintet_onnxruntime::CUDA_DEFAULTS;
 
-use super::option_table::{CUDA, CUDA_GRAPH, ONE_GRAPH, OptionError, PRECISION, RENAMED, TENSORRT, read};
+use super::option_table::{
+    CUDA, CUDA_GRAPH, ONE_GRAPH, OPENVINO, OPENVINO_PRECISION, OptionError, PRECISION, RENAMED, TENSORRT, TENSORRT_RTX,
+    UNCHECKED_GRAPH, ValueKind, read,
+};
 
 /// Options of a provider under ONNX Runtime's names, with valid values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,26 +21,42 @@ pub enum Accelerator {
     Cuda,
     /// NVIDIA TensorRT.
     TensorRt,
+    /// NVIDIA TensorRT for RTX.
+    TensorRtRtx,
+    /// Intel OpenVINO.
+    OpenVino,
 }
 
 impl Accelerator {
     /// The accelerator with this name in `gpu_execution_accelerator`.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn on_gpu(name: &str) -> Option<Self> {
         match name {
             "cuda" => Some(Self::Cuda),
             "tensorrt" => Some(Self::TensorRt),
+            "tensorrt-rtx" => Some(Self::TensorRtRtx),
             _ => None,
+        }
+    }
+
+    /// The accelerator with this name in `cpu_execution_accelerator`.
+    pub fn on_cpu(name: &str) -> Option<Self> {
+        (name == "openvino").then_some(Self::OpenVino)
+    }
+
+    fn table(self) -> &'static [(&'static str, ValueKind)] {
+        match self {
+            Self::Cuda => CUDA,
+            Self::TensorRt => TENSORRT,
+            Self::TensorRtRtx => TENSORRT_RTX,
+            Self::OpenVino => OPENVINO,
         }
     }
 
     /// The names of its options in a configuration.
     pub fn option_names(self) -> impl Iterator<Item = &'static str> {
-        let (table, precision) = match self {
-            Self::Cuda => (CUDA, None),
-            Self::TensorRt => (TENSORRT, Some(PRECISION)),
-        };
+        let precision = (self == Self::TensorRt).then_some(PRECISION);
         let renamed = RENAMED.iter().filter(move |_| self == Self::TensorRt).map(|(triton, _)| *triton);
-        table.iter().map(|(name, _)| *name).chain(precision).chain(renamed)
+        self.table().iter().map(|(name, _)| *name).chain(precision).chain(renamed)
     }
 }
 
@@ -45,6 +64,11 @@ impl ProviderOptions {
     /// CUDA's defaults, from [`CUDA_DEFAULTS`].
     pub fn cuda() -> Self {
         Self(CUDA_DEFAULTS.map(|(name, value)| (name, value.into())).into())
+    }
+
+    /// OpenVINO's defaults: the numbers of the model. OpenVINO's own default is BF16 where the processor has it.
+    pub fn openvino() -> Self {
+        Self([(OPENVINO_PRECISION, "FP32".to_owned())].into())
     }
 
     /// Sets an option by Triton's name or ONNX Runtime's.
@@ -56,15 +80,15 @@ impl ProviderOptions {
         if accelerator == Accelerator::TensorRt && name == PRECISION {
             return self.set_precision(value);
         }
-        let table = match accelerator {
-            Accelerator::Cuda => CUDA,
-            Accelerator::TensorRt => TENSORRT,
-        };
+        let table = accelerator.table();
         let own = RENAMED.iter().find(|(triton, _)| *triton == name).map_or(name, |(_, own)| own);
         let &(name, takes) = table.iter().find(|(known, _)| *known == own).ok_or(OptionError::Unknown)?;
         let value = read(takes, value)?;
         if name == "trt_cuda_graph_enable" && value == "1" {
             return Err(OptionError::Unusable(ONE_GRAPH));
+        }
+        if accelerator == Accelerator::TensorRtRtx && name == CUDA_GRAPH && value == "1" {
+            return Err(OptionError::Unusable(UNCHECKED_GRAPH));
         }
         self.0.insert(name, value);
         Ok(())
@@ -108,7 +132,17 @@ impl ProviderOptions {
             ("trt_bf16_enable", "BF16"),
             ("use_tf32", "TF32"),
         ];
-        narrower.into_iter().find(|(name, _)| is_on(name)).map(|(_, precision)| precision)
+        let of_openvino = match self.get(OPENVINO_PRECISION) {
+            Some("FP16") => Some("FP16"),
+            Some("BF16") => Some("BF16"),
+            _ => None,
+        };
+        narrower.into_iter().find(|(name, _)| is_on(name)).map(|(_, precision)| precision).or(of_openvino)
+    }
+
+    /// Names and values, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
     fn set_precision(&mut self, value: &str) -> Result<(), OptionError> {
@@ -145,10 +179,14 @@ mod tests {
     use super::*;
     use crate::backend::onnx::option_table::{FILE_OPTIONS, ValueKind::Text, touches_files};
 
+    const ALL: [Accelerator; 4] =
+        [Accelerator::Cuda, Accelerator::TensorRt, Accelerator::TensorRtRtx, Accelerator::OpenVino];
+
     fn set(accelerator: Accelerator, pairs: &[(&str, &str)]) -> String {
         let mut options = match accelerator {
             Accelerator::Cuda => ProviderOptions::cuda(),
-            Accelerator::TensorRt => ProviderOptions::default(),
+            Accelerator::OpenVino => ProviderOptions::openvino(),
+            Accelerator::TensorRt | Accelerator::TensorRtRtx => ProviderOptions::default(),
         };
         pairs.iter().for_each(|(name, value)| options.set(accelerator, name, value).unwrap());
         options.to_string()
@@ -216,6 +254,37 @@ mod tests {
     }
 
     #[test]
+    fn plugins_have_options_of_their_own() {
+        let given =
+            [("precision", "bf16"), ("num_of_threads", "2"), ("cache_dir", "/cache"), ("performance_hint", "latency")];
+        insta::assert_snapshot!(set(Accelerator::OpenVino, &given), @r"
+        cache_dir=/cache
+        num_of_threads=2
+        performance_hint=LATENCY
+        precision=BF16
+        ");
+        let given =
+            [("nv_max_workspace_size", "0"), ("nv_runtime_cache_path", "/cache"), ("enable_cuda_graph", "false")];
+        insta::assert_snapshot!(set(Accelerator::TensorRtRtx, &given), @r"
+        enable_cuda_graph=0
+        nv_max_workspace_size=0
+        nv_runtime_cache_path=/cache
+        ");
+        let refusal = |accelerator, name, value| ProviderOptions::default().set(accelerator, name, value).unwrap_err();
+        // Addresses in memory, and a text that could name any property of OpenVINO.
+        assert_eq!(refusal(Accelerator::TensorRtRtx, "user_compute_stream", "1"), OptionError::Unknown);
+        assert_eq!(refusal(Accelerator::OpenVino, "load_config", "{}"), OptionError::Unknown);
+        let value = OptionError::Value("takes FP32, FP16, BF16 (0 to 2)".into());
+        assert_eq!(refusal(Accelerator::OpenVino, "precision", "INT8"), value);
+        let unusable = OptionError::Unusable(UNCHECKED_GRAPH);
+        assert_eq!(refusal(Accelerator::TensorRtRtx, "enable_cuda_graph", "1"), unusable);
+        assert_eq!(ProviderOptions::openvino().precision(), None);
+        let mut narrow = ProviderOptions::openvino();
+        narrow.set(Accelerator::OpenVino, "precision", "FP16").unwrap();
+        assert_eq!(narrow.precision(), Some("FP16"));
+    }
+
+    #[test]
     fn the_precision_is_fp16_unless_an_option_sets_it() {
         let mut options = ProviderOptions::default();
         options.prefer_fp16();
@@ -229,22 +298,35 @@ mod tests {
 
     #[test]
     fn lists_every_option_that_names_a_file() {
-        const OTHERS: [&str; 4] =
-            ["trt_profile_max_shapes", "trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_tactic_sources"];
-        let texts = CUDA.iter().chain(TENSORRT).filter(|(_, takes)| matches!(takes, Text)).map(|(name, _)| *name);
+        const OTHERS: [&str; 10] = [
+            "nv_op_types_to_exclude",
+            "nv_profile_max_shapes",
+            "nv_profile_min_shapes",
+            "nv_profile_opt_shapes",
+            "nv_weight_streaming_budget",
+            "reshape_input",
+            "trt_profile_max_shapes",
+            "trt_profile_min_shapes",
+            "trt_profile_opt_shapes",
+            "trt_tactic_sources",
+        ];
+        let tables = [CUDA, TENSORRT, TENSORRT_RTX, OPENVINO].into_iter().flatten();
+        let texts = tables.filter(|(_, takes)| matches!(takes, Text)).map(|(name, _)| *name);
         for name in texts {
             assert_ne!(OTHERS.contains(&name), touches_files(name, "x"), "{name}");
         }
         for name in FILE_OPTIONS {
-            assert!(Accelerator::TensorRt.option_names().any(|known| known == name), "{name}");
+            assert!(ALL.into_iter().any(|it| it.option_names().any(|known| known == name)), "{name}");
         }
         assert!(touches_files("trt_dump_subgraphs", "1") && !touches_files("trt_dump_subgraphs", " false"));
         assert!(touches_files("trt_engine_cache_path", "0"));
+        assert!(touches_files("ep_context_enable", "1") && !touches_files("ep_context_enable", "0"));
+        assert!(touches_files("cache_dir", "x") && touches_files("nv_runtime_cache_path", "x"));
     }
 
     #[test]
     fn every_name_can_be_set() {
-        for accelerator in [Accelerator::Cuda, Accelerator::TensorRt] {
+        for accelerator in ALL {
             for name in accelerator.option_names() {
                 let taken = ["0", "FP16"].map(|value| ProviderOptions::default().set(accelerator, name, value));
                 assert!(taken.contains(&Ok(())), "{name}");

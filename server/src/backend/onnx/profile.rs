@@ -26,18 +26,18 @@ pub(super) struct Shapes {
 }
 
 impl Profile {
-    /// The profile of a model with these inputs (including the batch dimension). `None` if no shape is dynamic, because
+    /// The profile of a model with these inputs (including the batch dimension); `between` stands between two of them. `None` if no shape is dynamic, because
     /// then no profile is needed.
     ///
     /// # Errors
     /// The name of an input with a dynamic dimension that is not configured.
-    pub(super) fn shapes<'a>(&self, inputs: &'a [TensorSpec]) -> Result<Option<Shapes>, &'a str> {
+    pub(super) fn shapes<'a>(&self, inputs: &'a [TensorSpec], between: &str) -> Result<Option<Shapes>, &'a str> {
         if inputs.iter().all(|input| input.dims.iter().all(Option::is_some)) {
             return Ok(None);
         }
         let shapes = |batch: usize| {
             let inputs = inputs.iter().map(|input| self.shape(input, batch).ok_or(input.name.as_str()));
-            inputs.collect::<Result<Vec<_>, _>>().map(|shapes| shapes.join(","))
+            inputs.collect::<Result<Vec<_>, _>>().map(|shapes| shapes.join(between))
         };
         let max = self.max_batch_size.max(1);
         Ok(Some(Shapes { min: shapes(1)?, opt: shapes(self.opt_batch_size.clamp(1, max))?, max: shapes(max)? }))
@@ -72,7 +72,7 @@ mod tests {
     fn covers_one_to_the_largest_batch_for_every_input() {
         let profile = Profile { opt_batch_size: 8, max_batch_size: 32, dims: BTreeMap::new() };
         let inputs = [input("image", &[-1, 3, 224, 224]), input("scale", &[-1, 1])];
-        let shapes = profile.shapes(&inputs).unwrap().unwrap();
+        let shapes = profile.shapes(&inputs, ",").unwrap().unwrap();
         assert_eq!(shapes.min, "image:1x3x224x224,scale:1x1");
         assert_eq!(shapes.opt, "image:8x3x224x224,scale:8x1");
         assert_eq!(shapes.max, "image:32x3x224x224,scale:32x1");
@@ -82,14 +82,14 @@ mod tests {
     fn takes_dynamic_dimensions_from_the_configuration() {
         let dims = BTreeMap::from([("x".to_owned(), vec![Some(16)])]);
         let profile = Profile { opt_batch_size: 4, max_batch_size: 4, dims: dims.clone() };
-        assert_eq!(profile.shapes(&[input("x", &[-1, -1])]).unwrap().unwrap().max, "x:4x16");
-        assert_eq!(profile.shapes(&[input("y", &[-1, -1])]), Err("y"));
+        assert_eq!(profile.shapes(&[input("x", &[-1, -1])], ",").unwrap().unwrap().max, "x:4x16");
+        assert_eq!(profile.shapes(&[input("y", &[-1, -1])], ","), Err("y"));
         let unbatched = Profile { dims, ..Profile::default() };
-        assert_eq!(unbatched.shapes(&[input("x", &[-1])]).unwrap().unwrap().opt, "x:16");
+        assert_eq!(unbatched.shapes(&[input("x", &[-1])], ",").unwrap().unwrap().opt, "x:16");
     }
 
     #[test]
     fn fixed_shapes_need_no_profile() {
-        assert_eq!(Profile::default().shapes(&[input("x", &[1, 3])]), Ok(None));
+        assert_eq!(Profile::default().shapes(&[input("x", &[1, 3])], ","), Ok(None));
     }
 }

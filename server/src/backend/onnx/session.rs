@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use ort::session::Session;
+use ort::session::{Session, builder::SessionBuilder};
 use quintet_engine::Placement;
 use quintet_onnxruntime::{RECORD_ASSIGNMENT, nodes_by_provider, one_line};
 
 use super::{
     graphs::Device,
     loaded::{LoadError, LoadOptions, LoadedSession, inputs, tensors},
+    plugin,
     provider::Provider,
     tensorrt,
     tuning::Tuning,
@@ -27,25 +28,35 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
             Ok(((session, nodes), graphs)) => {
                 let effective = nodes.first().map_or_else(|| provider.name().to_owned(), |(name, _)| name.clone());
                 let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-                let precision = match provider {
-                    Provider::TensorRt => tuning.tensorrt.precision(),
-                    Provider::Cuda => tuning.cuda.precision(),
-                    Provider::Cpu => None,
+                let (precision, device) = match provider {
+                    Provider::TensorRt => (tuning.tensorrt.precision(), None),
+                    Provider::Cuda => (tuning.cuda.precision(), None),
+                    Provider::Cpu => (None, None),
+                    Provider::Plugin(it) => {
+                        (plugin::precision(it, tuning), plugin::device(it, options.library, tuning))
+                    }
                 };
+                // A provider on the CPU reads and writes the server's memory.
+                let is_bound = provider != Provider::Cpu && device.as_ref().is_none_or(|device| device.kind != "CPU");
                 let precision = precision.map(str::to_owned);
-                let on_gpu = provider != Provider::Cpu;
+                let gpu = match provider {
+                    Provider::TensorRt | Provider::Cuda => gpu::name(tuning.device),
+                    Provider::Cpu => None,
+                    Provider::Plugin(_) => device.as_ref().filter(|it| it.kind == "GPU").map(|it| it.name.clone()),
+                };
                 let placement = Placement {
                     provider: effective,
                     nodes,
+                    device,
                     precision,
                     reason,
-                    gpu: if on_gpu { gpu::name(tuning.device) } else { None },
+                    gpu,
                     threads: Some(tuning.intra_op_threads.unwrap_or(options.library.threads.intra_op_threads)),
                     software: versions::of_session(options.library, provider),
                 };
                 let inputs = inputs(path, &session)?;
                 let outputs = tensors(path, session.outputs())?;
-                return Ok(LoadedSession { session, placement, is_bound: on_gpu, graphs, inputs, outputs });
+                return Ok(LoadedSession { session, placement, is_bound, graphs, inputs, outputs });
             }
             Err(error) => {
                 let reason = one_line(error.message());
@@ -87,22 +98,31 @@ fn with_graphs(
 /// Builds a session completely: the commit may fail after a successful registration, and both may succeed without any
 /// node on the provider.
 fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
-    if provider != Provider::TensorRt {
-        return session(path, provider, options, tuning);
+    match provider {
+        Provider::TensorRt => tensorrt::make(
+            || tensorrt::prepare(path, tuning, options),
+            |prepared| session(&prepared.file, provider, options, &prepared.tuning),
+        ),
+        Provider::Plugin(it) => plugin::build(path, it, options, tuning),
+        Provider::Cuda | Provider::Cpu => session(path, provider, options, tuning),
     }
-    tensorrt::make(
-        || tensorrt::prepare(path, tuning, options),
-        |prepared| session(&prepared.file, provider, options, &prepared.tuning),
-    )
 }
 
 pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
     let _work = (provider != Provider::Cpu).then(gpu_work::shared);
-    let session = tuning
-        .apply(Session::builder(&options.library.environment)?)?
-        .with_execution_providers(provider.registrations(tuning))?
-        .with_config_entry(RECORD_ASSIGNMENT, "1")?
-        .commit_from_file(path)?;
+    let mut builder = tuning.apply(Session::builder(&options.library.environment)?)?;
+    if provider == Provider::Cpu {
+        builder = plugin::only_cpu(builder, options.library)?;
+    }
+    commit(builder.with_execution_providers(provider.registrations(tuning))?, path, provider)
+}
+
+/// The session of a builder that has its providers.
+///
+/// # Errors
+/// When ONNX Runtime cannot make it, or the provider runs none of its nodes.
+pub(super) fn commit(builder: SessionBuilder, path: &Path, provider: Provider) -> ort::Result<Built> {
+    let session = builder.with_config_entry(RECORD_ASSIGNMENT, "1")?.commit_from_file(path)?;
     let nodes = nodes_by_provider(&session)?;
     if !nodes.is_empty() && nodes.iter().all(|(name, _)| name != provider.name()) {
         return Err(ort::Error::new("the provider runs no node of the model"));

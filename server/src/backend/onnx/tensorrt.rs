@@ -15,6 +15,9 @@ use ort::{
 
 use super::{
     loaded::{LoadOptions, tensors},
+    options::ProviderOptions,
+    plugin,
+    profile::Profile,
     tuning::Tuning,
 };
 use crate::observe::gpu;
@@ -92,28 +95,50 @@ pub(super) fn prepare(path: &Path, tuning: &Tuning, options: &LoadOptions) -> or
         tracing::info!(model = %path.display(), %file, "TensorRT loads the saved EP context");
         return Ok(context);
     }
-    profile(path, &mut tuning, options)?;
+    let expected = tuning.profile.clone();
+    profile(path, &mut tuning.tensorrt, &expected, options, &PROFILE)?;
     let file = path.display();
     tracing::info!(%file, options = ?tuning.tensorrt, "TensorRT loads its engine from the cache or builds it, which takes minutes");
     Ok(Prepared { file: path.to_owned(), is_context: false, tuning })
 }
 
+/// How a provider takes a profile.
+pub(super) struct ProfileOptions {
+    /// The options with the least, the best and the largest shapes.
+    pub(super) names: [&'static str; 3],
+    /// What stands between two inputs.
+    pub(super) between: &'static str,
+}
+
+const PROFILE: ProfileOptions = ProfileOptions {
+    names: ["trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes"],
+    between: ",",
+};
+
 /// Sets the profile's shapes, unless the configuration gives any.
-fn profile(path: &Path, tuning: &mut Tuning, options: &LoadOptions) -> ort::Result<()> {
-    let given = |end| tuning.tensorrt.get(end).is_some();
-    if ["trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes"].into_iter().any(given) {
+///
+/// # Errors
+/// When ONNX Runtime cannot read the model.
+pub(super) fn profile(
+    path: &Path,
+    settings: &mut ProviderOptions,
+    expected: &Profile,
+    options: &LoadOptions,
+    &ProfileOptions { names, between }: &ProfileOptions,
+) -> ort::Result<()> {
+    if names.into_iter().any(|name| settings.get(name).is_some()) {
         return Ok(());
     }
     // Only names and shapes are needed: reading the file is fastest on the CPU without optimisation.
-    let unoptimized = Session::builder(&options.library.environment)?
+    let unoptimized = plugin::only_cpu(Session::builder(&options.library.environment)?, options.library)?
         .with_optimization_level(GraphOptimizationLevel::Disable)?
         .commit_from_file(path)?;
     let inputs = tensors(path, unoptimized.inputs()).map_err(ort::Error::wrap)?;
-    match tuning.profile.shapes(&inputs) {
+    match expected.shapes(&inputs, between) {
         Ok(Some(shapes)) => {
-            tuning.tensorrt.set_default("trt_profile_min_shapes", shapes.min);
-            tuning.tensorrt.set_default("trt_profile_opt_shapes", shapes.opt);
-            tuning.tensorrt.set_default("trt_profile_max_shapes", shapes.max);
+            for (name, shapes) in names.into_iter().zip([shapes.min, shapes.opt, shapes.max]) {
+                settings.set_default(name, shapes);
+            }
         }
         Ok(None) => {}
         Err(input) => {

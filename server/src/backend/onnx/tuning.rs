@@ -37,6 +37,10 @@ pub struct Tuning {
     pub cuda: ProviderOptions,
     /// Options of the TensorRT provider; profile and cache are added when the model is loaded.
     pub tensorrt: ProviderOptions,
+    /// Options of the TensorRT-RTX provider; profile and cache are added when the model is loaded.
+    pub tensorrt_rtx: ProviderOptions,
+    /// Options of the OpenVINO provider; the cache is added when the model is loaded.
+    pub openvino: ProviderOptions,
     /// The shapes to expect, for TensorRT.
     pub profile: Profile,
 }
@@ -52,6 +56,8 @@ impl Default for Tuning {
             device: 0,
             cuda: ProviderOptions::cuda(),
             tensorrt: ProviderOptions::default(),
+            tensorrt_rtx: ProviderOptions::default(),
+            openvino: ProviderOptions::openvino(),
             profile: Profile::default(),
         }
     }

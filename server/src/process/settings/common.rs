@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::{
     access::{Access, AccessFlags},
     boolean::boolean,
+    ep_library::EpLibrary,
     guard::{GuardFlags, GuardSettings},
     images::{ImageFlags, Images},
     memory::{Memory, MemoryFlags},
@@ -63,7 +64,10 @@ settings! {
     /// What to do if a model's first provider does not work (in Triton mode: a GPU that its configuration names): use the next one, or refuse to load the model [default: fallback]
     #[arg(value_enum)]
     provider_policy: ProviderPolicy = ProviderPolicy::Fallback, "QUINTET_PROVIDER_POLICY";
-    /// Folder that caches TensorRT engines, which take minutes to build; it has one subfolder for each model, GPU and ONNX Runtime version [default: .quintet/engines; in Triton mode only as a model's configuration says]
+    /// Library with an execution provider (an ONNX Runtime plug-in), loaded as code when the server starts; the providers tensorrt-rtx and openvino need theirs under these names; may be repeated, separated by commas in the variable
+    #[arg(value_name = "NAME=PATH", value_delimiter = ',')]
+    ep_library: Vec<EpLibrary> = Vec::new(), "QUINTET_EP_LIBRARY";
+    /// Folder that caches what providers compile, such as TensorRT engines, which take minutes to build; it has one subfolder for each model, device and ONNX Runtime version [default: .quintet/engines; in Triton mode only as a model's configuration says]
     #[arg(value_name = "DIR")]
     engine_cache: PathBuf = ".quintet/engines".into(), "QUINTET_ENGINE_CACHE";
     /// The ONNX Runtime library, or the folder that holds it [default: ORT_DYLIB_PATH, next to the program, or .quintet/onnxruntime]

@@ -6,6 +6,7 @@ mod access;
 mod boolean;
 mod common;
 mod endpoint;
+mod ep_library;
 mod guard;
 mod images;
 mod log_format;
@@ -17,6 +18,7 @@ pub use self::{
     boolean::boolean,
     common::{Common, CommonFlags},
     endpoint::{Endpoint, NotAnEndpoint},
+    ep_library::{EpLibrary, NotALibrary},
     images::{ImageFlags, Images, or_cores},
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},

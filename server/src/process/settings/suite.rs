@@ -14,7 +14,10 @@ use super::{
     endpoint::Endpoint,
     log_format::LogFormat,
 };
-use crate::{backend::onnx::Provider, catalog::ServiceName};
+use crate::{
+    backend::onnx::{Plugin, Provider},
+    catalog::ServiceName,
+};
 
 settings! {
     Flags {
@@ -72,15 +75,15 @@ settings! {
     /// Folder in which each listener, except those for metrics, also opens a Unix domain socket, e.g. onnx-http.sock
     #[arg(value_name = "DIR")]
     uds_dir: PathBuf = PathBuf::new(), "QUINTET_UDS_DIR";
-    /// Execution providers that the jpeg service tries, in this order; known are tensorrt, cuda and cpu [default: cuda,cpu]
+    /// Execution providers that the jpeg service tries, in this order; known are tensorrt, tensorrt-rtx, cuda, openvino, cpu, and ONNX Runtime's names of providers that --ep-library registers [default: cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     jpeg_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_JPEG_PROVIDERS";
     /// Execution providers that the onnx service tries, in this order [default: cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
     onnx_providers: Vec<Provider> = vec![Provider::Cuda, Provider::Cpu], "QUINTET_ONNX_PROVIDERS";
-    /// Execution providers that the trt service tries, in this order [default: tensorrt,cuda,cpu]
+    /// Execution providers that the trt service tries, in this order [default: tensorrt,tensorrt-rtx,cuda,cpu]
     #[arg(value_delimiter = ',', value_name = "PROVIDERS")]
-    trt_providers: Vec<Provider> = vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu], "QUINTET_TRT_PROVIDERS";
+    trt_providers: Vec<Provider> = vec![Provider::TensorRt, Provider::Plugin(Plugin::TensorRtRtx), Provider::Cuda, Provider::Cpu], "QUINTET_TRT_PROVIDERS";
     /// Weights (.safetensors with torchvision's names) or a TorchScript file (any other extension) that the jpeg service runs in libtorch instead of the model file; needs a build with --features torch
     #[arg(value_name = "FILE")]
     jpeg_weights: PathBuf = PathBuf::new(), "QUINTET_JPEG_WEIGHTS";
@@ -174,7 +177,10 @@ mod tests {
 
     #[test]
     fn printed_settings_can_be_read_again() {
-        let settings = Settings::default();
+        let mut settings = Settings::default();
+        settings.common.ep_library = vec!["openvino=/opt/plugin.so".parse().unwrap()];
+        settings.onnx_providers =
+            vec![Provider::Plugin(Plugin::OpenVino), Provider::Plugin(Plugin::Other("XExecutionProvider"))];
         let printed = toml::to_string(&settings).unwrap();
         assert_eq!(toml::from_str::<Settings>(&printed).unwrap(), settings);
     }

@@ -96,8 +96,8 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
 
 /// Loads and warms the models that the control mode selects, and starts polling in poll mode.
 async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::Result<()> {
-    let (path, threads) = (common.onnxruntime.clone(), common.intra_op_threads);
-    let library = tokio::task::spawn_blocking(move || serve::library(&path, threads)).await??;
+    let of_library = common.clone();
+    let library = tokio::task::spawn_blocking(move || serve::library(&of_library)).await??;
     let options = Options {
         roots: flags.model_repository.clone(),
         mode: match flags.model_control_mode {

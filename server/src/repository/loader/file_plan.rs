@@ -9,7 +9,7 @@ use quintet_proto::inference::ModelConfig;
 use super::{
     model_file::{self, ModelFile, Tensors},
     options::Loader,
-    placement::settle_kinds,
+    placement::{is_on_cpu, settle_kinds},
 };
 use crate::{
     backend::onnx::{self, LoadOptions, Provider, ProviderPolicy, Tuning},
@@ -91,7 +91,7 @@ impl<'a> FilePlan<'a> {
     pub(super) fn settle(&self, details: &mut SpecDetails, placement: &Placement, catalog: &Catalog) {
         let optimization = self.source.config.optimization.as_ref();
         let pins = optimization.and_then(|optimization| optimization.input_pinned_memory);
-        if placement.provider == Provider::Cpu.name() {
+        if is_on_cpu(placement) {
             details.without_effect.extend(pins.map(|_| "optimization.input_pinned_memory (runs on the CPU)".into()));
         } else if pins.is_none_or(|pins| pins.enable) {
             let pool = catalog.pool();
@@ -147,7 +147,7 @@ fn allowed_providers(loader: &Loader, config: &ModelConfig) -> Vec<Provider> {
         None => accelerators::wanted(config),
     };
     if Backend::of(config) == Backend::PyTorch {
-        providers.retain(|&provider| provider != Provider::TensorRt);
+        providers.retain(|provider| matches!(provider, Provider::Cuda | Provider::Cpu));
     }
     if loader.policy == ProviderPolicy::Strict && is_explicit {
         providers.truncate(1);

@@ -7,7 +7,7 @@ use quintet_engine::{DataType, Instance, Placement, TensorSpec};
 use quintet_proto::inference::{ModelConfig, ModelTensorReshape};
 
 #[cfg(feature = "torch")]
-use crate::backend::torch::TorchInstance;
+use crate::backend::{onnx::Plugin, torch::TorchInstance};
 use crate::backend::{
     onnx::{LoadedSession, Provider},
     reshape::Reshaped,
@@ -71,7 +71,8 @@ impl ModelFile {
 /// When libtorch cannot read it, or a requested GPU is not available; always in a build without libtorch.
 #[cfg(feature = "torch")]
 pub(super) fn torch(path: &Path, tensors: Tensors, providers: &[Provider], device: i32) -> anyhow::Result<ModelFile> {
-    let wants_cuda = providers.iter().any(|&provider| provider != Provider::Cpu);
+    let on_nvidia = [Provider::TensorRt, Provider::Cuda, Provider::Plugin(Plugin::TensorRtRtx)];
+    let wants_cuda = providers.iter().any(|provider| on_nvidia.contains(provider));
     let gpu = usize::try_from(device).unwrap_or(0);
     let instance = TorchInstance::load(path, &tensors.0, &tensors.1, wants_cuda, gpu)?;
     if !providers.contains(&Provider::Cpu)

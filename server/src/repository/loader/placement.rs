@@ -3,12 +3,15 @@
 use quintet_engine::Placement;
 use quintet_proto::inference::model_instance_group::Kind;
 
-use crate::{backend::onnx::Provider, repository::spec::SpecDetails};
+use crate::{
+    backend::onnx::Provider,
+    repository::{accelerators, spec::SpecDetails},
+};
 
 /// Sets the kind of device that the instances really run on in the configuration. If `as_configured`, the configuration
 /// selected the devices, and requests that were not met are reported as having no effect.
 pub(super) fn settle_kinds(details: &mut SpecDetails, placement: &Placement, as_configured: bool) {
-    let on_cpu = [Provider::Cpu.name(), "libtorch CPU"].contains(&placement.provider.as_str());
+    let on_cpu = is_on_cpu(placement);
     for group in &mut details.config.instance_group {
         let kind = group.kind();
         if on_cpu && kind == Kind::Gpu && as_configured {
@@ -26,15 +29,19 @@ pub(super) fn settle_kinds(details: &mut SpecDetails, placement: &Placement, as_
             _ => {}
         }
     }
-    let optimization = details.config.optimization.as_ref();
-    let accelerators = optimization.and_then(|optimization| optimization.execution_accelerators.as_ref());
-    let mut accelerators = accelerators.into_iter().flat_map(|accelerators| &accelerators.gpu_execution_accelerator);
-    let wanted = accelerators.any(|accelerator| accelerator.name == "tensorrt");
-    if as_configured && wanted && placement.provider != Provider::TensorRt.name() {
-        let field = "optimization.execution_accelerators.gpu_execution_accelerator \"tensorrt\"";
-        if !details.without_effect.iter().any(|known| known == field) {
+    for (provider, field) in accelerators::asked(&details.config) {
+        let is_new = !details.without_effect.contains(&field);
+        if as_configured && is_new && placement.provider != provider.name() {
             details.without_effect.push(format!("{field} ({})", reason(placement)));
         }
+    }
+}
+
+/// Whether a model runs on the CPU, with whatever provider.
+pub(super) fn is_on_cpu(placement: &Placement) -> bool {
+    match &placement.device {
+        Some(device) => device.kind == "CPU",
+        None => [Provider::Cpu.name(), "libtorch CPU"].contains(&placement.provider.as_str()),
     }
 }
 

@@ -93,8 +93,11 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
 
 #[derive(Serialize)]
 struct Devices<'a> {
-    /// Providers other than the CPU's that run nodes of the model.
+    /// Providers other than ONNX Runtime's for the CPU that run nodes of the model.
     devices: Vec<Device<'a>>,
+    /// What the libraries of `--ep-library` offer; left out without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    libraries: Vec<Library>,
     effective_provider: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<&'a str>,
@@ -111,15 +114,51 @@ struct Devices<'a> {
 struct Device<'a> {
     provider: &'a str,
     nodes: usize,
+    /// `GPU NVIDIA GeForce RTX 4090`; left out where the provider's name says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
 }
 
-/// `GET /gpu-info`: the providers that run the model besides the CPU's; none without a GPU.
+/// A library of `--ep-library`, or a provider's device that it lists.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Library {
+    Device { provider: String, kind: &'static str, vendor: String, name: String, version: String },
+    Failed { library: String, reason: String },
+}
+
+/// The devices of registered libraries, then the libraries that failed.
+fn libraries() -> Vec<Library> {
+    let Some(library) = quintet_onnxruntime::loaded() else { return Vec::new() };
+    let devices = library.devices().into_iter().filter(|listed| listed.provider != "CPUExecutionProvider");
+    let devices = devices.map(|it| Library::Device {
+        provider: it.provider,
+        kind: it.kind,
+        vendor: it.vendor,
+        name: it.name,
+        version: it.version,
+    });
+    let failed = library.plugins().into_iter().filter_map(|(library, outcome)| {
+        let reason = outcome.err()?;
+        Some(Library::Failed { library, reason })
+    });
+    devices.chain(failed).collect()
+}
+
+/// `GET /gpu-info`: the providers that run the model besides ONNX Runtime's for the CPU, and what registered libraries offer.
 pub(super) async fn gpu(State(lane): State<Arc<Lane>>) -> Result<Response, Failure> {
     let model = lane.model()?;
     let placement = model.placement();
     let devices = placement.nodes.iter().filter(|(provider, _)| provider != "CPUExecutionProvider");
+    let device = |provider: &str| {
+        let device = placement.device.as_ref().filter(|_| provider == placement.provider)?;
+        Some(format!("{} {}", device.kind, device.name))
+    };
     let body = Json(Devices {
-        devices: devices.map(|(provider, nodes)| Device { provider, nodes: *nodes }).collect(),
+        devices: devices
+            .map(|(provider, nodes)| Device { provider, nodes: *nodes, device: device(provider) })
+            .collect(),
+        libraries: libraries(),
         effective_provider: &placement.provider,
         precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),
