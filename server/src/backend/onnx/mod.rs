@@ -1,6 +1,7 @@
 //! The ONNX Runtime backend: sessions on the first provider that works, and their runs.
 
 mod bound;
+mod commit;
 mod engine_cache;
 mod graphs;
 mod instance;

@@ -6,16 +6,16 @@ use std::{
     sync::Mutex,
 };
 
-use ort::session::{Session, builder::SessionBuilder};
+use ort::session::Session;
 use quintet_engine::Device;
 use quintet_onnxruntime::{ListedDevice, Loaded, one_line};
 
 use super::{
+    commit::{Built, commit},
     loaded::LoadOptions,
     option_table::{EP_CONTEXT, OPENVINO_CACHE, OPENVINO_DEVICE, OPENVINO_PRECISION},
     options::ProviderOptions,
     provider::{Plugin, Provider},
-    session::{Built, commit},
     tensorrt::{ProfileOptions, profile},
     tuning::Tuning,
 };
@@ -80,18 +80,6 @@ pub(super) fn precision(plugin: Plugin, tuning: &Tuning) -> Option<&'static str>
         Plugin::OpenVino => tuning.openvino.precision(),
         Plugin::Other(_) => None,
     }
-}
-
-/// A builder for sessions on ONNX Runtime's own CPU provider: where others are registered, it would choose among them all.
-///
-/// # Errors
-/// When ONNX Runtime does not take the provider.
-pub(super) fn only_cpu(builder: SessionBuilder, library: &'static Loaded) -> ort::Result<SessionBuilder> {
-    if !library.has_plugins() {
-        return Ok(builder);
-    }
-    let devices = library.devices().into_iter().filter(|device| device.provider == Provider::Cpu.name());
-    Ok(builder.with_devices(devices.map(|listed| listed.device), None)?)
 }
 
 /// A session on the provider, from its saved EP context if the options ask for one and it loads.

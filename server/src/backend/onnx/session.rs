@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use ort::session::{Session, builder::SessionBuilder};
+use ort::session::Session;
 use quintet_engine::Placement;
-use quintet_onnxruntime::{RECORD_ASSIGNMENT, nodes_by_provider, one_line};
+use quintet_onnxruntime::one_line;
 
 use super::{
+    commit::{Built, commit, only_cpu},
     graphs::Device,
     loaded::{LoadError, LoadOptions, LoadedSession, inputs, tensors},
     plugin,
@@ -68,9 +69,6 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
     Err(LoadError::Session { path: path.to_owned(), reasons: reasons.join("; ") })
 }
 
-/// A session, and the number of its nodes on each provider, largest first.
-pub(super) type Built = (Session, Vec<(String, usize)>);
-
 /// A session that may record CUDA graphs, if the configuration asks for them and they are possible: the provider must
 /// run the whole model, and only the CUDA provider keeps one graph for each shape of the inputs.
 fn with_graphs(
@@ -112,20 +110,7 @@ pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tu
     let _work = (provider != Provider::Cpu).then(gpu_work::shared);
     let mut builder = tuning.apply(Session::builder(&options.library.environment)?)?;
     if provider == Provider::Cpu {
-        builder = plugin::only_cpu(builder, options.library)?;
+        builder = only_cpu(builder, options.library)?;
     }
     commit(builder.with_execution_providers(provider.registrations(tuning))?, path, provider)
-}
-
-/// The session of a builder that has its providers.
-///
-/// # Errors
-/// When ONNX Runtime cannot make it, or the provider runs none of its nodes.
-pub(super) fn commit(builder: SessionBuilder, path: &Path, provider: Provider) -> ort::Result<Built> {
-    let session = builder.with_config_entry(RECORD_ASSIGNMENT, "1")?.commit_from_file(path)?;
-    let nodes = nodes_by_provider(&session)?;
-    if !nodes.is_empty() && nodes.iter().all(|(name, _)| name != provider.name()) {
-        return Err(ort::Error::new("the provider runs no node of the model"));
-    }
-    Ok((session, nodes))
 }

@@ -14,9 +14,9 @@ use ort::{
 };
 
 use super::{
+    commit::only_cpu,
     loaded::{LoadOptions, tensors},
     options::ProviderOptions,
-    plugin,
     profile::Profile,
     tuning::Tuning,
 };
@@ -130,7 +130,7 @@ pub(super) fn profile(
         return Ok(());
     }
     // Only names and shapes are needed: reading the file is fastest on the CPU without optimisation.
-    let unoptimized = plugin::only_cpu(Session::builder(&options.library.environment)?, options.library)?
+    let unoptimized = only_cpu(Session::builder(&options.library.environment)?, options.library)?
         .with_optimization_level(GraphOptimizationLevel::Disable)?
         .commit_from_file(path)?;
     let inputs = tensors(path, unoptimized.inputs()).map_err(ort::Error::wrap)?;
