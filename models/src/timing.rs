@@ -145,6 +145,6 @@ mod tests {
         assert!(load(&photo).unwrap().elements == expected);
         let text = root.path().join("text.jpg");
         std::fs::write(&text, "no image").unwrap();
-        assert!(format!("{:#}", load(&text).err().unwrap()).contains("text.jpg: not a JPEG, PNG or WebP image"));
+        assert!(format!("{:#}", load(&text).err().unwrap()).contains("text.jpg: not a JPEG, PNG, WebP"));
     }
 }

@@ -32,7 +32,7 @@ use quintet_bench::{
     },
 };
 use quintet_proto::{
-    EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, PRECISION, SERVER_TIMING,
+    EFFECTIVE_PROVIDER, INFERENCE_HEADER_CONTENT_LENGTH, PRECISION, SERVER_TIMING, elements,
     inference::{self as pb, grpc_inference_service_server::GrpcInferenceServiceServer},
 };
 use serde_json::{Value, json};
@@ -237,9 +237,12 @@ impl LaneState {
         Ok(firsts.iter().map(|first| (1..=WIDTH).map(|i| first * factor / i as f32).collect()).collect())
     }
 
-    fn tensor_infer(&self, tensor: &[u8]) -> Result<Vec<Vec<f32>>, String> {
-        let firsts: Vec<_> =
-            tensor.chunks(IMAGE_BYTES).map(|image| f32::from_le_bytes(image[..4].try_into().unwrap())).collect();
+    fn tensor_infer(&self, datatype: &str, tensor: &[u8]) -> Result<Vec<Vec<f32>>, String> {
+        let firsts: Vec<_> = if datatype == "BYTES" {
+            elements::iter(tensor).map(|image| brightness(image.unwrap())).collect()
+        } else {
+            tensor.chunks(IMAGE_BYTES).map(|image| f32::from_le_bytes(image[..4].try_into().unwrap())).collect()
+        };
         self.infer(&firsts)
     }
 
@@ -399,7 +402,7 @@ async fn infer(State(state): State<Arc<LaneState>>, headers: HeaderMap, body: By
     let json_bytes: usize = json_bytes.to_str().unwrap().parse().unwrap();
     let request: Value = serde_json::from_slice(&body[..json_bytes]).unwrap();
     assert_eq!(request["inputs"][0]["parameters"]["binary_data_size"], json!(body.len() - json_bytes));
-    match state.tensor_infer(&body[json_bytes..]) {
+    match state.tensor_infer(request["inputs"][0]["datatype"].as_str().unwrap(), &body[json_bytes..]) {
         Ok(rows) => {
             let data = bytes_of(&rows);
             let output = json!({"name": "embedding", "datatype": "FP32", "shape": [rows.len(), WIDTH],
@@ -431,7 +434,9 @@ fn grpc_answer(state: &LaneState, request: &pb::ModelInferRequest) -> Result<pb:
     if let Some(answer) = transports::grpc_answer(state, request) {
         return answer;
     }
-    let rows = state.tensor_infer(&request.raw_input_contents[0]).map_err(tonic::Status::unavailable)?;
+    let rows = state
+        .tensor_infer(&request.inputs[0].datatype, &request.raw_input_contents[0])
+        .map_err(tonic::Status::unavailable)?;
     Ok(pb::ModelInferResponse {
         model_name: MODEL.into(),
         outputs: vec![pb::model_infer_response::InferOutputTensor {

@@ -48,7 +48,7 @@ fn answer(state: &LaneState, input: &Placement, output: &Placement) -> Result<us
     let mut tensor = vec![0; input.2];
     regions[&input.0].read_exact_at(&mut tensor, input.1).map_err(|e| e.to_string())?;
     assert!(tensor.len().is_multiple_of(IMAGE_BYTES));
-    let rows = state.tensor_infer(&tensor)?;
+    let rows = state.tensor_infer("FP32", &tensor)?;
     let bytes = bytes_of(&rows);
     assert!(bytes.len() <= output.2);
     regions[&output.0].write_all_at(&bytes, output.1).map_err(|e| e.to_string())?;
