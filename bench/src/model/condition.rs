@@ -12,7 +12,7 @@ use crate::model::{
 
 /// The form of a condition, for error messages.
 const FORM: &str = "error, warning, refuted, or METRIC(LANE) > BOUND @ batch=N, with > or <, a bound such as 20ms or \
-                    100 (img/s) and batch or concurrency";
+                    100 (img/s) and batch, concurrency, constant or poisson";
 
 /// A reason to fail a command whose measurements succeeded.
 #[derive(Clone, Copy, Debug, PartialEq)]

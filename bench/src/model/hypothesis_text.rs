@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::model::{
+    arrivals::{Arrivals, Rate},
     hypothesis::{Hypothesis, Relation},
     lane::{Lane, UnknownLane},
     load::Load,
@@ -16,7 +17,8 @@ const MAX_COUNT: usize = 1_000_000;
 const MAX_FACTOR: f64 = 1e6;
 
 /// The form of a claim, for error messages.
-const FORM: &str = "METRIC(LANE) < METRIC(LANE) @ batch=N, with <, > or ~ 5% and batch or concurrency";
+const FORM: &str =
+    "METRIC(LANE) < METRIC(LANE) @ batch=N, with <, > or ~ 5% and batch, concurrency, constant or poisson";
 
 /// A claim or a condition that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +95,8 @@ impl fmt::Display for At {
             Load::Serial { batch } => write!(f, "batch={batch}"),
             Load::Concurrent { concurrency, batch: 1 } => write!(f, "concurrency={concurrency}"),
             Load::Concurrent { concurrency, batch } => write!(f, "concurrency={concurrency}, batch={batch}"),
-            Load::Open { .. } => write!(f, "{}", self.0),
+            Load::Open { arrivals, rate, batch: 1 } => write!(f, "{arrivals}={}", rate.get()),
+            Load::Open { arrivals, rate, batch } => write!(f, "{arrivals}={}, batch={batch}", rate.get()),
         }
     }
 }
@@ -185,27 +188,34 @@ impl<'a> Reader<'a> {
         Ok(relation)
     }
 
-    /// `[@ batch=N, concurrency=N]` and the end; the default is batch 1, one request at a time.
+    /// `[@ batch=N, concurrency=N]` or `[@ batch=N, poisson=RATE]` and the end; the default is batch 1, one request at a
+    /// time. Replayed arrivals have no rate by which they could be named.
     pub(super) fn load(&mut self) -> Result<Load, Error> {
-        let (mut batch, mut concurrency) = (None, None);
+        let mut batch = None;
+        let mut load: Option<Load> = None;
         self.skip_spaces();
         if !self.rest().is_empty() {
             self.expect("@")?;
             loop {
                 let at = self.skip_spaces();
-                let slot = match self.word("batch or concurrency")? {
-                    "batch" => &mut batch,
-                    "concurrency" => &mut concurrency,
-                    other => {
-                        let reason = format!("`{other}` is not a condition; conditions are batch=N and concurrency=N");
-                        return Err((at, reason));
-                    }
-                };
-                if slot.is_some() {
-                    return Err((at, "this condition is given twice".into()));
+                let condition = self.word("batch, concurrency, constant or poisson")?;
+                let given = if condition == "batch" { batch.is_some() } else { load.is_some() };
+                if given {
+                    return Err((at, "batch, or the load, is given twice".into()));
                 }
                 self.expect("=")?;
-                *slot = Some(self.count()?);
+                match condition {
+                    "batch" => batch = Some(self.count()?),
+                    "concurrency" => load = Some(Load::Concurrent { concurrency: self.count()?, batch: 1 }),
+                    "constant" => load = Some(self.open(Arrivals::Constant)?),
+                    "poisson" => load = Some(self.open(Arrivals::Poisson)?),
+                    other => {
+                        let reason = format!(
+                            "`{other}` is not a load; loads are batch=N, concurrency=N, constant=RATE and poisson=RATE"
+                        );
+                        return Err((at, reason));
+                    }
+                }
                 self.skip_spaces();
                 if self.rest().is_empty() {
                     break;
@@ -214,7 +224,14 @@ impl<'a> Reader<'a> {
             }
         }
         let batch = batch.unwrap_or(1);
-        Ok(concurrency.map_or(Load::Serial { batch }, |concurrency| Load::Concurrent { concurrency, batch }))
+        Ok(load.map_or(Load::Serial { batch }, |load| load.with_batch(batch)))
+    }
+
+    /// The rate of an open loop, in requests per second.
+    fn open(&mut self, arrivals: Arrivals) -> Result<Load, Error> {
+        let at = self.skip_spaces();
+        let rate = Rate::per_second(self.number()?).map_err(|reason| (at, reason))?;
+        Ok(Load::Open { arrivals, rate, batch: 1 })
     }
 
     fn count(&mut self) -> Result<usize, Error> {
@@ -285,6 +302,9 @@ mod tests {
             "p50(onnx-http) < p50(onnx-grpc) at batch=1",
             "p50(onnx-http) < p50(onnx-http)",
             "p50(onnx-http) <",
+            "p50(onnx-http) < p50(onnx-grpc) @ concurrency=8, poisson=5",
+            "p50(onnx-http) < p50(onnx-grpc) @ constant=0",
+            "p50(onnx-http) < p50(onnx-grpc) @ replay=5",
         ]
         .map(|text| text.parse::<Hypothesis>().unwrap_err().to_string())
         .map(|error| error.rsplit_once('\n').unwrap().0.to_owned())
@@ -304,6 +324,10 @@ mod tests {
             text("infer(onnx-http) ~2.5% infer(trt-http) @batch=8"),
             "infer(onnx-http) ~ 2.5% infer(trt-http) @ batch=8"
         );
+        assert_eq!(
+            text("p99(jpeg) < p99(onnx-http) @ batch=4, poisson=12.5"),
+            "p99(jpeg) < p99(onnx-http) @ poisson=12.5, batch=4"
+        );
         assert_eq!(text("mean(jpeg) ≈ 3 * mean(trt-http)"), "mean(jpeg) ~ 5% 3 * mean(trt-http) @ batch=1");
     }
 
@@ -316,7 +340,12 @@ mod tests {
         ];
         let load = prop_oneof![
             (1..500_usize).prop_map(|batch| Load::Serial { batch }),
-            (1..500_usize, 1..9_usize).prop_map(|(concurrency, batch)| Load::Concurrent { concurrency, batch })
+            (1..500_usize, 1..9_usize).prop_map(|(concurrency, batch)| Load::Concurrent { concurrency, batch }),
+            (1..500_000_u32, 1..9_usize, proptest::bool::ANY).prop_map(|(rate, batch, constant)| Load::Open {
+                arrivals: if constant { Arrivals::Constant } else { Arrivals::Poisson },
+                rate: Rate::per_second(f64::from(rate) / 1e3).unwrap(),
+                batch,
+            })
         ];
         (proptest::sample::select(metrics), relation, 0..5_usize, 1..5_usize, 1..40_u32, load).prop_map(
             |(metric, relation, left, other, factor, load)| Hypothesis {

@@ -40,6 +40,16 @@ impl Load {
         }
     }
 
+    /// The same load with requests of `batch` images.
+    #[must_use]
+    pub fn with_batch(self, batch: usize) -> Self {
+        match self {
+            Self::Serial { .. } => Self::Serial { batch },
+            Self::Concurrent { concurrency, .. } => Self::Concurrent { concurrency, batch },
+            Self::Open { arrivals, rate, .. } => Self::Open { arrivals, rate, batch },
+        }
+    }
+
     /// Workers; 1 for an open loop, which uses as many as it needs.
     pub fn workers(self) -> usize {
         match self {
