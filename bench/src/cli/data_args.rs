@@ -41,7 +41,13 @@ impl DataArgs {
         settings.data = match &self.data {
             Some(data) => data.clone(),
             None if images && self.shape.is_empty() || !settings.payloads.is_empty() => Data::Photos,
-            None => Data::Random,
+            None => {
+                eprintln!(
+                    "data: random, because {}; --data chooses",
+                    if images { "of --shape" } else { "the model takes no images" }
+                );
+                Data::Random
+            }
         };
         settings.shapes.clone_from(&self.shape);
         if settings.data == Data::Photos {

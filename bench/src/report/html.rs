@@ -13,6 +13,7 @@ use crate::{
     },
     report::{
         exporter::{ExportError, Exporter},
+        extent::{extent, sent},
         plots,
         svg::frame::escape,
         table::{NOTHING, Table, label, milliseconds, signed},
@@ -58,7 +59,7 @@ impl Exporter for Html {
 }
 
 fn head(report: &Report) -> String {
-    let Report { environment, settings, .. } = report;
+    let environment = &report.environment;
     let mut text = String::new();
     if report.interrupted {
         text.push_str("<p class=\"stop\">Interrupted: this report covers only what was measured before.</p>\n");
@@ -69,14 +70,13 @@ fn head(report: &Report) -> String {
     }
     let _ = writeln!(
         text,
-        "<p class=\"quiet\">{} · {:.0} s · {} ({} cores){} · {} requests for each lane and batch in {} blocks</p>",
+        "<p class=\"quiet\">{} · {:.0} s · {} ({} cores){} · {}</p>",
         escape(&report.started_at),
         report.elapsed_s,
         escape(&environment.cpu),
         environment.cores,
         environment.gpus.iter().map(|gpu| format!(" · {}", escape(gpu))).collect::<String>(),
-        settings.iterations,
-        settings.blocks
+        extent(report)
     );
     if let Some(outputs) = tables::outputs(report) {
         let _ = writeln!(text, "<p class=\"quiet\">{}</p>", escape(&outputs));
@@ -243,8 +243,6 @@ fn origin(report: &Report) -> String {
     let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
     let libraries: Vec<_> = environment.libraries.iter().map(|(name, version)| format!("{name} {version}")).collect();
     let gpus = if environment.gpus.is_empty() { "none on this machine".into() } else { environment.gpus.join(", ") };
-    let photographs: Vec<_> =
-        report.photographs.iter().map(|p| format!("{} ({:.1} KB)", p.name, p.bytes as f64 / 1e3)).collect();
     let rows = [
         ("Command line", environment.command_line.join(" ")),
         ("Program", format!("quintet-bench {}, commit {}", environment.version, or_unknown(&environment.commit))),
@@ -255,7 +253,7 @@ fn origin(report: &Report) -> String {
         ),
         ("GPU", gpus),
         ("GPU driver", or_unknown(&environment.gpu_driver)),
-        ("Photographs", photographs.join(", ")),
+        sent(report),
         ("Seed", report.settings.seed.to_string()),
         ("Format", report.schema.clone()),
     ];

@@ -7,6 +7,7 @@ use crate::{
     model::{link::LinkSpec, report::Report, warning::Warning, words::list},
     report::{
         exporter::{ExportError, Exporter},
+        extent::{extent, sent},
         table::Table,
         tables,
     },
@@ -82,19 +83,16 @@ fn head(report: &Report) -> String {
         "{} · {:.0} s · quintet-bench {}{commit} · {} ({} cores){gpus} · {}",
         report.started_at, report.elapsed_s, environment.version, environment.cpu, environment.cores, environment.os
     );
-    let photographs: Vec<_> =
-        report.photographs.iter().map(|p| format!("{} ({:.1} KB)", p.name, p.bytes as f64 / 1e3)).collect();
-    let sent = match &photographs[..] {
-        [] => format!("Data: {}", settings.data),
-        _ => format!("Photographs: {}", photographs.join(", ")),
+    let windows = match report.scenario {
+        Some(_) => String::new(),
+        None => format!(", windows of {:.1} s", settings.duration.as_secs_f64()),
     };
+    let (kind, sent) = sent(report);
+    let mut extent = extent(report);
+    extent[..1].make_ascii_uppercase();
     let _ = writeln!(
         text,
-        "\n{} requests for each lane and batch in {} blocks, windows of {:.1} s, seed {}. {}.\n\
-         Values are followed by their 95 % interval.",
-        settings.iterations,
-        settings.blocks,
-        settings.duration.as_secs_f64(),
+        "\n{extent}{windows}, seed {}. {kind}: {}.\nValues are followed by their 95 % interval.",
         settings.seed,
         cell(&sent)
     );

@@ -13,6 +13,7 @@ pub mod compare;
 pub mod csv;
 pub mod differences;
 pub mod exporter;
+pub mod extent;
 pub mod files;
 pub mod hdr;
 pub mod html;
