@@ -37,7 +37,10 @@ pub fn answer(report: &Report) -> String {
         lines.extend(fastest(report, load, "payload", payload));
         lines.extend(fastest(report, load, "connection", |cell| Some(cell.connection.to_string())));
     }
-    lines.extend(open_questions(report));
+    let open = open_questions(report);
+    let room = MOST_LINES.saturating_sub(lines.len() + usize::from(open.is_some()));
+    lines.extend(decided_claims(report).take(room));
+    lines.extend(open);
     lines.truncate(MOST_LINES);
     lines.into_iter().map(|line| line.chars().take(WIDTH).collect::<String>() + "\n").collect()
 }
@@ -139,6 +142,13 @@ fn fastest(report: &Report, load: Load, axis: &str, value: impl Fn(&Cell) -> Opt
     Some(format!("Best {axis} ({}): {times}; {verdict}", label(first.lane)))
 }
 
+/// The verdicts on the user's own claims.
+fn decided_claims(report: &Report) -> impl Iterator<Item = String> {
+    let claims = report.hypotheses.iter().filter(|finding| finding.name == "user");
+    let decided = claims.filter(|finding| finding.verdict != Verdict::Inconclusive);
+    decided.map(|finding| format!("Claim {}: {}", finding.verdict.name(), finding.statement))
+}
+
 /// The hypotheses without a verdict, and what the first needs.
 fn open_questions(report: &Report) -> Option<String> {
     let open = || report.hypotheses.iter().filter(|finding| finding.verdict == Verdict::Inconclusive);
@@ -180,6 +190,21 @@ mod tests {
         assert_eq!(line(0.17), None);
         let expected = "Of this at most the client's: JPEG 0.16 ms, HTTP 0.16 ms, gRPC 0.45 ms";
         assert_eq!(line(0.45).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_decided_claim_is_answered_as_far_as_there_is_room() {
+        let mut report = fixture::report();
+        let mut finding = report.hypotheses[0].clone();
+        finding.name = "user".into();
+        finding.statement = "p50(jpeg) < p50(onnx-http) @ batch=1".into();
+        finding.verdict = Verdict::Refuted;
+        report.hypotheses.extend(vec![finding; MOST_LINES]);
+        report.speedups.clear();
+        let text = answer(&report);
+        assert_eq!(text.lines().count(), MOST_LINES, "{text}");
+        assert!(text.contains("\nClaim refuted: p50(jpeg) < p50(onnx-http) @ batch=1\n"), "{text}");
+        assert!(text.lines().last().is_some_and(|line| line.starts_with("Undecided: ")), "{text}");
     }
 
     #[test]
