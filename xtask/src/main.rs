@@ -32,9 +32,11 @@ enum Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Download ONNX Runtime into .quintet, unless it is there already; with CUDA and cuDNN on a machine with a GPU
+    /// Download ONNX Runtime into .quintet, unless it is there already; with CUDA and cuDNN on a machine with a GPU, and
+    /// with TensorRT for RTX on a GPU of compute capability 7.5, 8.6, 8.9 or 12.x
     ///
-    /// The variable GPU is auto (the default), on (even without a driver; 1.2 GB) or off.
+    /// The variable GPU is auto (the default), on (CUDA even without a driver; 1.2 GB), rtx (also TensorRT for RTX; 146 MB)
+    /// or off.
     Setup {
         /// Also install the Python packages of the tests
         #[arg(long)]
@@ -151,7 +153,13 @@ fn main() -> ExitCode {
     let Cli::Command(command) = Cli::parse();
     let result = match command {
         Command::Setup { tests, gpu_library, openvino } => setup::setup(tests)
-            .and_then(|()| if gpu_library { setup::gpu_library().map(drop) } else { Ok(()) })
+            .and_then(|()| {
+                if gpu_library {
+                    setup::gpu_library().and_then(|folder| setup::tensorrt_rtx(&folder)).map(drop)
+                } else {
+                    Ok(())
+                }
+            })
             .and_then(|()| if openvino { setup::openvino().map(drop) } else { Ok(()) })
             .map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, extra_args } => demo::demo(&arch, &extra_args),
