@@ -41,7 +41,8 @@ enum Command {
         /// Also install the Python packages of the tests
         #[arg(long)]
         tests: bool,
-        /// Also download ONNX Runtime with the CUDA and TensorRT providers into .quintet/onnxruntime-gpu (600 MB)
+        /// Also download ONNX Runtime with the CUDA and TensorRT providers, and TensorRT for RTX, into
+        /// .quintet/onnxruntime-gpu
         #[arg(long)]
         gpu_library: bool,
         /// Also download OpenVINO's execution provider into .quintet/openvino (53 MB)
@@ -127,6 +128,21 @@ enum Command {
         /// Run without a GPU, to test the check itself: every lane must run on the CPU and report the reason
         #[arg(long)]
         without_gpu: bool,
+        /// Use the programs, libraries and model that `gpu-pack` carried here: neither set up nor build
+        #[arg(long)]
+        prebuilt: bool,
+    },
+    /// Pack what the GPU check needs in parts of 60 MB, for a machine without a network
+    GpuPack {
+        /// The model
+        #[arg(long, default_value = "resnet50")]
+        arch: String,
+        /// An empty or new folder for the parts
+        #[arg(value_name = "FOLDER")]
+        to: PathBuf,
+        /// Leave out CUDA and cuDNN (over 1 GB), which the other machine has in a Python environment
+        #[arg(long)]
+        without_cuda: bool,
     },
     /// Attack the server as strangers would: announced bodies, many inputs, silent connections, overload
     UnderFire {
@@ -171,7 +187,12 @@ fn main() -> ExitCode {
         Command::PeersClients { arch, rounds, requests } => peers_clients::peers_clients(&arch, rounds, requests),
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestTorch => test_torch::test_torch(),
-        Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
+        Command::GpuCheck { arch, without_gpu, prebuilt } => {
+            gpu_check::gpu_check(&arch, gpu_check::Options { without_gpu, prebuilt })
+        }
+        Command::GpuPack { arch, to, without_cuda } => {
+            gpu_check::pack(&arch, &to, without_cuda).map(|()| ExitCode::SUCCESS)
+        }
         Command::UnderFire { arch, only, seconds, against } => under_fire::under_fire(&arch, &only, seconds, &against),
         Command::Layers => layers::layers(),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
