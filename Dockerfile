@@ -19,7 +19,7 @@ RUN pip download --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
         --dest /wheel --requirement /requirements.txt && \
     python -m zipfile --extract /wheel/onnxruntime-*.whl /unpacked && \
     install -D -m 644 -t /out /unpacked/onnxruntime/capi/libonnxruntime*.so* && \
-    install -d -m 755 /folders/models /folders/results
+    install -d -m 755 /folders/models /folders/results /folders/sockets
 
 FROM ${BASE_IMAGE}
 # The server looks for the library in ../lib beside itself.

@@ -1,5 +1,5 @@
 # Each target is one command; xtask/ and .ci/ implement them. GPU=off keeps setup, demo and serve on the CPU; GPU=on has
-# setup fetch the GPU's libraries on a machine without one.
+# setup fetch the GPU's libraries on a machine without one, and GPU=rtx also TensorRT for RTX.
 .PHONY: demo serve test test-gpu-library test-openvino test-torch gpu-check check setup perf-analyzer bench-triton
 demo: ; cargo xtask demo
 serve: ; cargo xtask serve

@@ -69,6 +69,31 @@ class Compose(unittest.TestCase):
         conditions = {name: dependency["condition"] for name, dependency in dependencies if name != "models"}
         self.assertEqual(conditions, {"jpeg": "service_healthy", "onnx": "service_healthy"})
 
+    def test_more_flags_of_the_benchmark_keep_its_own(self):
+        for name, service in self.services("bench").items():
+            self.assertEqual(service["entrypoint"][:2], ["quintet-bench", "run"], name)
+            self.assertIsNone(service.get("command"), name)
+
+    def test_client_and_servers_have_cpus_memory_and_sockets_as_the_settings_say(self):
+        settings = {"BENCH_CPUSET": "0-1", "SERVER_CPUSET": "2-5", "IPC": "host"}
+        for profile in ["gpu", "all-in-one", "cpu", "triton", "bench"]:
+            plain = self.services(profile)
+            for name, service in self.services(profile, settings).items():
+                if name in ["models", "weights"]:
+                    continue
+                self.assertEqual(service["cpuset"], "0-1" if profile == "bench" else "2-5", name)
+                self.assertFalse(plain[name].get("cpuset"), name)
+                if name != "pytorch":
+                    self.assertEqual((service["ipc"], plain[name]["ipc"]), ("host", "private"), name)
+                if profile != "triton":
+                    self.assertIn("/sockets", [volume["target"] for volume in service["volumes"]], name)
+
+    def test_the_benchmark_can_write_results_on_a_fresh_host(self):
+        for name, service in self.services("bench").items():
+            self.assertEqual((service["user"], service["cap_add"]), ("0:0", ["DAC_OVERRIDE"]), name)
+        for service in self.services("bench", {"HOST_UID": 1000, "HOST_GID": 100}).values():
+            self.assertEqual(service["user"], "1000:100")
+
     def test_containers_are_locked_down(self):
         for profile in ["gpu", "all-in-one", "cpu", "bench"]:
             for name, service in self.services(profile).items():

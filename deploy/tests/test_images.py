@@ -7,7 +7,7 @@ import unittest
 from support import ROOT, program, quintet, read, run
 
 DOCKERFILES = ["Dockerfile", "Dockerfile.gpu", "deploy/peers/pytorch/Dockerfile"]
-SCRIPTS = ["deploy/images/all-in-one", "deploy/peers/triton/serve-trt"]
+SCRIPTS = ["deploy/images/all-in-one", "deploy/image-size", "deploy/peers/triton/serve-trt", "xtask/src/gpu_check/unpack-and-check"]
 
 
 class Images(unittest.TestCase):
@@ -49,7 +49,7 @@ class Images(unittest.TestCase):
             self.assertEqual([library for library in needed if not base.fullmatch(library)], [], name)
 
     def test_wheels_and_images_are_pinned(self):
-        for name in ["onnxruntime", "onnxruntime-gpu", "gpu"]:
+        for name in ["onnxruntime", "onnxruntime-gpu", "gpu", "tensorrt-rtx"]:
             pins = re.sub(r"^#.*\n", "", read("xtask/python", f"{name}.txt"), flags=re.M)
             self.assertRegex(pins, r"\A([\w-]+==[0-9.]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n)+\Z", name)
         # The tests' library is the one of the image.

@@ -20,7 +20,7 @@ pub enum ErrorKind {
     TooLarge,
     /// The queue is full, or the request cannot be answered in time: the same request may succeed later.
     QueueFull,
-    /// The memory for requests is used up: the same request may succeed later.
+    /// The memory for requests, or that of the model's device, is used up: the same request may succeed later.
     NoMemory,
     /// The model or the server is not ready or is shutting down.
     Unavailable,
@@ -32,11 +32,13 @@ pub enum ErrorKind {
     Unsupported,
     /// The backend or the server itself failed.
     Internal,
+    /// The model's device failed, and this process cannot use it any more: only another process can answer.
+    DeviceLost,
 }
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NotFound,
         Self::InvalidInput,
         Self::TooLarge,
@@ -47,6 +49,7 @@ impl ErrorKind {
         Self::Cancelled,
         Self::Unsupported,
         Self::Internal,
+        Self::DeviceLost,
     ];
 }
 
@@ -259,13 +262,13 @@ pub struct LookupError {
 
 impl LookupError {
     /// [`ErrorKind::NotFound`] if the version does not exist, or if no version is named and none is ready;
-    /// [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down: a client
-    /// must be able to distinguish a server that shuts down from one that never had the model.
+    /// [`ErrorKind::Unavailable`] for a named version that is not ready, and while the model is shut down or has lost its
+    /// device: a client must be able to distinguish a server that cannot answer now from one that never had the model.
     pub fn kind(&self) -> ErrorKind {
         match (self.version, &self.reason) {
             (_, NotReady::Unknown) => ErrorKind::NotFound,
             (None, NotReady::Loading | NotReady::Failed(_) | NotReady::Unloaded) => ErrorKind::NotFound,
-            (Some(_), _) | (None, NotReady::ShuttingDown) => ErrorKind::Unavailable,
+            (Some(_), _) | (None, NotReady::ShuttingDown | NotReady::DeviceLost(_)) => ErrorKind::Unavailable,
         }
     }
 }
@@ -288,6 +291,9 @@ pub enum NotReady {
     /// A client had it taken out of service.
     #[error("unloaded")]
     Unloaded,
+    /// Its device failed, and this process cannot use it any more.
+    #[error("{0}")]
+    DeviceLost(String),
 }
 
 /// An output that does not have the batch's rows: the model does not batch as it is configured to.
@@ -325,6 +331,7 @@ mod tests {
             (NotReady::Failed("no file".into()), NotFound, Unavailable),
             (NotReady::Unloaded, NotFound, Unavailable),
             (NotReady::ShuttingDown, Unavailable, Unavailable),
+            (NotReady::DeviceLost("CUDA failure 700".into()), Unavailable, Unavailable),
         ] {
             assert_eq!((kind(None, reason.clone()), kind(Some(1), reason.clone())), (latest, named), "{reason}");
         }

@@ -43,7 +43,7 @@ pub use buffer::BufferPool;
 pub use cache::Cache;
 pub use cancel::Cancel;
 pub use error::{AdmissionError, ErrorKind, InferError, LookupError, Mismatch, NotReady, RowsError};
-pub use model::{Model, Sample, StartError, WarmUpError};
+pub use model::{GpuMemory, Model, Sample, StartError, WarmUpError};
 pub use quintet_proto::DataType;
 pub use registry::{Registry, VersionState};
 pub use request::{InferRequest, InferResponse, OutputMemory, OutputPlacement, SentInput, Stage, StageTimings};

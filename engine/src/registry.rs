@@ -25,6 +25,8 @@ pub enum VersionState {
     Failed(String),
     /// Taken out of service by a client.
     Unloaded,
+    /// Out of service because its device failed, with the reason.
+    DeviceLost(String),
 }
 
 impl VersionState {
@@ -56,6 +58,15 @@ impl Registry {
         before.into_values().filter_map(VersionState::into_ready).collect()
     }
 
+    /// Takes the models that `lost` selects out of service for this reason, and returns them.
+    pub fn lose_device(&self, reason: &str, lost: impl Fn(&Model) -> bool) -> Vec<Arc<Model>> {
+        let mut models = self.models.write();
+        let states = models.values_mut().flat_map(BTreeMap::values_mut);
+        let states = states.filter(|state| matches!(state, VersionState::Ready(model) if lost(model)));
+        let before = states.map(|state| std::mem::replace(state, VersionState::DeviceLost(reason.to_owned())));
+        before.filter_map(VersionState::into_ready).collect()
+    }
+
     /// The versions of a model that are in service, ascending.
     pub fn ready_versions(&self, name: &str) -> Vec<u64> {
         let models = self.models.read();
@@ -84,6 +95,7 @@ impl Registry {
             Some(VersionState::Draining) => NotReady::ShuttingDown,
             Some(VersionState::Failed(reason)) => NotReady::Failed(reason.clone()),
             Some(VersionState::Unloaded) => NotReady::Unloaded,
+            Some(VersionState::DeviceLost(reason)) => NotReady::DeviceLost(reason.clone()),
         };
         Err(Box::new(LookupError { model: name.to_owned(), version, reason }))
     }

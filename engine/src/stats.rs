@@ -42,7 +42,7 @@ impl From<ErrorKind> for FailureReason {
         match kind {
             ErrorKind::QueueFull | ErrorKind::NoMemory | ErrorKind::DeadlineExceeded => Self::Rejected,
             ErrorKind::Cancelled => Self::Cancelled,
-            ErrorKind::Internal => Self::Backend,
+            ErrorKind::Internal | ErrorKind::DeviceLost => Self::Backend,
             _ => Self::Other,
         }
     }

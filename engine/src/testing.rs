@@ -45,6 +45,10 @@ pub struct Echo {
     pub poison: Option<u8>,
     /// Whether poison panics instead of failing.
     pub panics: bool,
+    /// The error of every run, as long as there is one.
+    pub fault: Arc<Mutex<Option<InferError>>>,
+    /// The GPU that its placement names.
+    pub gpu: Option<String>,
     /// Whether it runs on any thread.
     pub runs_on_any_thread: bool,
     /// Threads that it ran on.
@@ -82,6 +86,9 @@ impl Instance for Echo {
         }
         drop(guard);
         timings.infer = self.latency;
+        if let Some(error) = &*self.fault.lock() {
+            return Err(error.clone());
+        }
         let row_bytes = (input.data().len() / rows.max(1)).max(1);
         let poisoned = |poison| input.data().chunks(row_bytes).any(|row| row.first() == Some(&poison));
         if self.poison.is_some_and(poisoned) {
@@ -94,7 +101,7 @@ impl Instance for Echo {
     }
 
     fn placement(&self) -> Placement {
-        Placement { provider: "Echo".into(), ..Placement::default() }
+        Placement { provider: "Echo".into(), gpu: self.gpu.clone(), ..Placement::default() }
     }
 
     fn runs_on_any_thread(&self) -> bool {

@@ -121,7 +121,9 @@ fn publish(root: &Path, path: &Path, files: &[(&str, &[u8])]) -> io::Result<()> 
     fs::rename(&staged, path)
 }
 
-/// The model's `config.pbtxt`, for Triton's ONNX Runtime backend and for Quintet's server.
+/// The model's `config.pbtxt`, for Triton's ONNX Runtime backend and for Quintet's server. It names what the two would choose
+/// differently: instances (Triton has two on a CPU), and how cuDNN's convolutions are chosen (here by heuristics, as its exhaustive
+/// search times each batch size anew).
 fn config(graph: &Graph, variant: Variant, batching: &Batching) -> String {
     let name = graph.name(variant);
     let input_type = variant.triton_type();
@@ -140,6 +142,8 @@ output [
   {{ name: "embedding" data_type: TYPE_FP32 dims: [ {features} ] }}
 ]
 dynamic_batching {{ }}
+instance_group [ {{ count: 1 }} ]
+parameters {{ key: "cudnn_conv_algo_search" value {{ string_value: "1" }} }}
 "#
     );
     for size in &batching.warm_batch_sizes {

@@ -14,6 +14,8 @@ mod preload;
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
 pub use cuda::CUDA_DEFAULTS;
 pub use load::{LoadError, Loaded, ThreadPool, load, loaded};
-pub use locate::{FOLDER, GPU_FOLDER, LocateError, SearchPaths, VARIABLE, locate};
+pub use locate::{
+    FOLDER, GPU_FOLDER, LocateError, SearchPaths, TENSORRT_RTX_FOLDER, VARIABLE, locate, tensorrt_rtx_of,
+};
 pub use message::one_line;
 pub use plugins::ListedDevice;

@@ -11,6 +11,12 @@ pub const FOLDER: &str = ".quintet/onnxruntime";
 /// The folder into which it puts the library's GPU build on a machine with a GPU, with the CUDA libraries that it needs.
 pub const GPU_FOLDER: &str = ".quintet/gpu";
 
+/// The folder beside the library into which it puts TensorRT for RTX, on GPUs that this runs on.
+pub const TENSORRT_RTX_FOLDER: &str = "tensorrt-rtx";
+
+/// The plug-in of TensorRT for RTX.
+const TENSORRT_RTX: &str = "libonnxruntime_providers_nv_tensorrt_rtx.so";
+
 /// The environment variable that names the library; every program that uses ort has it.
 pub const VARIABLE: &str = "ORT_DYLIB_PATH";
 
@@ -98,6 +104,12 @@ pub fn locate(paths: &SearchPaths) -> Result<PathBuf, LocateError> {
     }
 }
 
+/// The plug-in of TensorRT for RTX that is installed with this library, in [`TENSORRT_RTX_FOLDER`] beside it.
+pub fn tensorrt_rtx_of(library: &Path) -> Option<PathBuf> {
+    let plugin = library.parent()?.join(TENSORRT_RTX_FOLDER).join(TENSORRT_RTX);
+    plugin.is_file().then_some(plugin)
+}
+
 fn library_at(path: &Path) -> Option<PathBuf> {
     if path.is_file() { Some(path.to_owned()) } else { library_in(path) }
 }
@@ -167,6 +179,15 @@ mod tests {
         assert_eq!(locate(&paths).unwrap(), for_gpu);
         let beside = create_file(&program, "libonnxruntime.so");
         assert_eq!(locate(&paths).unwrap(), beside);
+    }
+
+    #[test]
+    fn finds_tensorrt_for_rtx_beside_the_library() {
+        let root = tempfile::tempdir().unwrap();
+        let library = create_file(root.path(), "libonnxruntime.so.1.31.1");
+        assert_eq!(tensorrt_rtx_of(&library), None);
+        let plugin = create_file(&root.path().join(TENSORRT_RTX_FOLDER), TENSORRT_RTX);
+        assert_eq!(tensorrt_rtx_of(&library), Some(plugin));
     }
 
     #[test]

@@ -24,6 +24,9 @@ const LIBRARIES: [&str; 7] = [
 /// names.
 const OF_PLUGINS: [&str; 3] = ["libcudart.so", "libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"];
 
+/// The name by which TensorRT for RTX opens itself: `make setup` writes a library of this name that is linked with the real one.
+const ALIAS: &str = "libtensorrt_rtx.so";
+
 /// Opens the [`LIBRARIES`] that are in a folder, for as long as the process runs. One that cannot be opened is left out: the
 /// provider's own error names it.
 pub(crate) fn beside_library(folder: &Path) {
@@ -36,7 +39,8 @@ pub(crate) fn beside_library(folder: &Path) {
 
 /// Opens the libraries that a plug-in in this folder may need, as [`beside_library`].
 pub(crate) fn beside_plugin(folder: &Path) {
-    for path in OF_PLUGINS.iter().filter_map(|name| versioned(folder, name)) {
+    let libraries = OF_PLUGINS.iter().filter_map(|name| versioned(folder, name));
+    for path in libraries.chain([folder.join(ALIAS)].into_iter().filter(|path| is_elf(path))) {
         let _ = open(&path);
     }
 }
@@ -116,7 +120,8 @@ mod tests {
             fs::write(folder.path().join(format!("{name}.7.1.text")), "longer, and no library").unwrap();
             assert!(!is_found(name), "it is in no folder of the system");
         }
+        compile(&folder.path().join(ALIAS), ALIAS);
         beside_plugin(folder.path());
-        assert!(names.into_iter().all(is_found));
+        assert!(names.into_iter().chain([ALIAS]).all(is_found));
     }
 }

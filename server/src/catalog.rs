@@ -7,14 +7,17 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use quintet_engine::{BufferPool, Model, Registry, VersionState};
+use quintet_engine::{BufferPool, Model, Placement, Registry, VersionState};
 use quintet_proto::inference::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backend::onnx::Provider,
     image_input::{Decoder, ImageInput},
     observe::{
-        device_metrics, memory_metrics,
+        device_metrics,
+        gpu_fault::GpuFault,
+        memory_metrics,
         metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
     },
 };
@@ -85,6 +88,7 @@ pub struct Catalog {
     metrics: ServiceMetrics,
     pool: BufferPool,
     decoder: Decoder,
+    gpu_fault: GpuFault,
     limits: Limits,
 }
 
@@ -98,6 +102,7 @@ impl Catalog {
             metrics: ServiceMetrics::default(),
             pool,
             decoder: Decoder::default(),
+            gpu_fault: GpuFault::default(),
             limits,
         }
     }
@@ -114,6 +119,12 @@ impl Catalog {
         Self { decoder, ..self }
     }
 
+    /// The same catalog with the value that the services of a process share. Call it before the first [`put`](Self::put).
+    #[must_use]
+    pub fn with_gpu_fault(self, gpu_fault: GpuFault) -> Self {
+        Self { gpu_fault, ..self }
+    }
+
     /// The service of these models.
     pub fn name(&self) -> ServiceName {
         self.name
@@ -127,6 +138,11 @@ impl Catalog {
     /// The counters of connections that the server ended.
     pub fn connections(&self) -> &Arc<ConnectionCounters> {
         self.metrics.connections()
+    }
+
+    /// Whether a GPU failed.
+    pub fn gpu_fault(&self) -> &GpuFault {
+        &self.gpu_fault
     }
 
     /// The limits of one request.
@@ -168,15 +184,45 @@ impl Catalog {
 
     /// The metrics of the models, of the memory for requests and of the machine in Prometheus's text format.
     pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.registry) + &memory_metrics::render(self.pool.budget()) + &device_metrics::render()
+        self.metrics.render(&self.registry)
+            + &memory_metrics::render(self.pool.budget())
+            + &self.gpu_fault.render()
+            + &device_metrics::render()
     }
 
     /// Puts a model into service, with its effective configuration.
     pub fn put(&self, model: Model, config: ModelConfig) {
         let (name, version) = (model.spec().name().to_owned(), model.spec().version());
-        self.metrics.register(&model, &config);
+        self.observe(&model, &config);
         self.configs.write().insert((name.clone(), version), Arc::new(config));
         self.registry.set(&name, version, VersionState::Ready(Arc::new(model)));
+    }
+
+    /// Counts the model's requests, and reports the failure of its GPU.
+    fn observe(&self, model: &Model, config: &ModelConfig) {
+        self.metrics.register(model, config);
+        let (gpu_fault, name) = (self.gpu_fault.clone(), model.spec().name().to_owned());
+        model.on_device_lost(move |error| gpu_fault.report(&name, &error.to_string()));
+    }
+
+    /// Takes the models that run on a GPU out of service for this reason.
+    pub fn lose_gpu(&self, reason: &str) {
+        // The name of the GPU comes from the driver's management library, which a container may lack.
+        let on_gpu = |model: &Model| {
+            let Placement { gpu, nodes, .. } = model.placement();
+            gpu.is_some()
+                || nodes.iter().any(|(name, _)| Provider::ON_GPUS.iter().any(|provider| provider.name() == name))
+        };
+        for model in self.registry.lose_device(reason, on_gpu) {
+            tracing::error!(
+                service = self.name.as_str(),
+                model = model.spec().name(),
+                reason,
+                "the model is out of service"
+            );
+            // Its sessions are not dropped: that would call the GPU that failed. Only the end of the process frees them.
+            std::mem::forget(model);
+        }
     }
 
     /// Replaces all versions of a model at once; a version that could not be loaded is kept with the reason.
@@ -189,7 +235,7 @@ impl Catalog {
         for (version, loaded) in versions {
             let state = match loaded {
                 Ok((model, config)) => {
-                    self.metrics.register(&model, &config);
+                    self.observe(&model, &config);
                     configs.insert((name.to_owned(), version), Arc::new(config));
                     VersionState::Ready(Arc::new(model))
                 }

@@ -87,7 +87,7 @@ impl Service {
         tokio::task::spawn_blocking(move || repository.index(ready_only)).await.map_err(InferError::internal)?
     }
 
-    /// Whether the service is ready: it is not shutting down, and all models are loaded and warm (with a repository
+    /// Whether the service is ready: it is not shutting down, no GPU failed, and all models are loaded and warm (with a repository
     /// that is not strict: it has tried to load all models).
     pub fn is_ready(&self) -> bool {
         let registry = self.catalog.registry();
@@ -96,7 +96,7 @@ impl Service {
             Some(repository) => repository.has_started() && registry.are_all_ready(),
             None => registry.is_ready(),
         };
-        loaded && !self.draining.is_cancelled()
+        loaded && !self.draining.is_cancelled() && self.catalog.gpu_fault().reason().is_none()
     }
 
     /// The protocol extensions in `GET /v2` and `ServerMetadata`.

@@ -34,6 +34,8 @@ impl From<ErrorKind> for Status {
             }
             ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented, false),
             ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, false),
+            // Another server, or this one after its restart, may answer.
+            ErrorKind::DeviceLost => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, true),
         };
         Self { http, grpc, retry }
     }

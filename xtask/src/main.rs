@@ -32,14 +32,17 @@ enum Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Download ONNX Runtime into .quintet, unless it is there already; with CUDA and cuDNN on a machine with a GPU
+    /// Download ONNX Runtime into .quintet, unless it is there already; with CUDA and cuDNN on a machine with a GPU, and
+    /// with TensorRT for RTX on a GPU of compute capability 7.5, 8.6, 8.9 or 12.x
     ///
-    /// The variable GPU is auto (the default), on (even without a driver; 1.2 GB) or off.
+    /// The variable GPU is auto (the default), on (CUDA even without a driver; 1.2 GB), rtx (also TensorRT for RTX; 146 MB)
+    /// or off.
     Setup {
         /// Also install the Python packages of the tests
         #[arg(long)]
         tests: bool,
-        /// Also download ONNX Runtime with the CUDA and TensorRT providers into .quintet/onnxruntime-gpu (600 MB)
+        /// Also download ONNX Runtime with the CUDA and TensorRT providers, and TensorRT for RTX, into
+        /// .quintet/onnxruntime-gpu
         #[arg(long)]
         gpu_library: bool,
         /// Also download OpenVINO's execution provider into .quintet/openvino (53 MB)
@@ -125,6 +128,21 @@ enum Command {
         /// Run without a GPU, to test the check itself: every lane must run on the CPU and report the reason
         #[arg(long)]
         without_gpu: bool,
+        /// Use the programs, libraries and model that `gpu-pack` carried here: neither set up nor build
+        #[arg(long)]
+        prebuilt: bool,
+    },
+    /// Pack what the GPU check needs in parts of 60 MB, for a machine without a network
+    GpuPack {
+        /// The model
+        #[arg(long, default_value = "resnet50")]
+        arch: String,
+        /// An empty or new folder for the parts
+        #[arg(value_name = "FOLDER")]
+        to: PathBuf,
+        /// Leave out CUDA and cuDNN (over 1 GB), which the other machine has in a Python environment
+        #[arg(long)]
+        without_cuda: bool,
     },
     /// Attack the server as strangers would: announced bodies, many inputs, silent connections, overload
     UnderFire {
@@ -151,7 +169,13 @@ fn main() -> ExitCode {
     let Cli::Command(command) = Cli::parse();
     let result = match command {
         Command::Setup { tests, gpu_library, openvino } => setup::setup(tests)
-            .and_then(|()| if gpu_library { setup::gpu_library().map(drop) } else { Ok(()) })
+            .and_then(|()| {
+                if gpu_library {
+                    setup::gpu_library().and_then(|folder| setup::tensorrt_rtx(&folder)).map(drop)
+                } else {
+                    Ok(())
+                }
+            })
             .and_then(|()| if openvino { setup::openvino().map(drop) } else { Ok(()) })
             .map(|()| ExitCode::SUCCESS),
         Command::Demo { arch, extra_args } => demo::demo(&arch, &extra_args),
@@ -163,7 +187,12 @@ fn main() -> ExitCode {
         Command::PeersClients { arch, rounds, requests } => peers_clients::peers_clients(&arch, rounds, requests),
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestTorch => test_torch::test_torch(),
-        Command::GpuCheck { arch, without_gpu } => gpu_check::gpu_check(&arch, without_gpu),
+        Command::GpuCheck { arch, without_gpu, prebuilt } => {
+            gpu_check::gpu_check(&arch, gpu_check::Options { without_gpu, prebuilt })
+        }
+        Command::GpuPack { arch, to, without_cuda } => {
+            gpu_check::pack(&arch, &to, without_cuda).map(|()| ExitCode::SUCCESS)
+        }
         Command::UnderFire { arch, only, seconds, against } => under_fire::under_fire(&arch, &only, seconds, &against),
         Command::Layers => layers::layers(),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-/// The project's folder.
+/// The project's folder: under cargo that of the workspace, else the current one, as when the programs were carried to another
+/// machine.
 pub(crate) fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map(PathBuf::from).unwrap_or(here)
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let workspace = manifest.and_then(|folder| folder.parent().map(PathBuf::from));
+    workspace.or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| ".".into())
 }
 
 /// The path of one of the project's programs, built with this profile.

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The setting of the CUDA provider for how it chooses cuDNN's convolutions.
+pub const CONVOLUTION_SEARCH: &str = "cudnn_conv_algo_search";
+
 /// What runs a lane's model, as far as its server says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
@@ -26,6 +29,9 @@ pub struct Machine {
     /// Instances by the model's configuration, with accelerators, e.g. `2 × KIND_GPU, tensorrt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<String>,
+    /// What the model's configuration says of speed, by name, e.g. `instances` or `tensorrt: precision_mode`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// The state of a GPU when a block ended, still under load in a concurrent window.

@@ -19,7 +19,8 @@ pub(crate) fn machines(report: &Report) -> Table {
 }
 
 fn row(info: &LaneInfo) -> [String; 5] {
-    let LaneInfo { machine: Machine { gpus, software, commit, threads, platform, instances }, precision, .. } = info;
+    let LaneInfo { machine: Machine { gpus, software, commit, threads, platform, instances, .. }, precision, .. } =
+        info;
     let or_nothing = |text: String| if text.is_empty() { NOTHING.into() } else { text };
     let mut products: Vec<String> = software.iter().map(|(name, version)| format!("{name} {version}")).collect();
     products.extend(commit.as_ref().map(|commit| format!("commit {commit}")));

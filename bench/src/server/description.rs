@@ -96,6 +96,7 @@ impl Description {
         self.precision = self.precision.take().or(config.precision);
         self.machine.threads = self.machine.threads.or(config.threads);
         self.machine.instances = config.instances;
+        self.machine.settings = config.settings;
         if let Some(signature) = &mut self.signature {
             signature.max_batch = Some(config.max_batch);
             for input in &mut signature.inputs {

@@ -2,7 +2,7 @@
 //! queue itself, so a batch forms as late as possible.
 
 use std::{
-    sync::{Arc, mpsc::Sender},
+    sync::{Arc, OnceLock, mpsc::Sender},
     time::Instant,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) instances: Vec<Mutex<Option<Box<dyn Instance>>>>,
     /// `None` if the instances run on their own threads only.
     pub(crate) pace: Option<Pace>,
+    /// Called with each error of a lost device.
+    pub(crate) on_device_lost: OnceLock<Box<dyn Fn(&InferError) + Send + Sync>>,
 }
 
 impl Shared {
@@ -155,9 +157,16 @@ fn execute(shared: &Shared, instance: &mut dyn Instance, batch: Batch) {
     }
     // Data of a request or outputs of the backend may make gathering or splitting panic, too.
     let attempted = guarded_as(InferError::Panicked, || attempt(shared, instance, &requests, &batch.cancel, started));
+    if let Err(error) = &attempted
+        && error.kind() == ErrorKind::DeviceLost
+        && let Some(observe) = shared.on_device_lost.get()
+    {
+        observe(error);
+    }
     match attempted {
         Ok(responses) => finish(shared, requests.into_iter().zip(responses.into_iter().map(Ok)).collect()),
-        Err(error) if requests.len() == 1 || batch.cancel.is_cancelled() => {
+        // Without the device, none of them would get another outcome alone.
+        Err(error) if requests.len() == 1 || batch.cancel.is_cancelled() || error.kind() == ErrorKind::DeviceLost => {
             finish(shared, requests.into_iter().map(|pending| (pending, Err(error.clone()))).collect());
         }
         // One request of the batch may be the cause: alone, each gets its own outcome.

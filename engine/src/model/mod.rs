@@ -8,7 +8,7 @@ mod warmup;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc,
     },
@@ -39,9 +39,19 @@ pub struct Model {
     runner: Runner,
     placement: Placement,
     load_time: Duration,
+    gpu_memory: Vec<GpuMemory>,
     cache: Option<Arc<Cache>>,
     /// Unique to each load of a model: part of the keys in the cache of its responses.
     generation: u64,
+}
+
+/// The memory of a GPU that a model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GpuMemory {
+    /// The GPU's number.
+    pub gpu: usize,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// What answers a model's requests.
@@ -81,6 +91,18 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// The error of a warm-up that ended with [`ErrorKind::DeviceLost`].
+    pub fn device_lost(&self) -> Option<&InferError> {
+        match self {
+            Self::WarmUp { error: WarmUpError::Sample { error, .. } | WarmUpError::Run(error), .. } => {
+                (error.kind() == ErrorKind::DeviceLost).then_some(error)
+            }
+            Self::NoInstance(_) | Self::WarmUp { .. } | Self::Thread { .. } => None,
+        }
+    }
+}
+
 impl Model {
     /// Starts a thread for each instance and warms the instance on it, one after the other: with `samples`, and with
     /// each batch size that the model announces. Blocks until all are warm. `load_time` is the time of loading so far.
@@ -106,6 +128,7 @@ impl Model {
             spec: Arc::clone(&spec),
             pace: instances.iter().all(|instance| instance.runs_on_any_thread()).then(Pace::default),
             instances: instances.into_iter().map(|instance| Mutex::new(Some(instance))).collect(),
+            on_device_lost: OnceLock::new(),
         });
         // From here on, dropping this ends the threads.
         let started_instances = Instances { shared: Arc::clone(&shared), threads: Mutex::default() };
@@ -130,6 +153,7 @@ impl Model {
             runner: Runner::Instances(started_instances),
             placement,
             load_time: load_time + started.elapsed(),
+            gpu_memory: Vec::new(),
             cache: None,
             generation: next_generation(),
         })
@@ -150,6 +174,7 @@ impl Model {
             runner: Runner::Steps(Steps::new(composite)),
             placement,
             load_time,
+            gpu_memory: Vec::new(),
             cache: None,
             generation: next_generation(),
         }
@@ -159,6 +184,13 @@ impl Model {
     #[must_use]
     pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
+        self
+    }
+
+    /// States how much memory of GPUs it took to load it.
+    #[must_use]
+    pub fn with_gpu_memory(mut self, gpu_memory: Vec<GpuMemory>) -> Self {
+        self.gpu_memory = gpu_memory;
         self
     }
 
@@ -177,6 +209,11 @@ impl Model {
         self.load_time
     }
 
+    /// How much memory of GPUs it took to load it, as far as this is known.
+    pub fn gpu_memory(&self) -> &[GpuMemory] {
+        &self.gpu_memory
+    }
+
     /// Reads its counters.
     pub fn stats(&self) -> StatsSnapshot {
         self.stats.snapshot()
@@ -185,6 +222,14 @@ impl Model {
     /// Calls `observe` for each answered request ([`ModelStats::on_success`]).
     pub fn on_success(&self, observe: impl Fn(Duration, &StageTimings) + Send + Sync + 'static) {
         self.stats.on_success(observe);
+    }
+
+    /// Calls `observe` with each error of the kind [`ErrorKind::DeviceLost`] that its runs end with. Only the first call of
+    /// this method has an effect; a model that calls other models has no runs of its own.
+    pub fn on_device_lost(&self, observe: impl Fn(&InferError) + Send + Sync + 'static) {
+        if let Runner::Instances(instances) = &self.runner {
+            let _ = instances.shared.on_device_lost.set(Box::new(observe));
+        }
     }
 
     /// Whether it has a response cache.

@@ -4,5 +4,8 @@ mod gpu_work;
 pub mod image;
 pub mod onnx;
 pub mod reshape;
+mod run_error;
 #[cfg(feature = "torch")]
 pub mod torch;
+
+pub use run_error::run_error;

@@ -126,7 +126,7 @@ fn lookup(error: &LookupError) -> String {
         }
         NotReady::Loading => ": it is loading",
         NotReady::ShuttingDown => ": it is shutting down",
-        NotReady::Failed(reason) => &format!(": {reason}"),
+        NotReady::Failed(reason) | NotReady::DeviceLost(reason) => &format!(": {reason}"),
         NotReady::Unloaded => "",
     };
     match version {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use quintet_engine::{InferError, Model};
 use quintet_proto::inference::{
-    InferBatchStatistics, InferStatistics, ModelStatistics, ModelStatisticsResponse, StatisticDuration,
+    InferBatchStatistics, InferStatistics, MemoryUsage, ModelStatistics, ModelStatisticsResponse, StatisticDuration,
 };
 
 use super::models::resolve;
@@ -37,8 +37,8 @@ pub fn read_json(catalog: &Catalog, name: &str, version: &str) -> Result<serde_j
     protobuf_json::to_json("inference.ModelStatisticsResponse", &statistics).map_err(InferError::internal)
 }
 
-/// Compute times count only requests that the response cache did not answer. Memory use is left out: ONNX Runtime does
-/// not report it per model.
+/// Compute times count only requests that the response cache did not answer. As in Triton, the memory is what loading the model
+/// took on a GPU.
 fn model_statistics(model: &Arc<Model>) -> ModelStatistics {
     let stats = model.stats();
     let duration = |count: u64, time: Duration| Some(StatisticDuration { count, ns: time.as_nanos() as u64 });
@@ -68,6 +68,11 @@ fn model_statistics(model: &Arc<Model>) -> ModelStatistics {
                 compute_infer: duration(batch.executions, batch.compute_infer),
                 compute_output: duration(batch.executions, batch.compute_output),
             })
+            .collect(),
+        memory_usage: model
+            .gpu_memory()
+            .iter()
+            .map(|memory| MemoryUsage { r#type: "GPU".into(), id: memory.gpu as i64, byte_size: memory.bytes })
             .collect(),
         ..ModelStatistics::default()
     }

@@ -52,6 +52,11 @@ pub fn name(index: i32) -> Option<String> {
     NVML.as_ref()?.device_by_index(index).ok()?.name().ok()
 }
 
+/// Memory in use by all processes on each GPU, in bytes; empty without a driver.
+pub fn memory_used_bytes() -> Vec<u64> {
+    devices().map(|device| device.memory_info().map_or(0, |memory| memory.used)).collect()
+}
+
 /// The version of the driver, e.g. `570.86.15`; `None` without one.
 pub fn driver() -> Option<String> {
     NVML.as_ref()?.sys_driver_version().ok()

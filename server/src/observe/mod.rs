@@ -2,6 +2,7 @@
 
 pub mod device_metrics;
 pub mod gpu;
+pub mod gpu_fault;
 pub mod logging;
 pub mod memory_metrics;
 pub mod metrics;

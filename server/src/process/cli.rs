@@ -16,7 +16,7 @@ use crate::{
 /// with the ports and flags of NVIDIA Triton Inference Server. The `suite` subcommand serves the five lanes.
 ///
 /// Logs go to stderr. Exit status: 0 if stopped by a signal with all requests answered, 1 if stopped with requests
-/// unanswered, 2 if the server could not start.
+/// unanswered, 2 if the server could not start, 3 if a GPU failed (--gpu-fault).
 #[derive(Debug, Parser)]
 #[command(name = "quintet-server", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {

@@ -12,10 +12,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    backend::onnx::{Plugin, Provider},
+    observe::gpu_fault::GpuFault,
     process::{
         access::AccessControl,
         exit,
-        settings::{Common, EpLibrary, or_cores},
+        settings::{Common, EpLibrary, OnGpuFault, or_cores},
     },
     service::Service,
     transport::{
@@ -59,11 +61,17 @@ pub struct Limits<'a> {
     pub exit_delay: Duration,
     /// How long accepted requests may take to finish after a signal.
     pub exit_timeout: Duration,
+    /// What a failed GPU does to the process.
+    pub on_gpu_fault: OnGpuFault,
     /// The file for the ports, written when the server is ready; empty for none.
     pub ports_file: &'a Path,
 }
 
-/// Serves until a signal ends it. Listeners answer while models load: the server is alive but not ready.
+/// The exit status after a failure of a GPU.
+const GPU_FAILED: u8 = 3;
+
+/// Serves until a signal or, if the limits say so, a failed GPU ends it. Listeners answer while models load: the server is
+/// alive but not ready.
 ///
 /// # Errors
 /// When a port is taken, or `load` fails.
@@ -90,7 +98,10 @@ pub async fn run(
         if !limits.ports_file.as_os_str().is_empty() {
             write_ports(limits.ports_file, &ports)?;
         }
-        signals.recv().await;
+        tokio::select! {
+            _ = signals.recv() => {}
+            () = server.gpu_failed(limits.on_gpu_fault) => {}
+        }
     }
     // A model that is being loaded has no requests, and its thread cannot be stopped: nothing waits for it.
     let answered_all = tokio::select! {
@@ -100,6 +111,9 @@ pub async fn run(
             false
         }
     };
+    if server.gpu_fault().and_then(GpuFault::reason).is_some() {
+        exit::now(GPU_FAILED);
+    }
     if loaded.is_none() || !answered_all {
         exit::now(u8::from(!answered_all));
     }
@@ -114,6 +128,21 @@ struct Server {
 }
 
 impl Server {
+    /// The value that the services share.
+    fn gpu_fault(&self) -> Option<&GpuFault> {
+        self.services.first().map(|service| service.catalog().gpu_fault())
+    }
+
+    /// Waits for the failure of a GPU, and takes the models on GPUs out of service. Returns only if it ends the process.
+    async fn gpu_failed(&self, action: OnGpuFault) {
+        let Some(fault) = self.gpu_fault() else { return std::future::pending().await };
+        let reason = fault.reported().await;
+        self.services.iter().for_each(|service| service.catalog().lose_gpu(reason));
+        if action == OnGpuFault::Unready {
+            std::future::pending().await
+        }
+    }
+
     /// Ends the server: makes the services not ready, then stops accepting connections and lets open requests finish.
     /// Returns whether they did.
     async fn end(&self, limits: &Limits<'_>, is_loaded: bool) -> bool {
@@ -212,8 +241,8 @@ pub fn library(settings: &Common) -> anyhow::Result<&'static Loaded> {
     let threads = ThreadPool { intra_op_threads: or_cores(settings.intra_op_threads), spin: false };
     let library = quintet_onnxruntime::load(flag, threads)?;
     tracing::info!(path = %library.path.display(), build = library.build_info, "ONNX Runtime");
-    for EpLibrary { name, path } in &settings.ep_library {
-        let (registered, path) = (library.register(name, path), path.display());
+    for EpLibrary { name, path } in ep_libraries(settings, &library.path) {
+        let (registered, path) = (library.register(&name, &path), path.display());
         match registered {
             Ok(()) => tracing::info!(name, %path, "execution provider library"),
             Err(reason) => tracing::warn!(name, %path, reason, "cannot use an execution provider library"),
@@ -225,6 +254,16 @@ pub fn library(settings: &Common) -> anyhow::Result<&'static Loaded> {
         tracing::info!(devices = list.join(", "), "devices of execution providers");
     }
     Ok(library)
+}
+
+/// The libraries with execution providers that the settings name, and TensorRT for RTX if it is installed with ONNX Runtime and
+/// the settings name no other.
+fn ep_libraries(settings: &Common, onnxruntime: &Path) -> Vec<EpLibrary> {
+    let name = Provider::Plugin(Plugin::TensorRtRtx).to_string();
+    let is_named = settings.ep_library.iter().any(|library| library.name == name);
+    let installed = if is_named { None } else { quintet_onnxruntime::tensorrt_rtx_of(onnxruntime) };
+    let installed = installed.map(|path| EpLibrary { name, path });
+    settings.ep_library.iter().cloned().chain(installed).collect()
 }
 
 /// A message for each SIGTERM or SIGINT.
@@ -250,4 +289,27 @@ fn write_ports(path: &Path, ports: &BTreeMap<&str, u16>) -> anyhow::Result<()> {
     fs::write(&partial, json)
         .and_then(|()| fs::rename(&partial, path))
         .with_context(|| format!("cannot write the ports file {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensorrt_for_rtx_is_found_beside_onnx_runtime_unless_another_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let onnxruntime = folder.path().join("libonnxruntime.so.1.31.1");
+        let plugin = folder.path().join("tensorrt-rtx/libonnxruntime_providers_nv_tensorrt_rtx.so");
+        let list = |settings: &Common| -> Vec<_> {
+            ep_libraries(settings, &onnxruntime).iter().map(ToString::to_string).collect()
+        };
+        let openvino = Common { ep_library: vec!["openvino=/a.so".parse().unwrap()], ..Common::default() };
+        assert_eq!(list(&openvino), ["openvino=/a.so"]);
+        fs::create_dir(plugin.parent().unwrap()).unwrap();
+        fs::write(&plugin, "").unwrap();
+        let installed = format!("tensorrt-rtx={}", plugin.display());
+        assert_eq!(list(&openvino), ["openvino=/a.so", &installed]);
+        let other = Common { ep_library: vec!["tensorrt-rtx=/b.so".parse().unwrap()], ..Common::default() };
+        assert_eq!(list(&other), ["tensorrt-rtx=/b.so"]);
+    }
 }

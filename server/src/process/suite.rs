@@ -11,6 +11,7 @@ use crate::{
     backend::onnx::EngineCache,
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     image_input::Decoder,
+    observe::gpu_fault::GpuFault,
     process::{
         access::AccessControl,
         budget::{budget, pool},
@@ -66,7 +67,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let budget = budget(&settings.common.memory, settings.max_input_bytes);
     // One for all services, so that they do not decode on more threads together than one may.
     let decoder = settings.common.images.decoder();
-    let services: Vec<_> = settings.service.iter().map(|&name| service(name, settings, &budget, &decoder)).collect();
+    let gpu_fault = GpuFault::default();
+    let service = |&name| service(name, settings, &budget, &decoder, &gpu_fault);
+    let services: Vec<_> = settings.service.iter().map(service).collect();
     let mut specs = Vec::new();
     for service in &services {
         for (name, purpose, endpoint) in listeners(service.catalog().name(), settings) {
@@ -92,6 +95,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         connections: settings.common.connections(),
         exit_delay: settings.common.exit_delay(),
         exit_timeout: settings.common.exit_timeout(),
+        on_gpu_fault: settings.common.gpu_fault,
         ports_file: &settings.common.ports_file,
     };
     serve::run(specs, limits, load(&services, &names, settings)).await
@@ -102,14 +106,21 @@ fn max_input(settings: &Settings) -> InputLimit {
 }
 
 /// A service, without models yet.
-fn service(name: ServiceName, settings: &Settings, budget: &Budget, decoder: &Decoder) -> Arc<Service> {
+fn service(
+    name: ServiceName,
+    settings: &Settings,
+    budget: &Budget,
+    decoder: &Decoder,
+    gpu_fault: &GpuFault,
+) -> Arc<Service> {
     let limits = Limits {
         max_input: max_input(settings),
         max_image_pixels: settings.common.images.max_image_pixels,
         max_images: settings.common.images.max_images,
     };
     let catalog = Catalog::new(name, pool(settings.common.buffer_pool_bytes, budget.clone()), limits)
-        .with_decoder(decoder.clone());
+        .with_decoder(decoder.clone())
+        .with_gpu_fault(gpu_fault.clone());
     Arc::new(Service::new(catalog).with_shared_memory(settings.common.shared_memory()))
 }
 

@@ -27,7 +27,7 @@ pub fn index_of(catalog: &Catalog, ready_only: bool) -> Vec<IndexEntry> {
             VersionState::Ready(_) => ("READY", None),
             VersionState::Loading => ("LOADING", None),
             VersionState::Draining => ("UNLOADING", None),
-            VersionState::Failed(reason) => ("UNAVAILABLE", Some(reason)),
+            VersionState::Failed(reason) | VersionState::DeviceLost(reason) => ("UNAVAILABLE", Some(reason)),
             VersionState::Unloaded => ("UNAVAILABLE", Some("unloaded".to_owned())),
         };
         IndexEntry { name, version: Some(version.to_string()), state: Some(state), reason }

@@ -31,6 +31,12 @@ fn without_a_gpu_both_providers_give_a_reason_and_every_lane_serves() {
     let log = suite.log();
     let placements = after(&log, "runs_on=");
     assert_eq!(placements.len(), 3, "{log}");
+    // It is found beside ONNX Runtime, with all that it is linked with but the driver.
+    let rtx: Vec<_> = placements.iter().filter_map(|placement| placement.split_once("tensorrt-rtx: ")).collect();
+    assert!(
+        matches!(rtx[..], [(_, reason)] if reason.split(';').next().is_some_and(|it| it.contains("libcuda.so.1: cannot open"))),
+        "{log}"
+    );
     for placement in placements {
         assert!(placement.starts_with("CPUExecutionProvider ") && placement.contains("; cuda: "), "{placement}");
         // The missing library depends on the machine.

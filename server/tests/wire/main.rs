@@ -8,6 +8,7 @@ mod confined;
 mod ensemble;
 mod errors;
 mod follow;
+mod gpu_fault;
 mod guard;
 mod images;
 mod images_on_lanes;

@@ -3,12 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::Instant,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
+use super::{
+    Options,
+    run::{CPU, Lane, Run},
+};
 use crate::{
     project::{program, root},
     server::{SUITE, Server},
@@ -16,52 +20,58 @@ use crate::{
     suite::{self, MODELS},
 };
 
-const PHOTO: &str = "photos/astronaut.jpg";
-
 /// The programs, library and folders of the check.
 pub(super) struct Subject<'a> {
     pub(super) arch: &'a str,
-    /// Whether the GPU is hidden, to test the check itself.
-    pub(super) without_gpu: bool,
-    /// ONNX Runtime's GPU build.
+    pub(super) options: Options,
+    /// The folder of ONNX Runtime's GPU build.
     pub(super) library: PathBuf,
     /// The folder for the check's files.
     pub(super) folder: PathBuf,
     server: PathBuf,
 }
 
-/// The comparison of the lanes with the reference.
-pub(super) struct Lanes {
-    /// The table of `gpu_check.py`.
-    pub(super) table: String,
-    /// Whether every lane runs on the expected provider and agrees with the CPU.
-    pub(super) pass: bool,
-}
-
 impl<'a> Subject<'a> {
-    /// Installs the libraries, builds the programs, and empties the check's folder.
-    pub(super) fn prepare(arch: &'a str, without_gpu: bool) -> anyhow::Result<Self> {
-        setup::setup(true)?;
-        let library = if without_gpu { setup::gpu_library()? } else { setup::gpu_libraries()? };
-        let server = suite::prepare(arch)?;
+    /// Installs the libraries and builds the programs, unless they are to be here, and empties the check's folder.
+    pub(super) fn prepare(arch: &'a str, options: Options) -> anyhow::Result<Self> {
+        let (library, server) = if options.prebuilt {
+            let library = root().join(quintet_onnxruntime::GPU_FOLDER);
+            let server = program("release", "quintet-server");
+            for path in [&library, &server, &root().join(MODELS).join(arch)] {
+                ensure!(path.exists(), "--prebuilt needs {}, but it is not there", path.display());
+            }
+            (library, server)
+        } else {
+            setup::setup(false)?;
+            let library = if options.without_gpu { setup::gpu_library()? } else { setup::gpu_libraries()? };
+            (library, suite::prepare(arch)?)
+        };
         let folder = root().join(".quintet/gpu-check");
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
         }
         fs::create_dir_all(&folder)?;
-        Ok(Self { arch, without_gpu, library, folder, server })
+        Ok(Self { arch, options, library, folder, server })
     }
 
-    /// The folder of TensorRT's engine cache.
+    /// The folder of what providers compile.
     pub(super) fn engines(&self) -> PathBuf {
         self.folder.join("engines")
     }
 
-    /// Starts the suite. Returns it with the seconds until it was ready.
-    pub(super) fn start(&self, repository: &Path, log: Stdio, flags: &[&str]) -> anyhow::Result<(Server, f64)> {
+    /// Starts the suite with all lanes on the CPU.
+    pub(super) fn start_on_cpu(&self) -> anyhow::Result<Server> {
+        let flags = ["--jpeg-providers=cpu", "--onnx-providers=cpu", "--trt-providers=cpu"];
+        Ok(self.start(Path::new(MODELS), None, &flags)?.0)
+    }
+
+    /// Starts the suite, with its log in a file or on stderr. Returns it with the seconds until it was ready.
+    pub(super) fn start(&self, repository: &Path, log: Option<&Path>, flags: &[&str]) -> anyhow::Result<(Server, f64)> {
         let mut command = suite::server_command(&self.server, repository, self.arch);
-        command.stderr(log).arg("--onnxruntime").arg(&self.library).arg("--engine-cache").arg(self.engines());
-        if self.without_gpu {
+        let log = log.map(fs::File::create).transpose().context("cannot write the server's log")?;
+        command.stderr(log.map_or_else(Stdio::inherit, Stdio::from));
+        command.arg("--onnxruntime").arg(&self.library).arg("--engine-cache").arg(self.engines());
+        if self.options.without_gpu {
             command.env("CUDA_VISIBLE_DEVICES", "");
         }
         command.args(flags);
@@ -70,59 +80,63 @@ impl<'a> Subject<'a> {
         Ok((server, started.elapsed().as_secs_f64()))
     }
 
-    /// Benchmarks the lanes with the quick preset.
-    pub(super) fn bench(&self, server: &Server, flags: &[&str]) -> anyhow::Result<Output> {
-        suite::bench_command(server, self.arch).args(flags).output().context("cannot start the benchmark")
+    /// Benchmarks the lanes with the quick preset; the report's folder has this name.
+    pub(super) fn bench(&self, server: &Server, name: &str, flags: &[&str]) -> anyhow::Result<Run> {
+        let mut command = suite::bench_command(server, self.arch);
+        command.args(flags);
+        self.run(command, name)
     }
 
-    /// Compares the lanes with the reference, which the first call writes.
-    pub(super) fn compare(&self, server: &Server) -> anyhow::Result<Lanes> {
-        self.compare_with_flags(server, if self.without_gpu { &["--without-gpu"] } else { &[] })
+    /// Compares the outputs of each lane with those of the same lane of a server on the CPU.
+    pub(super) fn compare(&self, server: &Server, cpu: &Server) -> anyhow::Result<Vec<Lane>> {
+        let peers: Vec<_> =
+            cpu.ports().iter().map(|(listener, port)| format!("{listener}=http://127.0.0.1:{port}")).collect();
+        let mut command = suite::bench_command(server, self.arch);
+        command.arg(format!("--against={CPU}={}", peers.join(",")));
+        // Nothing is measured: each lane answers the least that a run has.
+        command.args(["--batches=1", "--concurrency", "--iterations=1", "--blocks=1"]);
+        let run = self.run(command, "parity")?;
+        ensure!(run.success, "the comparison of outputs failed");
+        Ok(run.lanes())
     }
 
-    /// As [`Self::compare`], with these flags of `gpu_check.py`.
-    pub(super) fn compare_with_flags(&self, server: &Server, flags: &[&str]) -> anyhow::Result<Lanes> {
-        let output = Command::new(root().join(".quintet/venv/bin/python"))
-            .arg("xtask/python/gpu_check.py")
-            .arg(serde_json::to_string(server.ports())?)
-            .args([self.arch, PHOTO])
-            .arg(self.folder.join("reference.npz"))
-            .args(flags)
-            .current_dir(root())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot start gpu_check.py")?;
-        match output.status.code() {
-            Some(0 | 3) => Ok(Lanes { table: String::from_utf8(output.stdout)?, pass: output.status.success() }),
-            _ => bail!("gpu_check.py failed: {}", output.status),
-        }
+    fn run(&self, mut command: Command, name: &str) -> anyhow::Result<Run> {
+        let folder = self.folder.join(name);
+        command.arg("--output").arg(&folder).stderr(Stdio::inherit());
+        let output = command.output().context("cannot start the benchmark")?;
+        let report = files(&folder)?.into_iter().filter(|path| path.ends_with("report.json")).next_back();
+        let report = report.map(|path| -> anyhow::Result<_> {
+            serde_json::from_slice(&fs::read(&path)?).with_context(|| path.display().to_string())
+        });
+        Ok(Run {
+            printed: String::from_utf8_lossy(&output.stdout).into_owned(),
+            success: output.status.success(),
+            report: report.transpose()?.unwrap_or_default(),
+        })
     }
 
     /// Compares the onnx lanes with in-process runs of the model on the same provider, for batches of 1 to 32.
-    pub(super) fn compare_with_in_process(&self, server: &Server) -> anyhow::Result<Output> {
+    pub(super) fn compare_with_in_process(&self, server: &Server) -> anyhow::Result<Run> {
         let models = program("release", "quintet-models");
-        let gpu = if self.without_gpu { "" } else { " --gpu 0" };
+        let gpu = if self.options.without_gpu { "" } else { " --gpu 0" };
         let (models, library) = (models.display(), self.library.display());
         let arch = self.arch;
-        let in_process = format!("{models} time --repository {} --model {arch} --onnxruntime {library}{gpu}", MODELS);
+        let in_process = format!("{models} time --repository {MODELS} --model {arch} --onnxruntime {library}{gpu}");
         // The elements of the embedding and the logits.
         let reply_elements = if ["resnet18", "resnet34"].contains(&arch) { "1512" } else { "3048" };
         let ports = server.ports();
         let target = format!("onnx=http://127.0.0.1:{},grpc://127.0.0.1:{}", ports["onnx-http"], ports["onnx-grpc"]);
         let mut command = Command::new(program("release", "quintet-bench"));
         command.args(["floor", "--target", &target, "--model", arch, "--images", "image", "--in-process", &in_process]);
-        command.args([
-            "--reply-elements",
-            reply_elements,
-            "--payload",
-            "1,4,8,16,32",
-            "--concurrency",
-            "1",
-            "--window",
-            "500ms",
-        ]);
-        command.current_dir(root());
-        command.stderr(Stdio::inherit()).output().context("cannot start the benchmark")
+        command.args(["--reply-elements", reply_elements, "--payload", "1,4,8,16,32"]);
+        command.args(["--concurrency", "1", "--window", "500ms"]);
+        let output =
+            command.current_dir(root()).stderr(Stdio::inherit()).output().context("cannot start the benchmark")?;
+        Ok(Run {
+            printed: String::from_utf8_lossy(&output.stdout).into_owned(),
+            success: output.status.success(),
+            ..Run::default()
+        })
     }
 
     /// Writes a repository in which the model's configuration enables CUDA graphs; returns its path.

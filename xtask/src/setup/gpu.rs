@@ -1,10 +1,10 @@
-//! Installs what the lanes need on a GPU besides its driver: ONNX Runtime's GPU build, CUDA 13 and cuDNN 9.
+//! Installs what the lanes need on a GPU besides its driver: ONNX Runtime's GPU build, CUDA 13 and cuDNN 9, and TensorRT for
+//! RTX where it runs.
 
 use std::{
     env::consts::{ARCH, OS},
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -12,15 +12,15 @@ use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
 use super::{
     folder::create_once,
+    libraries::missing,
     pip::{ANY_PYTHON, Progress, download, unpack_all},
+    tensorrt_rtx::{supports, tensorrt_rtx},
 };
 use crate::project::root;
 
 const REQUIREMENTS: &str = "xtask/python/gpu.txt";
 /// The CUDA version of the wheels, and the first driver that runs it.
 const CUDA: (i32, &str) = (13, "580");
-/// Libraries of the driver, which no wheel has.
-const OF_THE_DRIVER: [&str; 2] = ["libcuda.so.1", "libnvidia-ml.so.1"];
 /// The wheels' libraries that the lanes use, by the beginning of their names.
 const WANTED: [&str; 7] =
     ["libonnxruntime", "libcudart.so", "libnvrtc.so", "libnvrtc-builtins.so", "libcublas", "libcurand.so", "libcudnn"];
@@ -32,6 +32,8 @@ pub(crate) enum Gpu {
     Auto,
     /// Install the libraries even if it has none.
     On,
+    /// As `On`, and TensorRT for RTX.
+    Rtx,
     /// Run on the CPU.
     Off,
 }
@@ -40,13 +42,14 @@ impl Gpu {
     /// The value of the variable `GPU`, which `make demo GPU=off` sets.
     ///
     /// # Errors
-    /// For any other value than `auto`, `on` and `off`.
+    /// For any other value than `auto`, `on`, `rtx` and `off`.
     pub(crate) fn from_environment() -> anyhow::Result<Self> {
         match std::env::var("GPU").as_deref() {
             Err(_) | Ok("" | "auto") => Ok(Self::Auto),
             Ok("on") => Ok(Self::On),
+            Ok("rtx") => Ok(Self::Rtx),
             Ok("off") => Ok(Self::Off),
-            Ok(other) => bail!("GPU={other}: use auto, on or off"),
+            Ok(other) => bail!("GPU={other}: use auto, on, rtx or off"),
         }
     }
 }
@@ -56,7 +59,26 @@ impl Gpu {
 /// # Errors
 /// When Python or pip is missing, the package registry cannot be reached, or a library is missing afterwards.
 pub(super) fn install(gpu: Gpu) -> anyhow::Result<()> {
-    if gpu == Gpu::On || (gpu == Gpu::Auto && is_usable()) { gpu_libraries().map(drop) } else { Ok(()) }
+    let wanted = match gpu {
+        Gpu::Auto => usable(),
+        Gpu::On => Some(Wanted { rtx: false }),
+        Gpu::Rtx => Some(Wanted { rtx: true }),
+        Gpu::Off => None,
+    };
+    if let Some(Wanted { rtx }) = wanted {
+        let folder = gpu_libraries()?;
+        if rtx {
+            tensorrt_rtx(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a GPU needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    /// Whether TensorRT for RTX, beside CUDA.
+    rtx: bool,
 }
 
 /// Installs the libraries, whatever the machine has. Returns their folder.
@@ -70,15 +92,15 @@ pub(crate) fn gpu_libraries() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Whether the machine has a GPU and a driver that is new enough. If not, says why the lanes run on the CPU.
-fn is_usable() -> bool {
+/// What the machine's GPUs need, if it has one and a driver that is new enough. If not, says why the lanes run on the CPU.
+fn usable() -> Option<Wanted> {
     let nvml = match Nvml::init() {
         Ok(nvml) => nvml,
         // A machine without a GPU is no news.
-        Err(nvml_wrapper::error::NvmlError::LibloadingError(_)) => return false,
+        Err(nvml_wrapper::error::NvmlError::LibloadingError(_)) => return None,
         Err(error) => {
             eprintln!("NVIDIA's driver does not answer ({error}): the lanes run on the CPU");
-            return false;
+            return None;
         }
     };
     let driver = nvml.sys_driver_version().unwrap_or_else(|error| error.to_string());
@@ -89,14 +111,20 @@ fn is_usable() -> bool {
             "NVIDIA driver {driver} is for CUDA {major}.{minor}; CUDA {} needs driver {} or newer: the lanes run on the CPU",
             CUDA.0, CUDA.1
         );
-        return false;
+        return None;
     }
-    let name = nvml.device_by_index(0).and_then(|device| device.name());
-    match name {
-        Ok(name) => eprintln!("{name}, NVIDIA driver {driver}"),
-        Err(error) => eprintln!("NVIDIA driver {driver} shows no GPU ({error}): the lanes run on the CPU"),
+    let device = nvml.device_by_index(0).and_then(|device| Ok((device.name()?, device.cuda_compute_capability()?)));
+    match device {
+        Ok((name, capability)) => {
+            let (major, minor) = (capability.major, capability.minor);
+            eprintln!("{name}, compute capability {major}.{minor}, NVIDIA driver {driver}");
+            Some(Wanted { rtx: supports(major, minor) })
+        }
+        Err(error) => {
+            eprintln!("NVIDIA driver {driver} shows no GPU ({error}): the lanes run on the CPU");
+            None
+        }
     }
-    nvml.device_count().is_ok_and(|count| count > 0)
 }
 
 fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
@@ -119,44 +147,8 @@ fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
         }
     }
     fs::remove_dir_all(&temporary).with_context(|| temporary.display().to_string())?;
-    let missing = missing(folder)?;
+    // Classic TensorRT has no wheel, and is used where it is installed.
+    let missing = missing(folder, |name| !name.contains("_tensorrt"))?;
     ensure!(missing.is_empty(), "{} lacks {}", folder.display(), missing.join(", "));
     Ok(())
-}
-
-/// What the libraries of a folder are linked with and neither it, the system nor the driver has. Without those of classic
-/// TensorRT, which has no wheel and is used where it is installed.
-fn missing(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let mut missing = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.contains(".so") || name.contains("_tensorrt") {
-            continue;
-        }
-        let output =
-            Command::new("ldd").arg(&path).env("LD_LIBRARY_PATH", folder).output().context("cannot run ldd")?;
-        missing
-            .extend(not_found(&String::from_utf8_lossy(&output.stdout)).map(|library| format!("{library} for {name}")));
-    }
-    missing.sort();
-    Ok(missing)
-}
-
-/// The libraries that `ldd` did not find, but for the driver's.
-fn not_found(ldd: &str) -> impl Iterator<Item = &str> {
-    let names = ldd.lines().filter_map(|line| line.trim().strip_suffix("=> not found")).map(str::trim);
-    names.filter(|name| !OF_THE_DRIVER.contains(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_drivers_libraries_may_be_missing() {
-        let ldd = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibcuda.so.1 => not found\n\tlibcublas.so.13 => not found\n\
-                   \tlibm.so.6 => /lib/libm.so.6 (0x00007f)\n";
-        assert_eq!(not_found(ldd).collect::<Vec<_>>(), ["libcublas.so.13"]);
-    }
 }

@@ -2,12 +2,14 @@
 
 mod folder;
 mod gpu;
+mod libraries;
 mod libtorch;
 mod oha;
 mod onnxruntime;
 mod openvino;
 mod perf_analyzer;
 mod pip;
+mod tensorrt_rtx;
 mod venv;
 
 pub(crate) use gpu::{Gpu, gpu_libraries};
@@ -16,6 +18,7 @@ pub(crate) use oha::oha;
 pub(crate) use onnxruntime::gpu_library;
 pub(crate) use openvino::openvino;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
+pub(crate) use tensorrt_rtx::tensorrt_rtx;
 pub(crate) use venv::{deploy_python, triton_python};
 
 /// Installs ONNX Runtime for the CPU, for a GPU that can be used (or as [`Gpu::from_environment`] says), and with `tests` the

@@ -9,6 +9,7 @@ pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod outputs;
+pub mod peers;
 pub mod rule;
 pub mod run;
 pub mod samples;
@@ -25,13 +26,14 @@ use crate::{
 };
 
 /// Every rule. Warnings of one severity are shown in this order.
-pub const RULES: [Rule; 37] = [
+pub const RULES: [Rule; 38] = [
     run::INTERRUPTED,
     run::RESUMED,
     run::REQUEST_ERRORS,
     outputs::DIFFER,
     outputs::NOT_COMPARED,
     server::SHARED_PROVIDER,
+    peers::SETTINGS_DIFFER,
     server::COUNT_MISMATCH,
     server::NO_COUNTERS,
     warm_up::ENGINE_BUILD,

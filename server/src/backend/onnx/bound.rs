@@ -18,6 +18,7 @@ use super::{
     run_options::{Stoppable, run_options},
     values,
 };
+use crate::backend::run_error;
 
 /// The bindings of one session.
 pub(super) struct Bound {
@@ -49,7 +50,7 @@ impl Bound {
         let started = Instant::now();
         let bound = self.bind(inputs, run);
         timings.copy_in += started.elapsed();
-        let outcome = bound.map_err(InferError::internal).and_then(|()| self.run_bound(session, run, timings));
+        let outcome = bound.map_err(run_error).and_then(|()| self.run_bound(session, run, timings));
         // Releases the batch and its outputs, which would otherwise be kept until the next run.
         self.binding.clear();
         if run.request.cancel.is_cancelled() {
@@ -114,8 +115,8 @@ impl Bound {
         let started = Instant::now();
         let results = session.run_binding_with_options(&self.binding, &options.0);
         drop(guard);
-        let results = results.map_err(InferError::internal)?;
-        self.binding.synchronize_outputs().map_err(InferError::internal)?;
+        let results = results.map_err(run_error)?;
+        self.binding.synchronize_outputs().map_err(run_error)?;
         timings.infer = started.elapsed();
         take(results, run, timings)
     }

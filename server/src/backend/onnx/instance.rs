@@ -14,7 +14,7 @@ use super::{
     run_options::{Stoppable, run_options},
     values,
 };
-use crate::backend::gpu_work;
+use crate::backend::{gpu_work, run_error};
 
 /// A session that runs one batch at a time.
 pub(super) struct OnnxInstance {
@@ -126,7 +126,7 @@ impl Plain {
             // The options are terminated, and would stop every later run, too.
             self.selected = None;
         }
-        take(results.map_err(InferError::internal)?, run, timings)
+        take(results.map_err(run_error)?, run, timings)
     }
 }
 

@@ -59,6 +59,9 @@ const NAMED: [(Provider, &str); 5] = [
 ];
 
 impl Provider {
+    /// The providers that run on NVIDIA's GPUs.
+    pub const ON_GPUS: [Self; 3] = [Self::TensorRt, Self::Cuda, Self::Plugin(Plugin::TensorRtRtx)];
+
     /// ONNX Runtime's name, e.g. `CUDAExecutionProvider`.
     pub fn name(self) -> &'static str {
         match self {

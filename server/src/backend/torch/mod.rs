@@ -12,7 +12,7 @@ use tch::{Cuda, Device, Kind, TchError, Tensor as Torch};
 
 pub use self::error::TorchError;
 use self::{error::first_line, resnet::ResNet, script::Script};
-use super::gpu_work;
+use super::{gpu_work, run_error};
 
 /// The network that runs a batch. Outputs are in the order of the specification, `None` if they are not wanted.
 enum Network {
@@ -66,7 +66,7 @@ impl TorchInstance {
 
 impl Instance for TorchInstance {
     fn run(&mut self, request: RunRequest<'_>, timings: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
-        let internal = |error: TchError| InferError::internal(format_args!("libtorch: {}", first_line(&error)));
+        let internal = |error: TchError| run_error(format_args!("libtorch: {}", first_line(&error)));
         let _guard = tch::no_grad_guard();
         let _work = on_gpu(self.device);
         let started = Instant::now();
@@ -158,7 +158,7 @@ fn to_torch(tensor: &Tensor, kind: Kind, device: Device) -> Result<Torch, TchErr
 /// # Errors
 /// When its type or shape is not that of the specification.
 fn from_torch(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
-    let internal = |error: TchError| InferError::internal(format_args!("libtorch: {}", first_line(&error)));
+    let internal = |error: TchError| run_error(format_args!("libtorch: {}", first_line(&error)));
     let found = output.f_kind().map_err(internal)?;
     if Some(found) != kind(spec.data_type) {
         let (name, wanted) = (&spec.name, spec.data_type);

@@ -16,13 +16,13 @@ use metrics::Label;
 use metrics_exporter_prometheus::LabelSet;
 use metrics_util::storage::Histogram;
 use parking_lot::Mutex;
-use quintet_engine::{FailureReason, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
+use quintet_engine::{FailureReason, GpuMemory, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
 pub use connections::{Closed, ConnectionCounters};
 use names::{
-    CACHE_COUNTERS, COUNTERS, FAILURES, FIRST_RESPONSE, FIRST_RESPONSE_BOUNDS_MS, LATENCY_COUNTERS, LOAD_SECONDS,
-    PENDING, PROVIDER, SUMMARIES,
+    CACHE_COUNTERS, COUNTERS, FAILURES, FIRST_RESPONSE, FIRST_RESPONSE_BOUNDS_MS, GPU_MEMORY, LATENCY_COUNTERS,
+    LOAD_SECONDS, PENDING, PROVIDER, SUMMARIES,
 };
 pub use options::MetricsOptions;
 use summary::Summary;
@@ -137,15 +137,18 @@ fn counters(options: &MetricsOptions, models: &[Reading]) -> Vec<Family> {
     families
 }
 
-fn gauges(models: &[Reading]) -> [Family; 3] {
-    let [mut pending, mut load, mut provider] =
-        [PENDING, LOAD_SECONDS, PROVIDER].map(|metric| Family::new("gauge", metric));
+fn gauges(models: &[Reading]) -> [Family; 4] {
+    let [mut pending, mut load, mut provider, mut gpu_memory] =
+        [PENDING, LOAD_SECONDS, PROVIDER, GPU_MEMORY].map(|metric| Family::new("gauge", metric));
     for Reading { series, model, .. } in models {
         pending.sample(&series.labels, model.pending_requests());
         load.sample(&series.labels, model.load_time().as_secs_f64());
         provider.sample(&series.provider, 1);
+        for &GpuMemory { gpu, bytes } in model.gpu_memory() {
+            gpu_memory.labelled(&series.labels, ("gpu", gpu), bytes);
+        }
     }
-    [pending, load, provider]
+    [pending, load, provider, gpu_memory]
 }
 
 fn distributions(models: &[Reading]) -> Vec<Family> {
@@ -260,7 +263,7 @@ mod tests {
         let (metrics, registry) = (ServiceMetrics::new(MetricsOptions::default()), Registry::default());
         let tagged = ModelConfig { metric_tags: [("team".into(), "red".into())].into(), ..ModelConfig::default() };
         for (name, config) in [("a", ModelConfig::default()), ("b", tagged)] {
-            let model = model(name);
+            let model = model(name).with_gpu_memory(vec![GpuMemory { gpu: 1, bytes: 64 }]);
             metrics.register(&model, &config);
             registry.set(name, 1, VersionState::Ready(Arc::new(model)));
         }
@@ -269,6 +272,7 @@ mod tests {
         assert!(text.contains("nv_inference_count{model=\"a\",version=\"1\"} 1\n"), "{text}");
         assert!(text.contains("nv_inference_count{model=\"b\",version=\"1\",_team=\"red\"} 0\n"), "{text}");
         assert_eq!(text.matches("# TYPE nv_inference_count counter").count(), 1, "{text}");
+        assert!(text.contains("quintet_model_gpu_memory_bytes{model=\"a\",version=\"1\",gpu=\"1\"} 64\n"), "{text}");
         for reason in ["REJECTED", "CANCELED", "BACKEND", "OTHER"] {
             let line = format!("nv_inference_request_failure{{model=\"a\",version=\"1\",reason=\"{reason}\"}} 0\n");
             assert!(text.contains(&line), "{line} is not in {text}");
@@ -286,6 +290,7 @@ mod tests {
         nv_inference_request_success
         nv_model_load_duration_secs
         quintet_connections_closed_total
+        quintet_model_gpu_memory_bytes
         quintet_model_provider_info
         ");
         metrics.forget("a");

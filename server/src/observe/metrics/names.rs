@@ -62,6 +62,11 @@ pub(super) const PENDING: (&str, &str) =
     ("nv_inference_pending_request_count", "Instantaneous number of pending requests awaiting execution per-model.");
 pub(super) const LOAD_SECONDS: (&str, &str) = ("nv_model_load_duration_secs", "Model load time in seconds");
 /// A metric that only this server has.
+pub(super) const GPU_MEMORY: (&str, &str) = (
+    "quintet_model_gpu_memory_bytes",
+    "GPU memory that loading and warming the model took, in bytes; approximate where models load side by side",
+);
+/// A metric that only this server has.
 pub(super) const PROVIDER: (&str, &str) = (
     "quintet_model_provider_info",
     "Always 1: the execution provider that runs the model, and the reason if it is not the first choice",

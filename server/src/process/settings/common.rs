@@ -8,6 +8,7 @@ use super::{
     access::{Access, AccessFlags},
     boolean::boolean,
     ep_library::EpLibrary,
+    gpu_fault::OnGpuFault,
     guard::{GuardFlags, GuardSettings},
     images::{ImageFlags, Images},
     memory::{Memory, MemoryFlags},
@@ -64,7 +65,10 @@ settings! {
     /// What to do if a model's first provider does not work (in Triton mode: a GPU that its configuration names): use the next one, or refuse to load the model [default: fallback]
     #[arg(value_enum)]
     provider_policy: ProviderPolicy = ProviderPolicy::Fallback, "QUINTET_PROVIDER_POLICY";
-    /// Library with an execution provider (an ONNX Runtime plug-in), loaded as code when the server starts; the providers tensorrt-rtx and openvino need theirs under these names; may be repeated, separated by commas in the variable
+    /// What to do when a GPU fails so that only a new process can use it again (an illegal address, an ECC error, a lost device): end the process, so that whatever supervises it starts it again, or go on, not ready, with the models that run elsewhere [default: exit]
+    #[arg(value_enum)]
+    gpu_fault: OnGpuFault = OnGpuFault::Exit, "QUINTET_GPU_FAULT";
+    /// Library with an execution provider (an ONNX Runtime plug-in), loaded as code when the server starts; the providers tensorrt-rtx and openvino need theirs under these names; may be repeated, separated by commas in the variable [default: tensorrt-rtx from the folder tensorrt-rtx beside ONNX Runtime's library, if it is there]
     #[arg(value_name = "NAME=PATH", value_delimiter = ',')]
     ep_library: Vec<EpLibrary> = Vec::new(), "QUINTET_EP_LIBRARY";
     /// Folder that caches what providers compile, such as TensorRT engines, which take minutes to build; it has one subfolder for each model, device and ONNX Runtime version [default: .quintet/engines; in Triton mode only as a model's configuration says]

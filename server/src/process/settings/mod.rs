@@ -7,6 +7,7 @@ mod boolean;
 mod common;
 mod endpoint;
 mod ep_library;
+mod gpu_fault;
 mod guard;
 mod images;
 mod log_format;
@@ -19,6 +20,7 @@ pub use self::{
     common::{Common, CommonFlags},
     endpoint::{Endpoint, NotAnEndpoint},
     ep_library::{EpLibrary, NotALibrary},
+    gpu_fault::OnGpuFault,
     images::{ImageFlags, Images, or_cores},
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},

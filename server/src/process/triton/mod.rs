@@ -89,6 +89,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         connections: common.connections(),
         exit_delay: common.exit_delay(),
         exit_timeout: common.exit_timeout(),
+        on_gpu_fault: common.gpu_fault,
         ports_file: &common.ports_file,
     };
     serve::run(specs, limits, load(Arc::clone(&service), flags, &common)).await

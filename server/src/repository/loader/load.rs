@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
-use quintet_engine::Model;
+use quintet_engine::{GpuMemory, Model, StartError};
 use quintet_proto::inference::ModelConfig;
 
 use super::{options::Loader, plan::Plan};
 use crate::{
     catalog::Catalog,
+    observe::gpu,
     repository::{source::ModelSource, spec::complete, warmup},
 };
 
@@ -23,6 +24,7 @@ impl Loader {
         let plan = Plan::new(source, self).with_context(in_config)?;
         let is_file = plan.is_file();
 
+        let memory_before = gpu::memory_used_bytes();
         let opened = plan.open()?;
         let (inputs, outputs) = opened.tensors();
         let mut details = complete(opened.source(), inputs, outputs, self.auto_complete).with_context(in_config)?;
@@ -33,8 +35,19 @@ impl Loader {
 
         let runner = opened.into_runner(&details, catalog);
         let model = runner.and_then(|runner| runner.start(details.spec, samples, catalog.pool().clone(), started));
+        let model = model.inspect_err(|error| {
+            if let Some(lost) = error.downcast_ref::<StartError>().and_then(StartError::device_lost) {
+                catalog.gpu_fault().report(&source.name, &lost.to_string());
+            }
+        });
         // Without a model file, an error is an error of the configuration.
         let mut model = if is_file { model? } else { model.with_context(in_config)? };
+        let is_on_gpu = model.placement().gpu.is_some();
+        model = model.with_gpu_memory(if is_on_gpu {
+            added(&memory_before, &gpu::memory_used_bytes())
+        } else {
+            Vec::new()
+        });
         if let Some(cache) = cache {
             model = model.with_cache(cache);
         }
@@ -48,5 +61,22 @@ impl Loader {
             "model is ready"
         );
         Ok((model, details.config))
+    }
+}
+
+/// What each GPU has more in use than before. Other loads and processes count, too.
+fn added(before: &[u64], after: &[u64]) -> Vec<GpuMemory> {
+    let more = before.iter().zip(after).enumerate().map(|(gpu, (before, after))| (gpu, after.saturating_sub(*before)));
+    more.filter(|&(_, bytes)| bytes > 0).map(|(gpu, bytes)| GpuMemory { gpu, bytes }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_takes_what_its_gpus_have_more_in_use() {
+        assert_eq!(added(&[100, 500, 7], &[400, 500, 3]), [GpuMemory { gpu: 0, bytes: 300 }]);
+        assert!(added(&[], &[]).is_empty());
     }
 }

@@ -14,10 +14,13 @@ use super::{
     check::{check, probe},
     device::Device,
 };
-use crate::backend::onnx::{
-    outputs::Run,
-    run_options::{graph_options, run_options},
-    values::{self, Borrowed},
+use crate::backend::{
+    onnx::{
+        outputs::Run,
+        run_options::{graph_options, run_options},
+        values::{self, Borrowed},
+    },
+    run_error,
 };
 
 /// A graph recorded for inputs of one shape.
@@ -84,10 +87,10 @@ impl Graph {
         let given: Vec<SessionInputValue<'_>> =
             run.request.inputs.iter().flatten().map(values::input).collect::<Result<_, InferError>>()?;
         let pairs = given.iter().map(|value| &**value).zip(&self.inputs);
-        device.copy(pairs).map_err(InferError::internal)?;
+        device.copy(pairs).map_err(run_error)?;
         timings.copy_in = started.elapsed();
         let started = Instant::now();
-        drop(session.run_binding_with_options(&self.binding, &self.options).map_err(InferError::internal)?);
+        drop(session.run_binding_with_options(&self.binding, &self.options).map_err(run_error)?);
         timings.infer = started.elapsed();
         let started = Instant::now();
         let outputs = self.copy_outputs(device, run);
@@ -103,7 +106,7 @@ impl Graph {
         });
         let made = made.collect::<ort::Result<Vec<_>>>().map_err(InferError::internal)?;
         let pairs = self.outputs.iter().zip(&made).filter_map(|((from, ..), to)| Some((from, to.as_ref()?)));
-        device.copy(pairs).map_err(InferError::internal)?;
+        device.copy(pairs).map_err(run_error)?;
         let named = run.output_names.iter().zip(made);
         // The copies belong to this run alone.
         let borrowed = Borrowed { inputs: &[], placements: &[] };
