@@ -29,6 +29,9 @@ use crate::{
     tensor::Tensor,
 };
 
+/// Observes the errors of a lost device.
+type OnDeviceLost = Box<dyn Fn(&InferError) + Send + Sync>;
+
 /// What the threads of one model share.
 pub(crate) struct Shared {
     pub(crate) spec: Arc<ModelSpec>,
@@ -40,7 +43,7 @@ pub(crate) struct Shared {
     /// `None` if the instances run on their own threads only.
     pub(crate) pace: Option<Pace>,
     /// Called with each error of a lost device.
-    pub(crate) on_device_lost: OnceLock<Box<dyn Fn(&InferError) + Send + Sync>>,
+    pub(crate) on_device_lost: OnceLock<OnDeviceLost>,
 }
 
 impl Shared {

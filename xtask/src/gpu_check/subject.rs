@@ -104,7 +104,7 @@ impl<'a> Subject<'a> {
         let folder = self.folder.join(name);
         command.arg("--output").arg(&folder).stderr(Stdio::inherit());
         let output = command.output().context("cannot start the benchmark")?;
-        let report = files(&folder)?.into_iter().filter(|path| path.ends_with("report.json")).next_back();
+        let report = files(&folder)?.into_iter().rfind(|path| path.ends_with("report.json"));
         let report = report.map(|path| -> anyhow::Result<_> {
             serde_json::from_slice(&fs::read(&path)?).with_context(|| path.display().to_string())
         });
