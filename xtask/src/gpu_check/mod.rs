@@ -13,6 +13,7 @@ use std::{fs, io::Write as _, path::Path, process::ExitCode};
 use anyhow::Context as _;
 
 pub(crate) use pack::pack;
+pub(crate) use subject::Options;
 
 use self::{
     host::Host,
@@ -24,15 +25,6 @@ use crate::{project::root, suite::MODELS};
 /// Exit status without a GPU.
 const NO_GPU: u8 = 3;
 const PAGE: &str = "results/gpu-check.md";
-
-/// What the check has to go by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
-    /// Run without a GPU, to test the check itself: the lanes must then run on the CPU.
-    pub(crate) without_gpu: bool,
-    /// Use the programs, libraries and models that are here: neither set up nor build.
-    pub(crate) prebuilt: bool,
-}
 
 /// Runs the checks and writes [`PAGE`]. Exit status: 0 if every lane runs where it should and agrees with the CPU, 1 if one
 /// does not, 3 without a GPU.

@@ -9,16 +9,22 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{
-    Options,
-    run::{CPU, Lane, Run},
-};
+use super::run::{CPU, Lane, Run};
 use crate::{
     project::{program, root},
     server::{SUITE, Server},
     setup,
     suite::{self, MODELS},
 };
+
+/// What the check has to go by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Run without a GPU, to test the check itself: the lanes must then run on the CPU.
+    pub(crate) without_gpu: bool,
+    /// Use the programs, libraries and models that are here: neither set up nor build.
+    pub(crate) prebuilt: bool,
+}
 
 /// The programs, library and folders of the check.
 pub(super) struct Subject<'a> {
