@@ -64,6 +64,7 @@ mod tests {
         Cancelled 499 Cancelled retry=false
         Unsupported 501 Unimplemented retry=false
         Internal 500 Internal retry=false
+        DeviceLost 503 Unavailable retry=true
         ");
     }
 }
