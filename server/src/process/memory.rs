@@ -1,4 +1,8 @@
-//! Makes the C library's allocator keep the memory of large buffers.
+//! Makes the C library's allocator keep the memory of large buffers, and gives back what models without traffic used.
+
+use std::time::Duration;
+
+use crate::backend::onnx::release_idle;
 
 /// Blocks below this size are never mapped separately. This is glibc's maximum.
 const MAP_FROM_BYTES: i32 = 32 << 20;
@@ -19,6 +23,19 @@ pub fn keep_large_buffers() -> bool {
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     false
+}
+
+/// A model that has no run for this long, and at most twice as long, gives back the memory that its runs used.
+const IDLE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Gives back the memory that the runs of models without traffic used, from time to time. Never returns.
+pub async fn release_while_idle() {
+    loop {
+        tokio::time::sleep(IDLE_INTERVAL).await;
+        if let Err(error) = tokio::task::spawn_blocking(release_idle).await {
+            tracing::error!(%error, "cannot give back unused memory");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     observe::gpu_fault::GpuFault,
     process::{
         access::AccessControl,
-        exit,
+        exit, memory,
         settings::{Common, EpLibrary, OnGpuFault, or_cores},
     },
     service::Service,
@@ -84,6 +84,7 @@ pub async fn run(
     // Every listener is bound before anything slow happens.
     let Bound { listeners, ports, sockets } = bind(listeners, &limits).await?;
     tokio::spawn(limits.access.watch());
+    tokio::spawn(memory::release_while_idle());
     let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
     let services = serve(listeners, &serving, &stop)?;
     let server = Server { services, stop, serving };

@@ -4,18 +4,23 @@
 //! memory. On the CPU nothing is copied, and a plain run is as fast, unless outputs have placements: they are bound so
 //! that ONNX Runtime writes to them.
 
-use std::{ffi::CString, sync::Arc, time::Instant};
+use std::{
+    ffi::{CStr, CString},
+    sync::Arc,
+    time::Instant,
+};
 
 use ort::{
     AsPointer as _,
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
-    session::{IoBinding, NoSelectedOutputs, Session, SessionInputValue},
+    session::{IoBinding, RunOptions, Session, SessionInputValue},
 };
 use quintet_engine::{InferError, RunTimings, Tensor};
 
 use super::{
+    handle::Handle,
     outputs::{Run, take},
-    run_options::{Stoppable, run_options},
+    run_options::{run_options, stop},
     values,
 };
 use crate::backend::run_error;
@@ -23,27 +28,24 @@ use crate::backend::run_error;
 /// The bindings of one session.
 pub(super) struct Bound {
     binding: IoBinding,
-    options: Option<Arc<Stoppable<NoSelectedOutputs>>>,
+    options: Option<Arc<RunOptions>>,
     cpu: MemoryInfo<'static>,
-    inputs: Vec<CString>,
 }
 
 impl Bound {
-    pub(super) fn new(session: &Session, inputs: &[String]) -> ort::Result<Self> {
-        let name = |name: &String| CString::new(name.as_str()).map_err(ort::Error::wrap);
+    pub(super) fn new(session: &Session) -> ort::Result<Self> {
         Ok(Self {
             binding: session.create_binding()?,
             options: None,
             cpu: MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?,
-            inputs: inputs.iter().map(name).collect::<Result<_, _>>()?,
         })
     }
 
     /// Binds and runs. Returns one entry for each output of the instance.
     pub(super) fn run(
         &mut self,
-        session: &mut Session,
-        inputs: &[(&str, SessionInputValue<'_>)],
+        session: &mut Handle,
+        inputs: &[(&CStr, SessionInputValue<'_>)],
         run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -61,13 +63,8 @@ impl Bound {
     }
 
     /// The caller keeps the inputs' memory and the placements alive until the binding is cleared.
-    fn bind(&mut self, inputs: &[(&str, SessionInputValue<'_>)], run: Run<'_>) -> ort::Result<()> {
-        // Both are in the model's order; omitted inputs are not bound.
-        let mut input_names = self.inputs.iter();
+    fn bind(&mut self, inputs: &[(&CStr, SessionInputValue<'_>)], run: Run<'_>) -> ort::Result<()> {
         for (name, value) in inputs {
-            let Some(name) = input_names.find(|known| known.to_bytes() == name.as_bytes()) else {
-                return Err(ort::Error::new(format!("the model has no input '{name}'")));
-            };
             // ort's own `bind_input` would copy borrowed memory.
             // SAFETY: binding, name and value are alive; the caller of `run` owns the value until `run` has cleared the
             // binding, and only this thread uses the binding.
@@ -97,7 +94,7 @@ impl Bound {
 
     fn run_bound(
         &mut self,
-        session: &mut Session,
+        session: &mut Handle,
         run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
@@ -105,15 +102,15 @@ impl Bound {
             Some(options) => Arc::clone(options),
             None => {
                 let options = run_options().map_err(InferError::internal)?;
-                Arc::clone(self.options.insert(Arc::new(Stoppable(options))))
+                Arc::clone(self.options.insert(Arc::new(options)))
             }
         };
         let guard = run.request.cancel.on_cancel({
             let options = Arc::clone(&options);
-            move || options.stop()
+            move || stop(&options)
         });
         let started = Instant::now();
-        let results = session.run_binding_with_options(&self.binding, &options.0);
+        let results = session.run_bound(&self.binding, &options);
         drop(guard);
         let results = results.map_err(run_error)?;
         self.binding.synchronize_outputs().map_err(run_error)?;
@@ -288,7 +285,7 @@ mod tests {
     fn bound_inputs_are_read_in_place() {
         let mut session = loaded().session;
         let names = ["y".to_owned()];
-        let mut bound = Bound::new(&session, &["x".to_owned()]).unwrap();
+        let mut bound = Bound::new(&session).unwrap();
         let mut numbers = [1.0f32, 2.0];
         let start = numbers.as_mut_ptr();
         let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
@@ -297,7 +294,7 @@ mod tests {
         let cancel = Cancel::new(1);
         let request = RunRequest { inputs: &[], outputs: OutputSet::all(1), placements: &[], cancel: &cancel };
         let run = Run { output_names: &names, request };
-        bound.bind(&[("x", x.into())], run).unwrap();
+        bound.bind(&[(c"x", x.into())], run).unwrap();
         // SAFETY: the second number; nothing reads it meanwhile.
         unsafe { start.add(1).write(3.0) };
         let answers = bound.run_bound(&mut session, run, &mut RunTimings::default()).unwrap();

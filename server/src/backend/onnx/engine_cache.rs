@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::content::Files;
+
 /// The folder of all cached engines, and the library version that they are valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineCache {
@@ -21,16 +23,7 @@ impl EngineCache {
     /// # Errors
     /// When the model cannot be read or the folder cannot be created.
     pub(super) fn model_folder(&self, model_file: &Path, gpu: &str) -> io::Result<PathBuf> {
-        let mut hasher = blake3::Hasher::new();
-        let folder = model_file.parent().unwrap_or(Path::new("."));
-        let mut files: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-        files.retain(|path| path.is_file());
-        files.sort();
-        for path in files {
-            hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes()).update(&[0]);
-            hasher.update_reader(fs::File::open(path)?)?;
-        }
-        let hash = &hasher.finalize().to_hex()[..16];
+        let hash = &Files::of(model_file)?.hash()?.to_hex()[..16];
         let folder = self.folder.join(format!("{hash}-{}-{}", plain(gpu), plain(&self.library)));
         fs::create_dir_all(&folder)?;
         Ok(folder)

@@ -1,26 +1,34 @@
 //! A session as an instance of the engine.
 
-use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
+use std::{
+    ffi::{CStr, CString},
+    mem::ManuallyDrop,
+    sync::Arc,
+    time::Instant,
+};
 
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
-use quintet_engine::{InferError, Instance, OutputSet, Placement, RunRequest, RunTimings, Tensor};
+use ort::session::{RunOptions, SessionInputValue};
+use quintet_engine::{InferError, Instance, Placement, RunRequest, RunTimings, Tensor};
 
 use super::{
     bound::Bound,
     graphs::Graphs,
+    handle::{Handle, c_names},
     loaded::LoadedSession,
     outputs::{Run, take},
     provider::Provider,
-    run_options::{Stoppable, run_options},
+    run_options::{run_options, stop},
     values,
 };
 use crate::backend::{gpu_work, run_error};
 
 /// A session that runs one batch at a time.
 pub(super) struct OnnxInstance {
-    session: ManuallyDrop<Session>,
+    session: ManuallyDrop<Handle>,
     placement: Placement,
     inputs: Vec<String>,
+    /// The names of `inputs` as ONNX Runtime takes them.
+    c_inputs: Vec<CString>,
     outputs: Vec<String>,
     plain: Plain,
     /// `None` if the session cannot be bound.
@@ -43,7 +51,7 @@ impl OnnxInstance {
     /// As [`LoadedSession::into_instance`].
     pub(super) fn new(loaded: LoadedSession, inputs: Vec<String>, outputs: Vec<String>) -> Self {
         let LoadedSession { session, placement, is_bound, graphs, .. } = loaded;
-        let bound = Bound::new(&session, &inputs);
+        let bound = Bound::new(&session);
         if let Err(error) = &bound {
             tracing::warn!(%error, "cannot bind inputs and outputs; they are passed with each run");
         }
@@ -56,7 +64,8 @@ impl OnnxInstance {
                 .ok()
         });
         let (session, bound) = (ManuallyDrop::new(session), bound.ok());
-        Self { session, placement, inputs, outputs, plain: Plain { selected: None }, bound, is_bound, graphs }
+        let (c_inputs, plain) = (c_names(&inputs), Plain { outputs: c_names(&outputs), options: None });
+        Self { session, placement, inputs, c_inputs, outputs, plain, bound, is_bound, graphs }
     }
 
     fn attempt(
@@ -74,7 +83,7 @@ impl OnnxInstance {
         }
         let started = Instant::now();
         // An omitted input has a default in the model.
-        let given = self.inputs.iter().zip(inputs).filter_map(|(name, tensor)| Some((name.as_str(), tensor.as_ref()?)));
+        let given = self.c_inputs.iter().zip(inputs).filter_map(|(name, tensor)| Some((&**name, tensor.as_ref()?)));
         let values = given.map(|(name, tensor)| Ok((name, values::input(tensor)?)));
         let values = values.collect::<Result<Vec<_>, InferError>>()?;
         timings.copy_in = started.elapsed();
@@ -85,7 +94,7 @@ impl OnnxInstance {
             // Without a binding, outputs are not written to their placements, so they must not be read there.
             _ => {
                 let request = RunRequest { placements: &[], ..request };
-                self.plain.run(&mut self.session, values, Run { request, ..run }, timings)
+                self.plain.run(&mut self.session, &values, Run { request, ..run }, timings)
             }
         }
     }
@@ -93,46 +102,43 @@ impl OnnxInstance {
 
 /// Runs whose inputs are passed with the call.
 struct Plain {
-    /// The run options for the last set of outputs: clients rarely change theirs.
-    selected: Option<(OutputSet, Arc<Stoppable<HasSelectedOutputs>>)>,
+    /// The names of the instance's outputs.
+    outputs: Vec<CString>,
+    options: Option<Arc<RunOptions>>,
 }
 
 impl Plain {
     fn run(
         &mut self,
-        session: &mut Session,
-        values: Vec<(&str, SessionInputValue<'_>)>,
+        session: &mut Handle,
+        values: &[(&CStr, SessionInputValue<'_>)],
         run: Run<'_>,
         timings: &mut RunTimings,
     ) -> Result<Vec<Option<Tensor>>, InferError> {
         let RunRequest { outputs, cancel, .. } = run.request;
-        let options = match &self.selected {
-            Some((set, options)) if *set == outputs => Arc::clone(options),
-            _ => {
-                let options = Arc::new(Stoppable(select(run).map_err(InferError::internal)?));
-                self.selected = Some((outputs, Arc::clone(&options)));
-                options
+        let options = match &self.options {
+            Some(options) => Arc::clone(options),
+            None => {
+                let options = run_options().map_err(InferError::internal)?;
+                Arc::clone(self.options.insert(Arc::new(options)))
             }
         };
         let guard = cancel.on_cancel({
             let options = Arc::clone(&options);
-            move || options.stop()
+            move || stop(&options)
         });
+        let requested = self.outputs.iter().enumerate().filter(|(index, _)| outputs.contains(*index));
+        let requested: Vec<_> = requested.map(|(_, name)| name.as_c_str()).collect();
         let started = Instant::now();
-        let results = session.run_with_options(values, &options.0);
+        let results = session.run(values, &requested, &options);
         timings.infer = started.elapsed();
         drop(guard);
         if cancel.is_cancelled() {
             // The options are terminated, and would stop every later run, too.
-            self.selected = None;
+            self.options = None;
         }
         take(results.map_err(run_error)?, run, timings)
     }
-}
-
-fn select(run: Run<'_>) -> ort::Result<RunOptions<HasSelectedOutputs>> {
-    let selector = run.outputs().fold(OutputSelector::no_default(), |selector, (name, _)| selector.with(name));
-    Ok(run_options()?.with_outputs(selector))
 }
 
 impl Drop for OnnxInstance {
@@ -171,7 +177,7 @@ pub(super) mod tests {
     use std::path::Path;
 
     use bytes::Bytes;
-    use quintet_engine::{Cancel, DataType, OutputPlacement, Shape};
+    use quintet_engine::{Cancel, DataType, OutputPlacement, OutputSet, Shape};
     use quintet_onnxruntime::ThreadPool;
 
     use super::*;

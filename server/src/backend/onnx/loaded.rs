@@ -6,7 +6,7 @@ use ort::{session::Session, value::ValueType};
 use quintet_engine::{Placement, TensorSpec};
 use quintet_onnxruntime::Loaded;
 
-use super::{engine_cache::EngineCache, graphs::Device, provider::Provider, values};
+use super::{engine_cache::EngineCache, graphs::Device, handle::Handle, provider::Provider, values};
 
 /// Options for creating sessions.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub enum LoadError {
 
 /// A session with the inputs and outputs of its model file.
 pub struct LoadedSession {
-    pub(super) session: Session,
+    pub(super) session: Handle,
     pub(super) placement: Placement,
     /// Whether it is on a GPU, so that batches are bound before they run.
     pub(super) is_bound: bool,

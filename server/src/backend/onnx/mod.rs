@@ -2,10 +2,14 @@
 
 mod bound;
 mod commit;
+mod content;
 mod engine_cache;
 mod graphs;
+mod handle;
+mod idle_memory;
 mod instance;
 mod loaded;
+mod opened;
 mod option_table;
 mod options;
 mod outputs;
@@ -15,12 +19,14 @@ mod profile;
 mod provider;
 mod run_options;
 mod session;
+mod shared;
 mod tensorrt;
 mod tuning;
 mod values;
 mod versions;
 
 pub use engine_cache::EngineCache;
+pub use idle_memory::{release_after_load, release_idle};
 pub use loaded::{LoadError, LoadOptions, LoadedSession};
 pub use option_table::{OptionError, touches_files};
 pub use options::{Accelerator, ProviderOptions};

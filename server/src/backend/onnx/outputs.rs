@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ort::session::SessionOutputs;
+use ort::value::DynValue;
 use quintet_engine::{InferError, OutputPlacement, RunRequest, RunTimings, Tensor};
 
 use super::values::{self, Borrowed};
@@ -24,22 +24,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The results as one entry for each output of the instance, `None` if it was not requested. An output that lies in an
-/// input's memory is copied.
+/// The results, those of the requested outputs in their order, as one entry for each output of the instance, `None` if it
+/// was not requested. An output that lies in an input's memory is copied.
 pub(super) fn take(
-    mut results: SessionOutputs<'_>,
+    results: Vec<DynValue>,
     run: Run<'_>,
     timings: &mut RunTimings,
 ) -> Result<Vec<Option<Tensor>>, InferError> {
     let started = Instant::now();
     let RunRequest { inputs, placements, .. } = run.request;
     let borrowed = Borrowed { inputs, placements };
-    let mut outputs = run.outputs().map(|(name, placement)| {
-        let value = results
-            .remove(name)
-            .ok_or_else(|| InferError::internal(format_args!("the model gave no output '{name}'")))?;
-        values::output(name, value, placement, borrowed)
-    });
+    let mut outputs =
+        run.outputs().zip(results).map(|((name, placement), value)| values::output(name, value, placement, borrowed));
     let all = (0..run.output_names.len()).map(|index| match run.request.outputs.contains(index) {
         true => outputs.next().transpose(),
         false => Ok(None),

@@ -9,10 +9,11 @@ use quintet_onnxruntime::one_line;
 use super::{
     commit::{Built, commit, only_cpu},
     graphs::Device,
+    handle::Handle,
     loaded::{LoadError, LoadOptions, LoadedSession, inputs, tensors},
     plugin,
     provider::Provider,
-    tensorrt,
+    shared, tensorrt,
     tuning::Tuning,
     versions,
 };
@@ -26,7 +27,8 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
     let mut reasons: Vec<String> = Vec::new();
     for &provider in &options.providers {
         match with_graphs(path, provider, options, tuning) {
-            Ok(((session, nodes), graphs)) => {
+            Ok((session, graphs)) => {
+                let nodes = session.nodes().to_vec();
                 let effective = nodes.first().map_or_else(|| provider.name().to_owned(), |(name, _)| name.clone());
                 let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
                 let (precision, device) = match provider {
@@ -76,7 +78,7 @@ fn with_graphs(
     provider: Provider,
     options: &LoadOptions,
     tuning: &Tuning,
-) -> ort::Result<(Built, Option<Device>)> {
+) -> ort::Result<(Handle, Option<Device>)> {
     let without = Tuning { cuda: tuning.cuda.without_graphs(), ..tuning.clone() };
     if provider != Provider::Cuda || without == *tuning {
         return Ok((build(path, provider, options, &without)?, None));
@@ -95,15 +97,17 @@ fn with_graphs(
 
 /// Builds a session completely: the commit may fail after a successful registration, and both may succeed without any
 /// node on the provider.
-fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
-    match provider {
+fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Handle> {
+    let built = match provider {
         Provider::TensorRt => tensorrt::make(
             || tensorrt::prepare(path, tuning, options),
             |prepared| session(&prepared.file, provider, options, &prepared.tuning),
         ),
         Provider::Plugin(it) => plugin::build(path, it, options, tuning),
-        Provider::Cuda | Provider::Cpu => session(path, provider, options, tuning),
-    }
+        Provider::Cuda => session(path, provider, options, tuning),
+        Provider::Cpu => return shared::session(path, tuning, || session(path, provider, options, tuning)),
+    };
+    Ok(Handle::new(built?))
 }
 
 pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {

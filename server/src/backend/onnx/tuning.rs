@@ -64,6 +64,15 @@ impl Default for Tuning {
 }
 
 impl Tuning {
+    /// Whether a session has threads of its own.
+    pub(super) fn has_own_threads(&self) -> bool {
+        self.intra_op_threads.is_some() || self.inter_op_threads.is_some()
+    }
+
+    /// A builder with these settings, but for those of providers.
+    ///
+    /// # Errors
+    /// When ONNX Runtime does not take one.
     pub(super) fn apply(&self, mut builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         builder = match self.graph_level {
             GraphLevel::All => builder,
@@ -71,7 +80,7 @@ impl Tuning {
             GraphLevel::Basic => builder.with_optimization_level(GraphOptimizationLevel::Level1)?,
             GraphLevel::Off => builder.with_optimization_level(GraphOptimizationLevel::Disable)?,
         };
-        if self.intra_op_threads.is_some() || self.inter_op_threads.is_some() {
+        if self.has_own_threads() {
             builder = builder.with_independent_thread_pool()?;
         }
         if let Some(threads) = self.intra_op_threads {

@@ -8,6 +8,7 @@ use quintet_proto::inference::ModelConfig;
 
 use super::{options::Loader, plan::Plan};
 use crate::{
+    backend::onnx::release_after_load,
     catalog::Catalog,
     observe::gpu,
     repository::{source::ModelSource, spec::complete, warmup},
@@ -48,6 +49,9 @@ impl Loader {
         } else {
             Vec::new()
         });
+        if is_file {
+            release_after_load();
+        }
         if let Some(cache) = cache {
             model = model.with_cache(cache);
         }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use ort::{
     memory::Allocator,
-    session::{IoBinding, RunOptions, Session, SessionInputValue},
+    session::{IoBinding, RunOptions, SessionInputValue},
     value::{DynTensor, DynValue},
 };
 use quintet_engine::{Cancel, DataType, InferError, OutputSet, RunRequest, RunTimings, Shape, Tensor};
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::backend::{
     onnx::{
+        handle::{Handle, c_names},
         outputs::Run,
         run_options::{graph_options, run_options},
         values::{self, Borrowed},
@@ -40,7 +41,7 @@ impl Graph {
     /// Records a graph and checks its replays. The caller holds the exclusive lock for GPU work.
     pub(super) fn record(
         id: usize,
-        session: &mut Session,
+        session: &mut Handle,
         (inputs, outputs): (&[String], &[String]),
         shapes: &[(DataType, Shape)],
         (device, allocator): (&Device, &Allocator),
@@ -49,7 +50,7 @@ impl Graph {
             shapes.iter().map(|(data_type, shape)| probe(*data_type, shape, is_marked)).collect()
         };
         let probes = [probe(false)?, probe(true)?];
-        let run = |session: &mut Session, probe: &[Tensor]| run(session, (inputs, outputs), probe);
+        let run = |session: &mut Handle, probe: &[Tensor]| run(session, (inputs, outputs), probe);
         let expected = [run(session, &probes[0])?, run(session, &probes[1])?];
         let options = graph_options(id)?;
         let mut graph = Self { options, binding: session.create_binding()?, inputs: vec![], outputs: vec![] };
@@ -78,7 +79,7 @@ impl Graph {
     /// Replays the graph. Returns one entry for each output of the instance, `None` if it was not requested.
     pub(in super::super) fn replay(
         &mut self,
-        session: &mut Session,
+        session: &mut Handle,
         device: &Device,
         run: Run<'_>,
         timings: &mut RunTimings,
@@ -90,7 +91,7 @@ impl Graph {
         device.copy(pairs).map_err(run_error)?;
         timings.copy_in = started.elapsed();
         let started = Instant::now();
-        drop(session.run_binding_with_options(&self.binding, &self.options).map_err(run_error)?);
+        drop(session.run_bound(&self.binding, &self.options).map_err(run_error)?);
         timings.infer = started.elapsed();
         let started = Instant::now();
         let outputs = self.copy_outputs(device, run);
@@ -116,18 +117,19 @@ impl Graph {
 
 /// A plain run, without a graph.
 fn run(
-    session: &mut Session,
+    session: &mut Handle,
     (inputs, outputs): (&[String], &[String]),
     given: &[Tensor],
 ) -> anyhow::Result<Vec<Tensor>> {
     let options = run_options()?;
-    let values = inputs.iter().zip(given).map(|(name, tensor)| Ok((name.as_str(), values::input(tensor)?)));
+    let (inputs, c_outputs) = (c_names(inputs), c_names(outputs));
+    let values = inputs.iter().zip(given).map(|(name, tensor)| Ok((name.as_c_str(), values::input(tensor)?)));
     let values = values.collect::<Result<Vec<_>, InferError>>()?;
-    let mut results = session.run_with_options(values, &options)?;
+    let requested: Vec<_> = c_outputs.iter().map(|name| name.as_c_str()).collect();
+    let results = session.run(&values, &requested, &options)?;
     let given: Vec<_> = given.iter().cloned().map(Some).collect();
     let borrowed = Borrowed { inputs: &given, placements: &[] };
-    let tensors = outputs.iter().map(|name| {
-        let value = results.remove(name).with_context(|| format!("the model gave no output '{name}'"))?;
+    let tensors = outputs.iter().zip(results).map(|(name, value)| {
         let tensor = values::output(name, value, None, borrowed)?;
         ensure!(tensor.data_type().size().is_some(), "output '{name}' has no fixed size");
         Ok(tensor)

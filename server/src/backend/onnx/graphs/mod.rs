@@ -20,6 +20,7 @@ use quintet_onnxruntime::one_line;
 
 pub(super) use self::device::Device;
 use self::graph::Graph;
+use super::handle::Handle;
 use crate::backend::gpu_work;
 
 /// Maximum number of shapes that an instance records graphs for; each takes GPU memory.
@@ -66,7 +67,7 @@ impl Graphs {
     /// and outputs. `None` if the inputs need a plain run.
     pub(super) fn get_or_record(
         &mut self,
-        session: &mut Session,
+        session: &mut Handle,
         names: (&[String], &[String]),
         given: &[Option<Tensor>],
     ) -> Option<(&mut Graph, &Device)> {
@@ -85,7 +86,7 @@ impl Graphs {
     /// Records the graph for new inputs, unless there are too many graphs or an attempt timed out lately.
     fn record(
         &mut self,
-        session: &mut Session,
+        session: &mut Handle,
         names: (&[String], &[String]),
         given: &[Option<Tensor>],
     ) -> Option<SeenInputs> {
