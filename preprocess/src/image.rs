@@ -2,6 +2,9 @@
 
 use crate::{error::ImageError, orient::Orientation};
 
+/// The scale of an image that was not reduced, in eighths.
+pub(crate) const FULL_SCALE: u8 = 8;
+
 /// The size and orientation of a decoded image; its pixels are in a separate buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -11,6 +14,30 @@ pub(crate) struct Image {
     pub(crate) height: u32,
     /// How to rotate and mirror the stored pixels.
     pub(crate) orientation: Orientation,
+    /// The size of the decoded pixels in eighths of the stored ones: [`FULL_SCALE`] but for a reduced JPEG.
+    pub(crate) eighths: u8,
+}
+
+impl Image {
+    /// An image that was not reduced.
+    pub(crate) fn full(width: u32, height: u32, orientation: Orientation) -> Self {
+        Self { width, height, orientation, eighths: FULL_SCALE }
+    }
+
+    /// Width and height of the decoded pixels. The last ones of a row or a column may stand for less than others.
+    pub(crate) fn decoded_size(&self) -> [u32; 2] {
+        [self.width, self.height].map(|side| reduced(side, self.eighths))
+    }
+
+    /// The decoded pixels for each stored one, on each axis.
+    pub(crate) fn scale(&self) -> f64 {
+        f64::from(self.eighths) / f64::from(FULL_SCALE)
+    }
+}
+
+/// A side at a scale of `eighths`, rounded up as libjpeg does.
+fn reduced(side: u32, eighths: u8) -> u32 {
+    (u64::from(side) * u64::from(eighths)).div_ceil(u64::from(FULL_SCALE)) as u32
 }
 
 /// Checks the number of pixels.

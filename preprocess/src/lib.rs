@@ -21,4 +21,4 @@ mod resize;
 pub use error::ImageError;
 pub use input::{ELEMENTS, SIDE};
 pub use prepare::{DEFAULT_MAX_PIXELS, to_pixels, to_tensor};
-pub use recipe::{ColorOrder, Fit, Interpolation, Layout, Levels, Recipe};
+pub use recipe::{ColorOrder, Fit, Interpolation, JpegDecode, Layout, Levels, Recipe};

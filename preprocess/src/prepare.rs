@@ -92,7 +92,7 @@ impl Scratch {
         max_pixels: u64,
         out: Option<&mut [u8]>,
     ) -> Result<(), ImageError> {
-        let result = decode::decode(encoded, max_pixels, &mut self.decoded).and_then(|image| {
+        let result = decode::decode(encoded, max_pixels, recipe, &mut self.decoded).and_then(|image| {
             let out = out.unwrap_or_else(|| {
                 self.prepared.resize(recipe.elements(), 0);
                 &mut self.prepared

@@ -58,6 +58,16 @@ impl ColorOrder {
     }
 }
 
+/// How a JPEG is decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JpegDecode {
+    /// Every pixel, as Pillow does.
+    #[default]
+    Exact,
+    /// At a reduced size if the resize throws the rest away: from fewer coefficients of each block, which takes less time.
+    Scaled,
+}
+
 /// How an image becomes the pixels of a model's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recipe {
@@ -73,6 +83,8 @@ pub struct Recipe {
     pub layout: Layout,
     /// The order of channels.
     pub color_order: ColorOrder,
+    /// How a JPEG is decoded.
+    pub jpeg_decode: JpegDecode,
 }
 
 impl Recipe {
@@ -84,11 +96,24 @@ impl Recipe {
         interpolation: Interpolation::Bilinear,
         layout: Layout::Hwc,
         color_order: ColorOrder::Rgb,
+        jpeg_decode: JpegDecode::Exact,
     };
 
     /// Elements of the input of one image.
     pub fn elements(&self) -> usize {
         3 * self.height * self.width
+    }
+
+    /// Pixels of the resized image for each pixel of an image of this width and height, both oriented: on the axis with
+    /// more of them.
+    pub(crate) fn scale(&self, [width, height]: [usize; 2]) -> f64 {
+        let (width, height) = (width as f64, height as f64);
+        let (x, y) = (self.width as f64 / width, self.height as f64 / height);
+        match self.fit {
+            Fit::Crop { shorter_side } => shorter_side as f64 / width.min(height),
+            Fit::Stretch => x.max(y),
+            Fit::Letterbox => x.min(y),
+        }
     }
 }
 

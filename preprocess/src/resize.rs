@@ -17,7 +17,7 @@ use crate::{
 /// The grey around an image that does not fill the input, as in YOLO.
 const GREY: u8 = 114;
 
-/// Resamples decoded pixels, RGB `[image height, image width, 3]`, to `out`, RGB `[height, width, 3]`, and orients them.
+/// Resamples decoded pixels, RGB of [`Image::decoded_size`], to `out`, RGB `[height, width, 3]`, and orients them.
 ///
 /// Only the cropped region is resampled. The pixels are the same as those of resizing the whole image and cropping it,
 /// because each depends only on its position in the image.
@@ -60,8 +60,8 @@ struct Resampling<'a> {
 }
 
 impl Resampling<'_> {
-    /// Resamples a region of the stored image (left, top, width, height) to `out`, of this width and height once it is
-    /// oriented.
+    /// Resamples a region of the stored image (left, top, width, height, in stored pixels) to `out`, of this width and height
+    /// once it is oriented.
     fn region(
         &mut self,
         [left, top, width, height]: [f64; 4],
@@ -74,9 +74,11 @@ impl Resampling<'_> {
             Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
             Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
         };
+        let [left, top, width, height] = [left, top, width, height].map(|length| length * self.image.scale());
         let options = ResizeOptions::new().resize_alg(algorithm).crop(left, top, width, height);
         let failure = |reason: String| ImageError::Decode { format: "image", reason };
-        let source = TypedImageRef::<U8x3>::from_buffer(self.image.width, self.image.height, self.decoded);
+        let [decoded_width, decoded_height] = self.image.decoded_size();
+        let source = TypedImageRef::<U8x3>::from_buffer(decoded_width, decoded_height, self.decoded);
         let source = source.map_err(|error| failure(error.to_string()))?;
         let orientation = self.image.orientation;
         let [stored_width, stored_height] = orientation.stored(size).map(|side| side as u32);
@@ -137,7 +139,7 @@ mod tests {
     }
 
     fn image(width: u32, height: u32) -> Image {
-        Image { width, height, orientation: Orientation::default() }
+        Image::full(width, height, Orientation::default())
     }
 
     #[test]

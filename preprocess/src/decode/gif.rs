@@ -29,7 +29,7 @@ pub(super) fn decode(encoded: &[u8], max_pixels: u64, pixels: &mut Vec<u8>) -> R
     decoder.read_into_buffer(&mut indices).map_err(|error| failure(&error))?;
     let palette = palette(frame.palette.as_deref().or(decoder.global_palette()).unwrap_or_default());
     paint(&frame, &indices, &palette, (width as usize, height as usize), pixels);
-    Ok(Image { width, height, orientation: Orientation::default() })
+    Ok(Image::full(width, height, Orientation::default()))
 }
 
 /// The colour of each index; those without a colour are grey.

@@ -72,7 +72,7 @@ fn decode(
         ColorType::Rgb8 => *pixels = samples,
         _ => rgb::from_samples(&samples, channels.into(), sample_bytes, pixels),
     }
-    Ok(Image { width, height, orientation })
+    Ok(Image::full(width, height, orientation))
 }
 
 /// The decoder's words, without the format, which the error names already.

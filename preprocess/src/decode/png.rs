@@ -53,7 +53,7 @@ pub(super) fn decode(encoded: &[u8], max_pixels: u64, pixels: &mut Vec<u8>) -> R
         reader.next_frame(&mut samples).map_err(decode_error)?;
         rgb::from_samples(&samples, channels, 1, pixels);
     }
-    Ok(Image { width, height, orientation: metadata.orientation() })
+    Ok(Image::full(width, height, metadata.orientation()))
 }
 
 fn failure(reason: String) -> ImageError {

@@ -11,15 +11,15 @@ use mozjpeg_sys as _;
 
 use super::{super::rgb, header::Frame};
 
-/// Decodes into `pixels`, RGB. The size was checked.
+/// Decodes into `pixels`, RGB, at a scale of `eighths`: sides are rounded up. The size was checked.
 ///
 /// # Errors
 /// With libjpeg's words.
-pub(super) fn decode(encoded: &[u8], frame: &Frame, pixels: &mut Vec<u8>) -> Result<(), String> {
+pub(super) fn decode(encoded: &[u8], frame: &Frame, eighths: u8, pixels: &mut Vec<u8>) -> Result<(), String> {
     let ended = Cell::new(false);
     let source = Source { rest: encoded, ended: &ended };
     // libjpeg's errors unwind through it (its files are built for that), as `resume_unwind`, which calls no panic hook.
-    let decoded = catch_unwind(AssertUnwindSafe(|| read(source, frame, pixels)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| read(source, frame, eighths, pixels)));
     let reason = match decoded {
         Ok(Ok(())) => return Ok(()),
         _ if ended.get() => "truncated: its end is missing".to_owned(),
@@ -29,17 +29,17 @@ pub(super) fn decode(encoded: &[u8], frame: &Frame, pixels: &mut Vec<u8>) -> Res
     Err(reason.trim_start_matches("libjpeg fatal error: ").to_owned())
 }
 
-fn read(source: Source<'_>, frame: &Frame, pixels: &mut Vec<u8>) -> io::Result<()> {
-    let decoder = DecompressBuilder::new().from_reader(source)?;
+fn read(source: Source<'_>, frame: &Frame, eighths: u8, pixels: &mut Vec<u8>) -> io::Result<()> {
+    let mut decoder = DecompressBuilder::new().from_reader(source)?;
     if decoder.size() != (frame.width.into(), frame.height.into()) {
         return Err(io::Error::other("it has two sizes"));
     }
+    decoder.scale(eighths);
     let cmyk = frame.components.len() == 4;
     let space = if cmyk { ColorSpace::JCS_CMYK } else { ColorSpace::JCS_RGB };
     let mut decoder = decoder.to_colorspace(space)?;
     let mut samples = if cmyk { Vec::new() } else { std::mem::take(pixels) };
-    samples.clear();
-    samples.resize(decoder.min_flat_buffer_size(), 0);
+    super::clear(&mut samples, decoder.min_flat_buffer_size());
     decoder.read_scanlines_into(&mut samples)?;
     decoder.finish()?;
     if cmyk {

@@ -18,8 +18,6 @@ pub(super) fn decode(encoded: &[u8], max_scans: usize, pixels: &mut Vec<u8>) -> 
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(encoded), options);
     decoder.decode_headers()?;
     let size = decoder.output_buffer_size().ok_or(DecodeErrors::FormatStatic("no size"))?;
-    // Cleared, so that pixels of the previous image never remain if the decoder skips some.
-    pixels.clear();
-    pixels.resize(size, 0);
+    super::clear(pixels, size);
     decoder.decode_into(pixels)
 }
