@@ -153,6 +153,9 @@ struct Time {
     /// Run on this GPU instead of the CPU, with ONNX Runtime's CUDA provider and the server's options
     #[arg(long, value_name = "N")]
     gpu: Option<i32>,
+    /// Let ONNX Runtime's threads spin while they wait, as its programs and Triton do by default
+    #[arg(long)]
+    spin: bool,
     #[command(flatten)]
     library: Library,
 }
@@ -166,8 +169,8 @@ struct Library {
 
 impl Library {
     /// Loads the library with one thread per core, as the server does.
-    fn load(&self) -> anyhow::Result<&'static Loaded> {
-        let threads = ThreadPool { intra_op_threads: available_parallelism().map_or(1, NonZero::get), spin: false };
+    fn load(&self, spin: bool) -> anyhow::Result<&'static Loaded> {
+        let threads = ThreadPool { intra_op_threads: available_parallelism().map_or(1, NonZero::get), spin };
         let library = quintet_onnxruntime::load(self.onnxruntime.as_deref(), threads)?;
         eprintln!("ONNX Runtime: {}", library.path.display());
         Ok(library)
@@ -201,7 +204,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Fetch(args) => fetch(&args)?,
         Command::Verify(args) => return verify(&args),
         Command::Time(args) => {
-            let library = args.library.load()?;
+            let library = args.library.load(args.spin)?;
             let (environment, root) = (&library.environment, &args.repository);
             let mut model = match &args.photo {
                 Some(photo) => Timed::load_for_photo(environment, (root, &args.model), args.gpu, photo)?,
@@ -246,7 +249,7 @@ fn fetch(args: &Fetch) -> anyhow::Result<()> {
 }
 
 fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
-    let library = args.library.load()?;
+    let library = args.library.load(false)?;
     let reference = args.reference.as_deref();
     let comparison = verify::verify(&library.environment, &args.repository, &args.model, reference)?;
     let tolerance = args.tolerance.unwrap_or(match comparison.variant {

@@ -239,9 +239,11 @@ fn serve(
 pub fn library(settings: &Common) -> anyhow::Result<&'static Loaded> {
     let path = settings.onnxruntime.as_path();
     let flag = (!path.as_os_str().is_empty()).then_some(path);
-    let threads = ThreadPool { intra_op_threads: or_cores(settings.intra_op_threads), spin: false };
-    let library = quintet_onnxruntime::load(flag, threads)?;
-    tracing::info!(path = %library.path.display(), build = library.build_info, "ONNX Runtime");
+    let intra_op_threads = or_cores(settings.intra_op_threads);
+    let spin = settings.intra_op_spin.spins(intra_op_threads, or_cores(0));
+    let library = quintet_onnxruntime::load(flag, ThreadPool { intra_op_threads, spin })?;
+    let path = library.path.display();
+    tracing::info!(%path, build = library.build_info, intra_op_threads, spin, "ONNX Runtime");
     for EpLibrary { name, path } in ep_libraries(settings, &library.path) {
         let (registered, path) = (library.register(&name, &path), path.display());
         match registered {

@@ -6,7 +6,6 @@ use std::{
     sync::Mutex,
 };
 
-use ort::session::Session;
 use quintet_engine::Device;
 use quintet_onnxruntime::{ListedDevice, Loaded, one_line};
 
@@ -154,7 +153,7 @@ impl Opening<'_> {
         let given: Vec<_> =
             given.into_iter().map(|(name, value)| (format!("{}.{name}", provider.name()), value)).collect();
         let mut builder =
-            tuning.apply(Session::builder(&library.environment)?)?.with_devices([device.device], Some(&given))?;
+            tuning.builder(library)?.with_devices([device.device], Some(&given))?;
         if let Some(save) = save {
             let save = save.to_str().ok_or_else(|| ort::Error::new("the engine cache's path is not UTF-8"))?;
             builder =

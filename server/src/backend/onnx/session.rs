@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use ort::session::Session;
 use quintet_engine::Placement;
 use quintet_onnxruntime::one_line;
 
@@ -112,7 +111,7 @@ fn build(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning
 
 pub(super) fn session(path: &Path, provider: Provider, options: &LoadOptions, tuning: &Tuning) -> ort::Result<Built> {
     let _work = (provider != Provider::Cpu).then(gpu_work::shared);
-    let mut builder = tuning.apply(Session::builder(&options.library.environment)?)?;
+    let mut builder = tuning.builder(options.library)?;
     if provider == Provider::Cpu {
         builder = only_cpu(builder, options.library)?;
     }

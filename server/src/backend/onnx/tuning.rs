@@ -1,6 +1,10 @@
 //! The tuning of a session: a model's settings for the graph, threads and providers.
 
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{
+    Session,
+    builder::{GraphOptimizationLevel, SessionBuilder},
+};
+use quintet_onnxruntime::Loaded;
 
 use super::{options::ProviderOptions, profile::Profile};
 
@@ -69,11 +73,12 @@ impl Tuning {
         self.intra_op_threads.is_some() || self.inter_op_threads.is_some()
     }
 
-    /// A builder with these settings, but for those of providers.
+    /// A builder with these settings, but for those of providers. Threads of its own spin if those that sessions share do.
     ///
     /// # Errors
     /// When ONNX Runtime does not take one.
-    pub(super) fn apply(&self, mut builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+    pub(super) fn builder(&self, library: &Loaded) -> ort::Result<SessionBuilder> {
+        let mut builder = Session::builder(&library.environment)?;
         builder = match self.graph_level {
             GraphLevel::All => builder,
             GraphLevel::Extended => builder.with_optimization_level(GraphOptimizationLevel::Level2)?,
@@ -84,8 +89,7 @@ impl Tuning {
             builder = builder.with_independent_thread_pool()?;
         }
         if let Some(threads) = self.intra_op_threads {
-            // As in the shared pool: a spinning thread takes a core from the transports.
-            builder = builder.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
+            builder = builder.with_intra_threads(threads)?.with_intra_op_spinning(library.threads.spin)?;
         }
         if let Some(threads) = self.inter_op_threads {
             builder = builder.with_inter_threads(threads)?;

@@ -11,6 +11,7 @@ use super::{
     gpu_fault::OnGpuFault,
     guard::{GuardFlags, GuardSettings},
     images::{ImageFlags, Images},
+    intra_op_spin::IntraOpSpin,
     memory::{Memory, MemoryFlags},
 };
 use crate::{
@@ -80,6 +81,9 @@ settings! {
     /// Threads for one operator, for models that do not set their own number; all services share them [default: 0, one for each core]
     #[arg(value_name = "N")]
     intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
+    /// Whether ONNX Runtime's threads spin for a moment when they have nothing to do: they start the next operator sooner, but occupy cores meanwhile, which transports and other services may need; auto: if there are more cores than --intra-op-threads [default: auto]
+    #[arg(value_enum)]
+    intra_op_spin: IntraOpSpin = IntraOpSpin::Auto, "QUINTET_INTRA_OP_SPIN";
     /// Maximum number of connections of one listener; at the limit the one that has been idle the longest makes room, and while all are busy only health and metrics are answered, on 16 more [default: 1024]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";

@@ -10,6 +10,7 @@ mod ep_library;
 mod gpu_fault;
 mod guard;
 mod images;
+mod intra_op_spin;
 mod log_format;
 mod memory;
 mod suite;
@@ -22,6 +23,7 @@ pub use self::{
     ep_library::{EpLibrary, NotALibrary},
     gpu_fault::OnGpuFault,
     images::{ImageFlags, Images, or_cores},
+    intra_op_spin::IntraOpSpin,
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},
