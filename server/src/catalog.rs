@@ -164,7 +164,7 @@ impl Catalog {
     pub fn image_input(&self, model: &Model) -> Option<ImageInput> {
         let config = self.config(model).unwrap_or_default();
         // Parameters that do not fit kept the model from loading.
-        ImageInput::new(model.spec(), &config.parameters).ok().flatten()
+        ImageInput::new(model.spec(), &config.parameters, self.decoder.jpeg_decode()).ok().flatten()
     }
 
     /// The effective configuration of a model.

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quintet_engine::{BufferPool, ErrorKind, InferError, buffer::Buffer};
-use quintet_preprocess::ImageError;
+use quintet_preprocess::{ImageError, JpegDecode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ pub struct Decoder {
     /// One permit per image that may wait or be decoded at once.
     queue: Arc<Semaphore>,
     max_queue: usize,
+    jpeg_decode: JpegDecode,
 }
 
 /// The input that images become, and the limits of a batch and of an image.
@@ -47,7 +48,23 @@ impl Decoder {
     /// Decodes at most `threads` images at once. At most `max_queue` images wait, including those that are being decoded.
     pub fn new(threads: usize, max_queue: usize) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { threads: semaphore(threads), queue: semaphore(max_queue), max_queue }
+        Self {
+            threads: semaphore(threads),
+            queue: semaphore(max_queue),
+            max_queue,
+            jpeg_decode: JpegDecode::default(),
+        }
+    }
+
+    /// The same decoder, which decodes JPEGs so for models that do not say how.
+    #[must_use]
+    pub fn with_jpeg_decode(self, jpeg_decode: JpegDecode) -> Self {
+        Self { jpeg_decode, ..self }
+    }
+
+    /// How JPEGs are decoded for models that do not say how.
+    pub fn jpeg_decode(&self) -> JpegDecode {
+        self.jpeg_decode
     }
 
     /// Decodes images into batches, in order. A batch is its number of images, and their tensors one after another.
@@ -194,7 +211,7 @@ mod tests {
     fn target() -> Target {
         let pixels = TensorSpec::new("x", DataType::Uint8, [224, 224, 3].map(Some));
         let spec = ModelSpec::new("m", 1, vec![pixels.clone()], vec![pixels], BatchPolicy::default()).unwrap();
-        let input = ImageInput::new(&spec, &HashMap::new()).unwrap().unwrap();
+        let input = ImageInput::new(&spec, &HashMap::new(), JpegDecode::Exact).unwrap().unwrap();
         Target { input, max_batch_size: 2, max_pixels: 1 }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, Shape, TensorSpec};
-use quintet_preprocess::{ColorOrder, Fit, ImageError, Interpolation, Layout, Levels, Recipe, SIDE};
+use quintet_preprocess::{ColorOrder, Fit, ImageError, Interpolation, JpegDecode, Layout, Levels, Recipe, SIDE};
 use quintet_proto::inference::ModelParameter;
 
 use super::parameters::{MAX_SIDE, Numbers, Preset, Stated, WrongParameter};
@@ -49,21 +49,30 @@ impl Images {
 
 impl ImageInput {
     /// How a model with these parameters takes images; `None` if nothing says that it does. Without parameters it is
-    /// what torchvision does, for FP32 `[3,224,224]` or UINT8 `[224,224,3]`.
+    /// what torchvision does, for FP32 `[3,224,224]` or UINT8 `[224,224,3]`. JPEGs are decoded as `jpeg_decode` unless they
+    /// say how.
     ///
     /// # Errors
     /// When the parameters do not fit the model.
-    pub fn new(spec: &ModelSpec, parameters: &HashMap<String, ModelParameter>) -> Result<Option<Self>, WrongParameter> {
+    pub fn new(
+        spec: &ModelSpec,
+        parameters: &HashMap<String, ModelParameter>,
+        jpeg_decode: JpegDecode,
+    ) -> Result<Option<Self>, WrongParameter> {
         let stated = Stated::read(parameters)?;
         let mut required = spec.inputs().iter().enumerate().filter(|(_, input)| !input.optional);
         let (Some((index, input)), None) = (required.next(), required.next()) else {
             let refusal = |_| Err(WrongParameter::preprocess("needs a model with one required input"));
             return stated.map_or(Ok(None), refusal);
         };
-        match stated {
-            Some(stated) => Self::stated(spec, index, input, &stated).map(Some),
-            None => Ok(Self::assumed(spec, index, input)),
+        let mut found = match stated {
+            Some(stated) => Some(Self::stated(spec, index, input, &stated)?),
+            None => Self::assumed(spec, index, input),
+        };
+        if let Some(found) = &mut found {
+            found.recipe.jpeg_decode = stated.and_then(|stated| stated.jpeg_decode).unwrap_or(jpeg_decode);
         }
+        Ok(found)
     }
 
     fn assumed(spec: &ModelSpec, index: usize, input: &TensorSpec) -> Option<Self> {
@@ -123,6 +132,7 @@ impl ImageInput {
                 interpolation: stated.interpolation,
                 layout,
                 color_order: stated.color_order,
+                ..Recipe::TORCHVISION
             },
             levels: (!is_levels).then(|| Arc::new(levels(stated))),
             is_known: true,
@@ -180,7 +190,7 @@ impl ImageInput {
 
     /// What is done with an image, for `/model-info` and the headers of metadata.
     pub fn description(&self) -> String {
-        let Recipe { height, width, fit, interpolation, color_order, .. } = self.recipe;
+        let Recipe { height, width, fit, interpolation, color_order, jpeg_decode, .. } = self.recipe;
         let colors = if color_order == ColorOrder::Bgr { "BGR" } else { "RGB" };
         let fit = match fit {
             Fit::Crop { shorter_side } => format!("shorter side resized to {shorter_side}, centre {width}x{height}"),
@@ -198,7 +208,8 @@ impl ImageInput {
             Some(levels) if **levels == Levels::IMAGENET => ", scaled to 0..1, ImageNet mean and deviation",
             Some(_) => ", normalised as its parameters say",
         };
-        format!("{colors}, {fit}{interpolation}{numbers}")
+        let decoded = if jpeg_decode == JpegDecode::Scaled { "; JPEG decoded at a reduced size" } else { "" };
+        format!("{colors}, {fit}{interpolation}{numbers}{decoded}")
     }
 }
 
@@ -296,7 +307,8 @@ mod tests {
     fn read(spec: &ModelSpec, parameters: &[(&str, &str)]) -> Result<Option<ImageInput>, String> {
         let parameter =
             |(name, value): &(&str, &str)| ((*name).to_owned(), ModelParameter { string_value: (*value).to_owned() });
-        ImageInput::new(spec, &parameters.iter().map(parameter).collect()).map_err(|error| error.to_string())
+        let parameters = parameters.iter().map(parameter).collect();
+        ImageInput::new(spec, &parameters, JpegDecode::Exact).map_err(|error| error.to_string())
     }
 
     fn described(spec: &ModelSpec, parameters: &[(&str, &str)]) -> String {
@@ -321,6 +333,7 @@ mod tests {
                 &[("image_preprocess", "crop"), ("image_size", "240, 320"), ("image_interpolation", "bicubic")],
             ),
             described(&chw(224, 224), &[("image_preprocess", "crop"), ("image_mean", "0.5"), ("image_scale", "1")]),
+            described(&chw(224, 224), &[("image_preprocess", "torchvision"), ("image_jpeg_decode", "scaled")]),
         ];
         insta::assert_snapshot!(answers.join("\n"), @r"
         FP32 [1, 3, 224, 224] RGB, shorter side resized to 256, centre 224x224, scaled to 0..1, ImageNet mean and deviation
@@ -330,7 +343,21 @@ mod tests {
         UINT8 [1, 300, 400, 3] RGB, stretched to 400x300
         FP32 [1, 3, 240, 320] RGB, shorter side resized to 320, centre 320x240, bicubic, normalised as its parameters say
         FP32 [1, 3, 224, 224] RGB, shorter side resized to 224, centre 224x224, normalised as its parameters say
+        FP32 [1, 3, 224, 224] RGB, shorter side resized to 256, centre 224x224, scaled to 0..1, ImageNet mean and deviation; JPEG decoded at a reduced size
         ");
+    }
+
+    #[test]
+    fn a_models_parameter_outweighs_the_servers_choice() {
+        let images = spec(DataType::Fp32, &[3, 224, 224], 8);
+        let stated = |text: &str| ModelParameter { string_value: text.to_owned() };
+        let exact = HashMap::from([("image_preprocess", "torchvision"), ("image_jpeg_decode", "exact")]);
+        let exact = exact.into_iter().map(|(name, value)| (name.to_owned(), stated(value))).collect();
+        let decode = |parameters| {
+            let input = ImageInput::new(&images, parameters, JpegDecode::Scaled).unwrap().unwrap();
+            input.recipe.jpeg_decode
+        };
+        assert_eq!([decode(&HashMap::new()), decode(&exact)], [JpegDecode::Scaled, JpegDecode::Exact]);
     }
 
     #[test]
@@ -345,6 +372,7 @@ mod tests {
             crop(&[("image_size", "256")]),
             crop(&[("image_shorter_side", "200")]),
             crop(&[("image_layout", "NHWC")]),
+            crop(&[("image_jpeg_decode", "fast")]),
             described(&spec(DataType::Fp32, &[3, -1, -1], 8), &[("image_preprocess", "crop")]),
             described(&spec(DataType::Fp32, &[-1, 224, 224], 8), &[("image_preprocess", "crop")]),
             described(&spec(DataType::Int64, &[3, 224, 224], 8), &[("image_preprocess", "crop")]),
@@ -362,6 +390,7 @@ mod tests {
         field 'parameters["image_size"]' differs from the dimensions: the input 'x' is FP32 [-1, 3, 224, 224]
         field 'parameters["image_shorter_side"]' must be at least 224, the longer side of the input
         field 'parameters["image_layout"]' needs three channels: the input 'x' is FP32 [-1, 3, 224, 224]
+        field 'parameters["image_jpeg_decode"]' takes exact, scaled, not 'fast'
         field 'parameters["image_size"]' must be HEIGHT,WIDTH, because the dimensions do not show it: the input 'x' is FP32 [-1, 3, -1, -1]
         field 'parameters["image_layout"]' must be NCHW or NHWC, because the dimensions do not show it: the input 'x' is FP32 [-1, -1, 224, 224]
         field 'parameters["image_preprocess"]' needs an input of FP32 or UINT8: the input 'x' is INT64 [-1, 3, 224, 224]

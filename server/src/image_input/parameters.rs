@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use quintet_preprocess::{ColorOrder, Interpolation, Layout};
+use quintet_preprocess::{ColorOrder, Interpolation, JpegDecode, Layout};
 use quintet_proto::inference::ModelParameter;
 
 /// The parameter that makes a model take encoded images.
@@ -15,10 +15,11 @@ const MEAN: &str = "image_mean";
 const STD: &str = "image_std";
 const LAYOUT: &str = "image_layout";
 const COLOR_ORDER: &str = "image_color_order";
+const JPEG_DECODE: &str = "image_jpeg_decode";
 
 /// All of them.
-pub const PARAMETERS: [&str; 9] =
-    [PREPROCESS, SIZE, SHORTER_SIDE, INTERPOLATION, SCALE, MEAN, STD, LAYOUT, COLOR_ORDER];
+pub const PARAMETERS: [&str; 10] =
+    [PREPROCESS, SIZE, SHORTER_SIDE, INTERPOLATION, SCALE, MEAN, STD, LAYOUT, COLOR_ORDER, JPEG_DECODE];
 
 /// A parameter that cannot be followed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +95,7 @@ pub(super) struct Stated {
     pub(super) numbers: Numbers,
     pub(super) layout: Option<Layout>,
     pub(super) color_order: ColorOrder,
+    pub(super) jpeg_decode: Option<JpegDecode>,
 }
 
 impl Stated {
@@ -135,6 +137,7 @@ impl Stated {
             .map(|text| choice(LAYOUT, text, &[("NCHW", Layout::Chw), ("NHWC", Layout::Hwc)]))
             .transpose()?;
         let colors = [("RGB", ColorOrder::Rgb), ("BGR", ColorOrder::Bgr)];
+        let decodings = [("exact", JpegDecode::Exact), ("scaled", JpegDecode::Scaled)];
         Ok(Some(Self {
             preset: choice(PREPROCESS, preset, &presets)?,
             size: value(SIZE).map(size).transpose()?,
@@ -143,6 +146,7 @@ impl Stated {
             numbers,
             layout: chosen_layout,
             color_order: choice(COLOR_ORDER, value(COLOR_ORDER).unwrap_or("RGB"), &colors)?,
+            jpeg_decode: value(JPEG_DECODE).map(|text| choice(JPEG_DECODE, text, &decodings)).transpose()?,
         }))
     }
 }

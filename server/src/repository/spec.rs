@@ -1,6 +1,7 @@
 //! Checks a model's configuration against its file, and makes the engine's specification of them.
 
 use quintet_engine::{ModelSettings, ModelSpec, SpecError, TensorSpec};
+use quintet_preprocess::JpegDecode;
 use quintet_proto::inference::ModelConfig;
 
 use super::{
@@ -94,7 +95,7 @@ pub fn complete(
         },
     )
     .map_err(|error: SpecError| ConfigError::contradiction(error))?;
-    ImageInput::new(&spec, &config.parameters).map_err(ConfigError::contradiction)?;
+    ImageInput::new(&spec, &config.parameters, JpegDecode::Exact).map_err(ConfigError::contradiction)?;
     let input_reshapes = config.input.iter().map(|input| Configured::from(input).reshape()).collect();
     let to_client = |Reshape { from, to }| Reshape { from: to, to: from };
     let output_reshapes =

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 
+use super::jpeg_decoding::JpegDecoding;
 use crate::image_input::Decoder;
 
 settings! {
@@ -11,6 +12,9 @@ settings! {
     /// Threads that decode images [default: 0, one for each core]
     #[arg(value_name = "N")]
     decode_threads: usize = 0, "QUINTET_DECODE_THREADS";
+    /// How to decode JPEGs for models that do not say it (image_jpeg_decode): exact, or scaled, which is several times faster for large photographs and changes the pixels a little [default: exact]
+    #[arg(value_enum)]
+    jpeg_decode: JpegDecoding = JpegDecoding::Exact, "QUINTET_JPEG_DECODE";
     /// Maximum number of images that wait for decoding or are being decoded, so that waiting has an end; further ones get 503 [default: 1024]
     #[arg(value_name = "IMAGES", help_heading = "Limits")]
     max_decode_queue: usize = 1024, "QUINTET_MAX_DECODE_QUEUE";
@@ -25,7 +29,7 @@ settings! {
 impl Images {
     /// The decoder of images.
     pub fn decoder(&self) -> Decoder {
-        Decoder::new(or_cores(self.decode_threads), self.max_decode_queue)
+        Decoder::new(or_cores(self.decode_threads), self.max_decode_queue).with_jpeg_decode(self.jpeg_decode.into())
     }
 
     /// Checks that the settings fit each other.

@@ -11,6 +11,7 @@ mod gpu_fault;
 mod guard;
 mod images;
 mod intra_op_spin;
+mod jpeg_decoding;
 mod log_format;
 mod memory;
 mod suite;
@@ -24,6 +25,7 @@ pub use self::{
     gpu_fault::OnGpuFault,
     images::{ImageFlags, Images, or_cores},
     intra_op_spin::IntraOpSpin,
+    jpeg_decoding::JpegDecoding,
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
     suite::{Flags, Settings},
