@@ -61,6 +61,14 @@ pub trait Instance: Send {
     fn runs_on_any_thread(&self) -> bool {
         false
     }
+
+    /// How long it waits for a batch before [`rest`](Self::rest) is called, on its own thread; `None` if it never is.
+    fn rests_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Gives back what only runs need, until the next one.
+    fn rest(&mut self) {}
 }
 
 /// Calls an instance; a panic in it fails the batch, not the server.

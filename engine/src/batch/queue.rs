@@ -50,6 +50,8 @@ pub enum Work {
     Run(Batch),
     /// Reject these with this error.
     Reject(Vec<Pending>, InferError),
+    /// Nothing, for as long as it was ready to wait.
+    Rest,
 }
 
 impl Queue {
@@ -170,8 +172,9 @@ impl Queue {
         self.state.lock().scheduler.running()
     }
 
-    /// Blocks until there is work. `None` once the queue is closed and empty.
-    pub fn next(&self) -> Option<Work> {
+    /// Blocks until there is work, or until `patience` is over. `None` once the queue is closed and empty.
+    pub fn next(&self, patience: Option<Duration>) -> Option<Work> {
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
@@ -186,7 +189,13 @@ impl Queue {
                 Next::Expired(expired) => return Some(state.reject(expired, InferError::DeadlineExceeded)),
                 Next::Overloaded(evicted) => return Some(state.reject(evicted, InferError::Overloaded)),
                 Next::Idle if !state.open => return None,
-                Next::Idle => self.changed.wait(&mut state),
+                Next::Idle => match until {
+                    None => self.changed.wait(&mut state),
+                    Some(until) if until <= now => return Some(Work::Rest),
+                    Some(until) => {
+                        self.changed.wait_until(&mut state, until);
+                    }
+                },
                 Next::WaitUntil(due) => {
                     self.changed.wait_until(&mut state, due.max(now + MIN_WAIT));
                 }

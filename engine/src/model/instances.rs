@@ -124,7 +124,11 @@ pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, warme
     // The samples are not needed any more; the thread may run as long as the process.
     drop(samples);
     let _ = warmed.send(outcome);
-    while let Some(work) = shared.queue.next() {
+    let rests_after = instance.lock().as_deref().and_then(Instance::rests_after);
+    let mut patience = rests_after;
+    while let Some(work) = shared.queue.next(patience) {
+        // Once it rests, there is nothing left to give back until it runs.
+        patience = if matches!(work, Work::Rest) { None } else { rests_after };
         if let Some(instance) = instance.lock().as_deref_mut() {
             carry_out(shared, instance, work);
         }
@@ -136,6 +140,15 @@ fn carry_out(shared: &Shared, instance: &mut dyn Instance, work: Work) {
     match work {
         Work::Run(batch) => execute(shared, instance, batch),
         Work::Reject(requests, error) => reject(shared, requests, &error),
+        Work::Rest => {
+            let rested = guarded(|| {
+                instance.rest();
+                Ok(())
+            });
+            if let Err(error) = rested {
+                tracing::error!(model = shared.spec.name(), %error, "an instance cannot rest");
+            }
+        }
     }
 }
 

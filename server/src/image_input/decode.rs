@@ -48,12 +48,7 @@ impl Decoder {
     /// Decodes at most `threads` images at once. At most `max_queue` images wait, including those that are being decoded.
     pub fn new(threads: usize, max_queue: usize) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
-        Self {
-            threads: semaphore(threads),
-            queue: semaphore(max_queue),
-            max_queue,
-            jpeg_decode: JpegDecode::default(),
-        }
+        Self { threads: semaphore(threads), queue: semaphore(max_queue), max_queue, jpeg_decode: JpegDecode::default() }
     }
 
     /// The same decoder, which decodes JPEGs so for models that do not say how.

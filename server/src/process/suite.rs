@@ -167,6 +167,7 @@ fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Setti
         mode: Mode::None,
         loader: Loader {
             response_cache: None,
+            idle_unload: settings.common.idle_unload(),
             library,
             providers: Some(settings.providers(catalog.name()).to_vec()),
             policy: settings.common.provider_policy,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -27,6 +28,12 @@ enum Found {
 }
 
 impl Fingerprint {
+    /// The fingerprint of the model in this folder of a repository.
+    pub(super) fn of_folder(folder: &Path) -> Self {
+        let roots: Vec<_> = folder.parent().map(Path::to_owned).into_iter().collect();
+        folder.file_name().and_then(OsStr::to_str).map_or_else(Self::default, |name| Self::of(&roots, name))
+    }
+
     /// The fingerprint of the model `name` in these repositories.
     pub(super) fn of(roots: &[PathBuf], name: &str) -> Self {
         let folders = roots.iter().map(|root| root.join(name));

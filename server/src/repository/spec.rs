@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The result of [`complete`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SpecDetails {
     /// The engine's specification of the model.
     pub spec: ModelSpec,

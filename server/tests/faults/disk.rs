@@ -90,6 +90,7 @@ async fn loads_beyond_the_limit() {
         weights: None,
         auto_complete: Some(4),
         response_cache: None,
+        idle_unload: None,
     };
     let options = Options { roots: vec![root], mode: Mode::Explicit, loader, loads_at_once: 1, strict_readiness: true };
     let repository = Arc::new(Repository::new(Arc::clone(service.catalog()), options));

@@ -17,6 +17,7 @@ mod life;
 mod loading;
 mod memory;
 mod optional;
+mod resting;
 mod stream;
 mod support;
 mod tls;

@@ -150,6 +150,11 @@ fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: u
 
 /// Attaches the repository in `root` to the server; nothing is loaded yet.
 pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
+    attach_resting(server, root, mode, None)
+}
+
+/// As [`attach`], with models that rest after a time without a request.
+pub fn attach_resting(server: &Server, root: &Path, mode: Mode, idle_unload: Option<Duration>) -> Arc<Repository> {
     let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 1, spin: false }).unwrap();
     let loader = Loader {
         library,
@@ -159,6 +164,7 @@ pub fn attach(server: &Server, root: &Path, mode: Mode) -> Arc<Repository> {
         weights: None,
         auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
         response_cache: None,
+        idle_unload,
     };
     let roots = vec![root.to_owned()];
     let options = Options { roots, mode, loader, loads_at_once: 4, strict_readiness: true };

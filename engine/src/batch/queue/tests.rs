@@ -25,7 +25,7 @@ fn request() -> InferRequest {
 }
 
 fn run(queue: &Queue) -> Pending {
-    match queue.next() {
+    match queue.next(None) {
         Some(Work::Run(mut batch)) => batch.requests.remove(0),
         other => panic!("expected a batch, got {other:?}"),
     }
@@ -42,7 +42,17 @@ fn a_closed_queue_serves_waiting_requests_and_refuses_new_ones() {
     queue.close();
     assert_eq!(queue.push(request()).unwrap_err(), InferError::ShuttingDown);
     run(&queue);
-    assert!(queue.next().is_none());
+    assert!(queue.next(None).is_none());
+}
+
+#[test]
+fn who_is_tired_of_waiting_rests_but_never_while_a_request_waits() {
+    let queue = queue(BatchPolicy::default());
+    assert!(matches!(queue.next(Some(Duration::ZERO)), Some(Work::Rest)));
+    queue.push(request()).unwrap();
+    assert!(matches!(queue.next(Some(Duration::ZERO)), Some(Work::Run(_))));
+    queue.close();
+    assert!(queue.next(Some(Duration::ZERO)).is_none());
 }
 
 #[test]

@@ -33,9 +33,9 @@ pub(super) fn watch(session: &Arc<Opened>) {
     sessions.push(Arc::downgrade(session));
 }
 
-/// Gives back the unused memory of all sessions and of the C library, after a load: reading the file and warming up use
-/// more than serving does.
-pub fn release_after_load() {
+/// Gives back the unused memory of all sessions and of the C library: after a load, since reading the file and warming up use
+/// more than serving does, and after an unload.
+pub fn release_now() {
     let over: Vec<_> = sessions().into_iter().filter(|session| session.activity.end()).collect();
     release(&over);
 }
@@ -125,7 +125,7 @@ mod tests {
                 for _ in 0..50 {
                     assert!(shrink(&opened), "ONNX Runtime can do it");
                 }
-                release_after_load();
+                release_now();
             });
             for _ in 0..50 {
                 assert_eq!(run(&mut instance, std::slice::from_ref(&x), &[]).unwrap(), std::slice::from_ref(&x));

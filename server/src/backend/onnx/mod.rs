@@ -26,7 +26,7 @@ mod values;
 mod versions;
 
 pub use engine_cache::EngineCache;
-pub use idle_memory::{release_after_load, release_idle};
+pub use idle_memory::{release_idle, release_now};
 pub use loaded::{LoadError, LoadOptions, LoadedSession};
 pub use option_table::{OptionError, touches_files};
 pub use options::{Accelerator, ProviderOptions};

@@ -152,8 +152,7 @@ impl Opening<'_> {
         let given = given(plugin, device.kind, settings);
         let given: Vec<_> =
             given.into_iter().map(|(name, value)| (format!("{}.{name}", provider.name()), value)).collect();
-        let mut builder =
-            tuning.builder(library)?.with_devices([device.device], Some(&given))?;
+        let mut builder = tuning.builder(library)?.with_devices([device.device], Some(&given))?;
         if let Some(save) = save {
             let save = save.to_str().ok_or_else(|| ort::Error::new("the engine cache's path is not UTF-8"))?;
             builder =

@@ -84,6 +84,9 @@ settings! {
     /// Whether ONNX Runtime's threads spin for a moment when they have nothing to do: they start the next operator sooner, but occupy cores meanwhile, which transports and other services may need; auto: if there are more cores than --intra-op-threads [default: auto]
     #[arg(value_enum)]
     intra_op_spin: IntraOpSpin = IntraOpSpin::Auto, "QUINTET_INTRA_OP_SPIN";
+    /// Seconds without a request after which a model closes its file and gives back its memory, also that of a GPU; it stays ready, and the next request waits until the file is open again; 0 keeps it open [default: 0]
+    #[arg(value_name = "SECONDS", visible_alias = "idle-unload")]
+    idle_unload_secs: u64 = 0, "QUINTET_IDLE_UNLOAD_SECS";
     /// Maximum number of connections of one listener; at the limit the one that has been idle the longest makes room, and while all are busy only health and metrics are answered, on 16 more [default: 1024]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = 1024, "QUINTET_MAX_CONNECTIONS";
@@ -126,6 +129,11 @@ impl Common {
     /// The limits of a listener's connections.
     pub fn connections(&self) -> ConnectionLimits {
         ConnectionLimits { max: self.max_connections, timeouts: self.guard.timeouts(), tcp: self.guard.tcp() }
+    }
+
+    /// How long an instance may be without a request before it closes its model file.
+    pub fn idle_unload(&self) -> Option<Duration> {
+        (self.idle_unload_secs > 0).then(|| Duration::from_secs(self.idle_unload_secs))
     }
 
     /// How long the listeners stay open after a signal.

@@ -119,6 +119,7 @@ async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::
             weights: None,
             auto_complete: flags.auto_complete(),
             response_cache: flags.response_cache_bytes().map(|bytes| Arc::new(Cache::new(bytes))),
+            idle_unload: common.idle_unload(),
         },
         loads_at_once: flags.loads_at_once(),
         strict_readiness: flags.strict_readiness,

@@ -1,8 +1,8 @@
 //! The plan for a model file: providers, tuning, and the GPU of each instance.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use quintet_engine::{Instance, Placement, TensorSpec};
 use quintet_proto::inference::ModelConfig;
 
@@ -12,12 +12,16 @@ use super::{
     placement::{is_on_cpu, settle_kinds},
 };
 use crate::{
-    backend::onnx::{self, LoadOptions, Provider, ProviderPolicy, Tuning},
+    backend::{
+        onnx::{self, LoadOptions, Provider, ProviderPolicy, Tuning},
+        resting::Resting,
+    },
     catalog::Catalog,
     repository::{
         accelerators::{self, Wanted},
         backend::Backend,
         error::ConfigError,
+        fingerprint::Fingerprint,
         source::ModelSource,
         spec::SpecDetails,
         tuning,
@@ -25,9 +29,11 @@ use crate::{
 };
 
 /// A model with a file.
-pub(super) struct FilePlan<'a> {
-    source: &'a ModelSource,
-    loader: &'a Loader,
+pub(super) struct FilePlan {
+    source: ModelSource,
+    loader: Loader,
+    /// The model's files before the first of them is opened.
+    files: Fingerprint,
     options: LoadOptions,
     tuning: Tuning,
     /// The GPU of each instance.
@@ -36,16 +42,17 @@ pub(super) struct FilePlan<'a> {
     listed: Option<Tensors>,
 }
 
-impl<'a> FilePlan<'a> {
+impl FilePlan {
     /// The plan for a model.
     ///
     /// # Errors
     /// When its configuration contradicts itself.
-    pub(super) fn new(source: &'a ModelSource, loader: &'a Loader) -> Result<Self, ConfigError> {
+    pub(super) fn new(source: ModelSource, loader: Loader) -> Result<Self, ConfigError> {
         let config = &source.config;
+        let files = Fingerprint::of_folder(&source.folder);
         let options = LoadOptions {
             library: loader.library,
-            providers: allowed_providers(loader, config),
+            providers: allowed_providers(&loader, config),
             engine_cache: loader.engine_cache.clone(),
         };
         let (mut tuning, _) = tuning::tuning(config)?;
@@ -57,12 +64,12 @@ impl<'a> FilePlan<'a> {
         let devices = tuning::instance_devices(&config.instance_group);
         let is_pytorch = Backend::of(config) == Backend::PyTorch;
         let listed = is_pytorch.then(|| model_file::listed_tensors(config)).transpose()?;
-        Ok(Self { source, loader, options, tuning, devices, listed })
+        Ok(Self { source, loader, files, options, tuning, devices, listed })
     }
 
     /// The model.
     pub(super) fn source(&self) -> &ModelSource {
-        self.source
+        &self.source
     }
 
     fn device(&self, index: usize) -> i32 {
@@ -114,30 +121,60 @@ impl<'a> FilePlan<'a> {
     ///
     /// # Errors
     /// As [`FilePlan::open`].
-    pub(super) fn open_all(&self, first: ModelFile, details: &SpecDetails) -> anyhow::Result<Vec<Box<dyn Instance>>> {
+    pub(super) fn open_all(
+        self: Arc<Self>,
+        first: ModelFile,
+        details: &SpecDetails,
+    ) -> anyhow::Result<Vec<Box<dyn Instance>>> {
         let count = details.spec.instances();
-        let opened = match &self.loader.weights {
-            Some(weights) => self.open_weights(weights, first, details)?,
+        let (first, open): (_, Open) = match &self.loader.weights {
+            Some(weights) => {
+                let (plan, weights, tensors) = (Arc::clone(&self), weights.clone(), selected(&first, details));
+                drop(first);
+                (None, Arc::new(move |index| plan.open_weights(&weights, &tensors, index)))
+            }
             None => {
-                let others = (1..count).map(|index| self.open(index));
-                std::iter::once(Ok(first)).chain(others).collect::<anyhow::Result<Vec<_>>>()?
+                let plan = Arc::clone(&self);
+                (Some(first), Arc::new(move |index| plan.open(index)))
             }
         };
-        Ok(opened.into_iter().map(|opened| opened.into_instance(details)).collect())
+        let others = (usize::from(first.is_some())..count).map(|index| open(index));
+        let opened = first.map(Ok).into_iter().chain(others).collect::<anyhow::Result<Vec<_>>>()?;
+        let instances = opened.into_iter().map(|opened| opened.into_instance(details));
+        let Some(after) = self.loader.idle_unload else { return Ok(instances.collect()) };
+        let details = Arc::new(details.clone());
+        let resting = |(index, instance): (usize, Box<dyn Instance>)| {
+            let (plan, open, details) = (Arc::clone(&self), Arc::clone(&open), Arc::clone(&details));
+            let again = move || {
+                let folder = &plan.source.folder;
+                ensure!(
+                    Fingerprint::of_folder(folder) == plan.files,
+                    "the files in {} have changed since it was loaded: load it again",
+                    folder.display()
+                );
+                Ok(open(index)?.into_instance(&details))
+            };
+            Box::new(Resting::new(self.source.name.clone(), instance, after, Box::new(again))) as Box<dyn Instance>
+        };
+        Ok(instances.enumerate().map(resting).collect())
     }
 
-    /// libtorch's instances of `weights`, with the tensors of the model file.
-    fn open_weights(&self, weights: &Path, file: ModelFile, details: &SpecDetails) -> anyhow::Result<Vec<ModelFile>> {
-        let select = |wanted: &[TensorSpec], known: &[TensorSpec]| {
-            let named = |spec: &TensorSpec| known.iter().find(|tensor| tensor.name == spec.name).cloned();
-            wanted.iter().filter_map(named).collect::<Vec<_>>()
-        };
-        let spec = &details.spec;
-        let tensors = (select(spec.inputs(), file.inputs()), select(spec.outputs(), file.outputs()));
-        drop(file);
-        let open = |index| model_file::torch(weights, tensors.clone(), &self.options.providers, self.device(index));
-        (0..spec.instances()).map(open).collect()
+    /// libtorch's instance of `weights` at `index`.
+    fn open_weights(&self, weights: &Path, tensors: &Tensors, index: usize) -> anyhow::Result<ModelFile> {
+        model_file::torch(weights, tensors.clone(), &self.options.providers, self.device(index))
     }
+}
+
+/// Opens the model for the instance at an index.
+type Open = Arc<dyn Fn(usize) -> anyhow::Result<ModelFile> + Send + Sync>;
+
+/// The tensors of a model file, in the order of the configuration.
+fn selected(file: &ModelFile, details: &SpecDetails) -> Tensors {
+    let select = |wanted: &[TensorSpec], known: &[TensorSpec]| {
+        let named = |spec: &TensorSpec| known.iter().find(|tensor| tensor.name == spec.name).cloned();
+        wanted.iter().filter_map(named).collect::<Vec<_>>()
+    };
+    (select(details.spec.inputs(), file.inputs()), select(details.spec.outputs(), file.outputs()))
 }
 
 /// The providers to try, in order.

@@ -8,7 +8,7 @@ use quintet_proto::inference::ModelConfig;
 
 use super::{options::Loader, plan::Plan};
 use crate::{
-    backend::onnx::release_after_load,
+    backend::onnx::release_now,
     catalog::Catalog,
     observe::gpu,
     repository::{source::ModelSource, spec::complete, warmup},
@@ -50,7 +50,7 @@ impl Loader {
             Vec::new()
         });
         if is_file {
-            release_after_load();
+            release_now();
         }
         if let Some(cache) = cache {
             model = model.with_cache(cache);

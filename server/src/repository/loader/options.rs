@@ -1,6 +1,6 @@
 //! Settings for loading the models of a repository.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use quintet_engine::Cache;
 use quintet_onnxruntime::Loaded;
@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// Settings for loading the models of a repository.
+#[derive(Clone)]
 pub struct Loader {
     /// ONNX Runtime, with the one environment of the process, which owns the thread pool.
     pub library: &'static Loaded,
@@ -27,6 +28,8 @@ pub struct Loader {
     pub auto_complete: Option<i32>,
     /// The response cache for models that enable it; `None` for no cache.
     pub response_cache: Option<Arc<Cache>>,
+    /// How long an instance may be without a request before it closes its model file until the next one; `None` for ever.
+    pub idle_unload: Option<Duration>,
 }
 
 impl Loader {

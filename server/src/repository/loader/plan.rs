@@ -11,19 +11,19 @@ use crate::{
 };
 
 /// How to load a model, from its configuration. Nothing is opened yet.
-pub(super) enum Plan<'a> {
-    File(Box<FilePlan<'a>>),
+pub(super) enum Plan {
+    File(Arc<FilePlan>),
     Builtin(Box<BuiltinPlan>),
 }
 
-impl<'a> Plan<'a> {
+impl Plan {
     /// The plan for a model.
     ///
     /// # Errors
     /// When its configuration contradicts itself.
-    pub(super) fn new(source: &'a ModelSource, loader: &'a Loader) -> Result<Self, ConfigError> {
+    pub(super) fn new(source: &ModelSource, loader: &Loader) -> Result<Self, ConfigError> {
         if Backend::of(&source.config).needs_file() {
-            return Ok(Self::File(Box::new(FilePlan::new(source, loader)?)));
+            return Ok(Self::File(Arc::new(FilePlan::new(source.clone(), loader.clone())?)));
         }
         Ok(Self::Builtin(Box::new(BuiltinPlan::new(source.clone())?)))
     }
@@ -37,7 +37,7 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// When no backend can read it.
-    pub(super) fn open(self) -> anyhow::Result<Opened<'a>> {
+    pub(super) fn open(self) -> anyhow::Result<Opened> {
         Ok(match self {
             Self::File(plan) => Opened::File { first: Box::new(plan.open(0)?), plan },
             Self::Builtin(plan) => Opened::Builtin(plan),
@@ -46,12 +46,12 @@ impl<'a> Plan<'a> {
 }
 
 /// A model whose tensors are known.
-pub(super) enum Opened<'a> {
-    File { first: Box<ModelFile>, plan: Box<FilePlan<'a>> },
+pub(super) enum Opened {
+    File { first: Box<ModelFile>, plan: Arc<FilePlan> },
     Builtin(Box<BuiltinPlan>),
 }
 
-impl Opened<'_> {
+impl Opened {
     /// The model on disk, with the configuration completed by its backend.
     pub(super) fn source(&self) -> &ModelSource {
         match self {
