@@ -44,10 +44,12 @@ impl Handle {
         outputs: &[&CStr],
         options: &RunOptions,
     ) -> ort::Result<Vec<DynValue>> {
-        self.0.activity.ran();
         // SAFETY: either other handles of the session show that it takes runs from several threads at once, or this borrow
         // of its only handle is exclusive.
-        unsafe { self.0.run(inputs, outputs, options) }
+        let ran = unsafe { self.0.run(inputs, outputs, options) };
+        // Not before: what is given back during the run is not what the run takes.
+        self.0.activity.ran();
+        ran
     }
 
     /// Runs the session on bound inputs. Returns the bound outputs in the order in which they were bound.
@@ -55,9 +57,10 @@ impl Handle {
     /// # Errors
     /// Those of the run.
     pub(super) fn run_bound(&mut self, binding: &IoBinding, options: &RunOptions) -> ort::Result<Vec<DynValue>> {
-        self.0.activity.ran();
         // SAFETY: as in `run`.
-        unsafe { self.0.run_bound(binding, options) }
+        let ran = unsafe { self.0.run_bound(binding, options) };
+        self.0.activity.ran();
+        ran
     }
 }
 

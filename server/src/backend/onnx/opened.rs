@@ -110,7 +110,7 @@ const IDLE: u8 = 1;
 const RAN: u8 = 2;
 
 impl Activity {
-    /// Says that the session runs.
+    /// Says that the session has run.
     pub(super) fn ran(&self) {
         self.0.store(RAN, Relaxed);
     }
