@@ -17,6 +17,7 @@ use crate::{
     fetch::{HUB, Source},
     graph::Graph,
     passthrough,
+    quantize::{self, Photographs},
     repository::{self, Batching},
     timing::Timed,
     variant::Variant,
@@ -106,9 +107,16 @@ struct Target {
     /// The model repository; each model becomes a directory in it
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// The type of the models' input: fp32, fp16 (half the bytes), u8 (pixels, a quarter of the bytes)
-    #[arg(long, value_delimiter = ',', value_name = "LIST", default_values_t = Variant::ALL)]
+    /// The type of the models' input: fp32, fp16 (half the bytes), u8 (pixels, a quarter of the bytes); int8 takes
+    /// FP32 and computes in INT8, and is calibrated in ONNX Runtime
+    #[arg(long, value_delimiter = ',', value_name = "LIST", default_values_t = Variant::UNCALIBRATED)]
     variants: Vec<Variant>,
+    /// A folder of photographs, at least 3, on which int8 is calibrated; every third one is held back to measure the
+    /// agreement with FP32 [default: the three that come with the program]
+    #[arg(long, value_name = "DIR")]
+    calibration: Option<PathBuf>,
+    #[command(flatten)]
+    library: Library,
     /// The largest batch a server may form
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_batch_size: usize,
@@ -129,7 +137,7 @@ struct Verify {
     /// F32 `[N,3,224,224]` [default: the outputs of torchvision's models for seed 0]
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
-    /// The largest absolute error allowed [default: 1e-4; 5e-3 for FP16 input]
+    /// The largest absolute error allowed [default: 1e-4; 5e-3 for FP16 input; 0.5 for INT8]
     #[arg(long, value_name = "ERROR")]
     tolerance: Option<f32>,
     #[command(flatten)]
@@ -256,6 +264,7 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
         Variant::Fp32 | Variant::U8 => 1e-4,
         // Normalised pixels reach 2.7, where FP16 values are 2e-3 apart.
         Variant::Fp16 => 5e-3,
+        Variant::Int8 => 0.5,
     });
     let mut exit = ExitCode::SUCCESS;
     for difference in &comparison.differences {
@@ -306,14 +315,35 @@ impl Target {
 
     fn write(&self, weights: &Weights, batching: &Batching) -> anyhow::Result<()> {
         eprintln!("{}: weights from {}", weights.arch(), weights.source());
+        if self.calibration.is_some() && !self.variants.contains(&Variant::Int8) {
+            bail!("--calibration is for the variant int8: give --variants int8, or leave it out");
+        }
         let graph = Graph::new(weights)?;
         for &variant in &self.variants {
-            let written = repository::write(&self.output, &graph, variant, batching)?;
             let name = graph.name(variant);
+            let written = match variant {
+                Variant::Int8 => repository::write(&self.output, &self.quantize(&graph)?, variant, batching)?,
+                _ => repository::write(&self.output, &graph, variant, batching)?,
+            };
             eprintln!("{name}: {}", if written.changed { "written" } else { "unchanged, not rewritten" });
             print_path(&written.path)?;
         }
         Ok(())
+    }
+
+    /// Quantises the graph, and reports how it agrees with FP32.
+    fn quantize(&self, graph: &Graph) -> anyhow::Result<Graph> {
+        let photographs = match &self.calibration {
+            Some(folder) => Photographs::in_folder(folder)?,
+            None => Photographs::own(),
+        };
+        let library = self.library.load()?;
+        let name = graph.name(Variant::Int8);
+        let ([calibration, held_back], views) = (photographs.counts(), photographs.views());
+        eprintln!("{name}: calibrating on {calibration} photographs, {views} views each");
+        let quantized = quantize::quantize(&library.environment, graph, &photographs)?;
+        eprintln!("{name}: on {held_back} photographs held back, {views} views each: {}", quantized.agreement);
+        Ok(quantized.graph)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Builds the ONNX graph of a ResNet, with batch norm folded into the convolutions.
 
+use quintet_onnxruntime::PRECISION_KEY;
+
 use crate::{
     arch::{Arch, Block, CLASSES, Conv},
     onnx::{self, DataType, GraphProto, ModelProto, NodeProto, TensorProto, constant, int, ints, node},
@@ -13,18 +15,20 @@ pub(crate) const WEIGHTS_KEY: &str = "quintet.weights";
 /// PyTorch's `BatchNorm2d` adds this to the variance.
 const EPSILON: f64 = 1e-5;
 /// Placeholder for the name of the stem's input, which depends on the variant.
-const PIXELS: &str = "pixels";
+pub(crate) const PIXELS: &str = "pixels";
 pub(crate) const IMAGE: &str = "image";
 pub(crate) const EMBEDDING: &str = "embedding";
 pub(crate) const LOGITS: &str = "logits";
 
-/// The nodes and weights of one depth, from which every variant is made. The variants share the weights' memory.
+/// The nodes and weights of one depth, from which every variant is made. The variants share the weights' memory, except
+/// for [`Variant::Int8`], whose graph is another one.
 #[derive(Debug, Clone)]
 pub struct Graph {
     arch: Arch,
     source: String,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
+    is_quantized: bool,
 }
 
 impl Graph {
@@ -35,7 +39,8 @@ impl Graph {
     pub fn new(weights: &Weights) -> Result<Self, WeightsError> {
         let arch = weights.arch();
         let network = arch.network();
-        let mut graph = Self { arch, source: weights.source().into(), nodes: Vec::new(), initializers: Vec::new() };
+        let source = weights.source().into();
+        let mut graph = Self { arch, source, nodes: Vec::new(), initializers: Vec::new(), is_quantized: false };
         let stem = graph.conv(weights, &network.stem, PIXELS)?;
         let stem = graph.push("Relu", &[&stem], "relu", vec![]);
         let window = vec![ints("kernel_shape", [3, 3]), ints("strides", [2, 2]), ints("pads", [1, 1, 1, 1])];
@@ -64,8 +69,27 @@ impl Graph {
         self.arch
     }
 
-    /// The whole model: input `image`, outputs `logits` `[N,1000]` and `embedding` `[N,512|2048]`.
-    pub fn model(&self, variant: Variant) -> ModelProto {
+    /// The nodes in an order in which they can run. The stem reads [`PIXELS`].
+    pub(crate) fn nodes(&self) -> &[NodeProto] {
+        &self.nodes
+    }
+
+    /// The weights.
+    pub(crate) fn initializers(&self) -> &[TensorProto] {
+        &self.initializers
+    }
+
+    /// The graph with these nodes and weights, which compute the same in INT8, in place of its own.
+    pub(crate) fn quantized(&self, nodes: Vec<NodeProto>, initializers: Vec<TensorProto>) -> Self {
+        Self { arch: self.arch, source: self.source.clone(), nodes, initializers, is_quantized: true }
+    }
+
+    /// The whole model: input `image`, outputs `logits` `[N,1000]` and `embedding` `[N,512|2048]`. `None` for
+    /// [`Variant::Int8`] of a graph that is not quantised, and for the other variants of one that is.
+    pub fn model(&self, variant: Variant) -> Option<ModelProto> {
+        if self.is_quantized != (variant == Variant::Int8) {
+            return None;
+        }
         let prelude = Prelude::new(variant);
         let mut body = self.nodes.clone();
         // The stem reads the prelude's output.
@@ -86,7 +110,11 @@ impl Graph {
                 onnx::batched(EMBEDDING, DataType::Float, &[self.arch.embedding_len()]),
             ],
         };
-        onnx::model(graph, &[(WEIGHTS_KEY, &self.source)])
+        let mut metadata = vec![(WEIGHTS_KEY, self.source.as_str())];
+        if self.is_quantized {
+            metadata.push((PRECISION_KEY, "INT8"));
+        }
+        Some(onnx::model(graph, &metadata))
     }
 
     fn push(&mut self, op_type: &str, inputs: &[&str], output: &str, attributes: Vec<onnx::AttributeProto>) -> String {
@@ -164,7 +192,7 @@ impl Prelude {
     fn new(variant: Variant) -> Self {
         let cast = |output| node("Cast", &[IMAGE], output, vec![int("to", DataType::Float as i64)]);
         match variant {
-            Variant::Fp32 => Self { nodes: vec![], constants: vec![], pixels: IMAGE },
+            Variant::Fp32 | Variant::Int8 => Self { nodes: vec![], constants: vec![], pixels: IMAGE },
             Variant::Fp16 => Self { nodes: vec![cast("image.fp32")], constants: vec![], pixels: "image.fp32" },
             // The cast comes first: TensorRT accepts UINT8 only as the input of a cast.
             Variant::U8 => {
@@ -199,8 +227,8 @@ mod tests {
     #[test]
     fn every_tensor_is_defined_once_before_its_use() {
         let graph = Graph::new(&Weights::from_seed(Arch::ResNet50, 0)).unwrap();
-        for variant in Variant::ALL {
-            let proto = graph.model(variant).graph.unwrap();
+        for variant in Variant::UNCALIBRATED {
+            let proto = graph.model(variant).unwrap().graph.unwrap();
             let mut known: HashSet<_> = proto.initializer.iter().map(|t| &t.name).collect();
             known.extend(proto.input.iter().map(|value| &value.name));
             for node in &proto.node {
@@ -216,9 +244,15 @@ mod tests {
     fn variants_share_the_memory_of_their_weights() {
         let graph = Graph::new(&Weights::from_seed(Arch::ResNet18, 0)).unwrap();
         let [one, two] = [Variant::Fp32, Variant::U8].map(|variant| {
-            let tensors = graph.model(variant).graph.unwrap().initializer;
+            let tensors = graph.model(variant).unwrap().graph.unwrap().initializer;
             tensors.last().unwrap().raw_data.as_ptr()
         });
         assert_eq!(one, two);
+    }
+
+    #[test]
+    fn a_graph_that_is_not_quantized_has_no_int8_variant() {
+        let graph = Graph::new(&Weights::from_seed(Arch::ResNet18, 0)).unwrap();
+        assert!(graph.model(Variant::Int8).is_none());
     }
 }

@@ -16,6 +16,7 @@ mod graph;
 mod hex;
 pub mod onnx;
 pub mod passthrough;
+mod quantize;
 mod reference;
 pub mod repository;
 mod session;

@@ -70,12 +70,29 @@ pub(crate) fn constant(name: &str, shape: &[usize], values: &[f32]) -> TensorPro
     for value in values {
         raw.extend_from_slice(&value.to_le_bytes());
     }
+    tensor(name, DataType::Float, shape, raw)
+}
+
+/// A constant tensor of these bytes, little-endian and row-major.
+pub(crate) fn tensor(name: &str, data_type: DataType, shape: &[usize], raw: Vec<u8>) -> TensorProto {
     TensorProto {
         dims: shape.iter().map(|dim| *dim as i64).collect(),
-        data_type: DataType::Float.into(),
+        data_type: data_type.into(),
         name: name.into(),
         raw_data: Bytes::from(raw),
     }
+}
+
+/// The elements of a constant FP32 tensor.
+pub(crate) fn floats(tensor: &TensorProto) -> Vec<f32> {
+    let (elements, _) = tensor.raw_data.as_chunks();
+    elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// An FP32 output whose shape is left to the runtime.
+pub(crate) fn output_of_any_shape(name: &str) -> ValueInfoProto {
+    let tensor_type = type_proto::Tensor { elem_type: DataType::Float.into(), shape: None };
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }
 
 /// An input or output of shape `[batch, dims...]`.

@@ -130,7 +130,7 @@ impl Reference {
             Images::Pixels(pixels) => pixels.chunks(3 * PIXELS).flat_map(normalise).collect(),
         };
         Ok(match (variant, &self.images) {
-            (Variant::Fp32, _) => Input::Fp32(normalised()),
+            (Variant::Fp32 | Variant::Int8, _) => Input::Fp32(normalised()),
             (Variant::Fp16, _) => Input::Fp16(normalised().into_iter().map(f16::from_f32).collect()),
             (Variant::U8, Images::Pixels(pixels)) => Input::U8(pixels.clone()),
             (Variant::U8, Images::Normalised(_)) => return Err(ReferenceError::Normalised),
@@ -154,7 +154,7 @@ pub(crate) fn synthetic(index: usize) -> Vec<u8> {
 }
 
 /// Converts `[224,224,3]` pixels to `[3,224,224]`: `(pixel / 255 - mean) / std`.
-fn normalise(pixels: &[u8]) -> Vec<f32> {
+pub(crate) fn normalise(pixels: &[u8]) -> Vec<f32> {
     (0..3)
         .flat_map(|channel| {
             pixels

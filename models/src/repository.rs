@@ -76,6 +76,10 @@ pub enum RepositoryError {
     MaxBatchSize,
     #[error("cannot warm up a batch of {size}: sizes must be between 1 and the maximum, {max_batch_size}")]
     WarmBatchSize { size: usize, max_batch_size: usize },
+    #[error(
+        "`{0}` cannot be made from this graph: INT8 needs the graph of a calibration, the other variants its source"
+    )]
+    Variant(String),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -86,12 +90,12 @@ pub enum RepositoryError {
 /// they differ.
 ///
 /// # Errors
-/// When a file cannot be read or written.
+/// When the graph has no such variant, or a file cannot be read or written.
 pub fn write(root: &Path, graph: &Graph, variant: Variant, batching: &Batching) -> Result<Written, RepositoryError> {
     let name = graph.name(variant);
     let path = root.join(&name);
     let at = |source| RepositoryError::Io { path: path.clone(), source };
-    let model = graph.model(variant).encode_to_vec();
+    let model = graph.model(variant).ok_or_else(|| RepositoryError::Variant(name.clone()))?.encode_to_vec();
     let config = config(graph, variant, batching);
     // The configuration comes last: a server that watches for it must find the model in place.
     let files = [(MODEL_FILE, model.as_slice()), (LABELS_FILE, LABELS.as_bytes()), (CONFIG_FILE, config.as_bytes())];

@@ -17,6 +17,14 @@ pub(crate) fn open(environment: &Environment, path: &Path) -> ort::Result<Sessio
     Session::builder(environment)?.commit_from_file(path)
 }
 
+/// As [`open`], from the bytes of a model file.
+///
+/// # Errors
+/// When ONNX Runtime cannot read them.
+pub(crate) fn open_bytes(environment: &Environment, model: &[u8]) -> ort::Result<Session> {
+    Session::builder(environment)?.commit_from_memory(model)
+}
+
 /// Opens a model on GPU number `gpu`, with the CUDA provider and the options that the server's sessions have by
 /// default.
 ///

@@ -45,7 +45,9 @@ pub(crate) enum VerifyError {
     NotFound(PathBuf),
     #[error("{}: {source}", path.display())]
     Runtime { path: PathBuf, source: ort::Error },
-    #[error("`{0}` is not a ResNet of this family: names are resnet18|34|50|101|152, then nothing, _fp16 or _u8")]
+    #[error(
+        "`{0}` is not a ResNet of this family: names are resnet18|34|50|101|152, then nothing, _fp16, _u8 or _int8"
+    )]
     Name(String),
     #[error("{}: {reason}", path.display())]
     Model { path: PathBuf, reason: String },
@@ -103,7 +105,7 @@ fn weights_source(session: &Session) -> ort::Result<String> {
 
 fn check_input(session: &Session, variant: Variant) -> Result<(), String> {
     let expected = match variant {
-        Variant::Fp32 => TensorElementType::Float32,
+        Variant::Fp32 | Variant::Int8 => TensorElementType::Float32,
         Variant::Fp16 => TensorElementType::Float16,
         Variant::U8 => TensorElementType::Uint8,
     };
@@ -182,7 +184,7 @@ mod tests {
     fn seeded_resnet152_gives_different_outputs_for_different_images() {
         const IMAGES: usize = 4;
         let graph = Graph::new(&Weights::from_seed(Arch::ResNet152, 7)).unwrap();
-        let model = graph.model(Variant::U8).encode_to_vec();
+        let model = graph.model(Variant::U8).unwrap().encode_to_vec();
         let library = quintet_onnxruntime::load(None, ThreadPool { intra_op_threads: 2, spin: false }).unwrap();
         let mut session = Session::builder(&library.environment).unwrap().commit_from_memory(&model).unwrap();
         let pixels: Vec<u8> = (0..IMAGES).flat_map(synthetic).collect();

@@ -9,6 +9,7 @@ mod load;
 mod locate;
 mod message;
 mod plugins;
+mod precision;
 mod preload;
 
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
@@ -19,3 +20,4 @@ pub use locate::{
 };
 pub use message::one_line;
 pub use plugins::ListedDevice;
+pub use precision::{PRECISION_KEY, stated_precision};

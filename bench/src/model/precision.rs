@@ -39,12 +39,14 @@ impl Precision {
 
     /// Largest difference of two outputs, relative to the largest element, at which they still agree. For FP32 it allows
     /// for other kernels and other preprocessing libraries; for less it is 20 units of rounding (2⁻¹¹ with 10 bits after
-    /// the point, 2⁻⁸ with 7 and with 8 bits in all), because the errors of the layers add up.
+    /// the point, 2⁻⁸ with 7), because the errors of the layers add up. INT8 rounds to the scale of a whole tensor or
+    /// channel: the logits of ResNet-18 to 152 with random weights differ from FP32 by 0.06 to 0.19 (docs/models.md).
     pub fn tolerance(self) -> f64 {
         match self {
             Self::Fp32 => 1e-3,
             Self::Tf32 | Self::Fp16 => 1e-2,
-            Self::Bf16 | Self::Int8 => 8e-2,
+            Self::Bf16 => 8e-2,
+            Self::Int8 => 2e-1,
         }
     }
 }

@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use quintet_models::passthrough::write_scaled;
+use prost::Message as _;
+use quintet_models::{
+    onnx::{ModelProto, StringStringEntryProto},
+    passthrough::write_scaled,
+};
+use quintet_onnxruntime::PRECISION_KEY;
 use quintet_server::repository::{IndexEntry, Mode, Overrides, Repository};
 
 use crate::support::{attach, over_http, start};
@@ -190,4 +195,25 @@ async fn a_client_that_leaves_does_not_stop_its_load() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(states(&repository, &["m"])[0].starts_with("m READY"));
+}
+
+#[tokio::test]
+async fn the_precision_that_a_model_file_states_is_in_the_headers() {
+    let (server, root) = (start().await, tempfile::tempdir().unwrap());
+    write_scaled(root.path()).unwrap();
+    let [from, to] = ["scaled", "integers"].map(|name| root.path().join(name));
+    fs::create_dir_all(to.join("1")).unwrap();
+    fs::copy(from.join("config.pbtxt"), to.join("config.pbtxt")).unwrap();
+    let mut model = ModelProto::decode(&fs::read(from.join("1/model.onnx")).unwrap()[..]).unwrap();
+    let (key, value) = (PRECISION_KEY.to_owned(), "INT8".to_owned());
+    model.metadata_props.push(StringStringEntryProto { key, value });
+    fs::write(to.join("1/model.onnx"), model.encode_to_vec()).unwrap();
+    let repository = attach(&server, root.path(), Mode::None);
+    let failed = repository.start(&["scaled".to_owned(), "integers".to_owned()]).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    let port = server.http().await;
+    let metadata = |name| async move { over_http(port, "GET", &format!("/v2/models/{name}"), "").await };
+    let (scaled, integers) = (metadata("scaled").await, metadata("integers").await);
+    assert!(integers.contains("quintet-precision: INT8\r\n"), "{integers}");
+    assert!(scaled.starts_with("HTTP/1.1 200") && !scaled.contains("quintet-precision"), "{scaled}");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use quintet_engine::Placement;
-use quintet_onnxruntime::one_line;
+use quintet_onnxruntime::{one_line, stated_precision};
 
 use super::{
     commit::{Built, commit, only_cpu},
@@ -40,7 +40,8 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                 };
                 // A provider on the CPU reads and writes the server's memory.
                 let is_bound = provider != Provider::Cpu && device.as_ref().is_none_or(|device| device.kind != "CPU");
-                let precision = precision.map(str::to_owned);
+                // What the model file states is the lowest there is.
+                let precision = stated_precision(&session).or_else(|| precision.map(str::to_owned));
                 let gpu = match provider {
                     Provider::TensorRt | Provider::Cuda => gpu::name(tuning.device),
                     Provider::Cpu => None,
