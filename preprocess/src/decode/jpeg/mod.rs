@@ -20,6 +20,9 @@ const MAX_SCANS: usize = 100;
 /// over more than a pixel, and the reduction, which cuts frequencies off sharply, is not seen in its result.
 const MARGIN: f64 = 1.25;
 
+/// The largest scale, in eighths, at which libjpeg takes less time than zune-jpeg takes for all pixels.
+const WORTHWHILE: u8 = 4;
+
 /// Decodes into `pixels`, RGB of [`Image::decoded_size`].
 pub(super) fn decode(
     encoded: &[u8],
@@ -51,14 +54,15 @@ pub(super) fn decode(
 }
 
 /// The scale at which an image of this width and height, oriented, is decoded, in eighths: the smallest one whose pixels are
-/// [`MARGIN`] times as dense as those of the resized image.
+/// [`MARGIN`] times as dense as those of the resized image, if that is [`WORTHWHILE`].
 fn eighths(recipe: &Recipe, size: [usize; 2]) -> u8 {
     // The nearest pixels are pixels of the file.
     if recipe.jpeg_decode == JpegDecode::Exact || recipe.interpolation == Interpolation::Nearest {
         return FULL_SCALE;
     }
     let full = f64::from(FULL_SCALE);
-    (full * MARGIN * recipe.scale(size)).ceil().clamp(1.0, full) as u8
+    let least = (full * MARGIN * recipe.scale(size)).ceil().clamp(1.0, full) as u8;
+    if least <= WORTHWHILE { least } else { FULL_SCALE }
 }
 
 /// Makes `pixels` as many zeros, so that pixels of the previous image never remain if a decoder skips some. New memory is zeros
@@ -129,7 +133,7 @@ mod tests {
         let scaled = Recipe { jpeg_decode: JpegDecode::Scaled, ..Recipe::TORCHVISION };
         assert_eq!(eighths(&Recipe::TORCHVISION, [4032, 3024]), 8, "exact");
         let sides = [[4032, 3024], [3024, 4032], [1600, 1200], [1280, 960], [640, 480], [300, 300], [1, 1]];
-        assert_eq!(sides.map(|size| eighths(&scaled, size)), [1, 1, 3, 3, 6, 8, 8]);
+        assert_eq!(sides.map(|size| eighths(&scaled, size)), [1, 1, 3, 3, 8, 8, 8]);
         for size in sides {
             let pixels = f64::from(eighths(&scaled, size)) / 8.0 * size[0].min(size[1]) as f64;
             assert!(pixels >= MARGIN * 256.0 || eighths(&scaled, size) == 8, "{size:?}");
