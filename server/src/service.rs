@@ -6,6 +6,7 @@ use quintet_engine::InferError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    SERVER_NAME,
     catalog::Catalog,
     kserve::{
         shared_memory::SharedMemory,
@@ -16,6 +17,7 @@ use crate::{
 
 /// A set of models behind one or more listeners.
 pub struct Service {
+    id: String,
     catalog: Arc<Catalog>,
     shared_memory: SharedMemory,
     traces: Traces,
@@ -27,6 +29,7 @@ impl Service {
     /// A service of these models, without shared memory and traces.
     pub fn new(catalog: Catalog) -> Self {
         Self {
+            id: SERVER_NAME.to_owned(),
             catalog: Arc::new(catalog),
             shared_memory: SharedMemory::new(None),
             traces: Traces::none(),
@@ -45,6 +48,17 @@ impl Service {
     #[must_use]
     pub fn with_traces(self, traces: Traces) -> Self {
         Self { traces, ..self }
+    }
+
+    /// Names the server in its metadata.
+    #[must_use]
+    pub fn with_id(self, id: &str) -> Self {
+        Self { id: id.to_owned(), ..self }
+    }
+
+    /// The server's name in `GET /v2` and `ServerMetadata`.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The models in service.

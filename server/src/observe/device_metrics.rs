@@ -17,9 +17,65 @@ use super::{
 /// Shortest time between two readings of the processors: over less time the utilization is not meaningful.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// All metrics in Prometheus' text format, without those that the machine does not report.
-pub fn render() -> String {
-    text(&gpu::readings(), &cpu())
+/// Which devices have metrics, and how old their readings may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceOptions {
+    /// Whether GPUs have metrics.
+    pub gpu: bool,
+    /// Whether processors and memory have metrics.
+    pub cpu: bool,
+    /// For how long a reading is reported again.
+    pub interval: Duration,
+}
+
+impl Default for DeviceOptions {
+    /// All devices, read each time.
+    fn default() -> Self {
+        Self { gpu: true, cpu: true, interval: Duration::ZERO }
+    }
+}
+
+/// The metrics of the machine.
+#[derive(Default)]
+pub struct DeviceMetrics {
+    options: DeviceOptions,
+    last: Mutex<Option<(Instant, Reading)>>,
+}
+
+/// A reading of the devices.
+#[derive(Clone, Default)]
+struct Reading {
+    gpus: Vec<gpu::Reading>,
+    cpu: Cpu,
+}
+
+impl DeviceMetrics {
+    /// Metrics with these options.
+    pub fn new(options: DeviceOptions) -> Self {
+        Self { options, last: Mutex::default() }
+    }
+
+    /// All metrics in Prometheus' text format, without those that the machine does not report. Blocks while GPUs are read.
+    pub fn render(&self) -> String {
+        let reading = self.reading(Instant::now(), || self.read());
+        text(&reading.gpus, &reading.cpu)
+    }
+
+    fn read(&self) -> Reading {
+        Reading {
+            gpus: if self.options.gpu { gpu::readings() } else { Vec::new() },
+            cpu: if self.options.cpu { cpu() } else { Cpu::default() },
+        }
+    }
+
+    /// The last reading, or a new one if that is too old.
+    fn reading(&self, now: Instant, read: impl FnOnce() -> Reading) -> Reading {
+        let mut last = self.last.lock();
+        match &*last {
+            Some((at, reading)) if now.saturating_duration_since(*at) < self.options.interval => reading.clone(),
+            _ => last.insert((now, read())).1.clone(),
+        }
+    }
 }
 
 /// A metric's name, type and help text, and how to get its value from a reading.
@@ -180,6 +236,29 @@ mod tests {
         nv_cpu_memory_used_bytes 1024
         "#);
         assert_eq!(text(&[], &Cpu::default()), "");
+    }
+
+    #[test]
+    fn a_reading_is_reported_again_for_its_interval() {
+        let metrics = DeviceMetrics::new(DeviceOptions { interval: INTERVAL, ..DeviceOptions::default() });
+        let (start, memory) = (Instant::now(), |bytes| Reading {
+            cpu: Cpu { memory_used_bytes: Some(bytes), ..Cpu::default() },
+            ..Reading::default()
+        });
+        let used = |after, bytes| metrics.reading(start + after, || memory(bytes)).cpu.memory_used_bytes;
+        assert_eq!(used(Duration::ZERO, 1.0), Some(1.0));
+        assert_eq!(used(INTERVAL / 2, 2.0), Some(1.0));
+        assert_eq!(used(INTERVAL, 3.0), Some(3.0));
+        let metrics = DeviceMetrics::default();
+        assert_eq!(metrics.reading(start, || memory(1.0)).cpu.memory_used_bytes, Some(1.0));
+        assert_eq!(metrics.reading(start, || memory(2.0)).cpu.memory_used_bytes, Some(2.0), "each time");
+    }
+
+    #[test]
+    fn devices_can_be_left_out() {
+        let none = DeviceOptions { gpu: false, cpu: false, interval: Duration::ZERO };
+        assert_eq!(DeviceMetrics::new(none).render(), "");
+        assert!(DeviceMetrics::new(DeviceOptions { cpu: true, ..none }).render().contains("nv_cpu_memory_total_bytes "));
     }
 
     #[test]

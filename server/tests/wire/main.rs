@@ -4,6 +4,7 @@
 
 mod access;
 mod alias;
+mod compression;
 mod confined;
 mod ensemble;
 mod errors;

@@ -28,6 +28,8 @@ pub enum Closed {
     Ping,
     /// The client made the server work in vain over HTTP/2 (ENHANCE_YOUR_CALM).
     Calm,
+    /// The connection reached its maximum age.
+    Age,
     /// The listener was at its limit, and this connection rested the longest.
     Shed,
     /// The listener was at its limit, and no connection rested.
@@ -35,7 +37,7 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::FirstByte,
         Self::Head,
         Self::Body,
@@ -44,6 +46,7 @@ impl Closed {
         Self::Settings,
         Self::Ping,
         Self::Calm,
+        Self::Age,
         Self::Shed,
         Self::Refused,
     ];
@@ -59,6 +62,7 @@ impl Closed {
             Self::Settings => "settings",
             Self::Ping => "ping",
             Self::Calm => "calm",
+            Self::Age => "age",
             Self::Shed => "shed",
             Self::Refused => "refused",
         }

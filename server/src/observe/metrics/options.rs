@@ -1,8 +1,12 @@
 //! Settings of the metrics, as in Triton's `--metrics-config`.
 
+use crate::observe::device_metrics::DeviceOptions;
+
 /// Settings of a service's metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsOptions {
+    /// The metrics of the machine.
+    pub devices: DeviceOptions,
     /// Whether to report the cumulative `nv_inference_*_duration_us`.
     pub counter_latencies: bool,
     /// Whether to report the summaries `nv_inference_*_summary_us`.
@@ -17,6 +21,7 @@ impl Default for MetricsOptions {
     /// Triton's defaults.
     fn default() -> Self {
         Self {
+            devices: DeviceOptions::default(),
             counter_latencies: true,
             summary_latencies: false,
             summary_quantiles: vec![0.5, 0.9, 0.95, 0.99, 0.999],

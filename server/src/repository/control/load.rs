@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use quintet_engine::{InferError, VersionState};
+use quintet_engine::{InferError, Model, VersionState};
+use quintet_proto::inference::ModelConfig;
 use tempfile::TempDir;
 use tokio::{sync::OwnedMutexGuard, task::JoinSet};
 
@@ -141,7 +142,7 @@ impl Repository {
         let mut reasons = String::new();
         let mut loaded = Vec::new();
         for source in &sources {
-            let outcome = self.options.loader.load(source, &self.catalog);
+            let outcome = self.load_version(source);
             let outcome = outcome.map_err(|error| format!("{error:#}"));
             if let Err(reason) = &outcome {
                 reasons.push_str(&format!("version {} is at UNAVAILABLE state: {reason};", source.version));
@@ -171,6 +172,21 @@ impl Repository {
             return Ok(());
         }
         Err(InferError::internal(format_args!("load failed for model '{name}': {reasons}")))
+    }
+
+    /// Loads a version, again if that fails, as often as the options say.
+    fn load_version(&self, source: &ModelSource) -> anyhow::Result<(Model, ModelConfig)> {
+        let mut left = self.options.load_retries;
+        loop {
+            let loaded = self.options.loader.load(source, &self.catalog);
+            let error = match loaded {
+                Err(error) if left > 0 && self.catalog.gpu_fault().reason().is_none() => error,
+                outcome => return outcome,
+            };
+            let (model, version, reason) = (&source.name, source.version, format!("{error:#}"));
+            tracing::warn!(model, version, reason, left, "cannot load a model; trying again");
+            left -= 1;
+        }
     }
 
     /// The versions to load, and the folder of files from the request. The outer error is the request's, the inner one

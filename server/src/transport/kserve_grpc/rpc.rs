@@ -11,7 +11,7 @@ use quintet_proto::inference::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{charged::Received, limits::Limits, reply, repository, settings, stream};
+use super::{charged::Received, options::Options, reply, repository, settings, stream};
 use crate::{
     kserve::{
         self,
@@ -23,7 +23,7 @@ use crate::{
 /// The inference service.
 pub(super) struct Rpc {
     pub(super) service: Arc<Service>,
-    pub(super) limits: Limits,
+    pub(super) options: Options,
     pub(super) stop: CancellationToken,
 }
 
@@ -61,7 +61,7 @@ impl GrpcInferenceService for Rpc {
 
     async fn server_metadata(&self, _: Request<pb::ServerMetadataRequest>) -> Answer<pb::ServerMetadataResponse> {
         Ok(Response::new(pb::ServerMetadataResponse {
-            name: crate::SERVER_NAME.into(),
+            name: self.service.id().to_owned(),
             version: crate::VERSION.into(),
             extensions: self.service.extensions(),
         }))
@@ -116,7 +116,7 @@ impl GrpcInferenceService for Rpc {
         // A message is charged on its own once it is decoded.
         let requests = requests.inspect(move |_| received.iter().for_each(Received::release));
         let call = stream::Call { service, headers: metadata.into_headers(), guard: extensions.get().cloned() };
-        let answers = stream::infer(call, requests, self.limits, stop);
+        let answers = stream::infer(call, requests, self.options, stop);
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -20,7 +20,7 @@ use crate::{
 /// `GET /v2`.
 pub(super) async fn server(State(service): State<Arc<Service>>) -> Json<rest::ServerMetadata> {
     Json(rest::ServerMetadata {
-        name: crate::SERVER_NAME.into(),
+        name: service.id().to_owned(),
         version: crate::VERSION.into(),
         extensions: service.extensions(),
     })
