@@ -18,7 +18,7 @@ use crate::{
         device_metrics::DeviceMetrics,
         gpu_fault::GpuFault,
         memory_metrics,
-        metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
+        metrics::{ConnectionCounters, Format, MetricsOptions, ServiceMetrics},
     },
 };
 
@@ -184,12 +184,13 @@ impl Catalog {
             .collect()
     }
 
-    /// The metrics of the models, of the memory for requests and of the machine in Prometheus's text format.
-    pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.registry)
-            + &memory_metrics::render(self.pool.budget())
-            + &self.gpu_fault.render()
-            + &self.devices.render()
+    /// The metrics of the models, of the memory for requests and of the machine in this format.
+    pub fn render_metrics(&self, format: Format) -> String {
+        self.metrics.render(&self.registry, format)
+            + &memory_metrics::render(self.pool.budget(), format)
+            + &self.gpu_fault.render(format)
+            + &self.devices.render(format)
+            + format.end()
     }
 
     /// Puts a model into service, with its effective configuration.

@@ -11,7 +11,10 @@ use parking_lot::Mutex;
 
 use super::{
     gpu,
-    metrics::text::{Family, labels},
+    metrics::{
+        Format,
+        text::{Family, labels},
+    },
 };
 
 /// Shortest time between two readings of the processors: over less time the utilization is not meaningful.
@@ -55,10 +58,10 @@ impl DeviceMetrics {
         Self { options, last: Mutex::default() }
     }
 
-    /// All metrics in Prometheus' text format, without those that the machine does not report. Blocks while GPUs are read.
-    pub fn render(&self) -> String {
+    /// All metrics in this format, without those that the machine does not report. Blocks while GPUs are read.
+    pub fn render(&self, format: Format) -> String {
         let reading = self.reading(Instant::now(), || self.read());
-        text(&reading.gpus, &reading.cpu)
+        text(&reading.gpus, &reading.cpu, format)
     }
 
     fn read(&self) -> Reading {
@@ -115,16 +118,16 @@ struct Cpu {
     memory_used_bytes: Option<f64>,
 }
 
-fn text(gpus: &[gpu::Reading], cpu: &Cpu) -> String {
+fn text(gpus: &[gpu::Reading], cpu: &Cpu, format: Format) -> String {
     let of_gpus = GPU.map(|(name, kind, help, value_of)| {
-        let mut family = Family::new(kind, (name, help));
+        let mut family = Family::new(format, kind, (name, help));
         for (gpu, value) in gpus.iter().filter_map(|gpu| Some((gpu, value_of(gpu)?))) {
             family.sample(&labels(vec![Label::new("gpu_uuid", gpu.uuid.clone())]), value);
         }
         family
     });
     let of_cpu = CPU.map(|(name, kind, help, value_of)| {
-        let mut family = Family::new(kind, (name, help));
+        let mut family = Family::new(format, kind, (name, help));
         value_of(cpu).into_iter().for_each(|value| family.sample(&labels(vec![]), value));
         family
     });
@@ -200,7 +203,7 @@ mod tests {
             throttle_reasons: Some(68.0),
         };
         let cpu = Cpu { utilization: Some(0.25), memory_total_bytes: Some(2048.0), memory_used_bytes: Some(1024.0) };
-        insta::assert_snapshot!(text(&[gpu], &cpu), @r#"
+        insta::assert_snapshot!(text(&[gpu], &cpu, Format::Text), @r#"
         # HELP nv_gpu_utilization GPU utilization rate [0.0 - 1.0)
         # TYPE nv_gpu_utilization gauge
         nv_gpu_utilization{gpu_uuid="GPU-1"} 0.5
@@ -235,7 +238,7 @@ mod tests {
         # TYPE nv_cpu_memory_used_bytes gauge
         nv_cpu_memory_used_bytes 1024
         "#);
-        assert_eq!(text(&[], &Cpu::default()), "");
+        assert_eq!(text(&[], &Cpu::default(), Format::Text), "");
     }
 
     #[test]
@@ -257,8 +260,12 @@ mod tests {
     #[test]
     fn devices_can_be_left_out() {
         let none = DeviceOptions { gpu: false, cpu: false, interval: Duration::ZERO };
-        assert_eq!(DeviceMetrics::new(none).render(), "");
-        assert!(DeviceMetrics::new(DeviceOptions { cpu: true, ..none }).render().contains("nv_cpu_memory_total_bytes "));
+        assert_eq!(DeviceMetrics::new(none).render(Format::Text), "");
+        assert!(
+            DeviceMetrics::new(DeviceOptions { cpu: true, ..none })
+                .render(Format::Text)
+                .contains("nv_cpu_memory_total_bytes ")
+        );
     }
 
     #[test]

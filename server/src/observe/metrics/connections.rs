@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use metrics::Label;
 
 use super::{
+    format::Format,
     names::CONNECTIONS_CLOSED,
     text::{self, Family},
 };
@@ -84,8 +85,8 @@ impl ConnectionCounters {
         self.0[closed as usize].load(Relaxed)
     }
 
-    pub(super) fn family(&self) -> Family {
-        let mut family = Family::new("counter", CONNECTIONS_CLOSED);
+    pub(super) fn family(&self, format: Format) -> Family {
+        let mut family = Family::new(format, "counter", CONNECTIONS_CLOSED);
         for closed in Closed::ALL {
             family.sample(&text::labels(vec![Label::new("reason", closed.label())]), self.get(closed));
         }
@@ -105,7 +106,7 @@ mod tests {
             assert_eq!(closed as usize, index);
             assert_eq!(counters.get(closed), u64::from(closed == Closed::Shed));
         }
-        let text = counters.family().into_text().unwrap();
+        let text = counters.family(Format::Text).into_text().unwrap();
         assert!(text.contains("quintet_connections_closed_total{reason=\"shed\"} 1\n"), "{text}");
     }
 }
