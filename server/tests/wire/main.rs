@@ -6,6 +6,7 @@ mod access;
 mod alias;
 mod compression;
 mod confined;
+mod disk;
 mod ensemble;
 mod errors;
 mod follow;

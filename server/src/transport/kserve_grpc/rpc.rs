@@ -4,9 +4,12 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _};
 use quintet_engine::{ErrorKind, InferError, TensorSpec};
-use quintet_proto::inference::{
-    self as pb, grpc_inference_service_server::GrpcInferenceService, model_metadata_response::TensorMetadata,
-    system_shared_memory_status_response::RegionStatus,
+use quintet_proto::{
+    NOT_READY,
+    inference::{
+        self as pb, grpc_inference_service_server::GrpcInferenceService, model_metadata_response::TensorMetadata,
+        system_shared_memory_status_response::RegionStatus,
+    },
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -14,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{charged::Received, options::Options, reply, repository, settings, stream};
 use crate::{
     kserve::{
-        self,
+        self, message,
         shared_memory::{self, Region},
     },
     service::Service,
@@ -45,7 +48,12 @@ impl GrpcInferenceService for Rpc {
     }
 
     async fn server_ready(&self, _: Request<pb::ServerReadyRequest>) -> Answer<pb::ServerReadyResponse> {
-        Ok(Response::new(pb::ServerReadyResponse { ready: self.service.is_ready() }))
+        let ready = self.service.check_ready();
+        let mut response = Response::new(pb::ServerReadyResponse { ready: ready.is_ok() });
+        if let Some(reason) = ready.err().and_then(|error| reply::metadata_value(&message::for_client(&error))) {
+            response.metadata_mut().insert(NOT_READY, reason);
+        }
+        Ok(response)
     }
 
     /// As Triton: an unknown model is not ready, which is not an error.
