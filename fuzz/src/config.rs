@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use quintet_engine::{DataType, TensorSpec};
-use quintet_server::repository::{ModelSource, complete, config_from_json, config_to_json, parse_config};
+use quintet_server::repository::{ConfigOrigin, ModelSource, complete, config_from_json, config_to_json, parse_config};
 
 pub(crate) fn run(bytes: &[u8]) {
     // The JSON form comes over the wire.
@@ -31,7 +31,14 @@ pub(crate) fn run(bytes: &[u8]) {
     let tensor = |name: &str, dims: [Option<usize>; 2]| TensorSpec::new(name, DataType::Fp32, dims);
     let (inputs, outputs) = ([tensor("x", [None, Some(4)])], [tensor("y", [None, None])]);
     let folder = PathBuf::from("m");
-    let source = ModelSource { name: "m".into(), version: 1, model_file: folder.join("1/model.onnx"), folder, config };
+    let source = ModelSource {
+        name: "m".into(),
+        version: 1,
+        model_file: folder.join("1/model.onnx"),
+        folder,
+        config,
+        config_origin: ConfigOrigin::None,
+    };
     for auto_complete in [Some(4), None] {
         if let Ok(details) = complete(&source, &inputs, &outputs, auto_complete) {
             assert!(details.spec.inputs().len() <= 1 && details.spec.outputs().len() <= 1, "tensors that it has not");

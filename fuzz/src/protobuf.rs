@@ -7,12 +7,15 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::BodyExt;
 use prost::Message as _;
 use quintet_proto::inference::{ModelInferRequest, ModelInferResponse};
-use quintet_server::transport::kserve_grpc::Incoming;
+use quintet_server::transport::kserve_grpc::{Incoming, Options};
 
 use crate::{
     input::{Input, Pieces},
     models::{MAX_INPUT, echoes, runtime},
 };
+
+/// Those of the listener.
+const OPTIONS: Options = Options { max_input: MAX_INPUT, max_stream_requests: 1, compression: None };
 
 /// Bytes of a message's prefix.
 const PREFIX_BYTES: usize = 5;
@@ -35,7 +38,7 @@ pub(crate) fn run(bytes: &[u8]) {
         prefixed = [&[0][..], &(input.0.len() as u32).to_be_bytes(), input.0].concat();
         &prefixed
     };
-    let Ok(incoming) = Incoming::new(Arc::clone(echoes()), MAX_INPUT, headers) else { return };
+    let Ok(incoming) = Incoming::new(Arc::clone(echoes()), OPTIONS, headers) else { return };
     let Some(response) = receive(incoming, body, pieces) else { return };
     let (head, body) = response.into_parts();
     let Some(Ok(body)) = body.collect().now_or_never() else { unreachable!("a response that waits or breaks") };

@@ -55,5 +55,8 @@ pub const THREADS: &str = "quintet-threads";
 /// products: `quintet/0.1.0+0123456789ab onnxruntime/1.24.1`. Build metadata is the commit.
 pub const SOFTWARE: &str = "quintet-software";
 
+/// gRPC metadata key of `ServerReady`: why the server is not ready. Over HTTP, the body says it.
+pub const NOT_READY: &str = "quintet-not-ready";
+
 /// HTTP header, and gRPC metadata key: why a requested provider does not run the model.
 pub const PROVIDER_REASON: &str = "quintet-provider-reason";

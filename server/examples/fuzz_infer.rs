@@ -170,7 +170,7 @@ fn call(stream: u32, body: &[u8], encoder: &mut Encoder, rng: &mut StdRng) -> Ve
 /// connection ends.
 async fn exchange(service: &Arc<Service>, sent: &[u8], count: usize, rng: &mut StdRng) -> Vec<String> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
-    let limits = kserve_grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
+    let limits = kserve_grpc::Options { max_input: MAX_INPUT, max_stream_requests: 4, compression: None };
     let serving =
         tokio::spawn(kserve_grpc::serve_connection(server, Arc::clone(service), limits, CancellationToken::new()));
     let mut rest = sent;

@@ -15,10 +15,10 @@ use crate::{
     backend::onnx::Provider,
     image_input::{Decoder, ImageInput},
     observe::{
-        device_metrics,
+        device_metrics::DeviceMetrics,
         gpu_fault::GpuFault,
         memory_metrics,
-        metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
+        metrics::{ConnectionCounters, Format, MetricsOptions, ServiceMetrics},
     },
 };
 
@@ -86,6 +86,7 @@ pub struct Catalog {
     registry: Registry,
     configs: RwLock<HashMap<(String, u64), Arc<ModelConfig>>>,
     metrics: ServiceMetrics,
+    devices: DeviceMetrics,
     pool: BufferPool,
     decoder: Decoder,
     gpu_fault: GpuFault,
@@ -100,6 +101,7 @@ impl Catalog {
             registry: Registry::default(),
             configs: RwLock::default(),
             metrics: ServiceMetrics::default(),
+            devices: DeviceMetrics::default(),
             pool,
             decoder: Decoder::default(),
             gpu_fault: GpuFault::default(),
@@ -110,7 +112,7 @@ impl Catalog {
     /// The same catalog with these metrics. Call it before the first [`put`](Self::put).
     #[must_use]
     pub fn with_metrics(self, options: MetricsOptions) -> Self {
-        Self { metrics: ServiceMetrics::new(options), ..self }
+        Self { devices: DeviceMetrics::new(options.devices), metrics: ServiceMetrics::new(options), ..self }
     }
 
     /// The same catalog with this decoder of images.
@@ -182,12 +184,13 @@ impl Catalog {
             .collect()
     }
 
-    /// The metrics of the models, of the memory for requests and of the machine in Prometheus's text format.
-    pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.registry)
-            + &memory_metrics::render(self.pool.budget())
-            + &self.gpu_fault.render()
-            + &device_metrics::render()
+    /// The metrics of the models, of the memory for requests and of the machine in this format.
+    pub fn render_metrics(&self, format: Format) -> String {
+        self.metrics.render(&self.registry, format)
+            + &memory_metrics::render(self.pool.budget(), format)
+            + &self.gpu_fault.render(format)
+            + &self.devices.render(format)
+            + format.end()
     }
 
     /// Puts a model into service, with its effective configuration.

@@ -3,7 +3,7 @@
 use quintet_engine::Placement;
 use quintet_proto::{GPU, SOFTWARE, THREADS};
 
-/// Name of the server in `GET /v2` and `ServerMetadata`.
+/// Name of the server, also in `GET /v2` and `ServerMetadata` unless they have another (`--id`).
 pub const SERVER_NAME: &str = "quintet";
 
 /// Version of the server.

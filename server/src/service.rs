@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use quintet_engine::InferError;
+use quintet_engine::{ErrorKind, InferError, Registry, VersionState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    SERVER_NAME,
     catalog::Catalog,
     kserve::{
         shared_memory::SharedMemory,
@@ -14,8 +15,36 @@ use crate::{
     repository::{IndexEntry, Repository, index_of, not_controlled},
 };
 
+/// Models that an answer names which are not ready.
+const MAX_NAMED: usize = 8;
+/// The longest reason of one of them, in characters.
+const MAX_REASON: usize = 300;
+
+/// The models that are not ready, each with its reason; empty without any.
+fn waiting(registry: &Registry) -> String {
+    let waiting = registry.index().into_iter().filter_map(|(name, version, state)| {
+        let state = match state {
+            VersionState::Ready(_) | VersionState::Unloaded => return None,
+            VersionState::Loading => "is loading".to_owned(),
+            VersionState::Draining => "is shutting down".to_owned(),
+            VersionState::Failed(reason) | VersionState::DeviceLost(reason) => {
+                let end = reason.char_indices().nth(MAX_REASON).map(|(end, _)| end);
+                format!("failed: {}{}", &reason[..end.unwrap_or(reason.len())], if end.is_some() { "..." } else { "" })
+            }
+        };
+        Some(format!("model '{name}' version {version} {state}"))
+    });
+    let all: Vec<_> = waiting.collect();
+    let named = all[..all.len().min(MAX_NAMED)].join("; ");
+    match all.len().saturating_sub(MAX_NAMED) {
+        0 => named,
+        more => format!("{named}; and {more} more (/v2/repository/index lists all)"),
+    }
+}
+
 /// A set of models behind one or more listeners.
 pub struct Service {
+    id: String,
     catalog: Arc<Catalog>,
     shared_memory: SharedMemory,
     traces: Traces,
@@ -27,6 +56,7 @@ impl Service {
     /// A service of these models, without shared memory and traces.
     pub fn new(catalog: Catalog) -> Self {
         Self {
+            id: SERVER_NAME.to_owned(),
             catalog: Arc::new(catalog),
             shared_memory: SharedMemory::new(None),
             traces: Traces::none(),
@@ -45,6 +75,17 @@ impl Service {
     #[must_use]
     pub fn with_traces(self, traces: Traces) -> Self {
         Self { traces, ..self }
+    }
+
+    /// Names the server in its metadata.
+    #[must_use]
+    pub fn with_id(self, id: &str) -> Self {
+        Self { id: id.to_owned(), ..self }
+    }
+
+    /// The server's name in `GET /v2` and `ServerMetadata`.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The models in service.
@@ -97,6 +138,25 @@ impl Service {
             None => registry.is_ready(),
         };
         loaded && !self.draining.is_cancelled() && self.catalog.gpu_fault().reason().is_none()
+    }
+
+    /// Why the service is not ready, if it is not: which models are not, each with its reason.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] with the reason.
+    pub fn check_ready(&self) -> Result<(), InferError> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        let reason = if self.draining.is_cancelled() {
+            "the server is shutting down".to_owned()
+        } else if let Some(reason) = self.catalog.gpu_fault().reason() {
+            format!("a GPU failed: {reason}")
+        } else {
+            let models = waiting(self.catalog.registry());
+            if models.is_empty() { "models are still to be loaded".to_owned() } else { models }
+        };
+        Err(InferError::new(ErrorKind::Unavailable, format_args!("not ready: {reason}")))
     }
 
     /// The protocol extensions in `GET /v2` and `ServerMetadata`.
@@ -158,5 +218,28 @@ impl Service {
     /// Writes the traces. Blocks.
     pub fn flush(&self) {
         self.traces.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_that_are_not_ready_are_named_with_their_reasons() {
+        let registry = Registry::default();
+        assert_eq!(waiting(&registry), "");
+        registry.set("a", 1, VersionState::Loading);
+        registry.set("b", 2, VersionState::Failed("no file".into()));
+        registry.set("c", 1, VersionState::Unloaded);
+        assert_eq!(waiting(&registry), "model 'a' version 1 is loading; model 'b' version 2 failed: no file");
+        registry.set("b", 2, VersionState::Failed("\u{e9}".repeat(1000)));
+        (1..=20).for_each(|version| registry.set("d", version, VersionState::Loading));
+        let text = waiting(&registry);
+        assert!(text.contains(&format!("{}...;", "\u{e9}".repeat(MAX_REASON))), "{text}");
+        assert!(
+            text.ends_with("model 'd' version 6 is loading; and 14 more (/v2/repository/index lists all)"),
+            "{text}"
+        );
     }
 }

@@ -100,7 +100,7 @@ fn start() -> ([u16; 2], BufferPool) {
                 kserve_grpc::serve(
                     second,
                     service,
-                    kserve_grpc::Limits { max_input, max_stream_requests: 1 },
+                    kserve_grpc::Options { max_input, max_stream_requests: 1, compression: None },
                     threads,
                     stop
                 )

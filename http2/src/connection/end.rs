@@ -17,7 +17,8 @@ impl Connection {
 
     /// Whether a PING is sent when the connection is silent for long enough.
     fn awaits_silence(&self) -> bool {
-        !self.streams.is_empty() && self.queued_bytes() == 0 && self.timers.ping.is_none()
+        let asks = !self.streams.is_empty() || (self.timers.timeouts.ping_idle && self.parser.has_preface());
+        asks && self.queued_bytes() == 0 && self.timers.ping.is_none()
     }
 
     /// Does what is due at `now`.

@@ -14,6 +14,8 @@ pub struct Timeouts {
     /// Silence in both directions, while a stream is open and nothing waits to be written, after which a PING asks
     /// whether the client is still there.
     pub ping_interval: Duration,
+    /// Whether a connection without an open stream gets that PING, too.
+    pub ping_idle: bool,
     /// From that PING to anything that the client sends. Then the connection ends.
     pub ping_answer: Duration,
     /// From the first GOAWAY of a graceful end to the last one, unless the client acknowledges the PING between them
@@ -31,6 +33,7 @@ impl Default for Timeouts {
         Self {
             settings_ack: Duration::from_secs(30),
             ping_interval: Duration::from_secs(60),
+            ping_idle: false,
             ping_answer: Duration::from_secs(60),
             goodbye: Duration::from_secs(2),
             drain: Duration::from_secs(60),

@@ -11,15 +11,74 @@ use parking_lot::Mutex;
 
 use super::{
     gpu,
-    metrics::text::{Family, labels},
+    metrics::{
+        Format,
+        text::{Family, labels},
+    },
 };
 
 /// Shortest time between two readings of the processors: over less time the utilization is not meaningful.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// All metrics in Prometheus' text format, without those that the machine does not report.
-pub fn render() -> String {
-    text(&gpu::readings(), &cpu())
+/// Which devices have metrics, and how old their readings may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceOptions {
+    /// Whether GPUs have metrics.
+    pub gpu: bool,
+    /// Whether processors and memory have metrics.
+    pub cpu: bool,
+    /// For how long a reading is reported again.
+    pub interval: Duration,
+}
+
+impl Default for DeviceOptions {
+    /// All devices, read each time.
+    fn default() -> Self {
+        Self { gpu: true, cpu: true, interval: Duration::ZERO }
+    }
+}
+
+/// The metrics of the machine.
+#[derive(Default)]
+pub struct DeviceMetrics {
+    options: DeviceOptions,
+    last: Mutex<Option<(Instant, Reading)>>,
+}
+
+/// A reading of the devices.
+#[derive(Clone, Default)]
+struct Reading {
+    gpus: Vec<gpu::Reading>,
+    cpu: Cpu,
+}
+
+impl DeviceMetrics {
+    /// Metrics with these options.
+    pub fn new(options: DeviceOptions) -> Self {
+        Self { options, last: Mutex::default() }
+    }
+
+    /// All metrics in this format, without those that the machine does not report. Blocks while GPUs are read.
+    pub fn render(&self, format: Format) -> String {
+        let reading = self.reading(Instant::now(), || self.read());
+        text(&reading.gpus, &reading.cpu, format)
+    }
+
+    fn read(&self) -> Reading {
+        Reading {
+            gpus: if self.options.gpu { gpu::readings() } else { Vec::new() },
+            cpu: if self.options.cpu { cpu() } else { Cpu::default() },
+        }
+    }
+
+    /// The last reading, or a new one if that is too old.
+    fn reading(&self, now: Instant, read: impl FnOnce() -> Reading) -> Reading {
+        let mut last = self.last.lock();
+        match &*last {
+            Some((at, reading)) if now.saturating_duration_since(*at) < self.options.interval => reading.clone(),
+            _ => last.insert((now, read())).1.clone(),
+        }
+    }
 }
 
 /// A metric's name, type and help text, and how to get its value from a reading.
@@ -59,16 +118,16 @@ struct Cpu {
     memory_used_bytes: Option<f64>,
 }
 
-fn text(gpus: &[gpu::Reading], cpu: &Cpu) -> String {
+fn text(gpus: &[gpu::Reading], cpu: &Cpu, format: Format) -> String {
     let of_gpus = GPU.map(|(name, kind, help, value_of)| {
-        let mut family = Family::new(kind, (name, help));
+        let mut family = Family::new(format, kind, (name, help));
         for (gpu, value) in gpus.iter().filter_map(|gpu| Some((gpu, value_of(gpu)?))) {
             family.sample(&labels(vec![Label::new("gpu_uuid", gpu.uuid.clone())]), value);
         }
         family
     });
     let of_cpu = CPU.map(|(name, kind, help, value_of)| {
-        let mut family = Family::new(kind, (name, help));
+        let mut family = Family::new(format, kind, (name, help));
         value_of(cpu).into_iter().for_each(|value| family.sample(&labels(vec![]), value));
         family
     });
@@ -144,7 +203,7 @@ mod tests {
             throttle_reasons: Some(68.0),
         };
         let cpu = Cpu { utilization: Some(0.25), memory_total_bytes: Some(2048.0), memory_used_bytes: Some(1024.0) };
-        insta::assert_snapshot!(text(&[gpu], &cpu), @r#"
+        insta::assert_snapshot!(text(&[gpu], &cpu, Format::Text), @r#"
         # HELP nv_gpu_utilization GPU utilization rate [0.0 - 1.0)
         # TYPE nv_gpu_utilization gauge
         nv_gpu_utilization{gpu_uuid="GPU-1"} 0.5
@@ -179,7 +238,34 @@ mod tests {
         # TYPE nv_cpu_memory_used_bytes gauge
         nv_cpu_memory_used_bytes 1024
         "#);
-        assert_eq!(text(&[], &Cpu::default()), "");
+        assert_eq!(text(&[], &Cpu::default(), Format::Text), "");
+    }
+
+    #[test]
+    fn a_reading_is_reported_again_for_its_interval() {
+        let metrics = DeviceMetrics::new(DeviceOptions { interval: INTERVAL, ..DeviceOptions::default() });
+        let (start, memory) = (Instant::now(), |bytes| Reading {
+            cpu: Cpu { memory_used_bytes: Some(bytes), ..Cpu::default() },
+            ..Reading::default()
+        });
+        let used = |after, bytes| metrics.reading(start + after, || memory(bytes)).cpu.memory_used_bytes;
+        assert_eq!(used(Duration::ZERO, 1.0), Some(1.0));
+        assert_eq!(used(INTERVAL / 2, 2.0), Some(1.0));
+        assert_eq!(used(INTERVAL, 3.0), Some(3.0));
+        let metrics = DeviceMetrics::default();
+        assert_eq!(metrics.reading(start, || memory(1.0)).cpu.memory_used_bytes, Some(1.0));
+        assert_eq!(metrics.reading(start, || memory(2.0)).cpu.memory_used_bytes, Some(2.0), "each time");
+    }
+
+    #[test]
+    fn devices_can_be_left_out() {
+        let none = DeviceOptions { gpu: false, cpu: false, interval: Duration::ZERO };
+        assert_eq!(DeviceMetrics::new(none).render(Format::Text), "");
+        assert!(
+            DeviceMetrics::new(DeviceOptions { cpu: true, ..none })
+                .render(Format::Text)
+                .contains("nv_cpu_memory_total_bytes ")
+        );
     }
 
     #[test]

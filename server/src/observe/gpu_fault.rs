@@ -5,7 +5,10 @@ use std::sync::{Arc, OnceLock};
 use metrics::Label;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::text::{Family, labels};
+use super::metrics::{
+    Format,
+    text::{Family, labels},
+};
 
 /// Whether a GPU failed that the process uses; one value for all services of the process, which share CUDA's state.
 #[derive(Clone, Default)]
@@ -37,10 +40,10 @@ impl GpuFault {
         self.reason().unwrap_or_default()
     }
 
-    /// The metric in Prometheus' text format: 0, or 1 with the reason.
-    pub fn render(&self) -> String {
+    /// The metric in this format: 0, or 1 with the reason.
+    pub fn render(&self, format: Format) -> String {
         let help = "1 after a failure of a GPU after which only a restart of the server helps, with the reason";
-        let mut family = Family::new("gauge", ("quintet_gpu_fault", help));
+        let mut family = Family::new(format, "gauge", ("quintet_gpu_fault", help));
         match self.reason() {
             Some(reason) => family.sample(&labels(vec![Label::new("reason", reason.to_owned())]), 1),
             None => family.sample(&labels(vec![]), 0),

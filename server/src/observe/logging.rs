@@ -1,8 +1,13 @@
-//! Log lines on stderr. Clients may change their levels and format while the server runs.
+//! Log lines on stderr or in a file. Clients may change their levels and format while the server runs.
 
 use std::{
+    fs::File,
     io::IsTerminal as _,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use anyhow::Context as _;
@@ -12,6 +17,7 @@ use tracing::{Level, Metadata, Subscriber, subscriber::Interest};
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::dynamic_filter_fn,
+    fmt::writer::BoxMakeWriter,
     layer::{Filter, SubscriberExt as _},
     registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -75,6 +81,9 @@ static LOG: Switches = Switches {
     format: AtomicU8::new(0),
 };
 
+/// The file of the log; none is stderr.
+static FILE: OnceLock<PathBuf> = OnceLock::new();
+
 struct Switches {
     info: AtomicBool,
     warning: AtomicBool,
@@ -122,12 +131,22 @@ impl Settings {
     }
 }
 
-/// Starts logging. The variable `QUINTET_LOG`, a filter of the `tracing` library, selects lines in more detail.
+/// Starts logging, at the end of `file` or to stderr. The variable `QUINTET_LOG`, a filter of the `tracing` library, selects
+/// lines in more detail.
 ///
 /// # Errors
-/// When `QUINTET_LOG` is not a filter, or logging was started before.
-pub fn start(settings: Settings) -> anyhow::Result<()> {
+/// When `QUINTET_LOG` is not a filter, the file cannot be written, or logging was started before.
+pub fn start(settings: Settings, file: Option<&Path>) -> anyhow::Result<()> {
     LOG.set(settings);
+    let output = match file {
+        None => Output::Stderr,
+        Some(path) => {
+            let opened = File::options().append(true).create(true).open(path);
+            let opened = opened.with_context(|| format!("cannot write the log file {}", path.display()))?;
+            let _ = FILE.set(path.to_owned());
+            Output::File(Arc::new(opened))
+        }
+    };
     let filter = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => Some(
             EnvFilter::try_new(&text).with_context(|| format!("{VARIABLE} is '{text}', which is not a log filter"))?,
@@ -136,26 +155,45 @@ pub fn start(settings: Settings) -> anyhow::Result<()> {
     };
     let registry = tracing_subscriber::registry();
     let started = match filter {
-        Some(filter) => registry.with(filter).with(text(true)).with(json(true)).try_init(),
-        None => registry.with(text(false)).with(json(false)).try_init(),
+        Some(filter) => registry.with(filter).with(text(true, &output)).with(json(true, &output)).try_init(),
+        None => registry.with(text(false, &output)).with(json(false, &output)).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
 
+/// Where lines go.
+enum Output {
+    Stderr,
+    File(Arc<File>),
+}
+
+impl Output {
+    fn writer(&self) -> BoxMakeWriter {
+        match self {
+            Self::Stderr => BoxMakeWriter::new(std::io::stderr),
+            Self::File(file) => BoxMakeWriter::new(Arc::clone(file)),
+        }
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self, Self::Stderr) && std::io::stderr().is_terminal()
+    }
+}
+
 /// Writes lines of text, unless the format is JSON.
-fn text<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
+fn text<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool, output: &Output) -> impl Layer<S> + use<S> {
     tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(output.writer())
+        .with_ansi(output.is_terminal())
         .with_target(false)
         .with_filter(filter(filtered, |format| format != Format::Json))
 }
 
 /// Writes JSON lines, if the format is JSON.
-fn json<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool) -> impl Layer<S> {
+fn json<S: Subscriber + for<'a> LookupSpan<'a>>(filtered: bool, output: &Output) -> impl Layer<S> + use<S> {
     tracing_subscriber::fmt::layer()
         .json()
-        .with_writer(std::io::stderr)
+        .with_writer(output.writer())
         .with_filter(filter(filtered, |format| format == Format::Json))
 }
 
@@ -175,7 +213,7 @@ fn filter<S: Subscriber>(filtered: bool, has_format: fn(Format) -> bool) -> impl
 pub fn settings() -> Map<String, Value> {
     let settings = LOG.get();
     Map::from_iter([
-        ("log_file".to_owned(), "".into()),
+        ("log_file".to_owned(), FILE.get().map(|path| path.display().to_string()).unwrap_or_default().into()),
         ("log_info".to_owned(), settings.info.into()),
         ("log_warning".to_owned(), settings.warning.into()),
         ("log_error".to_owned(), settings.error.into()),
@@ -269,7 +307,9 @@ mod tests {
     fn disables_spans_that_are_never_logged() {
         let is_off = |filtered| {
             tracing::subscriber::with_default(
-                tracing_subscriber::registry().with(text(filtered)).with(json(filtered)),
+                tracing_subscriber::registry()
+                    .with(text(filtered, &Output::Stderr))
+                    .with(json(filtered, &Output::Stderr)),
                 || {
                     let library = tracing::trace_span!(target: "h2::codec", "poll");
                     let ours = tracing::info_span!(target: "quintet_server", "run");

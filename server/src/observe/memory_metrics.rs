@@ -2,15 +2,18 @@
 
 use quintet_engine::Budget;
 
-use super::metrics::text::{Family, labels};
+use super::metrics::{
+    Format,
+    text::{Family, labels},
+};
 
-/// The metrics of the process's budget in Prometheus' text format; nothing without a bound.
-pub fn render(budget: &Budget) -> String {
+/// The metrics of the process's budget in this format; nothing without a bound.
+pub fn render(budget: &Budget, format: Format) -> String {
     if budget.bytes() == usize::MAX {
         return String::new();
     }
     let family = |kind, name, help, value: u64| {
-        let mut family = Family::new(kind, (name, help));
+        let mut family = Family::new(format, kind, (name, help));
         family.sample(&labels(vec![]), value);
         family
     };
@@ -37,12 +40,12 @@ mod tests {
 
     #[test]
     fn a_bounded_budget_has_metrics() {
-        assert_eq!(render(&Budget::unlimited()), "");
+        assert_eq!(render(&Budget::unlimited(), Format::Text), "");
         let budget = Budget::new(Bounds { bytes: 100, largest_body: 50, wait: Duration::ZERO, flag: "--flag" });
         let mut charge = budget.charge();
         charge.force(7);
         assert!(charge.try_force(100).is_err());
-        let text = render(&budget);
+        let text = render(&budget, Format::Text);
         for line in ["quintet_memory_limit_bytes 100", "quintet_memory_used_bytes 7", "quintet_memory_refusals_total 1"]
         {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");

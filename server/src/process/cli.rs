@@ -15,7 +15,7 @@ use crate::{
 /// Without a subcommand the server runs in Triton mode: it serves the models of --model-repository as one service,
 /// with the ports and flags of NVIDIA Triton Inference Server. The `suite` subcommand serves the five lanes.
 ///
-/// Logs go to stderr. Exit status: 0 if stopped by a signal with all requests answered, 1 if stopped with requests
+/// Logs go to stderr, or in Triton mode to --log-file. Exit status: 0 if stopped by a signal with all requests answered, 1 if stopped with requests
 /// unanswered, 2 if the server could not start, 3 if a GPU failed (--gpu-fault).
 #[derive(Debug, Parser)]
 #[command(name = "quintet-server", version, args_conflicts_with_subcommands = true)]
@@ -47,7 +47,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Suite(flags)) => flags,
         Some(Command::Health(flags)) => return check::run(&flags),
         None => {
-            logging::start(cli.triton.logging())?;
+            logging::start(cli.triton.logging(), cli.triton.log_file.as_deref())?;
             return block_on(triton::run(&cli.triton));
         }
     };
@@ -57,7 +57,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         std::io::stdout().write_all(printed.as_bytes()).context("stdout")?;
         return Ok(ExitCode::SUCCESS);
     }
-    logging::start(logging::Settings { format: settings.log_format.into(), ..logging::Settings::default() })?;
+    logging::start(logging::Settings { format: settings.log_format.into(), ..logging::Settings::default() }, None)?;
     block_on(suite::run(&settings))
 }
 

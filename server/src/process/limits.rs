@@ -1,11 +1,11 @@
 //! The page of limits, docs/limits.md, which is made from the command line's own help.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
 
 use clap::{Command, CommandFactory as _};
 use quintet_http2::connection::{Allowance, FRAMES_PER_SENT, Limits};
 
-use super::cli::Cli;
+use super::{cli::Cli, page};
 
 /// The heading in `--help` of all flags that bound what a client can make the server hold, compute or wait for.
 const HEADING: &str = "Limits";
@@ -87,20 +87,7 @@ fn http2() -> String {
 
 #[test]
 fn the_page_lists_every_limit_with_its_default() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/limits.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let mut wanted = page.clone();
-    for (name, table) in [("flags", flags()), ("http2", http2())] {
-        let [begin, end] = ["begin", "end"].map(|mark| format!("<!-- {name}: {mark} -->\n"));
-        let from = wanted.find(&begin).expect(name) + begin.len();
-        let to = wanted.find(&end).expect(name);
-        wanted.replace_range(from..to, &table);
-    }
-    if std::env::var_os("QUINTET_WRITE_LIMITS").is_some() {
-        fs::write(&path, &wanted).unwrap();
-        return;
-    }
-    assert!(page == wanted, "docs/limits.md does not list the limits; run this test with QUINTET_WRITE_LIMITS=1");
+    page::check("docs/limits.md", &[("flags", flags()), ("http2", http2())]);
 }
 
 #[test]

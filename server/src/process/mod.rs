@@ -9,6 +9,8 @@ mod files;
 #[cfg(test)]
 mod limits;
 pub mod memory;
+#[cfg(test)]
+mod page;
 pub mod serve;
 pub mod settings;
 pub mod suite;

@@ -36,7 +36,7 @@ pub enum Protocol {
     /// HTTP/1.1 with these routes, which take no body.
     Metrics(Router),
     /// KServe over gRPC.
-    Grpc(kserve_grpc::Limits),
+    Grpc(kserve_grpc::Options),
 }
 
 /// A listener to bind. The flag of its port is `--<name>-port`.
@@ -49,14 +49,16 @@ pub struct ListenerSpec {
     pub protocol: Protocol,
     /// Where it listens.
     pub address: Address,
+    /// Whether other processes may listen on its port, too.
+    pub shares_port: bool,
+    /// Limits of its connections.
+    pub connections: ConnectionLimits,
 }
 
 /// Limits of the process, who may do what, and where it writes its ports.
 pub struct Limits<'a> {
     /// Who may do what on the listeners.
     pub access: &'a AccessControl,
-    /// Limits of the connections of each listener.
-    pub connections: ConnectionLimits,
     /// How long the listeners stay open after a signal, while the services are not ready.
     pub exit_delay: Duration,
     /// How long accepted requests may take to finish after a signal.
@@ -184,19 +186,22 @@ struct Bound {
 
 async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<Bound> {
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
-    for ListenerSpec { service, name, protocol, address } in specs {
+    for ListenerSpec { service, name, protocol, address, shares_port, connections } in specs {
         let access = match &protocol {
             Protocol::Http(_) | Protocol::Metrics(_) => limits.access.http(&address)?,
             Protocol::Grpc(_) => limits.access.grpc()?,
         };
         let listener = match address {
             Address::Tcp(address) => {
-                let listener = Listener::bind(name, address, limits.connections).await?;
+                let listener = match shares_port {
+                    true => Listener::bind_shared(name, address, connections)?,
+                    false => Listener::bind(name, address, connections).await?,
+                };
                 bound.ports.insert(name, listener.port().context("cannot read a listener's port")?);
                 listener
             }
             Address::Unix { path, flag } => {
-                let listener = Listener::bind_unix(name, &path, flag, limits.connections)?;
+                let listener = Listener::bind_unix(name, &path, flag, connections)?;
                 bound.sockets.push(format!("{name} {}", path.display()));
                 listener
             }

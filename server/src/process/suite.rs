@@ -77,22 +77,26 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             let protocol = match purpose {
                 Purpose::Images => Protocol::Http(images::router(served, names[0].clone())),
                 Purpose::KserveHttp => Protocol::Http(kserve_http::router(served)),
-                Purpose::KserveGrpc => Protocol::Grpc(kserve_grpc::Limits {
+                Purpose::KserveGrpc => Protocol::Grpc(kserve_grpc::Options {
                     max_input: max_input(settings),
                     max_stream_requests: kserve_grpc::MAX_STREAM_REQUESTS,
+                    compression: None,
                 }),
                 Purpose::Metrics => Protocol::Metrics(http1::metrics::router(served)),
             };
-            if let Some(address) = socket(name, purpose, settings) {
-                specs.push(ListenerSpec { service: Arc::clone(service), name, protocol: protocol.clone(), address });
-            }
-            let address = endpoint.on(settings.address).into();
-            specs.push(ListenerSpec { service: Arc::clone(service), name, protocol, address });
+            let addresses = socket(name, purpose, settings).into_iter().chain([endpoint.on(settings.address).into()]);
+            specs.extend(addresses.map(|address| ListenerSpec {
+                service: Arc::clone(service),
+                name,
+                protocol: protocol.clone(),
+                address,
+                shares_port: false,
+                connections: settings.common.connections(),
+            }));
         }
     }
     let limits = serve::Limits {
         access: &access,
-        connections: settings.common.connections(),
         exit_delay: settings.common.exit_delay(),
         exit_timeout: settings.common.exit_timeout(),
         on_gpu_fault: settings.common.gpu_fault,
@@ -181,6 +185,7 @@ fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Setti
         },
         // One after the other, so that a load's time is not affected by another load.
         loads_at_once: 1,
+        load_retries: 0,
         strict_readiness: true,
     };
     Repository::new(Arc::clone(catalog), options)

@@ -34,7 +34,7 @@ pub enum RepositoryError {
         folders: String,
     },
     /// No version that the version policy allows.
-    #[error("model '{name}' has no version to serve in {folder}; put its model file at {folder}/1/{file}", folder = folder.display())]
+    #[error("model '{name}' has no version to serve in {folder}: {reason}; put its model file at {folder}/1/{file}", folder = folder.display())]
     NoVersion {
         /// The model.
         name: String,
@@ -42,6 +42,20 @@ pub enum RepositoryError {
         folder: PathBuf,
         /// The model file's name.
         file: String,
+        /// Why there is none.
+        reason: String,
+    },
+    /// A version without its model file.
+    #[error("model '{name}' has no model file {file}; {folder} holds {found}: put the file there, or name it with default_model_filename", file = file.display(), folder = folder.display())]
+    NoFile {
+        /// The model.
+        name: String,
+        /// Where the file should be.
+        file: PathBuf,
+        /// The version's folder.
+        folder: PathBuf,
+        /// What is there.
+        found: String,
     },
     /// An invalid `config.pbtxt`.
     #[error("{path}:{space}{error}", path = path.display(), space = if error.has_position() { "" } else { " " })]

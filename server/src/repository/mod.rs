@@ -26,11 +26,11 @@ pub use self::{
     control::{Mode, Options, Repository, not_controlled},
     defaults::AUTO_COMPLETE_MAX_BATCH_SIZE,
     error::{ConfigError, RepositoryError},
-    folders::{find, find_in, model_names},
+    folders::{ModelFolders, find, find_in, model_folders, model_names},
     index::{IndexEntry, index_of},
     loader::Loader,
     overrides::{FILE_PREFIX, Overrides},
-    source::ModelSource,
+    source::{ConfigOrigin, ModelSource},
     spec::{SpecDetails, complete},
     text_format::{Position, SyntaxError},
 };

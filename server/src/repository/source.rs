@@ -1,6 +1,6 @@
 //! A version of a model on disk.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use quintet_proto::inference::ModelConfig;
 
@@ -15,14 +15,31 @@ pub struct ModelSource {
     pub model_file: PathBuf,
     /// The model's folder, in which label files are.
     pub folder: PathBuf,
-    /// `config.pbtxt` as written, without defaults.
+    /// The configuration as written, without defaults.
     pub config: ModelConfig,
+    /// Where it was written.
+    pub config_origin: ConfigOrigin,
 }
 
-impl ModelSource {
-    /// The path of its `config.pbtxt`, which may not exist.
-    pub fn config_path(&self) -> PathBuf {
-        self.folder.join(CONFIG_FILE)
+/// Where a model's configuration comes from, which errors name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ConfigOrigin {
+    /// Nowhere: the model file says everything.
+    #[default]
+    None,
+    /// `config.pbtxt`.
+    File(PathBuf),
+    /// A load request.
+    Request,
+}
+
+impl fmt::Display for ConfigOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("the configuration that was made from the model file"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Request => f.write_str("the configuration of the load request"),
+        }
     }
 }
 

@@ -149,7 +149,7 @@ mod tests {
     use quintet_proto::inference::{model_config::SchedulingChoice, model_optimization_policy::PinnedMemoryBuffer};
 
     use super::*;
-    use crate::repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, parse_config};
+    use crate::repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, parse_config, source::ConfigOrigin};
 
     fn completed(text: &str) -> Result<SpecDetails, ConfigError> {
         let source = ModelSource {
@@ -158,6 +158,7 @@ mod tests {
             model_file: PathBuf::new(),
             folder: PathBuf::new(),
             config: parse_config(text, "m").unwrap(),
+            config_origin: ConfigOrigin::None,
         };
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None, Some(3)]);
         complete(&source, &[tensor("x")], &[tensor("y")], Some(AUTO_COMPLETE_MAX_BATCH_SIZE))
@@ -188,6 +189,7 @@ mod tests {
                 model_file: PathBuf::new(),
                 folder: PathBuf::new(),
                 config: parse_config(text, "m").unwrap(),
+                config_origin: ConfigOrigin::None,
             };
             let image = TensorSpec::new("x", DataType::Fp32, [None, Some(3), Some(64), Some(64)]);
             let output = TensorSpec::new("y", DataType::Fp32, [None, Some(3)]);
@@ -216,6 +218,7 @@ mod tests {
             model_file: PathBuf::new(),
             folder: PathBuf::new(),
             config: parse_config("", "m").unwrap(),
+            config_origin: ConfigOrigin::None,
         };
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None]);
         let details = complete(&source, &[tensor("x")], &[tensor("y")], Some(AUTO_COMPLETE_MAX_BATCH_SIZE)).unwrap();
@@ -233,6 +236,7 @@ mod tests {
                 model_file: PathBuf::new(),
                 folder: PathBuf::new(),
                 config: parse_config(format!("max_batch_size: 8 {inputs}"), "m").unwrap(),
+                config_origin: ConfigOrigin::None,
             };
             let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None, Some(3)]);
             let inputs = [tensor("x"), TensorSpec { optional: true, ..tensor("more") }];
@@ -276,6 +280,7 @@ mod tests {
             model_file: PathBuf::new(),
             folder: PathBuf::new(),
             config: parse_config("max_batch_size: 8", "m").unwrap(),
+            config_origin: ConfigOrigin::None,
         };
         let tensor = |name| TensorSpec::new(name, DataType::Fp32, [None, Some(3)]);
         let error = complete(&source, &[tensor("x")], &[tensor("y")], None).unwrap_err();

@@ -96,6 +96,20 @@ fn known(dims: &[i64]) -> Vec<Option<usize>> {
     dims.iter().map(|&dim| usize::try_from(dim).ok()).collect()
 }
 
+/// The labels in a file as editors write it: with a byte order mark, carriage returns and empty lines at the end.
+///
+/// # Errors
+/// The number of the first line that is not UTF-8.
+fn labels(file: &[u8]) -> Result<Arc<[String]>, usize> {
+    let text = std::str::from_utf8(file)
+        .map_err(|error| 1 + file[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count())?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
+    if text.is_empty() {
+        return Ok(Arc::default());
+    }
+    Ok(text.split('\n').map(|line| line.trim().to_owned()).collect())
+}
+
 /// Label files, with one name on each line. Each file is read once.
 pub(super) struct LabelFiles<'a> {
     folder: &'a Path,
@@ -118,11 +132,28 @@ impl<'a> LabelFiles<'a> {
         }
         if !self.read.contains_key(file) {
             let path = self.folder.join(file);
-            let text = fs::read_to_string(&path).map_err(|error| {
+            let fail = |error: &dyn std::fmt::Display| {
                 ConfigError::contradiction(format_args!("cannot read label file {}: {error}", path.display()))
-            })?;
-            self.read.insert(file.to_owned(), text.lines().map(|line| line.trim().to_owned()).collect());
+            };
+            let bytes = fs::read(&path).map_err(|error| fail(&error))?;
+            let labels = labels(&bytes)
+                .map_err(|line| fail(&format_args!("line {line} is not UTF-8: save the file as UTF-8")))?;
+            self.read.insert(file.to_owned(), labels);
         }
         Ok(self.read.get(file).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_read_as_editors_write_them() {
+        let read = |file: &[u8]| labels(file).map(|labels| labels.join("|"));
+        assert_eq!(read("\u{feff}cat\r\ndog \r\n\r\n".as_bytes()), Ok("cat|dog".to_owned()));
+        assert_eq!(read(b"cat\n\ndog\n"), Ok("cat||dog".to_owned()), "an empty label in between keeps its place");
+        assert_eq!(read(b"cat\nd\xf6g\n"), Err(2));
+        assert_eq!(read(b"\xff\xfec\0a\0t\0"), Err(1), "UTF-16");
     }
 }

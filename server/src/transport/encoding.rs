@@ -21,8 +21,33 @@ pub enum Encoding {
     Zstd,
 }
 
+/// How hard to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// The least time.
+    Low,
+    /// The library's default.
+    Medium,
+    /// The fewest bytes.
+    High,
+}
+
+impl Effort {
+    /// The level of gzip and deflate.
+    fn zlib(self) -> Compression {
+        match self {
+            Self::Low => Compression::fast(),
+            Self::Medium => Compression::default(),
+            Self::High => Compression::best(),
+        }
+    }
+}
+
 /// gRPC's counterpart to `Content-Encoding`.
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(super) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// gRPC's counterpart to `Accept-Encoding`, without weights.
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// zstd's fastest standard level.
 const ZSTD_LEVEL: i32 = 1;
@@ -76,6 +101,14 @@ impl Encoding {
         })
     }
 
+    /// The encoding of the messages of an answer to a gRPC client: gzip or deflate, which gRPC's clients have; `None` if it
+    /// accepts neither.
+    pub fn of_answer(headers: &HeaderMap) -> Option<Self> {
+        let values = headers.get_all(GRPC_ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+        let accepted: Vec<_> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+        [Self::Gzip, Self::Deflate].into_iter().find(|encoding| accepted.contains(&encoding.name()))
+    }
+
     /// The encoding that the client's `Accept-Encoding` prefers (RFC 9110 §12.5.3); `None` to send the body as it is.
     pub fn for_response(headers: &HeaderMap) -> Option<Self> {
         let mut weights: [Option<f32>; Self::ALL.len()] = [None; Self::ALL.len()];
@@ -124,22 +157,22 @@ impl Encoding {
         .await
     }
 
-    /// Encodes the parts of a body as one. Its memory is charged to `budget` in any case.
+    /// Encodes the parts of a body as one; zstd has one effort. Its memory is charged to `budget` in any case.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`], if the encoder fails.
-    pub async fn encode(self, parts: Vec<Bytes>, budget: &Budget) -> Result<Bytes, InferError> {
+    pub async fn encode(self, parts: Vec<Bytes>, effort: Effort, budget: &Budget) -> Result<Bytes, InferError> {
         let mut charge = budget.charge();
         work::run(move |stop| {
             let out = match self {
                 Self::Gzip => {
                     // 3 is Unix, which zlib writes too.
-                    let mut encoder = GzBuilder::new().operating_system(3).write(Vec::new(), Compression::default());
+                    let mut encoder = GzBuilder::new().operating_system(3).write(Vec::new(), effort.zlib());
                     write(&parts, &mut encoder, stop)?;
                     encoder.finish()
                 }
                 Self::Deflate => {
-                    let mut encoder = write::ZlibEncoder::new(Vec::new(), Compression::default());
+                    let mut encoder = write::ZlibEncoder::new(Vec::new(), effort.zlib());
                     write(&parts, &mut encoder, stop)?;
                     encoder.finish()
                 }
@@ -238,7 +271,7 @@ mod tests {
         let parts = vec![Bytes::from_static(b"head"), Bytes::from(vec![7; 10_000])];
         let budget = &Budget::unlimited();
         for encoding in Encoding::ALL {
-            let encoded = encoding.encode(parts.clone(), budget).await.unwrap();
+            let encoded = encoding.encode(parts.clone(), Effort::Medium, budget).await.unwrap();
             assert!(encoded.len() < 200, "{encoding:?}");
             assert_eq!(encoding.decode(encoded.clone(), max(10_004), budget).await.unwrap(), parts.concat());
             let error = encoding.decode(encoded.clone(), max(10_003), budget).await.unwrap_err();
@@ -256,12 +289,14 @@ mod tests {
         let bounds = Bounds { bytes: 4 << 20, largest_body: 1 << 20, wait: Duration::ZERO, flag: "--max-memory-bytes" };
         let budget = Budget::new(bounds);
         for encoding in Encoding::ALL {
-            let bomb = encoding.encode(vec![Bytes::from(vec![0; ZEROS])], &Budget::unlimited()).await.unwrap();
+            let bomb =
+                encoding.encode(vec![Bytes::from(vec![0; ZEROS])], Effort::Low, &Budget::unlimited()).await.unwrap();
             assert!(bomb.len() < 10_000);
             let error = encoding.decode(bomb, max(ZEROS), &budget).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NoMemory, "{error}");
             assert_eq!(budget.used(), 0);
-            let small = encoding.encode(vec![Bytes::from(vec![0; 1 << 20])], &Budget::unlimited()).await.unwrap();
+            let small =
+                encoding.encode(vec![Bytes::from(vec![0; 1 << 20])], Effort::High, &Budget::unlimited()).await.unwrap();
             let decoded = encoding.decode(small, max(1 << 20), &budget).await.unwrap();
             assert!(budget.used() >= decoded.len() && budget.used() <= 2 << 20, "{}", budget.used());
         }

@@ -70,7 +70,7 @@ pub async fn connect(
     // A connection may end with an error; only a panic is a fault.
     let serving = tokio::spawn(async move {
         let _ = if protocol == Protocol::Grpc {
-            let limits = kserve_grpc::Limits { max_input: MAX_INPUT, max_stream_requests: 4 };
+            let limits = kserve_grpc::Options { max_input: MAX_INPUT, max_stream_requests: 4, compression: None };
             kserve_grpc::serve_connection(stream, service, limits, stop).await
         } else {
             let router = kserve_http::router(Arc::clone(&service));

@@ -92,7 +92,14 @@ async fn loads_beyond_the_limit() {
         response_cache: None,
         idle_unload: None,
     };
-    let options = Options { roots: vec![root], mode: Mode::Explicit, loader, loads_at_once: 1, strict_readiness: true };
+    let options = Options {
+        roots: vec![root],
+        mode: Mode::Explicit,
+        loader,
+        loads_at_once: 1,
+        load_retries: 0,
+        strict_readiness: true,
+    };
     let repository = Arc::new(Repository::new(Arc::clone(service.catalog()), options));
     service.attach(Arc::clone(&repository));
     let load = async |labels: usize| {

@@ -8,6 +8,7 @@
 
 mod access;
 mod any_model;
+mod flags;
 mod gpu_library;
 mod life;
 mod metrics;

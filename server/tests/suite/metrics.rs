@@ -128,11 +128,57 @@ const OF_MODELS: &[Announced] = &[
         "Duration from request to first response in milliseconds",
         &["le=\"100\"", "le=\"500\"", "le=\"2000\"", "le=\"5000\"", "le=\"+Inf\""],
     ),
+    (
+        "nv_inference_request_duration_histogram_us",
+        "histogram",
+        "Histogram of inference request duration in microseconds (includes cached requests)",
+        PHASE_BOUNDS,
+    ),
+    (
+        "nv_inference_queue_duration_histogram_us",
+        "histogram",
+        "Histogram of inference queuing duration in microseconds (includes cached requests)",
+        PHASE_BOUNDS,
+    ),
+    (
+        "nv_inference_compute_input_duration_histogram_us",
+        "histogram",
+        "Histogram of compute input duration in microseconds (does not include cached requests)",
+        PHASE_BOUNDS,
+    ),
+    (
+        "nv_inference_compute_infer_duration_histogram_us",
+        "histogram",
+        "Histogram of compute inference duration in microseconds (does not include cached requests)",
+        PHASE_BOUNDS,
+    ),
+    (
+        "nv_inference_compute_output_duration_histogram_us",
+        "histogram",
+        "Histogram of compute output duration in microseconds (does not include cached requests)",
+        PHASE_BOUNDS,
+    ),
 ];
 const OF_THE_MACHINE: &[Announced] = &[
     ("nv_cpu_utilization", "gauge", "CPU utilization rate [0.0 - 1.0]", &[""]),
     ("nv_cpu_memory_total_bytes", "gauge", "CPU total memory (RAM), in bytes", &[""]),
     ("nv_cpu_memory_used_bytes", "gauge", "CPU used memory (RAM), in bytes", &[""]),
+];
+const PHASE_BOUNDS: &[&str] = &[
+    "le=\"100\"",
+    "le=\"250\"",
+    "le=\"500\"",
+    "le=\"1000\"",
+    "le=\"2500\"",
+    "le=\"5000\"",
+    "le=\"10000\"",
+    "le=\"25000\"",
+    "le=\"50000\"",
+    "le=\"100000\"",
+    "le=\"250000\"",
+    "le=\"500000\"",
+    "le=\"1000000\"",
+    "le=\"+Inf\"",
 ];
 const QUANTILES: &[&str] = &["quantile=\"0.5\"", "quantile=\"0.99\""];
 
@@ -193,4 +239,37 @@ fn reports_every_name_label_and_help_text_until_the_model_is_unloaded() {
     let mut found = series(&metrics);
     found.sort_unstable();
     assert_eq!(found, of_the_machine, "{metrics}");
+}
+
+/// The answer to a scrape with this `Accept`.
+fn scrape(server: &Suite, accept: &str) -> (String, String) {
+    let mut connection = TcpStream::connect(("127.0.0.1", server.port("metrics"))).unwrap();
+    write!(connection, "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\naccept: {accept}\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+#[test]
+fn open_metrics_has_the_same_series_for_clients_that_prefer_it() {
+    let root = tempfile::tempdir().unwrap();
+    write_scaled(root.path()).unwrap();
+    let flags = ["--metrics-config=summary_latencies=true", "--metrics-config=histogram_latencies=true"];
+    let server = Suite::triton(root.path(), &flags);
+    let (head, open) = scrape(&server, "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.4,*/*;q=0.2");
+    assert!(head.contains("\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"), "{head}");
+    let (head, text) = scrape(&server, "*/*");
+    assert!(head.contains("\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
+    assert!(open.ends_with("\n# EOF\n") && open.matches("# EOF").count() == 1, "{open}");
+    let samples = |page: &str| {
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit_once(' ').unwrap().0.replace(".0\"}", "\"}")).collect::<Vec<_>>()
+    };
+    assert_eq!(samples(&open), samples(&text));
+    for line in ["# TYPE nv_inference_count unknown", "# TYPE quintet_connections_closed counter"] {
+        assert!(open.lines().any(|found| found == line), "{line} is not in {open}");
+    }
+    assert!(open.contains("_duration_histogram_us_bucket{model=\"scaled\",version=\"1\",le=\"100.0\"} 0\n"), "{open}");
 }

@@ -69,6 +69,14 @@ impl Suite {
         Self::run(command, &["http", "grpc", "metrics"])
     }
 
+    /// The same with a listener on this port, of which the flags say that it is shared.
+    pub(crate) fn on_port(repository: &Path, listener: &str, port: u16, flags: &[&str]) -> Self {
+        let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--model-repository"]);
+        command.arg(repository).args(flags).arg(format!("--{listener}-port={port}"));
+        let others: Vec<_> = ["http", "grpc", "metrics"].into_iter().filter(|&other| other != listener).collect();
+        Self::run(command, &others)
+    }
+
     fn run(mut command: Command, listeners: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (ports_file, log) = (folder.path().join("ports.json"), folder.path().join("log"));

@@ -173,8 +173,9 @@ async fn no_way_to_name_a_file_outside_reads_it() {
             // Refused for what it names, or nothing is there of this name.
             let is_named = error.contains(&format!("config: field '{field}': "))
                 && error.contains("put the file there, or set the field in config.pbtxt");
-            let is_missing =
-                ["No such file", "Not a directory", "has no version to serve"].iter().any(|it| error.contains(it));
+            let is_missing = ["No such file", "Not a directory", "has no model file", "Is a directory"]
+                .iter()
+                .any(|it| error.contains(it));
             let is_inside = !name.starts_with('/') && !name.contains("../");
             assert!(is_named || (is_inside && is_missing), "{field}: {name:?}: {error}");
             refused += 1;

@@ -75,13 +75,19 @@ async fn server() {
     put(&service, "gpu", Box::new(OnGpu));
     let listener = |name, protocol| {
         let address = SocketAddr::from(([127, 0, 0, 1], 0)).into();
-        ListenerSpec { service: Arc::clone(&service), name, protocol, address }
+        ListenerSpec {
+            service: Arc::clone(&service),
+            name,
+            protocol,
+            address,
+            shares_port: false,
+            connections: Common::default().connections(),
+        }
     };
     let http = listener("http", Protocol::Http(kserve_http::router(Arc::clone(&service))));
     let metrics = listener("metrics", Protocol::Metrics(http1::metrics::router(Arc::clone(&service))));
     let limits = serve::Limits {
         access: &AccessControl::new(&Access::default()).unwrap(),
-        connections: Common::default().connections(),
         exit_delay: Duration::ZERO,
         exit_timeout: Duration::from_secs(30),
         on_gpu_fault: <OnGpuFault as clap::ValueEnum>::from_str(&action, false).unwrap(),

@@ -39,7 +39,7 @@ fn receive<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
 fn connect(server: &Server) -> (DuplexStream, JoinHandle<Option<Reason>>) {
     let (client, stream) = tokio::io::duplex(16 << 10);
     let serving =
-        kserve_grpc::serve_connection(stream, Arc::clone(&server.service), server.limits, server.stop.clone());
+        kserve_grpc::serve_connection(stream, Arc::clone(&server.service), server.options, server.stop.clone());
     let ended = async { serving.await.err().and_then(|error| error.downcast().ok()) };
     (client, tokio::spawn(ended))
 }
@@ -256,7 +256,7 @@ async fn limited_grpc(server: &Server, max: usize) -> u16 {
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), max).await.unwrap();
     let port = listener.port().unwrap();
     let (service, threads) = (Arc::clone(&server.service), IoThreads::start().unwrap());
-    tokio::spawn(kserve_grpc::serve(listener, service, server.limits, threads, server.stop.clone()));
+    tokio::spawn(kserve_grpc::serve(listener, service, server.options, threads, server.stop.clone()));
     port
 }
 

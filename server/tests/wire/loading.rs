@@ -118,7 +118,7 @@ async fn a_failed_model_does_not_affect_others_and_has_its_reason_in_the_index()
     let states = states(&repository, &names);
     let words = [
         "bytes UNAVAILABLE cannot load ",
-        "empty UNAVAILABLE model 'empty' has no version to serve in ",
+        "empty UNAVAILABLE model 'empty' has no model file ",
         "misfit UNAVAILABLE ",
         "scaled READY ",
         "sequence UNAVAILABLE ",

@@ -4,7 +4,9 @@
 
 mod access;
 mod alias;
+mod compression;
 mod confined;
+mod disk;
 mod ensemble;
 mod errors;
 mod follow;

@@ -43,7 +43,7 @@ pub const SLOW_QUEUE: usize = 2;
 
 pub struct Server {
     pub service: Arc<Service>,
-    pub limits: kserve_grpc::Limits,
+    pub options: kserve_grpc::Options,
     pub port: u16,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
@@ -127,12 +127,17 @@ async fn start_with(traces: Traces, pool: BufferPool) -> Server {
 /// Serves the models of a service over gRPC.
 pub async fn serve(service: Arc<Service>, gate: Gate) -> Server {
     let max_input = service.catalog().limits().max_input;
-    let limits = kserve_grpc::Limits { max_input, max_stream_requests: STREAM_REQUESTS };
+    let options = kserve_grpc::Options { max_input, max_stream_requests: STREAM_REQUESTS, compression: None };
+    serve_with(service, gate, options).await
+}
+
+/// The same with these options.
+pub async fn serve_with(service: Arc<Service>, gate: Gate, options: kserve_grpc::Options) -> Server {
     let listener = Listener::bind("onnx-grpc", ([127, 0, 0, 1], 0).into(), 64).await.unwrap();
     let (port, stop) = (listener.port().unwrap(), CancellationToken::new());
     let threads = IoThreads::start().unwrap();
-    let serving = tokio::spawn(kserve_grpc::serve(listener, Arc::clone(&service), limits, threads, stop.clone()));
-    Server { service, limits, port, stop, serving, gate }
+    let serving = tokio::spawn(kserve_grpc::serve(listener, Arc::clone(&service), options, threads, stop.clone()));
+    Server { service, options, port, stop, serving, gate }
 }
 
 fn put(service: &Service, name: &str, inputs: Vec<TensorSpec>, max_batch_size: usize, instance: Box<dyn Instance>) {
@@ -167,7 +172,7 @@ pub fn attach_resting(server: &Server, root: &Path, mode: Mode, idle_unload: Opt
         idle_unload,
     };
     let roots = vec![root.to_owned()];
-    let options = Options { roots, mode, loader, loads_at_once: 4, strict_readiness: true };
+    let options = Options { roots, mode, loader, loads_at_once: 4, load_retries: 0, strict_readiness: true };
     let repository = Arc::new(Repository::new(Arc::clone(server.service.catalog()), options));
     server.service.attach(Arc::clone(&repository));
     repository

@@ -143,6 +143,7 @@ async fn a_request_continues_the_trace_of_its_client() {
     let port = server.http().await;
     assert_eq!(ask(port, "", &json("[1,2,3,4]")).await, "200");
     let traceparent = format!("traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=b\r\n");
+    assert_eq!(ask(port, &traceparent.replace("-01", "-00"), &json("[1,2,3,4]")).await, "200");
     assert_eq!(ask(port, &traceparent, &json("[1,2,3,4]")).await, "200");
 
     let spans = receiver.spans(3).await;
@@ -166,6 +167,18 @@ async fn a_request_continues_the_trace_of_its_client() {
 }
 
 #[tokio::test]
+async fn a_request_of_a_trace_that_is_not_recorded_is_not_traced() {
+    let receiver = Receiver::start().await;
+    let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "1")]).await;
+    let port = server.http().await;
+    let unsampled = format!("traceparent: 00-{TRACE}-{SPAN}-00\r\n");
+    assert_eq!(ask(port, &unsampled, &json("[1,2,3,4]")).await, "200");
+    assert_eq!(ask(port, "", &json("[1,2,3,4]")).await, "200");
+    let spans = receiver.spans(3).await;
+    assert!(spans.iter().all(|span| hex(&span.trace_id) != TRACE), "{spans:?}");
+}
+
+#[tokio::test]
 async fn traces_every_second_request_over_grpc_and_failures_with_their_reason() {
     let receiver = Receiver::start().await;
     let server = traced_to(receiver.port, &[("trace_level", "TIMESTAMPS"), ("trace_rate", "2")]).await;
@@ -181,7 +194,7 @@ async fn traces_every_second_request_over_grpc_and_failures_with_their_reason() 
 
     client.model_infer(floats("echo", 1)).await.unwrap();
     let mut refused = tonic::Request::new(raw("echo", "FP32", &[1, 5], vec![0; 20]));
-    refused.metadata_mut().insert("traceparent", format!("00-{TRACE}-{SPAN}-00").parse().unwrap());
+    refused.metadata_mut().insert("traceparent", format!("00-{TRACE}-{SPAN}-01").parse().unwrap());
     client.model_infer(refused).await.unwrap_err();
     let spans = receiver.spans(8).await;
     let [root, model] = &spans[6..] else { panic!("{spans:?}") };

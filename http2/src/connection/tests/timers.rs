@@ -68,6 +68,25 @@ fn a_silent_client_with_an_open_stream_is_asked() {
 }
 
 #[test]
+fn an_idle_client_is_asked_if_the_options_say_so() {
+    let timeouts = Timeouts { ping_idle: true, ..Timeouts::default() };
+    let mut peer = Peer::new();
+    peer.connection = Connection::new(Limits::default(), timeouts, peer.now);
+    assert_eq!(peer.connection.next_timeout(), None, "not before its preface");
+    peer.send(&[PREFACE, &frame::settings(&[])].concat());
+    peer.acknowledge_settings();
+    while peer.next().is_some() {}
+    assert_eq!(peer.wait(), timeouts.ping_interval);
+    let (header, payload) = peer.next().unwrap();
+    assert_eq!(header.kind, kind::PING);
+    peer.send(&frame::frame(kind::PING, flag::ACK, 0, &payload));
+    assert_eq!(peer.wait(), timeouts.ping_interval);
+    peer.next().unwrap();
+    assert_eq!(peer.wait(), timeouts.ping_answer);
+    assert_eq!(peer.error, Some(ErrorCode::NoError));
+}
+
+#[test]
 fn a_client_that_takes_bytes_is_not_silent() {
     let mut peer = Peer::start();
     peer.acknowledge_settings();
@@ -130,6 +149,7 @@ fn no_time_is_too_long() {
     let timeouts = Timeouts {
         settings_ack: ages,
         ping_interval: ages,
+        ping_idle: true,
         ping_answer: ages,
         goodbye: ages,
         drain: ages,

@@ -8,6 +8,8 @@ pub(super) struct Context {
     pub(super) trace_id: [u8; 16],
     /// The client's span that sends the request.
     pub(super) span_id: [u8; 8],
+    /// Whether the client's spans are recorded (§3.2.2.5.1, the flag `sampled`).
+    pub(super) sampled: bool,
     /// `tracestate`: data of other tracing systems, passed on unread; empty if there is none.
     pub(super) state: String,
 }
@@ -19,7 +21,7 @@ impl Context {
         let mut parts = text.split('-');
         let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let [version] = hex(version)?;
-        let [_] = hex(flags)?;
+        let [flags] = hex(flags)?;
         // Version ff is invalid. Later versions may have more fields than version 00.
         if version == 0xff || (version == 0 && parts.next().is_some()) {
             return None;
@@ -29,7 +31,7 @@ impl Context {
             return None;
         }
         let state = headers.get_all("tracestate").iter().filter_map(|value| value.to_str().ok());
-        Some(Self { trace_id, span_id, state: state.collect::<Vec<_>>().join(",") })
+        Some(Self { trace_id, span_id, sampled: flags & 1 == 1, state: state.collect::<Vec<_>>().join(",") })
     }
 }
 
@@ -61,6 +63,9 @@ mod tests {
         let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
         let context = read(&format!("00-{trace}-{span}-01")).unwrap();
         assert_eq!((context.trace_id[..3].to_vec(), context.span_id[7]), (vec![0x0a, 0xf7, 0x65], 0x31));
+        let sampled =
+            ["00", "01", "02", "03"].map(|flags| read(&format!("00-{trace}-{span}-{flags}")).unwrap().sampled);
+        assert_eq!(sampled, [false, true, false, true]);
         assert!(read(&format!("01-{trace}-{span}-00-more")).is_some());
         for wrong in [
             format!("00-{trace}-{span}"),

@@ -157,8 +157,8 @@ impl Traces {
         Ok(())
     }
 
-    /// Starts the trace of a request, if it is traced. With a collector, a request that is part of a client's trace is
-    /// always traced.
+    /// Starts the trace of a request, if it is traced. With a collector, the client decides on a request that is part of
+    /// its trace, by the flag `sampled`, as OpenTelemetry's sampler `parentbased` does.
     pub fn begin(&self, spec: &ModelSpec, arrival: Arrival<'_>) -> Option<Trace> {
         if !self.active.load(Relaxed) {
             return None;
@@ -167,6 +167,9 @@ impl Traces {
             Target::File(_) => None,
             Target::Collector(_) => Context::from_headers(arrival.headers),
         };
+        if context.as_ref().is_some_and(|context| !context.sampled) {
+            return None;
+        }
         let settings = self.sample(spec.name(), context.is_some())?;
         Some(Trace::new(self.sink.clone()?, spec, arrival, &self.ids, settings).within(context))
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use metrics::Label;
 
 use super::{
+    format::Format,
     names::CONNECTIONS_CLOSED,
     text::{self, Family},
 };
@@ -28,6 +29,8 @@ pub enum Closed {
     Ping,
     /// The client made the server work in vain over HTTP/2 (ENHANCE_YOUR_CALM).
     Calm,
+    /// The connection reached its maximum age.
+    Age,
     /// The listener was at its limit, and this connection rested the longest.
     Shed,
     /// The listener was at its limit, and no connection rested.
@@ -35,7 +38,7 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::FirstByte,
         Self::Head,
         Self::Body,
@@ -44,6 +47,7 @@ impl Closed {
         Self::Settings,
         Self::Ping,
         Self::Calm,
+        Self::Age,
         Self::Shed,
         Self::Refused,
     ];
@@ -59,6 +63,7 @@ impl Closed {
             Self::Settings => "settings",
             Self::Ping => "ping",
             Self::Calm => "calm",
+            Self::Age => "age",
             Self::Shed => "shed",
             Self::Refused => "refused",
         }
@@ -80,8 +85,8 @@ impl ConnectionCounters {
         self.0[closed as usize].load(Relaxed)
     }
 
-    pub(super) fn family(&self) -> Family {
-        let mut family = Family::new("counter", CONNECTIONS_CLOSED);
+    pub(super) fn family(&self, format: Format) -> Family {
+        let mut family = Family::new(format, "counter", CONNECTIONS_CLOSED);
         for closed in Closed::ALL {
             family.sample(&text::labels(vec![Label::new("reason", closed.label())]), self.get(closed));
         }
@@ -101,7 +106,7 @@ mod tests {
             assert_eq!(closed as usize, index);
             assert_eq!(counters.get(closed), u64::from(closed == Closed::Shed));
         }
-        let text = counters.family().into_text().unwrap();
+        let text = counters.family(Format::Text).into_text().unwrap();
         assert!(text.contains("quintet_connections_closed_total{reason=\"shed\"} 1\n"), "{text}");
     }
 }

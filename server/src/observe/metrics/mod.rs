@@ -1,6 +1,8 @@
 //! Prometheus metrics of a service under Triton's names, from the engine's counters.
 
 mod connections;
+mod format;
+mod histogram;
 mod names;
 mod options;
 mod summary;
@@ -14,22 +16,20 @@ use std::{
 
 use metrics::Label;
 use metrics_exporter_prometheus::LabelSet;
-use metrics_util::storage::Histogram;
 use parking_lot::Mutex;
 use quintet_engine::{FailureReason, GpuMemory, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
 pub use connections::{Closed, ConnectionCounters};
+pub use format::Format;
+use histogram::Histogram;
 use names::{
     CACHE_COUNTERS, COUNTERS, FAILURES, FIRST_RESPONSE, FIRST_RESPONSE_BOUNDS_MS, GPU_MEMORY, LATENCY_COUNTERS,
-    LOAD_SECONDS, PENDING, PROVIDER, SUMMARIES,
+    LOAD_SECONDS, PENDING, PHASE_BOUNDS_US, PHASES, PROVIDER, SUMMARIES,
 };
 pub use options::MetricsOptions;
 use summary::Summary;
 use text::Family;
-
-/// `Content-Type` of the text format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The value of the label `reason` of [`FAILURES`].
 fn reason_label(reason: FailureReason) -> &'static str {
@@ -61,8 +61,9 @@ struct Series {
 struct Distributions {
     /// In the order of [`SUMMARIES`].
     summaries: Option<[Summary; SUMMARIES.len()]>,
-    /// Milliseconds.
-    first_response: Option<Mutex<Histogram>>,
+    /// In the order of [`PHASES`].
+    phases: Option<[Histogram; PHASES.len()]>,
+    first_response: Option<Histogram>,
 }
 
 /// The values of a model at one time.
@@ -96,18 +97,17 @@ impl ServiceMetrics {
         self.models.lock().retain(|(model, _), _| model != name);
     }
 
-    /// The current values of the models in service in the text format. Metrics are sorted by name, their samples by
+    /// The current values of the models in service in this format. Metrics are sorted by name, their samples by
     /// model.
-    pub fn render(&self, registry: &Registry) -> String {
+    pub fn render(&self, registry: &Registry, format: Format) -> String {
         let all = self.models.lock().clone();
         let reading = |model: Arc<Model>| {
             let series = all.get(&(model.spec().name().to_owned(), model.spec().version()))?;
             Some(Reading { series: Arc::clone(series), stats: model.stats(), model })
         };
         let models: Vec<Reading> = registry.ready_models().into_iter().filter_map(reading).collect();
-        let families =
-            counters(&self.options, &models).into_iter().chain(gauges(&models)).chain(distributions(&models));
-        let families = families.chain([self.connections.family()]);
+        let families = counters(&self.options, &models, format).into_iter().chain(gauges(&models, format));
+        let families = families.chain(distributions(&models, format)).chain([self.connections.family(format)]);
         // Each text starts with the metric's name.
         let mut texts: Vec<String> = families.filter_map(Family::into_text).collect();
         texts.sort_unstable();
@@ -115,19 +115,19 @@ impl ServiceMetrics {
     }
 }
 
-fn counters(options: &MetricsOptions, models: &[Reading]) -> Vec<Family> {
+fn counters(options: &MetricsOptions, models: &[Reading], format: Format) -> Vec<Family> {
     let latencies = if options.counter_latencies { &LATENCY_COUNTERS[..] } else { &[] };
     let of_all = COUNTERS.iter().chain(latencies).map(|counter| (counter, false));
     let counters = of_all.chain(CACHE_COUNTERS.iter().map(|counter| (counter, true)));
     let mut families: Vec<Family> = counters
         .map(|(&(name, help, value), of_cache)| {
-            let mut family = Family::new("counter", (name, help));
+            let mut family = Family::new(format, "counter", (name, help));
             let models = models.iter().filter(|reading| !of_cache || reading.model.is_cached());
             models.for_each(|reading| family.sample(&reading.series.labels, value(&reading.stats)));
             family
         })
         .collect();
-    let mut failures = Family::new("counter", FAILURES);
+    let mut failures = Family::new(format, "counter", FAILURES);
     for Reading { series, stats, .. } in models {
         for reason in FailureReason::ALL {
             failures.labelled(&series.labels, ("reason", reason_label(reason)), stats.failures[reason]);
@@ -137,9 +137,9 @@ fn counters(options: &MetricsOptions, models: &[Reading]) -> Vec<Family> {
     families
 }
 
-fn gauges(models: &[Reading]) -> [Family; 4] {
+fn gauges(models: &[Reading], format: Format) -> [Family; 4] {
     let [mut pending, mut load, mut provider, mut gpu_memory] =
-        [PENDING, LOAD_SECONDS, PROVIDER, GPU_MEMORY].map(|metric| Family::new("gauge", metric));
+        [PENDING, LOAD_SECONDS, PROVIDER, GPU_MEMORY].map(|metric| Family::new(format, "gauge", metric));
     for Reading { series, model, .. } in models {
         pending.sample(&series.labels, model.pending_requests());
         load.sample(&series.labels, model.load_time().as_secs_f64());
@@ -151,24 +151,23 @@ fn gauges(models: &[Reading]) -> [Family; 4] {
     [pending, load, provider, gpu_memory]
 }
 
-fn distributions(models: &[Reading]) -> Vec<Family> {
+fn distributions(models: &[Reading], format: Format) -> Vec<Family> {
     let now = Instant::now();
-    let mut summaries = SUMMARIES.map(|summary| Family::new("summary", summary));
-    let mut first_response = Family::new("histogram", FIRST_RESPONSE);
+    let mut summaries = SUMMARIES.map(|summary| Family::new(format, "summary", summary));
+    let mut phases = PHASES.map(|phase| Family::new(format, "histogram", phase));
+    let mut first_response = Family::new(format, "histogram", FIRST_RESPONSE);
     for Series { labels, distributions, .. } in models.iter().map(|reading| &*reading.series) {
         for (family, summary) in summaries.iter_mut().zip(distributions.summaries.iter().flatten()) {
             summary.write(family, labels, now);
         }
+        for (family, histogram) in phases.iter_mut().zip(distributions.phases.iter().flatten()) {
+            histogram.write(family, labels);
+        }
         if let Some(histogram) = &distributions.first_response {
-            let histogram = histogram.lock().clone();
-            for (bound, count) in histogram.buckets() {
-                first_response.part(Some("bucket"), labels, Some(("le", bound)), count);
-            }
-            first_response.part(Some("bucket"), labels, Some(("le", "+Inf")), histogram.count());
-            first_response.totals(labels, histogram.sum(), histogram.count());
+            histogram.write(&mut first_response, labels);
         }
     }
-    summaries.into_iter().chain([first_response]).collect()
+    summaries.into_iter().chain(phases).chain([first_response]).collect()
 }
 
 impl Series {
@@ -182,7 +181,7 @@ impl Series {
         let reason = placement.reason.clone().unwrap_or_default();
         let provider = [Label::new("provider", placement.provider.clone()), Label::new("reason", reason)];
         let distributions = Arc::new(Distributions::new(options));
-        if distributions.summaries.is_some() || distributions.first_response.is_some() {
+        if distributions.any() {
             let distributions = Arc::clone(&distributions);
             model.on_success(move |elapsed, timings| distributions.record(elapsed, timings));
         }
@@ -197,26 +196,35 @@ impl Series {
 impl Distributions {
     fn new(options: &MetricsOptions) -> Self {
         let summary = |_| Summary::new(options.summary_quantiles.clone());
-        let histogram = || Histogram::new(&FIRST_RESPONSE_BOUNDS_MS).map(Mutex::new);
+        let phase = |_| Histogram::new(Duration::from_micros(1), PHASE_BOUNDS_US);
+        let first_response = || Histogram::new(Duration::from_millis(1), FIRST_RESPONSE_BOUNDS_MS);
         Self {
             summaries: options.summary_latencies.then(|| SUMMARIES.map(summary)),
-            first_response: options.histogram_latencies.then(histogram).flatten(),
+            phases: options.phase_histograms.then(|| PHASES.map(phase)),
+            first_response: options.first_response_histogram.then(first_response),
         }
+    }
+
+    /// Whether anything is recorded.
+    fn any(&self) -> bool {
+        self.summaries.is_some() || self.phases.is_some() || self.first_response.is_some()
     }
 
     fn record(&self, elapsed: Duration, timings: &StageTimings) {
         if let Some(histogram) = &self.first_response {
-            histogram.lock().record(elapsed.as_secs_f64() * 1e3);
+            histogram.record(elapsed);
         }
-        let Some([request, queue, compute @ ..]) = &self.summaries else { return };
-        let now = Instant::now();
-        request.record(elapsed, now);
-        queue.record(timings[Stage::Queue], now);
+        let input = timings[Stage::Gather] + timings[Stage::CopyIn];
+        let phases = [elapsed, timings[Stage::Queue], input, timings[Stage::Infer], timings[Stage::CopyOut]];
         // The response cache answers without a run.
-        if timings[Stage::Infer] > Duration::ZERO {
-            let input = timings[Stage::Gather] + timings[Stage::CopyIn];
-            let times = [input, timings[Stage::Infer], timings[Stage::CopyOut]];
-            compute.iter().zip(times).for_each(|(summary, time)| summary.record(time, now));
+        let is_run = timings[Stage::Infer] > Duration::ZERO;
+        let phases = || phases.into_iter().take(if is_run { PHASES.len() } else { 2 });
+        if let Some(histograms) = &self.phases {
+            histograms.iter().zip(phases()).for_each(|(histogram, time)| histogram.record(time));
+        }
+        if let Some(summaries) = &self.summaries {
+            let now = Instant::now();
+            summaries.iter().zip(phases()).for_each(|(summary, time)| summary.record(time, now));
         }
     }
 }
@@ -250,7 +258,7 @@ mod tests {
     }
 
     fn all_options() -> MetricsOptions {
-        MetricsOptions { summary_latencies: true, histogram_latencies: true, ..MetricsOptions::default() }
+        MetricsOptions { summary_latencies: true, first_response_histogram: true, ..MetricsOptions::default() }
     }
 
     /// Names of the metrics that have help texts.
@@ -268,7 +276,7 @@ mod tests {
             registry.set(name, 1, VersionState::Ready(Arc::new(model)));
         }
         registry.resolve("a", None).unwrap().infer(request()).await.unwrap();
-        let text = metrics.render(&registry);
+        let text = metrics.render(&registry, Format::Text);
         assert!(text.contains("nv_inference_count{model=\"a\",version=\"1\"} 1\n"), "{text}");
         assert!(text.contains("nv_inference_count{model=\"b\",version=\"1\",_team=\"red\"} 0\n"), "{text}");
         assert_eq!(text.matches("# TYPE nv_inference_count counter").count(), 1, "{text}");
@@ -278,13 +286,18 @@ mod tests {
             assert!(text.contains(&line), "{line} is not in {text}");
         }
         insta::assert_snapshot!(names(&text).join("\n"), @r"
+        nv_inference_compute_infer_duration_histogram_us
         nv_inference_compute_infer_duration_us
+        nv_inference_compute_input_duration_histogram_us
         nv_inference_compute_input_duration_us
+        nv_inference_compute_output_duration_histogram_us
         nv_inference_compute_output_duration_us
         nv_inference_count
         nv_inference_exec_count
         nv_inference_pending_request_count
+        nv_inference_queue_duration_histogram_us
         nv_inference_queue_duration_us
+        nv_inference_request_duration_histogram_us
         nv_inference_request_duration_us
         nv_inference_request_failure
         nv_inference_request_success
@@ -294,7 +307,7 @@ mod tests {
         quintet_model_provider_info
         ");
         metrics.forget("a");
-        assert!(!metrics.render(&registry).contains("model=\"a\""));
+        assert!(!metrics.render(&registry, Format::Text).contains("model=\"a\""));
     }
 
     #[tokio::test]
@@ -307,10 +320,13 @@ mod tests {
         for _ in 0..3 {
             model.infer(request()).await.unwrap();
         }
-        let text = metrics.render(&registry);
+        let text = metrics.render(&registry, Format::Text);
         for line in [
             "nv_inference_request_summary_us_count{model=\"m\",version=\"1\"} 3",
             "nv_inference_first_response_histogram_ms_bucket{model=\"m\",version=\"1\",le=\"100\"} 3",
+            "nv_inference_request_duration_histogram_us_bucket{model=\"m\",version=\"1\",le=\"+Inf\"} 3",
+            "nv_inference_queue_duration_histogram_us_count{model=\"m\",version=\"1\"} 3",
+            "nv_inference_compute_infer_duration_histogram_us_count{model=\"m\",version=\"1\"} 1",
             "nv_cache_num_hits_per_model{model=\"m\",version=\"1\"} 2",
             "nv_cache_num_misses_per_model{model=\"m\",version=\"1\"} 1",
         ] {

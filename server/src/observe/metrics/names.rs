@@ -100,7 +100,33 @@ pub(super) const SUMMARIES: [(&str, &str); 5] = [
 pub(super) const FIRST_RESPONSE: (&str, &str) =
     ("nv_inference_first_response_histogram_ms", "Duration from request to first response in milliseconds");
 /// Triton's bounds of [`FIRST_RESPONSE`].
-pub(super) const FIRST_RESPONSE_BOUNDS_MS: [f64; 4] = [100.0, 500.0, 2000.0, 5000.0];
+pub(super) const FIRST_RESPONSE_BOUNDS_MS: &[u64] = &[100, 500, 2000, 5000];
+/// In the order of `Distributions::record`. The names are those proposed for Triton (triton-inference-server/core#474).
+pub(super) const PHASES: [(&str, &str); 5] = [
+    (
+        "nv_inference_request_duration_histogram_us",
+        "Histogram of inference request duration in microseconds (includes cached requests)",
+    ),
+    (
+        "nv_inference_queue_duration_histogram_us",
+        "Histogram of inference queuing duration in microseconds (includes cached requests)",
+    ),
+    (
+        "nv_inference_compute_input_duration_histogram_us",
+        "Histogram of compute input duration in microseconds (does not include cached requests)",
+    ),
+    (
+        "nv_inference_compute_infer_duration_histogram_us",
+        "Histogram of compute inference duration in microseconds (does not include cached requests)",
+    ),
+    (
+        "nv_inference_compute_output_duration_histogram_us",
+        "Histogram of compute output duration in microseconds (does not include cached requests)",
+    ),
+];
+/// The bounds of [`PHASES`]: those proposed for any phase there, and more between and above them.
+pub(super) const PHASE_BOUNDS_US: &[u64] =
+    &[100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
 
 fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64

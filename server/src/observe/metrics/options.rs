@@ -1,26 +1,34 @@
 //! Settings of the metrics, as in Triton's `--metrics-config`.
 
+use crate::observe::device_metrics::DeviceOptions;
+
 /// Settings of a service's metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsOptions {
+    /// The metrics of the machine.
+    pub devices: DeviceOptions,
     /// Whether to report the cumulative `nv_inference_*_duration_us`.
     pub counter_latencies: bool,
     /// Whether to report the summaries `nv_inference_*_summary_us`.
     pub summary_latencies: bool,
     /// Quantiles of the summaries, each between 0 and 1.
     pub summary_quantiles: Vec<f64>,
+    /// Whether to report the histograms `nv_inference_*_duration_histogram_us`.
+    pub phase_histograms: bool,
     /// Whether to report the histogram `nv_inference_first_response_histogram_ms`.
-    pub histogram_latencies: bool,
+    pub first_response_histogram: bool,
 }
 
 impl Default for MetricsOptions {
-    /// Triton's defaults.
+    /// Triton's defaults, and the histograms of phases, which Triton does not have: their cost does not show.
     fn default() -> Self {
         Self {
+            devices: DeviceOptions::default(),
             counter_latencies: true,
             summary_latencies: false,
             summary_quantiles: vec![0.5, 0.9, 0.95, 0.99, 0.999],
-            histogram_latencies: false,
+            phase_histograms: true,
+            first_response_histogram: false,
         }
     }
 }
@@ -40,7 +48,10 @@ impl MetricsOptions {
         match key {
             "counter_latencies" => self.counter_latencies = switch()?,
             "summary_latencies" => self.summary_latencies = switch()?,
-            "histogram_latencies" => self.histogram_latencies = switch()?,
+            "histogram_latencies" => {
+                let on = switch()?;
+                (self.phase_histograms, self.first_response_histogram) = (on, on);
+            }
             "summary_quantiles" => self.summary_quantiles = quantiles(value)?,
             _ => {
                 return Err(format!(
@@ -80,7 +91,12 @@ mod tests {
         for setting in ["counter_latencies=false", "summary_latencies=true", "summary_quantiles=0.5:0.05,0.999:0.001"] {
             options.set(setting).unwrap();
         }
-        assert!(!options.counter_latencies && options.summary_latencies && !options.histogram_latencies);
+        assert!(!options.counter_latencies && options.summary_latencies);
+        assert!(options.phase_histograms && !options.first_response_histogram);
+        options.set("histogram_latencies=false").unwrap();
+        assert!(!options.phase_histograms && !options.first_response_histogram);
+        options.set("histogram_latencies=true").unwrap();
+        assert!(options.phase_histograms && options.first_response_histogram);
         assert_eq!(options.summary_quantiles, [0.5, 0.999]);
         let refusal = |setting: &str| MetricsOptions::default().set(setting).unwrap_err();
         insta::assert_snapshot!(

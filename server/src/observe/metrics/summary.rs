@@ -70,7 +70,7 @@ impl Summary {
         };
         for &quantile in &self.quantiles {
             let us = if recent.is_empty() { f64::NAN } else { recent.value_at_quantile(quantile) as f64 / 1e3 };
-            family.labelled(labels, ("quantile", quantile), us);
+            family.quantile(labels, quantile, us);
         }
         family.totals(labels, sum.as_nanos() as f64 / 1e3, count);
     }
@@ -87,14 +87,17 @@ mod tests {
 
     use metrics::Label;
 
-    use super::{super::text, *};
+    use super::{
+        super::{Format, text},
+        *,
+    };
 
     fn summary() -> Summary {
         Summary::new(vec![0.5, 0.99])
     }
 
     fn render(summary: &Summary, now: Instant) -> String {
-        let mut family = Family::new("summary", ("s_us", "A summary"));
+        let mut family = Family::new(Format::Text, "summary", ("s_us", "A summary"));
         summary.write(&mut family, &text::labels(vec![Label::new("model", "m")]), now);
         family.into_text().unwrap()
     }

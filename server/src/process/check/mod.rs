@@ -21,8 +21,8 @@ use crate::{
     process::settings::{Flags, Settings},
 };
 
-/// Bytes that are read of a response: enough for its status line.
-const STATUS_LINE_BYTES: u64 = 256;
+/// Bytes that are read of a response: enough for its status line and for the reason of a server that is not ready.
+const ANSWER_BYTES: u64 = 16 << 10;
 
 /// Which servers to ask, and what.
 #[derive(Debug, Args)]
@@ -86,9 +86,10 @@ pub fn run(check: &Check) -> anyhow::Result<ExitCode> {
     for target in &targets {
         let path = if target.path.is_empty() { path(ServiceName::Onnx, check.live) } else { target.path.as_str() };
         let answer = match asker.ask(target, path) {
-            Ok(status) => {
-                healthy &= status == 200;
-                status.to_string()
+            Ok(Answer { status: 200, .. }) => "200".to_owned(),
+            Ok(Answer { status, reason }) => {
+                healthy = false;
+                reason.map_or_else(|| status.to_string(), |reason| format!("{status}: {reason}"))
             }
             Err(error) => {
                 healthy = false;
@@ -160,8 +161,8 @@ impl<'a> Asker<'a> {
         Ok(Self { timeout: Duration::from_secs(check.timeout_secs), token, tls: &check.tls })
     }
 
-    /// The HTTP status of `GET path`. Each step may take the timeout.
-    fn ask(&self, target: &Target, path: &str) -> anyhow::Result<u16> {
+    /// The answer to `GET path`. Each step may take the timeout.
+    fn ask(&self, target: &Target, path: &str) -> anyhow::Result<Answer> {
         let Target { tls, authority, .. } = target;
         ensure!(
             !tls || self.token.is_none() || self.tls.ca_file.is_some(),
@@ -181,14 +182,22 @@ impl<'a> Asker<'a> {
     }
 }
 
-fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<u16> {
+/// A server's answer.
+struct Answer {
+    status: u16,
+    /// The error in its body.
+    reason: Option<String>,
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<Answer> {
     stream.write_all(request.as_bytes()).context("cannot send the request")?;
     let mut answer = Vec::new();
-    match stream.take(STATUS_LINE_BYTES).read_to_end(&mut answer) {
+    match stream.take(ANSWER_BYTES).read_to_end(&mut answer) {
         Err(error) if !tls::is_unannounced_end(&error) => return Err(error).context("no response"),
         _ => {}
     }
-    status(&answer).context("the response is not HTTP")
+    let status = status(&answer).context("the response is not HTTP")?;
+    Ok(Answer { status, reason: reason(&answer) })
 }
 
 /// The first token of a file.
@@ -203,6 +212,16 @@ fn first_token(file: &Path) -> anyhow::Result<String> {
 fn status(answer: &[u8]) -> Option<u16> {
     let rest = answer.strip_prefix(b"HTTP/1.")?;
     std::str::from_utf8(rest.get(2..5)?).ok()?.parse().ok()
+}
+
+/// The error in the body of a response, which is JSON as KServe's and the jpeg lane's.
+fn reason(answer: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        error: String,
+    }
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    serde_json::from_slice::<Body>(&answer[head + 4..]).ok().map(|body| body.error)
 }
 
 #[cfg(test)]
@@ -249,6 +268,15 @@ mod tests {
             let (address, asked) = answer(reply);
             assert_eq!(check(&["--url", &address]), code, "{reply}");
             assert_eq!(asked.join().unwrap(), "GET /v2/health/ready HTTP/1.1");
+        }
+    }
+
+    #[test]
+    fn the_reason_is_read_from_the_body() {
+        let body = "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"error\":\"not ready: model 'm' failed\"}";
+        assert_eq!(reason(body.as_bytes()).as_deref(), Some("not ready: model 'm' failed"));
+        for none in ["HTTP/1.1 503 x\r\n\r\n", "HTTP/1.1 503 x\r\n\r\n<html>", "HTTP/1.1 503 x"] {
+            assert_eq!(reason(none.as_bytes()), None, "{none}");
         }
     }
 

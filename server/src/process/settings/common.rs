@@ -128,7 +128,12 @@ impl Common {
 
     /// The limits of a listener's connections.
     pub fn connections(&self) -> ConnectionLimits {
-        ConnectionLimits { max: self.max_connections, timeouts: self.guard.timeouts(), tcp: self.guard.tcp() }
+        ConnectionLimits {
+            max: self.max_connections,
+            timeouts: self.guard.timeouts(),
+            max_age: None,
+            tcp: self.guard.tcp(),
+        }
     }
 
     /// How long an instance may be without a request before it closes its model file.

@@ -63,6 +63,7 @@ impl GuardSettings {
             send: rate(self.min_send_rate),
             settings_ack: limit(self.http2_settings_timeout_secs),
             ping_interval: limit(self.http2_ping_interval_secs),
+            ping_idle: false,
             ping_answer: limit(self.http2_ping_timeout_secs),
         }
     }

@@ -1,15 +1,18 @@
 //! Triton's command line: each flag is honoured, reported as having no effect, or refused.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::{
-    other_flags::{Refused, WithoutEffect},
+    grpc_flags::GrpcFlags,
+    other_flags::{Given, Refused, WithoutEffect},
     trace_flags::TraceFlags,
 };
 use crate::{
+    SERVER_NAME,
     observe::{
+        device_metrics::DeviceOptions,
         logging::{self, Format},
         metrics::MetricsOptions,
     },
@@ -34,6 +37,14 @@ fn log_format(text: &str) -> Result<Format, String> {
     Format::from_name(text).ok_or_else(|| "use default, ISO8601 or json".into())
 }
 
+/// A number of milliseconds, of which a part may be given.
+fn milliseconds(text: &str) -> Result<f64, String> {
+    /// A day.
+    const MAX: f64 = 86_400_000.0;
+    let wrong = || format!("use a number of milliseconds from 0 to {MAX}");
+    text.parse().ok().filter(|ms| (0.0..=MAX).contains(ms)).ok_or_else(wrong)
+}
+
 /// The bytes of `local,size=BYTES`.
 fn cache_size(text: &str) -> Result<usize, String> {
     text.strip_prefix("local,size=")
@@ -44,6 +55,9 @@ fn cache_size(text: &str) -> Result<usize, String> {
 /// Triton's flags, and a few that only this server has.
 #[derive(Clone, Debug, Args)]
 pub struct Flags {
+    /// Name of the server in its metadata
+    #[arg(long, value_name = "NAME", default_value = SERVER_NAME)]
+    pub id: String,
     /// Folder with models in Triton's layout; may be repeated
     #[arg(long, alias = "model-store", value_name = "DIR")]
     pub model_repository: Vec<PathBuf>,
@@ -71,6 +85,9 @@ pub struct Flags {
     /// Maximum number of models that load at the same time [default: one for each core]
     #[arg(long, value_name = "N")]
     pub model_load_thread_count: Option<usize>,
+    /// How often a model that failed to load is tried again, at once
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub model_load_retry_count: u32,
     /// Response cache for models whose configuration enables response_cache, as local,size=BYTES [default: none]
     #[arg(long, value_name = "CACHE,KEY=VALUE", value_parser = cache_size)]
     pub cache_config: Option<usize>,
@@ -87,6 +104,12 @@ pub struct Flags {
     /// Port for KServe over gRPC
     #[arg(long, value_name = "PORT", default_value_t = 8001)]
     pub grpc_port: u16,
+    /// Let other servers with this flag listen on the HTTP port: the system spreads new connections over them, so all should have the same models
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub reuse_http_port: bool,
+    /// The same for the gRPC port
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub reuse_grpc_port: bool,
     /// Also serve KServe over HTTP on this Unix domain socket, which is created at the start and removed at the end
     #[arg(long, value_name = "PATH")]
     pub http_uds: Option<PathBuf>,
@@ -114,6 +137,15 @@ pub struct Flags {
     /// Serve metrics
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub allow_metrics: bool,
+    /// Report metrics of the GPUs
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub allow_gpu_metrics: bool,
+    /// Report metrics of processors and memory
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub allow_cpu_metrics: bool,
+    /// Milliseconds for which a reading of GPUs, processors and memory is reported again; metrics of requests are always current
+    #[arg(long, value_name = "MS", default_value_t = 2000.0, value_parser = milliseconds)]
+    pub metrics_interval_ms: f64,
     /// Metrics in addition to the counters, e.g. summary_latencies=true; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub metrics_config: Vec<String>,
@@ -130,7 +162,10 @@ pub struct Flags {
     /// Log level for debugging: 1 or more adds debug lines
     #[arg(long, value_name = "LEVEL", default_value_t = 0)]
     pub log_verbose: u32,
-    /// Format of the log lines on stderr: default, ISO8601 or json
+    /// Append the log to this file instead of writing it to stderr
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Format of the log lines: default, ISO8601 or json
     #[arg(long, value_name = "FORMAT", default_value = "default", value_parser = log_format)]
     pub log_format: Format,
     /// Log informational messages
@@ -142,6 +177,8 @@ pub struct Flags {
     /// Log errors
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub log_error: bool,
+    #[command(flatten)]
+    pub(super) grpc: GrpcFlags,
     #[command(flatten)]
     pub(super) trace: TraceFlags,
     /// Settings shared with the suite.
@@ -163,17 +200,17 @@ impl Flags {
             !self.model_repository.is_empty(),
             "--model-repository is missing: name the folder with the models, or use a subcommand (see --help)"
         );
-        for (flag, values) in self.refused.given() {
-            // A flag that is set to false asks for nothing.
-            let off = values.iter().all(|value| boolean(value) == Ok(false));
-            anyhow::ensure!(off, "{flag} is not supported, and must not be ignored: remove it");
+        for Given { flag, values, reason } in self.refused.given() {
+            // A flag that is off or empty asks for nothing.
+            let off = values.iter().all(|value| value.is_empty() || boolean(value) == Ok(false));
+            anyhow::ensure!(off, "{flag} is not supported, and must not be ignored: {reason}. Remove it");
         }
         anyhow::ensure!(
             self.load_model.is_empty() || self.model_control_mode == ControlMode::Explicit,
             "--load-model needs --model-control-mode=explicit"
         );
-        for (flag, values) in self.without_effect.given() {
-            tracing::warn!(flag, values = values.join(" "), "this flag has no effect here");
+        for Given { flag, values, reason } in self.without_effect.given() {
+            tracing::warn!(flag, values = values.join(" "), reason, "this flag has no effect here");
         }
         for text in &self.backend_config {
             if default_max_batch_size(text).is_none() {
@@ -200,7 +237,14 @@ impl Flags {
     /// # Errors
     /// When --metrics-config has an unknown setting.
     pub(super) fn metrics_options(&self) -> anyhow::Result<MetricsOptions> {
-        let mut options = MetricsOptions::default();
+        let mut options = MetricsOptions {
+            devices: DeviceOptions {
+                gpu: self.allow_gpu_metrics,
+                cpu: self.allow_cpu_metrics,
+                interval: Duration::from_secs_f64(self.metrics_interval_ms / 1e3),
+            },
+            ..MetricsOptions::default()
+        };
         for setting in &self.metrics_config {
             options.set(setting).map_err(|error| anyhow::anyhow!("--metrics-config {setting}: {error}"))?;
         }
@@ -265,7 +309,7 @@ mod tests {
         assert_eq!((flags.http_port, flags.grpc_port, flags.auto_complete()), (9000, 8001, None));
         assert_eq!(flags.grpc_address, Some(IpAddr::from([127, 0, 0, 1])));
         assert!(flags.check().is_ok());
-        let given: Vec<_> = flags.without_effect.given().into_iter().map(|(flag, _)| flag).collect();
+        let given: Vec<_> = flags.without_effect.given().into_iter().map(|given| given.flag).collect();
         assert_eq!(given, ["--pinned-memory-pool-byte-size", "--cuda-memory-pool-byte-size"]);
         let flags = read("--backend-config=onnxruntime,default-max-batch-size=16").unwrap();
         assert_eq!(flags.auto_complete(), Some(16));
@@ -283,6 +327,16 @@ mod tests {
     }
 
     #[test]
+    fn metrics_of_devices_can_be_left_out_and_read_less_often() {
+        let options = |line: &str| read(line).unwrap().metrics_options().unwrap().devices;
+        let on = DeviceOptions { gpu: true, cpu: true, interval: Duration::from_secs(2) };
+        assert_eq!(options(""), on);
+        let off = options("--allow-gpu-metrics=false --allow-cpu-metrics=0 --metrics-interval-ms=0.5");
+        assert_eq!(off, DeviceOptions { gpu: false, cpu: false, interval: Duration::from_micros(500) });
+        assert!(read("--metrics-interval-ms=-1").unwrap_err().contains("milliseconds"));
+    }
+
+    #[test]
     fn suggests_a_similar_name_for_an_unknown_flag() {
         let error = read("--model-repositry /a").unwrap_err();
         assert!(error.contains("--model-repository"), "{error}");
@@ -297,7 +351,11 @@ mod tests {
                 .starts_with("--model-namespacing is not supported")
         );
         assert!(refusal("--model-repository /a --load-model x").contains("--model-control-mode=explicit"));
-        assert!(read("--model-repository /a --model-namespacing=false").unwrap().check().is_ok());
+        let pattern = refusal("--model-repository /a --http-header-forward-pattern=x-.*");
+        assert!(pattern.contains("no backend here reads the headers of a request"), "{pattern}");
+        assert!(refusal("--model-repository /a --rate-limit=execution_count").contains("use off"));
+        let off = "--model-namespacing=false --rate-limit=off --http-header-forward-pattern=";
+        assert!(read(&format!("--model-repository /a {off}")).unwrap().check().is_ok());
         assert!(read("--strict-readiness=maybe").unwrap_err().contains("use true, false, 1 or 0"));
     }
 }

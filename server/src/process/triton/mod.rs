@@ -2,10 +2,11 @@
 
 mod addresses;
 mod flags;
+mod grpc_flags;
 mod other_flags;
 mod trace_flags;
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use quintet_engine::Cache;
@@ -49,44 +50,41 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         .with_decoder(common.images.decoder())
         .with_metrics(flags.metrics_options()?);
     let shared_memory = common.shared_memory().copying_inputs(flags.response_cache_bytes().is_some());
-    let service = Service::new(catalog).with_shared_memory(shared_memory).with_traces(flags.trace.traces()?);
+    let service =
+        Service::new(catalog).with_shared_memory(shared_memory).with_traces(flags.trace.traces()?).with_id(&flags.id);
     let service = Arc::new(service);
-    let grpc = kserve_grpc::Limits {
+    let grpc = kserve_grpc::Options {
         max_input: InputLimit { bytes: flags.grpc_max_input_size, flag: "--grpc-max-input-size" },
         max_stream_requests: flags.grpc_max_stream_requests,
+        compression: flags.grpc.compression(),
     };
-    let listeners = [
-        (
-            flags.allow_http,
-            "http",
-            Protocol::Http(kserve_http::router(Arc::clone(&service))),
-            addresses.http,
-            flags.http_port,
-        ),
-        (flags.allow_grpc, "grpc", Protocol::Grpc(grpc), addresses.grpc, flags.grpc_port),
-        (
-            flags.allow_metrics,
-            "metrics",
-            Protocol::Metrics(http1::metrics::router(Arc::clone(&service))),
-            addresses.metrics,
-            flags.metrics_port,
-        ),
+    let (http, metrics) = (kserve_http::router(Arc::clone(&service)), http1::metrics::router(Arc::clone(&service)));
+    let (http, grpc, metrics) = (Protocol::Http(http), Protocol::Grpc(grpc), Protocol::Metrics(metrics));
+    let limits = common.connections();
+    let grpc_limits = flags.grpc.connections(limits);
+    let spec = |name, protocol: &Protocol, address, shares_port, connections| ListenerSpec {
+        service: Arc::clone(&service),
+        name,
+        protocol: protocol.clone(),
+        address,
+        shares_port,
+        connections,
+    };
+    let port = |ip, port| SocketAddr::new(ip, port).into();
+    let unix = |path: &Option<PathBuf>, flag| Some(Address::Unix { path: path.clone()?, flag });
+    let http_port = flags.allow_http.then(|| port(addresses.http, flags.http_port));
+    let grpc_port = flags.allow_grpc.then(|| port(addresses.grpc, flags.grpc_port));
+    let metrics_port = flags.allow_metrics.then(|| port(addresses.metrics, flags.metrics_port));
+    let specs = [
+        http_port.map(|address| spec("http", &http, address, flags.reuse_http_port, limits)),
+        grpc_port.map(|address| spec("grpc", &grpc, address, flags.reuse_grpc_port, grpc_limits)),
+        metrics_port.map(|address| spec("metrics", &metrics, address, false, limits)),
+        unix(&flags.http_uds, "--http-uds").map(|address| spec("http", &http, address, false, limits)),
+        unix(&flags.grpc_uds, "--grpc-uds").map(|address| spec("grpc", &grpc, address, false, grpc_limits)),
     ];
-    let ports = listeners.into_iter().filter(|(allowed, ..)| *allowed).map(|(_, name, protocol, address, port)| {
-        ListenerSpec { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port).into() }
-    });
-    let sockets = [
-        (&flags.http_uds, "http", "--http-uds", Protocol::Http(kserve_http::router(Arc::clone(&service)))),
-        (&flags.grpc_uds, "grpc", "--grpc-uds", Protocol::Grpc(grpc)),
-    ];
-    let sockets = sockets.into_iter().filter_map(|(path, name, flag, protocol)| {
-        let address = Address::Unix { path: path.clone()?, flag };
-        Some(ListenerSpec { service: Arc::clone(&service), name, protocol, address })
-    });
-    let specs = ports.chain(sockets).collect();
+    let specs = specs.into_iter().flatten().collect();
     let limits = serve::Limits {
         access: &access,
-        connections: common.connections(),
         exit_delay: common.exit_delay(),
         exit_timeout: common.exit_timeout(),
         on_gpu_fault: common.gpu_fault,
@@ -122,6 +120,7 @@ async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::
             idle_unload: common.idle_unload(),
         },
         loads_at_once: flags.loads_at_once(),
+        load_retries: flags.model_load_retry_count,
         strict_readiness: flags.strict_readiness,
     };
     let repository = Arc::new(Repository::new(Arc::clone(service.catalog()), options));

@@ -12,9 +12,13 @@ use tokio::sync::OwnedMutexGuard;
 use super::{
     repository::{Entry, Repository},
     retire::retire,
-    steps::{is_name, steps},
+    steps::steps,
 };
-use crate::repository::{folders::find, overrides::Overrides, source::ModelSource};
+use crate::repository::{
+    folders::{find, is_name},
+    overrides::Overrides,
+    source::ModelSource,
+};
 
 impl Repository {
     /// Loads the models of an ensemble's steps, unless they are in service. `within` are the ensembles that it is a

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use quintet_engine::{InferError, VersionState};
+use quintet_engine::{InferError, Model, VersionState};
+use quintet_proto::inference::ModelConfig;
 use tempfile::TempDir;
 use tokio::{sync::OwnedMutexGuard, task::JoinSet};
 
@@ -13,26 +14,48 @@ use super::{
     ensembles::{contains_itself, ring},
     repository::{Entry, Repository},
     retire::retire,
-    steps::{is_name, steps, steps_of},
+    steps::{steps, steps_of},
 };
 use crate::repository::{
     error::RepositoryError,
     fingerprint::Fingerprint,
-    folders::{find, find_in, versions_on_disk},
-    overrides::Overrides,
+    folders::{find, find_in, is_name, model_folders, versions_on_disk, warn_of_versions},
+    overrides::{FILE_PREFIX, Overrides},
     source::ModelSource,
     wire,
 };
 
 /// The versions to load, and the folder of files from the load request.
 type Found = (Vec<ModelSource>, Option<TempDir>);
+/// Why there are none, and the folder.
+type NotFound = (RepositoryError, Option<TempDir>);
+
+/// An error that names files of a load request as the client did: their folder is not there any more when it is read.
+fn within_request(error: String, files: Option<&TempDir>) -> String {
+    let Some(folder) = files else { return error };
+    error
+        .replace(&format!("{}/", folder.path().display()), FILE_PREFIX)
+        .replace(&*folder.path().to_string_lossy(), "the load request")
+}
 
 impl Repository {
     /// Loads these models in parallel. Returns those that failed, with the reason.
     pub async fn start(self: &Arc<Self>, names: &[String]) -> Vec<(String, InferError)> {
+        self.warn_of_junk().await;
         let failed = self.load_all(names).await;
         self.started.store(true, Relaxed);
         failed
+    }
+
+    /// Logs the folders that are no models.
+    async fn warn_of_junk(&self) {
+        let roots = self.options.roots.clone();
+        // A repository that cannot be read is an error elsewhere.
+        let found = tokio::task::spawn_blocking(move || model_folders(&roots)).await;
+        for (folder, reason) in found.ok().and_then(Result::ok).unwrap_or_default().skipped {
+            let service = self.catalog.name().as_str();
+            tracing::warn!(service, folder = ?folder, reason, "a folder of the repository is skipped");
+        }
     }
 
     pub(super) async fn load_all(self: &Arc<Self>, names: &[String]) -> Vec<(String, InferError)> {
@@ -121,11 +144,12 @@ impl Repository {
         entry.fingerprint = Some(Fingerprint::of(&self.options.roots, name));
         let (sources, files) = match self.sources(name, overrides)? {
             Ok(found) => found,
-            Err(error) => {
+            Err((error, files)) => {
+                let error = within_request(error.to_string(), files.as_ref());
                 if !serves {
                     let versions = versions_on_disk(&self.options.roots, name);
                     let version = versions.last().copied().unwrap_or(1);
-                    let failed = BTreeMap::from([(version, VersionState::Failed(error.to_string()))]);
+                    let failed = BTreeMap::from([(version, VersionState::Failed(error.clone()))]);
                     registry.replace(name, failed);
                     self.ensembles.lock().remove(name);
                 }
@@ -134,6 +158,7 @@ impl Repository {
                 )));
             }
         };
+        sources.first().into_iter().for_each(warn_of_versions);
         if !serves {
             let loading = sources.iter().map(|source| (source.version, VersionState::Loading)).collect();
             registry.replace(name, loading);
@@ -141,8 +166,8 @@ impl Repository {
         let mut reasons = String::new();
         let mut loaded = Vec::new();
         for source in &sources {
-            let outcome = self.options.loader.load(source, &self.catalog);
-            let outcome = outcome.map_err(|error| format!("{error:#}"));
+            let outcome = self.load_version(source);
+            let outcome = outcome.map_err(|error| within_request(format!("{error:#}"), files.as_ref()));
             if let Err(reason) = &outcome {
                 reasons.push_str(&format!("version {} is at UNAVAILABLE state: {reason};", source.version));
             }
@@ -173,9 +198,24 @@ impl Repository {
         Err(InferError::internal(format_args!("load failed for model '{name}': {reasons}")))
     }
 
+    /// Loads a version, again if that fails, as often as the options say.
+    fn load_version(&self, source: &ModelSource) -> anyhow::Result<(Model, ModelConfig)> {
+        let mut left = self.options.load_retries;
+        loop {
+            let loaded = self.options.loader.load(source, &self.catalog);
+            let error = match loaded {
+                Err(error) if left > 0 && self.catalog.gpu_fault().reason().is_none() => error,
+                outcome => return outcome,
+            };
+            let (model, version, reason) = (&source.name, source.version, format!("{error:#}"));
+            tracing::warn!(model, version, reason, left, "cannot load a model; trying again");
+            left -= 1;
+        }
+    }
+
     /// The versions to load, and the folder of files from the request. The outer error is the request's, the inner one
     /// the repository's.
-    fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, RepositoryError>, InferError> {
+    fn sources(&self, name: &str, overrides: Overrides) -> Result<Result<Found, NotFound>, InferError> {
         let config = overrides.config(name)?;
         if let Some(config) = config.as_ref().filter(|_| overrides.has_files()) {
             wire::check_files(config)
@@ -190,11 +230,14 @@ impl Repository {
             wire::check(config, own.as_ref(), &folder.unwrap_or_default())
                 .map_err(|error| InferError::invalid(format_args!("failed to load '{name}': config: {error}")))?;
         }
-        Ok(match &files {
+        let found = match &files {
             Some(folder) => find_in(folder.path(), name, config),
             None => find(&self.options.roots, name, config),
-        }
-        .map(|sources| (sources, files)))
+        };
+        Ok(match found {
+            Ok(sources) => Ok((sources, files)),
+            Err(error) => Err((error, files)),
+        })
     }
 
     pub(super) async fn unload_model(self: &Arc<Self>, name: &str) {

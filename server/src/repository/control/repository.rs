@@ -48,6 +48,8 @@ pub struct Options {
     pub loader: Loader,
     /// Maximum number of models that load at the same time.
     pub loads_at_once: usize,
+    /// How often a version that failed to load is tried again.
+    pub load_retries: u32,
     /// Whether one model that is not ready makes the server not ready.
     pub strict_readiness: bool,
 }

@@ -16,8 +16,3 @@ pub(super) fn steps(config: &ModelConfig) -> &[Step] {
         _ => &[],
     }
 }
-
-/// Whether this can be a model's name: the name of a folder, not a path.
-pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
-}

@@ -11,7 +11,7 @@ use crate::{
     backend::onnx::release_now,
     catalog::Catalog,
     observe::gpu,
-    repository::{source::ModelSource, spec::complete, warmup},
+    repository::{folders::no_file, source::ModelSource, spec::complete, warmup},
 };
 
 impl Loader {
@@ -21,9 +21,12 @@ impl Loader {
     /// When the model cannot be loaded, does not fit its configuration, or fails its warm-up.
     pub fn load(&self, source: &ModelSource, catalog: &Arc<Catalog>) -> anyhow::Result<(Model, ModelConfig)> {
         let started = Instant::now();
-        let in_config = || source.config_path().display().to_string();
+        let in_config = || source.config_origin.to_string();
         let plan = Plan::new(source, self).with_context(in_config)?;
         let is_file = plan.is_file();
+        if is_file && !source.model_file.is_file() {
+            return Err(no_file(source).into());
+        }
 
         let memory_before = gpu::memory_used_bytes();
         let opened = plan.open()?;

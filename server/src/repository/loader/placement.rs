@@ -57,7 +57,7 @@ mod tests {
     use quintet_engine::{DataType, TensorSpec};
 
     use super::*;
-    use crate::repository::{ModelSource, complete, parse_config};
+    use crate::repository::{ModelSource, complete, parse_config, source::ConfigOrigin};
 
     #[test]
     fn names_requested_gpus_that_are_not_available() {
@@ -68,6 +68,7 @@ mod tests {
                 model_file: PathBuf::new(),
                 folder: PathBuf::new(),
                 config: parse_config(format!("instance_group {{ {group} }}"), "m").unwrap(),
+                config_origin: ConfigOrigin::None,
             };
             let tensor = |name| TensorSpec::new(name, DataType::Fp32, [Some(3)]);
             let mut details = complete(&source, &[tensor("x")], &[tensor("y")], Some(4)).unwrap();

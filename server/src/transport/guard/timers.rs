@@ -83,6 +83,8 @@ pub struct Timeouts {
     pub settings_ack: Option<Duration>,
     /// Silence on an HTTP/2 connection with open streams, after which the client must answer a PING.
     pub ping_interval: Option<Duration>,
+    /// Whether a connection without open streams gets that PING, too.
+    pub ping_idle: bool,
     /// From that PING to its answer.
     pub ping_answer: Option<Duration>,
 }
@@ -99,6 +101,7 @@ impl Default for Timeouts {
             send: rate,
             settings_ack: Some(Duration::from_secs(30)),
             ping_interval: minute,
+            ping_idle: false,
             ping_answer: minute,
         }
     }
@@ -121,6 +124,7 @@ impl Timeouts {
             send: window(self.send),
             settings_ack: short(self.settings_ack),
             ping_interval: short(self.ping_interval),
+            ping_idle: self.ping_idle,
             ping_answer: short(self.ping_answer),
         }
     }

@@ -8,10 +8,10 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::header;
+use http::{HeaderMap, header};
 
 use super::reply;
-use crate::{observe::metrics, service::Service};
+use crate::{observe::metrics::Format, service::Service};
 
 /// The routes of a metrics listener.
 pub fn router(service: Arc<Service>) -> Router {
@@ -22,6 +22,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-async fn read(State(service): State<Arc<Service>>) -> Response {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], service.catalog().render_metrics()).into_response()
+async fn read(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    let format = Format::accepted(&headers);
+    let head = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")];
+    (head, service.catalog().render_metrics(format)).into_response()
 }

@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use quintet_engine::{ErrorKind, InferError};
 use quintet_proto::rest::TensorMetadata;
 use serde::Serialize;
 
@@ -30,8 +29,7 @@ struct Health<'a> {
 
 /// `GET /health`: whether the model is loaded and warm and the server is not shutting down.
 pub(super) async fn health(State(lane): State<Arc<Lane>>) -> Response {
-    let not_ready = || InferError::new(ErrorKind::Unavailable, "models are loading or the server is shutting down");
-    let model = lane.model().and_then(|model| if lane.service.is_ready() { Ok(model) } else { Err(not_ready()) });
+    let model = lane.model().and_then(|model| lane.service.check_ready().map(|()| model));
     match model {
         Ok(model) => {
             let body = Json(Health { status: "ok", model: &lane.model, error: None });

@@ -21,16 +21,18 @@ use quintet_proto::{
     },
 };
 
-use super::{fields, frame, reply, request};
+use super::{fields, frame, options::Options, reply, request};
 use crate::{
-    catalog::InputLimit,
     kserve::{
         self, Answer, AnsweredOutput, OwnedCall,
         shared_memory::SharedRange,
         trace::{Arrival, Protocol, Trace},
     },
     service::Service,
-    transport::{encoding::Encoding, server_timing, traced, work},
+    transport::{
+        encoding::{Effort, Encoding, GRPC_ENCODING},
+        server_timing, traced, work,
+    },
 };
 
 /// The path of `ModelInfer`.
@@ -42,21 +44,22 @@ const RAW_OUTPUT_CONTENTS: u32 = 6;
 /// A call of `ModelInfer` whose message is being received.
 pub struct Incoming {
     service: Arc<Service>,
+    options: Options,
     headers: HeaderMap,
     started: Instant,
     message: frame::Receiver,
 }
 
 impl Incoming {
-    /// Starts to receive the message of a call with these headers, of at most `max_input` bytes.
+    /// Starts to receive the message of a call with these headers.
     ///
     /// # Errors
     /// The response to a call with an unknown `grpc-encoding`.
-    pub fn new(service: Arc<Service>, max_input: InputLimit, headers: HeaderMap) -> Result<Self, Refusal> {
+    pub fn new(service: Arc<Service>, options: Options, headers: HeaderMap) -> Result<Self, Refusal> {
         let started = Instant::now();
         let encoding = Encoding::of_call(&headers).map_err(refusal)?;
-        let message = frame::Receiver::new(encoding, max_input, service.catalog().pool().clone());
-        Ok(Self { service, headers, started, message })
+        let message = frame::Receiver::new(encoding, options.max_input, service.catalog().pool().clone());
+        Ok(Self { service, options, headers, started, message })
     }
 
     /// Appends the next bytes of the message.
@@ -79,7 +82,7 @@ impl Incoming {
 
     /// Carries out the call after its whole message was received.
     pub async fn answer(self) -> Response<tonic::body::Body> {
-        let Self { service, headers, started, message } = self;
+        let Self { service, options, headers, started, message } = self;
         let deadline = timeout(&headers).and_then(|timeout| started.checked_add(timeout));
         let reading = read(&service, message);
         let read = match deadline {
@@ -96,7 +99,8 @@ impl Incoming {
         let arrival = Arrival { protocol: Protocol::Grpc, started, received, headers: &headers };
         let mut trace = service.traces().begin(model.spec(), arrival);
         let request = Request { model, message, arrival, deadline };
-        let outcome = carry_out(&service, &request, trace.as_mut()).await;
+        let compression = options.compression.and_then(|effort| Some((Encoding::of_answer(&headers)?, effort)));
+        let outcome = carry_out(&service, &request, compression, trace.as_mut()).await;
         traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
     }
 }
@@ -169,6 +173,7 @@ struct Request<'a> {
 async fn carry_out(
     service: &Service,
     request: &Request<'_>,
+    compression: Option<Compression>,
     trace: Option<&mut Trace>,
 ) -> Result<Response<tonic::body::Body>, InferError> {
     let Request { model, message, arrival, deadline } = request;
@@ -186,7 +191,7 @@ async fn carry_out(
     call.timings = timings;
     let id = call.id;
     let answered = kserve::infer(service.catalog(), Arc::clone(model), call, trace).await?;
-    answer(answered, id, service.catalog().pool().budget())
+    answer(answered, id, compression, service.catalog().pool().budget()).await
 }
 
 /// The response without its tensors.
@@ -233,21 +238,56 @@ fn shared_memory_parameters(range: &SharedRange, byte_size: usize) -> HashMap<St
     parameters
 }
 
-/// Writes the response: one message, whose tensors are sent without a copy.
-fn answer(answer: Answer, id: &str, budget: &Budget) -> Result<Response<tonic::body::Body>, InferError> {
+/// How a response is compressed.
+type Compression = (Encoding, Effort);
+
+/// Writes the response: one message, whose tensors are sent without a copy unless it is compressed.
+async fn answer(
+    answer: Answer,
+    id: &str,
+    compression: Option<Compression>,
+    budget: &Budget,
+) -> Result<Response<tonic::body::Body>, InferError> {
     let encoding = Instant::now();
     let header = header(&answer, id);
     let tensors = tensors(&answer);
-    let parts = parts(&header, tensors)?;
+    let mut parts = parts(&header, tensors)?;
+    let mut headers = HeaderMap::new();
+    if let Some((encoding, effort)) = compression
+        && let Some(compressed) = compressed(&parts, encoding, effort, budget).await?
+    {
+        parts = compressed;
+        headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding.name()));
+    }
     let mut timings = answer.timings;
     timings[Stage::Encode] = encoding.elapsed();
 
-    let mut headers = HeaderMap::new();
     reply::add_placement(&mut headers, answer.model.placement());
     let mut trailers = HeaderMap::new();
     trailers.insert(tonic::Status::GRPC_STATUS, HeaderValue::from_static("0"));
     reply::insert(&mut trailers, SERVER_TIMING, &server_timing(&timings));
     Ok(reply::message(parts, headers, trailers, budget.charge()))
+}
+
+/// The parts of a message as one that is compressed; `None` if that is not smaller.
+async fn compressed(
+    parts: &[Bytes],
+    encoding: Encoding,
+    effort: Effort,
+    budget: &Budget,
+) -> Result<Option<Vec<Bytes>>, InferError> {
+    let Some((first, rest)) = parts.split_first() else { return Ok(None) };
+    let message: Vec<_> = [first.slice(frame::PREFIX_BYTES..)].into_iter().chain(rest.iter().cloned()).collect();
+    let length: usize = message.iter().map(Bytes::len).sum();
+    let compressed = encoding.encode(message, effort, budget).await?;
+    if compressed.len() >= length {
+        return Ok(None);
+    }
+    // It is smaller than a message, so its length fits.
+    let mut prefix = BytesMut::with_capacity(frame::PREFIX_BYTES);
+    prefix.put_u8(1); // compressed
+    prefix.put_u32(compressed.len() as u32);
+    Ok(Some(vec![prefix.freeze(), compressed]))
 }
 
 /// The parts of a message: its prefix and `header`, then `tensors` as `raw_output_contents`.

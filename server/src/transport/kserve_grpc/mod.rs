@@ -8,7 +8,7 @@ mod frame;
 mod guarded;
 mod health;
 mod infer;
-mod limits;
+mod options;
 mod reply;
 mod repository;
 mod request;
@@ -19,6 +19,6 @@ mod stream;
 
 pub use self::{
     infer::{Incoming, Refusal},
-    limits::{Limits, MAX_STREAM_REQUESTS},
+    options::{MAX_STREAM_REQUESTS, Options},
     serve::{serve, serve_connection},
 };

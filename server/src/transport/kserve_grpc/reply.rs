@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use quintet_engine::{ErrorKind, InferError, Placement, budget::Charge};
 use quintet_proto::{EFFECTIVE_PROVIDER, ENCODED_IMAGES, PRECISION, PROVIDER_REASON};
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
 use crate::{catalog::InputLimit, identity, kserve::message, status, transport::access::Refusal};
 
@@ -117,6 +117,14 @@ pub(super) fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
+/// A text as the value of metadata, which holds only visible ASCII: other characters are escaped.
+pub(super) fn metadata_value(text: &str) -> Option<MetadataValue<Ascii>> {
+    let escaped = text.chars().flat_map(|it| -> Box<dyn Iterator<Item = char>> {
+        if it.is_ascii_graphic() || it == ' ' { Box::new(std::iter::once(it)) } else { Box::new(it.escape_default()) }
+    });
+    escaped.take(MAX_MESSAGE_BYTES).collect::<String>().parse().ok()
+}
+
 /// A body of several parts and trailers.
 struct Parts {
     parts: VecDeque<Bytes>,
@@ -142,6 +150,13 @@ impl Body for Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_can_be_metadata() {
+        let value = metadata_value("model 'd\u{e9}' failed:\n\"no file\"").unwrap();
+        assert_eq!(value.to_str().unwrap(), "model 'd\\u{e9}' failed:\\n\"no file\"");
+        assert_eq!(metadata_value(&"x".repeat(9999)).unwrap().len(), MAX_MESSAGE_BYTES);
+    }
 
     #[test]
     fn long_messages_are_cut_between_characters() {

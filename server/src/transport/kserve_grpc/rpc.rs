@@ -4,17 +4,20 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _};
 use quintet_engine::{ErrorKind, InferError, TensorSpec};
-use quintet_proto::inference::{
-    self as pb, grpc_inference_service_server::GrpcInferenceService, model_metadata_response::TensorMetadata,
-    system_shared_memory_status_response::RegionStatus,
+use quintet_proto::{
+    NOT_READY,
+    inference::{
+        self as pb, grpc_inference_service_server::GrpcInferenceService, model_metadata_response::TensorMetadata,
+        system_shared_memory_status_response::RegionStatus,
+    },
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{charged::Received, limits::Limits, reply, repository, settings, stream};
+use super::{charged::Received, options::Options, reply, repository, settings, stream};
 use crate::{
     kserve::{
-        self,
+        self, message,
         shared_memory::{self, Region},
     },
     service::Service,
@@ -23,7 +26,7 @@ use crate::{
 /// The inference service.
 pub(super) struct Rpc {
     pub(super) service: Arc<Service>,
-    pub(super) limits: Limits,
+    pub(super) options: Options,
     pub(super) stop: CancellationToken,
 }
 
@@ -45,7 +48,12 @@ impl GrpcInferenceService for Rpc {
     }
 
     async fn server_ready(&self, _: Request<pb::ServerReadyRequest>) -> Answer<pb::ServerReadyResponse> {
-        Ok(Response::new(pb::ServerReadyResponse { ready: self.service.is_ready() }))
+        let ready = self.service.check_ready();
+        let mut response = Response::new(pb::ServerReadyResponse { ready: ready.is_ok() });
+        if let Some(reason) = ready.err().and_then(|error| reply::metadata_value(&message::for_client(&error))) {
+            response.metadata_mut().insert(NOT_READY, reason);
+        }
+        Ok(response)
     }
 
     /// As Triton: an unknown model is not ready, which is not an error.
@@ -61,7 +69,7 @@ impl GrpcInferenceService for Rpc {
 
     async fn server_metadata(&self, _: Request<pb::ServerMetadataRequest>) -> Answer<pb::ServerMetadataResponse> {
         Ok(Response::new(pb::ServerMetadataResponse {
-            name: crate::SERVER_NAME.into(),
+            name: self.service.id().to_owned(),
             version: crate::VERSION.into(),
             extensions: self.service.extensions(),
         }))
@@ -116,7 +124,7 @@ impl GrpcInferenceService for Rpc {
         // A message is charged on its own once it is decoded.
         let requests = requests.inspect(move |_| received.iter().for_each(Received::release));
         let call = stream::Call { service, headers: metadata.into_headers(), guard: extensions.get().cloned() };
-        let answers = stream::infer(call, requests, self.limits, stop);
+        let answers = stream::infer(call, requests, self.options, stop);
         Ok(Response::new(Box::pin(answers)))
     }
 

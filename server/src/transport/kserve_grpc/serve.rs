@@ -18,12 +18,11 @@ use super::{
     guarded::{Answer, GuardedIntake, RequestBody},
     health::Reporter,
     infer,
-    limits::Limits,
+    options::Options,
     reply,
     rpc::Rpc,
 };
 use crate::{
-    catalog::InputLimit,
     observe::metrics::Closed,
     service::Service,
     transport::{
@@ -62,12 +61,12 @@ const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn serve(
     listener: Listener,
     service: Arc<Service>,
-    limits: Limits,
+    options: Options,
     threads: IoThreads,
     stop: CancellationToken,
 ) {
     let counters = Arc::clone(service.catalog().connections());
-    let calls = Calls { access: listener.access().clone(), ..Calls::new(service, limits, &stop) };
+    let calls = Calls { access: listener.access().clone(), ..Calls::new(service, options, &stop) };
     let shared = Shared { threads: &threads, stop: &stop, counters: &counters, refusal: REFUSAL };
     let serve = move |stream: Guarded<Connection>| {
         let guard = Arc::clone(stream.guard());
@@ -83,12 +82,12 @@ pub async fn serve(
 pub async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     service: Arc<Service>,
-    limits: Limits,
+    options: Options,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let counters = Arc::clone(service.catalog().connections());
     let guard = Arc::new(Guard::new(Timeouts::default(), stop.child_token(), counters));
-    let front = Front { calls: Calls::new(service, limits, &stop), guard: Arc::clone(&guard) };
+    let front = Front { calls: Calls::new(service, options, &stop), guard: Arc::clone(&guard) };
     serve_guarded(Guarded::new(stream, guard), front).await
 }
 
@@ -96,8 +95,8 @@ pub async fn serve_connection(
 async fn serve_guarded(stream: impl AsyncRead + AsyncWrite + Unpin, front: Front) -> anyhow::Result<()> {
     let guard = Arc::clone(&front.guard);
     guard.multiplex();
-    let (options, leave) = (options(guard.timeouts()), guard.leave().clone().cancelled_owned());
-    let mut serving = std::pin::pin!(http2::serve(stream, front, options, leave));
+    let (timers, leave) = (timers(guard.timeouts()), guard.leave().clone().cancelled_owned());
+    let mut serving = std::pin::pin!(http2::serve(stream, front, timers, leave));
     let ended = guard.watch(serving.as_mut()).await;
     match ended {
         // A request that crosses the GOAWAY is still answered.
@@ -123,12 +122,13 @@ async fn serve_guarded(stream: impl AsyncRead + AsyncWrite + Unpin, front: Front
 }
 
 /// The timers that HTTP/2 itself has.
-fn options(limits: &Timeouts) -> http2::Options {
+fn timers(limits: &Timeouts) -> http2::Options {
     /// No limit: ten years.
     const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
     let timeouts = connection::Timeouts {
         settings_ack: limits.settings_ack.unwrap_or(NEVER),
         ping_interval: limits.ping_interval.unwrap_or(NEVER),
+        ping_idle: limits.ping_idle,
         ping_answer: limits.ping_answer.unwrap_or(NEVER),
         ..connection::Timeouts::default()
     };
@@ -136,11 +136,11 @@ fn options(limits: &Timeouts) -> http2::Options {
 }
 
 /// The services that tonic serves.
-fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> Routes {
-    let rpc = Rpc { service: Arc::clone(service), limits, stop: stop.clone() };
+fn routes(service: &Arc<Service>, options: Options, stop: &CancellationToken) -> Routes {
+    let rpc = Rpc { service: Arc::clone(service), options, stop: stop.clone() };
     let mut routes = Routes::new(
         GrpcInferenceServiceServer::new(rpc)
-            .max_decoding_message_size(limits.max_input.bytes)
+            .max_decoding_message_size(options.max_input.bytes)
             .max_encoding_message_size(usize::MAX)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Deflate),
@@ -162,15 +162,15 @@ fn routes(service: &Arc<Service>, limits: Limits, stop: &CancellationToken) -> R
 #[derive(Clone)]
 struct Calls {
     service: Arc<Service>,
-    max_input: InputLimit,
+    options: Options,
     routes: Routes,
     access: Access,
 }
 
 impl Calls {
-    fn new(service: Arc<Service>, limits: Limits, stop: &CancellationToken) -> Self {
-        let routes = routes(&service, limits, stop);
-        Self { routes, service, max_input: limits.max_input, access: Access::default() }
+    fn new(service: Arc<Service>, options: Options, stop: &CancellationToken) -> Self {
+        let routes = routes(&service, options, stop);
+        Self { routes, service, options, access: Access::default() }
     }
 }
 
@@ -189,7 +189,7 @@ impl Front {
 
     /// Lets tonic answer a request.
     fn stream(&self, mut head: request::Parts) -> Admission<Answer> {
-        let Calls { routes, max_input, service, .. } = self.calls.clone();
+        let Calls { routes, options, service, .. } = self.calls.clone();
         let guard = Arc::clone(&self.guard);
         let is_stream = STREAMS.contains(&head.uri.path());
         let state = if is_stream { RequestState::Quiet } else { RequestState::Answering };
@@ -210,7 +210,7 @@ impl Front {
                 let _until_answered = received;
                 let response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
                 let answer = if is_stream { Answer::of_stream } else { Answer::new };
-                reply::tonic_response(response, max_input).map(|body| answer(body, requested))
+                reply::tonic_response(response, options.max_input).map(|body| answer(body, requested))
             })
         }))
     }
@@ -242,8 +242,8 @@ impl http2::Handler for Front {
         if head.uri.path() != infer::PATH {
             return self.stream(head);
         }
-        let Calls { service, max_input, .. } = &self.calls;
-        match infer::Incoming::new(Arc::clone(service), *max_input, head.headers) {
+        let Calls { service, options, .. } = &self.calls;
+        match infer::Incoming::new(Arc::clone(service), *options, head.headers) {
             Ok(incoming) => Admission::Buffered(Box::new(GuardedIntake::new(incoming, &self.guard))),
             Err(refusal) => self.answered(*refusal),
         }

@@ -12,7 +12,7 @@ use quintet_proto::inference::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{infer, limits::Limits, reply, request};
+use super::{infer, options::Options, reply, request};
 use crate::{
     kserve::{
         self,
@@ -33,19 +33,19 @@ pub(super) struct Call {
     pub(super) guard: Option<Arc<Guard>>,
 }
 
-/// The responses to `requests`, which run side by side as far as `limits` allow. At `stop` no more requests are read:
+/// The responses to `requests`, which run side by side as far as `options` allow. At `stop` no more requests are read:
 /// the running ones finish, and the stream ends.
 pub(super) fn infer<S>(
     call: Call,
     requests: S,
-    limits: Limits,
+    options: Options,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> + Send
 where
     S: Stream<Item = Result<ModelInferRequest, Status>> + Send,
 {
     let call = Arc::new(call);
-    let max_input = limits.max_input;
+    let max_input = options.max_input;
     let answers = move |request: Result<ModelInferRequest, Status>| {
         let call = Arc::clone(&call);
         // The stream rests only while no request runs.
@@ -58,7 +58,7 @@ where
             Ok(answer)
         }
     };
-    requests.take_until(stop.cancelled_owned()).map(answers).buffered(limits.max_stream_requests.max(1))
+    requests.take_until(stop.cancelled_owned()).map(answers).buffered(options.max_stream_requests.max(1))
 }
 
 /// The response to one request. An error has the request's id, and the stream continues.

@@ -20,7 +20,7 @@ use crate::{
 /// `GET /v2`.
 pub(super) async fn server(State(service): State<Arc<Service>>) -> Json<rest::ServerMetadata> {
     Json(rest::ServerMetadata {
-        name: crate::SERVER_NAME.into(),
+        name: service.id().to_owned(),
         version: crate::VERSION.into(),
         extensions: service.extensions(),
     })
@@ -33,11 +33,10 @@ pub(super) async fn live() -> Response {
 
 /// `GET /v2/health/ready`: all models are loaded and warm, and the server is not shutting down.
 pub(super) async fn ready(State(service): State<Arc<Service>>) -> Response {
-    if service.is_ready() {
-        return reply::empty(StatusCode::OK);
+    match service.check_ready() {
+        Ok(()) => reply::empty(StatusCode::OK),
+        Err(error) => Failure(error).into_response(),
     }
-    Failure(InferError::new(ErrorKind::Unavailable, "not ready: models are loading or the server is shutting down"))
-        .into_response()
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]`.

@@ -17,7 +17,7 @@ use crate::{
     kserve::{Answer, AnsweredOutput},
     service::Service,
     transport::{
-        encoding::Encoding,
+        encoding::{Effort, Encoding},
         http1::{
             body::Chunks,
             reply::{self, Failure},
@@ -117,7 +117,7 @@ async fn assemble(
     let parts = [json].into_iter().chain(binary);
     let body = match accepted {
         None => Body::new(Chunks::new(parts).charged(budget.charge())),
-        Some(encoding) => Body::from(encoding.encode(parts.collect(), budget).await?),
+        Some(encoding) => Body::from(encoding.encode(parts.collect(), Effort::Medium, budget).await?),
     };
     let mut response = Response::new(body);
     if let Some(encoding) = accepted {

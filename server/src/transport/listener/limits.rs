@@ -5,6 +5,7 @@ use std::{io, time::Duration};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 
+use super::age::MaxAge;
 use crate::transport::guard::Timeouts;
 
 /// Limits of a listener's connections.
@@ -14,6 +15,8 @@ pub struct ConnectionLimits {
     pub max: usize,
     /// Time limits of a connection.
     pub timeouts: Timeouts,
+    /// Its longest life; `None` for no limit.
+    pub max_age: Option<MaxAge>,
     /// Limits that the system checks, on TCP.
     pub tcp: TcpLimits,
 }
@@ -36,7 +39,7 @@ impl Default for TcpLimits {
 impl From<usize> for ConnectionLimits {
     /// At most `max` connections, and defaults.
     fn from(max: usize) -> Self {
-        Self { max, timeouts: Timeouts::default(), tcp: TcpLimits::default() }
+        Self { max, timeouts: Timeouts::default(), max_age: None, tcp: TcpLimits::default() }
     }
 }
 

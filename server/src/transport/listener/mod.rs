@@ -1,5 +1,6 @@
 //! Listeners on TCP ports and Unix domain sockets, bound before models are loaded, with a limit on connections.
 
+mod age;
 mod connection;
 mod limits;
 mod socket_file;
@@ -13,10 +14,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
+    age::MaxAge,
     connection::Connection,
     limits::{ConnectionLimits, TcpLimits},
 };
@@ -117,8 +119,40 @@ impl Listener {
         address: SocketAddr,
         limits: impl Into<ConnectionLimits>,
     ) -> Result<Self, BindError> {
+        let listener = TcpListener::bind(address).await;
+        Self::on_port(name, address, listener, limits.into())
+    }
+
+    /// As [`bind`](Self::bind), on a port that other processes may listen on, too, if all of them do it this way
+    /// (`SO_REUSEPORT`): the system spreads new connections over them.
+    ///
+    /// # Errors
+    /// When the port is in use by another user or without the option, or not permitted.
+    pub fn bind_shared(
+        name: &'static str,
+        address: SocketAddr,
+        limits: impl Into<ConnectionLimits>,
+    ) -> Result<Self, BindError> {
+        /// Connections that the system keeps until they are accepted, as for other ports.
+        const BACKLOG: u32 = 1024;
+        let listen = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.set_reuseport(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        Self::on_port(name, address, listen(), limits.into())
+    }
+
+    fn on_port(
+        name: &'static str,
+        address: SocketAddr,
+        listener: io::Result<TcpListener>,
+        limits: ConnectionLimits,
+    ) -> Result<Self, BindError> {
         let failed = |error| BindError::Port { name, address, error };
-        let (listener, limits) = (TcpListener::bind(address).await.map_err(failed)?, limits.into());
+        let listener = listener.map_err(failed)?;
         limits.tcp.apply(&listener).map_err(failed)?;
         Ok(Self { name, socket: Socket::Tcp(listener), limits, access: Access::default() })
     }
@@ -198,11 +232,16 @@ impl Listener {
                 continue;
             };
             let (serve, name, access) = (serve.clone(), self.name, self.access.clone());
-            let connection = Connection::new(stream, place);
+            let (connection, max_age) = (Connection::new(stream, place), self.limits.max_age);
             let serving = async move {
-                let outcome = match open(connection, &access, &guard).await {
-                    Ok(connection) => serve(Guarded::new(connection, guard)).await,
-                    Err(error) => Err(error.into()),
+                let served = Arc::clone(&guard);
+                let serving = async move {
+                    let connection = open(connection, &access, &served).await?;
+                    serve(Guarded::new(connection, served)).await
+                };
+                let outcome = match max_age {
+                    Some(max_age) => max_age.bound(&guard, serving).await,
+                    None => serving.await,
                 };
                 if let Err(error) = outcome {
                     tracing::debug!(listener = name, %error, "connection ended early");
@@ -262,6 +301,14 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_shared_port_is_shared_only_with_those_that_share_it() {
+        let first = Listener::bind_shared("http", ([127, 0, 0, 1], 0).into(), 1).unwrap();
+        let address = ([127, 0, 0, 1], first.port().unwrap()).into();
+        assert!(Listener::bind_shared("http", address, 1).is_ok());
+        assert!(Listener::bind("http", address, 1).await.is_err());
+    }
 
     #[tokio::test]
     async fn a_port_in_use_is_named_with_its_flag() {

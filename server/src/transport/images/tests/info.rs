@@ -26,7 +26,7 @@ async fn health_follows_the_model() {
     suite.service.catalog().put(model, ModelConfig::default());
     assert_eq!(suite.get("/health").await, (StatusCode::OK, json!({"status": "ok", "model": "scripted"})));
     suite.service.begin_drain();
-    assert_eq!(not_ready().await, unavailable("models are loading or the server is shutting down"));
+    assert_eq!(not_ready().await, unavailable("not ready: the server is shutting down"));
     assert_eq!(suite.post("/embed", "image/png", png(RED)).await.0, StatusCode::OK, "still served");
 }
 

@@ -10,7 +10,7 @@ use quintet_proto::inference::ModelConfig;
 use serde_json::json;
 
 use super::support::{MAX_IMAGES, PIXELS, RED, Suite, TENSOR, base64, encode, png, start};
-use crate::image_input::Decoder;
+use crate::{image_input::Decoder, observe::metrics::Format};
 
 #[tokio::test]
 async fn a_bad_image_is_named_and_the_model_does_not_run() {
@@ -38,7 +38,7 @@ async fn a_bad_image_is_named_and_the_model_does_not_run() {
         suite
             .service
             .catalog()
-            .render_metrics()
+            .render_metrics(Format::Text)
             .contains("nv_inference_request_failure{model=\"scripted\",version=\"3\",reason=\"OTHER\"} 7")
     );
 }
