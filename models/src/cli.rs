@@ -337,7 +337,7 @@ impl Target {
             Some(folder) => Photographs::in_folder(folder)?,
             None => Photographs::own(),
         };
-        let library = self.library.load()?;
+        let library = self.library.load(false)?;
         let name = graph.name(Variant::Int8);
         let ([calibration, held_back], views) = (photographs.counts(), photographs.views());
         eprintln!("{name}: calibrating on {calibration} photographs, {views} views each");

@@ -116,17 +116,15 @@ impl Quantizer<'_> {
             bias_scales.push(bias_scale);
         }
         let channels = biases.len();
-        self.constant(weight, DataType::Int8, &shape, levels, &scales, vec![0; channels]);
-        self.constant(bias, DataType::Int32, &[channels], bias_levels, &bias_scales, vec![0; 4 * channels]);
+        self.constant(weight, (DataType::Int8, &shape, levels), &scales, vec![0; channels]);
+        self.constant(bias, (DataType::Int32, &[channels], bias_levels), &bias_scales, vec![0; 4 * channels]);
     }
 
-    /// Dequantises a constant with a scale for each element of its first dimension.
+    /// Dequantises a constant, given by type, shape and data, with a scale for each element of its first dimension.
     fn constant(
         &mut self,
         name: &str,
-        data_type: DataType,
-        shape: &[usize],
-        levels: Vec<u8>,
+        (data_type, shape, levels): (DataType, &[usize], Vec<u8>),
         scales: &[f32],
         zero_points: Vec<u8>,
     ) {

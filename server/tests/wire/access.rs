@@ -32,7 +32,7 @@ pub async fn guarded(server: &Server, http: Access, grpc: Access) -> [u16; 2] {
     let (threads, service) = (IoThreads::start().unwrap(), &server.service);
     let router = kserve_http::router(Arc::clone(service)).route("/metrics", axum::routing::get(|| async { "" }));
     tokio::spawn(http1::serve::serve(first, router, Arc::clone(service), threads.clone(), server.stop.clone()));
-    tokio::spawn(kserve_grpc::serve(second, Arc::clone(service), server.limits, threads, server.stop.clone()));
+    tokio::spawn(kserve_grpc::serve(second, Arc::clone(service), server.options, threads, server.stop.clone()));
     ports
 }
 

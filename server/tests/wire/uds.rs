@@ -20,7 +20,7 @@ async fn a_unix_domain_socket_serves_and_is_removed_at_the_end() {
     let stop = CancellationToken::new();
     let threads = IoThreads::start().unwrap();
     let service = Arc::clone(&server.service);
-    let serving = tokio::spawn(kserve_grpc::serve(listener, service, server.limits, threads, stop.clone()));
+    let serving = tokio::spawn(kserve_grpc::serve(listener, service, server.options, threads, stop.clone()));
 
     let to = path.clone();
     let connector = tower::service_fn(move |_| {

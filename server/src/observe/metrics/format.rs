@@ -67,7 +67,9 @@ mod tests {
 
     fn accepting(values: &[&str]) -> Format {
         let mut headers = HeaderMap::new();
-        values.iter().for_each(|value| drop(headers.append(header::ACCEPT, value.parse().unwrap())));
+        for value in values {
+            headers.append(header::ACCEPT, value.parse().unwrap());
+        }
         Format::accepted(&headers)
     }
 
