@@ -18,7 +18,7 @@ use crate::{
         device_metrics,
         gpu_fault::GpuFault,
         memory_metrics,
-        metrics::{ConnectionCounters, MetricsOptions, ServiceMetrics},
+        metrics::{AnswerTimes, ConnectionCounters, MetricsOptions, ServiceMetrics},
     },
 };
 
@@ -138,6 +138,11 @@ impl Catalog {
     /// The counters of connections that the server ended.
     pub fn connections(&self) -> &Arc<ConnectionCounters> {
         self.metrics.connections()
+    }
+
+    /// The times of answered requests.
+    pub fn answers(&self) -> &AnswerTimes {
+        self.metrics.answers()
     }
 
     /// Whether a GPU failed.

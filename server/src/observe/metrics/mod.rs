@@ -1,5 +1,6 @@
 //! Prometheus metrics of a service under Triton's names, from the engine's counters.
 
+mod answers;
 mod connections;
 mod names;
 mod options;
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use quintet_engine::{FailureReason, GpuMemory, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
+pub use answers::{AnswerTimes, Protocol};
 pub use connections::{Closed, ConnectionCounters};
 use names::{
     CACHE_COUNTERS, COUNTERS, FAILURES, FIRST_RESPONSE, FIRST_RESPONSE_BOUNDS_MS, GPU_MEMORY, LATENCY_COUNTERS,
@@ -47,6 +49,7 @@ pub struct ServiceMetrics {
     options: MetricsOptions,
     models: Mutex<BTreeMap<(String, u64), Arc<Series>>>,
     connections: Arc<ConnectionCounters>,
+    answers: AnswerTimes,
 }
 
 /// The labels and distributions of one version of a model.
@@ -91,6 +94,11 @@ impl ServiceMetrics {
         &self.connections
     }
 
+    /// The times of answered requests.
+    pub fn answers(&self) -> &AnswerTimes {
+        &self.answers
+    }
+
     /// Removes all versions of a model.
     pub fn forget(&self, name: &str) {
         self.models.lock().retain(|(model, _), _| model != name);
@@ -107,7 +115,7 @@ impl ServiceMetrics {
         let models: Vec<Reading> = registry.ready_models().into_iter().filter_map(reading).collect();
         let families =
             counters(&self.options, &models).into_iter().chain(gauges(&models)).chain(distributions(&models));
-        let families = families.chain([self.connections.family()]);
+        let families = families.chain([self.connections.family(), self.answers.family(Instant::now())]);
         // Each text starts with the metric's name.
         let mut texts: Vec<String> = families.filter_map(Family::into_text).collect();
         texts.sort_unstable();

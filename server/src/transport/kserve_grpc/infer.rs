@@ -29,6 +29,7 @@ use crate::{
         shared_memory::SharedRange,
         trace::{Arrival, Protocol, Trace},
     },
+    observe::metrics,
     service::Service,
     transport::{encoding::Encoding, server_timing, traced, work},
 };
@@ -97,6 +98,9 @@ impl Incoming {
         let mut trace = service.traces().begin(model.spec(), arrival);
         let request = Request { model, message, arrival, deadline };
         let outcome = carry_out(&service, &request, trace.as_mut()).await;
+        if outcome.is_ok() {
+            service.catalog().answers().record(metrics::Protocol::Grpc, started.elapsed());
+        }
         traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
     }
 }
