@@ -73,7 +73,8 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         ),
     ];
     let ports = listeners.into_iter().filter(|(allowed, ..)| *allowed).map(|(_, name, protocol, address, port)| {
-        ListenerSpec { service: Arc::clone(&service), name, protocol, address: SocketAddr::new(address, port).into() }
+        let address = SocketAddr::new(address, port).into();
+        ListenerSpec { service: Arc::clone(&service), name, protocol, address, bound: Arc::default() }
     });
     let sockets = [
         (&flags.http_uds, "http", "--http-uds", Protocol::Http(kserve_http::router(Arc::clone(&service)))),
@@ -81,7 +82,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     ];
     let sockets = sockets.into_iter().filter_map(|(path, name, flag, protocol)| {
         let address = Address::Unix { path: path.clone()?, flag };
-        Some(ListenerSpec { service: Arc::clone(&service), name, protocol, address })
+        Some(ListenerSpec { service: Arc::clone(&service), name, protocol, address, bound: Arc::default() })
     });
     let specs = ports.chain(sockets).collect();
     let limits = serve::Limits {
