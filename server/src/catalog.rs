@@ -18,7 +18,7 @@ use crate::{
         device_metrics::DeviceMetrics,
         gpu_fault::GpuFault,
         memory_metrics,
-        metrics::{ConnectionCounters, Format, MetricsOptions, ServiceMetrics},
+        metrics::{AnswerTimes, ConnectionCounters, Format, MetricsOptions, ServiceMetrics},
     },
 };
 
@@ -140,6 +140,11 @@ impl Catalog {
     /// The counters of connections that the server ended.
     pub fn connections(&self) -> &Arc<ConnectionCounters> {
         self.metrics.connections()
+    }
+
+    /// The times of answered requests.
+    pub fn answers(&self) -> &AnswerTimes {
+        self.metrics.answers()
     }
 
     /// Whether a GPU failed.

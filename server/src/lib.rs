@@ -8,6 +8,7 @@
 //! * [`image_input`]: encoded images to the input of a model;
 //! * [`catalog`]: the models in service; [`service`]: what the transports of a service share;
 //! * [`repository`]: Triton's model repository on disk; [`backend`]: runs models;
+//! * [`page`]: the page for browsers;
 //! * [`observe`]: metrics and logs; [`process`]: command line, settings, and the process from start to end.
 
 pub mod backend;
@@ -16,6 +17,7 @@ mod identity;
 pub mod image_input;
 pub mod kserve;
 pub mod observe;
+pub mod page;
 pub mod process;
 mod protobuf_json;
 pub mod repository;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::{
     process::exit_code,
     server::{SUITE, Server},
-    suite::{MODELS, bench_command, prepare, server_command},
+    suite::{MODELS, bench_command, build_model, prepare, server_command, with_pixels},
 };
 
 /// Serves `arch` on free ports and benchmarks the lanes with the quick preset. Returns the benchmark's exit status.
@@ -22,13 +22,14 @@ pub(crate) fn demo(arch: &str, extra_args: &[String]) -> anyhow::Result<ExitCode
     Ok(exit_code(status))
 }
 
-/// Serves `arch` on the default ports until a signal ends the server.
+/// Serves `arch`, also as a model of pixels, on the default ports until a signal ends the server.
 ///
 /// # Errors
 /// When a build fails.
 pub(crate) fn serve(arch: &str, extra_args: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
-    let mut command = server_command(&server, Path::new(MODELS), arch);
+    build_model("release", arch, "u8")?;
+    let mut command = server_command(&server, Path::new(MODELS), &with_pixels(arch));
     let status = command.args(extra_args).status().context("cannot start the server")?;
     Ok(exit_code(status))
 }

@@ -2,6 +2,7 @@
 
 mod bench_triton;
 mod check_deploy;
+mod check_page;
 mod conformance;
 mod demo;
 mod floor;
@@ -163,6 +164,10 @@ enum Command {
     Layers,
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
+    /// Use the server's page in headless Chromium, and take pictures of it into target/page; needs Chromium
+    ///
+    /// The variable CHROMIUM names its program.
+    CheckPage,
 }
 
 fn main() -> ExitCode {
@@ -195,6 +200,7 @@ fn main() -> ExitCode {
         }
         Command::UnderFire { arch, only, seconds, against } => under_fire::under_fire(&arch, &only, seconds, &against),
         Command::Layers => layers::layers(),
+        Command::CheckPage => check_page::check_page().map(|()| ExitCode::SUCCESS),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -29,9 +29,19 @@ pub(crate) fn bench_command(server: &Server, arch: &str) -> Command {
 pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
     setup(false)?;
     build_release()?;
-    let models = program("release", "quintet-models");
-    run(&models, &["build", "--arch", arch, "--variants", "fp32", "--output", MODELS])?;
+    build_model("release", arch, "fp32")?;
     Ok(program("release", "quintet-server"))
+}
+
+/// Builds variants of a model with a program of this profile.
+pub(crate) fn build_model(profile: &str, arch: &str, variants: &str) -> anyhow::Result<()> {
+    let models = program(profile, "quintet-models");
+    run(models, &["build", "--arch", arch, "--variants", variants, "--output", MODELS])
+}
+
+/// The model and its variant for pixels, as the page sends both.
+pub(crate) fn with_pixels(arch: &str) -> String {
+    format!("{arch},{arch}_u8")
 }
 
 /// The command that serves a model of a repository with the suite: on a GPU, if `setup` has installed its libraries and the

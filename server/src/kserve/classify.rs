@@ -1,6 +1,34 @@
 //! The classification extension: an output's numbers become its top classes.
 
 use quintet_engine::{DataType, InferError, Shape, Tensor};
+use serde::Serialize;
+
+/// One class of an image.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Class<'a> {
+    /// Its index in the output.
+    pub index: usize,
+    /// Its name, if the model has labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<&'a str>,
+    /// Its probability: softmax over all classes.
+    pub score: f64,
+    /// Its value in the output.
+    pub logit: f32,
+}
+
+/// The `count` most likely classes of an image with these logits, the most likely first.
+pub fn most_likely<'a>(logits: &[f64], count: usize, labels: Option<&'a [String]>) -> Vec<Class<'a>> {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    let class = |(index, logit): (usize, f64)| Class {
+        index,
+        label: labels.and_then(|labels| labels.get(index)).map(String::as_str),
+        score: (logit - largest).exp() / sum,
+        logit: logit as f32,
+    };
+    top_k(logits, count).into_iter().map(class).collect()
+}
 
 /// The `count` largest values of `scores` with their indices, largest first; equal values stay in index order.
 pub fn top_k(scores: &[f64], count: usize) -> Vec<(usize, f64)> {

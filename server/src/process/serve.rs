@@ -1,6 +1,15 @@
 //! Binds listeners, loads models, serves, and drains: for the suite and for Triton mode.
 
-use std::{collections::BTreeMap, fs, future::Future, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    future::Future,
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -24,7 +33,7 @@ use crate::{
         http1,
         io_threads::IoThreads,
         kserve_grpc,
-        listener::{Address, ConnectionLimits, Listener},
+        listener::{Address, ConnectionLimits, Listener, reachable},
     },
 };
 
@@ -53,6 +62,8 @@ pub struct ListenerSpec {
     pub shares_port: bool,
     /// Limits of its connections.
     pub connections: ConnectionLimits,
+    /// Where this machine reaches it, set when it is bound to a TCP port.
+    pub bound: Arc<OnceLock<SocketAddr>>,
 }
 
 /// Limits of the process, who may do what, and where it writes its ports.
@@ -186,7 +197,7 @@ struct Bound {
 
 async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<Bound> {
     let mut bound = Bound { listeners: Vec::new(), ports: BTreeMap::new(), sockets: Vec::new() };
-    for ListenerSpec { service, name, protocol, address, shares_port, connections } in specs {
+    for ListenerSpec { service, name, protocol, address, shares_port, connections, bound: reached } in specs {
         let access = match &protocol {
             Protocol::Http(_) | Protocol::Metrics(_) => limits.access.http(&address)?,
             Protocol::Grpc(_) => limits.access.grpc()?,
@@ -197,7 +208,9 @@ async fn bind(specs: Vec<ListenerSpec>, limits: &Limits<'_>) -> anyhow::Result<B
                     true => Listener::bind_shared(name, address, connections)?,
                     false => Listener::bind(name, address, connections).await?,
                 };
-                bound.ports.insert(name, listener.port().context("cannot read a listener's port")?);
+                let port = listener.port().context("cannot read a listener's port")?;
+                bound.ports.insert(name, port);
+                let _ = reached.set(reachable(SocketAddr::new(address.ip(), port)));
                 listener
             }
             Address::Unix { path, flag } => {

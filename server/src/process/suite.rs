@@ -1,8 +1,13 @@
 //! The suite: three services on seven ports, and the models that they serve.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::{Context as _, bail};
+use axum::Router;
 use quintet_engine::Budget;
 use quintet_onnxruntime::Loaded;
 use tokio::task::JoinSet;
@@ -12,6 +17,7 @@ use crate::{
     catalog::{Catalog, InputLimit, Limits, ServiceName},
     image_input::Decoder,
     observe::gpu_fault::GpuFault,
+    page::{self, Lane},
     process::{
         access::AccessControl,
         budget::{budget, pool},
@@ -70,31 +76,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let gpu_fault = GpuFault::default();
     let service = |&name| service(name, settings, &budget, &decoder, &gpu_fault);
     let services: Vec<_> = settings.service.iter().map(service).collect();
-    let mut specs = Vec::new();
-    for service in &services {
-        for (name, purpose, endpoint) in listeners(service.catalog().name(), settings) {
-            let served = Arc::clone(service);
-            let protocol = match purpose {
-                Purpose::Images => Protocol::Http(images::router(served, names[0].clone())),
-                Purpose::KserveHttp => Protocol::Http(kserve_http::router(served)),
-                Purpose::KserveGrpc => Protocol::Grpc(kserve_grpc::Options {
-                    max_input: max_input(settings),
-                    max_stream_requests: kserve_grpc::MAX_STREAM_REQUESTS,
-                    compression: None,
-                }),
-                Purpose::Metrics => Protocol::Metrics(http1::metrics::router(served)),
-            };
-            let addresses = socket(name, purpose, settings).into_iter().chain([endpoint.on(settings.address).into()]);
-            specs.extend(addresses.map(|address| ListenerSpec {
-                service: Arc::clone(service),
-                name,
-                protocol: protocol.clone(),
-                address,
-                shares_port: false,
-                connections: settings.common.connections(),
-            }));
-        }
-    }
+    let (specs, page) = specs(&services, &names, settings)?;
     let limits = serve::Limits {
         access: &access,
         exit_delay: settings.common.exit_delay(),
@@ -102,7 +84,107 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         on_gpu_fault: settings.common.gpu_fault,
         ports_file: &settings.common.ports_file,
     };
-    serve::run(specs, limits, load(&services, &names, settings)).await
+    let load = async {
+        load(&services, &names, settings).await?;
+        if let Some(address) = page.as_ref().and_then(|page| page.get()) {
+            let scheme = if http_tls(settings) { "https" } else { "http" };
+            tracing::info!(url = format!("{scheme}://{address}/"), "page");
+        }
+        Ok(())
+    };
+    serve::run(specs, limits, load).await
+}
+
+/// The address of a listener, once it is bound.
+type Bound = Arc<OnceLock<SocketAddr>>;
+
+/// The listeners of the services, and the one of them that serves the page.
+fn specs(
+    services: &[Arc<Service>],
+    names: &[String],
+    settings: &Settings,
+) -> anyhow::Result<(Vec<ListenerSpec>, Option<Bound>)> {
+    let mut listeners: Vec<_> = services
+        .iter()
+        .flat_map(|service| listeners(service.catalog().name(), settings).into_iter().map(move |of| (service, of)))
+        .map(|(service, (name, purpose, endpoint))| Listed { service, name, purpose, endpoint, bound: Arc::default() })
+        .collect();
+    let mut page = settings.page.then(|| page(&listeners, names, settings)).transpose()?;
+    // The first of those that may serve it: the jpeg lane if it runs.
+    listeners.sort_by_key(|listener| listener.purpose != Purpose::Images);
+    let host = listeners.iter().find(|it| matches!(it.purpose, Purpose::Images | Purpose::Metrics));
+    let host = host.filter(|_| settings.page).map(|host| Arc::clone(&host.bound));
+    let mut specs = Vec::new();
+    for Listed { service, name, purpose, endpoint, bound } in listeners {
+        let served = Arc::clone(service);
+        let protocol = match purpose {
+            Purpose::Images => {
+                Protocol::Http(images::router(served, names[0].clone()).merge(page.take().unwrap_or_default()))
+            }
+            Purpose::KserveHttp => Protocol::Http(kserve_http::router(served)),
+            Purpose::KserveGrpc => Protocol::Grpc(kserve_grpc::Options {
+                max_input: max_input(settings),
+                max_stream_requests: kserve_grpc::MAX_STREAM_REQUESTS,
+                compression: None,
+            }),
+            Purpose::Metrics => match page.take() {
+                // The page takes photographs.
+                Some(page) => Protocol::Http(http1::metrics::router(served).merge(page)),
+                None => Protocol::Metrics(http1::metrics::router(served)),
+            },
+        };
+        let spec = |protocol, address, bound| ListenerSpec {
+            service: Arc::clone(service),
+            name,
+            protocol,
+            address,
+            shares_port: false,
+            connections: settings.common.connections(),
+            bound,
+        };
+        specs.extend(socket(name, purpose, settings).map(|path| spec(protocol.clone(), path, Arc::default())));
+        specs.push(spec(protocol, endpoint.on(settings.address).into(), bound));
+    }
+    Ok((specs, host))
+}
+
+/// Whether the HTTP listeners speak TLS.
+fn http_tls(settings: &Settings) -> bool {
+    !settings.common.access.http_tls_cert.as_os_str().is_empty()
+}
+
+/// A listener before it is bound.
+struct Listed<'a> {
+    service: &'a Arc<Service>,
+    name: &'static str,
+    purpose: Purpose,
+    endpoint: Endpoint,
+    bound: Bound,
+}
+
+/// The routes of the page, which asks the lanes among these listeners.
+fn page(listeners: &[Listed<'_>], names: &[String], settings: &Settings) -> anyhow::Result<Router> {
+    let access = &settings.common.access;
+    let lane = |listener: &Listed<'_>| {
+        let over_http = http_tls(settings);
+        let (protocol, tls) = match listener.purpose {
+            Purpose::Images => (page::Protocol::Images, over_http),
+            Purpose::KserveHttp => (page::Protocol::KserveHttp, over_http),
+            Purpose::KserveGrpc => (page::Protocol::KserveGrpc, access.grpc_use_ssl || access.grpc_use_ssl_mutual),
+            Purpose::Metrics => return None,
+        };
+        let served = if listener.purpose == Purpose::Images { &names[..1] } else { names };
+        Some(Lane {
+            name: listener.name,
+            protocol,
+            service: Arc::clone(listener.service),
+            models: served.to_vec(),
+            bound: Arc::clone(&listener.bound),
+            tls,
+        })
+    };
+    let lanes = listeners.iter().filter_map(lane).collect();
+    page::router(lanes, settings.results.clone()).context("cannot start the thread of the page")
 }
 
 fn max_input(settings: &Settings) -> InputLimit {

@@ -82,6 +82,7 @@ async fn server() {
             address,
             shares_port: false,
             connections: Common::default().connections(),
+            bound: Arc::default(),
         }
     };
     let http = listener("http", Protocol::Http(kserve_http::router(Arc::clone(&service))));

@@ -9,7 +9,7 @@ use std::{
 use mozjpeg::{ColorSpace, decompress::DecompressBuilder};
 use mozjpeg_sys as _;
 
-use super::{super::rgb, header::Frame};
+use super::{super::rgb, buffer::clear, header::Frame};
 
 /// Decodes into `pixels`, RGB, at a scale of `eighths`: sides are rounded up. The size was checked.
 ///
@@ -39,7 +39,7 @@ fn read(source: Source<'_>, frame: &Frame, eighths: u8, pixels: &mut Vec<u8>) ->
     let space = if cmyk { ColorSpace::JCS_CMYK } else { ColorSpace::JCS_RGB };
     let mut decoder = decoder.to_colorspace(space)?;
     let mut samples = if cmyk { Vec::new() } else { std::mem::take(pixels) };
-    super::clear(&mut samples, decoder.min_flat_buffer_size());
+    clear(&mut samples, decoder.min_flat_buffer_size());
     decoder.read_scanlines_into(&mut samples)?;
     decoder.finish()?;
     if cmyk {

@@ -1,6 +1,7 @@
 //! Decodes JPEG: zune-jpeg, which is fast, reads the usual kinds; libjpeg reads the others and what is damaged, as Pillow, and
 //! decodes at a reduced size if the recipe asks for it.
 
+mod buffer;
 mod header;
 mod libjpeg;
 mod zune;
@@ -63,17 +64,6 @@ fn eighths(recipe: &Recipe, size: [usize; 2]) -> u8 {
     let full = f64::from(FULL_SCALE);
     let least = (full * MARGIN * recipe.scale(size)).ceil().clamp(1.0, full) as u8;
     if least <= WORTHWHILE { least } else { FULL_SCALE }
-}
-
-/// Makes `pixels` as many zeros, so that pixels of the previous image never remain if a decoder skips some. New memory is zeros
-/// already, and is not written twice.
-fn clear(pixels: &mut Vec<u8>, size: usize) {
-    if pixels.capacity() < size {
-        *pixels = vec![0; size];
-    } else {
-        pixels.clear();
-        pixels.resize(size, 0);
-    }
 }
 
 fn failure(reason: &str) -> ImageError {

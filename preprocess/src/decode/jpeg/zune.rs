@@ -3,6 +3,8 @@
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
 
+use super::buffer::clear;
+
 /// Decodes into `pixels`, RGB, from at most `max_scans` scans. The size was checked.
 ///
 /// # Errors
@@ -18,6 +20,6 @@ pub(super) fn decode(encoded: &[u8], max_scans: usize, pixels: &mut Vec<u8>) -> 
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(encoded), options);
     decoder.decode_headers()?;
     let size = decoder.output_buffer_size().ok_or(DecodeErrors::FormatStatic("no size"))?;
-    super::clear(pixels, size);
+    clear(pixels, size);
     decoder.decode_into(pixels)
 }

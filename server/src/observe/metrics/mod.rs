@@ -1,5 +1,6 @@
 //! Prometheus metrics of a service under Triton's names, from the engine's counters.
 
+mod answers;
 mod connections;
 mod format;
 mod histogram;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use quintet_engine::{FailureReason, GpuMemory, Model, Registry, Stage, StageTimings, stats::StatsSnapshot};
 use quintet_proto::inference::ModelConfig;
 
+pub use answers::{AnswerTimes, Protocol};
 pub use connections::{Closed, ConnectionCounters};
 pub use format::Format;
 use histogram::Histogram;
@@ -47,6 +49,7 @@ pub struct ServiceMetrics {
     options: MetricsOptions,
     models: Mutex<BTreeMap<(String, u64), Arc<Series>>>,
     connections: Arc<ConnectionCounters>,
+    answers: AnswerTimes,
 }
 
 /// The labels and distributions of one version of a model.
@@ -92,6 +95,11 @@ impl ServiceMetrics {
         &self.connections
     }
 
+    /// The times of answered requests.
+    pub fn answers(&self) -> &AnswerTimes {
+        &self.answers
+    }
+
     /// Removes all versions of a model.
     pub fn forget(&self, name: &str) {
         self.models.lock().retain(|(model, _), _| model != name);
@@ -107,7 +115,8 @@ impl ServiceMetrics {
         };
         let models: Vec<Reading> = registry.ready_models().into_iter().filter_map(reading).collect();
         let families = counters(&self.options, &models, format).into_iter().chain(gauges(&models, format));
-        let families = families.chain(distributions(&models, format)).chain([self.connections.family(format)]);
+        let families = families.chain(distributions(&models, format));
+        let families = families.chain([self.connections.family(format), self.answers.family(format, Instant::now())]);
         // Each text starts with the metric's name.
         let mut texts: Vec<String> = families.filter_map(Family::into_text).collect();
         texts.sort_unstable();

@@ -74,6 +74,11 @@ pub(super) const PROVIDER: (&str, &str) = (
 /// A metric that only this server has.
 pub(super) const CONNECTIONS_CLOSED: (&str, &str) =
     ("quintet_connections_closed_total", "Number of connections that the server ended before their time, by reason");
+/// A metric that only this server has.
+pub(super) const ANSWERS: (&str, &str) = (
+    "quintet_request_summary_us",
+    "Time from a request's head to its response in microseconds, by protocol: successful inference requests except those of streams",
+);
 /// In the order of `Distributions::record`.
 pub(super) const SUMMARIES: [(&str, &str); 5] = [
     (

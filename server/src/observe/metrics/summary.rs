@@ -56,6 +56,11 @@ impl Summary {
         }
     }
 
+    /// Whether nothing was recorded yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().count == 0
+    }
+
     /// Adds its samples to a metric. Without a recent duration, quantiles are NaN, as the format requires.
     pub(super) fn write(&self, family: &mut Family, labels: &LabelSet, now: Instant) {
         let mut recent = Histogram::new_from(&self.empty);

@@ -5,7 +5,7 @@ mod tls;
 use std::{
     fs,
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
+    net::{TcpStream, ToSocketAddrs as _},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -19,6 +19,7 @@ use self::tls::TlsArgs;
 use crate::{
     catalog::ServiceName,
     process::settings::{Flags, Settings},
+    transport::listener::reachable,
 };
 
 /// Bytes that are read of a response: enough for its status line and for the reason of a server that is not ready.
@@ -138,16 +139,6 @@ fn path(service: ServiceName, live: bool) -> &'static str {
     }
 }
 
-/// Replaces an unspecified address, to which nothing can connect, by loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
-}
-
 /// Asks servers.
 struct Asker<'a> {
     timeout: Duration,
@@ -226,7 +217,10 @@ fn reason(answer: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{
+        net::{Ipv4Addr, TcpListener},
+        thread,
+    };
 
     use clap::Parser as _;
 

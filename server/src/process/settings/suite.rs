@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use quintet_proto::lanes::{Lane, ONNX_METRICS_PORT, TRT_METRICS_PORT};
 
 use super::{
+    boolean::boolean,
     common::{Common, CommonFlags},
     endpoint::Endpoint,
     log_format::LogFormat,
@@ -90,6 +91,12 @@ settings! {
     /// Maximum bytes of a request body, before and after decompression, so that one request cannot fill the memory; larger ones get 413 [default: 67108864, 64 MiB]
     #[arg(value_name = "BYTES", help_heading = "Limits")]
     max_input_bytes: usize = 64 << 20, "QUINTET_MAX_INPUT_BYTES";
+    /// Serve a page for browsers at / of the jpeg service (without it, of the first service's metrics): it asks each lane about a photograph and shows what the services do [default: on]
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
+    page: bool = true, "QUINTET_PAGE";
+    /// Folder with the runs of quintet-bench that the page shows [default: results]
+    #[arg(value_name = "DIR")]
+    results: PathBuf = "results".into(), "QUINTET_RESULTS";
     /// Format of the log lines on stderr; QUINTET_LOG sets the level, e.g. info or quintet_server=debug [default: text]
     #[arg(value_enum)]
     log_format: LogFormat = LogFormat::Text, "QUINTET_LOG_FORMAT";

@@ -69,6 +69,7 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         address,
         shares_port,
         connections,
+        bound: Arc::default(),
     };
     let port = |ip, port| SocketAddr::new(ip, port).into();
     let unix = |path: &Option<PathBuf>, flag| Some(Address::Unix { path: path.clone()?, flag });

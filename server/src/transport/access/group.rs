@@ -57,7 +57,7 @@ impl Group {
             ["v2", "logging"] => Some(Self::Logging),
             ["v2", "repository", ..] => Some(Self::ModelRepository),
             ["v2", "systemsharedmemory" | "cudasharedmemory", ..] => Some(Self::SharedMemory),
-            ["embed" | "classify", ..] => Some(Self::Inference),
+            ["embed" | "classify", ..] | ["page", "ask"] => Some(Self::Inference),
             ["model-info" | "gpu-info"] => Some(Self::Metadata),
             ["health" | "healthz"] | ["grpc.health.v1.Health", _] => Some(Self::Health),
             ["inference.GRPCInferenceService", method] => Self::of_method(method),
@@ -84,8 +84,13 @@ impl Group {
     }
 }
 
-/// Whether a path needs no token: it says only whether the server is alive and ready, which probes ask that have none.
+/// Whether a path needs no token: it says only whether the server is alive and ready, which probes ask that have none, or
+/// it is a file of the page, which a browser opens without one.
 pub(super) fn is_open(path: &str) -> bool {
+    is_health(path) || path == "/" || path.starts_with("/page/files/")
+}
+
+fn is_health(path: &str) -> bool {
     matches!(
         path,
         "/v2/health/live"
@@ -131,9 +136,19 @@ mod tests {
     }
 
     #[test]
-    fn only_health_is_open() {
+    fn only_health_and_the_files_of_the_page_are_open() {
+        assert!(is_open("/") && is_open("/page/files/page.css"));
         assert!(is_open("/v2/health/ready") && is_open("/grpc.health.v1.Health/Check"));
-        for path in ["/v2/health/ready/", "/v2/models/a/ready", "/metrics", "/grpc.health.v1.Health/Watch"] {
+        for path in [
+            "/v2/health/ready/",
+            "/v2/models/a/ready",
+            "/metrics",
+            "/grpc.health.v1.Health/Watch",
+            "/page/ask",
+            "/page/status",
+            "/page",
+            "/page/files",
+        ] {
             assert!(!is_open(path), "{path}");
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! One check of a request's head, before its body is read, serves HTTP and gRPC alike.
 
+pub mod any_certificate;
 mod group;
 mod origin;
 mod refusal;

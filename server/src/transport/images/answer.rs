@@ -8,7 +8,10 @@ use quintet_engine::{InferError, Model, Stage, Tensor};
 use serde::{Serialize, Serializer};
 
 use super::outcome::Outcome;
-use crate::{kserve::classify, transport::http1::reply};
+use crate::{
+    kserve::classify::{self, Class},
+    transport::http1::reply,
+};
 
 /// The estimated size of a number in JSON, for the first allocation.
 const BYTES_PER_NUMBER: usize = 14;
@@ -32,17 +35,6 @@ struct ClassifyResponse<'a> {
     classifications: Vec<Vec<Class<'a>>>,
     model_info: ModelInfo<'a>,
     count: usize,
-}
-
-/// One class of an image.
-#[derive(Serialize)]
-struct Class<'a> {
-    index: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<&'a str>,
-    /// Its probability: softmax over all classes.
-    score: f64,
-    logit: f32,
 }
 
 /// FP32 tensors as one array of rows. NaN and infinities are null.
@@ -83,22 +75,10 @@ pub(super) fn classifications(outcome: Outcome, classes: usize) -> Result<Respon
         for (rows, tensor) in &outcome.batches {
             let logits = classify::numbers(tensor)?;
             let row = (logits.len() / (*rows).max(1)).max(1);
-            classifications.extend(logits.chunks(row).map(|logits| top(logits, classes, labels)));
+            classifications.extend(logits.chunks(row).map(|logits| classify::most_likely(logits, classes, labels)));
         }
         write(0, &ClassifyResponse { classifications, model_info, count })
     })
-}
-
-fn top<'a>(logits: &[f64], classes: usize, labels: Option<&'a [String]>) -> Vec<Class<'a>> {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    let class = |(index, logit): (usize, f64)| Class {
-        index,
-        label: labels.and_then(|labels| labels.get(index)).map(String::as_str),
-        score: (logit - largest).exp() / sum,
-        logit: logit as f32,
-    };
-    classify::top_k(logits, classes).into_iter().map(class).collect()
 }
 
 fn write(capacity: usize, body: &impl Serialize) -> Result<Vec<u8>, InferError> {

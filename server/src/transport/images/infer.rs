@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     image_input::Target,
+    observe::metrics,
     transport::http1::{body, plain, reply::Failure},
 };
 
@@ -27,23 +28,23 @@ const DEFAULT_CLASSES: usize = 5;
 
 /// `POST /embed`: embeddings of a body in any form.
 pub(super) async fn embed(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
-    Ok(answer::embeddings(run(&lane, request, None, "embedding").await?)?)
+    respond(&lane, request, None, "embedding", answer::embeddings).await
 }
 
 /// `POST /embed/base64`: embeddings of a JSON body; the content type is ignored.
 pub(super) async fn embed_base64(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
-    Ok(answer::embeddings(run(&lane, request, Some(Form::Json), "embedding").await?)?)
+    respond(&lane, request, Some(Form::Json), "embedding", answer::embeddings).await
 }
 
 /// `POST /embed/batch`: embeddings of multipart files.
 pub(super) async fn embed_batch(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
-    Ok(answer::embeddings(run(&lane, request, Some(Form::Multipart), "embedding").await?)?)
+    respond(&lane, request, Some(Form::Multipart), "embedding", answer::embeddings).await
 }
 
 /// `POST /classify[?k=5]`: the top classes of a body in any form.
 pub(super) async fn classify(State(lane): State<Arc<Lane>>, request: Request) -> Result<Response, Failure> {
     let classes = classes(request.uri())?;
-    Ok(answer::classifications(run(&lane, request, None, "logits").await?, classes)?)
+    respond(&lane, request, None, "logits", |outcome| answer::classifications(outcome, classes)).await
 }
 
 /// The number of classes that `?k=` asks for.
@@ -57,6 +58,20 @@ fn classes(uri: &Uri) -> Result<usize, InferError> {
             })
         }
     }
+}
+
+/// Runs the model on the images of a request, and writes one of its outputs.
+async fn respond(
+    lane: &Lane,
+    request: Request,
+    form: Option<Form>,
+    output: &str,
+    write: impl FnOnce(Outcome) -> Result<Response, InferError>,
+) -> Result<Response, Failure> {
+    let started = plain::arrived(request.extensions());
+    let response = write(run(lane, request, form, output).await?)?;
+    lane.service.catalog().answers().record(metrics::Protocol::Http, started.elapsed());
+    Ok(response)
 }
 
 /// Runs the model on the images of a request, for one of its outputs. The model runs only if all images can be decoded.

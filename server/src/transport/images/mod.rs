@@ -6,7 +6,7 @@ mod info;
 mod intake;
 mod lane;
 mod outcome;
-mod output;
+pub mod output;
 #[cfg(test)]
 mod tests;
 

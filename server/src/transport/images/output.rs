@@ -6,7 +6,7 @@ use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, TensorSpec};
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a model without that output; the message names its outputs.
-pub(super) fn named<'a>(spec: &'a ModelSpec, name: &str) -> Result<(usize, &'a TensorSpec), InferError> {
+pub fn named<'a>(spec: &'a ModelSpec, name: &str) -> Result<(usize, &'a TensorSpec), InferError> {
     let found = spec.outputs().iter().enumerate().find(|(_, output)| output.name == name);
     let only = match spec.outputs() {
         [only] => Some((0, only)),

@@ -28,6 +28,7 @@ use crate::{
         shared_memory::SharedRange,
         trace::{Arrival, Protocol, Trace},
     },
+    observe::metrics,
     service::Service,
     transport::{
         encoding::{Effort, Encoding, GRPC_ENCODING},
@@ -101,6 +102,9 @@ impl Incoming {
         let request = Request { model, message, arrival, deadline };
         let compression = options.compression.and_then(|effort| Some((Encoding::of_answer(&headers)?, effort)));
         let outcome = carry_out(&service, &request, compression, trace.as_mut()).await;
+        if outcome.is_ok() {
+            service.catalog().answers().record(metrics::Protocol::Grpc, started.elapsed());
+        }
         traced::send(outcome, trace, |error| reply::failure(&error), tonic::body::Body::new)
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         self, OwnedCall,
         trace::{Arrival, Protocol, Trace},
     },
+    observe::metrics,
     service::Service,
     transport::{
         encoding::Encoding,
@@ -51,6 +52,9 @@ pub(super) async fn infer(
     let mut trace = service.traces().begin(model.spec(), arrival);
     let request = Received { body, json_length, started, received, timings };
     let outcome = carry_out(&service, model, request, accepted, trace.as_mut()).await;
+    if outcome.is_ok() {
+        service.catalog().answers().record(metrics::Protocol::Http, started.elapsed());
+    }
     Ok(traced::send(outcome.map_err(|Failure(error)| error), trace, |error| Failure(error).into_response(), Body::new))
 }
 
