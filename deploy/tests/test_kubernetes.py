@@ -75,6 +75,7 @@ class Kubernetes(unittest.TestCase):
                 source = container["envFrom"][0]["configMapRef"]["name"]
                 self.assertEqual(source, kinds["ConfigMap"]["metadata"]["name"], overlay)
                 self.assertTrue(container["image"].endswith(f":{overlay}"))
+            self.assertEqual(kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"], pod["metadata"]["labels"])
             self.assertEqual("tensorrt,cuda" if overlay == "gpu" else "cpu", settings["QUINTET_ONNX_PROVIDERS"])
             metric = kinds["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
             self.assertIn(f'"{metric}"', read("server/src/observe/metrics/names.rs"))
