@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, future::Future, path::Path, process::ExitCo
 use anyhow::Context as _;
 use axum::Router;
 use quintet_onnxruntime::{Loaded, ThreadPool};
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -95,6 +96,7 @@ pub async fn run(
     if loaded.is_some() {
         let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
         tracing::info!(ports = list.join(", "), sockets = sockets.join(", "), "ready");
+        notify_systemd(NotifyState::Ready);
         if !limits.ports_file.as_os_str().is_empty() {
             write_ports(limits.ports_file, &ports)?;
         }
@@ -147,6 +149,7 @@ impl Server {
     /// Returns whether they did.
     async fn end(&self, limits: &Limits<'_>, is_loaded: bool) -> bool {
         self.services.iter().for_each(|service| service.begin_drain());
+        notify_systemd(NotifyState::Stopping);
         tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal stops at once");
         tokio::time::sleep(limits.exit_delay).await;
         self.stop.cancel();
@@ -280,6 +283,13 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
         });
     }
     Ok(receiver)
+}
+
+/// Tells systemd, if it started the process with `Type=notify`, that the server is ready or ends.
+fn notify_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot notify systemd");
+    }
 }
 
 /// Writes the ports. The file is renamed into place, so a reader never sees a part of it.
