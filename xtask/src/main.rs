@@ -1,6 +1,7 @@
 //! Development tasks for the Makefile and CI: set-up, demo, benchmarks and checks.
 
 mod bench_triton;
+mod check_dependencies;
 mod check_deploy;
 mod conformance;
 mod demo;
@@ -163,6 +164,12 @@ enum Command {
     Layers,
     /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
     CheckDeploy,
+    /// Check the dependencies: licences, sources, the minimum Rust, and known vulnerabilities
+    CheckDependencies {
+        /// Fail if the database of known vulnerabilities cannot be fetched, instead of saying that this was not run
+        #[arg(long)]
+        require_advisories: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -196,6 +203,9 @@ fn main() -> ExitCode {
         Command::UnderFire { arch, only, seconds, against } => under_fire::under_fire(&arch, &only, seconds, &against),
         Command::Layers => layers::layers(),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
+        Command::CheckDependencies { require_advisories } => {
+            check_dependencies::check_dependencies(require_advisories).map(|()| ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
