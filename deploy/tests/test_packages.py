@@ -1,4 +1,4 @@
-"""Builds the wheel, installs it into a fresh environment and runs the demo from it."""
+"""Builds the wheel, installs it into a fresh environment and runs the demo from it; checks the unit of the Debian package."""
 
 import json
 import os
@@ -12,10 +12,11 @@ import venv
 import zipfile
 from pathlib import Path
 
-from support import ROOT, quintet, read, run
+from support import ROOT, on_path, quintet, read, run
 
 PROGRAMS = ["quintet-server", "quintet-bench", "quintet-models"]
 LANES = {"jpeg", "onnx-http", "onnx-grpc", "trt-http", "trt-grpc"}
+UNIT = ROOT / "deploy/debian/quintet.service"
 
 
 def pins(name):
@@ -69,6 +70,28 @@ class Wheel(unittest.TestCase):
             self.assertEqual(measured, LANES)
             help_text = run(environment / "bin/quintet", "bench", "run", "--help", env=clean)
             self.assertIn("--preset", help_text)
+
+
+class Debian(unittest.TestCase):
+    @unittest.skipUnless(on_path("systemd-analyze"), "no systemd-analyze on PATH")
+    def test_the_unit_is_hardened(self):
+        # 2.0 of 10: the network is what it serves.
+        run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", UNIT)
+
+    def test_the_unit_waits_for_the_server_and_lets_it_drain(self):
+        unit = UNIT.read_text(encoding="utf-8")
+        self.assertIn("\nType=notify\n", unit)
+        timeout = re.search(r"QUINTET_EXIT_TIMEOUT_SECS=(\d+)", read(".env.example"))
+        self.assertGreater(int(re.search(r"TimeoutStopSec=(\d+)\n", unit)[1]), int(timeout[1]))
+        self.assertIn(f"GPU_FAILED: u8 = {re.search('# Status (.) is a failed GPU', unit)[1]};", read("server/src/process/serve.rs"))
+
+    def test_the_package_has_files_that_exist(self):
+        package = tomllib.loads(read("server/Cargo.toml"))["package"]["metadata"]["deb"]
+        for source, _, _ in package["assets"]:
+            if source.startswith("../") and ".quintet" not in source:
+                self.assertTrue((ROOT / "server" / source).exists(), source)
+        programs = {source.rsplit("/", 1)[1] for source, _, _ in package["assets"] if source.startswith("target/release/")}
+        self.assertEqual(programs, set(PROGRAMS))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ mod floor;
 mod fuzz;
 mod gpu_check;
 mod layers;
+mod package;
 mod peers_clients;
 mod perf_analyzer;
 mod process;
@@ -170,6 +171,8 @@ enum Command {
         #[arg(long)]
         require_advisories: bool,
     },
+    /// Make an archive, a wheel and, on Linux with cargo-deb, a Debian package of the release build, in target/package
+    Package,
 }
 
 fn main() -> ExitCode {
@@ -206,6 +209,7 @@ fn main() -> ExitCode {
         Command::CheckDependencies { require_advisories } => {
             check_dependencies::check_dependencies(require_advisories).map(|()| ExitCode::SUCCESS)
         }
+        Command::Package => package::package().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

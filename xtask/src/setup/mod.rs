@@ -18,6 +18,7 @@ pub(crate) use oha::oha;
 pub(crate) use onnxruntime::gpu_library;
 pub(crate) use openvino::openvino;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
+pub(crate) use pip::text;
 pub(crate) use tensorrt_rtx::tensorrt_rtx;
 pub(crate) use venv::{dependency_programs, deploy_python, triton_python};
 
