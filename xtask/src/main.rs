@@ -14,6 +14,7 @@ mod peers_clients;
 mod perf_analyzer;
 mod process;
 mod project;
+mod release;
 mod server;
 mod setup;
 mod suite;
@@ -173,6 +174,16 @@ enum Command {
     },
     /// Make an archive, a wheel and, on Linux with cargo-deb, a Debian package of the release build, in target/package
     Package,
+    /// Set the version everywhere, and give what is unreleased in the changelog this version and today's date
+    Release {
+        /// The new version, such as 0.2.0
+        version: String,
+    },
+    /// Print the changelog of a version in Markdown
+    ReleaseNotes {
+        /// The version, such as 0.2.0
+        version: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -210,6 +221,8 @@ fn main() -> ExitCode {
             check_dependencies::check_dependencies(require_advisories).map(|()| ExitCode::SUCCESS)
         }
         Command::Package => package::package().map(|()| ExitCode::SUCCESS),
+        Command::Release { version } => release::release(&version).map(|()| ExitCode::SUCCESS),
+        Command::ReleaseNotes { version } => release::notes(&version).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
