@@ -6,6 +6,8 @@ ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${RUST_IMAGE} AS programs
+# The commit that the programs report: the build context has no repository.
+ARG QUINTET_COMMIT
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

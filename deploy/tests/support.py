@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import yaml
 
@@ -29,6 +30,26 @@ def on_path(name):
     """The path of a program on PATH outside this virtual environment, or None."""
     found = shutil.which(name)
     return None if found is None or pathlib.Path(found).parent == program(name).parent else found
+
+
+def from_package(package, name):
+    """The path of a program of a Debian package: on PATH, or unpacked without installing; None where there is neither."""
+    folder = ROOT / ".quintet" / package
+    unpacked = folder / "usr/bin" / name
+    if on_path(name) or unpacked.exists():
+        return on_path(name) or unpacked
+    if not shutil.which("apt-get"):
+        return None
+    with tempfile.TemporaryDirectory() as downloads:
+        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
+        if subprocess.run(download, cwd=downloads, capture_output=True, check=False).returncode != 0:
+            # A fresh machine has no list of packages yet.
+            subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
+            if subprocess.run(download, cwd=downloads, capture_output=True, check=False).returncode != 0:
+                return None
+        for archive in pathlib.Path(downloads).glob("*.deb"):
+            run("dpkg-deb", "--extract", archive, folder)
+    return unpacked if unpacked.exists() else None
 
 
 def quintet(name):

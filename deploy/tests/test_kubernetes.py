@@ -15,15 +15,19 @@ BASE = ROOT / "deploy/kubernetes/base"
 OVERLAYS = ["cpu", "gpu"]
 
 
-def rendered(overlay, component=None):
-    """The objects of an overlay, with a component if one is named."""
+needs_kustomize = unittest.skipUnless(on_path("kubectl") or on_path("kustomize"), "neither kubectl nor kustomize on PATH")
+
+
+def rendered(overlay, components=()):
+    """The objects of an overlay with these components."""
     kubectl, kustomize = on_path("kubectl"), on_path("kustomize")
     with tempfile.TemporaryDirectory() as root:
         shutil.copytree(ROOT / "deploy/kubernetes", f"{root}/kubernetes")
         folder = Path(root, "kubernetes/overlays", overlay)
-        if component:
+        if components:
+            paths = ", ".join(f"../../components/{component}" for component in components)
             with Path(folder, "kustomization.yaml").open("a", encoding="utf-8") as file:
-                file.write(f"components: [../../components/{component}]\n")
+                file.write(f"components: [{paths}]\n")
         return documents(run(kubectl, "kustomize", folder) if kubectl else run(kustomize, "build", folder))
 
 
@@ -51,7 +55,7 @@ class Kubernetes(unittest.TestCase):
         with self.assertRaises(kubernetes_validate.ValidationError):
             kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
 
-    @unittest.skipUnless(on_path("kubectl") or on_path("kustomize"), "neither kubectl nor kustomize on PATH")
+    @needs_kustomize
     def test_the_overlays_are_valid_and_consistent(self):
         for overlay in OVERLAYS:
             objects = rendered(overlay)
@@ -75,6 +79,7 @@ class Kubernetes(unittest.TestCase):
                 source = container["envFrom"][0]["configMapRef"]["name"]
                 self.assertEqual(source, kinds["ConfigMap"]["metadata"]["name"], overlay)
                 self.assertTrue(container["image"].endswith(f":{overlay}"))
+            self.assertEqual(kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"], pod["metadata"]["labels"])
             self.assertEqual("tensorrt,cuda" if overlay == "gpu" else "cpu", settings["QUINTET_ONNX_PROVIDERS"])
             metric = kinds["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
             self.assertIn(f'"{metric}"', read("server/src/observe/metrics/names.rs"))
@@ -111,10 +116,10 @@ class Guarded(unittest.TestCase):
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
             self.assertEqual(server[probe]["httpGet"], unguarded[probe]["httpGet"] | {"scheme": "HTTPS"})
 
-    @unittest.skipUnless(on_path("kubectl") or on_path("kustomize"), "neither kubectl nor kustomize on PATH")
+    @needs_kustomize
     def test_it_fits_the_overlays(self):
         for overlay in OVERLAYS:
-            for document in rendered(overlay, component="guarded"):
+            for document in rendered(overlay, ["guarded"]):
                 for version in VERSIONS:
                     kubernetes_validate.validate(document, version, strict=True)
 

@@ -6,8 +6,9 @@ import unittest
 
 import promql_parser
 import yaml
-from support import ROOT, on_path, read, run
+from support import ROOT, from_package, read, run
 
+PROMTOOL = from_package("prometheus", "promtool")
 # Metrics of Prometheus itself.
 BUILT_IN = {"up"}
 
@@ -65,9 +66,9 @@ class Observe(unittest.TestCase):
                 self.assertRegex(compose, rf"\n  {host}:\n")
                 self.assertRegex(compose, rf":{port}\n")
 
-    @unittest.skipUnless(on_path("promtool"), "no promtool on PATH")
+    @unittest.skipUnless(PROMTOOL, "no promtool, neither installed nor as a package of the distribution")
     def test_promtool_accepts_the_configuration(self):
-        run(on_path("promtool"), "check", "config", ROOT / "deploy/prometheus/prometheus.yml")
+        run(PROMTOOL, "check", "config", ROOT / "deploy/prometheus/prometheus.yml")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ pub const TENSORRT_RTX_FOLDER: &str = "tensorrt-rtx";
 /// The plug-in of TensorRT for RTX.
 const TENSORRT_RTX: &str = "libonnxruntime_providers_nv_tensorrt_rtx.so";
 
+/// Where ONNX Runtime's wheels have the library, in an environment's folder of packages.
+pub(crate) const WHEEL_FOLDER: &str = "onnxruntime/capi";
+
 /// The environment variable that names the library; every program that uses ort has it.
 pub const VARIABLE: &str = "ORT_DYLIB_PATH";
 
@@ -72,8 +75,9 @@ impl SearchPaths {
     }
 }
 
-/// Finds the library. The order is: the flag, `ORT_DYLIB_PATH`, the program's folder and its `../lib`, then [`GPU_FOLDER`]
-/// and [`FOLDER`] in the current folder, in the program's folder, and in each of their parents.
+/// Finds the library. The order is: the flag, `ORT_DYLIB_PATH`, the program's folder, its `../lib` and `../lib/quintet`,
+/// the wheels in the Python environment whose `bin` is the program's folder, then [`GPU_FOLDER`] and [`FOLDER`] in the current
+/// folder, in the program's folder, and in each of their parents.
 ///
 /// # Errors
 /// When the flag or the variable names a path without a library, or no folder has one.
@@ -86,7 +90,9 @@ pub fn locate(paths: &SearchPaths) -> Result<PathBuf, LocateError> {
     let mut searched = Vec::new();
     if let Some(program) = &paths.program {
         searched.push(program.clone());
-        searched.extend(program.parent().map(|parent| parent.join("lib")));
+        let lib = program.parent().map(|parent| parent.join("lib"));
+        searched.extend(lib.iter().flat_map(|lib| [lib.clone(), lib.join("quintet")]));
+        searched.extend(lib.iter().flat_map(|lib| python_packages(lib)).map(|packages| packages.join(WHEEL_FOLDER)));
     }
     for start in [&paths.current, &paths.program].into_iter().flatten() {
         searched.extend(start.ancestors().flat_map(|folder| [GPU_FOLDER, FOLDER].map(|name| folder.join(name))));
@@ -114,8 +120,28 @@ fn library_at(path: &Path) -> Option<PathBuf> {
     if path.is_file() { Some(path.to_owned()) } else { library_in(path) }
 }
 
+/// The folders of packages of the Python environments with this `lib`: one, but for an environment that got another Python.
+fn python_packages(lib: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(lib).into_iter().flatten().flatten();
+    let is_python = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("python3");
+    entries.filter(is_python).map(|entry| entry.path().join("site-packages")).collect()
+}
+
+/// The library of the wheel `onnxruntime-gpu`, if a folder has it: installed over the wheel `onnxruntime`, whose version may be
+/// higher, it shares that one's folder.
+fn library_of_gpu_wheel(folder: &Path) -> Option<PathBuf> {
+    let packages = folder.to_str()?.strip_suffix(WHEEL_FOLDER)?;
+    let names = fs::read_dir(packages).ok()?.flatten().map(|entry| entry.file_name());
+    let version = |name: &str| name.strip_prefix("onnxruntime_gpu-")?.strip_suffix(".dist-info").map(str::to_owned);
+    let version = names.into_iter().find_map(|name| version(name.to_str()?))?;
+    Some(folder.join(format!("libonnxruntime.so.{version}"))).filter(|library| library.is_file())
+}
+
 /// The library with the highest version in a folder. Wheels hold it only under its versioned name.
 fn library_in(folder: &Path) -> Option<PathBuf> {
+    if let Some(library) = library_of_gpu_wheel(folder) {
+        return Some(library);
+    }
     let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
     names.filter_map(|path| Some((version_of(&path)?, path))).max().map(|(_, path)| path)
 }
@@ -179,6 +205,24 @@ mod tests {
         assert_eq!(locate(&paths).unwrap(), for_gpu);
         let beside = create_file(&program, "libonnxruntime.so");
         assert_eq!(locate(&paths).unwrap(), beside);
+    }
+
+    #[test]
+    fn finds_the_wheel_in_the_programs_python_environment_and_that_for_gpus_first() {
+        let root = tempfile::tempdir().unwrap();
+        let program = root.path().join("bin");
+        let packages = root.path().join("lib/python3.12/site-packages");
+        let paths = SearchPaths { program: Some(program), ..SearchPaths::default() };
+        let for_cpu = create_file(&packages.join(WHEEL_FOLDER), "libonnxruntime.so.1.32.0");
+        assert_eq!(locate(&paths).unwrap(), for_cpu);
+        let for_gpu = create_file(&packages.join(WHEEL_FOLDER), "libonnxruntime.so.1.31.1");
+        assert_eq!(locate(&paths).unwrap(), for_cpu);
+        fs::create_dir(packages.join("onnxruntime_gpu-1.31.1.dist-info")).unwrap();
+        assert_eq!(locate(&paths).unwrap(), for_gpu);
+        fs::remove_file(&for_gpu).unwrap();
+        assert_eq!(locate(&paths).unwrap(), for_cpu);
+        let packaged = create_file(&root.path().join("lib/quintet"), "libonnxruntime.so.1.30.0");
+        assert_eq!(locate(&paths).unwrap(), packaged);
     }
 
     #[test]

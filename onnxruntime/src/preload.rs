@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::locate::WHEEL_FOLDER;
+
 /// The libraries of CUDA 13 and cuDNN 9 that the CUDA provider uses, each after those that it needs. The provider names
 /// them without a folder; the dynamic loader then takes the ones that are open. cuDNN opens its parts from its own folder.
 const LIBRARIES: [&str; 7] = [
@@ -27,11 +29,17 @@ const OF_PLUGINS: [&str; 3] = ["libcudart.so", "libtensorrt_rtx.so", "libtensorr
 /// The name by which TensorRT for RTX opens itself: `make setup` writes a library of this name that is linked with the real one.
 const ALIAS: &str = "libtensorrt_rtx.so";
 
-/// Opens the [`LIBRARIES`] that are in a folder, for as long as the process runs. One that cannot be opened is left out: the
-/// provider's own error names it.
+/// The folders with [`LIBRARIES`] of NVIDIA's wheels, in an environment's folder of packages.
+const WHEEL_FOLDERS: [&str; 2] = ["nvidia/cu13/lib", "nvidia/cudnn/lib"];
+
+/// Opens the [`LIBRARIES`] that are in the library's folder, or in NVIDIA's wheels beside ONNX Runtime's, for as long as the
+/// process runs. One that cannot be opened is left out: the provider's own error names it.
 pub(crate) fn beside_library(folder: &Path) {
-    for path in LIBRARIES.map(|name| folder.join(name)) {
-        if path.is_file() {
+    let packages = folder.to_str().and_then(|folder| folder.strip_suffix(WHEEL_FOLDER)).map(Path::new);
+    let in_wheels = packages.into_iter().flat_map(|packages| WHEEL_FOLDERS.map(|name| packages.join(name)));
+    let folders: Vec<_> = in_wheels.chain([folder.to_owned()]).collect();
+    for name in LIBRARIES {
+        if let Some(path) = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()) {
             let _ = open(&path);
         }
     }
@@ -108,6 +116,19 @@ mod tests {
         assert!(!is_found(name), "it is in no folder of the system");
         open(&path).unwrap();
         assert!(is_found(name));
+    }
+
+    #[test]
+    fn the_libraries_of_nvidias_wheels_are_opened_for_onnx_runtimes() {
+        let packages = tempfile::tempdir().unwrap();
+        let names = ["libcurand.so.10", "libcudnn.so.9"];
+        for (name, folder) in names.into_iter().zip(WHEEL_FOLDERS) {
+            fs::create_dir_all(packages.path().join(folder)).unwrap();
+            compile(&packages.path().join(folder).join(name), name);
+            assert!(!is_found(name), "it is in no folder of the system");
+        }
+        beside_library(&packages.path().join(WHEEL_FOLDER));
+        assert!(names.into_iter().all(is_found));
     }
 
     #[test]

@@ -4,14 +4,19 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::{process::build_programs, setup::deploy_python};
+use crate::{
+    process::build_programs,
+    setup::{deploy_python, setup},
+};
 
-/// Builds the programs and runs `deploy/tests`, which need no container engine or cluster.
+/// Builds the programs and runs `deploy/tests`, which need no container engine or cluster. They start the programs on ONNX
+/// Runtime for the CPU.
 ///
 /// # Errors
 /// When a check fails, or its Python packages cannot be installed.
 pub(crate) fn check_deploy() -> anyhow::Result<()> {
     let python = deploy_python()?;
+    setup(false)?;
     build_programs()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::project::root().join("target"), Into::into);
     let status = Command::new(python)

@@ -1,6 +1,7 @@
 //! Development tasks for the Makefile and CI: set-up, demo, benchmarks and checks.
 
 mod bench_triton;
+mod check_dependencies;
 mod check_deploy;
 mod check_page;
 mod conformance;
@@ -9,10 +10,12 @@ mod floor;
 mod fuzz;
 mod gpu_check;
 mod layers;
+mod package;
 mod peers_clients;
 mod perf_analyzer;
 mod process;
 mod project;
+mod release;
 mod server;
 mod setup;
 mod suite;
@@ -168,6 +171,24 @@ enum Command {
     ///
     /// The variable CHROMIUM names its program.
     CheckPage,
+    /// Check the dependencies: licences, sources, the minimum Rust, and known vulnerabilities
+    CheckDependencies {
+        /// Fail if the database of known vulnerabilities cannot be fetched, instead of saying that this was not run
+        #[arg(long)]
+        require_advisories: bool,
+    },
+    /// Make an archive, a wheel and, on Linux with cargo-deb, a Debian package of the release build, in target/package
+    Package,
+    /// Set the version everywhere, and give what is unreleased in the changelog this version and today's date
+    Release {
+        /// The new version, such as 0.2.0
+        version: String,
+    },
+    /// Print the changelog of a version in Markdown
+    ReleaseNotes {
+        /// The version, such as 0.2.0
+        version: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -202,6 +223,12 @@ fn main() -> ExitCode {
         Command::Layers => layers::layers(),
         Command::CheckPage => check_page::check_page().map(|()| ExitCode::SUCCESS),
         Command::CheckDeploy => check_deploy::check_deploy().map(|()| ExitCode::SUCCESS),
+        Command::CheckDependencies { require_advisories } => {
+            check_dependencies::check_dependencies(require_advisories).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Package => package::package().map(|()| ExitCode::SUCCESS),
+        Command::Release { version } => release::release(&version).map(|()| ExitCode::SUCCESS),
+        Command::ReleaseNotes { version } => release::notes(&version).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context as _;
 use axum::Router;
 use quintet_onnxruntime::{Loaded, ThreadPool};
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -109,6 +110,7 @@ pub async fn run(
     if loaded.is_some() {
         let list: Vec<_> = ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
         tracing::info!(ports = list.join(", "), sockets = sockets.join(", "), "ready");
+        notify_systemd(NotifyState::Ready);
         if !limits.ports_file.as_os_str().is_empty() {
             write_ports(limits.ports_file, &ports)?;
         }
@@ -161,6 +163,7 @@ impl Server {
     /// Returns whether they did.
     async fn end(&self, limits: &Limits<'_>, is_loaded: bool) -> bool {
         self.services.iter().for_each(|service| service.begin_drain());
+        notify_systemd(NotifyState::Stopping);
         tracing::info!(seconds = limits.exit_timeout.as_secs(), "draining; a second signal stops at once");
         tokio::time::sleep(limits.exit_delay).await;
         self.stop.cancel();
@@ -301,6 +304,13 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
         });
     }
     Ok(receiver)
+}
+
+/// Tells systemd, if it started the process with `Type=notify`, that the server is ready or ends.
+fn notify_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot notify systemd");
+    }
 }
 
 /// Writes the ports. The file is renamed into place, so a reader never sees a part of it.

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     pin::Pin,
     process::{Child, Command, Stdio},
@@ -67,6 +68,11 @@ struct Loading {
 
 impl Loading {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// With the socket on which systemd listens.
+    fn start_with(notify_socket: Option<&Path>) -> Self {
         let repository = tempfile::tempdir().unwrap();
         let model = repository.path().join(MODEL);
         fs::create_dir_all(model.join("1")).unwrap();
@@ -82,6 +88,7 @@ impl Loading {
         let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--allow-metrics=false"]);
         command.arg(format!("--http-port={http}")).arg(format!("--grpc-port={grpc}"));
         command.arg("--model-repository").arg(repository.path());
+        command.envs(notify_socket.map(|path| ("NOTIFY_SOCKET", path)));
         let process = command.stderr(Stdio::null()).spawn().unwrap();
         let loading = Self { process, http, grpc, pipe, _repository: repository };
         loading.wait_for("/v2/health/live", 200);
@@ -126,6 +133,27 @@ fn sigterm_while_a_model_loads_ends_the_server_with_success() {
     let _pipe = fs::OpenOptions::new().write(true).open(&server.pipe).unwrap();
     let _silent = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
     signal("TERM", server.process.id());
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn systemd_is_notified_when_the_server_is_ready_and_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    let receive = || {
+        let mut message = [0; 64];
+        systemd.recv(&mut message).map(|length| String::from_utf8_lossy(&message[..length]).into_owned())
+    };
+    let mut server = Loading::start_with(Some(&path));
+    systemd.set_nonblocking(true).unwrap();
+    assert!(receive().is_err(), "the server is alive, but not ready");
+    systemd.set_nonblocking(false).unwrap();
+    fs::write(&server.pipe, "cat\n").unwrap();
+    assert_eq!(receive().unwrap(), "READY=1\n");
+    assert_eq!(status(server.http, "/v2/health/ready"), Some(200));
+    signal("TERM", server.process.id());
+    assert_eq!(receive().unwrap(), "STOPPING=1\n");
     assert_eq!(server.process.wait().unwrap().code(), Some(0));
 }
 

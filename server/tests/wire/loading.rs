@@ -203,7 +203,8 @@ async fn the_precision_that_a_model_file_states_is_in_the_headers() {
     write_scaled(root.path()).unwrap();
     let [from, to] = ["scaled", "integers"].map(|name| root.path().join(name));
     fs::create_dir_all(to.join("1")).unwrap();
-    fs::copy(from.join("config.pbtxt"), to.join("config.pbtxt")).unwrap();
+    let config = fs::read_to_string(from.join("config.pbtxt")).unwrap().replace("scaled", "integers");
+    fs::write(to.join("config.pbtxt"), config).unwrap();
     let mut model = ModelProto::decode(&fs::read(from.join("1/model.onnx")).unwrap()[..]).unwrap();
     let (key, value) = (PRECISION_KEY.to_owned(), "INT8".to_owned());
     model.metadata_props.push(StringStringEntryProto { key, value });

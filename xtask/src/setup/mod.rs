@@ -18,8 +18,9 @@ pub(crate) use oha::oha;
 pub(crate) use onnxruntime::gpu_library;
 pub(crate) use openvino::openvino;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
+pub(crate) use pip::text;
 pub(crate) use tensorrt_rtx::tensorrt_rtx;
-pub(crate) use venv::{deploy_python, triton_python};
+pub(crate) use venv::{dependency_programs, deploy_python, triton_python};
 
 /// Installs ONNX Runtime for the CPU, for a GPU that can be used (or as [`Gpu::from_environment`] says), and with `tests` the
 /// Python packages of the tests, unless they are installed already.

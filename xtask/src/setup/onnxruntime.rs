@@ -1,4 +1,4 @@
-//! Extracts ONNX Runtime's library from its Python wheel.
+//! Extracts ONNX Runtime's library, and its licences, from its Python wheel.
 
 use std::{
     env::consts::{ARCH, OS},
@@ -18,6 +18,8 @@ use crate::project::root;
 const GPU_FOLDER: &str = ".quintet/onnxruntime-gpu";
 const REQUIREMENTS: &str = "xtask/python/onnxruntime.txt";
 const GPU_REQUIREMENTS: &str = "xtask/python/onnxruntime-gpu.txt";
+/// What goes wherever the library goes.
+const LICENCES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
 
 /// Installs the CPU library in the folder where the server searches for it by default.
 ///
@@ -44,6 +46,10 @@ fn unpack(folder: &Path, requirements: &Path) -> anyhow::Result<()> {
     download(&temporary, requirements, platforms()?, &extra_args, Progress::Hidden)
         .context("cannot download ONNX Runtime: this needs Python 3 with pip, and access to its package registry")?;
     unpack_all(&temporary, &temporary)?;
+    for name in LICENCES {
+        let path = temporary.join("onnxruntime").join(name);
+        fs::rename(&path, folder.join(name)).with_context(|| path.display().to_string())?;
+    }
     let mut libraries = 0;
     for entry in fs::read_dir(temporary.join("onnxruntime/capi"))? {
         let path = entry?.path();

@@ -65,6 +65,6 @@ pub(super) fn install(python: &str, folder: &Path, requirements: &Path) -> anyho
 ///
 /// # Errors
 /// When it is not UTF-8.
-pub(super) fn text(path: &Path) -> anyhow::Result<&str> {
+pub(crate) fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }

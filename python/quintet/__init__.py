@@ -1,0 +1,1 @@
+"""The command `quintet`, which starts quintet-server, quintet-bench and quintet-models."""
