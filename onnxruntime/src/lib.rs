@@ -11,6 +11,7 @@ mod message;
 mod plugins;
 mod precision;
 mod preload;
+mod telemetry;
 
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
 pub use cuda::CUDA_DEFAULTS;
@@ -21,3 +22,4 @@ pub use locate::{
 pub use message::one_line;
 pub use plugins::ListedDevice;
 pub use precision::{PRECISION_KEY, stated_precision};
+pub use telemetry::disable_telemetry;

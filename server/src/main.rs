@@ -6,6 +6,8 @@ use clap::Parser as _;
 use quintet_server::process::cli::{Cli, run};
 
 fn main() -> ExitCode {
+    // SAFETY: the program has just started, and has no other thread.
+    unsafe { quintet_onnxruntime::disable_telemetry() };
     run(Cli::parse()).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(2)
