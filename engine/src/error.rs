@@ -89,6 +89,9 @@ pub enum InferError {
     /// The backend's output cannot be split into the rows of the batch's requests.
     #[error(transparent)]
     Rows(#[from] Box<RowsError>),
+    /// The model ran, and does not give what its configuration says.
+    #[error("{0}")]
+    Misconfigured(Box<str>),
     /// Data that the server itself made does not fit its type and shape.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -127,9 +130,12 @@ impl InferError {
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::DeadlineExceeded => ErrorKind::DeadlineExceeded,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::InstanceLost | Self::BackendPanicked | Self::Panicked | Self::Rows(_) | Self::Tensor(_) => {
-                ErrorKind::Internal
-            }
+            Self::InstanceLost
+            | Self::BackendPanicked
+            | Self::Panicked
+            | Self::Rows(_)
+            | Self::Misconfigured(_)
+            | Self::Tensor(_) => ErrorKind::Internal,
             Self::Other { kind, .. } => *kind,
         }
     }

@@ -388,17 +388,27 @@ fn samples_run_count_times_before_the_announced_sizes() {
 }
 
 #[test]
-fn a_model_that_fails_its_warm_up_does_not_start() {
+fn a_model_that_fails_a_sample_does_not_start() {
     let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
-    let policy = batching(Duration::ZERO);
-    let settings = ModelSettings { instances: 2, warmup_batch_sizes: vec![1], ..policy.into() };
+    let settings = ModelSettings { instances: 2, ..batching(Duration::ZERO).into() };
     let spec = ModelSpec::new("echo", 1, vec![tensor("x")], vec![tensor("y")], settings).unwrap();
     let echo = Echo::default();
     let runs = Arc::clone(&echo.runs);
     let instances: Vec<Box<dyn Instance>> = vec![Box::new(echo.clone()), Box::new(Echo { poison: Some(0), ..echo })];
-    let error = Model::start(spec, instances, vec![], BufferPool::new(0), Duration::ZERO).err().unwrap();
-    assert_eq!(error.to_string(), "model 'echo' failed its warm-up: poisoned row");
+    let sample = Sample { name: "sample".into(), inputs: request(0, 1).inputs, count: 1 };
+    let error = Model::start(spec, instances, vec![sample], BufferPool::new(0), Duration::ZERO).err().unwrap();
+    assert_eq!(error.to_string(), "model 'echo' failed its warm-up: sample failed: poisoned row");
     assert_eq!((runs.load(SeqCst), Arc::strong_count(&runs)), (2, 1), "no instance is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_refuses_zeros_serves_without_that_warm_up() {
+    let echo = Echo { poison: Some(0), ..Echo::default() };
+    let model = start(&echo, 3, Duration::ZERO, vec![1, 4]);
+    assert_eq!(echo.runs.load(SeqCst), 1, "what the first instance refused, the others are spared");
+    assert_eq!(model.warmed_batch_sizes(), [0; 0]);
+    assert_eq!(marks(&model.infer(request(7, 1)).await), [7; WIDTH]);
+    assert_eq!(start(&Echo::default(), 3, Duration::ZERO, vec![1, 4]).warmed_batch_sizes(), [1, 4]);
 }
 
 #[test]
@@ -553,4 +563,41 @@ async fn an_observer_that_panics_costs_no_response() {
         assert_eq!(marks(&model.infer(request(mark, 1)).await), [mark; WIDTH]);
     }
     assert_eq!((model.pending_requests(), model.running_requests()), (0, 0));
+}
+
+/// A model without a batch: all requests get their first row, and its mark.
+struct First;
+
+impl Instance for First {
+    fn run(&mut self, request: RunRequest<'_>, _: &mut RunTimings) -> Result<Vec<Option<Tensor>>, InferError> {
+        let rows = request.inputs[0].as_ref().unwrap();
+        let first = Tensor::new(DataType::Uint8, Shape::new([1, WIDTH]), rows.data().slice(..WIDTH)).unwrap();
+        Ok(vec![Some(first)])
+    }
+    fn placement(&self) -> Placement {
+        Placement::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_batching_was_only_assumed_requests_get_what_the_model_gives() {
+    let tensor = |name| TensorSpec::new(name, DataType::Uint8, [Some(WIDTH)]);
+    let started = |batching_is_assumed| {
+        let settings = ModelSettings { batching_is_assumed, ..batching(Duration::ZERO).into() };
+        let spec = ModelSpec::new("first", 1, vec![tensor("x")], vec![tensor("y")], settings).unwrap();
+        Arc::new(Model::start(spec, vec![Box::new(First)], vec![], BufferPool::new(0), Duration::ZERO).unwrap())
+    };
+    let model = started(true);
+    let tasks: Vec<_> = (1..40u8)
+        .map(|mark| {
+            let model = Arc::clone(&model);
+            tokio::spawn(async move { (mark, model.infer(request(mark, 2)).await) })
+        })
+        .collect();
+    for task in tasks {
+        let (mark, answer) = task.await.unwrap();
+        assert_eq!(marks(&answer), [mark; WIDTH]);
+    }
+    let error = started(false).infer(request(1, 2)).await.unwrap_err();
+    assert!(error.to_string().contains("output 'y' of model 'first' has shape [1,4] for a batch of 2"), "{error}");
 }

@@ -85,6 +85,43 @@ output { name: \"y\" data_type: TYPE_FP32 dims: [ -1 ] }
     atomic::write(&folder.join("config.pbtxt"), config.as_bytes())
 }
 
+/// Writes `name` into the model repository `root`, with `config` for its `config.pbtxt`: output `y` is input `x`, of the type
+/// that ONNX gives the number `data_type`, and of these dimensions, of which `None` is dynamic. Without `dims`, the file does
+/// not say how many there are.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_identity(
+    root: &Path,
+    name: &str,
+    data_type: i32,
+    dims: Option<&[Option<i64>]>,
+    config: &str,
+) -> io::Result<()> {
+    use onnx::{
+        TensorShapeProto, TypeProto,
+        tensor_shape_proto::{Dimension, dimension::Value},
+        type_proto::Tensor,
+    };
+    let dim = |dim: &Option<i64>| Dimension { value: dim.map(Value::DimValue) };
+    let shape = dims.map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let tensor = |name: &str| ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { tensor_type: Some(Tensor { elem_type: data_type, shape: shape.clone() }) }),
+    };
+    let graph = GraphProto {
+        name: name.into(),
+        node: vec![onnx::node("Identity", &["x"], "y", Vec::new())],
+        initializer: Vec::new(),
+        input: vec![tensor("x")],
+        output: vec![tensor("y")],
+    };
+    let folder = root.join(name);
+    fs::create_dir_all(&folder)?;
+    atomic::write(&folder.join(MODEL_FILE), &onnx::model(graph, &[]).encode_to_vec())?;
+    atomic::write(&folder.join("config.pbtxt"), config.as_bytes())
+}
+
 /// Outputs of `aliases` that are the input `x`, or that ONNX Runtime may take for it.
 pub const SAME: [&str; 5] = ["x", "same", "same_too", "dropped", "reshaped"];
 

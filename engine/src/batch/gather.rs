@@ -52,6 +52,8 @@ fn concatenate(parts: &[&Bytes], pool: &BufferPool) -> Bytes {
 
 /// Gives each request its rows of the batch's outputs, as slices of one buffer.
 ///
+/// A lone request gets what the model gave if it is only assumed that the model batches.
+///
 /// # Errors
 /// When an output does not have the batch's rows: the model does not batch as it is configured to.
 pub fn scatter(
@@ -64,7 +66,8 @@ pub fn scatter(
     for (index, output) in outputs.into_iter().enumerate() {
         let Some(output) = output else { continue };
         let wanted = |outputs: OutputSet| outputs.contains(index);
-        if spec.batches() && output.shape().dims().first() != Some(&rows) {
+        let is_exempt = requests.len() == 1 && spec.batching_is_assumed();
+        if !is_exempt && lacks_rows(spec, &output, rows) {
             let name = spec.outputs().get(index).map_or("?", |output| &output.name);
             let shape = output.shape().clone();
             let (model, output) = (spec.name().to_owned(), name.to_owned());
@@ -86,6 +89,11 @@ pub fn scatter(
         }
     }
     Ok(answers)
+}
+
+/// Whether an output of the model is not one of a batch of this many rows.
+pub fn lacks_rows(spec: &ModelSpec, output: &Tensor, rows: usize) -> bool {
+    spec.batches() && output.shape().dims().first() != Some(&rows)
 }
 
 /// Rows `from..from + count` of a tensor with `rows` rows.

@@ -203,6 +203,11 @@ impl Queue {
         }
     }
 
+    /// From now on, requests share no batch. Returns whether they did until now.
+    pub fn stop_batching(&self) -> bool {
+        self.state.lock().scheduler.stop_batching()
+    }
+
     /// Prepares a request of a failed batch to run again, alone. `None` if it has been cancelled.
     pub fn run_alone(&self, number: u64) -> Option<Arc<Cancel>> {
         self.state.lock().scheduler.run_alone(number)

@@ -225,6 +225,11 @@ impl Scheduler {
         self.evict(now, 1)
     }
 
+    /// From now on, requests share no batch. Returns whether they did until now.
+    pub fn stop_batching(&mut self) -> bool {
+        std::mem::replace(&mut self.policy.dynamic, false)
+    }
+
     /// Prepares a request of a failed batch to run again, alone. `None` if it has been cancelled.
     pub fn run_alone(&mut self, number: u64) -> Option<Arc<Cancel>> {
         let running = self.running.get_mut(&number)?;

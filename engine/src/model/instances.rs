@@ -16,7 +16,7 @@ use super::{
 use crate::{
     backend::{Instance, RunRequest, RunTimings, guarded, guarded_as},
     batch::{
-        gather::{gather, scatter},
+        gather::{gather, lacks_rows, scatter},
         queue::{Queue, Work},
         scheduler::{Batch, Outcome, Pending},
     },
@@ -115,14 +115,24 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// The body of an instance's thread: warms the instance, reports the outcome to `warmed`, and serves until the queue is
-/// closed and empty. It drops the instance then, even if the model is still referenced.
-pub(crate) fn serve(shared: &Shared, index: usize, samples: Arc<[Sample]>, warmed: Sender<Result<(), WarmUpError>>) {
+/// What an instance is warmed with.
+#[derive(Clone)]
+pub(crate) struct WarmUp {
+    pub(crate) samples: Arc<[Sample]>,
+    /// Batch sizes that run on zeros.
+    pub(crate) batch_sizes: Vec<usize>,
+}
+
+/// The body of an instance's thread: warms the instance, reports the batch sizes that ran on zeros to `warmed`, and serves
+/// until the queue is closed and empty. It drops the instance then, even if the model is still referenced.
+pub(crate) fn serve(shared: &Shared, index: usize, with: WarmUp, warmed: Sender<Result<Vec<usize>, WarmUpError>>) {
     let Some(instance) = shared.instances.get(index) else { return };
-    let outcome =
-        instance.lock().as_deref_mut().map_or(Ok(()), |instance| warmup::run(&shared.spec, &samples, instance));
+    let outcome = instance.lock().as_deref_mut().map_or(Ok(Vec::new()), |instance| {
+        warmup::run_samples(&shared.spec, &with.samples, instance)?;
+        warmup::run_on_zeros(&shared.spec, &with.batch_sizes, instance)
+    });
     // The samples are not needed any more; the thread may run as long as the process.
-    drop(samples);
+    drop(with);
     let _ = warmed.send(outcome);
     let rests_after = instance.lock().as_deref().and_then(Instance::rests_after);
     let mut patience = rests_after;
@@ -223,6 +233,17 @@ fn attempt(
     let ran = Instant::now();
     if let Some(pace) = &shared.pace {
         pace.ran(bytes(&inputs), ran - started);
+    }
+    if shared.spec.batching_is_assumed() {
+        let rows = requests.iter().map(|request| request.rows).sum();
+        let is_no_batch = outputs.iter().flatten().any(|output| lacks_rows(&shared.spec, output, rows));
+        if is_no_batch && shared.queue.stop_batching() {
+            tracing::warn!(
+                model = shared.spec.name(),
+                "the first dimension is not a batch: each request runs alone from now on; max_batch_size: 0 and the \
+                 dims in config.pbtxt say so from the start"
+            );
+        }
     }
     let answers = scatter(&shared.spec, &requests, outputs)?;
     times.copy_out += ran.elapsed();

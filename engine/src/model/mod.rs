@@ -39,6 +39,7 @@ pub struct Model {
     runner: Runner,
     placement: Placement,
     load_time: Duration,
+    warmed_batch_sizes: Vec<usize>,
     gpu_memory: Vec<GpuMemory>,
     cache: Option<Arc<Cache>>,
     /// Unique to each load of a model: part of the keys in the cache of its responses.
@@ -98,17 +99,19 @@ impl StartError {
             Self::WarmUp { error: WarmUpError::Sample { error, .. } | WarmUpError::Run(error), .. } => {
                 (error.kind() == ErrorKind::DeviceLost).then_some(error)
             }
-            Self::NoInstance(_) | Self::WarmUp { .. } | Self::Thread { .. } => None,
+            Self::NoInstance(_) | Self::Thread { .. } => None,
         }
     }
 }
 
 impl Model {
-    /// Starts a thread for each instance and warms the instance on it, one after the other: with `samples`, and with
-    /// each batch size that the model announces. Blocks until all are warm. `load_time` is the time of loading so far.
+    /// Starts a thread for each instance and warms the instance on it, one after the other: with `samples`, and on zeros
+    /// with each batch size that the model announces. Blocks until all are warm. `load_time` is the time of loading so
+    /// far. A model that refuses the zeros serves all the same, with one warning.
     ///
     /// # Errors
-    /// When a thread cannot be started or a warm-up fails; no thread is left running then.
+    /// When a thread cannot be started, a sample fails, a device is lost, or the model is not as configured; no thread is
+    /// left running then.
     pub fn start(
         spec: ModelSpec,
         instances: Vec<Box<dyn Instance>>,
@@ -132,18 +135,23 @@ impl Model {
         });
         // From here on, dropping this ends the threads.
         let started_instances = Instances { shared: Arc::clone(&shared), threads: Mutex::default() };
-        let samples: Arc<[Sample]> = samples.into();
+        let mut warm_up =
+            instances::WarmUp { samples: samples.into(), batch_sizes: spec.warmup_batch_sizes().to_vec() };
         for index in 0..count {
-            let (shared, samples) = (Arc::clone(&shared), Arc::clone(&samples));
+            let (shared, with) = (Arc::clone(&shared), warm_up.clone());
             let (warmed, outcome) = mpsc::channel();
             let thread = std::thread::Builder::new()
                 .name(format!("{}/{index}", shared.spec.name()))
-                .spawn(move || instances::serve(&shared, index, samples, warmed))
+                .spawn(move || instances::serve(&shared, index, with, warmed))
                 .map_err(|error| StartError::Thread { model: spec.name().to_owned(), error })?;
             started_instances.threads.lock().push(thread);
-            if let Err(error) = outcome.recv().unwrap_or(Err(InferError::InstanceLost.into())) {
-                started_instances.end();
-                return Err(StartError::WarmUp { model: spec.name().to_owned(), error });
+            match outcome.recv().unwrap_or(Err(InferError::InstanceLost.into())) {
+                // What this instance refused, the others are spared.
+                Ok(batch_sizes) => warm_up.batch_sizes = batch_sizes,
+                Err(error) => {
+                    started_instances.end();
+                    return Err(StartError::WarmUp { model: spec.name().to_owned(), error });
+                }
             }
         }
         Ok(Self {
@@ -153,6 +161,7 @@ impl Model {
             runner: Runner::Instances(started_instances),
             placement,
             load_time: load_time + started.elapsed(),
+            warmed_batch_sizes: warm_up.batch_sizes,
             gpu_memory: Vec::new(),
             cache: None,
             generation: next_generation(),
@@ -174,6 +183,7 @@ impl Model {
             runner: Runner::Steps(Steps::new(composite)),
             placement,
             load_time,
+            warmed_batch_sizes: Vec::new(),
             gpu_memory: Vec::new(),
             cache: None,
             generation: next_generation(),
@@ -207,6 +217,11 @@ impl Model {
     /// How long it took to load and warm.
     pub fn load_time(&self) -> Duration {
         self.load_time
+    }
+
+    /// The batch sizes that ran on zeros before it served.
+    pub fn warmed_batch_sizes(&self) -> &[usize] {
+        &self.warmed_batch_sizes
     }
 
     /// How much memory of GPUs it took to load it, as far as this is known.

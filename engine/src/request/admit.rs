@@ -139,6 +139,10 @@ impl ModelSpec {
             return Err(Mismatch::DataType { input: name(), got: input.data_type, expected: spec.data_type });
         }
         let expected = spec.announced_shape(self.batches());
+        let mut input = input;
+        if spec.scalar && input.shape.len() + 1 == expected.len() {
+            input.shape.push(1);
+        }
         let fits = expected.len() == input.shape.len()
             && expected.iter().zip(&input.shape).all(|(&want, &got)| got >= 0 && (want == -1 || want == got));
         if !fits {
@@ -230,6 +234,29 @@ mod tests {
         assert_eq!(refused(&["a", "e", "f"]), Mismatch::UnexpectedInput { input: "f".into() });
         let error = model(&[], &["c"]).admit("", vec![]).unwrap_err();
         assert_eq!(error.mismatch, Mismatch::UnknownBatchSize);
+    }
+
+    #[test]
+    fn a_scalar_may_be_sent_as_the_model_has_it() {
+        let admitted = |max_batch_size, scalar, shape: &[i64]| {
+            let input = TensorSpec { scalar, ..TensorSpec::new("x", DataType::Int32, [Some(1)]) };
+            let policy = BatchPolicy { max_batch_size, ..BatchPolicy::default() };
+            let output = TensorSpec::new("y", DataType::Int32, [Some(1)]);
+            let model = ModelSpec::new("m", 1, vec![input], vec![output], policy).unwrap();
+            let admitted = model.admit("", vec![sent("x", shape)]);
+            admitted.map(|(tensors, _)| tensors[0].as_ref().unwrap().shape().dims().to_vec()).map_err(|it| it.mismatch)
+        };
+        for shape in [&[2, 1][..], &[2]] {
+            assert_eq!(admitted(8, true, shape), Ok(vec![2, 1]));
+        }
+        for shape in [&[1][..], &[]] {
+            assert_eq!(admitted(0, true, shape), Ok(vec![1]));
+        }
+        for (max_batch_size, scalar, shape) in
+            [(8, false, &[2][..]), (0, false, &[]), (8, true, &[2, 2]), (0, true, &[2])]
+        {
+            assert!(matches!(admitted(max_batch_size, scalar, shape), Err(Mismatch::Shape { .. })), "{shape:?}");
+        }
     }
 
     #[test]

@@ -21,8 +21,12 @@ pub struct TensorSpec {
     pub data_type: DataType,
     /// Dimensions without the batch dimension; `None` is a dynamic one.
     pub dims: Vec<Option<usize>>,
+    /// Whether the model file does not say how many dimensions there are, so that `dims` is empty.
+    pub is_unranked: bool,
     /// For inputs: whether requests may leave it out, because the model has a default for it.
     pub optional: bool,
+    /// For inputs: whether `dims` is `[1]` for a scalar of the model, so that requests may also leave out the dimension.
+    pub scalar: bool,
     /// For outputs: the names of the classes, one for each element of the last dimension.
     pub labels: Option<Arc<[String]>>,
 }
@@ -30,7 +34,15 @@ pub struct TensorSpec {
 impl TensorSpec {
     /// A required tensor without labels.
     pub fn new(name: impl Into<String>, data_type: DataType, dims: impl Into<Vec<Option<usize>>>) -> Self {
-        Self { name: name.into(), data_type, dims: dims.into(), optional: false, labels: None }
+        Self {
+            name: name.into(),
+            data_type,
+            dims: dims.into(),
+            is_unranked: false,
+            optional: false,
+            scalar: false,
+            labels: None,
+        }
     }
 
     /// The shape in metadata: -1 for dynamic dimensions, and for the batch dimension if there is one.
@@ -47,14 +59,17 @@ pub struct ModelSettings {
     pub policy: BatchPolicy,
     /// Number of instances, at least 1.
     pub instances: usize,
-    /// The batch sizes that the model announces: each runs once before the model is ready.
+    /// The batch sizes that the model announces: each runs once on zeros before the model is ready, if the model takes
+    /// those.
     pub warmup_batch_sizes: Vec<usize>,
+    /// Whether nobody has said that the first dimension is the batch: it was concluded from dynamic first dimensions.
+    pub batching_is_assumed: bool,
 }
 
 /// One instance without a warm-up.
 impl From<BatchPolicy> for ModelSettings {
     fn from(policy: BatchPolicy) -> Self {
-        Self { policy, instances: 1, warmup_batch_sizes: Vec::new() }
+        Self { policy, instances: 1, warmup_batch_sizes: Vec::new(), batching_is_assumed: false }
     }
 }
 
@@ -132,7 +147,7 @@ impl ModelSpec {
         outputs: Vec<TensorSpec>,
         settings: impl Into<ModelSettings>,
     ) -> Result<Self, SpecError> {
-        let ModelSettings { policy, instances, mut warmup_batch_sizes } = settings.into();
+        let ModelSettings { policy, instances, mut warmup_batch_sizes, batching_is_assumed } = settings.into();
         let model: String = name.into();
         for (what, tensors) in [("inputs", &inputs), ("outputs", &outputs)] {
             if tensors.is_empty() {
@@ -158,7 +173,7 @@ impl ModelSpec {
         if let Some(&size) = warmup_batch_sizes.iter().find(|size| !(1..=max).contains(size)) {
             return Err(SpecError::Warmup { model, size, max });
         }
-        let settings = ModelSettings { policy, instances, warmup_batch_sizes };
+        let settings = ModelSettings { policy, instances, warmup_batch_sizes, batching_is_assumed };
         Ok(Self { name: model, version, inputs, outputs, settings })
     }
 
@@ -190,6 +205,11 @@ impl ModelSpec {
     /// Whether the first dimension of tensors is the batch's.
     pub fn batches(&self) -> bool {
         self.settings.policy.max_batch_size > 0
+    }
+
+    /// Whether it was concluded from dynamic first dimensions that they are the batch's.
+    pub fn batching_is_assumed(&self) -> bool {
+        self.settings.batching_is_assumed
     }
 
     /// Number of instances.

@@ -32,6 +32,7 @@ fn text(error: &InferError) -> Cow<'_, str> {
         | InferError::BackendPanicked
         | InferError::Panicked
         | InferError::Rows(_)
+        | InferError::Misconfigured(_)
         | InferError::Tensor(_) => error.to_string().into(),
     }
 }

@@ -72,6 +72,10 @@ pub(super) fn fill_in(config: &mut ModelConfig, inputs: &[TensorSpec], outputs: 
     }
     for output in &mut config.output {
         let tensor = outputs.iter().find(|tensor| tensor.name == output.name);
+        // Any shape is answered, and none can be announced.
+        if tensor.is_some_and(|tensor| tensor.is_unranked) && output.dims.is_empty() && output.reshape.is_none() {
+            output.dims = vec![-1];
+        }
         fill_in_tensor(tensor, skip, &mut output.data_type, &mut output.dims, &mut output.reshape);
     }
 }
@@ -88,7 +92,7 @@ fn fill_in_tensor(
     if *data_type == 0 {
         *data_type = tensor.data_type.number();
     }
-    if dims.is_empty() && reshape.is_none() {
+    if dims.is_empty() && reshape.is_none() && !tensor.is_unranked {
         *dims = tensor.dims.iter().skip(skip).map(|dim| dim.map_or(-1, |n| n as i64)).collect();
         if dims.is_empty() {
             *dims = vec![1];

@@ -59,6 +59,7 @@ pub fn complete(
     auto_complete: Option<i32>,
 ) -> Result<SpecDetails, ConfigError> {
     let mut config = source.config.clone();
+    let is_unbatched = config.max_batch_size == 0;
     let mut without_effect = fields::without_effect(&config)?;
     if Backend::of(&config) == Backend::OnnxRuntime {
         without_effect.extend(tuning::tuning(&config)?.1);
@@ -92,6 +93,7 @@ pub fn complete(
             // An ensemble has no instance group.
             instances: tuning::instance_devices(&config.instance_group).len().max(1),
             warmup_batch_sizes: warmup_batch_sizes(&config, max_batch_size),
+            batching_is_assumed: is_unbatched && max_batch_size > 0,
         },
     )
     .map_err(|error: SpecError| ConfigError::contradiction(error))?;

@@ -56,6 +56,14 @@ impl Configured<'_> {
             )));
         }
         let model_dims = match (batches, tensor.dims.split_first()) {
+            _ if tensor.is_unranked => {
+                if what == "input" && dims.is_empty() && reshape.is_none() {
+                    return Err(ConfigError::contradiction(format_args!(
+                        "the model file does not say how many dimensions input '{name}' has: list it with its dims"
+                    )));
+                }
+                &[]
+            }
             (false, _) => &tensor.dims[..],
             (true, Some((None, rest))) => rest,
             (true, _) => {
@@ -71,8 +79,9 @@ impl Configured<'_> {
             )));
         }
         let configured = known(reshape.map_or(dims, |reshape| &reshape.shape));
-        let fits = configured.len() == model_dims.len()
-            && configured.iter().zip(model_dims).all(|(c, m)| c.is_none() || m.is_none() || c == m);
+        let fits = tensor.is_unranked
+            || configured.len() == model_dims.len()
+                && configured.iter().zip(model_dims).all(|(c, m)| c.is_none() || m.is_none() || c == m);
         if !fits {
             let print = |dims: &[Option<usize>]| TensorSpec::new("", tensor.data_type, dims).announced_shape(false);
             return Err(ConfigError::contradiction(format_args!(
@@ -82,7 +91,8 @@ impl Configured<'_> {
                 if batches { " (without the batch dimension)" } else { "" }
             )));
         }
-        Ok(TensorSpec { optional: tensor.optional, ..TensorSpec::new(name, tensor.data_type, known(dims)) })
+        let scalar = dims == [1] && reshape.is_some_and(|reshape| reshape.shape.is_empty());
+        Ok(TensorSpec { optional: tensor.optional, scalar, ..TensorSpec::new(name, tensor.data_type, known(dims)) })
     }
 
     /// The reshape from the client's shape to the model's, if they differ.

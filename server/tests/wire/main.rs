@@ -25,3 +25,4 @@ mod support;
 mod tls;
 mod trace;
 mod uds;
+mod values;

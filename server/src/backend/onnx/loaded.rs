@@ -1,8 +1,11 @@
 //! A loaded session, and the options for loading it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    ptr,
+};
 
-use ort::{session::Session, value::ValueType};
+use ort::{AsPointer as _, session::Session, value::ValueType};
 use quintet_engine::{Placement, TensorSpec};
 use quintet_onnxruntime::Loaded;
 
@@ -54,6 +57,8 @@ pub struct LoadedSession {
     pub inputs: Vec<TensorSpec>,
     /// Outputs, with the batch dimension.
     pub outputs: Vec<TensorSpec>,
+    /// Outputs that are not served, because the protocol does not have their types; each with its type.
+    pub left_out: Vec<String>,
 }
 
 impl LoadedSession {
@@ -67,10 +72,64 @@ impl LoadedSession {
 /// one of the protocol's.
 pub(super) fn inputs(path: &Path, session: &Session) -> Result<Vec<TensorSpec>, LoadError> {
     let mut inputs = tensors(path, session.inputs())?;
+    for (index, input) in inputs.iter_mut().enumerate() {
+        input.is_unranked = is_unranked(session, Side::Input, index);
+    }
     let defaults = session.overridable_initializers();
     let known = defaults.iter().filter_map(|input| tensor(path, input.name(), input.dtype()).ok());
     inputs.extend(known.map(|input| TensorSpec { optional: true, ..input }));
     Ok(inputs)
+}
+
+/// The outputs of a session, and those of a type that the protocol does not have, each with its type.
+///
+/// # Errors
+/// When the protocol has none of their types.
+pub(super) fn outputs(path: &Path, session: &Session) -> Result<(Vec<TensorSpec>, Vec<String>), LoadError> {
+    let (mut outputs, mut left_out) = (Vec::new(), Vec::new());
+    let mut first = None;
+    for (index, outlet) in session.outputs().iter().enumerate() {
+        match tensor(path, outlet.name(), outlet.dtype()) {
+            Ok(output) => {
+                outputs.push(TensorSpec { is_unranked: is_unranked(session, Side::Output, index), ..output });
+            }
+            Err(error) => {
+                left_out.push(format!("{}: {:?}", outlet.name(), outlet.dtype()));
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match first {
+        Some(error) if outputs.is_empty() => Err(error),
+        _ => Ok((outputs, left_out)),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Input,
+    Output,
+}
+
+/// Whether the model does not say how many dimensions one of its tensors has. ort reports it as a scalar.
+fn is_unranked(session: &Session, side: Side, index: usize) -> bool {
+    let api = ort::api();
+    let type_info = match side {
+        Side::Input => api.SessionGetInputTypeInfo,
+        Side::Output => api.SessionGetOutputTypeInfo,
+    };
+    let (mut info, mut tensor) = (ptr::null_mut(), ptr::null());
+    // SAFETY: the session lives, and `index` is one of its tensors. On success, `info` is ours until it is released, and
+    // `tensor` is a part of it, or null for what is no tensor.
+    unsafe {
+        if ort::Error::result_from_status(type_info(session.ptr(), index, &mut info)).is_err() {
+            return false;
+        }
+        let cast = ort::Error::result_from_status((api.CastTypeInfoToTensorInfo)(info, &mut tensor));
+        let is_unranked = cast.is_ok() && !tensor.is_null() && !(api.TensorTypeAndShape_HasShape)(tensor);
+        (api.ReleaseTypeInfo)(info);
+        is_unranked
+    }
 }
 
 /// The tensors of these inputs or outputs.

@@ -9,7 +9,7 @@ use super::{
     commit::{Built, commit, only_cpu},
     graphs::Device,
     handle::Handle,
-    loaded::{LoadError, LoadOptions, LoadedSession, inputs, tensors},
+    loaded::{LoadError, LoadOptions, LoadedSession, inputs, outputs},
     plugin,
     provider::Provider,
     shared, tensorrt,
@@ -58,8 +58,8 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                     software: versions::of_session(options.library, provider),
                 };
                 let inputs = inputs(path, &session)?;
-                let outputs = tensors(path, session.outputs())?;
-                return Ok(LoadedSession { session, placement, is_bound, graphs, inputs, outputs });
+                let (outputs, left_out) = outputs(path, &session)?;
+                return Ok(LoadedSession { session, placement, is_bound, graphs, inputs, outputs, left_out });
             }
             Err(error) => {
                 let reason = one_line(error.message());

@@ -109,13 +109,11 @@ where
     Ok(view.into())
 }
 
-/// BYTES need not be UTF-8, so ort's string constructors cannot be used. A string ends at its first NUL, as in Triton's
-/// ONNX backend, which passes C strings: a model must see the same bytes here as there.
+/// BYTES need not be UTF-8 and may have NULs, so ort's string constructors, which pass C strings, cannot be used.
 fn strings(tensor: &Tensor) -> ort::Result<DynTensor> {
     let mut value = DynTensor::new(&Allocator::default(), TensorElementType::String, tensor.shape().dims())?;
     for (index, element) in elements::iter(tensor.data()).enumerate() {
         let element = element.map_err(ort::Error::wrap)?;
-        let element = element.split(|&byte| byte == 0).next().unwrap_or_default();
         let mut buffer: *mut c_char = ptr::null_mut();
         // SAFETY: the value is a live string tensor with one element for each of `data` (Tensor::new
         // has counted them); the out-pointer is valid for writes.

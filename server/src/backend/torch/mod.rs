@@ -162,9 +162,8 @@ fn from_torch(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
     let found = output.f_kind().map_err(internal)?;
     if Some(found) != kind(spec.data_type) {
         let (name, wanted) = (&spec.name, spec.data_type);
-        return Err(InferError::internal(format_args!(
-            "output '{name}' is configured as {wanted} but the model gives {found:?}"
-        )));
+        let what = format!("output '{name}' is configured as {wanted} but the model gives {found:?}");
+        return Err(InferError::Misconfigured(what.into()));
     }
     let dims: Vec<usize> = output.size().iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
     let fits = dims.len() == spec.dims.len()
@@ -172,9 +171,8 @@ fn from_torch(output: &Torch, spec: &TensorSpec) -> Result<Tensor, InferError> {
     let shape = Shape::new(dims);
     if !fits {
         let (name, wanted) = (&spec.name, spec.announced_shape(false));
-        return Err(InferError::internal(format_args!(
-            "output '{name}' has shape {wanted:?} in the configuration but {shape} from the model"
-        )));
+        let what = format!("output '{name}' has shape {wanted:?} in the configuration but {shape} from the model");
+        return Err(InferError::Misconfigured(what.into()));
     }
     let count = shape.elements().unwrap_or(0);
     let mut data = vec![0; count * found.elt_size_in_bytes()];

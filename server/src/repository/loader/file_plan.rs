@@ -86,12 +86,17 @@ impl FilePlan {
             return model_file::torch(file, tensors.clone(), providers, self.device(index));
         }
         let tuning = Tuning { device: self.device(index), ..self.tuning.clone() };
-        onnx::load(file, &self.options, &tuning).map(ModelFile::Onnx).map_err(|error| match self.loader.policy {
+        let session = onnx::load(file, &self.options, &tuning).map_err(|error| match self.loader.policy {
             ProviderPolicy::Strict if *providers != [Provider::Cpu] => {
                 anyhow!("{error} (--provider-policy strict: no other provider may run it)")
             }
             _ => error.into(),
-        })
+        })?;
+        if index == 0 && !session.left_out.is_empty() {
+            let (model, outputs) = (&self.source.name, session.left_out.join(", "));
+            tracing::warn!(model, outputs, "outputs that are not served: the protocol has no such type");
+        }
+        Ok(ModelFile::Onnx(session))
     }
 
     /// Sets up page-locked memory for a model on a GPU, and updates `details` to the devices that it really runs on.

@@ -63,7 +63,7 @@ impl Loader {
             model = source.name,
             version = source.version,
             runs_on = %model.placement(),
-            warmed = ?model.spec().warmup_batch_sizes(),
+            warmed = ?model.warmed_batch_sizes(),
             seconds = format!("{:.1}", started.elapsed().as_secs_f64()),
             "model is ready"
         );

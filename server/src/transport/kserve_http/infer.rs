@@ -12,7 +12,7 @@ use quintet_engine::{InferError, Model, Stage, StageTimings};
 use quintet_proto::rest;
 
 use super::{
-    metadata,
+    json, metadata,
     request::{OutputForm, json_call, json_length, raw_call, split},
     response::answer,
 };
@@ -103,7 +103,8 @@ async fn carry_out(
         .await;
     }
     let (json, binary) = split(&body, json_length)?;
-    let parsed = parse(json).map_err(refused)?;
+    let mut quoted = Vec::new();
+    let parsed = parse(json, &mut quoted).map_err(refused)?;
     let form = OutputForm::requested(&parsed).map_err(refused)?;
     let mut call =
         json_call(&parsed, &binary, model.spec().name(), started, service.shared_memory()).map_err(refused)?;
@@ -113,9 +114,16 @@ async fn carry_out(
     answer(kserve::infer(service.catalog(), Arc::clone(&model), call, trace).await?, id, form, accepted, service).await
 }
 
-fn parse(json: &[u8]) -> Result<rest::InferRequest<'_>, InferError> {
-    serde_json::from_slice(json)
-        .map_err(|error| InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
+/// Reads a request. If it has NaN or Infinity as bare words, `quoted` gets the JSON that it is read from.
+fn parse<'a>(json: &'a [u8], quoted: &'a mut Vec<u8>) -> Result<rest::InferRequest<'a>, InferError> {
+    let parsed = serde_json::from_slice(json).or_else(|error| match json::quoted(json) {
+        Some(text) => {
+            *quoted = text;
+            serde_json::from_slice(quoted)
+        }
+        None => Err(error),
+    });
+    parsed.map_err(|error| InferError::invalid(format_args!("failed to parse the request JSON buffer: {error}")))
 }
 
 /// Bytes that are charged for each byte of JSON while it is read: the elements of a tensor have up to four times the
@@ -134,7 +142,8 @@ async fn read_large(
         let (json, binary) = split(&body, json_length)?;
         let mut charge = service.catalog().pool().budget().charge();
         charge.try_force(json.len().saturating_mul(BYTES_PER_JSON_BYTE))?;
-        let parsed = parse(json)?;
+        let mut quoted = Vec::new();
+        let parsed = parse(json, &mut quoted)?;
         let form = OutputForm::requested(&parsed)?;
         let spec = model.spec();
         let call = json_call(&parsed, &binary, spec.name(), Instant::now(), service.shared_memory())?;

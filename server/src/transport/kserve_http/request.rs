@@ -168,9 +168,13 @@ fn sent_input<'a>(
         (None, Some(data), None) => {
             // As Triton: data is ignored if the shape has no elements, or if their number wraps to 0. Admission refuses
             // a wrong shape.
-            match input.shape.iter().copied().reduce(i64::wrapping_mul).unwrap_or(0) {
-                0 => Bytes::new(),
-                count => json::parse(name, data_type, data.get(), usize::try_from(count).unwrap_or(usize::MAX))?,
+            match input.shape.iter().copied().reduce(i64::wrapping_mul) {
+                Some(0) => Bytes::new(),
+                Some(count) => {
+                    json::parse(name, data_type, data.get(), Some(usize::try_from(count).unwrap_or(usize::MAX)))?
+                }
+                // A scalar, or a missing shape: admission knows which.
+                None => json::parse(name, data_type, data.get(), None)?,
             }
         }
         (Some(size), None, None) => binary.take(size).ok_or_else(|| {

@@ -7,7 +7,7 @@ use quintet_engine::{DataType, InferError};
 use quintet_proto::{Float, Integer, elements};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::carried::is_carried;
+use super::{carried::is_carried, non_finite};
 
 /// One element of a tensor as JSON has it.
 trait Element: Sized {
@@ -65,6 +65,9 @@ impl<T: Float> Element for Floating<T> {
     fn from_f64(value: f64) -> Option<Self> {
         // A finite value out of the type's range is refused, not turned into infinity.
         T::from(value).filter(|narrowed| narrowed.is_finite() || !value.is_finite()).map(Self)
+    }
+    fn from_str(value: &str) -> Option<Self> {
+        non_finite::from_name(value).map(Self)
     }
     fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::bytes_of(&self.0));
@@ -187,7 +190,7 @@ impl quintet_proto::Visitor for Parse<'_> {
     }
 }
 
-/// The elements of `text`, a JSON array, as raw tensor bytes. There must be `expected` elements.
+/// The elements of `text`, a JSON array, as raw tensor bytes. There must be `expected` elements, if that is known.
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for a value of the wrong kind or out of range, for a wrong number of
@@ -196,7 +199,7 @@ pub(in crate::transport::kserve_http) fn parse(
     input: &str,
     data_type: DataType,
     text: &str,
-    expected: usize,
+    expected: Option<usize>,
 ) -> Result<Bytes, InferError> {
     if !is_carried(data_type) {
         return Err(InferError::invalid(format_args!(
@@ -206,7 +209,7 @@ pub(in crate::transport::kserve_http) fn parse(
     let (data, count) = data_type
         .visit(Parse(text))
         .map_err(|error| InferError::invalid(format_args!("Unable to parse 'data': {error} (input '{input}')")))?;
-    if count != expected {
+    if let Some(expected) = expected.filter(|expected| *expected != count) {
         return Err(InferError::invalid(format_args!(
             "Unable to parse 'data': Shape does not match true shape of 'data' field (input '{input}': {count} elements, \
              expected {expected})"
@@ -222,14 +225,14 @@ mod tests {
     use super::*;
 
     fn refusal(data_type: DataType, text: &str, expected: usize) -> String {
-        parse("x", data_type, text, expected).unwrap_err().to_string()
+        parse("x", data_type, text, Some(expected)).unwrap_err().to_string()
     }
 
     #[test]
     fn nested_arrays_are_flattened() {
-        let data = parse("x", DataType::Int16, "[[1, -2], [[3]]]", 3).unwrap();
+        let data = parse("x", DataType::Int16, "[[1, -2], [[3]]]", Some(3)).unwrap();
         assert_eq!(data[..], [1, 0, 254, 255, 3, 0]);
-        let data = parse("x", DataType::Bytes, r#"["ab", ["é"]]"#, 2).unwrap();
+        let data = parse("x", DataType::Bytes, r#"["ab", ["é"]]"#, Some(2)).unwrap();
         assert_eq!(data, elements::encode(["ab", "é"]));
     }
 
@@ -249,7 +252,7 @@ mod tests {
             (DataType::Fp16, "[1]"),
             (DataType::Int32, "7"),
         ] {
-            assert!(parse("x", data_type, text, 1).is_err(), "{data_type} {text}");
+            assert!(parse("x", data_type, text, Some(1)).is_err(), "{data_type} {text}");
         }
         assert!(refusal(DataType::Int32, "[1.5]", 1).contains("non-signed-integer as signed-integer"));
         assert!(refusal(DataType::Int32, "[1]", 2).contains("1 elements, expected 2"));
@@ -258,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "\\PC{0,40}") {
-            let _ = parse("x", DataType::Fp64, &text, 1);
+            let _ = parse("x", DataType::Fp64, &text, Some(1));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use quintet_engine::{InferError, Tensor};
 use quintet_proto::{Float, Integer, Number, elements};
 
-use super::carried::is_carried;
+use super::{carried::is_carried, non_finite};
 
 /// Prints a tensor's data as a flat JSON array. NaN and infinities are strings, because JSON has no such numbers.
 struct Print<'a>(&'a [u8]);
@@ -35,10 +35,9 @@ impl quintet_proto::Visitor for Print<'_> {
     }
     fn float<T: Float>(self) -> Self::Output {
         Ok(self.list::<T>(|out, value| {
-            let _ = match (value.is_finite(), value.is_nan()) {
-                (true, _) => write!(out, "{value:?}"),
-                (false, true) => write!(out, "\"NaN\""),
-                (false, false) => write!(out, "\"{}Infinity\"", if value.is_sign_negative() { "-" } else { "" }),
+            let _ = match non_finite::name(value) {
+                None => write!(out, "{value:?}"),
+                Some(name) => write!(out, "\"{name}\""),
             };
         }))
     }
