@@ -19,6 +19,7 @@ mod release;
 mod server;
 mod setup;
 mod suite;
+mod test_models;
 mod test_torch;
 mod under_fire;
 
@@ -122,6 +123,8 @@ enum Command {
     },
     /// Benchmark the suite and the stock tritonserver together, and check the report
     BenchTriton,
+    /// Serve the models of Python packages, and compare the answers with ONNX Runtime's (237 MB of packages, once)
+    TestModels,
     /// Download libtorch and test the jpeg lane on it
     TestTorch,
     /// Check the suite on a GPU: providers, parity with the CPU, engine cache, CUDA graphs, benchmarks
@@ -212,6 +215,7 @@ fn main() -> ExitCode {
         Command::PerfAnalyzer { arch, extra_args } => perf_analyzer::measure(&arch, &extra_args),
         Command::PeersClients { arch, rounds, requests } => peers_clients::peers_clients(&arch, rounds, requests),
         Command::BenchTriton => bench_triton::bench_triton(),
+        Command::TestModels => test_models::test_models(),
         Command::TestTorch => test_torch::test_torch(),
         Command::GpuCheck { arch, without_gpu, prebuilt } => {
             gpu_check::gpu_check(&arch, gpu_check::Options { without_gpu, prebuilt })

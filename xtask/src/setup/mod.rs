@@ -10,6 +10,7 @@ mod openvino;
 mod perf_analyzer;
 mod pip;
 mod tensorrt_rtx;
+mod test_models;
 mod venv;
 
 pub(crate) use gpu::{Gpu, gpu_libraries};
@@ -20,6 +21,7 @@ pub(crate) use openvino::openvino;
 pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use pip::text;
 pub(crate) use tensorrt_rtx::tensorrt_rtx;
+pub(crate) use test_models::{test_models, test_models_script};
 pub(crate) use venv::{dependency_programs, deploy_python, triton_python};
 
 /// Installs ONNX Runtime for the CPU, for a GPU that can be used (or as [`Gpu::from_environment`] says), and with `tests` the
