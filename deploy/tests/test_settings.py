@@ -10,6 +10,8 @@ NOT_FLAGS = {"QUINTET_LOG"}
 FILES = ["docker-compose.yml", ".env.example", "Dockerfile", "Dockerfile.gpu", "docs/deployment.md"]
 # A variable that Kubernetes sets for a Service named quintet; a comment mentions it.
 KUBERNETES_OWN = {"QUINTET_SERVICE_HOST"}
+# An argument of the images' build.
+OF_THE_BUILD = {"QUINTET_COMMIT"}
 
 
 def known():
@@ -30,7 +32,7 @@ class Settings(unittest.TestCase):
             if "tests" in path.parts or path.suffix == ".pyc":
                 continue
             names = set(SETTING.findall(path.read_text(encoding="utf-8")))
-            self.assertEqual(names - known() - KUBERNETES_OWN, set(), path)
+            self.assertEqual(names - known() - KUBERNETES_OWN - OF_THE_BUILD, set(), path)
 
     def test_the_example_lists_every_setting(self):
         listed = set(re.findall(r"^#?(QUINTET_[A-Z0-9_]+)=", read(".env.example"), re.MULTILINE))

@@ -75,8 +75,11 @@ fn a_warm_up_that_loses_the_device_says_so() {
     *echo.fault.lock() = Some(fault());
     let error = start("echo", &echo, vec![1]).err().unwrap();
     assert_eq!(error.device_lost(), Some(&fault()));
-    *echo.fault.lock() = Some(InferError::internal("another reason"));
+    *echo.fault.lock() = Some(InferError::Misconfigured("another reason".into()));
     assert_eq!(start("echo", &echo, vec![1]).err().unwrap().device_lost(), None);
+    // Zeros that a model refuses are nobody's request.
+    *echo.fault.lock() = Some(InferError::internal("no zeros"));
+    assert!(start("echo", &echo, vec![1]).unwrap().warmed_batch_sizes().is_empty());
 }
 
 #[test]
