@@ -13,9 +13,10 @@ use crate::{
     setup::setup,
 };
 
-/// Matches all recordings except one: its model is not in the recordings' repository, and Triton lists the tensors of
-/// an auto-completed configuration in the order of a hash table.
-const RECORDINGS: &str = "^(?!http/model_config_alltypes_auto$)";
+/// Matches all recordings except two. The model of one is not in the recordings' repository, and Triton lists the tensors of
+/// an auto-completed configuration in the order of a hash table. In the other Triton cuts a string at its first NUL, which
+/// here arrives whole (`docs/values.md`).
+const RECORDINGS: &str = "^(?!http/(model_config_alltypes_auto|ok_bytes_bin)$)";
 
 /// Serves the recordings' models and runs their `replay.py`. Returns its exit status: 0 if no response differs.
 ///
