@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use crate::{process::exit_code, project::root};
+use crate::{
+    process::{command, exit_code},
+    project::root,
+};
 
 /// What cargo-fuzz passes: counters and compared values for libFuzzer, and AddressSanitizer. The latter needs
 /// `RUSTC_BOOTSTRAP` on a stable compiler.
@@ -55,7 +58,7 @@ pub(crate) fn fuzz(target: Option<&str>, seconds: u64, extra_args: &[String]) ->
 }
 
 fn build(host: &str) -> anyhow::Result<()> {
-    let status = Command::new("cargo")
+    let status = command("cargo")
         .args(["build", "--package=quintet-fuzz", "--bin=libfuzzer", "--features=libfuzzer", "--profile=fuzz"])
         .args([&format!("--target={host}"), &format!("--target-dir={FOLDER}")])
         .env("RUSTFLAGS", RUSTFLAGS)

@@ -1,10 +1,10 @@
 //! `cargo xtask test-torch`: installs libtorch and runs the tests that need it.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::setup;
+use crate::{process::command, setup};
 
 /// Runs the tests that need libtorch. Exit status: 0 if they pass.
 ///
@@ -13,7 +13,7 @@ use crate::setup;
 pub(crate) fn test_torch() -> anyhow::Result<ExitCode> {
     setup::setup(true)?;
     let libtorch = setup::libtorch()?;
-    let mut command = Command::new("cargo");
+    let mut command = command("cargo");
     // The whole workspace, as in `make test`, so that its build is reused.
     command.args(["test", "--workspace", "--features", "quintet-server/torch", "--test", "suite", "--", "torch"]);
     // The build reads LIBTORCH; the built programs need LD_LIBRARY_PATH.
