@@ -19,6 +19,12 @@ impl Reshape {
         fixed(&self.from) == fixed(&self.to) && dynamic(&self.from) == dynamic(&self.to)
     }
 
+    /// Whether a concrete shape is one before.
+    fn maps(&self, before: &[usize], batches: bool) -> bool {
+        let dims = before.get(usize::from(batches)..).unwrap_or_default();
+        dims.len() == self.from.len() && dims.iter().zip(&self.from).all(|(dim, from)| from.is_none_or(|it| it == *dim))
+    }
+
     /// The shape after, for a concrete shape before. Dynamic dimensions keep their order.
     fn shape(&self, before: &[usize], batches: bool) -> Shape {
         let (rows, dims) = before.split_at(usize::from(batches).min(before.len()));
@@ -63,7 +69,10 @@ impl Instance for Reshaped {
             .into_iter()
             .zip(&self.outputs)
             .map(|(tensor, reshape)| match (tensor, reshape) {
-                (Some(tensor), Some(reshape)) => reshape.apply(&tensor, batches).map(Some),
+                // A run may give another shape than the model file announces; there is nothing to map then.
+                (Some(tensor), Some(reshape)) if reshape.maps(tensor.shape().dims(), batches) => {
+                    reshape.apply(&tensor, batches).map(Some)
+                }
                 (tensor, _) => Ok(tensor),
             })
             .collect()
@@ -93,6 +102,15 @@ mod tests {
         assert_eq!(reshape(&[], &[1]).shape(&[8], true), Shape::new([8, 1]));
         assert_eq!(reshape(&[4, -1], &[2, -1, 2]).shape(&[4, 7], false), Shape::new([2, 7, 2]));
         assert_eq!(reshape(&[-1, 2, -1], &[-1, -1, 2]).shape(&[1, 5, 2, 7], true), Shape::new([1, 5, 7, 2]));
+    }
+
+    #[test]
+    fn maps_only_the_shapes_that_the_model_announces() {
+        assert!(reshape(&[], &[1]).maps(&[], false) && reshape(&[], &[1]).maps(&[8], true));
+        assert!(!reshape(&[], &[1]).maps(&[2], false) && !reshape(&[], &[1]).maps(&[8, 2], true));
+        assert!(
+            reshape(&[4, -1], &[2, 2, -1]).maps(&[4, 7], false) && !reshape(&[4, -1], &[2, 2, -1]).maps(&[5, 7], false)
+        );
     }
 
     #[test]
