@@ -65,9 +65,12 @@ class Wheel(unittest.TestCase):
             self.assertEqual(demo.returncode, 0, demo.stderr)
             self.assertIn(f"{environment}/lib/", demo.stderr)
             self.assertRegex(demo.stderr, r"site-packages/onnxruntime/capi/libonnxruntime\.")
-            [report] = Path(root, "results").glob("*/report.json")
-            measured = {cell["lane"] for cell in json.loads(report.read_text(encoding="utf-8"))["cells"]}
-            self.assertEqual(measured, LANES)
+            reports = [json.loads(file.read_text(encoding="utf-8")) for file in Path(root, "results").glob("*/report.json")]
+            self.assertEqual(len(reports), 2)
+            for report in reports:
+                self.assertEqual({cell["lane"] for cell in report["cells"]}, LANES)
+            self.assertRegex(demo.stdout, r"loopback.*rtt=35ms,up=20mbit")
+            self.assertRegex(demo.stdout, r"fresh ÷ reused \d")
             help_text = run(environment / "bin/quintet", "bench", "run", "--help", env=clean)
             self.assertIn("--preset", help_text)
 

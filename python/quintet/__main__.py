@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 LISTENERS = ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"]
-# Only the serial part of the benchmark's preset quick, with single images: `--concurrency` without a number leaves out the rest.
-QUICK = ["--concurrency", "--batches=1"]
 
 
 def program(name):
@@ -34,7 +32,10 @@ def suite(arch):
 
 
 def demo(arch, flags):
-    """Serves a model on free ports, measures its lanes, and stops the server; returns the benchmark's exit status."""
+    """Serves a model on free ports and shows what the network costs; on a terminal it serves on until Ctrl-C, for its page.
+
+    Returns the benchmark's exit status.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "ports.json")
         command = [*suite(arch), *(f"--{listener}-port=0" for listener in LISTENERS), f"--ports-file={file}"]
@@ -46,8 +47,12 @@ def demo(arch, flags):
                     time.sleep(0.05)
                 ports = json.loads(file.read_text(encoding="utf-8"))
                 urls = [f"--{listener}-url=http://127.0.0.1:{port}" for listener, port in ports.items()]
-                bench = [program("quintet-bench"), "run", f"--model={arch}", *urls, *flags]
-                return subprocess.run(bench, check=False).returncode
+                bench = [program("quintet-bench"), "demo", f"--model={arch}", *urls, *flags]
+                status = subprocess.run(bench, check=False).returncode
+                if status == 0 and sys.stdin.isatty() and sys.stderr.isatty():
+                    print(f"the page, until Ctrl-C: http://127.0.0.1:{ports['jpeg']}/", file=sys.stderr)
+                    server.wait()
+                return status
             finally:
                 server.terminate()
 
@@ -56,18 +61,18 @@ def main():
     """The command line."""
     parser = argparse.ArgumentParser(prog="quintet", description="Serves image models on five lanes, and measures them.")
     commands = parser.add_subparsers(dest="command", required=True)
-    demo_parser = commands.add_parser("demo", help="serve a ResNet-18 with random weights, measure it, write a report")
-    demo_parser.add_argument("--quick", action="store_true", help="one image at a time, and few requests")
+    demo_parser = commands.add_parser("demo", help="serve a ResNet-18 with random weights and show what the network costs")
+    demo_parser.add_argument("--quick", action="store_true", help="few requests: that everything works, not what is faster")
     serve_parser = commands.add_parser("serve", help="serve five lanes on their default ports until Ctrl-C")
     for sub, arch in [(demo_parser, "resnet18"), (serve_parser, "resnet50")]:
         sub.add_argument("--arch", default=arch, help="resnet18, 34, 50, 101 or 152 (%(default)s)")
-    demo_parser.epilog = "More flags are those of `quintet-bench run`."
+    demo_parser.epilog = "More flags are those of `quintet-bench demo`."
     serve_parser.epilog = "More flags are those of `quintet-server suite`."
     commands.add_parser("bench", help="quintet-bench: its commands and flags follow", add_help=False)
     arguments, flags = parser.parse_known_args()
     try:
         if arguments.command == "demo":
-            sys.exit(demo(arguments.arch, [*(QUICK if arguments.quick else []), *flags]))
+            sys.exit(demo(arguments.arch, [*(["--quick"] if arguments.quick else []), *flags]))
         command = suite(arguments.arch) + flags if arguments.command == "serve" else [program("quintet-bench"), *flags]
         sys.stdout.flush()
         os.execv(command[0], command)

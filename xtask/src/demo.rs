@@ -1,6 +1,10 @@
 //! `cargo xtask demo` and `cargo xtask serve`: build the programs and a model, and serve the five lanes.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, stderr, stdin},
+    path::Path,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 
@@ -10,15 +14,24 @@ use crate::{
     suite::{MODELS, bench_command, build_model, prepare, server_command, with_pixels},
 };
 
-/// Serves `arch` on free ports and benchmarks the lanes with the quick preset. Returns the benchmark's exit status.
+/// Serves `arch`, also as a model of pixels, on free ports, and shows what the network costs (`quintet-bench demo`). On a terminal
+/// it serves on until Ctrl-C, for its page. Returns the benchmark's exit status.
 ///
 /// # Errors
 /// When a build fails, or the server does not become ready.
 pub(crate) fn demo(arch: &str, extra_args: &[String]) -> anyhow::Result<ExitCode> {
     let server = prepare(arch)?;
-    let mut server = Server::start(server_command(&server, Path::new(MODELS), arch), SUITE)?;
-    let status = bench_command(&server, arch).args(extra_args).status().context("cannot start the benchmark")?;
-    server.stop()?;
+    build_model("release", arch, "u8")?;
+    let mut server = Server::start(server_command(&server, Path::new(MODELS), &with_pixels(arch)), SUITE)?;
+    let mut bench = bench_command("demo", &server, arch);
+    let status = bench.args(extra_args).status().context("cannot start the benchmark")?;
+    if stdin().is_terminal() && stderr().is_terminal() && status.success() {
+        eprintln!("the page, until Ctrl-C: http://127.0.0.1:{}/", server.ports()["jpeg"]);
+        server.wait()?;
+    } else {
+        eprintln!("the page: cargo xtask serve --arch {arch}, then http://127.0.0.1:8002/");
+        server.stop()?;
+    }
     Ok(exit_code(status))
 }
 

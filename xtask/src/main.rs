@@ -54,12 +54,12 @@ enum Command {
         #[arg(long)]
         openvino: bool,
     },
-    /// Build a model, serve it on five lanes and benchmark them
+    /// Build a model, serve it on five lanes and measure them, on this machine and over an emulated link
     Demo {
         /// The model
         #[arg(long, default_value = "resnet18")]
         arch: String,
-        /// More flags for `quintet-bench run`
+        /// More flags for `quintet-bench demo`, such as --quick
         #[arg(last = true)]
         extra_args: Vec<String>,
     },

@@ -77,6 +77,14 @@ impl Server {
     /// When the server does not end with status 0.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         run("kill", &["-TERM", &self.process.id().to_string()])?;
+        self.wait()
+    }
+
+    /// Waits until the server has ended.
+    ///
+    /// # Errors
+    /// When it does not end with status 0.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<()> {
         let status = self.process.wait().context("cannot wait for the server")?;
         if !status.success() {
             bail!("the server did not drain: {status}");

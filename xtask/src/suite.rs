@@ -15,14 +15,14 @@ use crate::{
 /// The model repository of `demo` and `serve`: the server's default.
 pub(crate) const MODELS: &str = ".quintet/models";
 
-/// The command that benchmarks all lanes of a server with the quick preset.
-pub(crate) fn bench_command(server: &Server, arch: &str) -> Command {
-    let mut command = Command::new(program("release", "quintet-bench"));
-    command.args(["run", "--preset=quick", "--model", arch]).current_dir(root());
+/// The command of the benchmark, `run` or `demo`, with the model and the lanes of a server.
+pub(crate) fn bench_command(command: &str, server: &Server, arch: &str) -> Command {
+    let mut bench = Command::new(program("release", "quintet-bench"));
+    bench.args([command, "--model", arch]).current_dir(root());
     for (listener, port) in server.ports() {
-        command.arg(format!("--{listener}-url=http://127.0.0.1:{port}"));
+        bench.arg(format!("--{listener}-url=http://127.0.0.1:{port}"));
     }
-    command
+    bench
 }
 
 /// Builds the programs and the model. Returns the path of `quintet-server`.

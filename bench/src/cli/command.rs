@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     cli::{
         compare::{self, CompareCommand},
+        demo::{self, DemoArgs},
         explain::{self, ExplainArgs},
         floor,
         link::{self, LinkArgs},
@@ -44,6 +45,14 @@ pub enum Command {
     /// or a lane cannot be reached, 3 a condition of --fail-on holds, 130 interrupted.
     #[command(args_override_self = true)]
     Run(Box<RunCommand>),
+    /// Show what the network costs: single images to every lane, as they are and over an emulated link.
+    ///
+    /// Two runs of two minutes together on two cores with ResNet-18: the lanes as they are, with JPEG and tensors; the same over a
+    /// round trip of 35 ms and 20 Mbit/s, on kept and on fresh connections. Prints one table and what its times depend on.
+    ///
+    /// Exit status: that of `run`.
+    #[command(args_override_self = true)]
+    Demo(Box<DemoArgs>),
     /// Print the JSON schema of report.json.
     Schema,
     /// Compare servers with a bare socket that carries the same bytes (the floor), in one run.
@@ -92,6 +101,7 @@ pub enum Command {
 pub async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args).await,
+        Command::Demo(args) => demo::demo(&args).await,
         Command::Slo(args) => slo::slo(&args).await,
         Command::Selftest(args) => selftest::selftest(&args).await,
         Command::Schema => show(schema::schema().map_err(Into::into)),

@@ -6,6 +6,7 @@
 pub mod command;
 pub mod compare;
 pub mod data_args;
+pub mod demo;
 pub mod explain;
 pub mod fail_on;
 pub mod floor;

@@ -1,10 +1,11 @@
 //! Writes reports as HTML, SVG, Markdown, CSV and JSON.
 //!
-//! [`answer`] is the few lines for the terminal. [`tables`] builds the tables in their order and [`table`] formats values; [`markdown`], [`html`], [`csv`] and
-//! [`json`] write them; [`files`] writes and reads a report's files. To add a column, change the function of its table
+//! [`answer`] is the few lines for the terminal, [`answers`] those of several runs. [`tables`] builds the tables in their order
+//! and [`table`] formats values; [`markdown`], [`html`], [`csv`] and [`json`] write them; [`files`] writes and reads a report's files. To add a column, change the function of its table
 //! in [`tables`], [`axes`], [`differences`], [`waterfalls`] or [`verdicts`]. [`compare`] and [`changes`] compare saved runs.
 
 pub mod answer;
+pub mod answers;
 pub mod axes;
 pub mod capacity;
 pub mod changes;

@@ -88,7 +88,7 @@ impl<'a> Subject<'a> {
 
     /// Benchmarks the lanes with the quick preset; the report's folder has this name.
     pub(super) fn bench(&self, server: &Server, name: &str, flags: &[&str]) -> anyhow::Result<Run> {
-        let mut command = suite::bench_command(server, self.arch);
+        let mut command = suite::bench_command("run", server, self.arch);
         command.args(flags);
         self.run(command, name)
     }
@@ -97,7 +97,7 @@ impl<'a> Subject<'a> {
     pub(super) fn compare(&self, server: &Server, cpu: &Server) -> anyhow::Result<Vec<Lane>> {
         let peers: Vec<_> =
             cpu.ports().iter().map(|(listener, port)| format!("{listener}=http://127.0.0.1:{port}")).collect();
-        let mut command = suite::bench_command(server, self.arch);
+        let mut command = suite::bench_command("run", server, self.arch);
         command.arg(format!("--against={CPU}={}", peers.join(",")));
         // Nothing is measured: each lane answers the least that a run has.
         command.args(["--batches=1", "--concurrency", "--iterations=1", "--blocks=1"]);
