@@ -20,15 +20,18 @@ use axum::{
     routing::{get, post},
 };
 
-pub use self::lane::{Lane, Protocol};
 use self::{asker::Asker, state::Page};
+pub use self::{
+    asker::Limits,
+    lane::{Lane, Protocol},
+};
 
 /// The routes of a page that asks these lanes, and shows the runs of the benchmark in the folder `results`.
 ///
 /// # Errors
 /// When the page's thread cannot be started.
-pub fn router(lanes: Vec<Lane>, results: PathBuf) -> io::Result<Router> {
-    let page = Page { lanes, asker: Asker::start()?, results };
+pub fn router(lanes: Vec<Lane>, results: PathBuf, limits: Limits) -> io::Result<Router> {
+    let page = Page { lanes, asker: Asker::start(limits)?, results };
     Ok(Router::new()
         .route("/", get(files::index))
         .route("/page/files/{file}", get(files::file))

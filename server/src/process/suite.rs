@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -184,7 +185,9 @@ fn page(listeners: &[Listed<'_>], names: &[String], settings: &Settings) -> anyh
         })
     };
     let lanes = listeners.iter().filter_map(lane).collect();
-    page::router(lanes, settings.results.clone()).context("cannot start the thread of the page")
+    let limits =
+        page::Limits { waiting: settings.page_max_waiting, time: Duration::from_secs(settings.page_timeout_secs) };
+    page::router(lanes, settings.results.clone(), limits).context("cannot start the thread of the page")
 }
 
 fn max_input(settings: &Settings) -> InputLimit {

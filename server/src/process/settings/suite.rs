@@ -97,6 +97,12 @@ settings! {
     /// Folder with the runs of quintet-bench that the page shows [default: results]
     #[arg(value_name = "DIR")]
     results: PathBuf = "results".into(), "QUINTET_RESULTS";
+    /// Maximum number of questions of the page that wait for their turn, so that waiting has an end; further ones get 503 [default: 16]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    page_max_waiting: usize = 16, "QUINTET_PAGE_MAX_WAITING";
+    /// Seconds that one question of the page may take, so that a lane that does not answer does not stop the page [default: 60]
+    #[arg(value_name = "SECONDS", help_heading = "Limits")]
+    page_timeout_secs: u64 = 60, "QUINTET_PAGE_TIMEOUT_SECS";
     /// Format of the log lines on stderr; QUINTET_LOG sets the level, e.g. info or quintet_server=debug [default: text]
     #[arg(value_enum)]
     log_format: LogFormat = LogFormat::Text, "QUINTET_LOG_FORMAT";
@@ -140,6 +146,8 @@ impl Settings {
             (self.service.len(), "service"),
             (self.max_input_bytes, "max_input_bytes"),
             (self.common.max_connections, "max_connections"),
+            (self.page_max_waiting, "page_max_waiting"),
+            (self.page_timeout_secs as usize, "page_timeout_secs"),
         ];
         for (value, name) in counts {
             anyhow::ensure!(value > 0, "{name} must be at least 1");
