@@ -7,7 +7,7 @@ setup: ; cargo xtask setup --tests
 # The tests run on the CPU on any machine.
 test: export GPU = off
 test: setup ; ORT_DYLIB_PATH=$(CURDIR)/.quintet/onnxruntime cargo test --workspace
-test-gpu-library: ; cargo xtask setup --tests --gpu-library && cargo test -p quintet-server --test suite -- --ignored --nocapture gpu_library
+test-gpu-library: ; cargo xtask setup --tests --gpu-library && cargo test --workspace --test suite -- --ignored --nocapture gpu_library
 bench-triton: ; cargo xtask bench-triton
 perf-analyzer: ; cargo xtask perf-analyzer
 test-openvino: export GPU = off
