@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use crate::{
@@ -27,8 +28,12 @@ pub(crate) fn bench_command(command: &str, server: &Server, arch: &str) -> Comma
 
 /// Builds the programs and the model. Returns the path of `quintet-server`.
 pub(crate) fn prepare(arch: &str) -> anyhow::Result<PathBuf> {
-    setup(false)?;
-    build_release()?;
+    // Downloads wait for the network, compilers for the processor.
+    thread::scope(|scope| {
+        let downloads = scope.spawn(|| setup(false));
+        build_release()?;
+        downloads.join().map_err(|_| anyhow::anyhow!("the set-up panicked"))?
+    })?;
     build_model("release", arch, "fp32")?;
     Ok(program("release", "quintet-server"))
 }

@@ -21,7 +21,7 @@ use crate::{
 const QUICK: &str = "--quick";
 
 /// What both runs measure: single images in each form that differs in size, one after the other.
-const BOTH: [&str; 4] = ["--batches=1", "--concurrency", "--payload=jpeg,fp32", "--blocks=4"];
+const BOTH: [&str; 3] = ["--batches=1", "--concurrency", "--payload=jpeg,fp32"];
 /// A round trip across a continent, and an uplink as in an office or a home.
 const LINK: [&str; 2] = ["--link=rtt=35ms,up=20mbit", "--connection=reused,fresh"];
 
@@ -48,8 +48,9 @@ pub async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     // Each run is a process with a command line of its own, which its report keeps, so that it can be repeated and resumed.
     let given: Vec<OsString> = flags_of_run(std::env::args_os().collect());
     let sizes = |many, few| if args.quick { few } else { many };
-    let loopback = sizes(["--iterations=16", "--warmup=2"], ["--iterations=4", "--warmup=1"]);
-    let over_link = sizes(["--iterations=8", "--warmup=2"], ["--iterations=4", "--warmup=1"]);
+    let few = ["--iterations=4", "--blocks=2", "--warmup=1"];
+    let loopback = sizes(["--iterations=16", "--blocks=8", "--warmup=2"], few);
+    let over_link = sizes(["--iterations=8", "--blocks=4", "--warmup=2"], few);
     let (first, worse) = run(&[&loopback[..], &BOTH], &given, &args.output).await?;
     if worse > 1 {
         return Ok(ExitCode::from(worse));
