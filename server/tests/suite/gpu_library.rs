@@ -54,7 +54,8 @@ fn without_a_gpu_a_strict_policy_does_not_start() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    let reasons = after(&stderr, "error: ");
+    // The log has the word as well: why TensorRT for RTX cannot be used.
+    let reasons: Vec<_> = stderr.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
     assert!(
         matches!(reasons[..], [reason] if reason.contains(": tensorrt: ") && reason.contains("cannot open")),
         "{stderr}"
