@@ -85,6 +85,10 @@ impl Tuning {
             GraphLevel::Basic => builder.with_optimization_level(GraphOptimizationLevel::Level1)?,
             GraphLevel::Off => builder.with_optimization_level(GraphOptimizationLevel::Disable)?,
         };
+        if library.threads.spin {
+            // Only while a model runs: after the last run the cores belong to transports and clients.
+            builder = builder.with_config_entry("session.force_spinning_stop", "1")?;
+        }
         if self.has_own_threads() {
             builder = builder.with_independent_thread_pool()?;
         }

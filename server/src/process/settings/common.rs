@@ -81,7 +81,7 @@ settings! {
     /// Threads for one operator, for models that do not set their own number; all services share them [default: 0, one for each core]
     #[arg(value_name = "N")]
     intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
-    /// Whether ONNX Runtime's threads spin for a moment when they have nothing to do: they start the next operator sooner, but occupy cores meanwhile, which transports and other services may need; auto: if there are more cores than --intra-op-threads [default: auto]
+    /// Whether ONNX Runtime's threads spin between the operators of a run: they start the next one sooner, but occupy cores meanwhile; between runs they never do; auto: if there is a core for each of --intra-op-threads [default: auto]
     #[arg(value_enum)]
     intra_op_spin: IntraOpSpin = IntraOpSpin::Auto, "QUINTET_INTRA_OP_SPIN";
     /// Seconds without a request after which a model closes its file and gives back its memory, also that of a GPU; it stays ready, and the next request waits until the file is open again; 0 keeps it open [default: 0]

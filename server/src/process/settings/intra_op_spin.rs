@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum IntraOpSpin {
-    /// If there are more cores than threads
+    /// If there is a core for each thread
     Auto,
     /// Always
     On,
@@ -15,11 +15,11 @@ pub enum IntraOpSpin {
 }
 
 impl IntraOpSpin {
-    /// Whether the threads of a pool of this size spin on this many cores. A spinning thread must not take the core of a
-    /// transport or of another service, so by default there must be one that the pool leaves free.
+    /// Whether the threads of a pool of this size spin on this many cores. They do so while a model runs; with more threads than
+    /// cores one would spin in the place of another that has work.
     pub fn spins(self, intra_op_threads: usize, cores: usize) -> bool {
         match self {
-            Self::Auto => intra_op_threads < cores,
+            Self::Auto => intra_op_threads <= cores,
             Self::On => true,
             Self::Off => false,
         }
@@ -31,9 +31,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spins_by_itself_only_where_a_core_stays_free() {
+    fn spins_by_itself_only_where_each_thread_has_a_core() {
         let spins = |choice: IntraOpSpin| [(1, 2), (2, 2), (4, 2)].map(|(threads, cores)| choice.spins(threads, cores));
-        assert_eq!(spins(IntraOpSpin::Auto), [true, false, false]);
+        assert_eq!(spins(IntraOpSpin::Auto), [true, true, false]);
         assert_eq!((spins(IntraOpSpin::On), spins(IntraOpSpin::Off)), ([true; 3], [false; 3]));
     }
 }
