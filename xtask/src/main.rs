@@ -168,9 +168,9 @@ enum Command {
     },
     /// Check the imports against the tables of docs/architecture.md: they point down the layers, without cycles
     Layers,
-    /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
+    /// Check the files of the deployment (images, compose, Kubernetes, Prometheus, Grafana), and run the examples
     CheckDeploy,
-    /// Use the server's page in headless Chromium, and take pictures of it into target/page; needs Chromium
+    /// Use the server's page and examples/ask.html in headless Chromium, and take pictures into target/page; needs Chromium
     ///
     /// The variable CHROMIUM names its program.
     CheckPage,
