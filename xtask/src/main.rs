@@ -4,6 +4,7 @@ mod bench_triton;
 mod check_dependencies;
 mod check_deploy;
 mod check_page;
+mod client_examples;
 mod conformance;
 mod demo;
 mod floor;
@@ -121,6 +122,13 @@ enum Command {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..))]
         requests: u32,
     },
+    /// Run others' clients against the server: examples of Triton and OpenVINO Model Server, KServe's client, perf_analyzer
+    ClientExamples {
+        /// A checkout of Triton's repository `client`
+        triton_client: PathBuf,
+        /// A checkout of OpenVINO Model Server's repository `model_server`
+        model_server: PathBuf,
+    },
     /// Benchmark the suite and the stock tritonserver together, and check the report
     BenchTriton,
     /// Serve the models of Python packages, and compare the answers with ONNX Runtime's (237 MB of packages, once)
@@ -214,6 +222,9 @@ fn main() -> ExitCode {
         Command::Serve { arch, extra_args } => demo::serve(&arch, &extra_args),
         Command::PerfAnalyzer { arch, extra_args } => perf_analyzer::measure(&arch, &extra_args),
         Command::PeersClients { arch, rounds, requests } => peers_clients::peers_clients(&arch, rounds, requests),
+        Command::ClientExamples { triton_client, model_server } => {
+            client_examples::client_examples(&triton_client, &model_server)
+        }
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestModels => test_models::test_models(),
         Command::TestTorch => test_torch::test_torch(),
