@@ -1,4 +1,5 @@
-"""Puts the programs of the folder QUINTET_PROGRAMS into the wheel, and names the platform that they need."""
+"""Puts the programs of the folder QUINTET_PROGRAMS into the wheel, with the man pages and completions beside them, and names the
+platform that they need."""
 
 import os
 import platform
@@ -17,6 +18,9 @@ class Programs(BuildHookInterface):
         folder = Path(os.environ["QUINTET_PROGRAMS"])
         programs = {str(folder / name): name for name in PROGRAMS}
         build_data["shared_scripts"] = programs
+        # As `cargo xtask package` writes them.
+        if (folder / "share").is_dir():
+            build_data["shared_data"] = {str(folder / "share"): "share"}
         build_data["pure_python"] = False
         # Any Python 3: the programs are no extension modules.
         build_data["tag"] = f"py3-none-{platform_tag(programs)}"

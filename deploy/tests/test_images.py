@@ -7,7 +7,7 @@ import unittest
 from support import ROOT, program, quintet, read, run
 
 DOCKERFILES = ["Dockerfile", "Dockerfile.gpu", "deploy/peers/pytorch/Dockerfile"]
-SCRIPTS = ["deploy/images/all-in-one", "deploy/image-size", "deploy/peers/triton/serve-trt", "xtask/src/gpu_check/unpack-and-check"]
+SCRIPTS = ["deploy/images/all-in-one", "deploy/image-size", "deploy/peers/triton/serve-trt", "examples/ask.sh", "xtask/src/gpu_check/unpack-and-check"]
 
 
 class Images(unittest.TestCase):

@@ -1,4 +1,5 @@
-"""Builds the wheel, installs it into a fresh environment and runs the demo from it; checks the unit of the Debian package."""
+"""Builds the wheel, installs it into a fresh environment and runs the demo from it; checks the unit of the Debian package, man
+pages and completions."""
 
 import json
 import os
@@ -12,7 +13,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from support import ROOT, on_path, quintet, read, run
+from support import ROOT, from_package, on_path, quintet, read, run
 
 PROGRAMS = ["quintet-server", "quintet-bench", "quintet-models"]
 LANES = {"jpeg", "onnx-http", "onnx-grpc", "trt-http", "trt-grpc"}
@@ -93,8 +94,39 @@ class Debian(unittest.TestCase):
         for source, _, _ in package["assets"]:
             if source.startswith("../") and ".quintet" not in source:
                 self.assertTrue((ROOT / "server" / source).exists(), source)
-        programs = {source.rsplit("/", 1)[1] for source, _, _ in package["assets"] if source.startswith("target/release/")}
+        programs = {source.rsplit("/", 1)[1] for source, _, _ in package["assets"] if source.startswith("target/release/quintet")}
         self.assertEqual(programs, set(PROGRAMS))
+
+
+class Help(unittest.TestCase):
+    """What packages take from the programs themselves."""
+
+    def commands(self, name):
+        listed = run(quintet(name), "--help").split("\nCommands:\n")[1].split("\n\n")[0]
+        return [line.split()[0] for line in listed.splitlines() if re.match(r"  \w", line)]
+
+    def test_each_command_has_a_man_page_that_renders(self):
+        mandoc = from_package("mandoc", "mandoc")
+        for name in PROGRAMS:
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                run(quintet(name), "man", folder)
+                pages = {path.stem: path for path in Path(folder).glob("*.1")}
+                commands = [command for command in self.commands(name) if command != "help"]
+                self.assertEqual(set(pages), {name, *(f"{name}-{command}" for command in commands)})
+                for page in pages.values() if mandoc else []:
+                    text = run(mandoc, "-T", "utf8", "-W", "error", page)
+                    self.assertRegex(text, r"(?s)N.*A.*M.*E.*" + page.stem)
+
+    def test_completions_name_every_command(self):
+        for name in PROGRAMS:
+            for shell in ["bash", "zsh", "fish"]:
+                with self.subTest(name, shell=shell), tempfile.NamedTemporaryFile("w", suffix=shell) as script:
+                    script.write(run(quintet(name), "completions", shell))
+                    script.flush()
+                    words = set(re.findall(r"[\w-]+", Path(script.name).read_text(encoding="utf-8")))
+                    self.assertEqual({name, *self.commands(name)} - words, set())
+                    if interpreter := on_path(shell):
+                        run(interpreter, "-n", script.name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! The command line: `build`, `passthrough`, `fetch`, `verify`, `time`, `weights`, `list`.
+//! The command line: `build`, `passthrough`, `fetch`, `verify`, `time`, `weights`, `list`, `completions`.
 
 use std::{
     io::{self, Write as _},
@@ -9,7 +9,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use quintet_onnxruntime::{Loaded, ThreadPool};
 
 use crate::{
@@ -52,6 +53,20 @@ enum Command {
     Weights(SeededWeights),
     /// List the architectures with their parameters, GFLOPs and embedding length
     List,
+    /// Print the completions of a shell
+    ///
+    /// bash reads them from ~/.local/share/bash-completion/completions/quintet-models, fish from
+    /// ~/.config/fish/completions/quintet-models.fish, zsh from the file _quintet-models in a folder of its fpath.
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write a man page of each command into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -62,7 +77,7 @@ struct Build {
     /// Random weights: the same seed gives the same model everywhere
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "weights")]
     seed: u64,
-    /// Weights from a .safetensors file with torchvision's names
+    /// Weights from a .safetensors file with torchvision's names [default: random ones from --seed]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     #[command(flatten)]
@@ -89,7 +104,7 @@ struct Fetch {
     #[arg(long, value_name = "OWNER/NAME")]
     repo: Option<String>,
     /// A branch, tag or commit of the repository
-    #[arg(long, default_value = "main")]
+    #[arg(long, value_name = "NAME", default_value = "main")]
     revision: String,
     /// The folder for downloads [default: Hugging Face's cache, $HF_HOME/hub or ~/.cache/huggingface/hub]
     #[arg(long, value_name = "DIR")]
@@ -107,8 +122,8 @@ struct Target {
     /// The model repository; each model becomes a directory in it
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// The type of the models' input: fp32, fp16 (half the bytes), u8 (pixels, a quarter of the bytes); int8 takes
-    /// FP32 and computes in INT8, and is calibrated in ONNX Runtime
+    /// The models to write, by the type of their input, separated by commas: fp32, fp16 (half the bytes), u8 (pixels, a
+    /// quarter of the bytes); int8 takes FP32 and computes in INT8, and is calibrated in ONNX Runtime
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_values_t = Variant::UNCALIBRATED)]
     variants: Vec<Variant>,
     /// A folder of photographs, at least 3, on which int8 is calibrated; every third one is held back to measure the
@@ -120,7 +135,7 @@ struct Target {
     /// The largest batch a server may form
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_batch_size: usize,
-    /// Batch sizes that the server warms up [default: 1,4,8,16,32 up to the maximum]
+    /// Batch sizes that the server warms up, separated by commas [default: 1,4,8,16,32 up to the maximum]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     warm_batch_sizes: Option<Vec<usize>>,
 }
@@ -152,13 +167,13 @@ struct Time {
     /// The model's name in it; the model must have one input, of FP32
     #[arg(long, value_name = "NAME")]
     model: String,
-    /// The shape of the input, e.g. 8,3,224,224
+    /// The shape of the input, which is all ones, e.g. 8,3,224,224
     #[arg(long, value_delimiter = ',', value_name = "DIM,...", required_unless_present = "photo")]
     shape: Vec<usize>,
-    /// A JPEG, PNG or WebP image as the input instead; each run decodes and preprocesses it
+    /// A photograph (JPEG, PNG, WebP, GIF, BMP or TIFF) as the input instead; each run decodes and preprocesses it
     #[arg(long, value_name = "FILE", conflicts_with = "shape")]
     photo: Option<PathBuf>,
-    /// Run on this GPU instead of the CPU, with ONNX Runtime's CUDA provider and the server's options
+    /// Number of the GPU to run on, with ONNX Runtime's CUDA provider and the server's options [default: the CPU]
     #[arg(long, value_name = "N")]
     gpu: Option<i32>,
     /// Let ONNX Runtime's threads spin while they wait, as its programs and Triton do by default
@@ -222,6 +237,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Weights(args) => weights(&args)?,
         Command::List => list()?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "quintet-models", &mut script);
+            io::stdout().write_all(&script).context("stdout")?;
+        }
+        Command::Man { folder } => {
+            clap_mangen::generate_to(Cli::command(), &folder).with_context(|| folder.display().to_string())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ pub enum Variant {
     Fp16,
     /// UINT8 `[N,224,224,3]`, plain pixels: 150,528 bytes an image.
     U8,
-    /// FP32 as for [`Self::Fp32`], but convolutions and the linear layer compute in INT8, after a calibration.
+    /// FP32 `[N,3,224,224]`, normalised, but convolutions and the linear layer compute in INT8, after a calibration.
     Int8,
 }
 

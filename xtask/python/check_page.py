@@ -1,9 +1,9 @@
 """Uses the page of a running suite in headless Chromium, as a person would, and takes pictures of it.
 
-    check_page.py CHROMIUM URL PHOTOGRAPH PICTURES
+    check_page.py CHROMIUM URL PHOTOGRAPH PICTURES EXAMPLE
 
-CHROMIUM is the browser's program, URL the jpeg service, PHOTOGRAPH a file to drop on the page, PICTURES a folder. Prints
-what was checked; exit status 1 says what was not as it should be. Needs Python 3.10 and its standard library: the browser
+CHROMIUM is the browser's program, URL the jpeg service, PHOTOGRAPH a file to drop on the page, PICTURES a folder, EXAMPLE where
+examples/ask.html is served, which the suite allows. Prints what was checked; exit status 1 says what was not as it should be. Needs Python 3.10 and its standard library: the browser
 is driven over a pipe (its DevTools protocol).
 """
 
@@ -278,19 +278,39 @@ def misuse(browser):
     print("a file that is no photograph: each lane's own refusal")
 
 
+def example(browser, url, photograph, page):
+    """Asks from a page of another site, which the server allows, and from the same page under a name that it does not."""
+    for address, wanted in [(page, "answered"), (page.replace("127.0.0.1", "localhost"), "does it run, with --allow-origin")]:
+        browser("Page.navigate", url=f"{address}?lane={url}")
+        browser.wait("the example", f"location.href.startsWith({json.dumps(address)}) && document.readyState === 'complete'")
+        field = browser("Runtime.evaluate", expression="document.getElementById('photograph')")["result"]["objectId"]
+        browser("DOM.setFileInputFiles", objectId=field, files=[str(photograph)])
+        browser.wait(wanted, f"document.getElementById('note').textContent.includes({json.dumps(wanted)})")
+        shown = browser.evaluate("[...document.querySelectorAll('#classes li')].map((it) => it.textContent.split(':')[0])")
+        check(shown == (classes(url, photograph) if wanted == "answered" else []), shown)
+    print("examples/ask.html: answered where the server allows its site, and refused elsewhere")
+
+
 def main():
-    program, url, photograph, folder = sys.argv[1:]
+    program, url, photograph, folder, page = sys.argv[1:]
+    photograph = pathlib.Path(photograph).resolve()
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         try:
-            use(browser, url, pathlib.Path(photograph).resolve())
+            use(browser, url, photograph)
             runs(browser)
             pictures(browser, folder)
             misuse(browser)
         finally:
             browser.end()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        other = Browser(program, profile)
+        try:
+            example(other, url, photograph, page)
+        finally:
+            other.end()
     elsewhere = [it for it in browser.requests if not it.startswith((f"{url}/", "blob:", "about:"))]
     check(not elsewhere, f"requests to elsewhere: {elsewhere}")
     check(not browser.complaints, f"the browser complains: {browser.complaints}")

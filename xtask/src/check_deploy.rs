@@ -1,4 +1,4 @@
-//! `cargo xtask check-deploy`: checks the deployment's files with linters, schemas and the programs' help.
+//! `cargo xtask check-deploy`: checks the deployment's files with linters, schemas and the programs' help, and runs the examples.
 
 use std::process::Command;
 
@@ -10,13 +10,13 @@ use crate::{
 };
 
 /// Builds the programs and runs `deploy/tests`, which need no container engine or cluster. They start the programs on ONNX
-/// Runtime for the CPU.
+/// Runtime for the CPU, and run the examples.
 ///
 /// # Errors
 /// When a check fails, or its Python packages cannot be installed.
 pub(crate) fn check_deploy() -> anyhow::Result<()> {
     let python = deploy_python()?;
-    setup(false)?;
+    setup(true)?;
     build_programs()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::project::root().join("target"), Into::into);
     let status = Command::new(python)

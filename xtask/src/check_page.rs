@@ -1,8 +1,9 @@
 //! `cargo xtask check-page`: uses the server's page in headless Chromium, as a person would, and takes pictures of it.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, ensure};
@@ -38,7 +39,7 @@ const RUN: [&str; 10] = [
     "--payload=fp32",
 ];
 
-/// Serves the suite, measures it twice for the page to show, and drives the page. Without Chromium nothing is run, and a
+/// Serves the suite, measures it twice for the page to show, and drives the page, then `examples/ask.html`. Without Chromium nothing is run, and a
 /// line says so.
 ///
 /// # Errors
@@ -57,7 +58,8 @@ pub(crate) fn check_page() -> anyhow::Result<()> {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&results).with_context(|| folder.display().to_string())?;
     let mut command = server_command(&program("debug", "quintet-server"), Path::new(MODELS), &with_pixels(ARCH));
-    command.arg("--results").arg(&results);
+    let examples = Examples::serve()?;
+    command.arg("--results").arg(&results).arg("--allow-origin").arg(&examples.origin);
     let mut server = Server::start(command, SUITE)?;
     for _ in 0..2 {
         measure(&server, &results)?;
@@ -68,6 +70,7 @@ pub(crate) fn check_page() -> anyhow::Result<()> {
         .arg(format!("http://127.0.0.1:{}", server.ports()["jpeg"]))
         .arg(root().join("photos/rocket.jpg"))
         .arg(&folder)
+        .arg(format!("{}/ask.html", examples.origin))
         .status()
         .context("cannot start check_page.py: it needs Python 3.10 or later")?;
     ensure!(status.success(), "the page is not as it should be");
@@ -94,4 +97,35 @@ fn measure(server: &Server, results: &Path) -> anyhow::Result<()> {
     let status = command.status().context("cannot start the benchmark")?;
     ensure!(status.success(), "the benchmark failed: {status}");
     Ok(())
+}
+
+/// Python's server of files, with the examples; dropping it ends the process.
+struct Examples {
+    process: Child,
+    /// Such as `http://127.0.0.1:8080`.
+    origin: String,
+}
+
+impl Examples {
+    /// Serves the folder on a free port, with the command that `examples/ask.html` names.
+    fn serve() -> anyhow::Result<Self> {
+        let mut command = Command::new("python3");
+        command.args(["-u", "-m", "http.server", "0", "--bind=127.0.0.1", "--directory=examples"]).current_dir(root());
+        let process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("cannot start python3")?;
+        let mut examples = Self { process, origin: String::new() };
+        let mut line = String::new();
+        let stdout = examples.process.stdout.take().context("python3 has no stdout")?;
+        BufReader::new(stdout).read_line(&mut line).context("python3 -m http.server")?;
+        // "Serving HTTP on 127.0.0.1 port 8080 (http://127.0.0.1:8080/) ..."
+        let address = line.split(['(', ')']).nth(1).with_context(|| format!("no address in '{line}'"))?;
+        address.trim_end_matches('/').clone_into(&mut examples.origin);
+        Ok(examples)
+    }
+}
+
+impl Drop for Examples {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -4,6 +4,7 @@ mod bench_triton;
 mod check_dependencies;
 mod check_deploy;
 mod check_page;
+mod client_examples;
 mod conformance;
 mod demo;
 mod floor;
@@ -121,6 +122,13 @@ enum Command {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..))]
         requests: u32,
     },
+    /// Run others' clients against the server: examples of Triton and OpenVINO Model Server, KServe's client, perf_analyzer
+    ClientExamples {
+        /// A checkout of Triton's repository `client`
+        triton_client: PathBuf,
+        /// A checkout of OpenVINO Model Server's repository `model_server`
+        model_server: PathBuf,
+    },
     /// Benchmark the suite and the stock tritonserver together, and check the report
     BenchTriton,
     /// Serve the models of Python packages, and compare the answers with ONNX Runtime's (237 MB of packages, once)
@@ -168,9 +176,9 @@ enum Command {
     },
     /// Check the imports against the tables of docs/architecture.md: they point down the layers, without cycles
     Layers,
-    /// Check the files of the deployment: images, compose, Kubernetes, Prometheus, Grafana
+    /// Check the files of the deployment (images, compose, Kubernetes, Prometheus, Grafana), and run the examples
     CheckDeploy,
-    /// Use the server's page in headless Chromium, and take pictures of it into target/page; needs Chromium
+    /// Use the server's page and examples/ask.html in headless Chromium, and take pictures into target/page; needs Chromium
     ///
     /// The variable CHROMIUM names its program.
     CheckPage,
@@ -214,6 +222,9 @@ fn main() -> ExitCode {
         Command::Serve { arch, extra_args } => demo::serve(&arch, &extra_args),
         Command::PerfAnalyzer { arch, extra_args } => perf_analyzer::measure(&arch, &extra_args),
         Command::PeersClients { arch, rounds, requests } => peers_clients::peers_clients(&arch, rounds, requests),
+        Command::ClientExamples { triton_client, model_server } => {
+            client_examples::client_examples(&triton_client, &model_server)
+        }
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestModels => test_models::test_models(),
         Command::TestTorch => test_torch::test_torch(),

@@ -16,6 +16,14 @@ use crate::{
 };
 
 const PROGRAMS: [&str; 3] = ["quintet-server", "quintet-bench", "quintet-models"];
+/// Where man pages and completions lie in each package, and beside the programs before they are packaged.
+const SHARE: &str = "share";
+/// A shell, where its completions lie in [`SHARE`], and what stands before and after a program's name there.
+const COMPLETIONS: [(&str, &str, [&str; 2]); 3] = [
+    ("bash", "bash-completion/completions", ["", ""]),
+    ("zsh", "zsh/site-functions", ["_", ""]),
+    ("fish", "fish/vendor_completions.d", ["", ".fish"]),
+];
 const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
 /// Builds the release profile and packages it.
@@ -26,6 +34,7 @@ pub(crate) fn package() -> anyhow::Result<()> {
     // The Debian package has ONNX Runtime's library.
     setup(false)?;
     build_release()?;
+    share(&program("release", SHARE))?;
     let folder = root().join("target/package");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -42,7 +51,29 @@ pub(crate) fn package() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `quintet-0.1.0-x86_64-unknown-linux-gnu.tar.gz`: one folder with the programs and the documents.
+/// Has the programs write their man pages and completions, in the folders in which `man` and the shells look for them.
+fn share(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    let pages = folder.join("man/man1");
+    fs::create_dir_all(&pages).with_context(|| pages.display().to_string())?;
+    for name in PROGRAMS {
+        run(program("release", name), &["man", text(&pages)?])?;
+        for (shell, place, [before, after]) in COMPLETIONS {
+            let output = Command::new(program("release", name)).args(["completions", shell]).output();
+            let output = output.with_context(|| format!("cannot run {name}"))?;
+            ensure!(output.status.success(), "{name} completions {shell}: {}", output.status);
+            let place = folder.join(place);
+            fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+            let file = place.join(format!("{before}{name}{after}"));
+            fs::write(&file, output.stdout).with_context(|| file.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// `quintet-0.1.0-x86_64-unknown-linux-gnu.tar.gz`: one folder with the programs, the documents, man pages and completions.
 fn archive(folder: &Path) -> anyhow::Result<()> {
     let name = format!("quintet-{}-{}", env!("CARGO_PKG_VERSION"), host()?);
     let staged = folder.join(&name);
@@ -52,6 +83,7 @@ fn archive(folder: &Path) -> anyhow::Result<()> {
     for (name, from) in programs.iter().chain(&documents) {
         fs::copy(from, staged.join(name)).with_context(|| from.display().to_string())?;
     }
+    run("cp", &["-R", text(&program("release", SHARE))?, text(&staged)?])?;
     let archive = folder.join(format!("{name}.tar.gz"));
     run("tar", &["--create", "--gzip", "--file", text(&archive)?, "--directory", text(folder)?, &name])?;
     fs::remove_dir_all(&staged).with_context(|| staged.display().to_string())

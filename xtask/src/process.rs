@@ -36,10 +36,10 @@ pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> anyhow::Resu
     Ok(())
 }
 
-/// Builds the project's programs for tests, with the whole workspace and its tests as `make test` does: building a part
+/// Builds the project's programs and examples for tests, with the whole workspace and its tests as `make test` does: building a part
 /// of the workspace would compile the dependencies again, with different features.
 pub(crate) fn build_programs() -> anyhow::Result<()> {
-    run("cargo", &["build", "--workspace", "--bins", "--tests"])
+    run("cargo", &["build", "--workspace", "--bins", "--examples", "--tests"])
 }
 
 /// Builds the project's programs with the release profile.

@@ -1,8 +1,10 @@
 //! Lists the commands and calls the file that runs each.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::{
     cli::{
@@ -22,6 +24,8 @@ use crate::{
 };
 
 /// Measures the five lanes of an image-inference service side by side and reports where the time goes.
+///
+/// A TIME is a number with its unit: 200ms, 5s, 10m. A RATE is in requests per second.
 #[derive(Debug, Parser)]
 #[command(name = "quintet-bench", version)]
 pub struct Cli {
@@ -38,8 +42,7 @@ pub enum Command {
     /// Prints tables to stdout. Writes report.json, .md, .csv, .html and all samples to a new folder under --output.
     /// Ctrl-C stops the run after the current block and keeps what was measured; --resume continues it.
     ///
-    /// Short flags mean what they mean to others: -b and -m as in perf_analyzer, -c, -n and -q as in oha, -d as in wrk,
-    /// -w as in hyperfine.
+    /// Short flags are those of other tools: -b and -m of perf_analyzer, -c, -n and -q of oha, -d of wrk, -w of hyperfine.
     ///
     /// Exit status: 0 all requests succeeded, 1 some requests failed or the result of a --scenario is INVALID, 2 bad usage
     /// or a lane cannot be reached, 3 a condition of --fail-on holds, 130 interrupted.
@@ -95,6 +98,20 @@ pub enum Command {
     ///
     /// Exit status: 0 all checks passed, 1 a check failed.
     Selftest(SelftestArgs),
+    /// Print the completions of a shell.
+    ///
+    /// bash reads them from ~/.local/share/bash-completion/completions/quintet-bench, fish from
+    /// ~/.config/fish/completions/quintet-bench.fish, zsh from the file _quintet-bench in a folder of its fpath.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write a man page of each command into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder, which must exist.
+        folder: PathBuf,
+    },
 }
 
 /// Runs the command line; errors go to stderr.
@@ -110,6 +127,14 @@ pub async fn main() -> ExitCode {
         Command::Explain(args) => show(explain::explain(&args)),
         Command::Link(args) => show(link::link(&args).await),
         Command::Floor(args) => floor::floor(args).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "quintet-bench", &mut script);
+            show(String::from_utf8(script).map_err(Into::into))
+        }
+        Command::Man { folder } => clap_mangen::generate_to(Cli::command(), &folder)
+            .with_context(|| folder.display().to_string())
+            .map(|()| ExitCode::SUCCESS),
     };
     match result {
         Ok(code) => code,
@@ -125,7 +150,6 @@ mod tests {
     use super::*;
     use crate::cli::run::RunArgs;
     use crate::model::{arrivals::LoadSpec, encoding::Encoding, lane::Lane, words::list};
-    use clap::CommandFactory as _;
     use std::time::Duration;
 
     fn args(flags: &[&str]) -> RunArgs {

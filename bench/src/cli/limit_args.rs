@@ -21,10 +21,10 @@ pub struct LimitArgs {
     /// Largest response accepted, in bytes; a larger one counts as a failure.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_response_bytes, help_heading = "Limits")]
     pub max_response_bytes: usize,
-    /// Most requests to send in the windows of one concurrent load; a window ends when its share is sent.
+    /// Maximum number of requests in the windows of one concurrent load; a window ends when its share is sent.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_window_requests, help_heading = "Limits")]
     pub max_window_requests: usize,
-    /// Most requests in flight in an open loop; further ones wait, and the wait counts as latency.
+    /// Maximum number of requests in flight in an open loop; further ones wait, and the wait counts as latency.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_in_flight as u16, help_heading = "Limits",
           value_parser = counts(MAX_CONCURRENCY))]
     pub max_in_flight: u16,

@@ -35,10 +35,10 @@ pub struct LoadArgs {
     /// Transport of the tensors; several are measured side by side. Each lane uses the transports that it supports.
     #[arg(long, value_name = "TRANSPORT,...", value_delimiter = ',', default_value = "tcp", help_heading = "Load")]
     pub transport: Vec<Transport>,
-    /// Measured time of a concurrent or open-loop load, dealt into windows, one for each block [quick: 4s, seed: 15s].
+    /// Measured time of a concurrent or open-loop load, divided into one window for each block [quick: 4s, seed: 15s].
     #[arg(short, long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Time under load before the first window of a load opens; the later windows share the same time. Not measured.
+    /// Time under load, not measured, before the first window of a load; divided by the number of windows before each later one.
     #[arg(long, value_name = "TIME", default_value = "1s", help_heading = "Load", value_parser = parse_duration)]
     pub ramp: Duration,
     /// Folder of photographs to send (the first 16 by name) instead of the four built in.

@@ -49,7 +49,7 @@ pub struct ScenarioArgs {
     #[arg(long, value_name = "TIME", default_value = "600s", help_heading = "Scenario", requires = "scenario",
           value_parser = parse_duration)]
     pub min_duration: Duration,
-    /// Fewest queries of each lane in a scenario, images for offline [singlestream: 64, multistream and server: 662,
+    /// Minimum number of queries of each lane in a scenario, images for offline [singlestream: 64, multistream and server: 662,
     /// offline: 24576, as MLPerf's rules ask]. With fewer the result is INVALID for that reason.
     #[arg(long, value_name = "N", help_heading = "Scenario", requires = "scenario")]
     pub min_queries: Option<u32>,

@@ -31,7 +31,7 @@ use crate::{
 /// Flags of `slo`.
 #[derive(Debug, Args)]
 pub struct SloArgs {
-    /// Bound on p99 latency.
+    /// Bound on p99 latency, such as 50ms.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub p99: Duration,
     /// When requests arrive: poisson (as from many independent users) or constant (at equal intervals).
@@ -43,7 +43,7 @@ pub struct SloArgs {
     /// Highest rate to try, in requests per second.
     #[arg(long, value_name = "RATE", default_value = "10000")]
     pub max_rate: Rate,
-    /// Most rates to probe for each lane.
+    /// Maximum number of rates to probe for each lane.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = counts(100))]
     pub probes: u16,
     /// Longest measured time of a probe. It lasts until it has the 662 requests that a verdict on p99 needs, but no longer

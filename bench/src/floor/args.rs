@@ -31,7 +31,7 @@ pub struct FloorArgs {
     /// it took, e.g. "quintet-models time --repository DIR --model NAME". --shape or --photo is appended to the command.
     #[arg(long, value_name = "COMMAND")]
     pub in_process: Option<String>,
-    /// Most elements that the model returns for each row, over all outputs [as many as the row has].
+    /// Maximum number of elements that the model returns for each row, over all outputs [as many as the row has].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub reply_elements: Option<u32>,
     /// Payloads to send: tiny (64 bytes), a number of images of 602,112 bytes each, or photo (to the jpeg lane only).

@@ -93,7 +93,9 @@ impl Overrides {
             Ok(folder)
         };
         write().map(Some).map_err(|error: std::io::Error| {
-            InferError::internal(format_args!("failed to load '{name}': cannot write its files: {error}"))
+            InferError::internal(format_args!(
+                "failed to load '{name}', failed to poll from model repository: cannot write its files: {error}"
+            ))
         })
     }
 }

@@ -110,7 +110,7 @@ async fn loads_beyond_the_limit() {
         repository.load("m", overrides).await.map_err(|error| error.to_string())
     };
     let error = load(9000).await.unwrap_err();
-    assert!(error.contains("failed to load 'm': cannot write its files: File too large"), "{error}");
+    assert!(error.contains("failed to poll from model repository: cannot write its files: File too large"), "{error}");
     let mut left = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(!left.any(|name| name.to_string_lossy().starts_with("quintet-")), "the files of the failed load are left");
     let (client, _) = connect(&service, Protocol::Plain, |wire| Faulty::new(wire, 1, None), 4096).await;

@@ -43,6 +43,11 @@ for module, listener in ((tritonclient.http, "http"), (tritonclient.grpc, "grpc"
     check_sum(client, module, "uploaded")
     refused("requires model config be provided", client.load_model, "uploaded", files={"file:1/model.onnx": model_file})
 
+    # A file that no file system takes, with the words by which Triton's own example knows the error.
+    unwritable = {"file:" + 256 * "A": b"a"}
+    refused("failed to poll from model repository: cannot write", client.load_model, "sum", config="{}", files=unwritable)
+    assert client.is_model_ready("sum")
+
     for model in ("sum", "uploaded"):
         client.unload_model(model)
         assert not client.is_model_ready(model) and states(client, module)[model] == "UNAVAILABLE"

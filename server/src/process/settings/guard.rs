@@ -17,7 +17,7 @@ settings! {
     /// Seconds that the head of a request may take from its first byte (the handshake of TLS included), so that a request that never begins does not hold a connection; then 408; 0 for no limit [default: 60]
     #[arg(value_name = "SECONDS", help_heading = "Limits")]
     head_timeout_secs: u64 = 60, "QUINTET_HEAD_TIMEOUT_SECS";
-    /// Seconds that a connection may stay open without a request, so that forgotten ones are given back; open streams are no limit to this; 0 for no limit [default: 300]
+    /// Seconds that a connection may stay open without a request, so that forgotten ones are given back; one with an open stream has a request; 0 for no limit [default: 300]
     #[arg(value_name = "SECONDS", help_heading = "Limits")]
     idle_timeout_secs: u64 = 300, "QUINTET_IDLE_TIMEOUT_SECS";
     /// Bytes per second that must come of a request's body, averaged over --rate-window-secs, so that a client that stops sending does not hold memory; then 408; 0 for no limit [default: 256]
@@ -35,7 +35,7 @@ settings! {
     /// Seconds of silence on an HTTP/2 connection with open streams after which a PING asks whether the client is still there, so that streams of vanished clients are given back; 0 for never [default: 60]
     #[arg(value_name = "SECONDS", help_heading = "Limits")]
     http2_ping_interval_secs: u64 = 60, "QUINTET_HTTP2_PING_INTERVAL_SECS";
-    /// Seconds that an HTTP/2 client may take to answer that PING; a client at 64 kbit/s may have 450 KiB to send before its answer; 0 for no limit [default: 60]
+    /// Seconds that an HTTP/2 client may take to answer a PING of --http2-ping-interval-secs; a client at 64 kbit/s may have 450 KiB to send before its answer; 0 for no limit [default: 60]
     #[arg(value_name = "SECONDS", help_heading = "Limits")]
     http2_ping_timeout_secs: u64 = 60, "QUINTET_HTTP2_PING_TIMEOUT_SECS";
     /// Seconds without a packet after which the system asks whether the peer of a TCP connection is still there, so that connections of vanished clients are given back; 0 for never [default: 60]

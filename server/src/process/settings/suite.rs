@@ -48,11 +48,11 @@ settings! {
     #[arg(value_name = "NAME", value_delimiter = ',')]
     model: Vec<String> = Vec::new(), "QUINTET_MODEL";
     /// Services to run, separated by commas [default: jpeg,onnx,trt]
-    #[arg(value_enum, value_delimiter = ',')]
+    #[arg(value_enum, value_name = "SERVICE", value_delimiter = ',')]
     service: Vec<ServiceName> = vec![ServiceName::Jpeg, ServiceName::Onnx, ServiceName::Trt], "QUINTET_SERVICE";
     /// Address of all listeners; 0.0.0.0 accepts connections from other machines [default: 127.0.0.1]
     address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "QUINTET_ADDRESS";
-    /// Port for base64 JPEG over HTTP and for the metrics of the jpeg service [default: 8002]
+    /// Port of the jpeg service for photographs over HTTP, for its metrics and for the page [default: 8002]
     #[arg(value_name = "[ADDRESS:]PORT")]
     jpeg_port: Endpoint = Endpoint::port(Lane::Jpeg.default_port()), "QUINTET_JPEG_PORT";
     /// Port of the onnx service for KServe over HTTP [default: 8010]
@@ -73,7 +73,7 @@ settings! {
     /// Port of the trt service for metrics [default: 8022]
     #[arg(value_name = "[ADDRESS:]PORT")]
     trt_metrics_port: Endpoint = Endpoint::port(TRT_METRICS_PORT), "QUINTET_TRT_METRICS_PORT";
-    /// Folder in which each listener, except those for metrics, also opens a Unix domain socket, e.g. onnx-http.sock
+    /// Folder in which each listener, except those for metrics, also opens a Unix domain socket, e.g. onnx-http.sock [default: none]
     #[arg(value_name = "DIR")]
     uds_dir: PathBuf = PathBuf::new(), "QUINTET_UDS_DIR";
     /// Execution providers that the jpeg service tries, in this order; known are tensorrt, tensorrt-rtx, cuda, openvino, cpu, and ONNX Runtime's names of providers that --ep-library registers [default: cuda,cpu]

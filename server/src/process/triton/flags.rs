@@ -55,16 +55,16 @@ fn cache_size(text: &str) -> Result<usize, String> {
 /// Triton's flags, and a few that only this server has.
 #[derive(Clone, Debug, Args)]
 pub struct Flags {
-    /// Name of the server in its metadata
+    /// Name of the server in its metadata; some clients expect triton
     #[arg(long, value_name = "NAME", default_value = SERVER_NAME)]
     pub id: String,
-    /// Folder with models in Triton's layout; may be repeated
+    /// Folder with models in Triton's layout; may be repeated, and is needed at least once
     #[arg(long, alias = "model-store", value_name = "DIR")]
     pub model_repository: Vec<PathBuf>,
     /// How models are selected for loading
     #[arg(long, value_enum, value_name = "MODE", default_value = "none", ignore_case = true)]
     pub model_control_mode: ControlMode,
-    /// Model to load at the start in explicit mode, or * for all; may be repeated
+    /// Model to load at the start in explicit mode, or * for all; may be repeated [default: none]
     #[arg(long, value_name = "NAME")]
     pub load_model: Vec<String>,
     /// Seconds between two checks of the repository in poll mode
@@ -85,7 +85,7 @@ pub struct Flags {
     /// Maximum number of models that load at the same time [default: one for each core]
     #[arg(long, value_name = "N")]
     pub model_load_thread_count: Option<usize>,
-    /// How often a model that failed to load is tried again, at once
+    /// Number of times that a model that failed to load is tried again, at once
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub model_load_retry_count: u32,
     /// Response cache for models whose configuration enables response_cache, as local,size=BYTES [default: none]
@@ -107,13 +107,13 @@ pub struct Flags {
     /// Let other servers with this flag listen on the HTTP port: the system spreads new connections over them, so all should have the same models
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub reuse_http_port: bool,
-    /// The same for the gRPC port
+    /// The same as --reuse-http-port, for the gRPC port
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub reuse_grpc_port: bool,
-    /// Also serve KServe over HTTP on this Unix domain socket, which is created at the start and removed at the end
+    /// Also serve KServe over HTTP on this Unix domain socket, which is created at the start and removed at the end [default: none]
     #[arg(long, value_name = "PATH")]
     pub http_uds: Option<PathBuf>,
-    /// Also serve KServe over gRPC on this Unix domain socket
+    /// Also serve KServe over gRPC on this Unix domain socket [default: none]
     #[arg(long, value_name = "PATH")]
     pub grpc_uds: Option<PathBuf>,
     /// Port for Prometheus metrics over HTTP

@@ -35,16 +35,16 @@ pub(super) struct GrpcFlags {
     /// Milliseconds after which a gRPC connection gets a GOAWAY, give or take 10 %, and ends after its open calls, so that clients come to servers that were added [default: no limit]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
     grpc_max_connection_age: Option<u64>,
-    /// Milliseconds that the open calls of such a connection may still take, so that a stream does not keep it [default: no limit]
+    /// Milliseconds that the open calls of a connection past --grpc-max-connection-age may still take, so that a stream does not keep it [default: no limit]
     #[arg(long, value_name = "MS", help_heading = "Limits")]
     grpc_max_connection_age_grace: Option<u64>,
     /// Milliseconds of silence on a gRPC connection after which a PING asks whether the client is still there [default: that of --http2-ping-interval-secs]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
     grpc_keepalive_time: Option<u64>,
-    /// Milliseconds that a gRPC client may take to answer that PING [default: that of --http2-ping-timeout-secs]
+    /// Milliseconds that a gRPC client may take to answer a PING of --grpc-keepalive-time [default: that of --http2-ping-timeout-secs]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
     grpc_keepalive_timeout: Option<u64>,
-    /// Send that PING on connections without open calls, too, until --idle-timeout-secs
+    /// Send the PINGs of --grpc-keepalive-time on connections without open calls, too, until --idle-timeout-secs
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     grpc_keepalive_permit_without_calls: bool,
 }
