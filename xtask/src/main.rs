@@ -21,7 +21,7 @@ mod server;
 mod setup;
 mod suite;
 mod test_models;
-mod test_torch;
+mod test_optional;
 mod under_fire;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -133,8 +133,8 @@ enum Command {
     BenchTriton,
     /// Serve the models of Python packages, and compare the answers with ONNX Runtime's (237 MB of packages, once)
     TestModels,
-    /// Download libtorch and test the jpeg lane on it
-    TestTorch,
+    /// Test the server's optional features: the jpeg lane on libtorch, which is downloaded, and object stores
+    TestOptional,
     /// Check the suite on a GPU: providers, parity with the CPU, engine cache, CUDA graphs, benchmarks
     GpuCheck {
         /// The model
@@ -227,7 +227,7 @@ fn main() -> ExitCode {
         }
         Command::BenchTriton => bench_triton::bench_triton(),
         Command::TestModels => test_models::test_models(),
-        Command::TestTorch => test_torch::test_torch(),
+        Command::TestOptional => test_optional::test_optional(),
         Command::GpuCheck { arch, without_gpu, prebuilt } => {
             gpu_check::gpu_check(&arch, gpu_check::Options { without_gpu, prebuilt })
         }

@@ -25,7 +25,7 @@ use crate::{
         serve::{self, ListenerSpec, Protocol},
         settings::{Endpoint, Settings},
     },
-    repository::{self, AUTO_COMPLETE_MAX_BATCH_SIZE, Loader, Mode, Options, Repository},
+    repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, Copied, Loader, Mode, Options, Repository, Roots},
     service::Service,
     transport::{http1, images, kserve_grpc, kserve_http, listener::Address},
 };
@@ -69,7 +69,9 @@ fn socket(name: &str, purpose: Purpose, settings: &Settings) -> Option<Address> 
 /// # Errors
 /// When a port is taken, ONNX Runtime is missing, or a model cannot be loaded.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let names = model_names(settings)?;
+    let copied = if settings.model.is_empty() { Copied::All } else { Copied::Loaded };
+    let roots = Roots::open(&settings.model_repository, &settings.common.object_stores.options(copied))?;
+    let names = model_names(&roots, settings).await?;
     let access = AccessControl::new(&settings.common.access)?;
     let budget = budget(&settings.common.memory, settings.max_input_bytes);
     // One for all services, so that they do not decode on more threads together than one may.
@@ -86,7 +88,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         ports_file: &settings.common.ports_file,
     };
     let load = async {
-        load(&services, &names, settings).await?;
+        load(&services, &names, &roots, settings).await?;
         if let Some(address) = page.as_ref().and_then(|page| page.get()) {
             let scheme = if http_tls(settings) { "https" } else { "http" };
             tracing::info!(url = format!("{scheme}://{address}/"), "page");
@@ -214,26 +216,30 @@ fn service(
 }
 
 /// The models to serve, at least one; the jpeg service serves the first.
-fn model_names(settings: &Settings) -> anyhow::Result<Vec<String>> {
-    let roots = &settings.model_repository;
-    let names = if settings.model.is_empty() { repository::model_names(roots)? } else { settings.model.clone() };
+async fn model_names(roots: &Roots, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    if let Some(error) = roots.refresh().await.into_iter().next() {
+        return Err(error.into());
+    }
+    for name in &settings.model {
+        roots.fetch(name).await?;
+    }
+    let names = if settings.model.is_empty() { roots.names()? } else { settings.model.clone() };
     if names.is_empty() {
-        let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
-        bail!("no model in {0}: write one with `quintet-models build --arch resnet50 --output {0}`", roots.join(", "));
+        bail!("no model in {roots}: write one with `quintet-models build --arch resnet50 --output {roots}`");
     }
     // Checked before anything is bound, so that a mistake in a name or a file is reported at once.
-    names.iter().try_for_each(|name| repository::find(roots, name, None).map(|_| ()))?;
+    names.iter().try_for_each(|name| roots.find(name).map(|_| ()))?;
     Ok(names)
 }
 
 /// Loads and warms all models, the services in parallel. A failure stops the suite, because no lane may be missing from
 /// a comparison.
-async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) -> anyhow::Result<()> {
+async fn load(services: &[Arc<Service>], names: &[String], roots: &Roots, settings: &Settings) -> anyhow::Result<()> {
     let of_library = settings.common.clone();
     let library = tokio::task::spawn_blocking(move || serve::library(&of_library)).await??;
     let mut loads = JoinSet::new();
     for service in services {
-        let repository = Arc::new(repository(service.catalog(), library, settings));
+        let repository = Arc::new(repository(service.catalog(), library, roots, settings));
         service.attach(Arc::clone(&repository));
         let served = if service.catalog().name() == ServiceName::Jpeg { names[..1].to_vec() } else { names.to_vec() };
         let name = service.catalog().name();
@@ -250,9 +256,9 @@ async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) 
     Ok(())
 }
 
-fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Settings) -> Repository {
+fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, roots: &Roots, settings: &Settings) -> Repository {
     let options = Options {
-        roots: settings.model_repository.clone(),
+        roots: roots.clone(),
         mode: Mode::None,
         loader: Loader {
             response_cache: None,

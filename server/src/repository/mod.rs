@@ -1,4 +1,4 @@
-//! Triton's model repository on disk: `<root>/<model>/config.pbtxt`, `<root>/<model>/<version>/model.onnx` or `model.pt`.
+//! Triton's model repository on disk, or in an object store with a copy on disk: `<root>/<model>/config.pbtxt`, `<root>/<model>/<version>/model.onnx` or `model.pt`.
 
 mod accelerators;
 mod backend;
@@ -13,6 +13,7 @@ mod folders;
 mod index;
 mod loader;
 mod overrides;
+mod remote;
 mod source;
 mod spec;
 mod tensors;
@@ -30,6 +31,7 @@ pub use self::{
     index::{IndexEntry, index_of},
     loader::Loader,
     overrides::{FILE_PREFIX, Overrides},
+    remote::{Copied, CopyOptions, RemoteError, Roots},
     source::{ConfigOrigin, ModelSource},
     spec::{SpecDetails, complete},
     text_format::{Position, SyntaxError},

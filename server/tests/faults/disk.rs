@@ -93,7 +93,7 @@ async fn loads_beyond_the_limit() {
         idle_unload: None,
     };
     let options = Options {
-        roots: vec![root],
+        roots: vec![root].into(),
         mode: Mode::Explicit,
         loader,
         loads_at_once: 1,

@@ -12,6 +12,8 @@ mod flags;
 mod gpu_library;
 mod life;
 mod metrics;
+#[cfg(feature = "object-stores")]
+mod object_stores;
 mod openvino;
 mod page;
 mod seed;

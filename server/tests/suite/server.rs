@@ -69,6 +69,14 @@ impl Suite {
         Self::run(command, &["http", "grpc", "metrics"])
     }
 
+    /// The same with these variables.
+    #[cfg(feature = "object-stores")]
+    pub(crate) fn triton_with(repository: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--model-repository"]);
+        command.arg(repository).args(flags).envs(variables.iter().copied());
+        Self::run(command, &["http", "grpc", "metrics"])
+    }
+
     /// The same with a listener on this port, of which the flags say that it is shared.
     pub(crate) fn on_port(repository: &Path, listener: &str, port: u16, flags: &[&str]) -> Self {
         let mut command = program(&["--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--model-repository"]);
@@ -77,7 +85,8 @@ impl Suite {
         Self::run(command, &others)
     }
 
-    fn run(mut command: Command, listeners: &[&str]) -> Self {
+    /// Starts this command of a server and waits until it is ready.
+    pub(crate) fn run(mut command: Command, listeners: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (ports_file, log) = (folder.path().join("ports.json"), folder.path().join("log"));
         command.arg("--ports-file").arg(&ports_file);
@@ -105,13 +114,23 @@ impl Suite {
 
     /// The answer to `GET path` of a listener, head and body.
     pub(crate) fn get(&self, listener: &str, path: &str) -> String {
+        self.ask(listener, "GET", path)
+    }
+
+    fn ask(&self, listener: &str, method: &str, path: &str) -> String {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port(listener))).unwrap();
-        connection
-            .write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
-            .unwrap();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// The answer to `POST path` of a listener without a body, head and body.
+    #[cfg(feature = "object-stores")]
+    pub(crate) fn post(&self, listener: &str, path: &str) -> String {
+        self.ask(listener, "POST", path)
     }
 
     /// Its log so far.

@@ -1,5 +1,5 @@
 //! Tests of libtorch: the jpeg lane compared with the lanes on ONNX Runtime, and TorchScript files in a repository.
-//! `make test-torch` runs them.
+//! `make test-optional` runs them.
 
 use std::{collections::HashMap, fs, path::Path};
 

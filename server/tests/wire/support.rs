@@ -171,7 +171,7 @@ pub fn attach_resting(server: &Server, root: &Path, mode: Mode, idle_unload: Opt
         response_cache: None,
         idle_unload,
     };
-    let roots = vec![root.to_owned()];
+    let roots = vec![root.to_owned()].into();
     let options = Options { roots, mode, loader, loads_at_once: 4, load_retries: 0, strict_readiness: true };
     let repository = Arc::new(Repository::new(Arc::clone(server.service.catalog()), options));
     server.service.attach(Arc::clone(&repository));

@@ -22,7 +22,7 @@ pub(crate) use perf_analyzer::{PerfAnalyzer, perf_analyzer};
 pub(crate) use pip::text;
 pub(crate) use tensorrt_rtx::tensorrt_rtx;
 pub(crate) use test_models::{test_models, test_models_script};
-pub(crate) use venv::{client_examples_python, dependency_programs, deploy_python, triton_python};
+pub(crate) use venv::{client_examples_python, dependency_programs, deploy_python, object_stores, triton_python};
 
 /// Installs ONNX Runtime for the CPU, for a GPU that can be used (or as [`Gpu::from_environment`] says), and with `tests` the
 /// Python packages of the tests, unless they are installed already.

@@ -12,6 +12,7 @@ const TEST_REQUIREMENTS: &str = "xtask/python/tests.txt";
 const CLIENT_EXAMPLES_REQUIREMENTS: &str = "xtask/python/client-examples.txt";
 const DEPLOY_REQUIREMENTS: &str = "xtask/python/deploy.txt";
 const DEPENDENCY_REQUIREMENTS: &str = "xtask/python/dependencies.txt";
+const OBJECT_STORE_REQUIREMENTS: &str = "xtask/python/object-stores.txt";
 const TRITON_REQUIREMENTS: &str = "xtask/python/triton.txt";
 /// Triton's Python backend is linked with the system's Python, so its environment must use that interpreter.
 const SYSTEM_PYTHON: &str = "/usr/bin/python3";
@@ -47,6 +48,14 @@ pub(crate) fn client_examples_python() -> anyhow::Result<PathBuf> {
 pub(crate) fn dependency_programs() -> anyhow::Result<PathBuf> {
     let python = environment("dependency-venv", DEPENDENCY_REQUIREMENTS, PYTHON)?;
     Ok(python.with_file_name(""))
+}
+
+/// Creates the environment with a local S3 server.
+///
+/// # Errors
+/// As [`deploy_python`].
+pub(crate) fn object_stores() -> anyhow::Result<()> {
+    environment("object-stores-venv", OBJECT_STORE_REQUIREMENTS, PYTHON).map(drop)
 }
 
 /// Creates the environment of the stock tritonserver. Returns its interpreter.

@@ -13,6 +13,7 @@ use super::{
     images::{ImageFlags, Images},
     intra_op_spin::IntraOpSpin,
     memory::{Memory, MemoryFlags},
+    object_stores::{ObjectStoreFlags, ObjectStores},
 };
 use crate::{
     backend::onnx::ProviderPolicy,
@@ -38,6 +39,10 @@ settings! {
         #[command(flatten)]
         #[serde(flatten)]
         pub images: ImageFlags,
+        /// Model repositories in object stores.
+        #[command(flatten)]
+        #[serde(flatten)]
+        pub object_stores: ObjectStoreFlags,
     }
     Common {
         /// Who may do what.
@@ -52,8 +57,11 @@ settings! {
         /// Limits of images.
         #[serde(flatten)]
         pub images: Images,
+        /// Model repositories in object stores.
+        #[serde(flatten)]
+        pub object_stores: ObjectStores,
     }
-    defaults { access: Access::default(), guard: GuardSettings::default(), memory: Memory::default(), images: Images::default(), }
+    defaults { access: Access::default(), guard: GuardSettings::default(), memory: Memory::default(), images: Images::default(), object_stores: ObjectStores::default(), }
     /// Let clients on this machine pass tensors in shared memory; only allow trusted clients, which can crash the server by shrinking a region [default: false]
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = boolean)]
     allow_client_shm: bool = false, "QUINTET_ALLOW_CLIENT_SHM";

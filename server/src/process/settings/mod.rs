@@ -14,6 +14,7 @@ mod intra_op_spin;
 mod jpeg_decoding;
 mod log_format;
 mod memory;
+mod object_stores;
 mod suite;
 
 pub use self::{
@@ -28,5 +29,6 @@ pub use self::{
     jpeg_decoding::JpegDecoding,
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
+    object_stores::{ObjectStoreFlags, ObjectStores},
     suite::{Flags, Settings},
 };

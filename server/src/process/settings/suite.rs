@@ -41,7 +41,7 @@ settings! {
         pub common: Common,
     }
     defaults { common: Common::default(), }
-    /// Folder with models in Triton's layout; may be repeated [default: .quintet/models]
+    /// Folder with models in Triton's layout, or in a build with --features object-stores an address (s3://, gs://, as://, az://); may be repeated [default: .quintet/models]
     #[arg(value_name = "DIR", value_delimiter = ',')]
     model_repository: Vec<PathBuf> = vec![".quintet/models".into()], "QUINTET_MODEL_REPOSITORY";
     /// Models to serve, separated by commas; the jpeg lane serves the first [default: all models of the repository]

@@ -17,7 +17,7 @@ use crate::{
         metrics::MetricsOptions,
     },
     process::settings::{CommonFlags, boolean, or_cores},
-    repository::AUTO_COMPLETE_MAX_BATCH_SIZE,
+    repository::{AUTO_COMPLETE_MAX_BATCH_SIZE, Copied},
     transport::kserve_grpc,
 };
 
@@ -58,7 +58,7 @@ pub struct Flags {
     /// Name of the server in its metadata; some clients expect triton
     #[arg(long, value_name = "NAME", default_value = SERVER_NAME)]
     pub id: String,
-    /// Folder with models in Triton's layout; may be repeated, and is needed at least once
+    /// Folder with models in Triton's layout, or in a build with --features object-stores an address (s3://, gs://, as://, az://); may be repeated, and is needed at least once
     #[arg(long, alias = "model-store", value_name = "DIR")]
     pub model_repository: Vec<PathBuf>,
     /// How models are selected for loading
@@ -260,6 +260,11 @@ impl Flags {
             verbose: self.log_verbose,
             format: self.log_format,
         }
+    }
+
+    /// Which models of an object store are copied: all of them, unless clients say which are loaded.
+    pub(super) fn copied(&self) -> Copied {
+        if self.model_control_mode == ControlMode::Explicit { Copied::Loaded } else { Copied::All }
     }
 
     pub(super) fn loads_at_once(&self) -> usize {

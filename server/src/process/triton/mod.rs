@@ -20,7 +20,7 @@ use crate::{
         serve::{self, ListenerSpec, Protocol},
         settings::Common,
     },
-    repository::{Loader, Mode, Options, Repository},
+    repository::{Loader, Mode, Options, Repository, Roots},
     service::Service,
     transport::{http1, kserve_grpc, kserve_http, listener::Address},
 };
@@ -38,6 +38,7 @@ const EVERY_MODEL: &str = "*";
 pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     flags.check()?;
     let common = flags.common.resolve()?;
+    let roots = Roots::open(&flags.model_repository, &common.object_stores.options(flags.copied()))?;
     let access = AccessControl::new(&common.access)?;
     let addresses = flags.addresses(&access);
     let limits = Limits {
@@ -91,15 +92,15 @@ pub async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
         on_gpu_fault: common.gpu_fault,
         ports_file: &common.ports_file,
     };
-    serve::run(specs, limits, load(Arc::clone(&service), flags, &common)).await
+    serve::run(specs, limits, load(Arc::clone(&service), roots, flags, &common)).await
 }
 
 /// Loads and warms the models that the control mode selects, and starts polling in poll mode.
-async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::Result<()> {
+async fn load(service: Arc<Service>, roots: Roots, flags: &Flags, common: &Common) -> anyhow::Result<()> {
     let of_library = common.clone();
     let library = tokio::task::spawn_blocking(move || serve::library(&of_library)).await??;
     let options = Options {
-        roots: flags.model_repository.clone(),
+        roots,
         mode: match flags.model_control_mode {
             ControlMode::None => Mode::None,
             ControlMode::Poll => Mode::Poll(Duration::from_secs(flags.repository_poll_secs)),
@@ -126,6 +127,13 @@ async fn load(service: Arc<Service>, flags: &Flags, common: &Common) -> anyhow::
     };
     let repository = Arc::new(Repository::new(Arc::clone(service.catalog()), options));
     service.attach(Arc::clone(&repository));
+    let not_copied: Vec<_> = repository.refresh().await.iter().map(ToString::to_string).collect();
+    if flags.exit_on_error && !not_copied.is_empty() {
+        bail!("{}\n(--exit-on-error=false serves what is there)", not_copied.join("\n"));
+    }
+    for error in &not_copied {
+        tracing::error!(error, "models of the repository are missing or not up to date");
+    }
     let every = || repository.names_on_disk().context("cannot read the model repository");
     let names = match flags.model_control_mode {
         ControlMode::Explicit if !flags.load_model.iter().any(|name| name == EVERY_MODEL) => flags.load_model.clone(),

@@ -1,4 +1,4 @@
-//! Polling: finds new, changed and deleted models on disk.
+//! Polling: finds new, changed and deleted models.
 
 use std::sync::Arc;
 
@@ -15,12 +15,18 @@ impl Repository {
         }
     }
 
-    /// Loads models that are new or changed on disk, and unloads deleted ones.
+    /// Loads models that are new or changed, and unloads deleted ones.
     pub async fn poll_once(self: &Arc<Self>) {
+        for error in self.refresh().await {
+            tracing::warn!(%error, "cannot look for changes in the repository");
+        }
         let this = Arc::clone(self);
         let listed = tokio::task::spawn_blocking(move || {
             let names = this.names_on_disk()?;
-            Ok(names.into_iter().map(|name| (Fingerprint::of(&this.options.roots, &name), name)).collect::<Vec<_>>())
+            Ok(names
+                .into_iter()
+                .map(|name| (Fingerprint::of(this.options.roots.folders(), &name), name))
+                .collect::<Vec<_>>())
         });
         let on_disk = match listed.await {
             Ok(Ok(on_disk)) => on_disk,

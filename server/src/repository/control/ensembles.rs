@@ -30,11 +30,14 @@ impl Repository {
         within: &'a [&'a str],
     ) -> Pin<Box<dyn Future<Output = Result<(), InferError>> + Send + 'a>> {
         Box::pin(async move {
+            if !overrides.has_files() {
+                self.fetch(name).await?;
+            }
             let config = match overrides.config(name)? {
                 Some(config) => Some(config),
                 None => {
                     let (this, name) = (Arc::clone(self), name.to_owned());
-                    let found = tokio::task::spawn_blocking(move || find(&this.options.roots, &name, None));
+                    let found = tokio::task::spawn_blocking(move || find(this.options.roots.folders(), &name, None));
                     let sources = found.await.map_err(InferError::internal)?.unwrap_or_default();
                     sources.into_iter().next().map(|source| source.config)
                 }
@@ -47,7 +50,7 @@ impl Repository {
                 let none = Overrides::default();
                 self.load_steps(&step.model_name, &none, &within).await?;
                 let entry = self.entry(&step.model_name).lock_owned().await;
-                let exists = self.options.roots.iter().any(|root| root.join(&step.model_name).is_dir());
+                let exists = self.options.roots.folders().iter().any(|root| root.join(&step.model_name).is_dir());
                 if exists && self.catalog.registry().ready_versions(&step.model_name).is_empty() {
                     let _ = self.load_entry(&step.model_name, none, entry).await;
                     self.follow(&step.model_name, &[]).await;

@@ -49,7 +49,7 @@ impl Repository {
 
     /// Logs the folders that are no models.
     async fn warn_of_junk(&self) {
-        let roots = self.options.roots.clone();
+        let roots = self.options.roots.folders().to_owned();
         // A repository that cannot be read is an error elsewhere.
         let found = tokio::task::spawn_blocking(move || model_folders(&roots)).await;
         for (folder, reason) in found.ok().and_then(Result::ok).unwrap_or_default().skipped {
@@ -110,13 +110,20 @@ impl Repository {
             return Err(unknown());
         }
         self.load_steps(name, &overrides, &[]).await?;
-        if !overrides.has_files() && self.options.roots.iter().all(|root| !root.join(name).is_dir()) {
+        if !overrides.has_files() && self.options.roots.folders().iter().all(|root| !root.join(name).is_dir()) {
             return Err(unknown());
         }
         let entry = self.entry(name).lock_owned().await;
         let loaded = self.load_entry(name, overrides, entry).await;
         self.follow(name, &[]).await;
         loaded
+    }
+
+    /// Copies a model that is about to be loaded, if it is in an object store and was not copied with all others.
+    pub(super) async fn fetch(&self, name: &str) -> Result<(), InferError> {
+        self.options.roots.fetch(name).await.map_err(|error| {
+            InferError::internal(format_args!("failed to load '{name}', failed to poll from model repository: {error}"))
+        })
     }
 
     /// Loads a model whose lock is held.
@@ -141,13 +148,13 @@ impl Repository {
     ) -> Result<(), InferError> {
         let registry = self.catalog.registry();
         let serves = !registry.ready_versions(name).is_empty();
-        entry.fingerprint = Some(Fingerprint::of(&self.options.roots, name));
+        entry.fingerprint = Some(Fingerprint::of(self.options.roots.folders(), name));
         let (sources, files) = match self.sources(name, overrides)? {
             Ok(found) => found,
             Err((error, files)) => {
                 let error = within_request(error.to_string(), files.as_ref());
                 if !serves {
-                    let versions = versions_on_disk(&self.options.roots, name);
+                    let versions = versions_on_disk(self.options.roots.folders(), name);
                     let version = versions.last().copied().unwrap_or(1);
                     let failed = BTreeMap::from([(version, VersionState::Failed(error.clone()))]);
                     registry.replace(name, failed);
@@ -223,7 +230,7 @@ impl Repository {
         }
         let files = overrides.write_files(name)?;
         if let Some(config) = &config {
-            let roots = &self.options.roots;
+            let roots = self.options.roots.folders();
             let in_repository = || roots.iter().map(|root| root.join(name)).find(|folder| folder.is_dir());
             let folder = files.as_ref().map(|folder| folder.path().to_owned()).or_else(in_repository);
             let own = wire::own_config(roots, name);
@@ -232,7 +239,7 @@ impl Repository {
         }
         let found = match &files {
             Some(folder) => find_in(folder.path(), name, config),
-            None => find(&self.options.roots, name, config),
+            None => find(self.options.roots.folders(), name, config),
         };
         Ok(match found {
             Ok(sources) => Ok((sources, files)),

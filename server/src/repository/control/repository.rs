@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,9 +19,9 @@ use crate::{
     repository::{
         error::RepositoryError,
         fingerprint::Fingerprint,
-        folders::model_names,
         index::{IndexEntry, index_of},
         loader::Loader,
+        remote::{RemoteError, Roots},
         source::ModelSource,
     },
 };
@@ -41,7 +40,7 @@ pub enum Mode {
 /// Settings of a repository.
 pub struct Options {
     /// The folders with models.
-    pub roots: Vec<PathBuf>,
+    pub roots: Roots,
     /// How models are selected for loading.
     pub mode: Mode,
     /// How models are loaded.
@@ -102,12 +101,17 @@ impl Repository {
         self.options.strict_readiness
     }
 
-    /// The names of the models on disk.
+    /// Brings the copies of object stores up to date. Returns what failed; the copies of models that failed stay as they were.
+    pub async fn refresh(&self) -> Vec<RemoteError> {
+        self.options.roots.refresh().await
+    }
+
+    /// The names of the models on disk, and of those in object stores that are copied when they are loaded.
     ///
     /// # Errors
     /// When a folder cannot be read.
     pub fn names_on_disk(&self) -> Result<Vec<String>, RepositoryError> {
-        model_names(&self.options.roots)
+        self.options.roots.names()
     }
 
     /// Every version of every model with its state, and models that are only on disk.
