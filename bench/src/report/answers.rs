@@ -23,10 +23,12 @@ struct Column {
     payload: Option<Encoding>,
 }
 
+/// A cell and its column.
+type Measured<'a> = (Column, &'a Cell);
+
 /// The median times of single images in all runs, side by side, and for each run what they depend on.
 pub fn answers(reports: &[Report]) -> String {
-    let cells: Vec<(Column, &Cell)> =
-        reports.iter().enumerate().flat_map(|(run, report)| single(run, report)).collect();
+    let cells: Vec<Measured<'_>> = reports.iter().enumerate().flat_map(|(run, report)| single(run, report)).collect();
     let mut columns: Vec<Column> = Vec::new();
     let mut lanes: Vec<Lane> = Vec::new();
     for (column, cell) in &cells {
@@ -61,7 +63,7 @@ pub fn answers(reports: &[Report]) -> String {
 }
 
 /// The cells of one image at a time over TCP.
-fn single(run: usize, report: &Report) -> impl Iterator<Item = (Column, &Cell)> {
+fn single(run: usize, report: &Report) -> impl Iterator<Item = Measured<'_>> {
     let single = |cell: &&Cell| cell.load == Load::Serial { batch: 1 } && cell.transport == Transport::Tcp;
     report
         .cells
@@ -84,7 +86,7 @@ fn name(report: &Report) -> String {
     }
 }
 
-fn title(reports: &[Report], cells: &[(Column, &Cell)]) -> String {
+fn title(reports: &[Report], cells: &[Measured<'_>]) -> String {
     let mut models: Vec<&str> = reports.iter().map(|report| report.settings.model.as_str()).collect();
     models.dedup();
     let mut providers: Vec<&str> =
@@ -143,8 +145,8 @@ fn payload(column: &Column) -> String {
 }
 
 /// What the times of a run depend on: the model's share, and ratios of the medians of requests that differ in one thing.
-fn dependence(run: usize, name: &str, cells: &[(Column, &Cell)]) -> Vec<String> {
-    let cells: Vec<(Column, &Cell)> = cells.iter().filter(|(column, _)| column.run == run).copied().collect();
+fn dependence(run: usize, name: &str, cells: &[Measured<'_>]) -> Vec<String> {
+    let cells: Vec<Measured<'_>> = cells.iter().filter(|(column, _)| column.run == run).copied().collect();
     let shares: Vec<f64> = cells
         .iter()
         .filter_map(|(_, cell)| cell.waterfall.as_ref())
@@ -153,7 +155,7 @@ fn dependence(run: usize, name: &str, cells: &[(Column, &Cell)]) -> Vec<String> 
     let head =
         range(&shares, 0).map_or(format!("{name}:"), |share| format!("{name}: the model takes {share} % of the time"));
     let mut ratios: Vec<String> = Vec::new();
-    let ratio = |words: &str, pair: &dyn Fn(&(Column, &Cell), &(Column, &Cell)) -> bool| {
+    let ratio = |words: &str, pair: &dyn Fn(&Measured<'_>, &Measured<'_>) -> bool| {
         let ratios: Vec<f64> = cells
             .iter()
             .flat_map(|a| cells.iter().filter(|b| pair(a, b)).map(move |b| (a, b)))
