@@ -248,6 +248,7 @@ async fn load(services: &[Arc<Service>], names: &[String], settings: &Settings) 
 }
 
 fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Settings) -> Repository {
+    let parameters = settings.model_parameter.iter();
     let options = Options {
         roots: settings.model_repository.clone(),
         mode: Mode::None,
@@ -264,6 +265,7 @@ fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, settings: &Setti
             weights: (catalog.name() == ServiceName::Jpeg && !settings.jpeg_weights.as_os_str().is_empty())
                 .then(|| settings.jpeg_weights.clone()),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
+            parameters: parameters.map(|parameter| (parameter.key.clone(), parameter.value.clone())).collect(),
         },
         // One after the other, so that a load's time is not affected by another load.
         loads_at_once: 1,

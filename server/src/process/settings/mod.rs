@@ -14,6 +14,7 @@ mod intra_op_spin;
 mod jpeg_decoding;
 mod log_format;
 mod memory;
+mod model_parameter;
 mod suite;
 
 pub use self::{
@@ -28,5 +29,6 @@ pub use self::{
     jpeg_decoding::JpegDecoding,
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
+    model_parameter::{ModelParameter, NotAParameter},
     suite::{Flags, Settings},
 };

@@ -10,7 +10,7 @@ mod response;
 
 pub(super) use self::{
     non_finite::quoted,
-    request::{OutputForm, json_call, json_length, raw_call, split},
+    request::{OutputForm, json_call, json_length, raw_call, sent_inputs, split},
     response::answer,
 };
 

@@ -118,7 +118,7 @@ pub(in crate::transport) fn json_call<'a>(
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for wrong tensors and parameters.
-fn sent_inputs<'a>(
+pub(in crate::transport) fn sent_inputs<'a>(
     inputs: &'a [rest::InferInput<'_>],
     binary: &Bytes,
     model: &str,
@@ -257,6 +257,11 @@ impl OutputForm {
     /// All outputs as binary data.
     pub(in crate::transport) fn all_binary() -> Self {
         Self { by_default: true, named: Vec::new() }
+    }
+
+    /// All outputs in JSON.
+    pub(in crate::transport) fn all_json() -> Self {
+        Self { by_default: false, named: Vec::new() }
     }
 
     /// The form that a request asks for.
