@@ -97,7 +97,7 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
         provider_reason: placement.reason.as_deref(),
         nodes: placement.nodes.iter().map(|(provider, nodes)| (provider.as_str(), *nodes)).collect(),
     });
-    Ok(reply::with_placement(body.into_response(), placement))
+    Ok(reply::with_origin(body.into_response(), placement))
 }
 
 #[derive(Serialize)]
