@@ -17,6 +17,14 @@ pub struct Preparation {
     levels: Option<Arc<Levels>>,
 }
 
+/// What torchvision does for FP32 `[3,224,224]`.
+impl Default for Preparation {
+    fn default() -> Self {
+        let recipe = Recipe { layout: Layout::Chw, ..Recipe::TORCHVISION };
+        Self { recipe, levels: Some(Arc::new(Levels::IMAGENET)) }
+    }
+}
+
 /// The dimensions of an image in a model's input, without the batch; `None` is a dynamic one.
 pub type Dims = [Option<usize>; 3];
 

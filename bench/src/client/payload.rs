@@ -7,12 +7,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use quintet_preprocess::{DEFAULT_MAX_PIXELS, Preparation};
 use quintet_proto::elements;
 
 use crate::{
     client::{placement::Placement, tensor},
     model::{
-        encoding::{Encoding, IMAGE_BYTES, IMAGE_ELEMENTS},
+        encoding::{Encoding, IMAGE_ELEMENTS},
         report::PhotographInfo,
     },
 };
@@ -108,6 +109,10 @@ pub struct Payload {
     photographs: Vec<PhotographInfo>,
     encoded: Vec<Bytes>,
     base64: Vec<String>,
+    /// How the photographs become tensors; `None` if a test prepares them.
+    preparation: Option<Preparation>,
+    /// Bytes of one image in the tensor.
+    image_bytes: usize,
     /// The photographs as FP32 images, repeated so that every batch from every start is a slice.
     tensor: Bytes,
     /// The same in the other tensor forms, made on first use.
@@ -117,6 +122,23 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// The photographs, prepared as the model takes them.
+    ///
+    /// # Errors
+    /// [`PayloadError::Preprocess`], with the name of the photograph.
+    pub fn prepared(
+        photographs: &[Photograph],
+        largest_batch: usize,
+        preparation: &Preparation,
+    ) -> Result<Self, PayloadError> {
+        let prepare = |encoded: &[u8], image: &mut [f32]| {
+            preparation.prepare(encoded, DEFAULT_MAX_PIXELS, bytemuck::cast_slice_mut(image))
+        };
+        let elements = preparation.dims().iter().product();
+        let payload = Self::of(photographs, largest_batch, elements, prepare)?;
+        Ok(Self { preparation: Some(preparation.clone()), ..payload })
+    }
+
     /// Encodes and preprocesses the photographs for batches of up to `largest_batch` images.
     /// `preprocess` writes one encoded image as a normalised `[3, 224, 224]` tensor; it is timed.
     ///
@@ -125,9 +147,20 @@ impl Payload {
     pub fn new<E: std::fmt::Display>(
         photographs: &[Photograph],
         largest_batch: usize,
+        preprocess: impl FnMut(&[u8], &mut [f32]) -> Result<(), E>,
+    ) -> Result<Self, PayloadError> {
+        Self::of(photographs, largest_batch, IMAGE_ELEMENTS, preprocess)
+    }
+
+    /// The same for images of this many elements.
+    fn of<E: std::fmt::Display>(
+        photographs: &[Photograph],
+        largest_batch: usize,
+        image_elements: usize,
         mut preprocess: impl FnMut(&[u8], &mut [f32]) -> Result<(), E>,
     ) -> Result<Self, PayloadError> {
-        let mut elements = vec![0.0_f32; IMAGE_ELEMENTS];
+        let image_bytes = image_elements * size_of::<f32>();
+        let mut elements = vec![0.0_f32; image_elements];
         let mut images = Vec::with_capacity(photographs.len());
         let mut preprocess_times = Vec::new();
         for photograph in photographs {
@@ -140,7 +173,7 @@ impl Payload {
             images.push(elements.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         }
         let images_in_tensor = largest_batch + photographs.len().saturating_sub(1);
-        let mut tensor = BytesMut::with_capacity(images_in_tensor * IMAGE_BYTES);
+        let mut tensor = BytesMut::with_capacity(images_in_tensor * image_bytes);
         for image in images.iter().cycle().take(images_in_tensor) {
             tensor.extend_from_slice(image);
         }
@@ -151,6 +184,8 @@ impl Payload {
                 .collect(),
             encoded: photographs.iter().map(|p| p.bytes.clone()).collect(),
             base64: photographs.iter().map(|p| base64_simd::STANDARD.encode_to_string(&p.bytes)).collect(),
+            preparation: None,
+            image_bytes,
             tensor: tensor.freeze(),
             fp16: OnceLock::new(),
             pixels: OnceLock::new(),
@@ -173,9 +208,14 @@ impl Payload {
         self.base64.iter().cycle().skip(first).take(batch).map(String::as_str).collect()
     }
 
-    /// The same photographs as an FP32 `[batch, 3, 224, 224]` tensor: a slice of one buffer.
+    /// How the photographs become tensors, if that is known.
+    pub fn preparation(&self) -> Option<&Preparation> {
+        self.preparation.as_ref()
+    }
+
+    /// The same photographs as an FP32 tensor: a slice of one buffer.
     pub fn tensor(&self, first: usize, batch: usize) -> Bytes {
-        self.tensor.slice(first * IMAGE_BYTES..(first + batch) * IMAGE_BYTES)
+        self.tensor.slice(first * self.image_bytes..(first + batch) * self.image_bytes)
     }
 
     /// The same photographs in the tensor form of an encoding: a slice of one buffer, or BYTES of the encoded files. FP32 if
@@ -200,16 +240,16 @@ impl Payload {
     /// The placement of a tensor in that buffer.
     pub fn placement(&self, encoding: Encoding, first: usize, batch: usize) -> Placement {
         let image_bytes = match encoding {
-            Encoding::Fp16 => IMAGE_BYTES / 2,
-            Encoding::U8 => IMAGE_BYTES / 4,
-            _ => IMAGE_BYTES,
+            Encoding::Fp16 => self.image_bytes / 2,
+            Encoding::U8 => self.image_bytes / 4,
+            _ => self.image_bytes,
         };
         Placement { offset: first * image_bytes, bytes: batch * image_bytes }
     }
 
     /// The largest number of images in one request.
     pub fn largest_batch(&self) -> usize {
-        self.tensor.len() / IMAGE_BYTES + 1 - self.variants()
+        self.tensor.len() / self.image_bytes + 1 - self.variants()
     }
 
     /// The photographs, for the report.
@@ -226,6 +266,7 @@ impl Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::encoding::IMAGE_BYTES;
 
     fn photograph(name: &str, first: u8) -> Photograph {
         Photograph { name: name.into(), bytes: vec![first; 10].into() }

@@ -5,6 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::protocol::Protocol;
 
+/// What an image is in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A file.
+    File,
+    /// FP32 elements of the model's input.
+    Numbers,
+    /// The same as FP16.
+    Halves,
+    /// UINT8 elements of the model's input: levels.
+    Levels,
+    /// No image.
+    None,
+}
+
 /// The form of a request's images.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
@@ -57,6 +72,17 @@ impl Encoding {
         }
     }
 
+    /// What an image is in it.
+    pub fn form(self) -> Form {
+        match self {
+            Self::Jpeg | Self::JpegBase64 => Form::File,
+            Self::Fp32 | Self::Json => Form::Numbers,
+            Self::Fp16 => Form::Halves,
+            Self::U8 => Form::Levels,
+            Self::Tensors => Form::None,
+        }
+    }
+
     /// KServe's data type of its elements.
     pub fn datatype(self) -> &'static str {
         match self {
@@ -67,14 +93,10 @@ impl Encoding {
         }
     }
 
-    /// Shape of a batch.
-    pub fn shape(self, batch: usize) -> Vec<i64> {
-        let batch = batch as i64;
-        match self {
-            Self::Jpeg => vec![batch],
-            Self::U8 => vec![batch, 224, 224, 3],
-            _ => vec![batch, 3, 224, 224],
-        }
+    /// Shape of a batch of images, for a model whose input has these dimensions for each.
+    pub fn shape(self, batch: usize, image: &[usize]) -> Vec<i64> {
+        let image = if self.form() == Form::File { &[] } else { image };
+        std::iter::once(batch).chain(image.iter().copied()).map(|dim| dim as i64).collect()
     }
 }
 

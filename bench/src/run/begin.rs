@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
+use quintet_preprocess::Preparation;
+
 use crate::{
     analysis::{
         outputs::{LaneOutputs, compare},
@@ -13,12 +15,13 @@ use crate::{
         target::Target,
     },
     model::{
-        encoding::Encoding,
+        encoding::{Encoding, Form},
         environment::Environment,
         estimate::Statistic,
-        lane::Lane,
+        lane::{Lane, Peer},
         outputs::{Comparison, NoOutputs, Output},
         precision::Precision,
+        protocol::Protocol,
         report::{LaneInfo, Report, SCHEMA},
         settings::Settings,
         signature::Signature,
@@ -113,7 +116,7 @@ impl Run<'_> {
         let mut errors = Vec::new();
         // What each model's description says of its inputs; `None` if there is no description.
         let mut asked: Vec<(Target, Option<Option<Signature>>)> = Vec::new();
-        for client in clients {
+        for client in &mut *clients {
             let target = client.target.clone();
             if !asked.iter().any(|(other, _)| *other == target) {
                 let known = asked.iter().any(|(other, _)| other.lane == target.lane);
@@ -142,6 +145,7 @@ impl Run<'_> {
                 errors.push(LaneError::Inputs { lane: target.lane, model: target.model, reason });
             }
         }
+        ask_as_the_jpeg_lane(clients);
         if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
     }
 
@@ -155,14 +159,24 @@ impl Run<'_> {
         };
         let lanes = [client.target.lane];
         let largest = Plan::new(&self.settings, &lanes).largest_batch();
-        if let Some(most) = signature.largest_batch().filter(|&most| most < largest) {
+        let is_jpeg = client.target.protocol() == Protocol::Jpeg;
+        // Of embeddings the jpeg lane makes batches itself.
+        let most = signature.largest_batch().filter(|_| !is_jpeg || signature.embedding.is_none());
+        if let Some(most) = most.filter(|&most| most < largest) {
             return Err(InputError::Batch(most));
         }
         if payload == Encoding::Tensors {
             let Settings { data, shapes, seed, .. } = &self.settings;
             client.inputs = Some(Inputs::new(&signature, data, shapes, *seed)?);
-        } else if signature.image_input(payload).is_none() {
-            return Err(InputError::NoImages(inputs::list(&signature)));
+        } else if !is_jpeg {
+            let Some((_, preparation)) = signature.images(payload) else {
+                return Err(InputError::NoImages(inputs::list(&signature)));
+            };
+            let ours = self.payload.preparation().filter(|_| payload.form() == Form::Numbers);
+            if let Some(ours) = ours.filter(|&ours| *ours != preparation) {
+                let [theirs, ours] = [&preparation, ours].map(Preparation::description);
+                return Err(InputError::OtherImages { theirs, ours });
+            }
         }
         client.signature = signature;
         Ok(())
@@ -202,6 +216,21 @@ impl Run<'_> {
             }
         }
         Ok(compare(&outputs, missing))
+    }
+}
+
+/// Lets KServe's lanes ask for the output that the jpeg lane of the same server returns, so that all do the same.
+fn ask_as_the_jpeg_lane(clients: &mut [LaneClient]) {
+    let jpeg = |client: &&LaneClient| client.target.protocol() == Protocol::Jpeg;
+    let returned: Vec<(Option<Peer>, Option<String>)> = clients
+        .iter()
+        .filter(jpeg)
+        .map(|client| (client.target.lane.peer, client.signature.embedding.clone()))
+        .collect();
+    for client in clients {
+        if let Some((_, embedding)) = returned.iter().find(|(peer, _)| *peer == client.target.lane.peer) {
+            client.signature.embedding.clone_from(embedding);
+        }
     }
 }
 

@@ -99,6 +99,7 @@ impl Description {
         self.machine.settings = config.settings;
         if let Some(signature) = &mut self.signature {
             signature.max_batch = Some(config.max_batch);
+            signature.parameters = config.parameters;
             for input in &mut signature.inputs {
                 input.optional |= config.optional.contains(&input.name);
             }
@@ -115,7 +116,7 @@ impl Description {
     ) {
         self.model_versions = versions;
         self.machine.platform = Some(platform).filter(|platform| !platform.is_empty());
-        self.signature = (!inputs.is_empty()).then_some(Signature { inputs, outputs, max_batch: None });
+        self.signature = (!inputs.is_empty()).then(|| Signature { inputs, outputs, ..Signature::default() });
     }
 }
 

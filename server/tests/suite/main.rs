@@ -13,6 +13,7 @@ mod gpu_library;
 mod life;
 mod metrics;
 mod openvino;
+mod own_model;
 mod page;
 mod seed;
 mod server;
