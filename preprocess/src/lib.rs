@@ -19,6 +19,7 @@ mod preparation;
 mod prepare;
 mod recipe;
 mod resize;
+mod smaller;
 
 pub use error::ImageError;
 pub use input::{ELEMENTS, SIDE};

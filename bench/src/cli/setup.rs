@@ -11,7 +11,7 @@ use crate::{
         target::Target,
     },
     link::{self, proxy::Proxy},
-    model::{data::Data, settings::Settings},
+    model::{data::Data, encoding::Encoding, settings::Settings},
     run::setup::Stop,
 };
 
@@ -37,7 +37,8 @@ pub(crate) fn payload(
         Some(folder) => payload::from_folder(folder)?,
         None => payload::compiled_in(),
     };
-    Ok(Payload::prepared(&photographs, largest_batch, preparation)?)
+    let payload = Payload::prepared(&photographs, largest_batch, preparation)?;
+    Ok(if settings.payloads.contains(&Encoding::Jpeg224) { payload.with_small()? } else { payload })
 }
 
 /// The first Ctrl-C ends the run after the current block, the second at once; a third does not wait for the report.

@@ -13,7 +13,7 @@ use quintet_proto::elements;
 use crate::{
     client::{placement::Placement, tensor},
     model::{
-        encoding::{Encoding, IMAGE_ELEMENTS},
+        encoding::{Encoding, Form, IMAGE_ELEMENTS},
         report::PhotographInfo,
     },
 };
@@ -119,6 +119,9 @@ pub struct Payload {
     fp16: OnceLock<Bytes>,
     pixels: OnceLock<Bytes>,
     preprocess_times: Vec<Duration>,
+    /// The photographs as the small JPEGs of [`Encoding::Jpeg224`]; empty unless they are sent.
+    small: Vec<Bytes>,
+    small_times: Vec<Duration>,
 }
 
 impl Payload {
@@ -190,7 +193,30 @@ impl Payload {
             fp16: OnceLock::new(),
             pixels: OnceLock::new(),
             preprocess_times,
+            small: Vec::new(),
+            small_times: Vec::new(),
         })
+    }
+
+    /// The same with the small JPEGs of [`Encoding::Jpeg224`], of which the model makes the same input.
+    ///
+    /// # Errors
+    /// [`PayloadError::Preprocess`], with the name of the photograph.
+    pub fn with_small(mut self) -> Result<Self, PayloadError> {
+        let preparation = self.preparation.clone().unwrap_or_default();
+        for (photograph, encoded) in self.photographs.iter().zip(&self.encoded) {
+            let mut small = Vec::new();
+            for _ in 0..PREPROCESS_REPEATS {
+                let start = Instant::now();
+                small = preparation
+                    .recipe()
+                    .to_jpeg(encoded, DEFAULT_MAX_PIXELS)
+                    .map_err(|e| PayloadError::Preprocess { name: photograph.name.clone(), reason: e.to_string() })?;
+                self.small_times.push(start.elapsed());
+            }
+            self.small.push(small.into());
+        }
+        Ok(self)
     }
 
     /// Number of different requests for a batch size: one for each photograph that a batch can begin with.
@@ -198,9 +224,10 @@ impl Payload {
         self.base64.len()
     }
 
-    /// `batch` encoded photographs, beginning with the one at `first`.
-    pub fn encoded(&self, first: usize, batch: usize) -> Vec<Bytes> {
-        self.encoded.iter().cycle().skip(first).take(batch).cloned().collect()
+    /// `batch` encoded photographs, beginning with the one at `first`; the small ones for [`Encoding::Jpeg224`].
+    pub fn encoded(&self, encoding: Encoding, first: usize, batch: usize) -> Vec<Bytes> {
+        let files = if encoding == Encoding::Jpeg224 { &self.small } else { &self.encoded };
+        files.iter().cycle().skip(first).take(batch).cloned().collect()
     }
 
     /// `batch` photographs in base64, beginning with the one at `first`.
@@ -221,8 +248,8 @@ impl Payload {
     /// The same photographs in the tensor form of an encoding: a slice of one buffer, or BYTES of the encoded files. FP32 if
     /// the encoding has no form of its own.
     pub fn tensor_as(&self, encoding: Encoding, first: usize, batch: usize) -> Bytes {
-        if encoding == Encoding::Jpeg {
-            return elements::encode(self.encoded(first, batch));
+        if encoding.form() == Form::File {
+            return elements::encode(self.encoded(encoding, first, batch));
         }
         let Placement { offset, bytes } = self.placement(encoding, first, batch);
         self.tensors(encoding).slice(offset..offset + bytes)
@@ -260,6 +287,11 @@ impl Payload {
     /// The times of preprocessing one image on this machine.
     pub fn preprocess_times(&self) -> &[Duration] {
         &self.preprocess_times
+    }
+
+    /// The times of making one small JPEG on this machine.
+    pub fn small_times(&self) -> &[Duration] {
+        &self.small_times
     }
 }
 

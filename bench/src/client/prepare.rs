@@ -29,8 +29,8 @@ pub fn prepare(
 ) -> Result<Vec<Prepared>, CallError> {
     let build = |first| {
         let content = match (target.protocol(), encoding, region) {
-            (Protocol::Jpeg, Encoding::Jpeg, _) => {
-                return jpeg::raw_infer_request(target, signature, payload.encoded(first, batch));
+            (Protocol::Jpeg, Encoding::Jpeg | Encoding::Jpeg224, _) => {
+                return jpeg::raw_infer_request(target, signature, payload.encoded(encoding, first, batch));
             }
             (Protocol::Jpeg, ..) => return jpeg::infer_request(target, signature, &payload.base64(first, batch)),
             (_, _, Some(_)) => Content::Shared(payload.placement(encoding, first, batch)),

@@ -1,6 +1,9 @@
 //! Begins a run, before anything is timed: describes the lanes, makes the folder, compares outputs.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use quintet_preprocess::Preparation;
 
@@ -19,7 +22,7 @@ use crate::{
         environment::Environment,
         estimate::Statistic,
         lane::{Lane, Peer},
-        outputs::{Comparison, NoOutputs, Output},
+        outputs::{Comparison, NoOutputs},
         precision::Precision,
         protocol::Protocol,
         report::{LaneInfo, Report, SCHEMA},
@@ -29,6 +32,7 @@ use crate::{
         variant::Variant,
     },
     run::{
+        accuracy::all_outputs,
         clock::RunClock,
         environment::utc,
         error::RunError,
@@ -73,6 +77,7 @@ impl Run<'_> {
         }
         self.progress.say("comparing the lanes' outputs");
         report.outputs = self.compare_outputs(&mut clients, &report.lanes).await?;
+        report.outputs.payloads = self.payload_accuracy(&mut clients, clock).await?;
         Ok((report, folder, clients))
     }
 
@@ -87,8 +92,10 @@ impl Run<'_> {
     }
 
     fn empty_report(&self, started_at: String) -> Report {
-        let preprocess_ms: Vec<f64> =
-            self.payload.preprocess_times().iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        let mean_ms = |times: &[Duration]| {
+            let ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+            bootstrap(&ms, Statistic::Mean, self.settings.seed)
+        };
         Report {
             schema: SCHEMA.to_owned(),
             started_at,
@@ -99,7 +106,8 @@ impl Run<'_> {
             environment: Environment::here(),
             lanes: Vec::new(),
             photographs: self.payload.photographs().to_vec(),
-            client_preprocess_ms: bootstrap(&preprocess_ms, Statistic::Mean, self.settings.seed),
+            client_preprocess_ms: mean_ms(self.payload.preprocess_times()),
+            client_resize_ms: mean_ms(self.payload.small_times()),
             outputs: Comparison::default(),
             cells: Vec::new(),
             capacities: Vec::new(),
@@ -150,7 +158,7 @@ impl Run<'_> {
     }
 
     /// Sets the inputs and outputs of a client's model, and the data of inputs that are no images.
-    fn set_inputs(&self, client: &mut LaneClient, signature: Option<Signature>) -> Result<(), InputError> {
+    pub(super) fn set_inputs(&self, client: &mut LaneClient, signature: Option<Signature>) -> Result<(), InputError> {
         let payload = client.variant.payload;
         let signature = match signature {
             Some(signature) => signature,
@@ -192,27 +200,16 @@ impl Run<'_> {
                 continue;
             }
             let requests = self.prepare(client, 1)?;
-            let mut outputs_of_lane: Vec<Output> = Vec::new();
-            let mut failure = None;
-            for request in &requests[..] {
-                let answer = tokio::select! {
-                    () = self.stop.soon.cancelled() => return Ok(compare(&outputs, missing)),
-                    answer = client.outputs(request) => answer,
-                };
-                match answer {
-                    Ok(answered) => add(&mut outputs_of_lane, answered),
-                    Err(error) => {
-                        failure = Some(error.to_string());
-                        break;
-                    }
-                }
-            }
-            match failure {
-                None => {
+            let answered = tokio::select! {
+                () = self.stop.soon.cancelled() => return Ok(compare(&outputs, missing)),
+                answered = all_outputs(client, &requests) => answered,
+            };
+            match answered {
+                Ok(of_lane) => {
                     let precision = precision(client.variant, infos);
-                    outputs.push(LaneOutputs { lane, precision, outputs: outputs_of_lane });
+                    outputs.push(LaneOutputs { lane, precision, outputs: of_lane });
                 }
-                Some(reason) => missing.push(NoOutputs { lane, reason }),
+                Err(error) => missing.push(NoOutputs { lane, reason: error.to_string() }),
             }
         }
         Ok(compare(&outputs, missing))
@@ -230,16 +227,6 @@ fn ask_as_the_jpeg_lane(clients: &mut [LaneClient]) {
     for client in clients {
         if let Some((_, embedding)) = returned.iter().find(|(peer, _)| *peer == client.target.lane.peer) {
             client.signature.embedding.clone_from(embedding);
-        }
-    }
-}
-
-/// Adds the outputs of another request to those of the requests before.
-fn add(outputs: &mut Vec<Output>, answered: Vec<Output>) {
-    for Output { name, rows } in answered {
-        match outputs.iter_mut().find(|output| output.name == name) {
-            Some(output) => output.rows.extend(rows),
-            None => outputs.push(Output { name, rows }),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use quintet_bench::{
     client::{endpoint::Endpoint, payload, payload::Payload, target::Target},
-    model::{encoding::Encoding, lane::Lane, report::Report, settings::Settings},
+    model::{cell::Cell, encoding::Encoding, lane::Lane, report::Report, settings::Settings},
     run::{preflight::describe, progress::Silent, setup::Run},
 };
 use serde_json::{Value, json};
@@ -164,7 +164,7 @@ fn measure(suite: &Suite, model: &str, payloads: Vec<Encoding>) -> Report {
         let targets = targets(suite, model);
         let described = describe(&targets[1], settings.limits).await.unwrap().signature.unwrap();
         let preparation = described.images(Encoding::Fp32).unwrap().1;
-        let payload = Payload::prepared(&payload::compiled_in(), 2, &preparation).unwrap();
+        let payload = Payload::prepared(&payload::compiled_in(), 2, &preparation).unwrap().with_small().unwrap();
         let run = Run {
             settings,
             targets,
@@ -202,7 +202,20 @@ fn an_embedding_is_found_by_its_shape_and_its_parameters_can_be_flags() {
     let answer = ask(&suite, "/embed", "");
     assert_eq!(answer["embeddings"][0].as_array().unwrap().len(), 512, "image_embeds");
     // As the server prepares images, so does the client.
-    assert_agree(&measure(&suite, "clip", vec![Encoding::Fp32, Encoding::Jpeg]), "clip");
+    let report = measure(&suite, "clip", vec![Encoding::Fp32, Encoding::Jpeg, Encoding::Jpeg224]);
+    assert_agree(&report, "clip");
+    assert!(report.client_resize_ms.is_some());
+    // Single images and batches of each payload that is not exact, on each lane.
+    let compared = |payload| report.outputs.payloads.iter().filter(move |found| found.payload == payload);
+    assert_eq!((compared(Encoding::Jpeg).count(), compared(Encoding::Jpeg224).count()), (2 * 4, 2 * 5));
+    assert!(compared(Encoding::Jpeg).all(|found| found.min_cosine > Some(0.999_999)), "the same numbers");
+    for found in compared(Encoding::Jpeg224) {
+        let images = if found.batch == 1 { report.photographs.len() } else { found.batch };
+        assert!(found.images == images && found.top1.is_some() && found.missing.is_none(), "{found:?}");
+        assert!(found.min_cosine > Some(0.99) && found.min_cosine < Some(1.0), "a JPEG loses something: {found:?}");
+    }
+    let smaller = |cell: &&Cell| cell.payload == Some(Encoding::Jpeg224);
+    assert!(report.cells.iter().filter(smaller).all(|cell| cell.charged_p50_ms.is_some()));
 }
 
 #[test]
