@@ -14,6 +14,7 @@ use crate::{
         cell::Cell,
         connection::Traffic,
         counters::Counters,
+        encoding::Form,
         environment::Environment,
         estimate::Estimate,
         lane::Lane,
@@ -130,6 +131,7 @@ fn info(lane: Lane) -> LaneInfo {
         effective_provider: (lane.service() != "trt").then(|| "CPUExecutionProvider".into()),
         precision: None,
         provider_reason: None,
+        weights: None,
         max_queue_delay_us: None,
         tls: None,
         machine: Machine::default(),
@@ -197,9 +199,10 @@ pub(crate) fn report() -> Report {
             let blocks =
                 (0..measured_blocks(&plan, lane, load)).map(|index| block(lane, load, index, &mut rng)).collect();
             let request_bytes = truth(lane).2 * load.batch();
-            let measured =
-                Measured { variant: Variant::plain(lane), load, request_bytes, warm_up: WarmUp::default(), blocks };
-            cells.extend(Cell::new(measured, Some(Estimate::new(2.0, 1.9, 2.1, 20)), 1));
+            let variant = Variant::plain(lane);
+            let work_ms = (variant.payload.form() != Form::File).then(|| Estimate::new(2.0, 1.9, 2.1, 20));
+            let measured = Measured { variant, load, request_bytes, warm_up: WarmUp::default(), blocks };
+            cells.extend(Cell::new(measured, work_ms, 1));
         }
     }
     let outputs = Lane::ALL.map(|lane| LaneOutputs {
@@ -218,6 +221,7 @@ pub(crate) fn report() -> Report {
         lanes: Lane::ALL.into_iter().map(info).collect(),
         photographs: vec![PhotographInfo { name: "<coffee> & cake.jpg".into(), bytes: 67_500 }],
         client_preprocess_ms: Some(Estimate::new(2.0, 1.9, 2.1, 20)),
+        client_resize_ms: None,
         outputs: compare(&outputs, Vec::new()),
         cells,
         capacities: Vec::new(),

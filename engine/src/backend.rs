@@ -120,6 +120,8 @@ pub struct Placement {
     pub gpu: Option<String>,
     /// CPU threads that run one operator together.
     pub threads: Option<usize>,
+    /// The source of its weights as the model file states it: `seed 0` if they are random.
+    pub weights: Option<String>,
     /// Names and versions of the libraries that run it, e.g. `onnxruntime` and `1.24.1`.
     pub software: Vec<(String, String)>,
 }

@@ -1,6 +1,6 @@
 //! Builds the ONNX graph of a ResNet, with batch norm folded into the convolutions.
 
-use quintet_onnxruntime::PRECISION_KEY;
+use quintet_onnxruntime::{PRECISION_KEY, WEIGHTS_KEY};
 
 use crate::{
     arch::{Arch, Block, CLASSES, Conv},
@@ -8,9 +8,6 @@ use crate::{
     variant::{MEAN, STD, Variant},
     weights::{Weights, WeightsError},
 };
-
-/// Metadata key for the source of a model's weights: `seed 0` or `sha256:...`.
-pub(crate) const WEIGHTS_KEY: &str = "quintet.weights";
 
 /// PyTorch's `BatchNorm2d` adds this to the variance.
 const EPSILON: f64 = 1e-5;

@@ -10,7 +10,7 @@ use ort::{
 
 use crate::{
     arch::Arch,
-    graph::{IMAGE, WEIGHTS_KEY},
+    graph::IMAGE,
     reference::{Input, REFERENCE_SEED, Reference, ReferenceError},
     repository::MODEL_FILE,
     session::open,
@@ -99,7 +99,7 @@ pub(crate) fn verify(
 }
 
 fn weights_source(session: &Session) -> ort::Result<String> {
-    let source = session.metadata()?.custom(WEIGHTS_KEY);
+    let source = session.metadata()?.custom(quintet_onnxruntime::WEIGHTS_KEY);
     Ok(source.unwrap_or_else(|| "an unknown source".into()))
 }
 

@@ -9,8 +9,8 @@ mod load;
 mod locate;
 mod message;
 mod plugins;
-mod precision;
 mod preload;
+mod stated;
 mod telemetry;
 
 pub use assignment::{RECORD_ASSIGNMENT, nodes_by_provider};
@@ -21,5 +21,5 @@ pub use locate::{
 };
 pub use message::one_line;
 pub use plugins::ListedDevice;
-pub use precision::{PRECISION_KEY, stated_precision};
+pub use stated::{PRECISION_KEY, WEIGHTS_KEY, stated_precision, stated_weights};
 pub use telemetry::disable_telemetry;

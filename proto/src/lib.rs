@@ -51,6 +51,9 @@ pub const GPU: &str = "quintet-gpu";
 /// HTTP header, and gRPC metadata key: the CPU threads that run one operator of the model together.
 pub const THREADS: &str = "quintet-threads";
 
+/// HTTP header, and gRPC metadata key: the source of the model's weights as its file states it, `seed 0` if they are random.
+pub const WEIGHTS: &str = "quintet-weights";
+
 /// HTTP header, and gRPC metadata key: the server and the libraries that run the model, as RFC 9110's `Server` lists
 /// products: `quintet/0.1.0+0123456789ab onnxruntime/1.24.1`. Build metadata is the commit.
 pub const SOFTWARE: &str = "quintet-software";

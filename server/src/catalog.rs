@@ -7,13 +7,14 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use quintet_engine::{BufferPool, Model, Placement, Registry, VersionState};
+use quintet_engine::{BufferPool, InferError, Model, Placement, Registry, TensorSpec, VersionState};
 use quintet_proto::inference::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     backend::onnx::Provider,
     image_input::{Decoder, ImageInput},
+    image_output::ImageOutput,
     observe::{
         device_metrics::DeviceMetrics,
         gpu_fault::GpuFault,
@@ -172,6 +173,18 @@ impl Catalog {
         let config = self.config(model).unwrap_or_default();
         // Parameters that do not fit kept the model from loading.
         ImageInput::new(model.spec(), &config.parameters, self.decoder.jpeg_decode()).ok().flatten()
+    }
+
+    /// The output of a model that is this to an image, with its index.
+    ///
+    /// # Errors
+    /// As [`ImageOutput::of`].
+    pub fn image_output<'a>(
+        &self,
+        model: &'a Model,
+        output: ImageOutput,
+    ) -> Result<(usize, &'a TensorSpec), InferError> {
+        output.of(model.spec(), &self.config(model).unwrap_or_default().parameters)
     }
 
     /// The effective configuration of a model.

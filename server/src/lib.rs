@@ -15,6 +15,7 @@ pub mod backend;
 pub mod catalog;
 mod identity;
 pub mod image_input;
+pub mod image_output;
 pub mod kserve;
 pub mod observe;
 pub mod page;

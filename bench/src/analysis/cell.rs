@@ -9,11 +9,9 @@ use crate::{
         cell::{AfterIdle, BlockSpan, Cell, OpenLoopFigures, ServerSide, Times},
         connection::Traffic,
         counters::Counters,
-        encoding::Encoding,
         estimate::{Estimate, Statistic},
         load::Load,
         machine::BlockMachines,
-        protocol::Protocol,
         record::Recorder,
         sample::Sample,
         samples::Samples,
@@ -25,8 +23,8 @@ use crate::{
 const WINDOW_SLICES: u32 = 10;
 
 impl Cell {
-    /// Computes a cell. `preprocess_ms` is the client's preprocessing of one image. `None` if nothing was sent.
-    pub fn new(measured: Measured, preprocess_ms: Option<Estimate>, seed: u64) -> Option<Self> {
+    /// Computes a cell. `work_ms` is the client's work on one image before it is sent. `None` if nothing was sent.
+    pub fn new(measured: Measured, work_ms: Option<Estimate>, seed: u64) -> Option<Self> {
         let Measured { variant, load, request_bytes, warm_up, blocks } = measured;
         let lane = variant.lane;
         let traffic = blocks.iter().fold(Traffic::default(), |sum, block| sum.plus(block.traffic));
@@ -48,10 +46,8 @@ impl Cell {
         let Merged { spans, wall, outside, connections, reconnects, cpu, recorder } = Merged::new(blocks)?;
         let samples = Samples::new(recorder.samples());
         let serial = matches!(load, Load::Serial { .. });
-        // The server prepares encoded images.
-        let is_prepared = Protocol::of(lane) != Protocol::Jpeg && variant.payload != Encoding::Jpeg;
-        let charged_p50_ms = match (&latency, preprocess_ms) {
-            (Some(latency), Some(image)) if is_prepared => Some(latency.p50.plus(image.scaled(load.batch() as f64))),
+        let charged_p50_ms = match (&latency, work_ms) {
+            (Some(latency), Some(image)) => Some(latency.p50.plus(image.scaled(load.batch() as f64))),
             _ => None,
         };
         let (server, server_missing) = match server {

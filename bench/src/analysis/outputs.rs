@@ -25,7 +25,43 @@ pub fn compare(outputs: &[LaneOutputs], missing: Vec<NoOutputs>) -> Comparison {
     let pairs: Vec<PairAgreement> =
         outputs.iter().enumerate().flat_map(|(i, a)| outputs[i + 1..].iter().map(move |b| pair(a, b))).collect();
     let tolerance = pairs.iter().filter_map(|pair| pair.tolerance).fold(Precision::Fp32.tolerance(), f64::max);
-    Comparison { tolerance, pairs, missing }
+    Comparison { tolerance, pairs, missing, payloads: Vec::new() }
+}
+
+/// How near outputs are to exact ones for the same images.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Nearness {
+    /// Share of the images whose largest element is the same.
+    pub top1: Option<f64>,
+    /// Smallest cosine of two rows.
+    pub min_cosine: Option<f64>,
+    /// Mean cosine of two rows.
+    pub mean_cosine: Option<f64>,
+}
+
+/// How near outputs are to the exact ones, which have a row for each image: of several outputs the figures of the one that is
+/// the farthest.
+pub fn nearness(exact: &[Output], outputs: &[Output]) -> Nearness {
+    let of_output = |exact: &Output| {
+        let rows = outputs.iter().find(|output| output.name == exact.name).map_or(&[][..], |output| &output.rows);
+        let same_shape =
+            rows.len() == exact.rows.len() && rows.iter().zip(&exact.rows).all(|(a, b)| a.len() == b.len());
+        let finite = rows.iter().chain(&exact.rows).flatten().all(|element| element.is_finite());
+        if rows.is_empty() || !same_shape || !finite {
+            return Nearness::default();
+        }
+        let count = rows.len() as f64;
+        let pairs = || rows.iter().zip(&exact.rows);
+        let cosines: Option<Vec<f64>> = pairs().map(|(a, b)| cosine(a, b)).collect();
+        Nearness {
+            top1: Some(pairs().filter(|(a, b)| top(a) == top(b)).count() as f64 / count),
+            min_cosine: cosines.as_ref().map(|cosines| cosines.iter().copied().fold(1.0, f64::min)),
+            mean_cosine: cosines.map(|cosines| cosines.iter().sum::<f64>() / count),
+        }
+    };
+    let figures = exact.iter().map(of_output);
+    // An output that cannot be compared is the farthest.
+    figures.min_by(|a, b| a.min_cosine.unwrap_or(-2.0).total_cmp(&b.min_cosine.unwrap_or(-2.0))).unwrap_or_default()
 }
 
 /// The agreement of the output that differs the most, relative to its scale.
@@ -95,6 +131,21 @@ mod tests {
 
     fn agreement_in([p, q]: [Precision; 2], x: Rows, y: Rows) -> PairAgreement {
         compare(&[outputs(Lane::JPEG, p, x), outputs(Lane::ONNX_HTTP, q, y)], Vec::new()).pairs.remove(0)
+    }
+
+    #[test]
+    fn nearness_is_that_of_the_farthest_output() {
+        let output = |name: &str, rows: &[[f64; 2]]| Output {
+            name: name.into(),
+            rows: rows.iter().map(|row| row.to_vec()).collect(),
+        };
+        let exact = [output("a", &[[1.0, 0.0], [0.0, 2.0]]), output("b", &[[1.0, 1.0], [1.0, 1.0]])];
+        let near = [output("b", &[[1.0, 1.0], [1.0, 1.0]]), output("a", &[[1.0, 0.0], [3.0, 0.0]])];
+        let found = nearness(&exact, &near);
+        assert_eq!(found, Nearness { top1: Some(0.5), min_cosine: Some(0.0), mean_cosine: Some(0.5) });
+        assert_eq!(nearness(&exact, &exact).top1, Some(1.0));
+        assert_eq!(nearness(&exact, &near[..1]), Nearness::default(), "an output is missing");
+        assert_eq!(nearness(&[], &[]), Nearness::default());
     }
 
     #[test]

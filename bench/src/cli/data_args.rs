@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
+use quintet_preprocess::Preparation;
 
 use crate::{
     client::target::Target,
@@ -30,12 +31,11 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// Sets what is sent, and leaves out the lanes that cannot carry it. Asks a server what its model takes; returns the
-    /// largest batch, where known.
+    /// Sets what is sent, and leaves out the lanes that cannot carry it. Asks a server what its model takes.
     ///
     /// # Errors
     /// When flags about images are combined with other data, or no lane is left.
-    pub async fn apply(&self, settings: &mut Settings, targets: &mut Vec<Target>) -> anyhow::Result<Option<usize>> {
+    pub async fn apply(&self, settings: &mut Settings, targets: &mut Vec<Target>) -> anyhow::Result<Taken> {
         let signature = signature(settings, targets).await;
         let images = signature.as_ref().is_none_or(|signature| signature.image_input(encoding(settings)).is_some());
         settings.data = match &self.data {
@@ -63,8 +63,18 @@ impl DataArgs {
                 bail!("--data {}: no lane is left, because the jpeg lane takes only images", settings.data);
             }
         }
-        Ok(signature.and_then(|signature| signature.largest_batch()))
+        let largest_batch = signature.as_ref().and_then(Signature::largest_batch);
+        let images = signature.as_ref().and_then(|signature| signature.images(Encoding::Fp32));
+        Ok(Taken { largest_batch, preparation: images.map_or_else(Preparation::default, |(_, images)| images) })
     }
+}
+
+/// What a model takes.
+pub struct Taken {
+    /// The largest batch, where known.
+    pub largest_batch: Option<usize>,
+    /// How photographs become the numbers of its input; as torchvision does, if nothing is known.
+    pub preparation: Preparation,
 }
 
 /// The tensor form of photographs by which a model is asked for.

@@ -175,13 +175,13 @@ fn check_claims(plan: &Plan, claims: &[Hypothesis]) -> anyhow::Result<()> {
 
 async fn measure(args: &RunArgs, resume: Option<Unfinished>) -> anyhow::Result<ExitCode> {
     let (mut settings, mut targets) = (args.settings(), args.lanes.targets()?);
-    let largest = args.load.data.apply(&mut settings, &mut targets).await?;
-    if let (None, Some(largest)) = (&args.plan.batches, largest) {
+    let taken = args.load.data.apply(&mut settings, &mut targets).await?;
+    if let (None, Some(largest)) = (&args.plan.batches, taken.largest_batch) {
         settings.batches.retain(|&batch| batch <= largest);
     }
     let (plan, mut targets) = plan(args, &settings, targets)?;
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(&settings, args.load.images.as_deref(), plan.largest_batch())?;
+    let payload = payload(&settings, args.load.images.as_deref(), &taken.preparation, plan.largest_batch())?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Terminal::on_stderr(&plan, &lanes, settings.until_decided.map(|until| until.most));
     let stop = Stop::from(CancellationToken::new());

@@ -113,9 +113,9 @@ pub async fn measure(
         ..settings
     };
     let Lanes { mut targets, load, output } = lanes;
-    load.data.apply(&mut settings, &mut targets).await?;
+    let taken = load.data.apply(&mut settings, &mut targets).await?;
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(&settings, load.images.as_deref(), batch)?;
+    let payload = payload(&settings, load.images.as_deref(), &taken.preparation, batch)?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes, None);
     let stop = Stop::from(CancellationToken::new());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use quintet_preprocess::{DEFAULT_MAX_PIXELS, ImageError, to_tensor};
+use quintet_preprocess::Preparation;
 
 use crate::{
     client::{
@@ -11,7 +11,7 @@ use crate::{
         target::Target,
     },
     link::{self, proxy::Proxy},
-    model::{data::Data, settings::Settings},
+    model::{data::Data, encoding::Encoding, settings::Settings},
     run::setup::Stop,
 };
 
@@ -23,21 +23,22 @@ pub(crate) async fn emulate(settings: &Settings, targets: &mut [Target]) -> anyh
     }
 }
 
-/// The photographs to send, in batches up to the largest; none if other data is sent.
-pub(crate) fn payload(settings: &Settings, images: Option<&Path>, largest_batch: usize) -> anyhow::Result<Payload> {
+/// The photographs to send, in batches up to the largest, prepared as the model takes them; none if other data is sent.
+pub(crate) fn payload(
+    settings: &Settings,
+    images: Option<&Path>,
+    preparation: &Preparation,
+    largest_batch: usize,
+) -> anyhow::Result<Payload> {
     if settings.data != Data::Photos {
-        return Ok(Payload::new(&[], 0, preprocess)?);
+        return Ok(Payload::prepared(&[], 0, preparation)?);
     }
     let photographs = match images {
         Some(folder) => payload::from_folder(folder)?,
         None => payload::compiled_in(),
     };
-    Ok(Payload::new(&photographs, largest_batch, preprocess)?)
-}
-
-/// The client's preprocessing: the same code that the server's jpeg lane runs.
-fn preprocess(encoded: &[u8], tensor: &mut [f32]) -> Result<(), ImageError> {
-    to_tensor(encoded, DEFAULT_MAX_PIXELS, tensor)
+    let payload = Payload::prepared(&photographs, largest_batch, preparation)?;
+    Ok(if settings.payloads.contains(&Encoding::Jpeg224) { payload.with_small()? } else { payload })
 }
 
 /// The first Ctrl-C ends the run after the current block, the second at once; a third does not wait for the report.

@@ -94,9 +94,9 @@ pub async fn slo(args: &SloArgs) -> anyhow::Result<ExitCode> {
         },
         args.lanes.targets()?,
     );
-    args.load.data.apply(&mut settings, &mut targets).await?;
+    let taken = args.load.data.apply(&mut settings, &mut targets).await?;
     let lanes: Vec<_> = targets.iter().map(|target| target.lane).collect();
-    let payload = payload(&settings, args.load.images.as_deref(), 1)?;
+    let payload = payload(&settings, args.load.images.as_deref(), &taken.preparation, 1)?;
     let _proxies = emulate(&settings, &mut targets).await?;
     let progress = Terminal::on_stderr(&Plan::new(&settings, &lanes), &lanes, None);
     let stop = Stop::from(CancellationToken::new());

@@ -14,7 +14,7 @@ use crate::{
         target::Target,
         wire::Wire,
     },
-    model::{connection::Policy, limits::Limits, outputs::Output, protocol::Protocol},
+    model::{connection::Policy, limits::Limits, outputs::Output, protocol::Protocol, signature::Signature},
 };
 
 /// Makes a lane's clients; the policy decides which connections they use.
@@ -110,13 +110,18 @@ impl Client {
         Ok(reply)
     }
 
-    /// Reads the outputs from a response, or from the shared memory that it refers to.
+    /// Reads the outputs of a model from a response, or from the shared memory that it refers to.
     ///
     /// # Errors
     /// [`CallError::Malformed`].
-    pub fn outputs(&self, reply: &Reply, shared: Option<&[u8]>) -> Result<Vec<Output>, CallError> {
+    pub fn outputs(
+        &self,
+        reply: &Reply,
+        shared: Option<&[u8]>,
+        signature: &Signature,
+    ) -> Result<Vec<Output>, CallError> {
         match self.protocol {
-            Protocol::Jpeg => jpeg::outputs(reply),
+            Protocol::Jpeg => jpeg::outputs(reply, signature),
             Protocol::KserveHttp => http::outputs(reply, shared),
             Protocol::KserveGrpc => grpc::outputs(reply, shared),
         }

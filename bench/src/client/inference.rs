@@ -1,10 +1,14 @@
 //! An inference to ask for: input tensors and the outputs to return, apart from the protocol.
 
 use bytes::Bytes;
+use quintet_preprocess::SIDE;
 
 use crate::{
     client::placement::Placement,
-    model::{encoding::Encoding, signature::Signature},
+    model::{
+        encoding::{Encoding, Form},
+        signature::Signature,
+    },
 };
 
 /// An input tensor of a request.
@@ -43,13 +47,20 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Images in the tensor form of an encoding, for the model's image input.
+    /// Images in the form of an encoding, for the model's image input.
     pub fn images(signature: &Signature, encoding: Encoding, batch: usize, content: Content) -> Self {
-        let named = signature.image_input(encoding).or(signature.inputs.first());
+        let images = signature.images(encoding);
+        let named = images.as_ref().map(|(input, _)| *input).or(signature.inputs.first());
+        let dims = images.as_ref().map_or([3, SIDE, SIDE], |(_, preparation)| preparation.dims());
+        let mut shape = encoding.shape(batch, &dims);
+        if encoding.form() != Form::File && named.is_some_and(|input| input.shape.len() == dims.len()) {
+            // The model takes one image, without a batch.
+            shape.remove(0);
+        }
         let input = Input {
             name: named.map_or_else(String::new, |input| input.name.clone()),
             datatype: encoding.datatype().into(),
-            shape: encoding.shape(batch).to_vec(),
+            shape,
             content,
         };
         Self { inputs: vec![input], outputs: signature.requested(), shared: None }

@@ -40,8 +40,19 @@ pub enum InputError {
     #[error("the server does not describe the model's inputs, so only --data photos can be sent")]
     NotDescribed,
     /// The model takes no images.
-    #[error("the model takes no photographs (its inputs are {0}); send --data random, zero, or a folder")]
+    #[error(
+        "the model takes no photographs (its inputs are {0}): set parameters[\"image_preprocess\"] in its config.pbtxt, or send \
+         --data random, zero, or a folder"
+    )]
     NoImages(String),
+    /// The lane's server prepares images in another way than what is sent.
+    #[error("it takes images otherwise ({theirs}) than the first lane's model ({ours}); measure them in two runs")]
+    OtherImages {
+        /// How its model takes them.
+        theirs: String,
+        /// How they are sent.
+        ours: String,
+    },
     /// The batch is too large.
     #[error("the model takes {}; give other --batches", if *.0 == 1 { "no batches".into() } else { format!("batches of up to {}", .0) })]
     Batch(usize),
@@ -316,7 +327,12 @@ mod tests {
     }
 
     fn signature(inputs: Vec<TensorInfo>, max_batch: usize) -> Signature {
-        Signature { inputs, outputs: vec![tensor("y", "FP32", &[-1])], max_batch: Some(max_batch) }
+        Signature {
+            inputs,
+            outputs: vec![tensor("y", "FP32", &[-1])],
+            max_batch: Some(max_batch),
+            ..Signature::default()
+        }
     }
 
     fn content(input: &Input) -> &Bytes {

@@ -1,4 +1,5 @@
-//! Requests and responses of the jpeg lane: images as files or base64, embeddings as JSON.
+//! Requests and responses of the jpeg lane: images as files or base64, embeddings as JSON; of a model that has no embedding
+//! its outputs as tensors.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use crate::{
         http,
         target::Target,
     },
-    model::{outputs::Output, signature::EMBEDDING},
+    model::{outputs::Output, signature::Signature},
 };
 
 #[derive(Serialize)]
@@ -22,27 +23,40 @@ struct EmbedResponse {
     embeddings: Vec<Vec<f32>>,
 }
 
-/// `POST /embed/base64` with images in base64.
+/// `POST /embed/base64` with images in base64; `/infer` for a model without an embedding.
 ///
 /// # Errors
 /// When the request cannot be written.
-pub fn infer_request(target: &Target, images: &[&str]) -> Result<Prepared, CallError> {
+pub fn infer_request(target: &Target, signature: &Signature, images: &[&str]) -> Result<Prepared, CallError> {
     let body = serde_json::to_vec(&EmbedRequest { images }).map_err(|e| CallError::Malformed(e.to_string()))?;
-    http::post(&target.endpoint, "/embed/base64", &[("content-type", "application/json")], vec![Bytes::from(body)])
+    let path = if signature.embedding.is_some() { "/embed/base64" } else { "/infer" };
+    http::post(&target.endpoint, path, &[("content-type", "application/json")], vec![Bytes::from(body)])
 }
 
 /// Separates the files of a multipart body; no JPEG, PNG or WebP file contains it.
 const BOUNDARY: &str = "quintet-bench-b1f0d3a9c24e";
 
-/// `POST /embed` with one image file, `POST /embed/batch` with several as multipart/form-data.
-/// Each image is a separate chunk and is not copied.
+/// `/infer` with its answer in binary, as the images are.
+const INFER_BINARY: &str = "/infer?binary_data_output=true";
+
+/// `POST /embed` with one image file, `POST /embed/batch` with several as multipart/form-data; `/infer` for a model without
+/// an embedding. Each image is a separate chunk and is not copied.
 ///
 /// # Errors
 /// When the request cannot be written.
-pub fn raw_infer_request(target: &Target, mut images: Vec<Bytes>) -> Result<Prepared, CallError> {
+pub fn raw_infer_request(
+    target: &Target,
+    signature: &Signature,
+    mut images: Vec<Bytes>,
+) -> Result<Prepared, CallError> {
+    let path = match (&signature.embedding, images.len()) {
+        (None, _) => INFER_BINARY,
+        (Some(_), 1) => "/embed",
+        (Some(_), _) => "/embed/batch",
+    };
     if images.len() == 1 {
         let content_type = if images[0].starts_with(&[0xff, 0xd8]) { "image/jpeg" } else { "application/octet-stream" };
-        return http::post(&target.endpoint, "/embed", &[("content-type", content_type)], images);
+        return http::post(&target.endpoint, path, &[("content-type", content_type)], images);
     }
     let mut chunks = Vec::with_capacity(2 * images.len() + 1);
     for (i, image) in images.drain(..).enumerate() {
@@ -55,16 +69,17 @@ pub fn raw_infer_request(target: &Target, mut images: Vec<Bytes>) -> Result<Prep
     }
     chunks.push(format!("\r\n--{BOUNDARY}--\r\n").into());
     let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
-    http::post(&target.endpoint, "/embed/batch", &[("content-type", &content_type)], chunks)
+    http::post(&target.endpoint, path, &[("content-type", &content_type)], chunks)
 }
 
-/// The embeddings in a response, as the output of that name.
+/// The embeddings in a response, as the output that they are in the model; of a model without an embedding all outputs.
 ///
 /// # Errors
-/// [`CallError::Malformed`] when the JSON has another form.
-pub fn outputs(reply: &Reply) -> Result<Vec<Output>, CallError> {
+/// [`CallError::Malformed`] when the response has another form.
+pub fn outputs(reply: &Reply, signature: &Signature) -> Result<Vec<Output>, CallError> {
+    let Some(name) = &signature.embedding else { return http::outputs(reply, None) };
     let response: EmbedResponse =
         serde_json::from_slice(&reply.body()).map_err(|e| CallError::Malformed(e.to_string()))?;
     let rows = response.embeddings.into_iter().map(|row| row.into_iter().map(f64::from).collect()).collect();
-    Ok(vec![Output { name: EMBEDDING.to_owned(), rows }])
+    Ok(vec![Output { name: name.clone(), rows }])
 }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use quintet_preprocess::{DEFAULT_MAX_PIXELS, Preparation};
 use quintet_proto::elements;
 
 use crate::{
     client::{placement::Placement, tensor},
     model::{
-        encoding::{Encoding, IMAGE_BYTES, IMAGE_ELEMENTS},
+        encoding::{Encoding, Form, IMAGE_ELEMENTS},
         report::PhotographInfo,
     },
 };
@@ -108,15 +109,39 @@ pub struct Payload {
     photographs: Vec<PhotographInfo>,
     encoded: Vec<Bytes>,
     base64: Vec<String>,
+    /// How the photographs become tensors; `None` if a test prepares them.
+    preparation: Option<Preparation>,
+    /// Bytes of one image in the tensor.
+    image_bytes: usize,
     /// The photographs as FP32 images, repeated so that every batch from every start is a slice.
     tensor: Bytes,
     /// The same in the other tensor forms, made on first use.
     fp16: OnceLock<Bytes>,
     pixels: OnceLock<Bytes>,
     preprocess_times: Vec<Duration>,
+    /// The photographs as the small JPEGs of [`Encoding::Jpeg224`]; empty unless they are sent.
+    small: Vec<Bytes>,
+    small_times: Vec<Duration>,
 }
 
 impl Payload {
+    /// The photographs, prepared as the model takes them.
+    ///
+    /// # Errors
+    /// [`PayloadError::Preprocess`], with the name of the photograph.
+    pub fn prepared(
+        photographs: &[Photograph],
+        largest_batch: usize,
+        preparation: &Preparation,
+    ) -> Result<Self, PayloadError> {
+        let prepare = |encoded: &[u8], image: &mut [f32]| {
+            preparation.prepare(encoded, DEFAULT_MAX_PIXELS, bytemuck::cast_slice_mut(image))
+        };
+        let elements = preparation.dims().iter().product();
+        let payload = Self::of(photographs, largest_batch, elements, prepare)?;
+        Ok(Self { preparation: Some(preparation.clone()), ..payload })
+    }
+
     /// Encodes and preprocesses the photographs for batches of up to `largest_batch` images.
     /// `preprocess` writes one encoded image as a normalised `[3, 224, 224]` tensor; it is timed.
     ///
@@ -125,9 +150,20 @@ impl Payload {
     pub fn new<E: std::fmt::Display>(
         photographs: &[Photograph],
         largest_batch: usize,
+        preprocess: impl FnMut(&[u8], &mut [f32]) -> Result<(), E>,
+    ) -> Result<Self, PayloadError> {
+        Self::of(photographs, largest_batch, IMAGE_ELEMENTS, preprocess)
+    }
+
+    /// The same for images of this many elements.
+    fn of<E: std::fmt::Display>(
+        photographs: &[Photograph],
+        largest_batch: usize,
+        image_elements: usize,
         mut preprocess: impl FnMut(&[u8], &mut [f32]) -> Result<(), E>,
     ) -> Result<Self, PayloadError> {
-        let mut elements = vec![0.0_f32; IMAGE_ELEMENTS];
+        let image_bytes = image_elements * size_of::<f32>();
+        let mut elements = vec![0.0_f32; image_elements];
         let mut images = Vec::with_capacity(photographs.len());
         let mut preprocess_times = Vec::new();
         for photograph in photographs {
@@ -140,7 +176,7 @@ impl Payload {
             images.push(elements.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         }
         let images_in_tensor = largest_batch + photographs.len().saturating_sub(1);
-        let mut tensor = BytesMut::with_capacity(images_in_tensor * IMAGE_BYTES);
+        let mut tensor = BytesMut::with_capacity(images_in_tensor * image_bytes);
         for image in images.iter().cycle().take(images_in_tensor) {
             tensor.extend_from_slice(image);
         }
@@ -151,11 +187,36 @@ impl Payload {
                 .collect(),
             encoded: photographs.iter().map(|p| p.bytes.clone()).collect(),
             base64: photographs.iter().map(|p| base64_simd::STANDARD.encode_to_string(&p.bytes)).collect(),
+            preparation: None,
+            image_bytes,
             tensor: tensor.freeze(),
             fp16: OnceLock::new(),
             pixels: OnceLock::new(),
             preprocess_times,
+            small: Vec::new(),
+            small_times: Vec::new(),
         })
+    }
+
+    /// The same with the small JPEGs of [`Encoding::Jpeg224`], of which the model makes the same input.
+    ///
+    /// # Errors
+    /// [`PayloadError::Preprocess`], with the name of the photograph.
+    pub fn with_small(mut self) -> Result<Self, PayloadError> {
+        let preparation = self.preparation.clone().unwrap_or_default();
+        for (photograph, encoded) in self.photographs.iter().zip(&self.encoded) {
+            let mut small = Vec::new();
+            for _ in 0..PREPROCESS_REPEATS {
+                let start = Instant::now();
+                small = preparation
+                    .recipe()
+                    .to_jpeg(encoded, DEFAULT_MAX_PIXELS)
+                    .map_err(|e| PayloadError::Preprocess { name: photograph.name.clone(), reason: e.to_string() })?;
+                self.small_times.push(start.elapsed());
+            }
+            self.small.push(small.into());
+        }
+        Ok(self)
     }
 
     /// Number of different requests for a batch size: one for each photograph that a batch can begin with.
@@ -163,9 +224,10 @@ impl Payload {
         self.base64.len()
     }
 
-    /// `batch` encoded photographs, beginning with the one at `first`.
-    pub fn encoded(&self, first: usize, batch: usize) -> Vec<Bytes> {
-        self.encoded.iter().cycle().skip(first).take(batch).cloned().collect()
+    /// `batch` encoded photographs, beginning with the one at `first`; the small ones for [`Encoding::Jpeg224`].
+    pub fn encoded(&self, encoding: Encoding, first: usize, batch: usize) -> Vec<Bytes> {
+        let files = if encoding == Encoding::Jpeg224 { &self.small } else { &self.encoded };
+        files.iter().cycle().skip(first).take(batch).cloned().collect()
     }
 
     /// `batch` photographs in base64, beginning with the one at `first`.
@@ -173,16 +235,21 @@ impl Payload {
         self.base64.iter().cycle().skip(first).take(batch).map(String::as_str).collect()
     }
 
-    /// The same photographs as an FP32 `[batch, 3, 224, 224]` tensor: a slice of one buffer.
+    /// How the photographs become tensors, if that is known.
+    pub fn preparation(&self) -> Option<&Preparation> {
+        self.preparation.as_ref()
+    }
+
+    /// The same photographs as an FP32 tensor: a slice of one buffer.
     pub fn tensor(&self, first: usize, batch: usize) -> Bytes {
-        self.tensor.slice(first * IMAGE_BYTES..(first + batch) * IMAGE_BYTES)
+        self.tensor.slice(first * self.image_bytes..(first + batch) * self.image_bytes)
     }
 
     /// The same photographs in the tensor form of an encoding: a slice of one buffer, or BYTES of the encoded files. FP32 if
     /// the encoding has no form of its own.
     pub fn tensor_as(&self, encoding: Encoding, first: usize, batch: usize) -> Bytes {
-        if encoding == Encoding::Jpeg {
-            return elements::encode(self.encoded(first, batch));
+        if encoding.form() == Form::File {
+            return elements::encode(self.encoded(encoding, first, batch));
         }
         let Placement { offset, bytes } = self.placement(encoding, first, batch);
         self.tensors(encoding).slice(offset..offset + bytes)
@@ -200,16 +267,16 @@ impl Payload {
     /// The placement of a tensor in that buffer.
     pub fn placement(&self, encoding: Encoding, first: usize, batch: usize) -> Placement {
         let image_bytes = match encoding {
-            Encoding::Fp16 => IMAGE_BYTES / 2,
-            Encoding::U8 => IMAGE_BYTES / 4,
-            _ => IMAGE_BYTES,
+            Encoding::Fp16 => self.image_bytes / 2,
+            Encoding::U8 => self.image_bytes / 4,
+            _ => self.image_bytes,
         };
         Placement { offset: first * image_bytes, bytes: batch * image_bytes }
     }
 
     /// The largest number of images in one request.
     pub fn largest_batch(&self) -> usize {
-        self.tensor.len() / IMAGE_BYTES + 1 - self.variants()
+        self.tensor.len() / self.image_bytes + 1 - self.variants()
     }
 
     /// The photographs, for the report.
@@ -221,11 +288,17 @@ impl Payload {
     pub fn preprocess_times(&self) -> &[Duration] {
         &self.preprocess_times
     }
+
+    /// The times of making one small JPEG on this machine.
+    pub fn small_times(&self) -> &[Duration] {
+        &self.small_times
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::encoding::IMAGE_BYTES;
 
     fn photograph(name: &str, first: u8) -> Photograph {
         Photograph { name: name.into(), bytes: vec![first; 10].into() }

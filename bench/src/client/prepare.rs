@@ -29,10 +29,10 @@ pub fn prepare(
 ) -> Result<Vec<Prepared>, CallError> {
     let build = |first| {
         let content = match (target.protocol(), encoding, region) {
-            (Protocol::Jpeg, Encoding::Jpeg, _) => {
-                return jpeg::raw_infer_request(target, payload.encoded(first, batch));
+            (Protocol::Jpeg, Encoding::Jpeg | Encoding::Jpeg224, _) => {
+                return jpeg::raw_infer_request(target, signature, payload.encoded(encoding, first, batch));
             }
-            (Protocol::Jpeg, ..) => return jpeg::infer_request(target, &payload.base64(first, batch)),
+            (Protocol::Jpeg, ..) => return jpeg::infer_request(target, signature, &payload.base64(first, batch)),
             (_, _, Some(_)) => Content::Shared(payload.placement(encoding, first, batch)),
             (_, Encoding::Json, None) => {
                 let numbers = tensor::to_json(&payload.tensor(first, batch));

@@ -1,9 +1,24 @@
-//! The form of the images in a request: JPEG, FP32, FP16, UINT8 or JSON; or tensors that are no images.
+//! The form of the images in a request: JPEG, small JPEG, FP32, FP16, UINT8 or JSON; or tensors that are no images.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::protocol::Protocol;
+
+/// What an image is in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A file.
+    File,
+    /// FP32 elements of the model's input.
+    Numbers,
+    /// The same as FP16.
+    Halves,
+    /// UINT8 elements of the model's input: levels.
+    Levels,
+    /// No image.
+    None,
+}
 
 /// The form of a request's images.
 #[derive(
@@ -14,6 +29,11 @@ pub enum Encoding {
     /// The encoded files as they are: one as the body and several as multipart/form-data on the JPEG lane, a BYTES tensor
     /// `[N]` on KServe lanes.
     Jpeg,
+    /// The part of each photograph that the model sees, resized by the client to the model's input (224 × 224 for ResNet) and
+    /// encoded as JPEG of quality 90 with full chroma; sent as `jpeg` is. All lanes.
+    #[serde(rename = "jpeg-224")]
+    #[value(name = "jpeg-224")]
+    Jpeg224,
     /// The encoded files in base64 in JSON. JPEG lane; its default.
     JpegBase64,
     /// FP32 `[N,3,224,224]`, normalised: 602,112 bytes an image. KServe lanes; their default.
@@ -41,7 +61,7 @@ impl Encoding {
     /// Whether a protocol can carry it.
     pub fn fits(self, protocol: Protocol) -> bool {
         match self {
-            Self::Jpeg => true,
+            Self::Jpeg | Self::Jpeg224 => true,
             Self::JpegBase64 => protocol == Protocol::Jpeg,
             Self::Fp32 | Self::Fp16 | Self::U8 | Self::Tensors => protocol != Protocol::Jpeg,
             Self::Json => protocol == Protocol::KserveHttp,
@@ -57,24 +77,47 @@ impl Encoding {
         }
     }
 
+    /// The form of a protocol in which a photograph loses nothing: what others are compared with.
+    pub fn exact(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Jpeg => Self::Jpeg,
+            Protocol::KserveHttp | Protocol::KserveGrpc => Self::Fp32,
+        }
+    }
+
+    /// Whether it is as exact as the exact form of a protocol: the same file, or the same numbers.
+    pub fn is_exact(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Jpeg => self != Self::Jpeg224,
+            Protocol::KserveHttp | Protocol::KserveGrpc => matches!(self, Self::Fp32 | Self::Json | Self::Tensors),
+        }
+    }
+
+    /// What an image is in it.
+    pub fn form(self) -> Form {
+        match self {
+            Self::Jpeg | Self::Jpeg224 | Self::JpegBase64 => Form::File,
+            Self::Fp32 | Self::Json => Form::Numbers,
+            Self::Fp16 => Form::Halves,
+            Self::U8 => Form::Levels,
+            Self::Tensors => Form::None,
+        }
+    }
+
     /// KServe's data type of its elements.
     pub fn datatype(self) -> &'static str {
         match self {
             Self::Fp16 => "FP16",
             Self::U8 => "UINT8",
-            Self::Jpeg => "BYTES",
+            Self::Jpeg | Self::Jpeg224 => "BYTES",
             _ => "FP32",
         }
     }
 
-    /// Shape of a batch.
-    pub fn shape(self, batch: usize) -> Vec<i64> {
-        let batch = batch as i64;
-        match self {
-            Self::Jpeg => vec![batch],
-            Self::U8 => vec![batch, 224, 224, 3],
-            _ => vec![batch, 3, 224, 224],
-        }
+    /// Shape of a batch of images, for a model whose input has these dimensions for each.
+    pub fn shape(self, batch: usize, image: &[usize]) -> Vec<i64> {
+        let image = if self.form() == Form::File { &[] } else { image };
+        std::iter::once(batch).chain(image.iter().copied()).map(|dim| dim as i64).collect()
     }
 }
 
@@ -82,6 +125,7 @@ impl std::fmt::Display for Encoding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Jpeg => "jpeg",
+            Self::Jpeg224 => "jpeg-224",
             Self::JpegBase64 => "jpeg-base64",
             Self::Fp32 => "fp32",
             Self::Fp16 => "fp16",

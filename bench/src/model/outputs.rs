@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{lane::Lane, precision::Precision};
+use crate::model::{encoding::Encoding, lane::Lane, precision::Precision};
 
 /// An output of a lane for all its requests: a row for each image, or each first index of the tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,31 @@ pub struct PairAgreement {
     pub agree: bool,
 }
 
+/// What a form of photographs costs in accuracy: a lane's outputs for it against those for the exact form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PayloadAccuracy {
+    /// The lane.
+    pub lane: Lane,
+    /// The form.
+    pub payload: Encoding,
+    /// The exact form: the whole file on the jpeg lane, FP32 on the others.
+    pub exact: Encoding,
+    /// Images in a request.
+    pub batch: usize,
+    /// Images that were compared: each photograph once, or one request of a larger batch.
+    pub images: usize,
+    /// Share of the images whose largest element is the same; `None` (null) if the outputs cannot be compared: their shapes
+    /// differ, or an element is not finite.
+    pub top1: Option<f64>,
+    /// Smallest cosine of two rows; `None` as above, or for a row of zeros.
+    pub min_cosine: Option<f64>,
+    /// Mean cosine of two rows; `None` as above.
+    pub mean_cosine: Option<f64>,
+    /// Why there are no outputs of the one form or of the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
 /// A lane that gave no outputs to compare.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoOutputs {
@@ -61,4 +86,7 @@ pub struct Comparison {
     pub pairs: Vec<PairAgreement>,
     /// Lanes that gave none.
     pub missing: Vec<NoOutputs>,
+    /// What the forms of photographs that are not exact cost in accuracy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payloads: Vec<PayloadAccuracy>,
 }

@@ -8,7 +8,7 @@ use crate::model::{
     cell::Cell,
     connection::{Policy, TlsVersion},
     difference::Difference,
-    encoding::Encoding,
+    encoding::{Encoding, Form},
     environment::Environment,
     estimate::Estimate,
     hypothesis::Finding,
@@ -50,6 +50,9 @@ pub struct LaneInfo {
     pub precision: Option<String>,
     /// The reason for that provider, where known.
     pub provider_reason: Option<String>,
+    /// The source of the model's weights as its file states it: `seed 0` if they are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// `max_queue_delay_microseconds` of the model's batcher, where known.
     #[serde(default)]
     pub max_queue_delay_us: Option<u64>,
@@ -129,6 +132,9 @@ pub struct Report {
     pub photographs: Vec<PhotographInfo>,
     /// Preprocessing of one image on the client, in ms: work that tensor lanes leave to the client.
     pub client_preprocess_ms: Option<Estimate>,
+    /// Resizing one image on the client and encoding it as JPEG, in ms, if such images are sent (`jpeg-224`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_resize_ms: Option<Estimate>,
     /// The comparison of the lanes' outputs.
     pub outputs: Comparison,
     /// The measurements.
@@ -169,6 +175,15 @@ impl Report {
     /// The cell of a lane under a load; the first if there are several variants.
     pub fn cell(&self, lane: Lane, load: Load) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.lane == lane && cell.load == load)
+    }
+
+    /// The client's work on one image of a payload before it is sent, in ms; `None` if the file is sent as it is.
+    pub fn client_work_ms(&self, payload: Encoding) -> Option<Estimate> {
+        match payload {
+            Encoding::Jpeg224 => self.client_resize_ms,
+            _ if payload.form() == Form::File => None,
+            _ => self.client_preprocess_ms,
+        }
     }
 
     /// Requests that failed, warm-up included.

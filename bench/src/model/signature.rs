@@ -1,12 +1,18 @@
 //! The inputs and outputs of a model, as its server's metadata describes them.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use crate::model::encoding::Encoding;
+use quintet_preprocess::{
+    Preparation,
+    parameters::{INPUT, Stated},
+};
+
+use crate::model::encoding::{Encoding, Form};
 
 /// Name of the input of an image model whose server describes none.
 const IMAGE: &str = "image";
-/// The output that the jpeg lane returns; of an image model that has it, only this output is requested.
+/// The output that the jpeg lane returns, if the server says nothing else; of an image model that has it, only this output
+/// is requested.
 pub const EMBEDDING: &str = "embedding";
 
 /// A tensor of a model: `image FP32 [-1,3,224,224]`.
@@ -31,6 +37,10 @@ pub struct Signature {
     pub outputs: Vec<TensorInfo>,
     /// Largest batch of the configuration, 0 if the model takes no batches; `None` if the server does not give it.
     pub max_batch: Option<usize>,
+    /// The parameters of the configuration, which say how images are prepared.
+    pub parameters: BTreeMap<String, String>,
+    /// The output that the jpeg lane returns as the embedding; `None` if it has none, and returns tensors.
+    pub embedding: Option<String>,
 }
 
 /// What is assumed of a server that describes no tensors.
@@ -46,6 +56,8 @@ impl Default for Signature {
             inputs: vec![tensor(IMAGE, vec![-1, 3, 224, 224])],
             outputs: vec![tensor(EMBEDDING, vec![-1, -1])],
             max_batch: None,
+            parameters: BTreeMap::new(),
+            embedding: Some(EMBEDDING.into()),
         }
     }
 }
@@ -62,20 +74,41 @@ impl Signature {
         if self.batches() { self.max_batch } else { Some(1) }
     }
 
-    /// The input for images in the tensor form of an encoding, if the model needs no other input and this one takes them.
+    /// The input for images in the form of an encoding, if the model needs no other input and this one takes them.
     pub fn image_input(&self, encoding: Encoding) -> Option<&TensorInfo> {
+        self.images(encoding).map(|(input, _)| input)
+    }
+
+    /// That input, and how images become it: as the parameters say, or as torchvision does.
+    pub fn images(&self, encoding: Encoding) -> Option<(&TensorInfo, Preparation)> {
+        let parameter = |name: &str| self.parameters.get(name).map(String::as_str);
         let mut needed = self.inputs.iter().filter(|input| !input.optional);
         let (input, None) = (needed.next()?, needed.next()) else { return None };
-        let image = encoding.shape(1);
-        let fits = |(dim, image): (&i64, &i64)| *dim == -1 || dim == image;
-        let takes = input.shape.len() == image.len() && input.shape.iter().zip(&image).all(fits);
-        (takes && input.datatype == encoding.datatype()).then_some(input)
+        if parameter(INPUT).is_some_and(|name| name != input.name) {
+            return None;
+        }
+        let in_levels = match (encoding.form(), input.datatype.as_str()) {
+            (Form::Numbers | Form::File, "FP32") | (Form::Halves, "FP16") => false,
+            (Form::Levels | Form::File, "UINT8") => true,
+            _ => return None,
+        };
+        let dims: Vec<_> = input.shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+        let &[.., a, b, c] = &dims[..] else { return None };
+        if dims.len() > 4 {
+            return None;
+        }
+        let preparation = match Stated::read(parameter).ok()? {
+            Some(stated) => Preparation::stated(&stated, [a, b, c], in_levels, &input.name).ok()?,
+            None => Preparation::torchvision([a, b, c], in_levels)?,
+        };
+        Some((input, preparation))
     }
 
     /// Names of the outputs to request: only the embedding if there is one, because the jpeg lane returns no other.
     pub fn requested(&self) -> Vec<String> {
-        let only = self.outputs.iter().any(|output| output.name == EMBEDDING);
-        let wanted = |output: &&TensorInfo| !only || output.name == EMBEDDING;
+        let embedding = self.embedding.as_deref();
+        let only = self.outputs.iter().any(|output| Some(output.name.as_str()) == embedding);
+        let wanted = |output: &&TensorInfo| !only || Some(output.name.as_str()) == embedding;
         self.outputs.iter().filter(wanted).map(|output| output.name.clone()).collect()
     }
 }
@@ -112,6 +145,25 @@ mod tests {
         assert!(!takes(vec![image()], Encoding::Fp16) && !takes(vec![image(), image()], Encoding::Fp32));
         assert!(!takes(vec![tensor("FP32", &[-1, 77], false)], Encoding::Fp32) && !takes(vec![], Encoding::Fp32));
         assert!(Signature::default().image_input(Encoding::Fp32).is_some());
+    }
+
+    #[test]
+    fn parameters_say_how_images_are_prepared() {
+        let parameters = |all: &[(&str, &str)]| {
+            all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let of = |shape: &[i64], all: &[(&str, &str)]| {
+            let signature =
+                Signature { parameters: parameters(all), ..model(vec![tensor("FP32", shape, false)], None) };
+            signature.images(Encoding::Fp32).map(|(_, preparation)| (preparation.dims(), preparation.description()))
+        };
+        assert_eq!(of(&[-1, 3, 640, 640], &[]), None, "nothing says how");
+        let letterbox = of(&[-1, 3, 640, 480], &[("image_preprocess", "letterbox")]).unwrap();
+        assert_eq!(letterbox.0, [3, 640, 480]);
+        assert!(letterbox.1.contains("grey around the image"), "{}", letterbox.1);
+        let other = [("image_preprocess", "crop"), ("image_input", "y")];
+        assert_eq!(of(&[3, 224, 224], &other), None, "another input takes the images");
+        assert!(of(&[3, 224, 224], &[]).is_some(), "without a batch");
     }
 
     #[test]

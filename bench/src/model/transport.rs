@@ -5,7 +5,11 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{encoding::Encoding, lane::Lane, protocol::Protocol};
+use crate::model::{
+    encoding::{Encoding, Form},
+    lane::Lane,
+    protocol::Protocol,
+};
 
 /// The transport of a request's tensors. The lane determines the protocol, HTTP/1.1 or gRPC.
 #[derive(
@@ -43,7 +47,7 @@ impl Transport {
             Self::Tcp => true,
             Self::Uds => lane.peer.is_none(),
             Self::Shm => {
-                let in_messages = matches!(payload, Encoding::Json | Encoding::Jpeg | Encoding::Tensors);
+                let in_messages = payload == Encoding::Json || matches!(payload.form(), Form::File | Form::None);
                 Protocol::of(lane) != Protocol::Jpeg && !in_messages
             }
         }

@@ -6,7 +6,7 @@ use crate::{
         cell::Cell, estimate::Statistic, hypothesis::Verdict, load::Load, metric::Metric, part::Part,
         protocol::Protocol, report::Report, warning::Severity, waterfall::Waterfall, words::list,
     },
-    report::table::label,
+    report::{accuracy, table::label},
 };
 
 /// Most lines.
@@ -35,6 +35,7 @@ pub fn answer(report: &Report) -> String {
         lines.extend(protocols(report));
         let payload = |cell: &Cell| cell.payload.map(|payload| payload.to_string());
         lines.extend(fastest(report, load, "payload", payload));
+        lines.extend(accuracy::lines(report, load));
         lines.extend(fastest(report, load, "connection", |cell| Some(cell.connection.to_string())));
     }
     let open = open_questions(report);

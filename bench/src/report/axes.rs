@@ -7,14 +7,19 @@ use crate::{
     model::{
         cell::{Cell, Latency},
         connection::Policy,
+        difference::Difference,
         encoding::Encoding,
         estimate::Statistic,
         metric::Metric,
+        outputs::PayloadAccuracy,
         protocol::Protocol,
         report::Report,
         transport::Transport,
     },
-    report::table::{NOTHING, Table, label, number, signed},
+    report::{
+        accuracy,
+        table::{NOTHING, Table, label, number, signed},
+    },
 };
 
 /// A table with a row for each cell for which `row` returns one.
@@ -165,23 +170,80 @@ pub(super) fn after_idle(report: &Report) -> Table {
     )
 }
 
-/// Payloads: the same images in several forms; no rows if the run has only one.
+/// Payloads: the same images in several forms, what each saves and what it costs in accuracy; no rows if the run has only one,
+/// and that is exact.
 pub(super) fn payloads(report: &Report) -> Table {
-    let columns = ["load", "payload", "KB/request out", "KB/request in", "p50 (ms)", "img/s"];
-    let varied = report.settings.payloads.len() > 1;
+    let columns = [
+        "load",
+        "payload",
+        "KB/request out",
+        "KB/request in",
+        "p50 (ms)",
+        "latency − exact payload's (Hodges-Lehmann, ms)",
+        "img/s",
+        "top-1 as exact",
+        "least cosine",
+    ];
+    let shown = report.settings.payloads.len() > 1 || !report.outputs.payloads.is_empty();
     let row = |cell: &Cell| {
-        let payload = cell.payload.filter(|_| varied)?;
+        let payload = cell.payload.filter(|_| shown)?;
         let [sent, received] = kb_each_way(cell);
+        let [top1, cosine] = accuracy_columns(report, cell);
         Some(vec![
             format!("{}, {}", cell.load, cell.connection),
             payload.to_string(),
             sent,
             received,
             number(cell.latency_ms.as_ref()?.p50, 1),
+            from_exact(report, cell).map_or(NOTHING.into(), |found| {
+                format!("{}{}", signed(found.difference, 2), if found.is_significant() { " *" } else { "" })
+            }),
             number(cell.images_per_s?, 1),
+            top1,
+            cosine,
         ])
     };
-    table(report, "Payloads", &columns, row)
+    let notes = [
+        "* The interval of the difference, paired over blocks, does not include 0.",
+        "The exact payload is the whole file on the jpeg lane, and FP32 on the others, which the client prepares as the server \
+         does. The outputs of the others were compared with its outputs before anything was timed, over the photographs sent; \
+         for a batch, over one request. Of several outputs the figures are those of the one that differs the most.",
+        RANDOM_WEIGHTS,
+    ];
+    let is_random = accuracy::has_random_weights(report);
+    let compared = !report.outputs.payloads.is_empty();
+    let notes: Vec<&str> = notes
+        .into_iter()
+        .zip([true, compared, compared && is_random])
+        .filter(|(_, on)| *on)
+        .map(|(note, _)| note)
+        .collect();
+    table(report, "Payloads", &columns, row).note(notes.join(" "))
+}
+
+/// What agreement says of a model that recognises nothing.
+const RANDOM_WEIGHTS: &str = "The weights are random, as the model's file states: many classes are almost equal, so the top-1 \
+                              agreement says little of a trained model.";
+
+/// The accuracy of a cell's payload: the top-1 agreement and the least cosine.
+fn accuracy_columns(report: &Report, cell: &Cell) -> [String; 2] {
+    let nothing = || [NOTHING, NOTHING].map(str::to_owned);
+    let is_exact = cell.payload.is_none_or(|payload| payload.is_exact(Protocol::of(cell.lane)));
+    match accuracy::of(report, cell) {
+        _ if is_exact => ["exact", "exact"].map(str::to_owned),
+        None => nothing(),
+        Some(PayloadAccuracy { missing: Some(reason), .. }) => [format!("unknown: {reason}"), NOTHING.into()],
+        Some(found) => {
+            let top1 = found.top1.map_or("outputs cannot be compared".into(), |_| accuracy::top1(found));
+            [top1, found.min_cosine.map_or(NOTHING.into(), |cosine| format!("{cosine:.5}"))]
+        }
+    }
+}
+
+/// The difference of a cell's latency from that of the exact payload of its lane, under the same load.
+fn from_exact(report: &Report, cell: &Cell) -> Option<Difference> {
+    let exact = accuracy::exact_cell(report, cell)?;
+    difference(cell, exact, Metric::Latency(Statistic::Median), 1.0, &report.settings)
 }
 
 /// Transports: the same request over several transports, each compared with its lane's first; no rows if all use TCP.

@@ -4,6 +4,7 @@
 //! and [`table`] formats values; [`markdown`], [`html`], [`csv`] and [`json`] write them; [`files`] writes and reads a report's files. To add a column, change the function of its table
 //! in [`tables`], [`axes`], [`differences`], [`waterfalls`] or [`verdicts`]. [`compare`] and [`changes`] compare saved runs.
 
+pub mod accuracy;
 pub mod answer;
 pub mod answers;
 pub mod axes;

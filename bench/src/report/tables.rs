@@ -104,8 +104,14 @@ fn charged(report: &Report) -> Table {
     });
     table.note(format!(
         "On the JPEG lane the server decodes, resizes and normalises the image. On the tensor lanes the client does \
-         this, which took {} ms for each image here; this table adds that time.",
-        report.client_preprocess_ms.map_or(NOTHING.into(), |ms| number(ms, 2))
+         this, which took {} ms for each image here; this table adds that time.{}",
+        report.client_preprocess_ms.map_or(NOTHING.into(), |ms| number(ms, 2)),
+        report.client_resize_ms.map_or(String::new(), |ms| {
+            format!(
+                " The images of jpeg-224 were resized and encoded by the client, which took {} ms for each.",
+                number(ms, 2)
+            )
+        })
     ))
 }
 

@@ -1,6 +1,11 @@
 //! Begins a run, before anything is timed: describes the lanes, makes the folder, compares outputs.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use quintet_preprocess::Preparation;
 
 use crate::{
     analysis::{
@@ -13,12 +18,13 @@ use crate::{
         target::Target,
     },
     model::{
-        encoding::Encoding,
+        encoding::{Encoding, Form},
         environment::Environment,
         estimate::Statistic,
-        lane::Lane,
-        outputs::{Comparison, NoOutputs, Output},
+        lane::{Lane, Peer},
+        outputs::{Comparison, NoOutputs},
         precision::Precision,
+        protocol::Protocol,
         report::{LaneInfo, Report, SCHEMA},
         settings::Settings,
         signature::Signature,
@@ -26,6 +32,7 @@ use crate::{
         variant::Variant,
     },
     run::{
+        accuracy::all_outputs,
         clock::RunClock,
         environment::utc,
         error::RunError,
@@ -70,6 +77,7 @@ impl Run<'_> {
         }
         self.progress.say("comparing the lanes' outputs");
         report.outputs = self.compare_outputs(&mut clients, &report.lanes).await?;
+        report.outputs.payloads = self.payload_accuracy(&mut clients, clock).await?;
         Ok((report, folder, clients))
     }
 
@@ -84,8 +92,10 @@ impl Run<'_> {
     }
 
     fn empty_report(&self, started_at: String) -> Report {
-        let preprocess_ms: Vec<f64> =
-            self.payload.preprocess_times().iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        let mean_ms = |times: &[Duration]| {
+            let ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+            bootstrap(&ms, Statistic::Mean, self.settings.seed)
+        };
         Report {
             schema: SCHEMA.to_owned(),
             started_at,
@@ -96,7 +106,8 @@ impl Run<'_> {
             environment: Environment::here(),
             lanes: Vec::new(),
             photographs: self.payload.photographs().to_vec(),
-            client_preprocess_ms: bootstrap(&preprocess_ms, Statistic::Mean, self.settings.seed),
+            client_preprocess_ms: mean_ms(self.payload.preprocess_times()),
+            client_resize_ms: mean_ms(self.payload.small_times()),
             outputs: Comparison::default(),
             cells: Vec::new(),
             capacities: Vec::new(),
@@ -113,7 +124,7 @@ impl Run<'_> {
         let mut errors = Vec::new();
         // What each model's description says of its inputs; `None` if there is no description.
         let mut asked: Vec<(Target, Option<Option<Signature>>)> = Vec::new();
-        for client in clients {
+        for client in &mut *clients {
             let target = client.target.clone();
             if !asked.iter().any(|(other, _)| *other == target) {
                 let known = asked.iter().any(|(other, _)| other.lane == target.lane);
@@ -142,11 +153,12 @@ impl Run<'_> {
                 errors.push(LaneError::Inputs { lane: target.lane, model: target.model, reason });
             }
         }
+        ask_as_the_jpeg_lane(clients);
         if errors.is_empty() { Ok(()) } else { Err(RunError::Lanes(errors)) }
     }
 
     /// Sets the inputs and outputs of a client's model, and the data of inputs that are no images.
-    fn set_inputs(&self, client: &mut LaneClient, signature: Option<Signature>) -> Result<(), InputError> {
+    pub(super) fn set_inputs(&self, client: &mut LaneClient, signature: Option<Signature>) -> Result<(), InputError> {
         let payload = client.variant.payload;
         let signature = match signature {
             Some(signature) => signature,
@@ -155,14 +167,24 @@ impl Run<'_> {
         };
         let lanes = [client.target.lane];
         let largest = Plan::new(&self.settings, &lanes).largest_batch();
-        if let Some(most) = signature.largest_batch().filter(|&most| most < largest) {
+        let is_jpeg = client.target.protocol() == Protocol::Jpeg;
+        // Of embeddings the jpeg lane makes batches itself.
+        let most = signature.largest_batch().filter(|_| !is_jpeg || signature.embedding.is_none());
+        if let Some(most) = most.filter(|&most| most < largest) {
             return Err(InputError::Batch(most));
         }
         if payload == Encoding::Tensors {
             let Settings { data, shapes, seed, .. } = &self.settings;
             client.inputs = Some(Inputs::new(&signature, data, shapes, *seed)?);
-        } else if signature.image_input(payload).is_none() {
-            return Err(InputError::NoImages(inputs::list(&signature)));
+        } else if !is_jpeg {
+            let Some((_, preparation)) = signature.images(payload) else {
+                return Err(InputError::NoImages(inputs::list(&signature)));
+            };
+            let ours = self.payload.preparation().filter(|_| payload.form() == Form::Numbers);
+            if let Some(ours) = ours.filter(|&ours| *ours != preparation) {
+                let [theirs, ours] = [&preparation, ours].map(Preparation::description);
+                return Err(InputError::OtherImages { theirs, ours });
+            }
         }
         client.signature = signature;
         Ok(())
@@ -178,39 +200,33 @@ impl Run<'_> {
                 continue;
             }
             let requests = self.prepare(client, 1)?;
-            let mut outputs_of_lane: Vec<Output> = Vec::new();
-            let mut failure = None;
-            for request in &requests[..] {
-                let answer = tokio::select! {
-                    () = self.stop.soon.cancelled() => return Ok(compare(&outputs, missing)),
-                    answer = client.outputs(request) => answer,
-                };
-                match answer {
-                    Ok(answered) => add(&mut outputs_of_lane, answered),
-                    Err(error) => {
-                        failure = Some(error.to_string());
-                        break;
-                    }
-                }
-            }
-            match failure {
-                None => {
+            let answered = tokio::select! {
+                () = self.stop.soon.cancelled() => return Ok(compare(&outputs, missing)),
+                answered = all_outputs(client, &requests) => answered,
+            };
+            match answered {
+                Ok(of_lane) => {
                     let precision = precision(client.variant, infos);
-                    outputs.push(LaneOutputs { lane, precision, outputs: outputs_of_lane });
+                    outputs.push(LaneOutputs { lane, precision, outputs: of_lane });
                 }
-                Some(reason) => missing.push(NoOutputs { lane, reason }),
+                Err(error) => missing.push(NoOutputs { lane, reason: error.to_string() }),
             }
         }
         Ok(compare(&outputs, missing))
     }
 }
 
-/// Adds the outputs of another request to those of the requests before.
-fn add(outputs: &mut Vec<Output>, answered: Vec<Output>) {
-    for Output { name, rows } in answered {
-        match outputs.iter_mut().find(|output| output.name == name) {
-            Some(output) => output.rows.extend(rows),
-            None => outputs.push(Output { name, rows }),
+/// Lets KServe's lanes ask for the output that the jpeg lane of the same server returns, so that all do the same.
+fn ask_as_the_jpeg_lane(clients: &mut [LaneClient]) {
+    let jpeg = |client: &&LaneClient| client.target.protocol() == Protocol::Jpeg;
+    let returned: Vec<(Option<Peer>, Option<String>)> = clients
+        .iter()
+        .filter(jpeg)
+        .map(|client| (client.target.lane.peer, client.signature.embedding.clone()))
+        .collect();
+    for client in clients {
+        if let Some((_, embedding)) = returned.iter().find(|(peer, _)| *peer == client.target.lane.peer) {
+            client.signature.embedding.clone_from(embedding);
         }
     }
 }

@@ -106,7 +106,7 @@ impl LaneClient {
             }
             _ => None,
         };
-        client.outputs(&reply, shared.as_deref())
+        client.outputs(&reply, shared.as_deref(), &self.signature)
     }
 
     /// Puts the tensors into memory shared with the server, if that is the variant's transport.

@@ -8,6 +8,7 @@
 //! ```
 //! [`client_cost`] measures the client at a [`null_server`], before the plan. [`lane_client`] holds what a lane keeps from cell to cell; [`progress`] is the trait that the command line implements.
 
+pub mod accuracy;
 pub mod begin;
 pub mod client_cost;
 pub mod clock;

@@ -18,7 +18,13 @@ use crate::{
         inputs::InputError,
         target::Target,
     },
-    model::{connection::TlsVersion, lane::Lane, limits::Limits, protocol::Protocol, signature::TensorInfo},
+    model::{
+        connection::TlsVersion,
+        lane::Lane,
+        limits::Limits,
+        protocol::Protocol,
+        signature::{Signature, TensorInfo},
+    },
     server::{config::Configuration, description::Description},
 };
 
@@ -177,10 +183,24 @@ async fn jpeg(target: &Target, limits: Limits) -> Result<Description, LaneError>
         tls: lane.tls(),
         ..Description::default()
     };
+    description.signature = jpeg_signature(&info);
     if let Some(reply) = reply {
         description.add_provider(&reply);
     }
     Ok(description)
+}
+
+/// The inputs and outputs of the jpeg lane's model, if the lane says which output it returns.
+fn jpeg_signature(info: &Value) -> Option<Signature> {
+    let tensors = |key: &str| {
+        let tensors: Option<Vec<rest::TensorMetadata>> = serde_json::from_value(info.get(key)?.clone()).ok();
+        tensors.map(of_json)
+    };
+    // A server that returns embeddings only says nothing of it.
+    let embedding = info.get("embedding_output")?.as_str().map(str::to_owned);
+    let max_batch = info.get("max_batch_size").and_then(Value::as_u64).and_then(|most| usize::try_from(most).ok());
+    let (inputs, outputs) = (tensors("inputs")?, tensors("outputs")?);
+    Some(Signature { inputs, outputs, max_batch, embedding, ..Signature::default() })
 }
 
 async fn kserve_http(target: &Target, limits: Limits) -> Result<Description, LaneError> {

@@ -119,8 +119,8 @@ impl Run<'_> {
                 (Scenario::Server, Some(rate)) => Some(self.server(client, rate, plan).await?),
                 _ => Some(self.streams(client, plan).await?),
             };
-            let preprocess_ms = report.client_preprocess_ms;
-            if let Some(cell) = measured.and_then(|cell| Cell::new(cell, preprocess_ms, self.settings.seed)) {
+            let work_ms = report.client_work_ms(client.variant.payload);
+            if let Some(cell) = measured.and_then(|cell| Cell::new(cell, work_ms, self.settings.seed)) {
                 results.push(judge(plan.scenario, &cell, plan.bound_ms(), self.stop.soon.is_cancelled()));
                 self.progress.cell(&cell);
                 report.cells.push(cell);

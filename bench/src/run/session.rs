@@ -64,7 +64,8 @@ impl Run<'_> {
 
     fn add_cells(&self, report: &mut Report, measured: Vec<Measured>, costs: &Costs) {
         for measured in measured {
-            if let Some(mut cell) = Cell::new(measured, report.client_preprocess_ms, self.settings.seed) {
+            let work_ms = report.client_work_ms(measured.variant.payload);
+            if let Some(mut cell) = Cell::new(measured, work_ms, self.settings.seed) {
                 cell.client_ms = costs.of(&cell);
                 self.progress.cell(&cell);
                 report.cells.push(cell);

@@ -25,6 +25,8 @@ pub struct Configuration {
     pub precision: Option<String>,
     /// CPU threads that run one operator together.
     pub threads: Option<usize>,
+    /// All parameters.
+    pub parameters: BTreeMap<String, String>,
     /// What it says of speed, by name ([`crate::model::machine::Machine::settings`]).
     pub settings: BTreeMap<String, String>,
 }
@@ -168,6 +170,7 @@ impl From<Parts> for Configuration {
             instances: (!instances.is_empty()).then(|| instances.join(", ")),
             precision,
             threads: threads.filter(|&threads| threads > 0),
+            parameters,
             settings,
         }
     }
@@ -222,6 +225,7 @@ mod tests {
             instances: Some("2 × KIND_GPU, tensorrt".into()),
             precision: Some("FP16".into()),
             threads: Some(4),
+            parameters: [("intra_op_thread_count".to_owned(), "4".to_owned())].into(),
             settings: BTreeMap::from(
                 [
                     ("max_batch_size", "8"),

@@ -1,6 +1,6 @@
 //! A lane's description of itself: server, provider, what runs the model, inputs and outputs.
 
-use quintet_proto::{EFFECTIVE_PROVIDER, GPU, PRECISION, PROVIDER_REASON, SOFTWARE, THREADS};
+use quintet_proto::{EFFECTIVE_PROVIDER, GPU, PRECISION, PROVIDER_REASON, SOFTWARE, THREADS, WEIGHTS};
 
 use crate::{
     client::{call::Reply, target::Target},
@@ -28,6 +28,8 @@ pub struct Description {
     pub precision: Option<String>,
     /// Why that provider is used.
     pub provider_reason: Option<String>,
+    /// The source of the model's weights.
+    pub weights: Option<String>,
     /// Queue delay in µs, from the model's configuration.
     pub max_queue_delay_us: Option<u64>,
     /// TLS version of the connection, if TLS is used.
@@ -52,6 +54,7 @@ impl Description {
             effective_provider: self.effective_provider,
             precision: self.precision,
             provider_reason: self.provider_reason,
+            weights: self.weights,
             max_queue_delay_us: self.max_queue_delay_us,
             tls: self.tls,
             machine: self.machine,
@@ -70,6 +73,7 @@ impl Description {
         self.effective_provider = text(EFFECTIVE_PROVIDER).or(self.effective_provider.take());
         self.precision = text(PRECISION).or(self.precision.take());
         self.provider_reason = text(PROVIDER_REASON).or(self.provider_reason.take());
+        self.weights = text(WEIGHTS).or(self.weights.take());
         self.machine.gpus.extend(text(GPU));
         self.machine.threads = text(THREADS).and_then(|threads| threads.parse().ok()).or(self.machine.threads);
         for product in text(SOFTWARE).unwrap_or_default().split(' ') {
@@ -99,6 +103,7 @@ impl Description {
         self.machine.settings = config.settings;
         if let Some(signature) = &mut self.signature {
             signature.max_batch = Some(config.max_batch);
+            signature.parameters = config.parameters;
             for input in &mut signature.inputs {
                 input.optional |= config.optional.contains(&input.name);
             }
@@ -115,7 +120,7 @@ impl Description {
     ) {
         self.model_versions = versions;
         self.machine.platform = Some(platform).filter(|platform| !platform.is_empty());
-        self.signature = (!inputs.is_empty()).then_some(Signature { inputs, outputs, max_batch: None });
+        self.signature = (!inputs.is_empty()).then(|| Signature { inputs, outputs, ..Signature::default() });
     }
 }
 

@@ -81,7 +81,7 @@ fn decode_data_url(url: &str, start: usize) -> Result<Vec<u8>, Base64Error> {
 }
 
 /// Replaces each `%` and two hexadecimal digits by their byte.
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub fn percent_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16);

@@ -1,25 +1,24 @@
 //! Which models take images, and how an image becomes the input of one.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use quintet_engine::{DataType, ErrorKind, InferError, ModelSpec, Shape, TensorSpec};
-use quintet_preprocess::{ColorOrder, Fit, ImageError, Interpolation, JpegDecode, Layout, Levels, Recipe, SIDE};
+use quintet_preprocess::{
+    ImageError, JpegDecode, Preparation,
+    parameters::{INPUT, PREPROCESS, Stated, WrongParameter},
+};
 use quintet_proto::inference::ModelParameter;
-
-use super::parameters::{MAX_SIDE, Numbers, Preset, Stated, WrongParameter};
 
 /// The outputs of the models that `quintet-models` writes, which take images in their input `image`.
 const OWN_INPUT: &str = "image";
 const OWN_OUTPUTS: [&str; 2] = ["logits", "embedding"];
 
-/// How images become the one required input of a model.
+/// How images become an input of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageInput {
     index: usize,
     images: Images,
-    recipe: Recipe,
-    /// The numbers of an FP32 input; a UINT8 input takes the levels themselves.
-    levels: Option<Arc<Levels>>,
+    preparation: Preparation,
     /// Whether the configuration says so, or the model is one of `quintet-models`.
     is_known: bool,
 }
@@ -49,8 +48,8 @@ impl Images {
 
 impl ImageInput {
     /// How a model with these parameters takes images; `None` if nothing says that it does. Without parameters it is
-    /// what torchvision does, for FP32 `[3,224,224]` or UINT8 `[224,224,3]`. JPEGs are decoded as `jpeg_decode` unless they
-    /// say how.
+    /// what torchvision does, for a model whose one required input is FP32 `[3,224,224]` or UINT8 `[224,224,3]`. JPEGs are
+    /// decoded as `jpeg_decode` unless the parameters say how.
     ///
     /// # Errors
     /// When the parameters do not fit the model.
@@ -59,37 +58,28 @@ impl ImageInput {
         parameters: &HashMap<String, ModelParameter>,
         jpeg_decode: JpegDecode,
     ) -> Result<Option<Self>, WrongParameter> {
-        let stated = Stated::read(parameters)?;
-        let mut required = spec.inputs().iter().enumerate().filter(|(_, input)| !input.optional);
-        let (Some((index, input)), None) = (required.next(), required.next()) else {
-            let refusal = |_| Err(WrongParameter::preprocess("needs a model with one required input"));
+        let value = |name: &str| parameters.get(name).map(|parameter| parameter.string_value.as_str());
+        let stated = Stated::read(value)?;
+        let Some((index, input)) = find(spec, value(INPUT))? else {
+            let refusal =
+                |_| Err(WrongParameter::preprocess(format!("needs a model with one required input, or '{INPUT}'")));
             return stated.map_or(Ok(None), refusal);
         };
-        let mut found = match stated {
-            Some(stated) => Some(Self::stated(spec, index, input, &stated)?),
+        let found = match &stated {
+            Some(stated) => Some(Self::stated(spec, index, input, stated)?),
             None => Self::assumed(spec, index, input),
         };
-        if let Some(found) = &mut found {
-            found.recipe.jpeg_decode = stated.and_then(|stated| stated.jpeg_decode).unwrap_or(jpeg_decode);
-        }
-        Ok(found)
+        let jpeg_decode = stated.and_then(|stated| stated.jpeg_decode()).unwrap_or(jpeg_decode);
+        Ok(found.map(|found| Self { preparation: found.preparation.with_jpeg_decode(jpeg_decode), ..found }))
     }
 
     fn assumed(spec: &ModelSpec, index: usize, input: &TensorSpec) -> Option<Self> {
         let (images, dims) = Images::of(spec, input)?;
-        let (layout, wanted) = match input.data_type {
-            DataType::Fp32 => (Layout::Chw, [3, SIDE, SIDE]),
-            DataType::Uint8 => (Layout::Hwc, [SIDE, SIDE, 3]),
-            _ => return None,
-        };
-        if !dims.iter().zip(wanted).all(|(have, want)| have.is_none_or(|have| have == want)) {
-            return None;
-        }
+        let preparation = Preparation::torchvision(dims, in_levels(input)?)?;
         let is_known = input.name == OWN_INPUT
-            && dims == wanted.map(Some)
+            && dims == preparation.dims().map(Some)
             && OWN_OUTPUTS.iter().all(|name| spec.outputs().iter().any(|output| output.name == *name));
-        let levels = (layout == Layout::Chw).then(|| Arc::new(Levels::IMAGENET));
-        Some(Self { index, images, recipe: Recipe { layout, ..Recipe::TORCHVISION }, levels, is_known })
+        Some(Self { index, images, preparation, is_known })
     }
 
     fn stated(spec: &ModelSpec, index: usize, input: &TensorSpec, stated: &Stated) -> Result<Self, WrongParameter> {
@@ -98,45 +88,10 @@ impl ImageInput {
         let (images, dims) = Images::of(spec, input).ok_or_else(|| {
             WrongParameter::preprocess(format!("needs an input of images with three dimensions each: {described}"))
         })?;
-        let is_levels = match input.data_type {
-            DataType::Fp32 => false,
-            DataType::Uint8 => true,
-            _ => return Err(WrongParameter::preprocess(format!("needs an input of FP32 or UINT8: {described}"))),
-        };
-        let layout = stated.layout.or(match (dims[0] == Some(3), dims[2] == Some(3)) {
-            (true, false) => Some(Layout::Chw),
-            (false, true) => Some(Layout::Hwc),
-            _ => None,
-        });
-        let layout = layout.ok_or_else(|| {
-            WrongParameter::layout(format!("must be NCHW or NHWC, because the dimensions do not show it: {described}"))
-        })?;
-        let (channels, sides) = match layout {
-            Layout::Chw => (dims[0], [dims[1], dims[2]]),
-            Layout::Hwc => (dims[2], [dims[0], dims[1]]),
-        };
-        if channels.is_some_and(|channels| channels != 3) {
-            return Err(WrongParameter::layout(format!("needs three channels: {described}")));
-        }
-        let [height, width] = size(sides, stated.size, &described)?;
-        if is_levels {
-            stated.numbers.refuse("is not for an input of UINT8, which takes the levels 0 to 255")?;
-        }
-        Ok(Self {
-            index,
-            images,
-            recipe: Recipe {
-                height,
-                width,
-                fit: fit(stated, height.max(width))?,
-                interpolation: stated.interpolation,
-                layout,
-                color_order: stated.color_order,
-                ..Recipe::TORCHVISION
-            },
-            levels: (!is_levels).then(|| Arc::new(levels(stated))),
-            is_known: true,
-        })
+        let in_levels = in_levels(input)
+            .ok_or_else(|| WrongParameter::preprocess(format!("needs an input of FP32 or UINT8: {described}")))?;
+        let preparation = Preparation::stated(stated, dims, in_levels, &described)?;
+        Ok(Self { index, images, preparation, is_known: true })
     }
 
     /// The index of the input in the model.
@@ -152,7 +107,7 @@ impl ImageInput {
 
     /// The element type.
     pub fn data_type(&self) -> DataType {
-        if self.levels.is_some() { DataType::Fp32 } else { DataType::Uint8 }
+        if self.preparation.in_levels() { DataType::Uint8 } else { DataType::Fp32 }
     }
 
     /// The most images of one run.
@@ -162,108 +117,53 @@ impl ImageInput {
 
     /// The shape of the input for this many images.
     pub fn shape(&self, images: usize) -> Shape {
-        let Recipe { height, width, .. } = self.recipe;
-        let dims = match self.recipe.layout {
-            Layout::Chw => [3, height, width],
-            Layout::Hwc => [height, width, 3],
-        };
         let first = (self.images != Images::None).then_some(images);
-        Shape::new(first.into_iter().chain(dims).collect::<Vec<_>>())
+        Shape::new(first.into_iter().chain(self.preparation.dims()).collect::<Vec<_>>())
     }
 
     /// Bytes of one image.
     pub fn image_bytes(&self) -> usize {
-        self.recipe.elements() * self.data_type().size().unwrap_or(1)
+        self.preparation.image_bytes()
     }
 
-    /// Decodes and prepares an encoded image of at most `max_pixels` into `out`, of [`Self::image_bytes`].
+    /// Decodes and prepares an encoded image of at most `max_pixels` into `out`, of [`Self::image_bytes`]: a row of a buffer
+    /// of the pool, which is aligned.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub fn prepare(&self, encoded: &[u8], max_pixels: u64, out: &mut [u8]) -> Result<(), ImageError> {
-        match &self.levels {
-            // The pool's buffers are aligned, and so are rows of this size in them.
-            Some(levels) => self.recipe.to_f32(levels, encoded, max_pixels, bytemuck::cast_slice_mut(out)),
-            None => self.recipe.to_u8(encoded, max_pixels, out),
-        }
+        self.preparation.prepare(encoded, max_pixels, out)
     }
 
     /// What is done with an image, for `/model-info` and the headers of metadata.
     pub fn description(&self) -> String {
-        let Recipe { height, width, fit, interpolation, color_order, jpeg_decode, .. } = self.recipe;
-        let colors = if color_order == ColorOrder::Bgr { "BGR" } else { "RGB" };
-        let fit = match fit {
-            Fit::Crop { shorter_side } => format!("shorter side resized to {shorter_side}, centre {width}x{height}"),
-            Fit::Stretch => format!("stretched to {width}x{height}"),
-            Fit::Letterbox => format!("{width}x{height} with grey around the image"),
-        };
-        let interpolation = match interpolation {
-            Interpolation::Bilinear => "",
-            Interpolation::Nearest => ", nearest",
-            Interpolation::Bicubic => ", bicubic",
-            Interpolation::Lanczos => ", lanczos",
-        };
-        let numbers = match &self.levels {
-            None => "",
-            Some(levels) if **levels == Levels::IMAGENET => ", scaled to 0..1, ImageNet mean and deviation",
-            Some(_) => ", normalised as its parameters say",
-        };
-        let decoded = if jpeg_decode == JpegDecode::Scaled { "; JPEG decoded at a reduced size" } else { "" };
-        format!("{colors}, {fit}{interpolation}{numbers}{decoded}")
+        self.preparation.description()
     }
 }
 
-/// Height and width, from the model's dimensions and the parameter.
-fn size(dims: [Option<usize>; 2], stated: Option<[usize; 2]>, described: &str) -> Result<[usize; 2], WrongParameter> {
-    let mut size = [0; 2];
-    for (axis, side) in size.iter_mut().enumerate() {
-        *side = match (dims[axis], stated.map(|stated| stated[axis])) {
-            (Some(dim), Some(stated)) if dim != stated => {
-                return Err(WrongParameter::size(format!("differs from the dimensions: {described}")));
-            }
-            (Some(side), _) | (None, Some(side)) => side,
-            (None, None) => {
-                let reason = format!("must be HEIGHT,WIDTH, because the dimensions do not show it: {described}");
-                return Err(WrongParameter::size(reason));
-            }
-        };
-        if !(1..=MAX_SIDE).contains(side) {
-            return Err(WrongParameter::preprocess(format!("needs sides of 1 to {MAX_SIDE} pixels: {described}")));
-        }
+/// The input that takes images: the one that the parameter names, or else the only required one, if there is just one.
+///
+/// # Errors
+/// When the model has no input of this name.
+fn find<'a>(spec: &'a ModelSpec, named: Option<&str>) -> Result<Option<(usize, &'a TensorSpec)>, WrongParameter> {
+    let mut inputs = spec.inputs().iter().enumerate();
+    if let Some(name) = named {
+        return inputs
+            .find(|(_, input)| input.name == name)
+            .map(Some)
+            .ok_or_else(|| WrongParameter::input(format!("names no input: they are {}", describe_inputs(spec))));
     }
-    Ok(size)
+    let mut required = inputs.filter(|(_, input)| !input.optional);
+    Ok(required.next().filter(|_| required.next().is_none()))
 }
 
-/// How an image fits an input whose longer side has this many pixels.
-fn fit(stated: &Stated, longer: usize) -> Result<Fit, WrongParameter> {
-    let default = match stated.preset {
-        Preset::Stretch | Preset::Letterbox if stated.shorter_side.is_some() => {
-            return Err(WrongParameter::shorter_side("is for the preprocessing torchvision and crop"));
-        }
-        Preset::Stretch => return Ok(Fit::Stretch),
-        Preset::Letterbox => return Ok(Fit::Letterbox),
-        // As for ResNet: 256 for 224.
-        Preset::Torchvision => (longer * 256).div_ceil(SIDE),
-        Preset::Crop => longer,
-    };
-    let shorter_side = stated.shorter_side.unwrap_or(default);
-    if shorter_side < longer {
-        return Err(WrongParameter::shorter_side(format!("must be at least {longer}, the longer side of the input")));
+/// Whether an input takes levels; `None` if it takes neither these nor numbers.
+fn in_levels(input: &TensorSpec) -> Option<bool> {
+    match input.data_type {
+        DataType::Fp32 => Some(false),
+        DataType::Uint8 => Some(true),
+        _ => None,
     }
-    Ok(Fit::Crop { shorter_side })
-}
-
-fn levels(stated: &Stated) -> Levels {
-    let Numbers { scale, mean, std } = stated.numbers;
-    let in_order = |[red, green, blue]: [f32; 3]| match stated.color_order {
-        ColorOrder::Rgb => [red, green, blue],
-        ColorOrder::Bgr => [blue, green, red],
-    };
-    let (default_mean, default_std) = match stated.preset {
-        Preset::Torchvision => (in_order([0.485, 0.456, 0.406]), in_order([0.229, 0.224, 0.225])),
-        _ => ([0.0; 3], [1.0; 3]),
-    };
-    Levels::new(scale.unwrap_or(255.0), mean.unwrap_or(default_mean), std.unwrap_or(default_std))
 }
 
 /// Whether an input has the type and the dimensions of images, of any size.
@@ -275,20 +175,25 @@ pub fn seems_image(spec: &ModelSpec, input: &TensorSpec) -> bool {
 
 /// The refusal of images for a model that does not take them.
 pub fn takes_no_images(spec: &ModelSpec) -> InferError {
-    let describe = |input: &TensorSpec| {
-        let shape = input.announced_shape(spec.batches());
-        format!("'{}' {} {shape:?}", input.name, input.data_type)
-    };
-    let inputs: Vec<_> = spec.inputs().iter().map(describe).collect();
     InferError::new(
         ErrorKind::Unsupported,
         format_args!(
             "model '{}' does not take images: its inputs are {}, but it needs one required input, FP32 [3,224,224] or \
-             UINT8 [224,224,3]",
+             UINT8 [224,224,3], or parameters[\"{PREPROCESS}\"] in its config.pbtxt",
             spec.name(),
-            inputs.join(", ")
+            describe_inputs(spec)
         ),
     )
+}
+
+fn describe_inputs(spec: &ModelSpec) -> String {
+    let inputs: Vec<_> = spec.inputs().iter().map(|input| describe(spec, input)).collect();
+    inputs.join(", ")
+}
+
+/// `'x' FP32 [-1, 3, 224, 224]`
+fn describe(spec: &ModelSpec, input: &TensorSpec) -> String {
+    format!("'{}' {} {:?}", input.name, input.data_type, input.announced_shape(spec.batches()))
 }
 
 #[cfg(test)]
@@ -355,7 +260,7 @@ mod tests {
         let exact = exact.into_iter().map(|(name, value)| (name.to_owned(), stated(value))).collect();
         let decode = |parameters| {
             let input = ImageInput::new(&images, parameters, JpegDecode::Scaled).unwrap().unwrap();
-            input.recipe.jpeg_decode
+            input.preparation.recipe().jpeg_decode
         };
         assert_eq!([decode(&HashMap::new()), decode(&exact)], [JpegDecode::Scaled, JpegDecode::Exact]);
     }

@@ -4,11 +4,10 @@ pub mod base64;
 mod decode;
 mod encoded;
 mod input;
-mod parameters;
 
 pub use self::{
     decode::{Decoder, Target},
     encoded::{Image, without_mark},
     input::{ImageInput, seems_image, takes_no_images},
-    parameters::{PARAMETERS, PREPROCESS, WrongParameter},
 };
+pub use quintet_preprocess::parameters::{PARAMETERS, PREPROCESS};

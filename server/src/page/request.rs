@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use prost::Message as _;
-use quintet_engine::{DataType, InferError, Model};
+use quintet_engine::{DataType, InferError, Model, TensorSpec};
 use quintet_proto::{
     INFERENCE_HEADER_CONTENT_LENGTH, elements,
     inference::{
@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     image_input::{Image, Target},
+    image_output::ImageOutput,
     kserve::classify,
-    transport::images::output,
 };
 
 /// The classes that are shown of a photograph.
@@ -81,14 +81,14 @@ pub(super) async fn request(
     let (path, body) = match lane.protocol {
         Protocol::Images => (format!("/classify?k={CLASSES}"), photograph),
         Protocol::KserveHttp => {
-            let (_, output) = output::named(model, "logits")?;
+            let output = output_of_classes(lane, &taker.model)?;
             let input = input(lane, taker, payload, photograph).await?;
             let (json_length, body) = rest(&input, &output.name)?;
             headers.insert(INFERENCE_HEADER_CONTENT_LENGTH, json_length.into());
             (format!("/v2/models/{}/versions/{}/infer", model.name(), model.version()), body)
         }
         Protocol::KserveGrpc => {
-            let (_, output) = output::named(model, "logits")?;
+            let output = output_of_classes(lane, &taker.model)?;
             let input = input(lane, taker, payload, photograph).await?;
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -105,6 +105,11 @@ pub(super) async fn request(
     *request.uri_mut() = path.parse().map_err(InferError::internal)?;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// The output with the classes.
+fn output_of_classes<'a>(lane: &Lane, model: &'a Model) -> Result<&'a TensorSpec, InferError> {
+    Ok(lane.service.catalog().image_output(model, ImageOutput::Logits)?.1)
 }
 
 /// The body of a request over HTTP: JSON, then the tensor. With the length of the JSON.
@@ -168,7 +173,7 @@ pub(super) fn classes(lane: &Lane, model: &Model, reply: &Reply) -> Result<Value
         }
     };
     let logits: Vec<f64> = numbers.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes).into()).collect();
-    let (_, output) = output::named(model.spec(), "logits").map_err(|error| error.to_string())?;
+    let output = output_of_classes(lane, model).map_err(|error| error.to_string())?;
     let classes = classify::most_likely(&logits, CLASSES, output.labels.as_deref());
     serde_json::to_value(classes).map_err(|_| malformed())
 }

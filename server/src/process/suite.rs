@@ -257,6 +257,7 @@ async fn load(services: &[Arc<Service>], names: &[String], roots: &Roots, settin
 }
 
 fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, roots: &Roots, settings: &Settings) -> Repository {
+    let parameters = settings.model_parameter.iter();
     let options = Options {
         roots: roots.clone(),
         mode: Mode::None,
@@ -273,6 +274,7 @@ fn repository(catalog: &Arc<Catalog>, library: &'static Loaded, roots: &Roots, s
             weights: (catalog.name() == ServiceName::Jpeg && !settings.jpeg_weights.as_os_str().is_empty())
                 .then(|| settings.jpeg_weights.clone()),
             auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
+            parameters: parameters.map(|parameter| (parameter.key.clone(), parameter.value.clone())).collect(),
         },
         // One after the other, so that a load's time is not affected by another load.
         loads_at_once: 1,

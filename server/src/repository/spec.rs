@@ -14,11 +14,7 @@ use super::{
     tensors::{Configured, LabelFiles},
     tuning,
 };
-use crate::{
-    backend::reshape::Reshape,
-    catalog::ServiceName,
-    image_input::{self, ImageInput},
-};
+use crate::{backend::reshape::Reshape, catalog::ServiceName, image_input::ImageInput, image_output};
 
 /// The result of [`complete`].
 #[derive(Clone, Debug)]
@@ -63,7 +59,7 @@ pub fn complete(
     let mut without_effect = fields::without_effect(&config)?;
     if Backend::of(&config) == Backend::OnnxRuntime {
         without_effect.extend(tuning::tuning(&config)?.1);
-    } else if config.parameters.keys().all(|name| image_input::PARAMETERS.contains(&name.as_str())) {
+    } else if config.parameters.keys().all(|name| tuning::is_of_images(name)) {
         without_effect.retain(|field| field != "parameters");
     }
     if let Some(max_batch_size) = auto_complete {
@@ -77,7 +73,11 @@ pub fn complete(
         ConfigError::contradiction(format_args!("max_batch_size is {}, below 0", config.max_batch_size))
     })?;
     let spec_inputs = check_inputs(&mut config, inputs, &mut without_effect)?;
-    let spec_outputs = check_outputs(&config, outputs, LabelFiles::new(&source.folder))?;
+    let mut labels = LabelFiles::new(&source.folder);
+    if auto_complete.is_some() {
+        without_effect.extend(labels.find(&mut config).err());
+    }
+    let spec_outputs = check_outputs(&config, outputs, labels)?;
     let mut required = inputs.iter().filter(|input| !input.optional);
     if let Some(missing) = required.find(|input| config.input.iter().all(|listed| listed.name != input.name)) {
         let message = format_args!("the model needs input '{}', which is not listed", missing.name);
@@ -98,6 +98,7 @@ pub fn complete(
     )
     .map_err(|error: SpecError| ConfigError::contradiction(error))?;
     ImageInput::new(&spec, &config.parameters, JpegDecode::Exact).map_err(ConfigError::contradiction)?;
+    image_output::check(&spec, &config.parameters).map_err(ConfigError::contradiction)?;
     let input_reshapes = config.input.iter().map(|input| Configured::from(input).reshape()).collect();
     let to_client = |Reshape { from, to }| Reshape { from: to, to: from };
     let output_reshapes =

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
 use quintet_engine::{DataType, TensorSpec};
-use quintet_proto::inference::{ModelInput, ModelOutput, ModelTensorReshape};
+use quintet_proto::inference::{ModelConfig, ModelInput, ModelOutput, ModelTensorReshape};
 
 use super::error::ConfigError;
 use crate::backend::reshape::Reshape;
@@ -126,10 +126,37 @@ pub(super) struct LabelFiles<'a> {
     read: HashMap<String, Arc<[String]>>,
 }
 
+/// The file in a model's folder that has its labels if the configuration names none.
+const LABELS_FILE: &str = "labels.txt";
+
 impl<'a> LabelFiles<'a> {
     /// The label files in this folder.
     pub(super) fn new(folder: &'a Path) -> Self {
         Self { folder, read: HashMap::new() }
+    }
+
+    /// Names [`LABELS_FILE`], if it is there and the configuration names no label file, as that of the outputs with as many
+    /// elements as it has labels. `config` has all dimensions.
+    ///
+    /// # Errors
+    /// Why the file is not used.
+    pub(super) fn find(&mut self, config: &mut ModelConfig) -> Result<(), String> {
+        let named = config.output.iter().any(|output| !output.label_filename.is_empty());
+        if named || !self.folder.join(LABELS_FILE).is_file() {
+            return Ok(());
+        }
+        let labels = self.get(LABELS_FILE).map_err(|error| error.to_string())?.unwrap_or_default();
+        let is_only = config.output.len() == 1;
+        let fits = |output: &&mut ModelOutput| match output.dims.last() {
+            Some(-1) => is_only,
+            last => last.is_some_and(|&last| usize::try_from(last) == Ok(labels.len())),
+        };
+        let mut fitting = config.output.iter_mut().filter(fits).peekable();
+        if fitting.peek().is_none() {
+            return Err(format!("{LABELS_FILE} ({} labels, and no output with as many elements)", labels.len()));
+        }
+        fitting.for_each(|output| LABELS_FILE.clone_into(&mut output.label_filename));
+        Ok(())
     }
 
     /// The labels in `file`; none without a file.
@@ -157,6 +184,30 @@ impl<'a> LabelFiles<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_beside_a_model_go_to_the_outputs_that_they_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |outputs: &[(&str, &[i64])]| {
+            let output = |(name, dims): &(&str, &[i64])| ModelOutput {
+                name: (*name).into(),
+                dims: dims.to_vec(),
+                ..ModelOutput::default()
+            };
+            let mut config = ModelConfig { output: outputs.iter().map(output).collect(), ..ModelConfig::default() };
+            LabelFiles::new(folder.path()).find(&mut config)?;
+            let labelled = config.output.into_iter().filter(|output| !output.label_filename.is_empty());
+            Ok::<_, String>(labelled.map(|output| output.name).collect::<Vec<_>>())
+        };
+        assert_eq!(found(&[("y", &[2])]), Ok(vec![]), "there is no file");
+        fs::write(folder.path().join("labels.txt"), "cat\ndog\n").unwrap();
+        assert_eq!(
+            found(&[("y", &[2]), ("z", &[3, 2]), ("w", &[512]), ("v", &[-1])]),
+            Ok(vec!["y".into(), "z".into()])
+        );
+        assert_eq!(found(&[("y", &[-1])]), Ok(vec!["y".to_owned()]));
+        assert_eq!(found(&[("y", &[3])]), Err("labels.txt (2 labels, and no output with as many elements)".to_owned()));
+    }
 
     #[test]
     fn labels_are_read_as_editors_write_them() {

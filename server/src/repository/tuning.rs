@@ -5,7 +5,7 @@ use quintet_proto::inference::{ModelConfig, ModelInstanceGroup};
 use super::{accelerators, error::ConfigError};
 use crate::{
     backend::onnx::{GraphLevel, Tuning},
-    image_input,
+    image_input, image_output,
 };
 
 /// The tuning for a configuration, and the fields that have no effect.
@@ -35,12 +35,17 @@ pub(super) fn tuning(config: &ModelConfig) -> Result<(Tuning, Vec<String>), Conf
             "inter_op_thread_count" => tuning.inter_op_threads = Some(number()?).filter(|&threads| threads > 0),
             "execution_mode" => tuning.parallel = flag(&field, value)?,
             "enable_mem_pattern" => tuning.memory_pattern = Some(flag(&field, value)?),
-            name if accelerators::CUDA_PARAMETERS.contains(&name) || image_input::PARAMETERS.contains(&name) => {}
+            name if accelerators::CUDA_PARAMETERS.contains(&name) || is_of_images(name) => {}
             _ => without_effect.push(field),
         }
     }
     without_effect.extend(accelerators::tune(config, &mut tuning)?);
     Ok((tuning, without_effect))
+}
+
+/// Whether a parameter says how a model takes images, or which output is about them.
+pub(super) fn is_of_images(parameter: &str) -> bool {
+    image_input::PARAMETERS.contains(&parameter) || image_output::PARAMETERS.contains(&parameter)
 }
 
 /// The GPU of each instance, in order; groups without a list of GPUs use the first GPU.

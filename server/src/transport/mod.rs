@@ -9,6 +9,7 @@ pub mod images;
 pub mod io_threads;
 pub mod kserve_grpc;
 pub mod kserve_http;
+mod kserve_json;
 pub mod listener;
 mod traced;
 mod work;

@@ -89,6 +89,7 @@ async fn loads_beyond_the_limit() {
         engine_cache: None,
         weights: None,
         auto_complete: Some(4),
+        parameters: Vec::new(),
         response_cache: None,
         idle_unload: None,
     };

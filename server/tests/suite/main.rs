@@ -15,6 +15,7 @@ mod metrics;
 #[cfg(feature = "object-stores")]
 mod object_stores;
 mod openvino;
+mod own_model;
 mod page;
 mod seed;
 mod server;

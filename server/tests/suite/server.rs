@@ -56,10 +56,15 @@ pub(crate) struct Suite {
 impl Suite {
     /// Starts a suite with these flags and waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let listeners = ["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"];
         let mut command = program(&["suite", "--model-repository"]);
         command.arg(models()).args(flags);
-        Self::run(command, &listeners)
+        Self::of(command, Path::new("."))
+    }
+
+    /// Starts a suite with this command in a folder and waits until it is ready.
+    pub(crate) fn of(mut command: Command, folder: &Path) -> Self {
+        command.current_dir(folder);
+        Self::run(command, &["jpeg", "onnx-http", "onnx-grpc", "onnx-metrics", "trt-http", "trt-grpc", "trt-metrics"])
     }
 
     /// Starts a server in Triton mode with these flags and waits until it is ready.

@@ -168,6 +168,7 @@ pub fn attach_resting(server: &Server, root: &Path, mode: Mode, idle_unload: Opt
         engine_cache: None,
         weights: None,
         auto_complete: Some(AUTO_COMPLETE_MAX_BATCH_SIZE),
+        parameters: Vec::new(),
         response_cache: None,
         idle_unload,
     };

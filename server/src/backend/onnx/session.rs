@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use quintet_engine::Placement;
-use quintet_onnxruntime::{one_line, stated_precision};
+use quintet_onnxruntime::{one_line, stated_precision, stated_weights};
 
 use super::{
     commit::{Built, commit, only_cpu},
@@ -54,6 +54,7 @@ pub fn load(path: &Path, options: &LoadOptions, tuning: &Tuning) -> Result<Loade
                     precision,
                     reason,
                     gpu,
+                    weights: stated_weights(&session),
                     threads: Some(tuning.intra_op_threads.unwrap_or(options.library.threads.intra_op_threads)),
                     software: versions::of_session(options.library, provider),
                 };

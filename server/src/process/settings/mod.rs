@@ -14,6 +14,7 @@ mod intra_op_spin;
 mod jpeg_decoding;
 mod log_format;
 mod memory;
+mod model_parameter;
 mod object_stores;
 mod suite;
 
@@ -29,6 +30,7 @@ pub use self::{
     jpeg_decoding::JpegDecoding,
     log_format::LogFormat,
     memory::{Memory, MemoryFlags},
+    model_parameter::{ModelParameter, NotAParameter},
     object_stores::{ObjectStoreFlags, ObjectStores},
     suite::{Flags, Settings},
 };

@@ -14,6 +14,7 @@ use super::{
     common::{Common, CommonFlags},
     endpoint::Endpoint,
     log_format::LogFormat,
+    model_parameter::ModelParameter,
 };
 use crate::{
     backend::onnx::{Plugin, Provider},
@@ -47,6 +48,9 @@ settings! {
     /// Models to serve, separated by commas; the jpeg lane serves the first [default: all models of the repository]
     #[arg(value_name = "NAME", value_delimiter = ',')]
     model: Vec<String> = Vec::new(), "QUINTET_MODEL";
+    /// Parameter for the models whose config.pbtxt does not have it, such as image_preprocess=letterbox (docs/triton.md lists those of images); may be repeated, separated by semicolons in the variable
+    #[arg(value_name = "KEY=VALUE", value_delimiter = ';')]
+    model_parameter: Vec<ModelParameter> = Vec::new(), "QUINTET_MODEL_PARAMETER";
     /// Services to run, separated by commas [default: jpeg,onnx,trt]
     #[arg(value_enum, value_name = "SERVICE", value_delimiter = ',')]
     service: Vec<ServiceName> = vec![ServiceName::Jpeg, ServiceName::Onnx, ServiceName::Trt], "QUINTET_SERVICE";

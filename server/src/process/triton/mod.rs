@@ -118,6 +118,7 @@ async fn load(service: Arc<Service>, roots: Roots, flags: &Flags, common: &Commo
                 .map(|folder| EngineCache { folder, library: library.version() }),
             weights: None,
             auto_complete: flags.auto_complete(),
+            parameters: Vec::new(),
             response_cache: flags.response_cache_bytes().map(|bytes| Arc::new(Cache::new(bytes))),
             idle_unload: common.idle_unload(),
         },

@@ -21,6 +21,7 @@ impl Loader {
     /// When the model cannot be loaded, does not fit its configuration, or fails its warm-up.
     pub fn load(&self, source: &ModelSource, catalog: &Arc<Catalog>) -> anyhow::Result<(Model, ModelConfig)> {
         let started = Instant::now();
+        let source = &self.with_parameters(source);
         let in_config = || source.config_origin.to_string();
         let plan = Plan::new(source, self).with_context(in_config)?;
         let is_file = plan.is_file();

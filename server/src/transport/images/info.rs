@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::lane::Lane;
 use crate::{
+    image_output::ImageOutput,
     kserve::{describe_tensors, message},
     status::{RETRY_AFTER_SECONDS, Status},
     transport::http1::reply::{self, Failure},
@@ -62,6 +63,10 @@ struct ModelDescription<'a> {
     outputs: Vec<TensorMetadata>,
     max_batch_size: usize,
     preprocess: String,
+    /// The output that `/embed` answers with.
+    embedding_output: Option<&'a str>,
+    /// The output that `/classify` ranks.
+    logits_output: Option<&'a str>,
     effective_provider: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<&'a str>,
@@ -73,6 +78,10 @@ struct ModelDescription<'a> {
 pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Failure> {
     let model = lane.model()?;
     let (spec, placement) = (model.spec(), model.placement());
+    let output = |output| {
+        let found = lane.service.catalog().image_output(&model, output);
+        found.ok().map(|(_, output)| output.name.as_str())
+    };
     let body = Json(ModelDescription {
         model: spec.name(),
         version: spec.version().to_string(),
@@ -81,12 +90,14 @@ pub(super) async fn model(State(lane): State<Arc<Lane>>) -> Result<Response, Fai
         outputs: describe_tensors(spec.outputs(), spec.batches()),
         max_batch_size: spec.policy().max_batch_size,
         preprocess: lane.image_input(&model)?.description(),
+        embedding_output: output(ImageOutput::Embedding),
+        logits_output: output(ImageOutput::Logits),
         effective_provider: &placement.provider,
         precision: placement.precision.as_deref(),
         provider_reason: placement.reason.as_deref(),
         nodes: placement.nodes.iter().map(|(provider, nodes)| (provider.as_str(), *nodes)).collect(),
     });
-    Ok(reply::with_placement(body.into_response(), placement))
+    Ok(reply::with_origin(body.into_response(), placement))
 }
 
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! Reads encoded images from a body: JSON with base64, multipart files, or one image.
+//! Reads encoded images from a body: JSON with base64, multipart files, or one image; and the model's other inputs.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,6 +10,7 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
 };
+use serde_json::value::RawValue;
 
 use crate::{
     image_input::{Image, without_mark},
@@ -25,9 +26,9 @@ const FIELDS: [&str; 4] = ["files", "file", "images", "image"];
 /// The forms of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// `{"images": ["<base64 or data: URL>", ...]}`
+    /// `{"images": ["<base64 or data: URL>", ...]}`, and as `"inputs"` the other inputs in KServe's JSON.
     Json,
-    /// `multipart/form-data` with a field of [`FIELDS`] for each image.
+    /// `multipart/form-data` with a field of [`FIELDS`] for each image, and in `inputs` the other inputs in KServe's JSON.
     Multipart,
     /// The body is one image.
     Raw,
@@ -47,12 +48,26 @@ pub(super) fn form_of(head: &Parts, body: &[u8]) -> Form {
     }
 }
 
-/// The images of a body, at most `max_images`.
+/// What a body holds.
+pub(super) struct Sent {
+    /// The images.
+    pub(super) images: Vec<Image>,
+    /// The other inputs, as an array of KServe's JSON; at most [`MAX_OTHERS_BYTES`].
+    pub(super) others: Option<Bytes>,
+    /// The number of all images, of which at most as many as are allowed are kept.
+    count: usize,
+}
+
+/// The most bytes of JSON with other inputs: what a thread of connections reads itself.
+const MAX_OTHERS_BYTES: usize = work::LARGE_BYTES;
+
+/// The images of a body, at most `max_images`, and the other inputs in it.
 ///
 /// # Errors
-/// [`ErrorKind::TooLarge`] for more images, [`ErrorKind::InvalidInput`] for none or a body that cannot be parsed.
-pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usize) -> Result<Vec<Image>, InferError> {
-    let (images, count) = match form {
+/// [`ErrorKind::TooLarge`] for more images or too much JSON, [`ErrorKind::InvalidInput`] for none or a body that cannot be
+/// parsed.
+pub(super) async fn read(form: Form, head: Parts, body: Bytes, max_images: usize) -> Result<Sent, InferError> {
+    let sent = match form {
         Form::Json if body.len() > work::LARGE_BYTES => work::run(move |_| from_json(&body, max_images)).await?,
         Form::Json => from_json(&body, max_images)?,
         Form::Multipart if body.len() > work::LARGE_BYTES => {
@@ -60,22 +75,28 @@ pub(super) async fn images(form: Form, head: Parts, body: Bytes, max_images: usi
             work::run(move |_| runtime.block_on(from_multipart(head, body, max_images))).await?
         }
         Form::Multipart => from_multipart(head, body, max_images).await?,
-        Form::Raw => (vec![Image::file("the body".into(), body)], 1),
+        Form::Raw => Sent { images: vec![Image::file("the body".into(), body)], others: None, count: 1 },
     };
-    if count > max_images {
-        return Err(InferError::new(
-            ErrorKind::TooLarge,
-            format_args!("{count} images in one request, over the limit of {max_images} (--max-images)"),
-        ));
+    let too_large = |text: String| Err(InferError::new(ErrorKind::TooLarge, text));
+    if sent.count > max_images {
+        let count = sent.count;
+        return too_large(format!("{count} images in one request, over the limit of {max_images} (--max-images)"));
     }
-    Ok(images)
+    match &sent.others {
+        Some(others) if others.len() > MAX_OTHERS_BYTES => too_large(format!(
+            "the inputs beside the images have {} bytes of JSON, over the limit of {MAX_OTHERS_BYTES}: send them as binary \
+             tensors over KServe",
+            others.len()
+        )),
+        _ => Ok(sent),
+    }
 }
 
-/// The first `max_images` images, and the number of all images.
-fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
+/// The first `max_images` images, and the other inputs.
+fn from_json(body: &Bytes, max_images: usize) -> Result<Sent, InferError> {
     let malformed = |error| InferError::invalid(format_args!("failed to parse the request's JSON: {error}"));
     let mut parser = serde_json::Deserializer::from_slice(without_mark(body));
-    let (texts, count) = RequestSeed(max_images).deserialize(&mut parser).map_err(malformed)?;
+    let ((texts, count), others) = RequestSeed(max_images).deserialize(&mut parser).map_err(malformed)?;
     parser.end().map_err(malformed)?;
     if count == 0 {
         return Err(InferError::invalid("no image in the request: \"images\" is empty"));
@@ -87,7 +108,8 @@ fn from_json(body: &Bytes, max_images: usize) -> Result<(Vec<Image>, usize), Inf
         };
         Image::in_base64(format!("images[{index}]"), text)
     };
-    Ok((texts.into_iter().enumerate().map(image).collect(), count))
+    let others = others.map(|others| body.slice_ref(others.get().as_bytes()));
+    Ok(Sent { images: texts.into_iter().enumerate().map(image).collect(), others, count })
 }
 
 /// Replaces a string in errors, because it may be as large as the body.
@@ -96,38 +118,43 @@ const A_STRING: Unexpected<'static> = Unexpected::Other("string");
 /// The base64 texts that are kept, and the number of all texts.
 type Texts<'de> = (Vec<Cow<'de, str>>, usize);
 
-/// Reads `{"images": [...]}`; keeps at most this number of texts.
+/// The images and the other inputs.
+type Fields<'de> = (Texts<'de>, Option<&'de RawValue>);
+
+/// Reads `{"images": [...], "inputs": [...]}`; keeps at most this number of texts.
 struct RequestSeed(usize);
 
 impl<'de> DeserializeSeed<'de> for RequestSeed {
-    type Value = Texts<'de>;
+    type Value = Fields<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Texts<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for RequestSeed {
-    type Value = Texts<'de>;
+    type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with \"images\"")
     }
 
-    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Texts<'de>, E> {
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Fields<'de>, E> {
         Err(E::invalid_type(A_STRING, &self))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de>, A::Error> {
-        let mut texts = None;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let (mut texts, mut others) = (None, None);
         while let Some(Text(key)) = map.next_key()? {
-            match (key.as_ref(), &texts) {
-                ("images", None) => texts = Some(map.next_value_seed(ImagesSeed(self.0))?),
-                ("images", Some(_)) => return Err(A::Error::duplicate_field("images")),
+            match key.as_ref() {
+                "images" if texts.is_some() => return Err(A::Error::duplicate_field("images")),
+                "images" => texts = Some(map.next_value_seed(ImagesSeed(self.0))?),
+                "inputs" if others.is_some() => return Err(A::Error::duplicate_field("inputs")),
+                "inputs" => others = Some(map.next_value()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        texts.ok_or_else(|| A::Error::missing_field("images"))
+        Ok((texts.ok_or_else(|| A::Error::missing_field("images"))?, others))
     }
 }
 
@@ -171,20 +198,24 @@ impl<'de> Visitor<'de> for ImagesSeed {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The first `max_images` files of the fields in [`FIELDS`], and the number of all such files.
-async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(Vec<Image>, usize), InferError> {
+/// The first `max_images` files of the fields in [`FIELDS`], and the other inputs.
+async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<Sent, InferError> {
     let malformed = |what: String| InferError::invalid(format_args!("failed to parse the multipart body: {what}"));
     let mut request = Request::from_parts(head, axum::body::Body::from(body));
     // The body was received already, within --max-input-bytes.
     DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|error| malformed(error.body_text()))?;
     let quote = |name: &str| name.chars().take(MAX_QUOTED).collect::<String>();
-    let (mut images, mut count, mut other) = (Vec::new(), 0, None);
+    let (mut images, mut count, mut others, mut unknown) = (Vec::new(), 0, None, None);
     while let Some(field) = parts.next_field().await.map_err(|error| malformed(error.body_text()))? {
         // In `files[]` and `files[0]` the name ends before the bracket.
         let name = field.name().map(|name| name.split_once('[').map_or(name, |(name, _)| name));
+        if name == Some("inputs") {
+            others = Some(field.bytes().await.map_err(|error| malformed(format!("inputs: {}", error.body_text())))?);
+            continue;
+        }
         if !name.is_some_and(|name| FIELDS.contains(&name)) {
-            other = other.or(field.name().map(quote));
+            unknown = unknown.or(field.name().map(quote));
             continue;
         }
         if count < max_images {
@@ -196,24 +227,29 @@ async fn from_multipart(head: Parts, body: Bytes, max_images: usize) -> Result<(
         count += 1;
     }
     if count == 0 {
-        let found = other.map(|name| format!(", only '{name}'")).unwrap_or_default();
+        let found = unknown.map(|name| format!(", only '{name}'")).unwrap_or_default();
         return Err(InferError::invalid(format_args!("no image in the request: it has no field 'files'{found}")));
     }
-    Ok((images, count))
+    Ok(Sent { images, others, count })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn json(text: &'static str) -> Result<(Vec<Image>, usize), InferError> {
+    fn json(text: &'static str) -> Result<Sent, InferError> {
         from_json(&Bytes::from_static(text.as_bytes()), 2)
+    }
+
+    fn refusal(text: &'static str) -> String {
+        json(text).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
     fn texts_are_borrowed_and_kept_up_to_the_limit() {
         let body = Bytes::from_static(br#"{"more": {"x": [1]}, "images": ["QUI=", "Q\u0055M=", "", ""]}"#);
-        let (images, count) = from_json(&body, 2).unwrap();
+        let Sent { images, others, count } = from_json(&body, 2).unwrap();
+        assert!(others.is_none());
         assert_eq!((images.len(), count), (2, 4));
         assert!(body.as_ptr_range().contains(&images[0].sent().as_ptr()), "not copied");
         assert_eq!(images[1].encoded().unwrap()[..], *b"AC", "escapes are resolved");
@@ -228,7 +264,7 @@ mod tests {
                 "", "[]", "{}", r#"{"images": "QUI="}"#, r#"{"images": []}"#, r#"{"images": ["QUI=", 7]}"#,
                 r#"{"images": ["QUI="], "images": []}"#, r#"{"images": ["QUI="]} x"#, r#"{"images": ["QUI"#,
             ]
-            .map(|text| format!("{text}: {}", json(text).unwrap_err()))
+            .map(|text| format!("{text}: {}", refusal(text)))
             .join("\n"),
             @r#"
             : failed to parse the request's JSON: EOF while parsing a value at line 1 column 0
@@ -244,9 +280,20 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn other_inputs_are_kept_as_they_are_up_to_a_limit() {
+        let sent = json(r#"{"inputs": [{"name": "x"}], "images": ["QUI="]}"#).unwrap();
+        assert_eq!(sent.others.unwrap(), r#"[{"name": "x"}]"#);
+        assert!(refusal(r#"{"inputs": [], "images": [], "inputs": []}"#).contains("duplicate field `inputs`"));
+        let many = format!(r#"{{"images": ["QUI="], "inputs": [{}1]}}"#, "1,".repeat(MAX_OTHERS_BYTES / 2));
+        let head = Request::new(()).into_parts().0;
+        let refused = read(Form::Json, head, many.into(), 2).await.err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
+    }
+
     #[test]
     fn a_bad_image_is_named() {
-        let (images, _) = json(r#"{"images": ["QUI=", "Q!U="]}"#).unwrap();
+        let images = json(r#"{"images": ["QUI=", "Q!U="]}"#).unwrap().images;
         assert!(images[0].encoded().is_ok());
         assert_eq!(
             images[1].encoded().unwrap_err().to_string(),

@@ -1,12 +1,13 @@
-//! The jpeg lane: takes encoded images over HTTP/1.1, returns embeddings and classes as JSON.
+//! The jpeg lane: takes encoded images over HTTP/1.1, returns embeddings, classes or tensors.
 
 mod answer;
+mod decoded;
 mod infer;
 mod info;
 mod intake;
 mod lane;
 mod outcome;
-pub mod output;
+mod query;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub fn router(service: Arc<Service>, model: impl Into<String>) -> Router {
         .route("/embed/base64", post(infer::embed_base64))
         .route("/embed/batch", post(infer::embed_batch))
         .route("/classify", post(infer::classify))
+        .route("/infer", post(infer::infer))
         .route("/health", get(info::health))
         .route("/healthz", get(info::live))
         .route("/model-info", get(info::model))

@@ -11,11 +11,7 @@ use bytes::Bytes;
 use quintet_engine::{InferError, Model, Stage, StageTimings};
 use quintet_proto::rest;
 
-use super::{
-    json, metadata,
-    request::{OutputForm, json_call, json_length, raw_call, split},
-    response::answer,
-};
+use super::metadata;
 use crate::{
     kserve::{
         self, OwnedCall,
@@ -26,6 +22,7 @@ use crate::{
     transport::{
         encoding::Encoding,
         http1::{body, plain, reply::Failure},
+        kserve_json::{OutputForm, answer, json_call, json_length, quoted, raw_call, split},
         traced, work,
     },
 };
@@ -103,8 +100,8 @@ async fn carry_out(
         .await;
     }
     let (json, binary) = split(&body, json_length)?;
-    let mut quoted = Vec::new();
-    let parsed = parse(json, &mut quoted).map_err(refused)?;
+    let mut requoted = Vec::new();
+    let parsed = parse(json, &mut requoted).map_err(refused)?;
     let form = OutputForm::requested(&parsed).map_err(refused)?;
     let mut call =
         json_call(&parsed, &binary, model.spec().name(), started, service.shared_memory()).map_err(refused)?;
@@ -114,12 +111,12 @@ async fn carry_out(
     answer(kserve::infer(service.catalog(), Arc::clone(&model), call, trace).await?, id, form, accepted, service).await
 }
 
-/// Reads a request. If it has NaN or Infinity as bare words, `quoted` gets the JSON that it is read from.
-fn parse<'a>(json: &'a [u8], quoted: &'a mut Vec<u8>) -> Result<rest::InferRequest<'a>, InferError> {
-    let parsed = serde_json::from_slice(json).or_else(|error| match json::quoted(json) {
+/// Reads a request. If it has NaN or Infinity as bare words, `requoted` gets the JSON that it is read from.
+fn parse<'a>(json: &'a [u8], requoted: &'a mut Vec<u8>) -> Result<rest::InferRequest<'a>, InferError> {
+    let parsed = serde_json::from_slice(json).or_else(|error| match quoted(json) {
         Some(text) => {
-            *quoted = text;
-            serde_json::from_slice(quoted)
+            *requoted = text;
+            serde_json::from_slice(requoted)
         }
         None => Err(error),
     });
@@ -142,8 +139,8 @@ async fn read_large(
         let (json, binary) = split(&body, json_length)?;
         let mut charge = service.catalog().pool().budget().charge();
         charge.try_force(json.len().saturating_mul(BYTES_PER_JSON_BYTE))?;
-        let mut quoted = Vec::new();
-        let parsed = parse(json, &mut quoted)?;
+        let mut requoted = Vec::new();
+        let parsed = parse(json, &mut requoted)?;
         let form = OutputForm::requested(&parsed)?;
         let spec = model.spec();
         let call = json_call(&parsed, &binary, spec.name(), Instant::now(), service.shared_memory())?;

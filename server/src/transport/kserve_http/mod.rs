@@ -1,12 +1,9 @@
 //! KServe v2 over HTTP/1.1, with Triton's paths, headers and error texts.
 
 mod infer;
-mod json;
 mod json_body;
 mod metadata;
 mod repository;
-mod request;
-mod response;
 mod settings;
 mod shared_memory;
 

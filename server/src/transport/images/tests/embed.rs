@@ -51,6 +51,7 @@ async fn optional_inputs_are_left_out_and_required_ones_refused() {
         let (found, body) = suite.post("/embed", "image/png", png(RED)).await;
         assert_eq!(found, status, "{body}");
         assert!(!optional || colours(&body) == [RED], "{body}");
+        assert!(!optional || suite.counters.inputs.load(SeqCst) == 1, "it is left out");
     }
 }
 

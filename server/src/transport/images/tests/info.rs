@@ -39,6 +39,7 @@ async fn the_lane_describes_itself() {
     insta::assert_json_snapshot!(info, @r#"
     {
       "effective_provider": "CPUExecutionProvider",
+      "embedding_output": "embedding",
       "inputs": [
         {
           "datatype": "FP32",
@@ -51,6 +52,7 @@ async fn the_lane_describes_itself() {
           ]
         }
       ],
+      "logits_output": "logits",
       "max_batch_size": 4,
       "model": "scripted",
       "nodes": {

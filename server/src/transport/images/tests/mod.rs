@@ -2,6 +2,7 @@
 
 mod classify;
 mod embed;
+mod infer;
 mod info;
 mod refusals;
 mod support;

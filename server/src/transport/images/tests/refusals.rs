@@ -115,15 +115,13 @@ async fn rejects_models_without_the_needed_input_or_output() {
     };
     insta::assert_snapshot!(
         [
-            refusal(PIXELS, ["logits", "features"], "/embed").await,
-            refusal(PIXELS, ["scores", "embedding"], "/classify").await,
+            refusal(PIXELS, ["scores", "features"], "/embed").await,
             refusal((DataType::Fp32, [3, 299, 299]), ["logits", "embedding"], "/embed").await,
         ]
         .join("\n"),
-        @r"
-        501 Not Implemented model 'scripted' has no FP32 output 'embedding'; its outputs are 'logits' FP32, 'features' FP32
-        501 Not Implemented model 'scripted' has no FP32 output 'logits'; its outputs are 'scores' FP32, 'embedding' FP32
-        501 Not Implemented model 'scripted' does not take images: its inputs are 'image' FP32 [-1, 3, 299, 299], but it needs one required input, FP32 [3,224,224] or UINT8 [224,224,3]
-        "
+        @r#"
+        501 Not Implemented model 'scripted' has no FP32 output 'embedding'; its outputs are 'scores' FP32 [-1, 4], 'features' FP32 [-1, 3]: name one in parameters["embedding_output"] of its config.pbtxt, or ask for all at /infer
+        501 Not Implemented model 'scripted' does not take images: its inputs are 'image' FP32 [-1, 3, 299, 299], but it needs one required input, FP32 [3,224,224] or UINT8 [224,224,3], or parameters["image_preprocess"] in its config.pbtxt
+        "#
     );
 }

@@ -195,7 +195,7 @@ impl quintet_proto::Visitor for Parse<'_> {
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for a value of the wrong kind or out of range, for a wrong number of
 /// elements, and for FP16 and BF16.
-pub(in crate::transport::kserve_http) fn parse(
+pub(super) fn parse(
     input: &str,
     data_type: DataType,
     text: &str,

@@ -12,7 +12,7 @@ use quintet_proto::{
 };
 use serde_json::value::RawValue;
 
-use super::{json, request::OutputForm};
+use super::{print::print as elements, request::OutputForm};
 use crate::{
     kserve::{Answer, AnsweredOutput},
     service::Service,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Writes the response: JSON, then the binary outputs, which are sent without a copy unless they are encoded.
-pub(super) async fn answer(
+pub(in crate::transport) async fn answer(
     answer: Answer,
     id: &str,
     form: OutputForm,
@@ -91,7 +91,7 @@ fn describe<'a>(
             binary.push(tensor.data().clone());
             None
         } else {
-            let text = RawValue::from_string(json::print(tensor)?).map_err(InferError::internal)?;
+            let text = RawValue::from_string(elements(tensor)?).map_err(InferError::internal)?;
             Some(Cow::Owned(text))
         };
         described.push(rest::InferOutput {

@@ -8,7 +8,7 @@ use quintet_engine::{DataType, InferError, Model, SentInput, StageTimings};
 use quintet_proto::{INFERENCE_HEADER_CONTENT_LENGTH, rest};
 use serde_json::{Value, value::RawValue};
 
-use super::json;
+use super::parse::parse;
 use crate::kserve::{
     Call,
     parameters::{Number, Parameters, REGION, queueing, shared_range, wanted_output},
@@ -22,7 +22,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for a header that is not a number of at least 0.
-pub(super) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferError> {
+pub(in crate::transport) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferError> {
     let Some(value) = headers.get(INFERENCE_HEADER_CONTENT_LENGTH) else {
         return Ok(None);
     };
@@ -40,7 +40,7 @@ pub(super) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, InferErr
 }
 
 /// Splits a body into its JSON, without a byte order mark, and its binary part.
-pub(super) fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], Bytes), InferError> {
+pub(in crate::transport) fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], Bytes), InferError> {
     let at = json_length.unwrap_or(body.len());
     if at > body.len() {
         return Err(InferError::invalid(format_args!(
@@ -53,7 +53,7 @@ pub(super) fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], 
 }
 
 /// The call of a raw binary request: header length 0 and one tensor, with the shape of the model's configuration.
-pub(super) fn raw_call(
+pub(in crate::transport) fn raw_call(
     model: &Model,
     data: Bytes,
     started: Instant,
@@ -90,22 +90,14 @@ pub(super) fn raw_call(
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for wrong tensors and parameters.
-pub(super) fn json_call<'a>(
+pub(in crate::transport) fn json_call<'a>(
     request: &'a rest::InferRequest<'_>,
     binary: &Bytes,
     model: &str,
     started: Instant,
     memory: &SharedMemory,
 ) -> Result<Call<'a>, InferError> {
-    let mut binary = Binary { data: binary, at: 0 };
-    let inputs =
-        request.inputs.iter().map(|input| sent_input(input, &mut binary, model, memory)).collect::<Result<_, _>>()?;
-    let left = binary.left();
-    if left > 0 {
-        return Err(InferError::invalid(format_args!(
-            "unexpected additional input data: {left} bytes after the binary data of the last input"
-        )));
-    }
+    let inputs = sent_inputs(&request.inputs, binary, model, memory)?;
     let outputs = request.outputs.iter().flatten();
     let outputs = outputs.map(|output| wanted_output(&output.name, &Sent(&output.parameters), memory));
     let outputs = outputs.collect::<Result<_, _>>()?;
@@ -120,6 +112,27 @@ pub(super) fn json_call<'a>(
         started,
         timings: StageTimings::default(),
     })
+}
+
+/// The inputs of a request. Those without JSON have their data in `binary`, which must not have more.
+///
+/// # Errors
+/// [`quintet_engine::ErrorKind::InvalidInput`] for wrong tensors and parameters.
+pub(in crate::transport) fn sent_inputs<'a>(
+    inputs: &'a [rest::InferInput<'_>],
+    binary: &Bytes,
+    model: &str,
+    memory: &SharedMemory,
+) -> Result<Vec<SentInput<'a>>, InferError> {
+    let mut binary = Binary { data: binary, at: 0 };
+    let sent = inputs.iter().map(|input| sent_input(input, &mut binary, model, memory)).collect::<Result<_, _>>()?;
+    let left = binary.left();
+    if left > 0 {
+        return Err(InferError::invalid(format_args!(
+            "unexpected additional input data: {left} bytes after the binary data of the last input"
+        )));
+    }
+    Ok(sent)
 }
 
 /// The binary part of a body, which the inputs take one after the other.
@@ -170,11 +183,9 @@ fn sent_input<'a>(
             // a wrong shape.
             match input.shape.iter().copied().reduce(i64::wrapping_mul) {
                 Some(0) => Bytes::new(),
-                Some(count) => {
-                    json::parse(name, data_type, data.get(), Some(usize::try_from(count).unwrap_or(usize::MAX)))?
-                }
+                Some(count) => parse(name, data_type, data.get(), Some(usize::try_from(count).unwrap_or(usize::MAX)))?,
                 // A scalar, or a missing shape: admission knows which.
-                None => json::parse(name, data_type, data.get(), None)?,
+                None => parse(name, data_type, data.get(), None)?,
             }
         }
         (Some(size), None, None) => binary.take(size).ok_or_else(|| {
@@ -237,22 +248,27 @@ fn boolean(parameters: &rest::Parameters, name: &str) -> Result<Option<bool>, In
 }
 
 /// Which outputs are sent as binary data.
-pub(super) struct OutputForm {
+pub(in crate::transport) struct OutputForm {
     by_default: bool,
     named: Vec<(String, bool)>,
 }
 
 impl OutputForm {
     /// All outputs as binary data.
-    pub(super) fn all_binary() -> Self {
+    pub(in crate::transport) fn all_binary() -> Self {
         Self { by_default: true, named: Vec::new() }
+    }
+
+    /// All outputs in JSON.
+    pub(in crate::transport) fn all_json() -> Self {
+        Self { by_default: false, named: Vec::new() }
     }
 
     /// The form that a request asks for.
     ///
     /// # Errors
     /// [`quintet_engine::ErrorKind::InvalidInput`] for a parameter of a wrong type.
-    pub(super) fn requested(request: &rest::InferRequest<'_>) -> Result<Self, InferError> {
+    pub(in crate::transport) fn requested(request: &rest::InferRequest<'_>) -> Result<Self, InferError> {
         for (name, value) in &request.parameters {
             if !matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_)) {
                 return Err(InferError::invalid(format_args!(
@@ -271,7 +287,7 @@ impl OutputForm {
     }
 
     /// Whether the output called `name` is sent as binary data.
-    pub(super) fn is_binary(&self, name: &str) -> bool {
+    pub(in crate::transport) fn is_binary(&self, name: &str) -> bool {
         self.named.iter().find(|(named, _)| named == name).map_or(self.by_default, |(_, binary)| *binary)
     }
 }

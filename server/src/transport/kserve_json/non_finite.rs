@@ -21,7 +21,7 @@ pub(super) fn name<T: Float>(number: T) -> Option<&'static str> {
 }
 
 /// The text with quotes around the numbers that some clients write as bare words; `None` if it has none.
-pub(in crate::transport::kserve_http) fn quoted(json: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::transport) fn quoted(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (mut copied, mut at, mut in_string) = (0, 0, false);
     while let Some(&byte) = json.get(at) {

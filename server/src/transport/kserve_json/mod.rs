@@ -1,11 +1,18 @@
-//! Converts the elements of a tensor from JSON and to JSON.
+//! KServe's inference in JSON, with binary tensors after it: requests to calls, answers to responses, and the elements of
+//! tensors in JSON.
 
 mod carried;
 mod non_finite;
 mod parse;
 mod print;
+mod request;
+mod response;
 
-pub(super) use self::{non_finite::quoted, parse::parse, print::print};
+pub(super) use self::{
+    non_finite::quoted,
+    request::{OutputForm, json_call, json_length, raw_call, sent_inputs, split},
+    response::answer,
+};
 
 #[cfg(test)]
 mod tests {
@@ -13,7 +20,7 @@ mod tests {
     use proptest::prelude::*;
     use quintet_engine::{DataType, Shape, Tensor};
 
-    use super::*;
+    use super::{parse::parse, print::print};
 
     proptest! {
         #[test]

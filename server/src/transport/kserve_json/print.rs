@@ -61,7 +61,7 @@ impl quintet_proto::Visitor for Print<'_> {
 ///
 /// # Errors
 /// [`quintet_engine::ErrorKind::InvalidInput`] for FP16, BF16, and strings that are not UTF-8.
-pub(in crate::transport::kserve_http) fn print(tensor: &Tensor) -> Result<String, InferError> {
+pub(super) fn print(tensor: &Tensor) -> Result<String, InferError> {
     let data_type = tensor.data_type();
     if !is_carried(data_type) {
         return Err(InferError::invalid(format_args!(

@@ -1,12 +1,11 @@
 //! The parameters in `config.pbtxt` that say how images become the input of a model.
 
-use std::collections::HashMap;
-
-use quintet_preprocess::{ColorOrder, Interpolation, JpegDecode, Layout};
-use quintet_proto::inference::ModelParameter;
+use crate::recipe::{ColorOrder, Interpolation, JpegDecode, Layout};
 
 /// The parameter that makes a model take encoded images.
 pub const PREPROCESS: &str = "image_preprocess";
+/// The parameter that names the input of images of a model that needs other inputs, too.
+pub const INPUT: &str = "image_input";
 const SIZE: &str = "image_size";
 const SHORTER_SIDE: &str = "image_shorter_side";
 const INTERPOLATION: &str = "image_interpolation";
@@ -18,8 +17,8 @@ const COLOR_ORDER: &str = "image_color_order";
 const JPEG_DECODE: &str = "image_jpeg_decode";
 
 /// All of them.
-pub const PARAMETERS: [&str; 10] =
-    [PREPROCESS, SIZE, SHORTER_SIDE, INTERPOLATION, SCALE, MEAN, STD, LAYOUT, COLOR_ORDER, JPEG_DECODE];
+pub const PARAMETERS: [&str; 11] =
+    [PREPROCESS, INPUT, SIZE, SHORTER_SIDE, INTERPOLATION, SCALE, MEAN, STD, LAYOUT, COLOR_ORDER, JPEG_DECODE];
 
 /// A parameter that cannot be followed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,26 +34,31 @@ impl WrongParameter {
     }
 
     /// [`PREPROCESS`] of a model that takes no images.
-    pub(super) fn preprocess(reason: impl Into<String>) -> Self {
+    pub fn preprocess(reason: impl Into<String>) -> Self {
         Self::new(PREPROCESS, reason)
     }
 
-    pub(super) fn size(reason: impl Into<String>) -> Self {
+    /// [`INPUT`] of a model without such an input.
+    pub fn input(reason: impl Into<String>) -> Self {
+        Self::new(INPUT, reason)
+    }
+
+    pub(crate) fn size(reason: impl Into<String>) -> Self {
         Self::new(SIZE, reason)
     }
 
-    pub(super) fn shorter_side(reason: impl Into<String>) -> Self {
+    pub(crate) fn shorter_side(reason: impl Into<String>) -> Self {
         Self::new(SHORTER_SIDE, reason)
     }
 
-    pub(super) fn layout(reason: impl Into<String>) -> Self {
+    pub(crate) fn layout(reason: impl Into<String>) -> Self {
         Self::new(LAYOUT, reason)
     }
 }
 
 /// How an image is prepared if the other parameters say nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Preset {
+pub(crate) enum Preset {
     /// Resize the shorter side, crop the centre, normalise by ImageNet's mean and standard deviation.
     Torchvision,
     /// Resize the shorter side, crop the centre.
@@ -67,10 +71,10 @@ pub(super) enum Preset {
 
 /// The numbers that levels become: (level / scale - mean) / std.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Numbers {
-    pub(super) scale: Option<f32>,
-    pub(super) mean: Option<[f32; 3]>,
-    pub(super) std: Option<[f32; 3]>,
+pub(crate) struct Numbers {
+    pub(crate) scale: Option<f32>,
+    pub(crate) mean: Option<[f32; 3]>,
+    pub(crate) std: Option<[f32; 3]>,
 }
 
 impl Numbers {
@@ -78,33 +82,38 @@ impl Numbers {
     ///
     /// # Errors
     /// If any is set.
-    pub(super) fn refuse(&self, reason: &str) -> Result<(), WrongParameter> {
+    pub(crate) fn refuse(&self, reason: &str) -> Result<(), WrongParameter> {
         let set = [(SCALE, self.scale.is_some()), (MEAN, self.mean.is_some()), (STD, self.std.is_some())];
         set.iter().find(|(_, set)| *set).map_or(Ok(()), |(name, _)| Err(WrongParameter::new(name, reason)))
     }
 }
 
-/// The parameters of a model.
+/// How the parameters of a model say that images are prepared.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Stated {
-    pub(super) preset: Preset,
+pub struct Stated {
+    pub(crate) preset: Preset,
     /// Height and width.
-    pub(super) size: Option<[usize; 2]>,
-    pub(super) shorter_side: Option<usize>,
-    pub(super) interpolation: Interpolation,
-    pub(super) numbers: Numbers,
-    pub(super) layout: Option<Layout>,
-    pub(super) color_order: ColorOrder,
-    pub(super) jpeg_decode: Option<JpegDecode>,
+    pub(crate) size: Option<[usize; 2]>,
+    pub(crate) shorter_side: Option<usize>,
+    pub(crate) interpolation: Interpolation,
+    pub(crate) numbers: Numbers,
+    pub(crate) layout: Option<Layout>,
+    pub(crate) color_order: ColorOrder,
+    pub(crate) jpeg_decode: Option<JpegDecode>,
 }
 
 impl Stated {
-    /// What a configuration's parameters say; `None` if they say nothing about images.
+    /// How JPEGs are decoded, if a parameter says it.
+    pub fn jpeg_decode(&self) -> Option<JpegDecode> {
+        self.jpeg_decode
+    }
+
+    /// What the parameters of a configuration say, each by its name; `None` if they say nothing about images.
     ///
     /// # Errors
     /// When one has a value that it does not take, or [`PREPROCESS`] is missing beside others.
-    pub(super) fn read(parameters: &HashMap<String, ModelParameter>) -> Result<Option<Self>, WrongParameter> {
-        let value = |name: &str| parameters.get(name).map(|parameter| parameter.string_value.trim());
+    pub fn read<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Self>, WrongParameter> {
+        let value = |name: &str| parameter(name).map(str::trim);
         let Some(preset) = value(PREPROCESS) else {
             let other = PARAMETERS.into_iter().find(|name| value(name).is_some());
             return other.map_or(Ok(None), |other| {
@@ -160,7 +169,7 @@ fn choice<T: Copy>(name: &'static str, text: &str, choices: &[(&str, T)]) -> Res
 }
 
 /// The longest side of an input in pixels.
-pub(super) const MAX_SIDE: usize = 16_384;
+pub(crate) const MAX_SIDE: usize = 16_384;
 
 fn side(name: &'static str, text: &str) -> Result<usize, WrongParameter> {
     let side = text.trim().parse().ok().filter(|side| (1..=MAX_SIDE).contains(side));
