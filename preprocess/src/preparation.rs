@@ -37,7 +37,7 @@ impl Preparation {
         };
         let fits = dims.iter().zip(wanted).all(|(have, want)| have.is_none_or(|have| have == want));
         let levels = (!in_levels).then(|| Arc::new(Levels::IMAGENET));
-        fits.then(|| Self { recipe: Recipe { layout, ..Recipe::TORCHVISION }, levels })
+        fits.then_some(Self { recipe: Recipe { layout, ..Recipe::TORCHVISION }, levels })
     }
 
     /// What the parameters say, for an input of FP32 or, `in_levels`, UINT8. `described` is the input in errors.
