@@ -73,7 +73,7 @@ mod tests {
         let gcs = Bucket::Gcs { name: "bucket".into() };
         let status = |status: &str, body: &str| format!("Server returned non-2xx status code: {status}: {body}");
         let xml = |code: &str| {
-            format!("<?xml?><Error><Code>{code}</Code><AWSAccessKeyId>AKIASECRET</AWSAccessKeyId></Error>")
+            format!("<?xml?><Error><Code>{code}</Code><AWSAccessKeyId>AKIALEAKED</AWSAccessKeyId></Error>")
         };
         let redirect = "Received redirect without LOCATION, this normally indicates an incorrectly configured region";
         let cases = [
@@ -83,8 +83,8 @@ mod tests {
                 "404 Not Found (NoSuchBucket): there is no such bucket",
             ),
             (status("403 Forbidden", &xml("AccessDenied")), &s3, "it answers 403 Forbidden (AccessDenied): set AWS_"),
-            (status("401 Unauthorized", "{\"error\": \"SECRET\"}"), &gcs, "it answers 401 Unauthorized: set GOOGLE_"),
-            (status("503 Service Unavailable", "SECRET"), &s3, "it answers 503 Service Unavailable"),
+            (status("401 Unauthorized", "{\"error\": \"LEAKED\"}"), &gcs, "it answers 401 Unauthorized: set GOOGLE_"),
+            (status("503 Service Unavailable", "LEAKED"), &s3, "it answers 503 Service Unavailable"),
             (redirect.into(), &s3, "set AWS_DEFAULT_REGION"),
             ("io: Connection refused (os error 111)".into(), &s3, "io: Connection refused (os error 111)"),
             ("PUT http://169.254.169.254/latest/api/token - timeout".into(), &s3, "there are no credentials, and"),
@@ -92,7 +92,7 @@ mod tests {
         ];
         for (text, bucket, expected) in cases {
             let reason = reason(&object_store::Error::Generic { store: "S3", source: text.into() }, bucket);
-            assert!(reason.contains(expected) && !reason.contains("SECRET"), "{reason}");
+            assert!(reason.contains(expected) && !reason.contains("LEAKED"), "{reason}");
         }
     }
 }
