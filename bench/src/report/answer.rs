@@ -137,10 +137,19 @@ fn fastest(report: &Report, load: Load, axis: &str, value: impl Fn(&Cell) -> Opt
     let [first, second, ..] = cells[..] else { return None };
     let compared = difference(second, first, Metric::Latency(Statistic::Median), 1.0, &report.settings);
     let decided = compared.is_some_and(|d| d.is_significant() && d.difference.low > 0.0);
-    let times = cells.iter().filter_map(|cell| Some(format!("{} {:.1} ms", value(cell)?, p50(cell)?)));
-    let times = times.collect::<Vec<_>>().join(", ");
+    let times: Vec<String> =
+        cells.iter().filter_map(|cell| Some(format!("{} {:.1} ms", value(cell)?, p50(cell)?))).collect();
     let verdict = if decided { "the first is fastest" } else { "the first two are undecided" };
-    Some(format!("Best {axis} ({}): {times}; {verdict}", label(first.lane)))
+    let line = |shown: usize| {
+        let rest = if shown < times.len() { ", …" } else { "" };
+        format!("Best {axis} ({}): {}{rest}; {verdict}", label(first.lane), times[..shown].join(", "))
+    };
+    // The slowest are left out where the line has no room for all; they are in the tables.
+    (2..=times.len())
+        .rev()
+        .map(line)
+        .find(|line| line.chars().count() <= WIDTH)
+        .or_else(|| times.get(..2).map(|_| line(2)))
 }
 
 /// The verdicts on the user's own claims.
@@ -166,7 +175,10 @@ fn open_questions(report: &Report) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixture, model::estimate::Estimate};
+    use crate::{
+        fixture,
+        model::{encoding::Encoding, estimate::Estimate, lane::Lane},
+    };
 
     #[test]
     fn the_answer_fits_a_terminal() {
@@ -206,6 +218,26 @@ mod tests {
         assert_eq!(text.lines().count(), MOST_LINES, "{text}");
         assert!(text.contains("\nClaim refuted: p50(jpeg) < p50(onnx-http) @ batch=1\n"), "{text}");
         assert!(text.lines().last().is_some_and(|line| line.starts_with("Undecided: ")), "{text}");
+    }
+
+    #[test]
+    fn the_verdict_about_payloads_is_not_cut_off() {
+        let mut report = fixture::report();
+        let mut cells = Vec::new();
+        for (payload, times) in [(Encoding::Jpeg, 1.0), (Encoding::JpegBase64, 3.0), (Encoding::Jpeg224, 2.0)] {
+            for mut cell in report.cells.iter().filter(|cell| cell.lane == Lane::JPEG).cloned() {
+                cell.payload = Some(payload);
+                if let Some(latency) = &mut cell.latency_ms {
+                    latency.p50.value *= times;
+                }
+                cells.push(cell);
+            }
+        }
+        report.cells = cells;
+        let text = answer(&report);
+        let line = text.lines().find(|line| line.starts_with("Best payload")).unwrap();
+        assert!(line.starts_with("Best payload (JPEG HTTP): jpeg ") && line.contains(", jpeg-224 "), "{line}");
+        assert!(line.contains(" ms, …; the first") && !line.contains("base64"), "{line}");
     }
 
     #[test]
