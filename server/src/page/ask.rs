@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use quintet_engine::{InferError, Model};
 use quintet_proto::rest::ErrorBody;
 use serde::Serialize;
@@ -24,7 +24,7 @@ use super::{
     request::{classes, request, stages},
     state::Page,
 };
-use crate::transport::http1::{body, reply::Failure};
+use crate::transport::http1::{body, query, reply::Failure};
 
 /// What is asked.
 struct Wanted<'a> {
@@ -66,7 +66,7 @@ struct Answer<'a> {
 /// Answers the request.
 pub(super) async fn ask(State(page): State<Arc<Page>>, request: Request) -> Result<Response, Failure> {
     let (head, sent) = request.into_parts();
-    let wanted = page.wanted(head.uri.query().unwrap_or_default())?;
+    let wanted = page.wanted(&head.uri)?;
     let catalog = wanted.lane.service.catalog();
     let photograph = body::receive(&head.headers, sent, 0, catalog.limits().max_input, catalog.pool()).await?;
     let Wanted { lane, fresh, payload } = wanted;
@@ -122,11 +122,8 @@ fn ms(duration: Duration) -> f64 {
 
 impl Page {
     /// What a query asks for: `lane=NAME&connection=fresh|kept&payload=jpeg|uint8|fp32`.
-    fn wanted(&self, query: &str) -> Result<Wanted<'_>, InferError> {
-        let value = |name: &str| {
-            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find_map(|(found, value)| (found == name).then_some(value)).unwrap_or_default()
-        };
+    fn wanted(&self, uri: &Uri) -> Result<Wanted<'_>, InferError> {
+        let value = |name: &str| query::values(uri, name).next().unwrap_or_default();
         let unknown = |name: &str, known: String| {
             InferError::invalid(format_args!("{name} must be one of {known}, got '{}'", value(name)))
         };

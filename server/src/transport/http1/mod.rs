@@ -5,6 +5,7 @@ mod checked;
 mod head;
 pub mod metrics;
 pub(in crate::transport) mod plain;
+pub mod query;
 pub mod reply;
 mod reporting;
 mod reserve;

@@ -1,18 +1,12 @@
-//! The query of a request's path, such as `?k=5` and `?outputs=boxes,scores`.
+//! What the query of a request for images asks for: `?k=5`, `?outputs=boxes,scores`.
 
 use http::Uri;
 use quintet_engine::InferError;
 
-use crate::image_input::base64::percent_decoded;
+use crate::{image_input::base64::percent_decoded, transport::http1::query::values};
 
 /// The number of classes of an image if the request does not say.
 const DEFAULT_CLASSES: usize = 5;
-
-/// The values of a name, as they were sent.
-fn values<'a>(uri: &'a Uri, name: &str) -> impl Iterator<Item = &'a str> {
-    let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(move |(found, _)| *found == name).map(|(_, value)| value)
-}
 
 /// The number of classes that `?k=` asks for.
 ///
